@@ -1,0 +1,24 @@
+"""What everything else stands on: errors, clocks, back-off, bounds. Standard library only."""
+
+from millstream.kernel._backoff import Backoff
+from millstream.kernel._clock import Clock, SystemClock
+from millstream.kernel._duration import format_duration, parse_duration_s
+from millstream.kernel._errors import (
+    AuthError,
+    ConfigError,
+    DecodeError,
+    FencedError,
+    NotFoundError,
+    PlantError,
+    ProtocolViolation,
+    StoreFullError,
+    Unreachable,
+)
+from millstream.kernel._registry import ErrorEntry, error_registry
+from millstream.kernel._suggest import suggest
+
+__all__ = [
+    "AuthError", "Backoff", "Clock", "ConfigError", "DecodeError", "ErrorEntry", "FencedError", "NotFoundError",
+    "PlantError", "ProtocolViolation", "StoreFullError", "SystemClock", "Unreachable", "error_registry",
+    "format_duration", "parse_duration_s", "suggest",
+]

@@ -1,0 +1,188 @@
+"""The connector contract: what a connector offers, and what the runtime promises in return.
+
+The runtime validates before construction, opens one session at a time, never overlaps `read` with itself, sets the
+deadlines, backs off with jitter, stores before it acknowledges, and counts. Errors tell it what to do: `Unreachable` backs
+off and opens again, `AuthError` stops, `ProtocolViolation` keeps the frame and opens again, `ConfigError` (from the
+constructor) refuses to start; a bad tag is a `Sample` with bad quality, never an exception; anything else is a bug of the
+connector: its traceback is kept, it is opened again, and the others do not notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NewType, Protocol, runtime_checkable
+
+from millstream.kernel import Clock, SystemClock
+from millstream.model import Block, Quality, Sample, Value
+from millstream.sdk._config import ConnectorConfig
+
+Position = NewType("Position", bytes)
+"""Opaque to the runtime: "everything up to here". It is stored in the same atomic batch as the data it covers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One configured tag as a connector sees it.
+
+    `key` is what the session puts into `Sample.tag`; `address` is the source's own notation, checked by the connector.
+    Intervals are in seconds. `options` are connector-specific, already validated against its `TagOptions`, if any.
+    """
+
+    key: str
+    address: str
+    sampling_interval_s: float = 1.0
+    publishing_interval_s: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a streamed session yields. `position` is None when the source cannot rewind.
+
+    `frames_bad` holds raw frames that could not be decoded, each with its reason: they go to the dead-letter stream.
+    """
+
+    samples: Sequence[Sample] = ()
+    blocks: Sequence[Block] = ()
+    position: Position | None = None
+    frames_bad: Sequence[tuple[bytes, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """One thing a device offers, from `browse`: enough to write a starting configuration."""
+
+    address: str
+    name: str
+    groups: tuple[str, ...] = ()
+    data_type: str | None = None
+    unit: str | None = None
+    description: str | None = None
+    is_writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One value to write to one tag."""
+
+    tag: Tag
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What became of one write; `reason` is set when the quality is not good."""
+
+    quality: Quality
+    reason: str | None = None
+
+
+class Session(Protocol):
+    """An open link. Offers one or more of Polled, Streamed, Acknowledged, Writable, Browsable, SourceCounted."""
+
+
+@runtime_checkable
+class Polled(Protocol):
+    """The runtime owns the period. One sample for each tag asked for, in the same order; a bad tag has bad quality."""
+
+    async def read(self, tags: Sequence[Tag]) -> Sequence[Sample]:
+        """Read all `tags` once. Raises Unreachable, AuthError or ProtocolViolation when the link is gone."""
+        ...
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """Waits for data; the consumer's pace is the back-pressure."""
+
+    def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
+        """Yield batches for ever, or end when the source is at its end. Start right after `resume` if it is given."""
+        ...
+
+
+@runtime_checkable
+class Acknowledged(Protocol):
+    """A source that keeps data until told otherwise."""
+
+    async def ack(self, up_to: Position) -> None:
+        """Everything up to here is stored and synced; called only then."""
+        ...
+
+
+@runtime_checkable
+class SourceCounted(Protocol):
+    """A source that can show what it lost itself (sequence, counter, overflow bit)."""
+
+    def take_source_gaps(self) -> int:
+        """Samples that the device reports or shows as missing since the last call; appears in the ledger."""
+        ...
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """One result per write, in order; never a partial raise."""
+
+    async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
+        """Write all; a refused one has a bad quality and a reason."""
+        ...
+
+
+@runtime_checkable
+class Browsable(Protocol):
+    """Can list what the device offers."""
+
+    def browse(self, root: str | None = None) -> AsyncGenerator[NodeInfo, None]:
+        """Yield what lies below `root` (all when None)."""
+        ...
+
+
+class Log(Protocol):
+    """Structured log of one connector: lower-case event, then fields."""
+
+    def info(self, event: str, **fields: object) -> None: ...
+    def warning(self, event: str, **fields: object) -> None: ...
+    def error(self, event: str, **fields: object) -> None: ...
+
+
+class _SilentLog:
+    def info(self, event: str, **fields: object) -> None:
+        """Drop."""
+
+    warning = error = info
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorTools:
+    """What the runtime gives a connector at construction."""
+
+    name: str = "connector"
+    clock: Clock = field(default_factory=SystemClock)
+    log: Log = field(default_factory=_SilentLog)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorInfo:
+    """What a connector is. `maturity` is bronze, silver, gold or platinum (its ``quality.yaml`` has the evidence)."""
+
+    name: str
+    summary: str
+    spec: str
+    maturity: str = "bronze"
+
+
+class Connector(Protocol):
+    """Built once from a checked configuration (no I/O in the constructor), opened many times."""
+
+    info: ClassVar[ConnectorInfo]
+    Config: ClassVar[type[ConnectorConfig]]
+
+    def __init__(self, config: Any, tools: ConnectorTools) -> None: ...
+
+    def check_tag(self, tag: Tag) -> None:
+        """Raise ConfigError when `tag.address` or an option cannot be right; offline."""
+        ...
+
+    def open(self) -> AbstractAsyncContextManager[Session]:
+        """Connect on enter, release on exit, always. Entering and leaving is the connection test."""
+        ...
