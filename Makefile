@@ -1,0 +1,51 @@
+# Two commands: `make demo` and `make test`. Both set up all they need; python3 (3.11 or newer, with venv and pip) is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev test demo bench lint docs gen peers clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+$(VENV)/.runtime: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "python3 is %d.%d, expected 3.11 or newer: pass PYTHON=/path/to/python3.11" % sys.version_info[:2])'
+	@echo "setting up $(VENV) (once, about a minute) ..." >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "adding the test tools ..." >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.runtime  ## create the environment and install Millstream with all connectors
+
+setup-dev: $(VENV)/.dev  ## the same, with the test tools
+
+peers: $(VENV)/.dev  ## install the foreign programs that integration tests talk to (npm, Debian)
+	@$(BIN)/python tools/peers.py install
+
+test: $(VENV)/.dev  ## run every check and test (ARGS="-k modbus" narrows)
+	@$(BIN)/python tools/peers.py list
+	@$(BIN)/python -m pytest $(ARGS)
+
+demo: $(VENV)/.runtime  ## a plant, an edge and a hub on this machine; ARGS="--for 30s --cut 8s --json"
+	@$(BIN)/millstream demo $(ARGS)
+
+bench: $(VENV)/.dev  ## ARGS="ingest --json": a benchmark from bench/
+	@$(BIN)/python -m bench $(ARGS)
+
+lint: $(VENV)/.dev  ## format, style, types, layers
+	@$(BIN)/ruff check src tests tools bench
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+gen: $(VENV)/.dev  ## write generated docs again
+	@$(BIN)/python tools/docs_gen.py
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

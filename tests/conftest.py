@@ -1,0 +1,107 @@
+"""Fixtures for all tests: foreign programs by name, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+import peers  # noqa: E402  (lives in tools/, which is no package)
+
+_MISSING: set[str] = set()
+T = TypeVar("T")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A missing foreign program skips the test and is listed; with CI=true it fails it."""
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            if not peers.is_present(name):
+                _MISSING.add(name)
+                if os.environ.get("CI") == "true":
+                    pytest.fail(f"missing on this machine: {name} (CI installs it with tools/peers.py)", pytrace=False)
+                pytest.skip(f"missing on this machine: {name}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what was missing by name."""
+    for name in sorted(_MISSING):
+        terminalreporter.write_line(f"missing foreign program: {name} (make peers)")
+
+
+def _children() -> set[int]:
+    return {p.pid for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE}
+
+
+def _sockets() -> int:
+    return sum(
+        1 for fd in Path("/proc/self/fd").iterdir() if (target := _readlink(fd)) is not None and target.startswith("socket:")
+    )
+
+
+def _readlink(path: Path) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fail a test that leaves a process, a thread or a socket. Tasks: `no_task_left_behind`.
+
+    Fixtures of wider scope keep theirs, because what was there before the test does not count.
+    """
+    processes, threads, sockets = _children(), set(threading.enumerate()), _sockets()
+    yield
+    left = _wait_gone(lambda: _children() - processes)
+    assert not left, f"processes left behind: {[psutil.Process(pid).cmdline() for pid in left if psutil.pid_exists(pid)]}"
+    alive = _wait_gone(
+        lambda: {t for t in set(threading.enumerate()) - threads if t.is_alive() and not t.daemon and "asyncio_" not in t.name}
+    )
+    assert not alive, f"threads left behind: {alive}"
+    if _sockets() > sockets:
+        gc.collect()
+        assert not _wait_gone(lambda: set(range(max(0, _sockets() - sockets)))), "sockets left behind"
+
+
+def _wait_gone(find: Callable[[], set[T]]) -> set[T]:
+    deadline = time.monotonic() + 3.0
+    while (found := find()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
+@pytest.fixture
+async def no_task_left_behind() -> AsyncIterator[None]:
+    """Fail an asynchronous test that leaves a task running on its loop (given to each such test at collection)."""
+    before = asyncio.all_tasks()
+    yield
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 1.0
+    while (left := _tasks_since(before)) and loop.time() < deadline:
+        await asyncio.sleep(0.01)
+    assert not left, f"tasks left behind: {left}"
+
+
+def _tasks_since(before: set[asyncio.Task[object]]) -> set[asyncio.Task[object]]:
+    return {task for task in asyncio.all_tasks() - before if not task.done()} - {asyncio.current_task()}  # type: ignore[arg-type]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the task check to every asynchronous test."""
+    for item in items:
+        function = getattr(item, "function", None)
+        if function is not None and inspect.iscoroutinefunction(function):
+            item.fixturenames.insert(0, "no_task_left_behind")  # type: ignore[attr-defined]

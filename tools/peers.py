@@ -1,0 +1,76 @@
+"""Foreign programs that the tests talk to: which there are, and how to install the missing ones.
+
+``list`` prints one line a program; ``install`` brings the npm packages of ``tests/peers`` (and with ``--debian`` the
+packages of Debian). Standard library only, since it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PEERS_DIR = Path(__file__).resolve().parent.parent / "tests" / "peers"
+NPM_PEERS = ("node-opcua", "jsmodbus", "modbus-serial")
+DEBIAN_PROGRAMS = {"mosquitto": "mosquitto", "mosquitto_pub": "mosquitto-clients"}
+
+
+def is_present(name: str) -> bool:
+    """True when the peer can be used on this machine."""
+    if name in NPM_PEERS:
+        return shutil.which("node") is not None and (PEERS_DIR / "node_modules" / name / "package.json").exists()
+    return _program(name) is not None
+
+
+def _program(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+def install_debian() -> None:
+    """Install the Debian programs that are missing; needs root."""
+    packages = sorted({package for program, package in DEBIAN_PROGRAMS.items() if _program(program) is None})
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        packages += ["nodejs", "npm"]
+    if packages:
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(["apt-get", "update", "-qq"], check=True, env=environment)
+        # No service may start: the tests run their own brokers on free ports.
+        subprocess.run(
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0", *packages],
+            check=True, env={**environment, "RUNLEVEL": "1"}, stdout=subprocess.DEVNULL,
+        )
+
+
+def install_npm() -> None:
+    """Install tests/peers/package.json when something of it is missing."""
+    if shutil.which("npm") is None or all(is_present(name) for name in NPM_PEERS):
+        return
+    subprocess.run(
+        ["npm", "install", "--omit=optional", "--no-audit", "--no-fund", "--silent", "--no-package-lock"],
+        check=True, cwd=PEERS_DIR,
+    )
+
+
+def main() -> int:
+    """Run the chosen command; exit 1 when CI is set and something is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=["list", "install"])
+    parser.add_argument("--debian", action="store_true", help="install Debian packages only")
+    arguments = parser.parse_args()
+    if arguments.command == "install":
+        if arguments.debian:
+            install_debian()
+        else:
+            install_npm()
+        return 0
+    missing = [name for name in (*NPM_PEERS, *DEBIAN_PROGRAMS) if not is_present(name)]
+    for name in missing:
+        print(f"missing: {name} (its tests are skipped and listed; `make peers` installs npm packages)", file=sys.stderr)
+    return 1 if missing and os.environ.get("CI") == "true" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
