@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
-import peers  # noqa: E402  (lives in tools/, which is no package)
+import peers  # lives in tools/, which is no package
 
 _MISSING: set[str] = set()
 T = TypeVar("T")
@@ -46,7 +46,9 @@ def _children() -> set[int]:
 
 def _sockets() -> int:
     return sum(
-        1 for fd in Path("/proc/self/fd").iterdir() if (target := _readlink(fd)) is not None and target.startswith("socket:")
+        1
+        for fd in Path("/proc/self/fd").iterdir()
+        if (target := _readlink(fd)) is not None and target.startswith("socket:")
     )
 
 
@@ -66,9 +68,15 @@ def nothing_left_behind() -> Iterator[None]:
     processes, threads, sockets = _children(), set(threading.enumerate()), _sockets()
     yield
     left = _wait_gone(lambda: _children() - processes)
-    assert not left, f"processes left behind: {[psutil.Process(pid).cmdline() for pid in left if psutil.pid_exists(pid)]}"
+    assert not left, (
+        f"processes left behind: {[psutil.Process(pid).cmdline() for pid in left if psutil.pid_exists(pid)]}"
+    )
     alive = _wait_gone(
-        lambda: {t for t in set(threading.enumerate()) - threads if t.is_alive() and not t.daemon and "asyncio_" not in t.name}
+        lambda: {
+            t
+            for t in set(threading.enumerate()) - threads
+            if t.is_alive() and not t.daemon and "asyncio_" not in t.name
+        }
     )
     assert not alive, f"threads left behind: {alive}"
     if _sockets() > sockets:

@@ -40,7 +40,9 @@ def install_debian() -> None:
         # No service may start: the tests run their own brokers on free ports.
         subprocess.run(
             ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0", *packages],
-            check=True, env={**environment, "RUNLEVEL": "1"}, stdout=subprocess.DEVNULL,
+            check=True,
+            env={**environment, "RUNLEVEL": "1"},
+            stdout=subprocess.DEVNULL,
         )
 
 
@@ -50,7 +52,8 @@ def install_npm() -> None:
         return
     subprocess.run(
         ["npm", "install", "--omit=optional", "--no-audit", "--no-fund", "--silent", "--no-package-lock"],
-        check=True, cwd=PEERS_DIR,
+        check=True,
+        cwd=PEERS_DIR,
     )
 
 
@@ -68,7 +71,9 @@ def main() -> int:
         return 0
     missing = [name for name in (*NPM_PEERS, *DEBIAN_PROGRAMS) if not is_present(name)]
     for name in missing:
-        print(f"missing: {name} (its tests are skipped and listed; `make peers` installs npm packages)", file=sys.stderr)
+        print(
+            f"missing: {name} (its tests are skipped and listed; `make peers` installs npm packages)", file=sys.stderr
+        )
     return 1 if missing and os.environ.get("CI") == "true" else 0
 
 

@@ -18,7 +18,21 @@ from millstream.kernel._registry import ErrorEntry, error_registry
 from millstream.kernel._suggest import suggest
 
 __all__ = [
-    "AuthError", "Backoff", "Clock", "ConfigError", "DecodeError", "ErrorEntry", "FencedError", "NotFoundError",
-    "PlantError", "ProtocolViolation", "StoreFullError", "SystemClock", "Unreachable", "error_registry",
-    "format_duration", "parse_duration_s", "suggest",
+    "AuthError",
+    "Backoff",
+    "Clock",
+    "ConfigError",
+    "DecodeError",
+    "ErrorEntry",
+    "FencedError",
+    "NotFoundError",
+    "PlantError",
+    "ProtocolViolation",
+    "StoreFullError",
+    "SystemClock",
+    "Unreachable",
+    "error_registry",
+    "format_duration",
+    "parse_duration_s",
+    "suggest",
 ]

@@ -24,8 +24,14 @@ class PlantError(Exception):
     default_code: ClassVar[str] = "MS-0001"
 
     def __init__(
-        self, what: str, *, where: str | None = None, expected: str | None = None, got: str | None = None,
-        next_step: str | None = None, code: str | None = None,
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        expected: str | None = None,
+        got: str | None = None,
+        next_step: str | None = None,
+        code: str | None = None,
     ) -> None:
         super().__init__(what)
         self.what = what
@@ -49,8 +55,12 @@ class PlantError(Exception):
     def as_dict(self) -> dict[str, str | None]:
         """The error as the CLI and the HTTP API print it with ``--json``."""
         return {
-            "code": self.code, "message": self.what, "where": self.where, "expected": self.expected,
-            "got": self.got, "hint": self.next_step,
+            "code": self.code,
+            "message": self.what,
+            "where": self.where,
+            "expected": self.expected,
+            "got": self.got,
+            "hint": self.next_step,
         }
 
 
@@ -66,8 +76,15 @@ class Unreachable(PlantError):
     default_code = "MS-0200"
 
     def __init__(
-        self, what: str, *, retry_after_s: float = 0.0, where: str | None = None, expected: str | None = None,
-        got: str | None = None, next_step: str | None = None, code: str | None = None,
+        self,
+        what: str,
+        *,
+        retry_after_s: float = 0.0,
+        where: str | None = None,
+        expected: str | None = None,
+        got: str | None = None,
+        next_step: str | None = None,
+        code: str | None = None,
     ) -> None:
         super().__init__(what, where=where, expected=expected, got=got, next_step=next_step, code=code)
         self.retry_after_s = retry_after_s
@@ -85,8 +102,15 @@ class ProtocolViolation(PlantError):
     default_code = "MS-0202"
 
     def __init__(
-        self, what: str, *, frame: bytes = b"", where: str | None = None, expected: str | None = None,
-        got: str | None = None, next_step: str | None = None, code: str | None = None,
+        self,
+        what: str,
+        *,
+        frame: bytes = b"",
+        where: str | None = None,
+        expected: str | None = None,
+        got: str | None = None,
+        next_step: str | None = None,
+        code: str | None = None,
     ) -> None:
         super().__init__(what, where=where, expected=expected, got=got, next_step=next_step, code=code)
         self.frame = frame

@@ -21,8 +21,24 @@ from millstream.model._quality import (
 from millstream.model._sample import Block, Sample, Value
 
 __all__ = [
-    "BAD", "BAD_COMMUNICATION_ERROR", "BAD_DATA_LOST", "BAD_DATA_UNAVAILABLE", "BAD_DECODING_ERROR",
-    "BAD_NODE_ID_UNKNOWN", "BAD_NOT_READABLE", "BAD_NO_COMMUNICATION", "BAD_OUT_OF_RANGE", "BAD_TYPE_MISMATCH",
-    "GOOD", "UNCERTAIN", "UNCERTAIN_INITIAL_VALUE", "UNCERTAIN_LAST_USABLE_VALUE", "AssetPath", "Block", "Quality",
-    "Sample", "TagPath", "Value",
+    "BAD",
+    "BAD_COMMUNICATION_ERROR",
+    "BAD_DATA_LOST",
+    "BAD_DATA_UNAVAILABLE",
+    "BAD_DECODING_ERROR",
+    "BAD_NODE_ID_UNKNOWN",
+    "BAD_NOT_READABLE",
+    "BAD_NO_COMMUNICATION",
+    "BAD_OUT_OF_RANGE",
+    "BAD_TYPE_MISMATCH",
+    "GOOD",
+    "UNCERTAIN",
+    "UNCERTAIN_INITIAL_VALUE",
+    "UNCERTAIN_LAST_USABLE_VALUE",
+    "AssetPath",
+    "Block",
+    "Quality",
+    "Sample",
+    "TagPath",
+    "Value",
 ]

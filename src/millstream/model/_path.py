@@ -1,7 +1,8 @@
 """Places: asset paths (ISA-95 equipment hierarchy, IEC 62264-1 clause 5.3) and tag paths in their text form.
 
-Text form of a tag: ``enterprise/site/area/work_center/work_unit:group/.../name``; levels below the enterprise may be left
-out, further free levels may follow. ``/`` and ``:`` and ``%`` inside a name are written ``%2F``, ``%3A``, ``%25``.
+Text form of a tag: ``enterprise/site/area/work_center/work_unit:group/.../name``; levels below the enterprise may be
+left out, further free levels may follow. ``/`` and ``:`` and ``%`` inside a name are written ``%2F``, ``%3A``,
+``%25``.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class AssetPath:
     def __post_init__(self) -> None:
         if not 1 <= len(self.levels) <= LEVELS_COUNT_MAX:
             raise DecodeError(
-                "asset path has a wrong number of levels", expected=f"1 to {LEVELS_COUNT_MAX}", got=str(len(self.levels)),
+                "asset path has a wrong number of levels",
+                expected=f"1 to {LEVELS_COUNT_MAX}",
+                got=str(len(self.levels)),
                 code="MS-0301",
             )
         for i, name in enumerate(self.levels):
@@ -76,7 +79,9 @@ class TagPath:
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= LEVELS_COUNT_MAX:
             raise DecodeError(
-                "tag path has a wrong number of names", expected=f"1 to {LEVELS_COUNT_MAX}", got=str(len(self.names)),
+                "tag path has a wrong number of names",
+                expected=f"1 to {LEVELS_COUNT_MAX}",
+                got=str(len(self.names)),
                 code="MS-0301",
             )
         for name in self.names:
@@ -87,7 +92,9 @@ class TagPath:
         """From the text form ``acme/plant1/machining/mazak1:spindle/speed``. Raises DecodeError."""
         asset, colon, names = text.partition(":")
         if not colon:
-            raise DecodeError("not a tag path", expected="asset levels, a colon, the tag's name", got=repr(text), code="MS-0301")
+            raise DecodeError(
+                "not a tag path", expected="asset levels, a colon, the tag's name", got=repr(text), code="MS-0301"
+            )
         return cls(AssetPath.parse(asset), tuple(_unquote(part) for part in names.split("/")))
 
     @property

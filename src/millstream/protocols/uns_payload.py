@@ -1,13 +1,14 @@
 """Payload codecs of the ``_tag`` contract: one sample as JSON, many as Arrow IPC.
 
-JSON: ``{"timestamp_ms": .., "value": .., "timestamp_ns": .., "ingest_ns": .., "quality": .., "unit": .., "clock": ..}``, of which
-the first two always stand there and are what consumers of UMH's time-series contract read. An absent quality is Good, an
-absent ``timestamp_ns`` means that the source has no clock (``timestamp_ms`` is then the ingest time). What JSON cannot say is
-written ``{"$float": "NaN"}``, ``{"$bytes": "<base64>"}``, ``{"$int": "<digits>"}``, and ``{"$dict": [[k, v], ..]}`` for a mapping
-with such a key, at any depth; nothing else is changed.
+JSON: ``{"timestamp_ms": .., "value": .., "timestamp_ns": .., "ingest_ns": .., "quality": .., "unit": .., "clock":
+..}``, of which the first two always stand there and are what consumers of UMH's time-series contract read. An absent
+quality is Good, an absent ``timestamp_ns`` means that the source has no clock (``timestamp_ms`` is then the ingest
+time). What JSON cannot say is written ``{"$float": "NaN"}``, ``{"$bytes": "<base64>"}``, ``{"$int": "<digits>"}``,
+and ``{"$dict": [[k, v], ..]}`` for a mapping with such a key, at any depth; nothing else is changed.
 
-Arrow: an IPC stream with the columns ``timestamp`` (timestamp[ns, UTC]), ``value`` and, unless all good, ``quality`` (uint32); the
-schema metadata holds ``ingest_ns``, ``unit``, ``clock`` and ``value_encoding`` ("json" for values of mixed type).
+Arrow: an IPC stream with the columns ``timestamp`` (timestamp[ns, UTC]), ``value`` and, unless all good, ``quality``
+(uint32); the schema metadata holds ``ingest_ns``, ``unit``, ``clock`` and ``value_encoding`` ("json" for values of
+mixed type).
 """
 
 from __future__ import annotations
@@ -124,7 +125,12 @@ def decode_value(text: bytes | str) -> Value | None:
 
 
 def encode_sample(
-    value: Value | None, *, quality: int, source_time_ns: int | None, ingest_time_ns: int, unit: str | None = None,
+    value: Value | None,
+    *,
+    quality: int,
+    source_time_ns: int | None,
+    ingest_time_ns: int,
+    unit: str | None = None,
     clock: str | None = None,
 ) -> bytes:
     """One sample as JSON. Raises DecodeError when a string in it is not valid Unicode."""
@@ -149,9 +155,13 @@ def decode_sample(payload: bytes) -> SampleRecord:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(f"not a JSON sample: {error}", got=repr(payload[:80]), code="MS-0302") from error
     if record.value is None and record.quality >> 30 < 2:
-        raise DecodeError("sample without value has a quality that is not bad", got=f"0x{record.quality:08X}", code="MS-0302")
+        raise DecodeError(
+            "sample without value has a quality that is not bad", got=f"0x{record.quality:08X}", code="MS-0302"
+        )
     if not 0 <= record.quality <= 0xFFFFFFFF:
-        raise DecodeError("quality is not a StatusCode", expected="0 to 0xFFFFFFFF", got=str(record.quality), code="MS-0302")
+        raise DecodeError(
+            "quality is not a StatusCode", expected="0 to 0xFFFFFFFF", got=str(record.quality), code="MS-0302"
+        )
     return record
 
 
@@ -198,10 +208,14 @@ def decode_block(payload: bytes) -> BlockRecord:
         raise DecodeError(f"not an Arrow block: {error}", code="MS-0303") from error
     names = table.schema.names
     if "timestamp" not in names or "value" not in names:
-        raise DecodeError("Arrow block lacks a column", expected="timestamp and value", got=", ".join(names), code="MS-0303")
+        raise DecodeError(
+            "Arrow block lacks a column", expected="timestamp and value", got=", ".join(names), code="MS-0303"
+        )
     if table.schema.field("timestamp").type != pa.timestamp("ns", "UTC") or table.column("timestamp").null_count:
         raise DecodeError("Arrow block has wrong times", expected="timestamp[ns, UTC] without nulls", code="MS-0303")
-    metadata = {k.decode(errors="replace"): v.decode(errors="replace") for k, v in (table.schema.metadata or {}).items()}
+    metadata = {
+        k.decode(errors="replace"): v.decode(errors="replace") for k, v in (table.schema.metadata or {}).items()
+    }
     column = table.column("value")
     values: npt.NDArray[np.generic] | list[Value | None]
     if metadata.get("value_encoding") == "json":

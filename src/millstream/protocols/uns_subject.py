@@ -1,10 +1,12 @@
 """The subject grammar of the unified namespace, and its mapping to and from ``umh.v1``.
 
-``uns.v1.<enterprise>.<site>[.<area>[.<work_center>[.<work_unit>[.<free level>...]]]].<_contract>[.<group>...].<name>``
+``uns.v1.<enterprise>.<site>[.<area>[.<work_center>[.<work_unit>[.<free
+level>...]]]].<_contract>[.<group>...].<name>``
 
-Levels come before the contract, which is the first token that starts with an underscore, so levels may be left out. A token
-keeps ``[A-Za-z0-9_-]``; every other byte of the UTF-8 form, and a leading underscore of a name, is written ``=XX`` (upper-case
-hex; the form of RFC 2045, 6.7), which NATS subjects, KV keys, file names and MQTT topics all carry unchanged.
+Levels come before the contract, which is the first token that starts with an underscore, so levels may be left out. A
+token keeps ``[A-Za-z0-9_-]``; every other byte of the UTF-8 form, and a leading underscore of a name, is written
+``=XX`` (upper-case hex; the form of RFC 2045, 6.7), which NATS subjects, KV keys, file names and MQTT topics all
+carry unchanged.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def unescape_token(token: str) -> str:
     except UnicodeDecodeError as error:
         raise DecodeError("subject token is not UTF-8", got=repr(token), code="MS-0301") from error
     if escape_token(name) != token:
-        raise DecodeError("subject token escapes what needs no escape", expected=escape_token(name), got=token, code="MS-0301")
+        raise DecodeError(
+            "subject token escapes what needs no escape", expected=escape_token(name), got=token, code="MS-0301"
+        )
     return name
 
 
@@ -73,13 +77,17 @@ class UnsAddress:
 def encode_subject(address: UnsAddress) -> str:
     """The subject of `address`. Raises DecodeError when it is too long or the contract is no contract."""
     if not _CONTRACT.match(address.contract):
-        raise DecodeError("not a contract", expected="an underscore and [A-Za-z0-9_-]", got=repr(address.contract), code="MS-0301")
+        raise DecodeError(
+            "not a contract", expected="an underscore and [A-Za-z0-9_-]", got=repr(address.contract), code="MS-0301"
+        )
     tokens = [escape_token(n) for n in address.asset.levels]
     tokens.append(address.contract)
     tokens += [escape_token(n) for n in address.names]
     subject = PREFIX + ".".join(tokens)
     if len(subject) > SUBJECT_LENGTH_MAX:
-        raise DecodeError("subject is too long", expected=f"at most {SUBJECT_LENGTH_MAX} bytes", got=str(len(subject)), code="MS-0301")
+        raise DecodeError(
+            "subject is too long", expected=f"at most {SUBJECT_LENGTH_MAX} bytes", got=str(len(subject)), code="MS-0301"
+        )
     return subject
 
 
@@ -87,16 +95,20 @@ def encode_subject(address: UnsAddress) -> str:
 def decode_subject(subject: str) -> UnsAddress:
     """Take a ``uns.v1`` subject apart. Raises DecodeError."""
     if not subject.startswith(PREFIX):
-        raise DecodeError("not a subject of the namespace", expected=f"{PREFIX}...", got=repr(subject[:64]), code="MS-0301")
-    tokens = subject[len(PREFIX):].split(".")
+        raise DecodeError(
+            "not a subject of the namespace", expected=f"{PREFIX}...", got=repr(subject[:64]), code="MS-0301"
+        )
+    tokens = subject[len(PREFIX) :].split(".")
     at = next((i for i, token in enumerate(tokens) if token.startswith("_")), None)
     if at is None or at == 0 or at == len(tokens) - 1 or not _CONTRACT.match(tokens[at]):
         raise DecodeError(
-            "subject has no place, contract and name", expected=f"{PREFIX}<enterprise>.<site>...<_contract>...<name>",
-            got=repr(subject[:128]), code="MS-0301",
+            "subject has no place, contract and name",
+            expected=f"{PREFIX}<enterprise>.<site>...<_contract>...<name>",
+            got=repr(subject[:128]),
+            code="MS-0301",
         )
     levels = tuple(unescape_token(t) for t in tokens[:at])
-    names = tuple(unescape_token(t) for t in tokens[at + 1:])
+    names = tuple(unescape_token(t) for t in tokens[at + 1 :])
     path = TagPath(AssetPath(levels), names)
     return UnsAddress(path.asset, tokens[at], path.names)
 
@@ -118,8 +130,10 @@ def from_umh(subject: str) -> str:
 
 def _swap(subject: str, old: str, new: str) -> str:
     if not subject.startswith(old):
-        raise DecodeError("not a subject of this convention", expected=f"{old}...", got=repr(subject[:64]), code="MS-0301")
-    tokens = subject[len(old):].split(".")
+        raise DecodeError(
+            "not a subject of this convention", expected=f"{old}...", got=repr(subject[:64]), code="MS-0301"
+        )
+    tokens = subject[len(old) :].split(".")
     at = next((i for i, token in enumerate(tokens) if token.startswith("_")), None)
     if at is None:
         raise DecodeError("subject has no contract", got=repr(subject[:128]), code="MS-0301")

@@ -1,10 +1,10 @@
 """The connector contract: what a connector offers, and what the runtime promises in return.
 
 The runtime validates before construction, opens one session at a time, never overlaps `read` with itself, sets the
-deadlines, backs off with jitter, stores before it acknowledges, and counts. Errors tell it what to do: `Unreachable` backs
-off and opens again, `AuthError` stops, `ProtocolViolation` keeps the frame and opens again, `ConfigError` (from the
-constructor) refuses to start; a bad tag is a `Sample` with bad quality, never an exception; anything else is a bug of the
-connector: its traceback is kept, it is opened again, and the others do not notice.
+deadlines, backs off with jitter, stores before it acknowledges, and counts. Errors tell it what to do: `Unreachable`
+backs off and opens again, `AuthError` stops, `ProtocolViolation` keeps the frame and opens again, `ConfigError` (from
+the constructor) refuses to start; a bad tag is a `Sample` with bad quality, never an exception; anything else is a
+bug of the connector: its traceback is kept, it is opened again, and the others do not notice.
 """
 
 from __future__ import annotations
@@ -140,9 +140,17 @@ class Browsable(Protocol):
 class Log(Protocol):
     """Structured log of one connector: lower-case event, then fields."""
 
-    def info(self, event: str, **fields: object) -> None: ...
-    def warning(self, event: str, **fields: object) -> None: ...
-    def error(self, event: str, **fields: object) -> None: ...
+    def info(self, event: str, **fields: object) -> None:
+        """A change of state worth one line."""
+        ...
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Something degraded; work goes on."""
+        ...
+
+    def error(self, event: str, **fields: object) -> None:
+        """Something stopped; a person may have to act."""
+        ...
 
 
 class _SilentLog:
