@@ -14,7 +14,7 @@ def _to_seconds(value: object) -> object:
         try:
             return parse_duration_s(value)
         except ConfigError as error:
-            raise ValueError(f'{error.what}, expected {error.expected}, got {error.got}') from error
+            raise ValueError(f"{error.what}, expected {error.expected}, got {error.got}") from error
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value != 0:
         raise ValueError(f'a duration needs a unit, e.g. "{value}s" or "{value}ms"')
     return value

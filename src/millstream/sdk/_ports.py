@@ -88,7 +88,12 @@ class Reader(Protocol):
     """Reads a stream in order."""
 
     def read(
-        self, stream: str, *, start_seq: int = 1, filter_subjects: Sequence[str] = (), batch_max: int = 1000,
+        self,
+        stream: str,
+        *,
+        start_seq: int = 1,
+        filter_subjects: Sequence[str] = (),
+        batch_max: int = 1000,
         wait_s: float = 1.0,
     ) -> AsyncGenerator[Sequence[Received], None]:
         """Yield lists of messages in stream order from `start_seq` on, for ever; an empty list after `wait_s` without
