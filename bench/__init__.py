@@ -1,0 +1,1 @@
+"""Benchmarks: one folder a scenario, each number in the docs comes from one of them."""

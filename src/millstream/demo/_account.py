@@ -1,0 +1,51 @@
+"""What the devices say they produced against what the historian holds: pure arithmetic, no path under test in it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TagAccount:
+    """One tag's account. `lost`, `duplicated` and `out_of_order` are counts of samples."""
+
+    tag: str
+    produced: int
+    stored: int
+    lost: int
+    duplicated: int
+    out_of_order: int
+
+
+def account_counter(tag: str, produced: int, values: Sequence[int]) -> TagAccount:
+    """A tag whose device writes 1, 2, 3 ... `produced`; `values` are the good rows in source-time order.
+
+    A number that the device never wrote counts as duplicated: it is a row too many.
+    """
+    seen = {v for v in values if 1 <= v <= produced}
+    backwards = sum(1 for a, b in itertools.pairwise(values) if b < a)
+    return TagAccount(tag, produced, len(values), produced - len(seen), len(values) - len(seen), backwards)
+
+
+def account_rows(tag: str, produced: int, stored: int) -> TagAccount:
+    """A tag of which only the number of samples is known on both sides."""
+    return TagAccount(tag, produced, stored, max(0, produced - stored), max(0, stored - produced), 0)
+
+
+def account_waveform(tag: str, expected: Sequence[float], stored: Sequence[float]) -> TagAccount:
+    """A recorded channel: each value of the file must stand in the history, in the file's order."""
+    if list(expected) == list(stored):
+        return TagAccount(tag, len(expected), len(stored), 0, 0, 0)
+    by_count = account_rows(tag, len(expected), len(stored))
+    wrong = sum(1 for a, b in zip(expected, stored, strict=False) if a != b)
+    return TagAccount(tag, len(expected), len(stored), by_count.lost, by_count.duplicated, wrong)
+
+
+def percentile(values: Sequence[float], fraction: float) -> float | None:
+    """The nearest-rank percentile, None of nothing."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]

@@ -1,0 +1,52 @@
+"""The demo's arithmetic sees every kind of fault."""
+
+from __future__ import annotations
+
+from millstream.demo._account import account_counter, account_rows, account_waveform, percentile
+
+
+def test_a_complete_counter_is_clean() -> None:
+    account = account_counter("t", 4, [1, 2, 3, 4])
+    assert (account.lost, account.duplicated, account.out_of_order) == (0, 0, 0)
+
+
+def test_a_missing_number_is_lost() -> None:
+    assert account_counter("t", 4, [1, 2, 4]).lost == 1
+
+
+def test_a_tail_that_never_arrived_is_lost() -> None:
+    assert account_counter("t", 4, [1, 2, 3]).lost == 1
+
+
+def test_a_repeated_number_is_duplicated() -> None:
+    assert account_counter("t", 3, [1, 2, 2, 3]).duplicated == 1
+
+
+def test_an_invented_number_is_a_row_too_many() -> None:
+    account = account_counter("t", 3, [1, 2, 3, 4])
+    assert (account.lost, account.duplicated) == (0, 1)
+
+
+def test_a_loss_and_a_repeat_do_not_cancel_out() -> None:
+    account = account_counter("t", 3, [1, 1, 3])
+    assert (account.lost, account.duplicated) == (1, 1)
+
+
+def test_a_swap_is_out_of_order() -> None:
+    assert account_counter("t", 3, [1, 3, 2]).out_of_order == 1
+
+
+def test_rows_are_compared_by_number() -> None:
+    assert account_rows("t", 5, 4).lost == 1
+    assert account_rows("t", 5, 7).duplicated == 2
+
+
+def test_a_waveform_must_match_value_by_value() -> None:
+    assert account_waveform("w", [1.0, 2.0], [1.0, 2.0]).out_of_order == 0
+    assert account_waveform("w", [1.0, 2.0], [2.0, 1.0]).out_of_order == 2
+    assert account_waveform("w", [1.0, 2.0], [1.0]).lost == 1
+
+
+def test_the_percentile_is_a_measured_value() -> None:
+    assert percentile([], 0.99) is None
+    assert percentile([5.0, 1.0, 3.0], 0.99) == 5.0
