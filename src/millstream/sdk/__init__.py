@@ -22,6 +22,7 @@ from millstream.sdk._contract import (
     WriteResult,
 )
 from millstream.sdk._ports import Control, Message, Publisher, PublisherStats, Reader, Received, Stored
+from millstream.sdk._secret import ConfigPath, SecretRef
 
 __all__ = [
     "Acknowledged",
@@ -29,6 +30,7 @@ __all__ = [
     "Batch",
     "Browsable",
     "ConfigError",
+    "ConfigPath",
     "Connector",
     "ConnectorConfig",
     "ConnectorInfo",
@@ -46,6 +48,7 @@ __all__ = [
     "PublisherStats",
     "Reader",
     "Received",
+    "SecretRef",
     "Session",
     "SourceCounted",
     "Stored",
