@@ -161,13 +161,13 @@ class LedgerVerifier:
             is_late = True
         else:
             account.repeats += 1
-            return
+            return False
         if is_ledger_subject(subject):
             if is_record_subject(subject):
                 account.records += 1
                 if not is_late:  # a late record is covered by the next one's totals
                     self._check(state, origin_seq, subject, decode_record(payload))
-            return
+            return True
         account.messages += 1
         account.samples += samples_count
         if origin_seq > state.record_seq:
@@ -178,6 +178,7 @@ class LedgerVerifier:
                 state.window_missing -= 1
         else:  # its window is closed, and this message was written off there
             account.samples_missing -= samples_count
+        return True
 
     @staticmethod
     def _open_gap(state: _Origin, origin_seq: int) -> None:
