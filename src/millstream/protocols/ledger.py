@@ -141,9 +141,24 @@ class LedgerVerifier:
         """The account of each origin seen."""
         return {name: origin.account for name, origin in self._origins.items()}
 
-    def feed(self, origin: str, origin_seq: int, subject: str, samples_count: int, payload: bytes) -> None:
-        """One message. `payload` is looked at only for records. Raises DecodeError for a malformed record (which is
-        then counted as no record: the next one covers its messages)."""
+    def dump(self, origin: str) -> bytes:
+        """The whole state of one origin, to be kept with what was made of its messages; `load` takes it back."""
+        return _encoder.encode(self._origins[origin])
+
+    def load(self, origin: str, state: bytes) -> None:
+        """Go on where `dump` was. Raises DecodeError."""
+        try:
+            self._origins[origin] = msgspec.json.decode(state, type=_Origin)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DecodeError(f"not a ledger state: {error}", where=origin, code="MS-0304") from error
+
+    def forget(self, origin: str) -> None:
+        """The origin begins anew: its stream was made again under the same name."""
+        self._origins.pop(origin, None)
+
+    def feed(self, origin: str, origin_seq: int, subject: str, samples_count: int, payload: bytes) -> bool:
+        """One message; False when it is a repeat. `payload` is looked at only for records. Raises DecodeError for a
+        malformed record (which is then counted as no record: the next one covers its messages)."""
         state = self._origins.get(origin)
         if state is None:
             state = self._origins[origin] = _Origin()
