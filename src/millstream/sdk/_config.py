@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
-from millstream.kernel import ConfigError, parse_duration_s
+from millstream.kernel import ConfigError, format_duration, parse_duration_s
 
 
 def _to_seconds(value: object) -> object:
@@ -30,6 +30,7 @@ Duration = Annotated[
     float,
     BeforeValidator(_to_seconds),
     AfterValidator(_positive),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ns|us|ms|s|min|m|h|d)$", "examples": ["500ms", "1s"]}),
 ]
 """Written "500ms" in YAML, seconds as float in code."""
