@@ -101,8 +101,12 @@ class MemoryPublisher:
         if self._ledger_subject is not None:
             before = self._record
             self._record = LedgerRecord(
-                before.batch + 1, len(messages), samples, before.total_messages + len(messages),
-                before.total_samples + samples, self._clock.now_ns(),
+                before.batch + 1,
+                len(messages),
+                samples,
+                before.total_messages + len(messages),
+                before.total_samples + samples,
+                self._clock.now_ns(),
             )
             self._record_seq = self._stream.append(self._ledger_subject, encode_record(self._record))
         future.set_result(Stored(self._stream.name, self._stream.last_seq))
@@ -130,7 +134,12 @@ class MemoryReader:
         self._streams = {streams.name: streams} if isinstance(streams, MemoryStream) else dict(streams)
 
     async def read(
-        self, stream: str, *, start_seq: int = 1, filter_subjects: Sequence[str] = (), batch_max: int = 1000,
+        self,
+        stream: str,
+        *,
+        start_seq: int = 1,
+        filter_subjects: Sequence[str] = (),
+        batch_max: int = 1000,
         wait_s: float = 1.0,
     ) -> AsyncGenerator[Sequence[Received], None]:
         """See `Reader.read`. Raises NotFoundError."""
@@ -140,7 +149,7 @@ class MemoryReader:
         at = max(start_seq, source.first_seq) - 1
         while True:
             if at < len(source.messages):
-                batch = source.messages[at:at + batch_max]
+                batch = source.messages[at : at + batch_max]
                 at += len(batch)
                 if filter_subjects:
                     batch = [m for m in batch if any(subject_matches(m.subject, f) for f in filter_subjects)]

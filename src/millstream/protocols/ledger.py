@@ -234,7 +234,7 @@ def _fill(missing: list[tuple[int, int]], seq: int) -> bool:
     for index in range(len(missing) - 1, -1, -1):
         first, last = missing[index]
         if first <= seq <= last:
-            missing[index:index + 1] = [r for r in ((first, seq - 1), (seq + 1, last)) if r[0] <= r[1]]
+            missing[index : index + 1] = [r for r in ((first, seq - 1), (seq + 1, last)) if r[0] <= r[1]]
             return True
         if last < seq:
             return False

@@ -62,7 +62,7 @@ def test_a_clean_stream_is_never_flagged(batches: list[list[int]], with_position
 @given(batches_of, st.integers(0, 10_000))
 def test_a_clean_stream_read_from_its_middle_is_not_flagged(batches: list[list[int]], start: int) -> None:
     entries = stream_of(batches)
-    assert recount(entries[start % len(entries):]).is_clean
+    assert recount(entries[start % len(entries) :]).is_clean
 
 
 @given(batches_of, st.data())
@@ -89,7 +89,7 @@ def test_each_late_message_is_out_of_order_and_nothing_else(batches: list[list[i
     entries = stream_of(batches)
     index = data.draw(st.integers(1, len(entries) - 2))
     to = data.draw(st.integers(index + 1, len(entries) - 1))
-    moved = entries[:index] + entries[index + 1:to + 1] + [entries[index]] + entries[to + 1:]
+    moved = entries[:index] + entries[index + 1 : to + 1] + [entries[index]] + entries[to + 1 :]
     account = recount(moved)
     assert (account.out_of_order, account.gaps, account.repeats, account.surplus) == (1, 0, 0, 0)
     assert account.samples_missing == account.samples_surplus == 0
@@ -101,7 +101,7 @@ def test_a_message_that_the_publisher_lost_or_doubled_shows_although_sequences_a
 ) -> None:
     entries = stream_of(batches)
     index = data.draw(st.sampled_from([i for i, e in enumerate(entries) if e[1] != RECORD]))
-    without = [(n, *e[1:]) for n, e in enumerate(entries[:index] + entries[index + 1:], 1)]
+    without = [(n, *e[1:]) for n, e in enumerate(entries[:index] + entries[index + 1 :], 1)]
     assert (recount(without).gaps, recount(without).samples_missing) == (1, entries[index][2])
     doubled = [(n, *e[1:]) for n, e in enumerate(entries[:index] + [entries[index]] + entries[index:], 1)]
     assert (recount(doubled).surplus, recount(doubled).samples_surplus) == (1, entries[index][2])
@@ -143,8 +143,16 @@ def test_a_malformed_source_header_is_a_decode_error(value: str) -> None:
         parse_stream_source(value)
 
 
-@pytest.mark.parametrize("payload", [b"", b"[]", b'{"batch":1}', b'{"batch":1,"messages":5,"samples":5,"total_messages":1,'
-                                     b'"total_samples":5,"time_ns":0}', b"\xff"])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"[]",
+        b'{"batch":1}',
+        b'{"batch":1,"messages":5,"samples":5,"total_messages":1,"total_samples":5,"time_ns":0}',
+        b"\xff",
+    ],
+)
 def test_a_malformed_record_is_a_decode_error(payload: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_record(payload)

@@ -1,0 +1,421 @@
+"""A small NATS connection for the data plane: joined writes, length-parsed reads, batches to callbacks, reconnect.
+
+It carries only what the publishers and the reader need; everything else goes through nats-py. One `transport.write` a
+loop turn, one callback a subscription and chunk. It reconnects for ever with jittered back-off and subscribes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import nkeys
+
+from millstream.kernel import AuthError, Backoff, ConfigError, PlantError, ProtocolViolation, Unreachable
+from millstream.protocols.nats_wire import (
+    Control,
+    WireMessage,
+    WireParser,
+    encode_connect,
+    encode_hpub,
+    encode_pub,
+    parse_info,
+    subject_bytes,
+)
+
+CONNECT_TIMEOUT_S = 5.0
+PING_INTERVAL_S = 5.0  # a silent link is probed this often and given up after as long again
+WRITE_BUFFER_BYTES_MAX = 4 * 1024 * 1024  # beyond it `drained` waits
+REQUESTS_COUNT_MAX = 1024
+_AUTH_TEXTS = ("authorization", "authentication", "user authentication", "credential", "account")
+
+BatchCallback = Callable[[list[WireMessage]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to log in: nothing, user and password, or a creds file (JWT and nkey seed)."""
+
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    creds_file: Path | None = None
+
+
+class RawConnection:
+    """One TCP connection, kept alive while its scope is open. Entering raises Unreachable or AuthError."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        credentials: Credentials | None = None,
+        name: str = "millstream",
+        backoff: Backoff | None = None,
+    ) -> None:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        if parts.scheme != "nats" or not parts.hostname:
+            raise ConfigError(
+                "the data plane speaks plain NATS only", expected="nats://host:port", got=url.rpartition("@")[2],
+                next_step="use the nats-py adapter for TLS and WebSocket",
+            )  # fmt: skip
+        self._host, self._port = parts.hostname, parts.port or 4222
+        self._credentials = credentials or Credentials(parts.username, parts.password)
+        self._name = name
+        self._backoff = backoff or Backoff(floor_s=0.05, ceiling_s=2.0)
+        self._group = asyncio.TaskGroup()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._protocol: _Protocol | None = None
+        self._connected = asyncio.Event()
+        self._sids = 1
+        self._subscriptions: dict[int, tuple[bytes, BatchCallback]] = {}
+        self._lost_callbacks: list[Callable[[], None]] = []
+        self._requests: dict[bytes, asyncio.Future[WireMessage]] = {}
+        self._request_count = 0
+        self.inbox = "_INBOX." + base64.b32encode(secrets.token_bytes(15)).decode("ascii")
+        self.info: dict[str, Any] = {}
+        self.connects = 0
+        self.last_error: PlantError | None = None
+        self.subscribe(f"{self.inbox}.r.*", self._on_replies)
+
+    @property
+    def where(self) -> str:
+        """Host and port, for messages."""
+        return f"{self._host}:{self._port}"
+
+    @property
+    def is_connected(self) -> bool:
+        """Logged in, and not known to be lost."""
+        return self._protocol is not None
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of headers and payload that the server takes in one message."""
+        return int(self.info.get("max_payload", 1024 * 1024))
+
+    async def __aenter__(self) -> Self:
+        protocol = await self._open()  # the first time a person waits, so the error is raised
+        await self._group.__aenter__()
+        self._supervisor = self._group.create_task(self._supervise(protocol))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._supervisor is not None
+        self._supervisor.cancel()
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        finally:
+            if self._protocol is not None:
+                protocol = self._protocol
+                protocol.flush()
+                protocol.close()
+                self._on_lost(protocol)
+
+    # -- connecting ---------------------------------------------------------------------------------------------------
+
+    async def _supervise(self, protocol: _Protocol) -> None:
+        while True:
+            await self._keep_alive(protocol)
+            self._on_lost(protocol)
+            protocol = await self._reopen()
+
+    async def _reopen(self) -> _Protocol:
+        while True:
+            await asyncio.sleep(self._backoff.next_s())
+            try:
+                return await self._open()
+            except PlantError as error:
+                self.last_error = error  # kept for status; the loop goes on until the scope is left
+
+    async def _open(self) -> _Protocol:
+        loop = asyncio.get_running_loop()
+        protocol = _Protocol(self._dispatch)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await loop.create_connection(lambda: protocol, self._host, self._port)
+                info = parse_info(await protocol.expect("INFO"))
+                if info.get("tls_required"):
+                    raise ConfigError("the server wants TLS", where=self.where, next_step="use the nats-py adapter")
+                protocol.write(encode_connect(self._connect_options(info)))
+                protocol.write(b"PING\r\n")
+                await protocol.expect("PONG")
+        except (OSError, TimeoutError) as error:
+            protocol.close()
+            raise Unreachable("no server answers", where=self.where, got=str(error) or type(error).__name__) from error
+        except BaseException:
+            protocol.close()
+            raise
+        self.info = dict(info)
+        self._protocol = protocol
+        for sid, (subject, _) in self._subscriptions.items():
+            protocol.write(b"SUB %b %d\r\n" % (subject, sid))
+        self._backoff.reset()
+        self.last_error = None
+        self.connects += 1
+        self._connected.set()
+        return protocol
+
+    def _connect_options(self, info: Any) -> dict[str, object]:
+        options: dict[str, object] = {
+            "verbose": False, "pedantic": False, "lang": "python", "version": "1", "name": self._name, "protocol": 1,
+            "headers": True, "no_responders": True, "echo": True,
+        }  # fmt: skip
+        credentials = self._credentials
+        if credentials.creds_file is not None:
+            jwt, seed = _read_creds(credentials.creds_file)
+            signature = nkeys.from_seed(bytearray(seed)).sign(str(info.get("nonce", "")).encode("ascii"))
+            options |= {"jwt": jwt, "sig": base64.urlsafe_b64encode(signature).rstrip(b"=").decode("ascii")}
+        elif credentials.user is not None:
+            options |= {"user": credentials.user, "pass": credentials.password or ""}
+        return options
+
+    async def _keep_alive(self, protocol: _Protocol) -> None:
+        """Returns once the link is lost; closes one that stays silent."""
+        while True:
+            seen = protocol.chunks_count
+            try:
+                async with asyncio.timeout(PING_INTERVAL_S):
+                    await asyncio.shield(protocol.lost)
+                return
+            except TimeoutError:
+                pass
+            if protocol.chunks_count != seen:
+                protocol.is_probed = False
+            elif protocol.is_probed:
+                protocol.abort()
+                return
+            else:
+                protocol.is_probed = True
+                protocol.write(b"PING\r\n")
+
+    def _on_lost(self, protocol: _Protocol) -> None:
+        protocol.close()
+        self._protocol = None
+        self._connected.clear()
+        for future in self._requests.values():
+            if not future.done():
+                future.set_exception(Unreachable("the link was lost before the answer", where=self.where))
+        self._requests.clear()
+        for callback in list(self._lost_callbacks):
+            callback()
+
+    async def wait_connected(self) -> None:
+        """Returns at once while connected, else when it is again."""
+        await self._connected.wait()
+
+    def on_lost(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` at each loss of the link, until the returned function is called."""
+        self._lost_callbacks.append(callback)
+        return lambda: self._lost_callbacks.remove(callback)
+
+    # -- traffic ------------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Queue whole protocol commands; they leave joined at the end of this loop turn. Raises Unreachable."""
+        if self._protocol is None:
+            raise Unreachable("not connected", where=self.where)
+        self._protocol.write(data)
+
+    async def drained(self) -> None:
+        """Wait while the socket's buffer is above its bound; returns at once when the link is lost."""
+        if self._protocol is not None:
+            await self._protocol.drained()
+
+    def publish(self, subject: str, payload: bytes, *, reply: str = "", header_lines: bytes = b"") -> None:
+        """One message without an answer. Raises Unreachable."""
+        encoded, answer = subject_bytes(subject), reply.encode("ascii")
+        if header_lines:
+            self.write(encode_hpub(encoded, answer, header_lines, payload))
+        else:
+            self.write(encode_pub(encoded, answer, payload))
+
+    def subscribe(self, subject: str, callback: BatchCallback) -> int:
+        """Deliver messages of `subject` in batches, also after each reconnect; the id for `unsubscribe`."""
+        sid = self._sids
+        self._sids += 1
+        encoded = subject.encode("utf-8")
+        self._subscriptions[sid] = (encoded, callback)
+        if self._protocol is not None:
+            self._protocol.write(b"SUB %b %d\r\n" % (encoded, sid))
+        return sid
+
+    def unsubscribe(self, sid: int) -> None:
+        """Stop delivery at once."""
+        if self._subscriptions.pop(sid, None) is not None and self._protocol is not None:
+            self._protocol.write(b"UNSUB %d\r\n" % sid)
+
+    def start_request(self) -> tuple[bytes, asyncio.Future[WireMessage]]:
+        """A reply subject and the future of its first message; the caller writes the command that carries it.
+
+        The future raises Unreachable when the link is lost or nobody listens."""
+        if self._protocol is None:
+            raise Unreachable("not connected", where=self.where)
+        if len(self._requests) >= REQUESTS_COUNT_MAX:
+            raise Unreachable("too many requests wait for an answer", where=self.where, got=str(REQUESTS_COUNT_MAX))
+        self._request_count += 1
+        reply = b"%b.r.%d" % (self.inbox.encode("ascii"), self._request_count)
+        future: asyncio.Future[WireMessage] = asyncio.get_running_loop().create_future()
+        self._requests[reply] = future
+        future.add_done_callback(lambda _: self._requests.pop(reply, None))
+        return reply, future
+
+    async def request(
+        self, subject: str, payload: bytes = b"", *, header_lines: bytes = b"", timeout_s: float = 5.0
+    ) -> WireMessage:
+        """One request, one answer. Waits for the link within the time. Raises Unreachable."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.wait_connected()
+                reply, future = self.start_request()
+                self.publish(subject, payload, reply=reply.decode("ascii"), header_lines=header_lines)
+                return await future
+        except TimeoutError as error:
+            raise Unreachable(
+                "no answer in time", where=f"{self.where} {subject}", expected=f"{timeout_s:g}s"
+            ) from error
+
+    def _on_replies(self, messages: list[WireMessage]) -> None:
+        for message in messages:
+            future = self._requests.get(message[1])
+            if future is None or future.done():
+                continue
+            if message[3] is not None and message[3].startswith(b"NATS/1.0 503"):
+                future.set_exception(Unreachable("nobody answers this request", where=self.where))
+            else:
+                future.set_result(message)
+
+    def _dispatch(self, messages: list[WireMessage]) -> None:
+        sid = messages[0][0]
+        if messages[-1][0] == sid and all(m[0] == sid for m in messages):
+            groups = {sid: messages}
+        else:
+            groups = {}
+            for message in messages:
+                groups.setdefault(message[0], []).append(message)
+        for sid, group in groups.items():
+            subscription = self._subscriptions.get(sid)
+            if subscription is not None:
+                subscription[1](group)
+
+
+class _Protocol(asyncio.Protocol):
+    """One socket. `lost` resolves when it is gone."""
+
+    def __init__(self, dispatch: BatchCallback) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._dispatch = dispatch
+        self._parser = WireParser()
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._expected: tuple[str, asyncio.Future[bytes]] | None = None
+        self._early: list[Control] = []
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._failure: PlantError | None = None
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        self.chunks_count = 0
+        self.is_probed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._writable.set()
+        if not self.lost.done():
+            self.lost.set_result(None)
+        if self._expected is not None and not self._expected[1].done():
+            self._expected[1].set_exception(self._failure or Unreachable("the server closed the connection"))
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    async def drained(self) -> None:
+        self.flush()
+        await self._writable.wait()
+
+    def data_received(self, data: bytes) -> None:
+        self.chunks_count += 1
+        try:
+            messages, controls = self._parser.feed(data)
+        except ProtocolViolation as error:
+            self._failure = error
+            self.abort()
+            return
+        if messages:
+            self._dispatch(messages)
+        for control in controls:
+            self._on_control(control)
+
+    def _on_control(self, control: Control) -> None:
+        if control.verb == "PING":
+            self.write(b"PONG\r\n")
+        elif control.verb == "-ERR":
+            self._on_refused(control.text.decode("utf-8", "replace"))
+        elif self._expected is not None and self._expected[0] == control.verb and not self._expected[1].done():
+            self._expected[1].set_result(control.text)
+        elif control.verb == "INFO":
+            self._early.append(control)
+            del self._early[:-1]  # only the newest matters: a later one repeats it with changes
+
+    def _on_refused(self, text: str) -> None:
+        if text.lower().startswith("permissions violation"):
+            return  # the server goes on; the request that it concerns runs into its deadline
+        is_login = any(text.lower().startswith(t) for t in _AUTH_TEXTS)
+        self._failure = (AuthError if is_login else Unreachable)("the server refused", got=text.lower())
+        self.abort()
+
+    async def expect(self, verb: str) -> bytes:
+        """The text of the next control line `verb`. Raises what the server refused with, or Unreachable."""
+        if self._early and self._early[-1].verb == verb:
+            return self._early.pop().text
+        if self._failure is not None:
+            raise self._failure
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        self._expected = (verb, future)
+        return await future
+
+    def write(self, data: bytes) -> None:
+        if not self._out:
+            self._loop.call_soon(self.flush)
+        self._out.append(data)
+
+    def flush(self) -> None:
+        if self._out:
+            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            self._out.clear()
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.write(data)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _read_creds(path: Path) -> tuple[str, bytes]:
+    """The JWT and the seed of a creds file. Raises ConfigError."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("credentials cannot be read", where=str(path), got=str(error)) from error
+    marks = [i for i, line in enumerate(lines) if line.startswith("-----BEGIN")]
+    if len(marks) != 2 or marks[-1] + 1 >= len(lines):
+        raise ConfigError("not a creds file", where=str(path), expected="a user JWT and an nkey seed")
+    return lines[marks[0] + 1].strip(), lines[marks[1] + 1].strip().encode("ascii")

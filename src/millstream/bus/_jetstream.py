@@ -1,0 +1,117 @@
+"""What publishers and readers ask JetStream's API, over a RawConnection: requests, last record by subject, stream
+state.
+
+Errors are translated here and nowhere else (ADR-7 err_code on the left).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from millstream.bus._connection import RawConnection
+from millstream.kernel import FencedError, NotFoundError, PlantError, ProtocolViolation, StoreFullError, Unreachable
+from millstream.protocols.nats_wire import parse_headers
+from millstream.sdk import Received
+
+WRONG_LAST_SEQUENCE = 10071
+BATCH_INCOMPLETE = 10176
+BATCH_UNKNOWN = 10208
+_FULL = frozenset({10077, 10047, 10023, 10122, 10123})  # bytes, memory/storage resources, insufficient, messages
+_NOT_FOUND = frozenset({10059, 10014, 10037})  # stream, consumer, message
+_BUSY = frozenset({10008, 10074, 10118, 10210, 10211, 10076})  # unavailable, temporarily, too many open batches
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """What a stream holds."""
+
+    messages: int
+    bytes: int
+    first_seq: int
+    last_seq: int
+
+
+class StreamApi:
+    """JetStream's API for one domain."""
+
+    def __init__(self, connection: RawConnection, domain: str | None = None) -> None:
+        self.connection = connection
+        self.prefix = f"$JS.{domain}.API" if domain else "$JS.API"
+
+    async def request(self, subject: str, body: object | None = None, *, timeout_s: float = 5.0) -> dict[str, Any]:
+        """One API request. Raises the PlantError that fits the answer, Unreachable when there is none."""
+        payload = b"" if body is None else msgspec.json.encode(body)
+        message = await self.connection.request(f"{self.prefix}.{subject}", payload, timeout_s=timeout_s)
+        return decode_answer(message[4], where=subject)
+
+    async def state(self, stream: str) -> StreamState:
+        """First and last sequence and size."""
+        state = (await self.request(f"STREAM.INFO.{stream}"))["state"]
+        return StreamState(state["messages"], state["bytes"], state["first_seq"], state["last_seq"])
+
+    async def last(self, stream: str, subject: str) -> Received | None:
+        """The newest message of a subject, by direct get; None when there is none."""
+        return await self._direct(stream, {"last_by_subj": subject})
+
+    async def get(self, stream: str, seq: int) -> Received | None:
+        """One message by sequence; None when it is not there."""
+        return await self._direct(stream, {"seq": seq})
+
+    async def _direct(self, stream: str, body: object) -> Received | None:
+        subject = f"{self.prefix}.DIRECT.GET.{stream}"
+        message = await self.connection.request(subject, msgspec.json.encode(body))
+        headers = parse_headers(message[3])
+        if headers.status == 404:
+            return None
+        if headers.status:
+            raise Unreachable("direct get refused", where=stream, got=f"{headers.status} {headers.description}".lower())
+        try:
+            stored = datetime.fromisoformat(headers.values["Nats-Time-Stamp"][:26].rstrip("Z")).replace(tzinfo=UTC)
+            return Received(
+                headers.values["Nats-Subject"], message[4], message[3], int(headers.values["Nats-Sequence"]),
+                int(stored.timestamp() * 1_000_000) * 1000,
+            )  # fmt: skip
+        except (KeyError, ValueError) as error:
+            raise ProtocolViolation("direct get without its headers", frame=message[3] or b"") from error
+
+
+def decode_answer(payload: bytes, *, where: str) -> dict[str, Any]:
+    """An API or publish answer. Raises the PlantError that fits its error."""
+    try:
+        answer = msgspec.json.decode(payload)
+    except msgspec.DecodeError as error:
+        raise ProtocolViolation("JetStream's answer is not JSON", frame=payload[:256]) from error
+    if not isinstance(answer, dict):
+        raise ProtocolViolation("JetStream's answer is no object", frame=payload[:256])
+    if "error" in answer:
+        raise translate(answer["error"], where)
+    return answer
+
+
+def translate(error: dict[str, Any], where: str) -> PlantError:
+    """The PlantError of a JetStream error object."""
+    code, text = int(error.get("err_code", 0)), str(error.get("description", "")).lower()
+    got = f"{text} ({code})"
+    if code in _FULL:
+        return StoreFullError("the stream is full", where=where, got=got)
+    if code == WRONG_LAST_SEQUENCE:
+        return FencedError("another instance writes under this name", where=where, got=got)
+    if code in _NOT_FOUND:
+        return NotFoundError("not in JetStream", where=where, got=got)
+    if code in _BUSY or int(error.get("code", 0)) in (429, 500, 503, 408):
+        return Unreachable("JetStream is not ready", where=where, got=got)
+    return Refused("JetStream refused", where=where, got=got, err_code=code)
+
+
+class Refused(PlantError):
+    """JetStream's answer to a request that cannot succeed as it is; `err_code` is JetStream's."""
+
+    default_code = "MS-0403"
+
+    def __init__(self, what: str, *, err_code: int, where: str | None = None, got: str | None = None) -> None:
+        super().__init__(what, where=where, got=got)
+        self.err_code = err_code

@@ -1,0 +1,204 @@
+"""Reading a stream in order: an ephemeral pull consumer without acks, two pulls open, gaps noticed by consumer
+sequence.
+
+The position is the caller's (it stores the last sequence with what it made of the data), so nothing is acknowledged.
+After a lost link, a lost consumer or a hole in the consumer's numbering a new consumer starts right behind the last
+message that was taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import msgspec
+
+from millstream.bus._connection import RawConnection
+from millstream.bus._jetstream import StreamApi
+from millstream.kernel import Backoff, NotFoundError, PlantError, Unreachable
+from millstream.protocols.nats_wire import WireMessage, parse_headers
+from millstream.sdk import Received
+
+PULLS_OPEN = 2
+PULL_BYTES_MAX = 8 * 1024 * 1024  # of one pull, so at most twice that is under way or held
+PULL_EXPIRES_S = 30.0
+HEARTBEAT_S = 2.0  # twice this without a sign of life and the consumer is made anew
+INACTIVE_S = 30.0  # the server drops the consumer of a reader that is gone
+
+
+class StreamReader:
+    """`Reader` over a RawConnection; any number of reads at a time."""
+
+    def __init__(self, connection: RawConnection, *, domain: str | None = None) -> None:
+        self._connection = connection
+        self._api = StreamApi(connection, domain)
+
+    async def read(
+        self, stream: str, *, start_seq: int = 1, filter_subjects: Sequence[str] = (), batch_max: int = 1000,
+        wait_s: float = 1.0,
+    ) -> AsyncGenerator[Sequence[Received], None]:  # fmt: skip
+        """See `Reader.read`. Raises NotFoundError when the stream does not exist at the start."""
+        next_seq = max(1, start_seq)
+        backoff = Backoff(0.05, max(0.1, wait_s))
+        pull: _Pull | None = None
+        has_begun = False
+        try:
+            while True:
+                if pull is None or pull.is_broken():
+                    if pull is not None:
+                        pull.close()
+                    pull = _Pull(self._connection, self._api, stream, batch_max)
+                    try:
+                        async with asyncio.timeout(max(wait_s, 0.05) if has_begun else None):
+                            await pull.open(next_seq, filter_subjects)
+                        backoff.reset()
+                    except NotFoundError:
+                        pull.close()
+                        pull = None
+                        if not has_begun:
+                            raise
+                    except (PlantError, TimeoutError):
+                        pull.close()
+                        pull = None
+                    if pull is None:  # no link, or the stream is not back yet
+                        await asyncio.sleep(backoff.next_s())
+                        yield []
+                        continue
+                    has_begun = True
+                batch = await pull.take(wait_s)
+                if batch:
+                    next_seq = batch[-1].seq + 1
+                    yield batch
+                elif not pull.is_broken():
+                    yield []
+        finally:
+            if pull is not None:
+                pull.close()
+
+
+class _Pull:
+    """One consumer and its open pulls."""
+
+    def __init__(self, connection: RawConnection, api: StreamApi, stream: str, batch_max: int) -> None:
+        self._connection = connection
+        self._api = api
+        self._stream = stream
+        self._batch_max = batch_max
+        self._name = "ms_" + secrets.token_hex(6)
+        self._inbox = f"{connection.inbox}.c.{self._name}"
+        self._held: deque[Received] = deque()
+        self._arrived = asyncio.Event()
+        self._outstanding = 0
+        self._pulls = 0
+        self._consumer_seq = 0
+        self._broken = False
+        self._last_sign_s = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._sid = connection.subscribe(f"{self._inbox}.*", self._on_batch)
+        self._forget = connection.on_lost(self._break)
+
+    async def open(self, start_seq: int, filter_subjects: Sequence[str]) -> None:
+        """Make the consumer, open the pulls."""
+        config: dict[str, Any] = {
+            "name": self._name, "deliver_policy": "by_start_sequence", "opt_start_seq": start_seq, "ack_policy": "none",
+            "mem_storage": True, "inactive_threshold": int(INACTIVE_S * 1e9), "num_replicas": 1,
+        }  # fmt: skip
+        subject = f"CONSUMER.CREATE.{self._stream}.{self._name}"
+        if len(filter_subjects) == 1:
+            config["filter_subject"] = filter_subjects[0]
+            subject += f".{filter_subjects[0]}"
+        elif filter_subjects:
+            config["filter_subjects"] = list(filter_subjects)
+        await self._api.request(subject, {"stream_name": self._stream, "config": config, "action": "create"})
+        self._last_sign_s = self._loop.time()
+        self._refill()
+
+    def is_broken(self) -> bool:
+        """Nothing more will come from this consumer (what is held has been taken)."""
+        if self._held:
+            return False
+        return self._broken or self._loop.time() - self._last_sign_s > 2 * HEARTBEAT_S + 1.0
+
+    async def take(self, wait_s: float) -> list[Received]:
+        """What is there, at most `batch_max`; empty after `wait_s`, or when the consumer is lost."""
+        if not self._held and not self._broken:
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return []
+        held = self._held
+        if len(held) <= self._batch_max:
+            batch = list(held)
+            held.clear()
+        else:
+            batch = [held.popleft() for _ in range(self._batch_max)]
+        self._refill()
+        return batch
+
+    def _refill(self) -> None:
+        """Keep two pulls open, as long as the caller keeps taking: that is the back-pressure."""
+        while not self._broken and self._outstanding + len(self._held) <= (PULLS_OPEN - 1) * self._batch_max:
+            self._pulls += 1
+            self._outstanding += self._batch_max
+            body = {
+                "batch": self._batch_max, "max_bytes": max(PULL_BYTES_MAX, 2 * self._connection.max_payload),
+                "expires": int(PULL_EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9),
+            }  # fmt: skip
+            try:
+                self._connection.publish(
+                    f"{self._api.prefix}.CONSUMER.MSG.NEXT.{self._stream}.{self._name}", msgspec.json.encode(body),
+                    reply=f"{self._inbox}.{self._pulls}",
+                )  # fmt: skip
+            except Unreachable:
+                self._break()
+
+    def _on_batch(self, messages: list[WireMessage]) -> None:
+        self._last_sign_s = self._loop.time()
+        append = self._held.append
+        consumer_seq = self._consumer_seq
+        taken = 0
+        for _, subject, reply, headers, payload in messages:
+            if headers is not None and headers.startswith(b"NATS/1.0 "):
+                self._on_status(headers)
+                continue
+            parts = reply.split(b".")
+            at = 5 if len(parts) == 9 else 7
+            consumer_seq += 1
+            if int(parts[at + 1]) != consumer_seq:  # something between server and us was dropped
+                self._break()
+            if self._broken:
+                break
+            append(Received(subject.decode(), payload, headers, int(parts[at]), int(parts[at + 2])))
+            taken += 1
+        self._consumer_seq = consumer_seq
+        self._outstanding -= taken
+        self._arrived.set()
+
+    def _on_status(self, block: bytes) -> None:
+        headers = parse_headers(block)
+        if headers.status == 100:
+            return
+        if headers.status in (404, 408) or (
+            headers.status == 409 and "maxbytes" in headers.description.lower().replace(" ", "")
+        ):
+            self._outstanding = max(0, self._outstanding - int(headers.get("Nats-Pending-Messages", "0") or 0))
+            self._refill()
+        else:  # consumer deleted, server shutting down, nobody listens
+            self._break()
+
+    def _break(self) -> None:
+        self._broken = True
+        self._arrived.set()
+
+    def close(self) -> None:
+        """Forget the consumer here and at the server."""
+        self._broken = True
+        self._forget()
+        self._connection.unsubscribe(self._sid)
+        if self._connection.is_connected:
+            self._connection.publish(f"{self._api.prefix}.CONSUMER.DELETE.{self._stream}.{self._name}", b"")

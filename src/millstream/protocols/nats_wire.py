@@ -1,0 +1,222 @@
+"""The NATS client protocol without I/O: an incremental parser, encoders, header blocks, and JetStream's reply subjects.
+
+Sources: docs.nats.io "Client Protocol"; ADR-4 (headers); ADR-15 (JetStream reply subject); ADR-51 (its second form).
+Payloads are taken by length, never by looking for line ends, so any bytes pass. The cost is about 1 us a message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from millstream.kernel import DecodeError, ProtocolViolation
+
+CRLF = b"\r\n"
+LINE_BYTES_MAX = 64 * 1024  # an INFO line of a large cluster is a few KiB; nats-server's own bound is 4 KiB a command
+PAYLOAD_BYTES_MAX = 64 * 1024 * 1024  # nats-server's highest max_payload
+VERSION_LINE = b"NATS/1.0"
+
+WireMessage = tuple[int, bytes, bytes, "bytes | None", bytes]
+"""(subscription id, subject, reply or empty, raw header block or None, payload); a bare tuple because millions are
+made."""
+
+
+class Control(NamedTuple):
+    """A protocol line that is no message: INFO (JSON), PING, PONG, +OK or -ERR (text)."""
+
+    verb: str
+    text: bytes = b""
+
+
+class WireParser:
+    """Takes chunks as they come from the socket, gives whole messages and control lines."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._held_bytes = 0
+        self._need_bytes = 0  # do not look again before this many bytes are held
+
+    def feed(self, data: bytes) -> tuple[list[WireMessage], list[Control]]:
+        """All that is complete with `data`, each kind in order. Raises ProtocolViolation."""
+        if self._chunks:
+            self._chunks.append(data)
+            self._held_bytes += len(data)
+            if self._held_bytes < self._need_bytes:
+                return [], []
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+        messages: list[WireMessage] = []
+        controls: list[Control] = []
+        at, size = 0, len(data)
+        find = data.find
+        append = messages.append
+        need = 0
+        while at < size:
+            end = find(CRLF, at)
+            if end < 0:
+                if size - at > LINE_BYTES_MAX:
+                    raise ProtocolViolation("line has no end", frame=data[at : at + 256])
+                break
+            line = data[at:end]
+            start = end + 2
+            if line[:4] == b"MSG ":
+                parts = line.split()
+                stop = start + _number(parts[-1], line)
+                if stop + 2 > size:
+                    need = stop + 2 - at
+                    break
+                if len(parts) == 4:
+                    append((int(parts[2]), parts[1], b"", None, data[start:stop]))
+                else:
+                    append((int(parts[2]), parts[1], parts[3], None, data[start:stop]))
+                at = stop + 2
+            elif line[:5] == b"HMSG ":
+                parts = line.split()
+                head = start + _number(parts[-2], line)
+                stop = start + _number(parts[-1], line)
+                if stop + 2 > size:
+                    need = stop + 2 - at
+                    break
+                append(
+                    (int(parts[2]), parts[1], parts[3] if len(parts) == 6 else b"", data[start:head], data[head:stop])
+                )
+                at = stop + 2
+            else:
+                controls.append(_control(line))
+                at = start
+        if at < size:
+            self._chunks.append(data[at:] if at else data)
+        self._held_bytes = size - at
+        self._need_bytes = need
+        return messages, controls
+
+
+def _number(text: bytes, line: bytes) -> int:
+    if not text.isdigit() or (value := int(text)) > PAYLOAD_BYTES_MAX:
+        raise ProtocolViolation("message line has no length", frame=line[:256])
+    return value
+
+
+def _control(line: bytes) -> Control:
+    verb, _, text = line.partition(b" ")
+    name = verb.upper()
+    if name in (b"PING", b"PONG", b"+OK", b"INFO", b"-ERR"):
+        return Control(name.decode("ascii"), text.strip().strip(b"'") if name == b"-ERR" else text)
+    raise ProtocolViolation("not a line of the NATS protocol", frame=line[:256])
+
+
+_SUBJECT = re.compile(r"[^\s\x00.*>]+(?:\.[^\s\x00.*>]+)*\Z")
+
+
+@lru_cache(maxsize=65536)
+def subject_bytes(subject: str) -> bytes:
+    """A literal subject as it goes on the wire. Raises DecodeError for blanks, wildcards and empty tokens."""
+    if not _SUBJECT.match(subject):
+        raise DecodeError("not a literal subject", got=repr(subject[:128]), code="MS-0301")
+    return subject.encode("utf-8")
+
+
+def encode_pub(subject: bytes, reply: bytes, payload: bytes) -> bytes:
+    """One PUB; `reply` may be empty."""
+    return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(payload), payload)
+
+
+def encode_hpub(subject: bytes, reply: bytes, lines: bytes, payload: bytes) -> bytes:
+    """One HPUB; `lines` are header lines, each with its line end (`encode_header_lines`)."""
+    size = len(lines) + 12  # version line and the empty line
+    return b"HPUB %b %b %d %d\r\nNATS/1.0\r\n%b\r\n%b\r\n" % (
+        subject, reply, size, size + len(payload), lines, payload,
+    )  # fmt: skip
+
+
+def encode_header_lines(headers: Sequence[tuple[str, str]]) -> bytes:
+    """Header lines without version line and end. Raises DecodeError for a name or value that would break out."""
+    for name, value in headers:
+        if not name or not _HEADER_NAME.match(name) or "\r" in value or "\n" in value:
+            raise DecodeError("not a header", got=repr(f"{name}: {value}"[:128]), code="MS-0301")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("utf-8")
+
+
+_HEADER_NAME = re.compile(r"[!-9;-~]+\Z")
+
+
+class HeaderBlock(NamedTuple):
+    """A parsed header block. Names keep their case; of a repeated name the last value stands. `status` is the in-line
+    status (100, 404, 408, 409, 503), 0 without one."""
+
+    values: dict[str, str]
+    status: int = 0
+    description: str = ""
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The value of `name`, in any case of letters."""
+        if name in self.values:
+            return self.values[name]
+        lower = name.lower()
+        return next((v for k, v in self.values.items() if k.lower() == lower), default)
+
+
+def parse_headers(block: bytes | None) -> HeaderBlock:
+    """Take a header block apart. Raises ProtocolViolation."""
+    if not block:
+        return HeaderBlock({})
+    if not block.startswith(VERSION_LINE):
+        raise ProtocolViolation("header block has no version line", frame=block[:256])
+    first, *rest = block.split(CRLF)
+    status, description = 0, ""
+    inline = first[len(VERSION_LINE) :].strip()
+    if inline:
+        code, _, text = inline.partition(b" ")
+        if not code.isdigit():
+            raise ProtocolViolation("header block has a malformed status", frame=block[:256])
+        status, description = int(code), text.decode("utf-8", "replace").strip()
+    values: dict[str, str] = {}
+    for line in rest:
+        if line:
+            name, colon, value = line.partition(b":")
+            if not colon:
+                raise ProtocolViolation("header line has no colon", frame=line[:256])
+            values[name.decode("utf-8", "replace")] = value.strip().decode("utf-8", "replace")
+    return HeaderBlock(values, status, description)
+
+
+class AckSubject(NamedTuple):
+    """What the reply subject of a delivered message says; `time_ns` is when it was stored, UTC."""
+
+    stream_seq: int
+    consumer_seq: int
+    time_ns: int
+    pending: int
+
+
+def parse_ack_subject(reply: bytes) -> AckSubject:
+    """Both forms: ``$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>``, and the one
+    with ``<domain>.<account hash>`` before the stream and further tokens at the end. Raises ProtocolViolation."""
+    parts = reply.split(b".")
+    at = 5 if len(parts) == 9 else 7
+    try:
+        if parts[0] != b"$JS" or parts[1] != b"ACK":
+            raise ValueError("no ack subject")
+        return AckSubject(int(parts[at]), int(parts[at + 1]), int(parts[at + 2]), int(parts[at + 3]))
+    except (ValueError, IndexError) as error:
+        raise ProtocolViolation("not a JetStream reply subject", frame=reply[:256]) from error
+
+
+def parse_info(text: bytes) -> Mapping[str, Any]:
+    """The server's INFO. Raises ProtocolViolation."""
+    try:
+        info = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ProtocolViolation("server's INFO is not JSON", frame=text[:256]) from error
+    if not isinstance(info, dict):
+        raise ProtocolViolation("server's INFO is no object", frame=text[:256])
+    return info
+
+
+def encode_connect(options: Mapping[str, object]) -> bytes:
+    """The CONNECT line."""
+    return b"CONNECT " + msgspec.json.encode(options) + CRLF
