@@ -1,0 +1,224 @@
+"""What an edge file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, InstanceOf, SerializeAsAny, model_validator
+
+from millstream.config._types import (
+    Address,
+    Host,
+    Name,
+    PathText,
+    Port,
+    Section,
+    Size,
+    Url,
+    check_foreign,
+    check_ports,
+)
+from millstream.model import AssetPath, TagPath
+from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef, Tag
+
+CONNECTORS_COUNT_MAX = 256  # one supervised task and one link each; more belongs on a second edge
+TAGS_COUNT_MAX = 100_000  # of one connector
+
+
+class EdgeIdentity(Section):
+    """Who this edge is and where it keeps its data."""
+
+    name: Name
+    """Unique in the fleet: streams, domain and credentials are named after it."""
+    path: PathText
+    """The place of the site, e.g. `acme/plant1`; the edge publishes only below it."""
+    data_dir: ConfigPath
+    """Folder of streams, credentials and node.json; on a disk that honours sync."""
+
+
+class EdgeServer(Section):
+    """The nats-server of the edge: supervised by it, or one that runs already (`url`)."""
+
+    host: Host = "127.0.0.1"
+    """Address that the listeners bind to."""
+    port: Port = 0
+    """Client port."""
+    mqtt_port: Port | None = None
+    """Port of the MQTT 3.1.1 listener; left out: no listener."""
+    monitor_port: Port | None = None
+    """Port of nats-server's monitoring; left out: none."""
+    url: Url | None = None
+    """Use this server instead of starting one."""
+    user: str | None = None
+    """User for `url`."""
+    secret: SecretRef | None = None
+    """Password for `url`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EdgeServer:
+        check_ports({"port": self.port, "mqtt_port": self.mqtt_port, "monitor_port": self.monitor_port})
+        check_foreign(self.url, self.user, self.secret)
+        return self
+
+
+class UplinkConfig(Section):
+    """The link to the hub."""
+
+    url: Url
+    """The hub's leaf port, e.g. `nats://hub.example:7422`."""
+    user: str | None = None
+    """User that the hub knows this edge by; left out: the edge's name."""
+    secret: SecretRef | None = None
+    """Password of this edge at the hub."""
+
+
+class StreamConfig(Section):
+    """Bounds of one buffer on the edge's disk."""
+
+    max_bytes: Size = 1 << 30
+    """Bytes on disk."""
+    max_age: Duration | None = None
+    """Age at which data is dropped; left out: never by age."""
+    when_full: Literal["block", "drop_oldest", "thin"] = "block"
+    """`block` holds the sources back, `drop_oldest` drops the oldest data, `thin` keeps every other sample."""
+
+
+class StreamsConfig(Section):
+    """The buffers, one a class of durability."""
+
+    integrity: StreamConfig = StreamConfig(max_bytes=2 << 30)
+    """Synced to disk before a source is acknowledged."""
+    throughput: StreamConfig | None = None
+    """Lazily synced; made when a connector asks for it."""
+
+
+class ScaleConfig(Section):
+    """Linear scale: value x factor + offset. Integers stay exact when factor and offset are integers."""
+
+    factor: int | float = 1
+    offset: int | float = 0
+
+    @model_validator(mode="after")
+    def _useful(self) -> ScaleConfig:
+        if self.factor == 0 or any(x != x or abs(x) == float("inf") for x in (self.factor, self.offset)):
+            raise ValueError("a scale needs a finite factor other than 0 and a finite offset")
+        return self
+
+
+class DeadbandConfig(Section):
+    """Changes of numbers smaller than this are not sent; a change of quality or type always is."""
+
+    absolute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """In the tag's unit, after scaling."""
+    percent: float | None = Field(default=None, gt=0, le=100, allow_inf_nan=False)
+    """Of the last sent value."""
+
+    @model_validator(mode="after")
+    def _one(self) -> DeadbandConfig:
+        if (self.absolute is None) == (self.percent is None):
+            raise ValueError("a deadband needs exactly one of 'absolute' and 'percent'")
+        return self
+
+
+class TagConfig(Section):
+    """One tag: from an address in the source to a place in the namespace."""
+
+    name: str = Field(min_length=1)
+    """`group/.../name` below the tag's path."""
+    address: Address
+    """Where the source has it, in the connector's notation."""
+    path: PathText | None = None
+    """Place relative to the connector's; from the root with a leading `/`."""
+    unit: str | None = Field(default=None, max_length=64)
+    """As pint writes it: `degC`, `mm/s`, `rpm`."""
+    description: str | None = Field(default=None, max_length=1024)
+    """For people."""
+    scale: ScaleConfig | None = None
+    """From raw to engineering value."""
+    deadband: DeadbandConfig | None = None
+    """Smallest change worth sending."""
+    sampling_interval: Duration | None = None
+    """How often the source is looked at; left out: the connector's."""
+    publishing_interval: Duration | None = None
+    """How long samples are collected into one message; left out: the connector's."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The connector's own options of a tag."""
+
+
+class ConnectorEntry(Section):
+    """One link to one source."""
+
+    name: Name
+    """Unique in this edge."""
+    type: str
+    """Which connector: `opcua`, `modbus`, `mqtt`, `mtconnect`, `replay` or an installed one."""
+    path: PathText | None = None
+    """Place of its tags, relative to the edge's path; from the root with a leading `/`."""
+    durability: Literal["integrity", "throughput"] = "integrity"
+    """`integrity`: on disk before acknowledged. `throughput`: faster, a power failure may cost the last moments."""
+    sampling_interval: Duration = 1.0
+    """How often its tags are looked at."""
+    publishing_interval: Duration | None = None
+    """How long samples of a tag are collected into one message; left out: each sample is sent at once."""
+    config: SerializeAsAny[InstanceOf[ConnectorConfig]] | dict[str, Any] = Field(default_factory=dict)
+    """The connector's own configuration."""
+    tags: tuple[TagConfig, ...] = Field(default=(), max_length=TAGS_COUNT_MAX)
+    """What to read; sources that name their data themselves may need none."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappedTag:
+    """A tag of a connector with all defaults filled in. `tag.key` is the text form of `path`."""
+
+    tag: Tag
+    path: TagPath
+    config: TagConfig
+
+
+class EdgeConfig(Section):
+    """An edge file."""
+
+    edge: EdgeIdentity
+    """Identity."""
+    server: EdgeServer = EdgeServer()
+    """The nats-server."""
+    uplink: UplinkConfig | None = None
+    """The hub; left out: the edge works alone."""
+    streams: StreamsConfig = StreamsConfig()
+    """Store and forward."""
+    connectors: tuple[ConnectorEntry, ...] = Field(default=(), max_length=CONNECTORS_COUNT_MAX)
+    """The sources."""
+
+    @property
+    def path(self) -> AssetPath:
+        """The place of the site."""
+        return AssetPath.parse(self.edge.path)
+
+    def connector_path(self, entry: ConnectorEntry) -> AssetPath:
+        """The place of a connector's tags."""
+        return join_path(self.path, entry.path)
+
+    def mapped_tags(self, entry: ConnectorEntry) -> list[MappedTag]:
+        """The tags of a connector, in order, with places and intervals filled in."""
+        place = self.connector_path(entry)
+        return [map_tag(place, entry.sampling_interval, entry.publishing_interval, tag) for tag in entry.tags]
+
+
+def map_tag(place: AssetPath, sampling_s: float, publishing_s: float | None, tag: TagConfig) -> MappedTag:
+    """Fill the defaults of one tag. Raises DecodeError when place and name are no tag path."""
+    path = TagPath.parse(f"{join_path(place, tag.path)}:{tag.name}")
+    sampling = tag.sampling_interval if tag.sampling_interval is not None else sampling_s
+    publishing = tag.publishing_interval if tag.publishing_interval is not None else publishing_s
+    options: Mapping[str, Any] = tag.options
+    return MappedTag(Tag(str(path), tag.address, sampling, publishing or 0.0, options), path, tag)
+
+
+def join_path(base: AssetPath, text: str | None) -> AssetPath:
+    """`text` below `base`, or from the root when it begins with a slash. Raises DecodeError."""
+    if text is None:
+        return base
+    if text.startswith("/"):
+        return AssetPath.parse(text[1:])
+    return AssetPath(base.levels + AssetPath.parse(text).levels)

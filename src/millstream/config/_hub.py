@@ -1,0 +1,192 @@
+"""What a hub file holds, and the file of a single machine that is both."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from millstream.config._edge import (
+    CONNECTORS_COUNT_MAX,
+    ConnectorEntry,
+    EdgeConfig,
+    EdgeIdentity,
+    EdgeServer,
+    StreamsConfig,
+    UplinkConfig,
+)
+from millstream.config._types import Host, Name, PathText, Port, Section, Size, Url, check_foreign, check_ports
+from millstream.sdk import ConfigPath, Duration, SecretRef
+
+EDGES_COUNT_MAX = 2000  # sources of one hub; more needs a second hub or a cluster
+
+
+class HubIdentity(Section):
+    """Who this hub is and where it keeps its data."""
+
+    name: Name
+    """Unique in the fleet."""
+    data_dir: ConfigPath
+    """Folder of streams, credentials, history and node.json."""
+
+
+class HubServer(Section):
+    """The nats-server of the hub: supervised by it, or one that runs already (`url`)."""
+
+    host: Host = "127.0.0.1"
+    """Address that the listeners bind to."""
+    port: Port = 0
+    """Client port."""
+    leaf_port: Port = 0
+    """Port that the edges connect to."""
+    websocket_port: Port | None = None
+    """Port for browsers; left out: none."""
+    mqtt_port: Port | None = None
+    """Port of the MQTT 3.1.1 listener; left out: none."""
+    monitor_port: Port | None = None
+    """Port of nats-server's monitoring; left out: none."""
+    url: Url | None = None
+    """Use this server instead of starting one."""
+    user: str | None = None
+    """User for `url`."""
+    secret: SecretRef | None = None
+    """Password for `url`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> HubServer:
+        ports = {
+            name: getattr(self, name) for name in ("port", "leaf_port", "websocket_port", "mqtt_port", "monitor_port")
+        }
+        check_ports(ports)
+        check_foreign(self.url, self.user, self.secret)
+        return self
+
+
+class EdgeAccess(Section):
+    """An edge that may report to this hub."""
+
+    name: Name
+    """As in the edge's own file."""
+    path: PathText
+    """The place it may publish below."""
+    secret: SecretRef | None = None
+    """Its password; left out: the hub makes one at `data_dir/secrets/edges/<name>`."""
+
+
+class HistorianConfig(Section):
+    """The embedded history."""
+
+    dir: ConfigPath | None = None
+    """Folder of the history; left out: `data_dir/historian`."""
+    hot_window: Duration = 86400.0
+    """Age at which samples move from the hot table into sealed parts."""
+    retention: Duration | None = None
+    """Age at which history is dropped; left out: never."""
+    max_memory: Size = 256 << 20
+    """Memory of the query engine."""
+
+
+class ApiConfig(Section):
+    """The HTTP interface."""
+
+    host: Host = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 0
+    """Port to listen on."""
+
+
+class HubStreams(Section):
+    """Bounds of the hub's streams."""
+
+    max_bytes: Size = 10 << 30
+    """Bytes on disk of each stream; the oldest are dropped, the historian keeps them."""
+    max_age: Duration | None = None
+    """Age at which data leaves the streams; left out: never by age."""
+
+
+class HubConfig(Section):
+    """A hub file."""
+
+    hub: HubIdentity
+    """Identity."""
+    server: HubServer = HubServer()
+    """The nats-server."""
+    streams: HubStreams = HubStreams()
+    """Buffers."""
+    edges: tuple[EdgeAccess, ...] = Field(default=(), max_length=EDGES_COUNT_MAX)
+    """Who may report."""
+    historian: HistorianConfig | None = HistorianConfig()
+    """History; `null`: none at this hub."""
+    api: ApiConfig | None = None
+    """HTTP; left out: none."""
+
+
+class UpServer(Section):
+    """The listeners of a single machine."""
+
+    host: Host = "127.0.0.1"
+    """Address that the listeners bind to."""
+    port: Port = 0
+    """Client port of the hub, for programs and the command line."""
+    leaf_port: Port = 0
+    """Port that further edges connect to."""
+    websocket_port: Port | None = None
+    """Port for browsers; left out: none."""
+    mqtt_port: Port | None = None
+    """Port of the edge's MQTT 3.1.1 listener, for devices; left out: none."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> UpServer:
+        check_ports({name: getattr(self, name) for name in ("port", "leaf_port", "websocket_port", "mqtt_port")})
+        return self
+
+
+class UpConfig(Section):
+    """The file of `millstream up`: an edge and its hub on one machine. It is an edge file with a `hub` section (and
+    whatever of a hub file it needs); the uplink between the two is made by itself."""
+
+    edge: EdgeIdentity
+    """Identity of the edge."""
+    hub: HubIdentity
+    """Identity of the hub; its `data_dir` is another than the edge's."""
+    server: UpServer = UpServer()
+    """Listeners."""
+    streams: StreamsConfig = StreamsConfig()
+    """Store and forward."""
+    connectors: tuple[ConnectorEntry, ...] = Field(default=(), max_length=CONNECTORS_COUNT_MAX)
+    """The sources."""
+    edges: tuple[EdgeAccess, ...] = Field(default=(), max_length=EDGES_COUNT_MAX)
+    """Further edges that may report."""
+    historian: HistorianConfig | None = HistorianConfig()
+    """History; `null`: none."""
+    api: ApiConfig | None = None
+    """HTTP; left out: none."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> UpConfig:
+        if self.edge.data_dir == self.hub.data_dir:
+            raise ValueError("'edge.data_dir' and 'hub.data_dir' are the same folder")
+        if self.edge.name == self.hub.name:
+            raise ValueError("'edge.name' and 'hub.name' are the same: each is a domain of its own")
+        if any(access.name == self.edge.name for access in self.edges):
+            raise ValueError(f"'edges' lists {self.edge.name!r}, which is the edge of this file")
+        return self
+
+    def hub_config(self, edge_secret: SecretRef | None = None) -> HubConfig:
+        """The hub half. `edge_secret` refers to the password that the two halves share."""
+        server = self.server
+        own = EdgeAccess(name=self.edge.name, path=self.edge.path, secret=edge_secret)
+        return HubConfig(
+            hub=self.hub,
+            server=HubServer(
+                host=server.host, port=server.port, leaf_port=server.leaf_port, websocket_port=server.websocket_port
+            ),
+            edges=(own, *self.edges),
+            historian=self.historian,
+            api=self.api,
+        )
+
+    def edge_config(self, uplink: UplinkConfig) -> EdgeConfig:
+        """The edge half. `uplink` is where the hub half listens, known once it runs."""
+        server = EdgeServer(host=self.server.host, mqtt_port=self.server.mqtt_port)
+        return EdgeConfig(
+            edge=self.edge, server=server, uplink=uplink, streams=self.streams, connectors=self.connectors
+        )
