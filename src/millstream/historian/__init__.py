@@ -1,1 +1,62 @@
-"""Placeholder."""
+"""The historian: exactly-once ingest of streams, sealed days in Parquet, and typed queries.
+
+DuckDB is loaded when a service starts, not at import.
+"""
+
+from millstream.historian._ports import (
+    DeadLetter,
+    DeadLetterSink,
+    Reply,
+    RequestHandler,
+    RequestServer,
+    StreamState,
+    StreamStates,
+)
+from millstream.historian._query import (
+    AGGREGATES,
+    Aggregate,
+    AsOf,
+    Count,
+    Last,
+    QualityFilter,
+    Query,
+    Range,
+    Window,
+    decode_query,
+)
+from millstream.historian._service import (
+    QUERY_SUBJECT,
+    HistorianOptions,
+    HistorianService,
+    HistorianStats,
+    StreamStats,
+)
+from millstream.historian._store import HistoryStoreError
+from millstream.historian._tags import TagEntry
+
+__all__ = [
+    "AGGREGATES",
+    "Aggregate",
+    "AsOf",
+    "Count",
+    "DeadLetter",
+    "DeadLetterSink",
+    "HistorianOptions",
+    "HistorianService",
+    "HistorianStats",
+    "HistoryStoreError",
+    "Last",
+    "QUERY_SUBJECT",
+    "QualityFilter",
+    "Query",
+    "Range",
+    "Reply",
+    "RequestHandler",
+    "RequestServer",
+    "StreamState",
+    "StreamStates",
+    "StreamStats",
+    "TagEntry",
+    "Window",
+    "decode_query",
+]

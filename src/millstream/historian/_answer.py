@@ -1,0 +1,118 @@
+"""From the dialect's raw columns to what a user sees: Arrow tables with the columns tag, timestamp, value, quality.
+
+`value` has the type of the tags asked for (float64, int64, bool, string; floats and integers that a float64 holds
+exactly give float64); where they differ, or hold bytes, lists or
+mappings, it is JSON text and the schema's metadata says ``value_encoding: json``. ``truncated: true`` there says
+that the limit cut rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, cast
+
+from millstream.historian._columns import KIND_BOOL, KIND_FLOAT, KIND_INT, KIND_NONE, KIND_TEXT, to_value
+from millstream.protocols.uns_payload import encode_value
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+IPC_PART_BYTES = 480 * 1024  # of one reply; below the 512 KiB that leaf links and clients are set up for
+
+
+def samples_table(raw: pa.Table, paths: Sequence[str], limit: int) -> pa.Table:
+    """Answer of range, last and as-of. `raw` has tag_id, ts, kind, value, whole, text, quality (and sample_ts for
+    as-of)."""
+    import pyarrow as pa
+
+    raw, metadata = _cut(raw, limit)
+    values, is_json = _values(raw)
+    if is_json:
+        metadata["value_encoding"] = "json"
+    columns = {"tag": _tags(raw, paths), "timestamp": _times(raw.column("ts")), "value": values}
+    columns["quality"] = raw.column("quality").cast(pa.uint32())
+    if "sample_ts" in raw.column_names:
+        columns["sample_timestamp"] = _times(raw.column("sample_ts"))
+    return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def aggregates_table(raw: pa.Table, paths: Sequence[str], limit: int | None) -> pa.Table:
+    """Answer of window and count: tag, timestamp (start of the window; not for count), then the aggregates."""
+    import pyarrow as pa
+
+    raw, metadata = _cut(raw, limit)
+    columns = {"tag": _tags(raw, paths)}
+    for name in raw.column_names:
+        if name == "ts":
+            columns["timestamp"] = _times(raw.column("ts"))
+        elif name != "tag_id":
+            columns[name] = raw.column(name)
+    return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def ipc_parts(table: pa.Table, part_bytes_max: int = IPC_PART_BYTES) -> Iterator[bytes]:
+    """The table as Arrow IPC streams, each of at most `part_bytes_max` bytes (but for a single row that is larger).
+    An empty table gives one part with the schema."""
+    import pyarrow as pa
+
+    at, rows = 0, max(1, len(table))
+    if len(table):
+        rows = max(1, min(len(table), len(table) * part_bytes_max // max(1, int(table.nbytes * 1.1))))
+    while at == 0 or at < len(table):
+        part = table.slice(at, rows)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(part.combine_chunks())
+        data = cast("bytes", sink.getvalue().to_pybytes())
+        if len(data) > part_bytes_max and rows > 1:
+            rows = max(1, rows // 2)
+            continue
+        yield data
+        at += rows
+
+
+def _cut(raw: pa.Table, limit: int | None) -> tuple[pa.Table, dict[str, str]]:
+    if limit is not None and len(raw) > limit:
+        return raw.slice(0, limit), {"truncated": "true"}
+    return raw, {}
+
+
+def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    return column.cast(pa.timestamp("ns")).cast(pa.timestamp("ns", "UTC"))
+
+
+def _tags(raw: pa.Table, paths: Sequence[str]) -> pa.Array:
+    """Names as a dictionary column: each stands once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = raw.column("tag_id").combine_chunks()
+    used = pc.unique(numbers)
+    codes = pc.index_in(numbers, used).cast(pa.int32())
+    return pa.DictionaryArray.from_arrays(codes, pa.array([paths[i] for i in used.to_pylist()], pa.string()))
+
+
+def _values(raw: pa.Table) -> tuple[pa.ChunkedArray | pa.Array, bool]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = raw.column("kind")
+    kinds = set(pc.unique(kind).to_pylist()) - {KIND_NONE}
+    value = raw.column("value")
+    has_whole = raw.column("whole").null_count < len(raw)
+    if kinds <= {KIND_FLOAT} or (KIND_FLOAT in kinds and kinds <= {KIND_FLOAT, KIND_INT} and not has_whole):
+        return pc.if_else(pc.equal(kind, KIND_NONE), pa.scalar(None, pa.float64()), value), False
+    if kinds == {KIND_INT}:
+        # Only integers below 2**53 lack `whole`; the others' rounded value must not reach the cast, which is checked.
+        small = pc.if_else(pc.is_valid(raw.column("whole")), pa.scalar(None, pa.float64()), value)
+        return pc.coalesce(raw.column("whole"), small.cast(pa.int64())), False
+    if kinds == {KIND_BOOL}:
+        return pc.not_equal(value, 0.0), False
+    if kinds == {KIND_TEXT}:
+        return raw.column("text"), False
+    rows = zip(*(raw.column(n).to_pylist() for n in ("kind", "value", "whole", "text")), strict=True)
+    return pa.array(
+        [None if k == KIND_NONE else encode_value(to_value(k, v, w, t)).decode() for k, v, w, t in rows], pa.string()
+    ), True

@@ -1,0 +1,308 @@
+"""The query model in DuckDB's SQL. The only place where SQL for questions is made; every value is a bound parameter.
+
+Samples are the hot rows and those of the sealed days that the range touches; `n` orders samples of equal time
+(sealed ones came first). Windows are cut by integer arithmetic, since DuckDB's `time_bucket` rounds nanoseconds to
+microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from millstream.historian._columns import TIME_MAX_NS, TIME_MIN_NS
+from millstream.historian._query import Aggregate, AsOf, Count, QualityFilter, Range, Window
+
+DAY_NS = 86_400 * 10**9
+MINUTE_NS, HOUR_NS = 60 * 10**9, 3600 * 10**9
+_SEALED_FIRST = -(2**62)  # sealed rows sort before any hot row of the same time
+_QUALITY: dict[QualityFilter, str] = {"any": "true", "usable": "quality < 2147483648", "good": "quality < 1073741824"}
+_NUMBER = "CASE WHEN kind BETWEEN 1 AND 3 AND isfinite(value) THEN value END"
+_ROLLED: frozenset[Aggregate] = frozenset(("count", "min", "max", "mean", "sum", "first", "last"))
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A sealed day: number of days since 1970, absolute paths. `file` is None when only its rollup is left."""
+
+    day: int
+    file: str | None
+    rollup: str | None
+
+    @property
+    def start_ns(self) -> int:
+        """First ns of the day."""
+        return self.day * DAY_NS
+
+    @property
+    def end_ns(self) -> int:
+        """First ns after the day."""
+        return (self.day + 1) * DAY_NS
+
+
+@dataclass(slots=True)
+class Sql:
+    """Statement and its parameters, in order."""
+
+    text: str
+    parameters: list[object] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    start_ns: int
+    end_ns: int
+
+
+def _span(start_ns: int | None, end_ns: int | None) -> _Span:
+    start = TIME_MIN_NS if start_ns is None else min(max(start_ns, TIME_MIN_NS), TIME_MAX_NS)
+    end = TIME_MAX_NS if end_ns is None else min(max(end_ns, TIME_MIN_NS), TIME_MAX_NS)
+    return _Span(start, end)
+
+
+def _samples(tag_ids: Sequence[int], span: _Span, segments: Sequence[Segment]) -> Sql:
+    where = ["ts >= make_timestamp_ns(?)", "ts < make_timestamp_ns(?)", "tag_id BETWEEN ? AND ?"]
+    bound: list[object] = [span.start_ns, span.end_ns, min(tag_ids), max(tag_ids)]
+    if len(tag_ids) > 1:
+        where.append("tag_id IN (SELECT unnest(?::UINTEGER[]))")
+        bound.append(list(tag_ids))
+    condition = " AND ".join(where)
+    columns = "kind, value, whole, text, quality"
+    sql = Sql(f"SELECT tag_id, ts, n, {columns} FROM readings WHERE {condition}", list(bound))
+    files = [s.file for s in segments if s.file and s.start_ns < span.end_ns and s.end_ns > span.start_ns]
+    if files:
+        sql.text += (
+            f" UNION ALL SELECT tag_id, ts, file_row_number + ?::BIGINT AS n, {columns}"
+            f" FROM read_parquet(?, file_row_number = true) WHERE {condition}"
+        )
+        sql.parameters += [_SEALED_FIRST, files, *bound]
+    return sql
+
+
+def render_range(query: Range, tag_ids: Sequence[int], segments: Sequence[Segment]) -> Sql:
+    """Columns tag_id, ts, kind, value, whole, text, quality; one row more than `limit` shows that it was cut."""
+    source = _samples(tag_ids, _span(query.start_ns, query.end_ns), segments)
+    way = "DESC" if query.descending else "ASC"
+    return Sql(
+        f"SELECT tag_id, ts, kind, value, whole, text, quality FROM ({source.text}) WHERE {_QUALITY[query.quality]} "
+        f"ORDER BY ts {way}, tag_id, n {way} LIMIT ?",
+        [*source.parameters, query.limit + 1],
+    )
+
+
+def render_count(query: Count, tag_ids: Sequence[int], segments: Sequence[Segment]) -> Sql:
+    """Columns tag_id, count."""
+    source = _samples(tag_ids, _span(query.start_ns, query.end_ns), segments)
+    return Sql(
+        f"SELECT tag_id, count(*) AS count FROM ({source.text}) WHERE {_QUALITY[query.quality]} GROUP BY 1 ORDER BY 1",
+        source.parameters,
+    )
+
+
+_FROM_RAW: dict[Aggregate, str] = {
+    "count": "count(*)",
+    "min": "min(number)",
+    "max": "max(number)",
+    "mean": "avg(number)",
+    "sum": "sum(number)",
+    "first": "arg_min(number, (t_ns, n))",
+    "last": "arg_max(number, (t_ns, n))",
+}
+_FROM_PARTS: dict[Aggregate, str] = {
+    "count": "sum(rows)::BIGINT",
+    "min": "min(low)",
+    "max": "max(high)",
+    "mean": "sum(total) / nullif(sum(numbers), 0)",
+    "sum": "sum(total)",
+    "first": "arg_min(opening, t_ns)",
+    "last": "arg_max(closing, t_ns)",
+}
+
+
+def render_window(query: Window, tag_ids: Sequence[int], segments: Sequence[Segment]) -> Sql:
+    """Columns tag_id, ts (start of the window) and one column for each aggregate, in the order asked for."""
+    if "time_weighted_mean" in query.aggregates:
+        return _render_weighted(query, tag_ids, segments)
+    span = _span(query.start_ns, query.end_ns)
+    rolled = _rolled_segments(query, span, segments)
+    base = span.start_ns // query.every_ns * query.every_ns
+    if rolled:
+        return _render_rolled(query, tag_ids, segments, rolled, base)
+    source = _samples(tag_ids, span, segments)
+    picks = ", ".join(f"{_FROM_RAW[a]} AS {a}" for a in dict.fromkeys(query.aggregates))
+    return Sql(
+        f"WITH s AS (SELECT tag_id, epoch_ns(ts) AS t_ns, n, {_NUMBER} AS number FROM ({source.text}) "
+        f"WHERE {_QUALITY[query.quality]}) "
+        "SELECT tag_id, (t_ns - ?::BIGINT) // ?::BIGINT * ?::BIGINT + ?::BIGINT AS ts, "
+        f"{picks} FROM s GROUP BY 1, 2 ORDER BY 2, 1 LIMIT ?",
+        [*source.parameters, base, query.every_ns, query.every_ns, base, query.limit + 1],
+    )
+
+
+def _rolled_segments(query: Window, span: _Span, segments: Sequence[Segment]) -> list[Segment]:
+    """Days that their rollups can answer for: whole, in windows of whole minutes, with the quality they were made
+    with."""
+    if query.every_ns % MINUTE_NS or query.quality != "usable" or not _ROLLED.issuperset(query.aggregates):
+        return []
+    return [s for s in segments if s.rollup and s.start_ns >= span.start_ns and s.end_ns <= span.end_ns]
+
+
+def _render_rolled(
+    query: Window,
+    tag_ids: Sequence[int],
+    segments: Sequence[Segment],
+    rolled: Sequence[Segment],
+    base: int,
+) -> Sql:
+    days = {s.day for s in rolled}
+    raw = _samples(tag_ids, _span(query.start_ns, query.end_ns), [s for s in segments if s.day not in days])
+    level = 3600 if query.every_ns % HOUR_NS == 0 else 60
+    picks = ", ".join(f"{_FROM_PARTS[a]} AS {a}" for a in dict.fromkeys(query.aggregates))
+    # A sealed sample of the same time came before a hot one: `place` is the hot row's n, or less than all of them.
+    text = (
+        f"WITH s AS (SELECT tag_id, epoch_ns(ts) AS at_ns, n, {_NUMBER} AS number FROM ({raw.text}) "
+        f"WHERE {_QUALITY['usable']}), "
+        "parts AS (SELECT tag_id, at_ns, (at_ns, n) AS t_ns, 1 AS rows, (number IS NOT NULL)::BIGINT AS numbers, "
+        "number AS low, number AS high, number AS total, number AS opening, number AS closing FROM s UNION ALL "
+        "SELECT tag_id, start_ns, NULL, rows, numbers, low, high, total, NULL, NULL "
+        "FROM read_parquet(?) WHERE level_s = ? AND tag_id IN (SELECT unnest(?::UINTEGER[])) UNION ALL "
+        "SELECT tag_id, start_ns, (first_ns, ?::BIGINT), 0, 0, NULL, NULL, NULL, opening, NULL "
+        "FROM read_parquet(?) WHERE level_s = ? AND tag_id IN (SELECT unnest(?::UINTEGER[])) UNION ALL "
+        "SELECT tag_id, start_ns, (last_ns, ?::BIGINT), 0, 0, NULL, NULL, NULL, NULL, closing "
+        "FROM read_parquet(?) WHERE level_s = ? AND tag_id IN (SELECT unnest(?::UINTEGER[]))) "
+        "SELECT tag_id, (at_ns - ?::BIGINT) // ?::BIGINT * ?::BIGINT + ?::BIGINT AS ts, "
+        f"{picks} FROM parts GROUP BY 1, 2 ORDER BY 2, 1 LIMIT ?"
+    )
+    files, ids = [s.rollup for s in rolled], list(tag_ids)
+    return Sql(
+        text,
+        [
+            *raw.parameters,
+            files,
+            level,
+            ids,
+            _SEALED_FIRST,
+            files,
+            level,
+            ids,
+            _SEALED_FIRST,
+            files,
+            level,
+            ids,
+            base,
+            query.every_ns,
+            query.every_ns,
+            base,
+            query.limit + 1,
+        ],
+    )
+
+
+def _render_weighted(query: Window, tag_ids: Sequence[int], segments: Sequence[Segment]) -> Sql:
+    """With the time-weighted mean: each sample holds from its time to the next one's, cut at the windows."""
+    span = _span(query.start_ns, query.end_ns)
+    every, base = query.every_ns, span.start_ns // query.every_ns * query.every_ns
+    source = _samples(tag_ids, _Span(TIME_MIN_NS, span.end_ns), segments)
+    usable = _QUALITY[query.quality]
+    plain = [a for a in dict.fromkeys(query.aggregates) if a != "time_weighted_mean"]
+    picks = "".join(f", {_FROM_RAW[a]} AS {a}" for a in plain)
+    outer = ", ".join(
+        "weighted AS time_weighted_mean"
+        if a == "time_weighted_mean"
+        else "coalesce(p.count, 0) AS count"
+        if a == "count"
+        else f"p.{a}"
+        for a in dict.fromkeys(query.aggregates)
+    )
+    text = (
+        f"WITH raw AS (SELECT tag_id, epoch_ns(ts) AS t_ns, n, quality, {_NUMBER} AS number FROM ({source.text})), "
+        "newest AS (SELECT tag_id, max((t_ns, n)) AS top FROM raw WHERE t_ns < ? GROUP BY 1), "
+        "s AS (SELECT raw.* FROM raw LEFT JOIN newest USING (tag_id) WHERE t_ns >= ? OR (t_ns, n) = top), "
+        "held AS (SELECT tag_id, quality, number, greatest(t_ns, ?::BIGINT) AS a, "
+        "least(coalesce(lead(t_ns) OVER (PARTITION BY tag_id ORDER BY t_ns, n), ?::BIGINT), ?::BIGINT) AS b FROM s), "
+        "cut AS (SELECT tag_id, number, a, b, "
+        "unnest(range((a - ?::BIGINT) // ?::BIGINT, (b - 1 - ?::BIGINT) // ?::BIGINT + 1)) "
+        f"* ?::BIGINT + ?::BIGINT AS w FROM held WHERE b > a AND number IS NOT NULL AND {usable}), "
+        "weights AS (SELECT tag_id, w, number, "
+        "(least(b, w + ?::BIGINT) - greatest(a, w))::DOUBLE AS held_ns FROM cut), "
+        "t AS (SELECT tag_id, w, sum(number * held_ns) / sum(held_ns) AS weighted FROM weights GROUP BY 1, 2), "
+        f"p AS (SELECT tag_id, (t_ns - ?::BIGINT) // ?::BIGINT * ?::BIGINT + ?::BIGINT AS w{picks} FROM s "
+        f"WHERE t_ns >= ? AND {usable} GROUP BY 1, 2) "
+        f"SELECT tag_id, w AS ts, {outer} FROM p FULL JOIN t USING (tag_id, w) ORDER BY 2, 1 LIMIT ?"
+    )
+    start, end = span.start_ns, span.end_ns
+    return Sql(
+        text,
+        [
+            *source.parameters,
+            start,
+            start,
+            start,
+            end,
+            end,
+            base,
+            every,
+            base,
+            every,
+            every,
+            base,
+            every,
+            base,
+            every,
+            every,
+            base,
+            start,
+            query.limit + 1,
+        ],
+    )
+
+
+def render_asof(
+    query: AsOf,
+    tag_ids: Sequence[int],
+    reference_id: int | None,
+    segments: Sequence[Segment],
+) -> Sql:
+    """Columns tag_id, ts (reference time), sample_ts, kind, value, whole, text, quality; no row where there is no
+    sample."""
+    times, last_ns, first_ns = _reference(query, reference_id, segments)
+    oldest = TIME_MIN_NS if query.max_age_ns is None or first_ns is None else first_ns - query.max_age_ns
+    source = _samples(tag_ids, _span(oldest, last_ns + 1), segments)
+    text = (
+        f"WITH r AS ({times.text}), ids AS (SELECT unnest(?::UINTEGER[]) AS tag_id), "
+        "wanted AS (SELECT ids.tag_id, r.t_ns FROM r CROSS JOIN ids), "
+        "s AS (SELECT tag_id, epoch_ns(ts) AS t_ns, kind, value, whole, text, quality "
+        f"FROM ({source.text}) WHERE {_QUALITY[query.quality]} "
+        "QUALIFY row_number() OVER (PARTITION BY tag_id, ts ORDER BY n DESC) = 1) "
+        "SELECT w.tag_id, w.t_ns AS ts, s.t_ns AS sample_ts, s.kind, s.value, s.whole, s.text, s.quality "
+        "FROM wanted w ASOF JOIN s ON w.tag_id = s.tag_id AND w.t_ns >= s.t_ns "
+    )
+    parameters = [*times.parameters, list(tag_ids), *source.parameters]
+    if query.max_age_ns is not None:
+        text += "WHERE w.t_ns - s.t_ns <= ? "
+        parameters.append(query.max_age_ns)
+    return Sql(text + "ORDER BY 2, 1 LIMIT ?", [*parameters, query.limit + 1])
+
+
+def _reference(query: AsOf, reference_id: int | None, segments: Sequence[Segment]) -> tuple[Sql, int, int | None]:
+    if query.times_ns is not None:
+        span = _span(min(query.times_ns, default=0), max(query.times_ns, default=0))
+        clipped = sorted({min(max(t, TIME_MIN_NS), TIME_MAX_NS - 1) for t in query.times_ns})
+        return Sql("SELECT unnest(?::BIGINT[]) AS t_ns", [clipped]), min(span.end_ns, TIME_MAX_NS - 1), span.start_ns
+    span = _span(query.start_ns, query.end_ns)
+    if query.every_ns is not None:
+        return (
+            Sql(
+                "SELECT unnest(range(?::BIGINT, ?::BIGINT, ?::BIGINT)) AS t_ns",
+                [span.start_ns, span.end_ns, query.every_ns],
+            ),
+            span.end_ns - 1,
+            span.start_ns,
+        )
+    assert reference_id is not None
+    source = _samples([reference_id], span, segments)
+    return (
+        Sql(f"SELECT DISTINCT epoch_ns(ts) AS t_ns FROM ({source.text})", source.parameters),
+        span.end_ns - 1,
+        span.start_ns,
+    )

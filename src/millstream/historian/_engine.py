@@ -1,0 +1,133 @@
+"""Answers queries: resolves tags, takes one consistent view of hot rows and sealed days, renders, runs."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from millstream.historian._answer import aggregates_table, samples_table
+from millstream.historian._dialect_duckdb import (
+    Segment,
+    Sql,
+    render_asof,
+    render_count,
+    render_range,
+    render_window,
+)
+from millstream.historian._query import TAGS_COUNT_MAX, AsOf, Count, Last, Query, Range, refuse
+from millstream.historian._store import HistoryStore
+from millstream.historian._tags import TagDictionary
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+
+class QueryEngine:
+    """Blocking parts run on query threads; `plan` runs on the event loop, which owns the dictionary."""
+
+    def __init__(self, store: HistoryStore, tags: TagDictionary) -> None:
+        self._store = store
+        self._tags = tags
+        self._numbers = itertools.count(1)
+        self._active: set[int] = set()
+        self._started = 0
+        self._doomed: list[tuple[int, tuple[str, ...]]] = []
+        self._lock = threading.Lock()
+
+    def plan(self, query: Query) -> tuple[list[int], int | None, list[str]]:
+        """Numbers of the tags, number of the reference tag, names by number. Raises NotFoundError, DecodeError."""
+        tag_ids = self._tags.resolve(query.tags)
+        if len(tag_ids) > TAGS_COUNT_MAX:
+            raise refuse(
+                "query names too many tags", expected=f"at most {TAGS_COUNT_MAX}", got=str(len(tag_ids)), where="tags"
+            )
+        reference = None
+        if isinstance(query, AsOf) and query.reference is not None:
+            reference = self._tags.resolve([query.reference])[0]
+        return tag_ids, reference, self._tags.paths()
+
+    def answer(self, query: Query, tag_ids: Sequence[int], reference: int | None, paths: Sequence[str]) -> pa.Table:
+        """The answer as Arrow (see `_answer`). Raises HistoryStoreError."""
+        if isinstance(query, Last):
+            return self._last(tag_ids, paths)
+        with self._reading(), self._store.faults("answer"):
+            cursor = self._store.cursor()
+            try:
+                cursor.execute("BEGIN")  # hot rows and the list of sealed days must be of one moment
+                raw = _run(cursor, self._render(query, tag_ids, reference, self._segments(cursor)))
+            finally:
+                cursor.close()
+        if isinstance(query, Range | AsOf):
+            return samples_table(raw, paths, query.limit)
+        return aggregates_table(raw, paths, None if isinstance(query, Count) else query.limit)
+
+    def _segments(self, cursor: duckdb.DuckDBPyConnection) -> list[Segment]:
+        folder = self._store.folder
+        rows = cursor.execute("SELECT day, file, rollup FROM segments ORDER BY day").fetchall()
+        return [
+            Segment(day, str(folder / file) if file else None, str(folder / rollup) if rollup else None)
+            for day, file, rollup in rows
+        ]
+
+    @staticmethod
+    def _render(query: Query, tag_ids: Sequence[int], reference: int | None, segments: Sequence[Segment]) -> Sql:
+        ids = list(tag_ids) or [2**32 - 1]  # a pattern that matches nothing: a number that no tag has
+        if isinstance(query, Range):
+            return render_range(query, ids, segments)
+        if isinstance(query, AsOf):
+            return render_asof(query, ids, reference, segments)
+        if isinstance(query, Count):
+            return render_count(query, ids, segments)
+        assert not isinstance(query, Last)
+        return render_window(query, ids, segments)
+
+    def _last(self, tag_ids: Sequence[int], paths: Sequence[str]) -> pa.Table:
+        import pyarrow as pa
+
+        rows = [row for tag_id in tag_ids if (row := self._store.last.get(tag_id)) is not None]
+        raw = pa.table(
+            {
+                "tag_id": pa.array([r.tag_id for r in rows], pa.uint32()),
+                "ts": pa.array([r.time_ns for r in rows], pa.timestamp("ns")),
+                "kind": pa.array([r.kind for r in rows], pa.uint8()),
+                "value": pa.array([r.value for r in rows], pa.float64()),
+                "whole": pa.array([r.whole for r in rows], pa.int64()),
+                "text": pa.array([r.text for r in rows], pa.string()),
+                "quality": pa.array([r.quality for r in rows], pa.uint32()),
+            }
+        )
+        return samples_table(raw, paths, max(1, len(rows)))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock:
+            number = self._started = next(self._numbers)
+            self._active.add(number)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._active.discard(number)
+
+    def doom(self, names: Sequence[str]) -> None:
+        """These files are no longer named; queries that began before may still read them."""
+        if names:
+            with self._lock:
+                self._doomed.append((self._started, tuple(names)))
+
+    def removable(self) -> list[str]:
+        """Doomed files that no query can read any more; the caller removes them."""
+        with self._lock:
+            oldest = min(self._active, default=self._started + 1)
+            free = [name for number, names in self._doomed if number < oldest for name in names]
+            self._doomed = [(number, names) for number, names in self._doomed if number >= oldest]
+            return free
+
+
+def _run(cursor: duckdb.DuckDBPyConnection, sql: Sql) -> pa.Table:
+    # `sql()` with bound values gives a relation, whose Arrow form needs no extra copy.
+    return cursor.sql(sql.text, params=sql.parameters).to_arrow_table()

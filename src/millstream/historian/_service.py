@@ -1,0 +1,371 @@
+"""The historian of a hub or edge: ingests streams, seals days, answers queries. One process owns one history folder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import msgspec
+
+from millstream.historian._answer import ipc_parts
+from millstream.historian._engine import QueryEngine
+from millstream.historian._ports import DeadLetterSink, Reply, RequestServer, StreamState, StreamStates
+from millstream.historian._query import Last, Query, check_query, decode_query
+from millstream.historian._seal import Sealer
+from millstream.historian._sink import StreamSink
+from millstream.historian._store import DAY_NS, MEMORY_BYTES_MAX, HistoryStore, HistoryStoreError
+from millstream.historian._tags import TagDictionary, TagEntry
+from millstream.kernel import Backoff, Clock, PlantError, SystemClock
+from millstream.protocols.ledger import OriginAccount
+from millstream.sdk import Log, Reader
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+QUERY_SUBJECT = "millstream.historian.query"
+QUERY_THREADS_MAX = 2
+QUERIES_WAITING_MAX = 32  # beyond it a query is refused rather than queued for longer than anyone waits
+QUERY_S_MAX = 60.0
+DEAD_LETTERS_AT_ONCE = 200
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class HistorianOptions:
+    """Seconds, unless the name says else. A day is sealed once it lies `hot_window_s` back; samples older than
+    `retention_s` are dropped by whole days (None: kept for ever), their rollups stay."""
+
+    hot_window_s: float = 2 * 86400.0
+    retention_s: float | None = None
+    commit_rows: int = 50_000
+    commit_every_s: float = 0.5
+    maintain_every_s: float = 300.0
+    watch_every_s: float = 2.0
+    memory_bytes_max: int = MEMORY_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStats:
+    """One stream: what is stored and what is left to read (`lag_messages`, None while the server does not tell)."""
+
+    stream: str
+    generation: int
+    position: int
+    lag_messages: int | None
+    commits: int
+    rollbacks: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistorianStats:
+    """The historian now. Counts are since the history began, over restarts."""
+
+    rows: int
+    tags: int
+    messages: int
+    samples: int
+    repeats: int
+    others: int
+    dead_letters: int
+    dead_letters_waiting: int
+    gap_messages: int
+    disk_bytes: int
+    sealed_days: int
+    streams: tuple[StreamStats, ...]
+    ledger: dict[str, OriginAccount]
+    error: str | None
+
+
+class _Silent:
+    def info(self, event: str, **fields: object) -> None:
+        """Drop."""
+
+    warning = error = info
+
+
+class HistorianService:
+    """Use as ``async with HistorianService(reader, folder) as historian``. Leaving the scope stops it; a crash
+    instead of it loses nothing. Raises FencedError on entry when another process has the folder."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        folder: Path,
+        *,
+        streams: Sequence[str] = ("H_INTEGRITY", "H_THROUGHPUT"),
+        states: StreamStates | None = None,
+        dead_letters: DeadLetterSink | None = None,
+        requests: RequestServer | None = None,
+        clock: Clock | None = None,
+        log: Log | None = None,
+        options: HistorianOptions | None = None,
+    ) -> None:
+        self._reader = reader
+        self._states = states
+        self._dead_letters = dead_letters
+        self._requests = requests
+        self._clock = clock or SystemClock()
+        self._log = log or _Silent()
+        self._options = options or HistorianOptions()
+        self._stream_names = tuple(streams)
+        self._store = HistoryStore(folder, memory_bytes_max=self._options.memory_bytes_max)
+        self._sealer = Sealer(self._store)
+        self._tags = TagDictionary()
+        self._engine = QueryEngine(self._store, self._tags)
+        self._sinks: dict[str, StreamSink] = {}
+        self._seen: dict[str, StreamState] = {}
+        self._errors: dict[str, str] = {}
+        self._queries_waiting = 0
+        self._scope = AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._writer: ThreadPoolExecutor | None = None
+        self._readers: ThreadPoolExecutor | None = None
+        self._sealing: ThreadPoolExecutor | None = None
+
+    async def __aenter__(self) -> Self:
+        self._writer = ThreadPoolExecutor(1, "historian-writer")
+        self._readers = ThreadPoolExecutor(QUERY_THREADS_MAX, "historian-query")
+        self._sealing = ThreadPoolExecutor(1, "historian-seal")
+        try:
+            await self._on_writer(self._store.open)
+            self._tags = TagDictionary(await self._on_writer(self._store.tags))
+            self._engine = QueryEngine(self._store, self._tags)
+            await self._on_writer(self._sealer.clean)
+            if self._requests is not None:
+                await self._scope.enter_async_context(self._requests.serve(QUERY_SUBJECT, self._reply))
+        except BaseException:
+            await self._close()
+            raise
+        self._sinks = {name: self._sink(name) for name in self._stream_names}
+        group = await self._scope.enter_async_context(asyncio.TaskGroup())
+        jobs: list[Callable[[], object]] = [self._watch, self._maintain, self._drain_dead_letters]
+        self._tasks = [group.create_task(self._supervise(sink)) for sink in self._sinks.values()]
+        self._tasks += [group.create_task(self._every(job)) for job in jobs]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await self._scope.aclose()
+        finally:
+            for pool in (self._readers, self._sealing):
+                if pool is not None:
+                    pool.shutdown(wait=True, cancel_futures=True)
+            if self._writer is not None:
+                self._writer.submit(self._shut)
+                self._writer.shutdown(wait=True)
+
+    def _shut(self) -> None:
+        try:
+            self._store.save_last()
+        except HistoryStoreError as error:
+            # Only a shortcut for the next start is lost: the last values are read from the rows then.
+            self._log.warning("last values not checkpointed", error=str(error))
+        self._store.close()
+
+    def _sink(self, name: str) -> StreamSink:
+        return StreamSink(
+            name,
+            store=self._store,
+            on_writer=self._on_writer,
+            tags=self._tags,
+            clock=self._clock,
+            log=self._log,
+            commit_rows=self._options.commit_rows,
+            commit_every_s=self._options.commit_every_s,
+        )
+
+    async def _on_writer(self, call: Callable[[], T]) -> T:
+        assert self._writer is not None, "the historian is not running"
+        return await asyncio.get_running_loop().run_in_executor(self._writer, call)
+
+    async def _supervise(self, sink: StreamSink) -> None:
+        backoff = Backoff(floor_s=0.2, ceiling_s=10.0)
+        while True:
+            commits = sink.commits
+            try:
+                state = await self._states.state(sink.stream) if self._states is not None else None
+                if state is not None:
+                    self._seen[sink.stream] = state
+                await sink.run(self._reader, state)
+                delay_s = 0.0
+            except PlantError as error:
+                self._note(sink.stream, str(error))
+                delay_s = backoff.next_s()
+            except Exception as error:  # noqa: BLE001 (a bug in one stream's ingest must not stop the other's, nor queries)
+                self._note(sink.stream, f"{type(error).__name__}: {error}")
+                delay_s = backoff.next_s()
+            else:
+                self._errors.pop(sink.stream, None)
+            if sink.commits > commits:
+                backoff.reset()
+            await self._clock.sleep(delay_s)
+
+    def _note(self, what: str, error: str) -> None:
+        if self._errors.get(what) != error:
+            self._log.error("historian: trouble", what=what, error=error)
+        self._errors[what] = error
+
+    async def _every(self, job: Callable[[], object]) -> None:
+        period_s = self._options.maintain_every_s if job == self._maintain else self._options.watch_every_s
+        name = getattr(job, "__name__", "job")
+        while True:
+            await self._clock.sleep(period_s)
+            try:
+                await job()  # type: ignore[misc]
+            except PlantError as error:
+                self._note(name, str(error))
+            except Exception as error:  # noqa: BLE001 (housekeeping must not stop ingest; it is tried again)
+                self._note(name, f"{type(error).__name__}: {error}")
+            else:
+                self._errors.pop(name, None)
+
+    async def _watch(self) -> None:
+        """See whether a stream was made anew or rolled back, and how far behind we are."""
+        if self._states is None:
+            return
+        for name, sink in self._sinks.items():
+            before = sink.position
+            state = await self._states.state(name)
+            self._seen[name] = state
+            if before.generation and (state.created_ns != before.generation or state.last_seq < before.last_seq):
+                sink.is_stale = True
+
+    async def _drain_dead_letters(self) -> None:
+        """Hand over what could not be decoded. It was stored with the position, so that a crash loses none."""
+        if self._dead_letters is None:
+            return
+        while letters := await self._on_writer(lambda: self._store.dead_letters(DEAD_LETTERS_AT_ONCE)):
+            for letter in letters:
+                await self._dead_letters(letter)
+            sources = [letter.source for letter in letters]
+            await self._on_writer(lambda sources=sources: self._store.drop_dead_letters(sources))  # type: ignore[misc]
+
+    async def _maintain(self) -> None:
+        """Seal what is old enough, again where late data came, and drop what is too old."""
+        options, now_ns = self._options, self._clock.now_ns()
+        for day in await self._on_writer(self._store.hot_days):
+            if (day + 1) * DAY_NS + options.hot_window_s * 1e9 <= now_ns:
+                await self.seal(day)
+        if options.retention_s is not None:
+            before_day = int(now_ns - options.retention_s * 1e9) // DAY_NS
+            self._engine.doom(await self._on_writer(lambda: self._sealer.expire(before_day)))
+        removable = self._engine.removable()
+        await self._on_writer(lambda: self._sealer.remove(removable))
+        await self._on_writer(self._store.save_last)
+
+    async def seal(self, day: int) -> bool:
+        """Seal one day (since 1970) now; False when it has no hot rows. The file is written beside ingest."""
+        assert self._sealing is not None, "the historian is not running"
+        upto = await self._on_writer(lambda: self._store.next_order)
+        sealed = await asyncio.get_running_loop().run_in_executor(self._sealing, self._sealer.write, day, upto)
+        if sealed is None:
+            return False
+        self._engine.doom(await self._on_writer(lambda: self._sealer.name(sealed)))
+        return True
+
+    async def query(self, query: Query) -> pa.Table:
+        """Answer one query as Arrow: tag, timestamp, value, quality; windows have a column for each aggregate.
+
+        Raises DecodeError (MS-0320) for a query that cannot be answered, NotFoundError for an unknown tag,
+        HistoryStoreError, and refuses when too many wait.
+        """
+        check_query(query)
+        tag_ids, reference, paths = self._engine.plan(query)
+        if isinstance(query, Last):
+            return self._engine.answer(query, tag_ids, reference, paths)
+        if self._queries_waiting >= QUERIES_WAITING_MAX:
+            raise HistoryStoreError(
+                "too many queries wait",
+                expected=f"at most {QUERIES_WAITING_MAX}",
+                next_step="ask again later or for less",
+            )
+        assert self._readers is not None, "the historian is not running"
+        self._queries_waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._readers, self._engine.answer, query, tag_ids, reference, paths
+            )
+        finally:
+            self._queries_waiting -= 1
+
+    async def _reply(self, request: bytes) -> AsyncIterator[Reply]:
+        try:
+            table = await self.query(decode_query(request))
+            for part in ipc_parts(table):
+                yield Reply(part)
+        except PlantError as error:
+            yield Reply(b"", (("Ms-Error", msgspec.json.encode(error.as_dict()).decode()),))
+            return
+        yield Reply(b"", (("Ms-Status", "done"),))
+
+    def tags(self, pattern: str = "*") -> list[TagEntry]:
+        """Known tags whose name matches a shell pattern, sorted by name."""
+        return self._tags.find(pattern)
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """Last stored sequence of each stream; cheap."""
+        return {name: sink.position.last_seq for name, sink in self._sinks.items()}
+
+    def ledger(self) -> dict[str, OriginAccount]:
+        """The recount of each origin, added up over the streams that it came through."""
+        found: dict[str, OriginAccount] = {}
+        for sink in self._sinks.values():
+            for origin, account in sink.accounts.items():
+                found[origin] = _added(found[origin], account) if origin in found else replace(account)
+        return found
+
+    async def stats(self) -> HistorianStats:
+        """Rows, positions, lag, ledger, disk. Cost: a few counts in the store."""
+        store = self._store
+        counters, rows, waiting, gaps, segments, disk = await self._on_writer(
+            lambda: (
+                store.counters(),
+                store.rows_count(),
+                store.dead_letters_count(),
+                store.gaps_count(),
+                len(self._sealer.segments()),
+                self._sealer.bytes_on_disk(),
+            )
+        )
+        return HistorianStats(
+            rows=rows,
+            tags=len(self._tags),
+            dead_letters_waiting=waiting,
+            gap_messages=gaps,
+            disk_bytes=disk,
+            sealed_days=segments,
+            streams=tuple(self._stream_stats(s) for s in self._sinks.values()),
+            ledger=self.ledger(),
+            error=next(iter(self._errors.values()), None),
+            **{name: counters.get(name, 0) for name in ("messages", "samples", "repeats", "others", "dead_letters")},
+        )
+
+    def _stream_stats(self, sink: StreamSink) -> StreamStats:
+        state = self._seen.get(sink.stream)
+        lag = max(0, state.last_seq - sink.position.last_seq) if state is not None else None
+        error = str(sink.fault) if sink.fault is not None else self._errors.get(sink.stream)
+        return StreamStats(
+            sink.stream, sink.position.generation, sink.position.last_seq, lag, sink.commits, sink.rollbacks, error
+        )
+
+
+def _added(left: OriginAccount, right: OriginAccount) -> OriginAccount:
+    summed = {f.name: getattr(left, f.name) + getattr(right, f.name) for f in fields(OriginAccount)}
+    summed["first_seq"], summed["last_seq"] = min(left.first_seq, right.first_seq), max(left.last_seq, right.last_seq)
+    return OriginAccount(**summed)
