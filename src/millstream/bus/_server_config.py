@@ -1,0 +1,290 @@
+"""What a nats-server is told: settings in, configuration text out. Pure: no I/O, no clock, no randomness.
+
+The text is JSON, which nats-server's configuration language contains; so no quoting rule of its own is needed. What is
+fixed here, and why (each was measured):
+
+- ``sync_interval: always``: an acknowledged message is on disk. Without it a power loss takes the edge's last sequence
+  back behind the hub's cursor, and what is written next is never forwarded.
+- ``ignore_discovered_servers`` and ``no_advertise``: a leaf would else leave the address it was given (a proxy, a
+  tunnel) for one that the hub advertises.
+- ``isolate_leafnode_interest``: sites do not learn each other's subscriptions.
+- deny lists of the remote: live values, unsequenced namespace subjects and dead letters never cross as plain messages;
+  only the streams' sources carry them, so nothing is stored twice.
+- short pings: a black-holed link is noticed in seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from millstream.kernel import ConfigError
+
+PLANT_ACCOUNT = "PLANT"
+SYSTEM_ACCOUNT = "SYS"
+PLANT_USER = "millstream"
+SYSTEM_USER = "system"
+LEAF_DENIED = ("live.>", "uns.>", "fast.>", "dlq.>", "$MQTT.>")
+"""Subjects that never cross a leaf link as plain messages, in either direction."""
+PING_INTERVAL_S = 5
+PINGS_OUT_MAX = 2
+LOG_BYTES_MAX = 4_000_000  # a year of a healthy node fits; two rotated files are kept beside it
+MEMORY_STORE_BYTES_MAX = 256_000_000  # nothing of ours lives in memory streams; MQTT sessions may
+
+
+@dataclass(frozen=True, slots=True)
+class LeafUser:
+    """One edge that may connect to this hub; `secret` is its password."""
+
+    name: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeafListener:
+    """Where a hub listens for its edges. `port` 0: any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    users: tuple[LeafUser, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LeafRemote:
+    """The hub that an edge forwards to. `is_disabled` is used to hang up and dial again by a reload."""
+
+    url: str
+    user: str
+    secret: str
+    compression: str = "s2_auto"
+    is_disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MqttUser:
+    """A device's account on the MQTT listener. It publishes everywhere but into the namespace and the system subjects,
+    and may read the live namespace."""
+
+    name: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """One server, as a composition root asks for it.
+
+    `name` is the server's name and its JetStream domain. Port 0 means any free port (the same again after a restart
+    while it is free), None means no such listener. With `url` the server is given: nothing is generated or supervised.
+    """
+
+    name: str
+    host: str = "127.0.0.1"
+    port: int = 0
+    monitor_port: int = 0
+    mqtt_port: int | None = None
+    mqtt_host: str = "127.0.0.1"
+    mqtt_users: tuple[MqttUser, ...] = ()
+    websocket_port: int | None = None
+    leaf_listener: LeafListener | None = None
+    leaf_remote: LeafRemote | None = None
+    leaf_reconnect_s: float | None = None
+    max_file_bytes: int | None = None
+    url: str | None = None
+    user: str | None = None
+    password: str | None = None
+
+    def with_ports(self, ports: Mapping[str, int]) -> ServerSettings:
+        """The same with every listener's port filled in from `ports` (keys: client, monitor, leaf, mqtt, websocket)."""
+        leaf = self.leaf_listener
+        return replace(
+            self,
+            port=ports["client"],
+            monitor_port=ports["monitor"],
+            leaf_listener=replace(leaf, port=ports["leaf"]) if leaf else None,
+            mqtt_port=ports["mqtt"] if self.mqtt_port is not None else None,
+            websocket_port=ports["websocket"] if self.websocket_port is not None else None,
+        )
+
+    def wanted_ports(self) -> dict[str, int]:
+        """Listener -> the port asked for (0: any)."""
+        wanted = {"client": self.port, "monitor": self.monitor_port}
+        if self.leaf_listener is not None:
+            wanted["leaf"] = self.leaf_listener.port
+        if self.mqtt_port is not None:
+            wanted["mqtt"] = self.mqtt_port
+        if self.websocket_port is not None:
+            wanted["websocket"] = self.websocket_port
+        return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSecrets:
+    """Made once per node, kept in ``<data_dir>/secrets``."""
+
+    plant: str
+    system: str
+
+    def __repr__(self) -> str:
+        return "ServerSecrets(***)"
+
+
+def reconnect_interval_s(name: str) -> float:
+    """1 to 3 s, fixed per site name, so that a fleet does not dial in step after a hub restart."""
+    return 1.0 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:2], "big") / 65535 * 2.0
+
+
+def render_config(settings: ServerSettings, secrets: ServerSecrets, *, store_dir: str, log_file: str) -> str:
+    """The configuration file of a supervised server; all ports must be filled in."""
+    config: dict[str, Any] = {
+        "server_name": settings.name,
+        "host": settings.host,
+        "port": settings.port,
+        "http": f"127.0.0.1:{settings.monitor_port}",
+        "ping_interval": f"{PING_INTERVAL_S}s",
+        "ping_max": PINGS_OUT_MAX,
+        "max_pending": 256_000_000,
+        "log_file": log_file,
+        "logfile_size_limit": LOG_BYTES_MAX,
+        "logfile_max_num": 3,
+        "jetstream": _jetstream(settings, store_dir),
+        "accounts": _accounts(settings, secrets),
+        "system_account": SYSTEM_ACCOUNT,
+    }
+    if (leafnodes := _leafnodes(settings)) is not None:
+        config["leafnodes"] = leafnodes
+    if settings.mqtt_port is not None:
+        config["mqtt"] = {
+            "host": settings.mqtt_host,
+            "port": settings.mqtt_port,
+            "ack_wait": "5s",
+            "max_ack_pending": 1000,
+        }
+    if settings.websocket_port is not None:
+        config["websocket"] = {"host": settings.host, "port": settings.websocket_port, "no_tls": True}
+    return json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+
+
+def _jetstream(settings: ServerSettings, store_dir: str) -> dict[str, Any]:
+    jetstream: dict[str, Any] = {
+        "store_dir": store_dir,
+        "domain": settings.name,
+        "sync_interval": "always",
+        "max_mem": MEMORY_STORE_BYTES_MAX,
+    }
+    if settings.max_file_bytes is not None:
+        jetstream["max_file"] = settings.max_file_bytes
+    return jetstream
+
+
+def _accounts(settings: ServerSettings, secrets: ServerSecrets) -> dict[str, Any]:
+    users: list[dict[str, Any]] = [{"user": PLANT_USER, "password": secrets.plant}]
+    users += [_mqtt_user(user) for user in settings.mqtt_users]
+    if settings.leaf_listener is not None:
+        users += [_leaf_user(user, settings.name) for user in settings.leaf_listener.users]
+    names = [user["user"] for user in users]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            "a user name stands twice",
+            expected=f'unique names of edges and MQTT users, none of them "{PLANT_USER}"',
+            got=", ".join(sorted({name for name in names if names.count(name) > 1})),
+        )
+    return {
+        PLANT_ACCOUNT: {"jetstream": "enabled", "users": users},
+        SYSTEM_ACCOUNT: {"users": [{"user": SYSTEM_USER, "password": secrets.system}]},
+    }
+
+
+def _leaf_user(user: LeafUser, hub: str) -> dict[str, Any]:
+    """What an edge may send and get: its own domain's API, the traffic of its sources, its node's subjects."""
+    return {
+        "user": user.name,
+        "password": user.secret,
+        "allowed_connection_types": ["LEAFNODE"],
+        "permissions": {
+            "publish": {
+                "allow": [
+                    "$JS.S.>",
+                    "$JSC.R.>",
+                    "$JS.FC.>",
+                    "_INBOX.>",
+                    "_R_.>",
+                    "millstream.>",
+                    f"$JS.{hub}.API.STREAM.INFO.*",
+                ]
+            },
+            "subscribe": {
+                "allow": [
+                    f"$JS.{user.name}.API.>",
+                    "$JS.FC.>",
+                    "$JSC.R.>",
+                    "_INBOX.>",
+                    "_R_.>",
+                    "$SRV.>",
+                    f"millstream.node.{user.name}.>",
+                    "millstream.fleet.>",
+                ]
+            },
+        },
+    }
+
+
+def _mqtt_user(user: MqttUser) -> dict[str, Any]:
+    return {
+        "user": user.name,
+        "password": user.secret,
+        "allowed_connection_types": ["MQTT", "MQTT_WS"],
+        "permissions": {
+            "publish": {
+                "deny": ["uns.>", "live.>", "fast.>", "dlq.>", "millstream.>", "$JS.>", "$JSC.>", "$SRV.>", "_INBOX.>"]
+            },
+            "subscribe": {
+                "deny": ["uns.>", "fast.>", "dlq.>", "millstream.>", "$JS.>", "$JSC.>", "$SRV.>", "_INBOX.>"]
+            },
+        },
+    }
+
+
+def _leafnodes(settings: ServerSettings) -> dict[str, Any] | None:
+    if settings.leaf_listener is None and settings.leaf_remote is None:
+        return None
+    leafnodes: dict[str, Any] = {}
+    if (listener := settings.leaf_listener) is not None:
+        leafnodes |= {
+            "host": listener.host,
+            "port": listener.port,
+            "no_advertise": True,
+            "isolate_leafnode_interest": True,
+        }
+    if (remote := settings.leaf_remote) is not None:
+        interval_s = settings.leaf_reconnect_s or reconnect_interval_s(settings.name)
+        leafnodes["reconnect"] = f"{interval_s * 1000:.0f}ms"
+        leafnodes["remotes"] = [
+            {
+                "urls": [_with_credentials(remote)],
+                "account": PLANT_ACCOUNT,
+                "ignore_discovered_servers": True,
+                "deny_imports": list(LEAF_DENIED),
+                "deny_exports": list(LEAF_DENIED),
+                "compression": remote.compression,
+                "disabled": remote.is_disabled,
+            }
+        ]
+    return leafnodes
+
+
+def _with_credentials(remote: LeafRemote) -> str:
+    parts = urlsplit(remote.url)
+    if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
+        raise ConfigError(
+            "not the address of a hub",
+            where="uplink.url",
+            expected='for example "nats://hub.example:7422"',
+            got=repr(remote.url),
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    netloc = f"{quote(remote.user, safe='')}:{quote(remote.secret, safe='')}@{host}:{parts.port or 7422}"
+    return urlunsplit((parts.scheme, netloc, parts.path, "", ""))

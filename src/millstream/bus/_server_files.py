@@ -1,0 +1,174 @@
+"""The files of a supervised server: secrets, generated configuration, pid, lock, ports; all below ``<data_dir>``."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets as random_source
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psutil
+
+from millstream.bus._server_config import ServerSecrets
+from millstream.kernel import ConfigError, PlantError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - only on Windows, which has no advisory locks of this kind
+    fcntl = None  # type: ignore[assignment]
+
+PROGRAM = "nats-server"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write `text` so that only the owner can read it and a crash leaves the old or the new file, synced."""
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def make_directories(data_dir: Path) -> None:
+    """Create what is missing below `data_dir`; raises PlantError when that cannot be written."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        for name in ("secrets", "server", "jetstream"):
+            (data_dir / name).mkdir(mode=0o700, exist_ok=True)
+            if not os.access(data_dir / name, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "not writable", str(data_dir / name))
+    except OSError as error:
+        raise PlantError(
+            "the data directory cannot be used",
+            where=str(error.filename or data_dir),
+            expected="a directory that this user can write",
+            got=error.strerror,
+            next_step="give the user the directory, or set `data_dir` to another",
+            code="MS-0602",
+        ) from error
+
+
+def load_secret(data_dir: Path, name: str) -> str:
+    """The node's own secret `name`, made at random the first time."""
+    path = data_dir / "secrets" / name
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        text = random_source.token_urlsafe(24)
+        write_private(path, text + "\n")
+    if not text:
+        raise ConfigError(
+            "a secret is empty", where=str(path), next_step="delete the file: a new secret is made at the next start"
+        )
+    return text
+
+
+def load_secrets(data_dir: Path) -> ServerSecrets:
+    """Both client secrets of the node's server."""
+    return ServerSecrets(plant=load_secret(data_dir, "plant"), system=load_secret(data_dir, "system"))
+
+
+@contextlib.contextmanager
+def hold_lock(data_dir: Path) -> Iterator[None]:
+    """Own `data_dir` while in the block; the operating system gives it up when the process dies, however it dies."""
+    path = data_dir / "server" / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+                raise PlantError(
+                    "the data directory belongs to a running node",
+                    where=str(data_dir),
+                    got=f"process {owner or 'unknown'}",
+                    next_step="stop that node, or give this one its own `data_dir`",
+                    code="MS-0603",
+                ) from error
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def note_child(data_dir: Path, pid: int) -> None:
+    """Remember the running server, so that an orphan is recognised at the next start."""
+    try:
+        created = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return
+    write_private(data_dir / "server" / "pid.json", json.dumps({"pid": pid, "created": created}))
+
+
+def find_orphan(data_dir: Path) -> psutil.Process | None:
+    """The server that an earlier, killed node left running on this store: same pid, same start time, same program."""
+    try:
+        noted = json.loads((data_dir / "server" / "pid.json").read_text(encoding="utf-8"))
+        process = psutil.Process(int(noted["pid"]))
+        is_ours = abs(process.create_time() - float(noted["created"])) < 0.05 and PROGRAM in process.name()
+        return process if is_ours and process.status() != psutil.STATUS_ZOMBIE else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, psutil.Error):
+        return None
+
+
+def end_process(process: psutil.Process, *, patience_s: float) -> None:
+    """SIGTERM, and SIGKILL when that is not heeded within `patience_s`. Blocks."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.terminate()
+        try:
+            process.wait(patience_s)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(patience_s)
+
+
+def pick_ports(wanted: Mapping[str, int], remembered: Mapping[str, int], host: str) -> dict[str, int]:
+    """Listener -> port: the one asked for, else the one of the last start when it is free, else any free one."""
+    ports: dict[str, int] = {}
+    with contextlib.ExitStack() as stack:
+        for name, port in wanted.items():
+            if port == 0:
+                probe = _bound(host, remembered.get(name, 0)) or _bound(host, 0)
+                assert probe is not None
+                port = stack.enter_context(probe).getsockname()[1]
+            ports[name] = port
+    return ports
+
+
+def _bound(host: str, port: int) -> socket.socket | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    probe = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+    except OSError:
+        probe.close()
+        return None
+    return probe
+
+
+def load_ports(data_dir: Path) -> dict[str, int]:
+    """The ports of the last start; empty when there was none."""
+    try:
+        raw = json.loads((data_dir / "server" / "ports.json").read_text(encoding="utf-8"))
+        return {str(name): int(port) for name, port in raw.items()}
+    except (FileNotFoundError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def save_ports(data_dir: Path, ports: Mapping[str, int]) -> None:
+    """Remember the ports for the next start."""
+    write_private(data_dir / "server" / "ports.json", json.dumps(dict(ports)))
