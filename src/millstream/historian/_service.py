@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 QUERY_SUBJECT = "millstream.historian.query"
 QUERY_THREADS_MAX = 2
 QUERIES_WAITING_MAX = 32  # beyond it a query is refused rather than queued for longer than anyone waits
-QUERY_S_MAX = 60.0
 DEAD_LETTERS_AT_ONCE = 200
 
 T = TypeVar("T")
@@ -321,6 +320,11 @@ class HistorianService:
     def positions(self) -> dict[str, int]:
         """Last stored sequence of each stream; cheap."""
         return {name: sink.position.last_seq for name, sink in self._sinks.items()}
+
+    @property
+    def is_healthy(self) -> bool:
+        """True while every stream is read and stored."""
+        return all(s.fault is None and s.stream not in self._errors for s in self._sinks.values())
 
     def ledger(self) -> dict[str, OriginAccount]:
         """The recount of each origin, added up over the streams that it came through."""

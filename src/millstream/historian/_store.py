@@ -217,7 +217,7 @@ class HistoryStore:
     @staticmethod
     def _insert_beside(con: duckdb.DuckDBPyConnection, batch: Commit) -> None:
         stream, generation = batch.position.stream, batch.position.generation
-        _insert(con, "tags", [(t.tag_id, t.path, t.description) for t in batch.tags], replace=True)
+        _insert_tags(con, batch.tags)
         for origin, state in (batch.ledger or {}).items():
             if state is None:
                 con.execute("DELETE FROM ledger_state WHERE stream = ? AND origin = ?", [stream, origin])
@@ -361,14 +361,32 @@ def _write_position(con: duckdb.DuckDBPyConnection, position: Position) -> None:
     )
 
 
-def _insert(
-    con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple[object, ...]], *, replace: bool = False
-) -> None:
+def _insert_tags(con: duckdb.DuckDBPyConnection, tags: Sequence[TagEntry]) -> None:
+    """By Arrow: thousands of tags come at once when a site is connected, and a statement each would take seconds."""
+    import pyarrow as pa
+
+    if tags:
+        con.register(
+            "incoming_tags",
+            pa.table(
+                {
+                    "tag_id": pa.array([t.tag_id for t in tags], pa.uint32()),
+                    "path": pa.array([t.path for t in tags]),
+                    "description": pa.array([t.description for t in tags], pa.string()),
+                }
+            ),
+        )
+        try:
+            con.execute("INSERT OR REPLACE INTO tags SELECT tag_id, path, description FROM incoming_tags")
+        finally:
+            con.unregister("incoming_tags")
+
+
+def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
     """Insert into one of our own tables; `table` is never a user's word."""
     if rows:
         marks = ", ".join("?" for _ in rows[0])
-        verb = "INSERT OR REPLACE" if replace else "INSERT"
-        con.executemany(f"{verb} INTO {table} VALUES ({marks})", [list(row) for row in rows])
+        con.executemany(f"INSERT INTO {table} VALUES ({marks})", [list(row) for row in rows])
 
 
 def _roll_back(con: duckdb.DuckDBPyConnection) -> None:

@@ -1,0 +1,101 @@
+"""Serves the application with uvicorn inside the node's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from millstream.kernel import ConfigError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+TOKEN_BYTES = 32
+SHUTDOWN_S_MAX = 5
+CONNECTIONS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ApiAddress:
+    """Where the API listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Base address."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+def load_or_make_token(path: Path) -> str:
+    """The bearer token kept in `path`; a random one is made, readable by the owner only, when there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="ascii").strip()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(token + "\n")
+    return token
+
+
+@asynccontextmanager
+async def serve_api(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[ApiAddress]:
+    """Serve while the scope is open; port 0 picks a free one. Raises ConfigError when the port is taken."""
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise ConfigError(
+            "the HTTP API needs uvicorn, which is not installed", next_step="pip install millstream[api]"
+        ) from error
+
+    class Server(uvicorn.Server):
+        """Leaves the signals to the node."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    listener = _listen(host, port)
+    server = Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            limit_concurrency=CONNECTIONS_MAX,
+            server_header=False,
+            timeout_graceful_shutdown=SHUTDOWN_S_MAX,
+            ws="none",
+        )
+    )
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.serve(sockets=[listener]))
+            try:
+                yield ApiAddress(host, listener.getsockname()[1])
+            finally:
+                server.should_exit = True
+    finally:
+        listener.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=CONNECTIONS_MAX)
+    except OSError as error:
+        raise ConfigError(
+            f"HTTP API cannot listen: {error.strerror or error}",
+            where=f"{host}:{port}",
+            next_step="choose another port",
+        ) from error
