@@ -442,3 +442,14 @@ class Heartbeat:
     def silent_after_ns(self) -> int | None:
         """The moment at which the adapter counts as gone (twice its period), None without a heartbeat."""
         return self.heard_ns + 2 * self.interval_ns if self.pong_seen else None
+
+
+def decode_event(event: Observation | Asset) -> tuple[str, Value | None, Quality]:
+    """The key, value and quality of a data item or of an asset command, whose key is the command itself.
+
+    An asset is ``{"fields": [id, type, text]}`` as far as the command has them.
+    """
+    if isinstance(event, Asset):
+        return event.command, {"fields": list(event.fields)}, GOOD
+    value, quality = decode_value(event.kind, event.fields)
+    return event.key, value, quality
