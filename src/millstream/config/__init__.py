@@ -1,5 +1,6 @@
 """Configuration files: typed, checked offline, every error with its place."""
 
+from millstream.config._catalog import InstalledConnectors
 from millstream.config._edge import (
     ConnectorEntry,
     DeadbandConfig,
@@ -13,6 +14,7 @@ from millstream.config._edge import (
     TagConfig,
     UplinkConfig,
 )
+from millstream.config._finding import Finding
 from millstream.config._hub import (
     ApiConfig,
     EdgeAccess,
@@ -24,21 +26,28 @@ from millstream.config._hub import (
     UpConfig,
     UpServer,
 )
+from millstream.config._load import ConnectorTypes, Role, config_error, load_any, load_edge, load_hub, load_up, role_of
+from millstream.config._schema import json_schema
+from millstream.config._units import unit_problem
 
 __all__ = [
     "ApiConfig",
     "ConnectorEntry",
+    "ConnectorTypes",
     "DeadbandConfig",
     "EdgeAccess",
     "EdgeConfig",
     "EdgeIdentity",
     "EdgeServer",
+    "Finding",
     "HistorianConfig",
     "HubConfig",
     "HubIdentity",
     "HubServer",
     "HubStreams",
+    "InstalledConnectors",
     "MappedTag",
+    "Role",
     "ScaleConfig",
     "StreamConfig",
     "StreamsConfig",
@@ -46,4 +55,12 @@ __all__ = [
     "UpConfig",
     "UpServer",
     "UplinkConfig",
+    "config_error",
+    "json_schema",
+    "load_any",
+    "load_edge",
+    "load_hub",
+    "load_up",
+    "role_of",
+    "unit_problem",
 ]
