@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import nkeys
 
+from millstream.bus._scope import leave_group
+from millstream.bus._transport import BatchCallback
 from millstream.kernel import AuthError, Backoff, ConfigError, PlantError, ProtocolViolation, Unreachable
 from millstream.protocols.nats_wire import (
     Control,
@@ -35,8 +37,6 @@ PING_INTERVAL_S = 5.0  # a silent link is probed this often and given up after a
 WRITE_BUFFER_BYTES_MAX = 4 * 1024 * 1024  # beyond it `drained` waits
 REQUESTS_COUNT_MAX = 1024
 _AUTH_TEXTS = ("authorization", "authentication", "user authentication", "credential", "account")
-
-BatchCallback = Callable[[list[WireMessage]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class RawConnection:
         assert self._supervisor is not None
         self._supervisor.cancel()
         try:
-            await self._group.__aexit__(kind, error, trace)
+            await leave_group(self._group, error)
         finally:
             if self._protocol is not None:
                 protocol = self._protocol

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from millstream.bus._connection import RawConnection
-from millstream.bus._jetstream import BATCH_INCOMPLETE, Refused, StreamApi, decode_answer
+from millstream.bus._jetstream import BATCH_INCOMPLETE, Refused, StreamApi, StreamState, decode_answer
 from millstream.bus._publisher import (
     RETRY_CEILING_S,
     RETRY_FLOOR_S,
@@ -30,6 +29,7 @@ from millstream.bus._publisher import (
 )
 from millstream.bus._queue import QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, Unit, UnitQueue, fail_unit
 from millstream.bus._reader import StreamReader
+from millstream.bus._transport import Transport
 from millstream.bus._units import header_lines
 from millstream.kernel import Backoff, Clock, FencedError, PlantError, StoreFullError, SystemClock, Unreachable
 from millstream.protocols.ledger import LedgerRecord, encode_record, is_ledger_subject
@@ -59,7 +59,7 @@ class GroupCommitPublisher:
     AuthError."""
 
     def __init__(
-        self, connection: RawConnection, stream: str, *, ledger_subject: str, domain: str | None = None,
+        self, connection: Transport, stream: str, *, ledger_subject: str, domain: str | None = None,
         clock: Clock | None = None, queue_messages_max: int = QUEUE_MESSAGES_MAX, queue_bytes_max: int =
         QUEUE_BYTES_MAX,
     ) -> None:  # fmt: skip
@@ -85,16 +85,22 @@ class GroupCommitPublisher:
     async def __aenter__(self) -> Self:
         self._queue.payload_bytes_max = self._connection.max_payload
         await self._adopt()
-        await self._task.start(self._run, self._queue.fail)
+        await self._task.start(self._run, self._fail)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await close_publisher(self._queue, self.flush, self._task, error)
-        if self._in_flight is not None:
-            for unit in self._in_flight.units:
-                fail_unit(unit, Unreachable("the publisher was closed before the answer came", where=self._stream))
+        try:
+            await close_publisher(self.flush, self._task, error)
+        finally:
+            self._fail(Unreachable("the publisher was closed before this was stored", where=self._stream))
+
+    def _fail(self, error: PlantError) -> None:
+        for unit in self._in_flight.units if self._in_flight is not None else ():
+            fail_unit(unit, error)
+        self._in_flight = None
+        self._queue.fail(error)
 
     async def submit(self, messages: Sequence[Message], control: Control | None = None) -> asyncio.Future[Stored]:
         """See `Publisher.submit`. Raises PlantError (MS-0402) for what can never be stored."""
@@ -284,9 +290,10 @@ class GroupCommitPublisher:
 
     async def _adopt(self) -> None:
         """Start from the newest record of the stream; count what a torn commit of ours left behind it."""
+        state = await self._api.state(self._stream)
         self._head.adopt(await self._api.last(self._stream, self._head.subject))
         self._connects = self._connection.connects
-        tail = await self._tail()
+        tail = await self._tail(state)
         self._head.tail_messages = len(tail)
         self._head.tail_samples = sum(count for _, _, count in tail)
 
@@ -323,13 +330,12 @@ class GroupCommitPublisher:
             batch.payload = encode_record(batch.record)
             return None
         if self._connection.connects != self._connects:
-            batch.skip = self._torn(batch, await self._tail())
+            batch.skip = self._torn(batch, await self._tail(await self._api.state(self._stream)))
         return None
 
-    async def _tail(self) -> list[tuple[str, bytes, int]]:
+    async def _tail(self, state: StreamState) -> list[tuple[str, bytes, int]]:
         """Subject, payload, samples of our own messages behind the newest record; after a power loss in the middle of a
         commit a prefix of the batch may stand there."""
-        state = await self._api.state(self._stream)
         start = max(self._head.seq + 1, state.first_seq)
         found: list[tuple[str, bytes, int]] = []
         if state.last_seq < start:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from millstream.bus._connection import RawConnection
+from millstream.bus._transport import Transport
 from millstream.kernel import FencedError, NotFoundError, PlantError, ProtocolViolation, StoreFullError, Unreachable
 from millstream.protocols.nats_wire import parse_headers
 from millstream.sdk import Received
@@ -38,7 +38,7 @@ class StreamState:
 class StreamApi:
     """JetStream's API for one domain."""
 
-    def __init__(self, connection: RawConnection, domain: str | None = None) -> None:
+    def __init__(self, connection: Transport, domain: str | None = None) -> None:
         self.connection = connection
         self.prefix = f"$JS.{domain}.API" if domain else "$JS.API"
 

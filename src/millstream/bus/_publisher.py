@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 
 from millstream.bus._queue import Unit, UnitQueue, resolve_unit
+from millstream.bus._scope import leave_group
 from millstream.kernel import Clock, FencedError, PlantError, Unreachable
 from millstream.protocols.ledger import LedgerRecord, decode_record, encode_record
 from millstream.sdk import PublisherStats, Received, Stored
@@ -109,24 +110,19 @@ class OwnedTask:
         """Cancel and wait."""
         if self._task is not None:
             self._task.cancel()
-        await self._group.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
+        await leave_group(self._group, error)
 
 
-async def close_publisher(
-    queue: UnitQueue, flush: Callable[[], Awaitable[None]], task: OwnedTask, error: BaseException | None
-) -> None:
-    """Leave a publisher's scope: store what is queued if that is possible in time, then fail the rest."""
+async def close_publisher(flush: Callable[[], Awaitable[None]], task: OwnedTask, error: BaseException | None) -> None:
+    """Leave a publisher's scope: store what is queued if that is possible in time. The caller fails the rest."""
     try:
         if error is None:
             async with asyncio.timeout(CLOSE_FLUSH_S):
                 await flush()
     except (TimeoutError, Unreachable, FencedError):
-        pass  # what could not be stored is failed below, and its submitters are told
+        pass  # what could not be stored is failed next, and its submitters are told
     finally:
-        try:
-            await task.stop(error)
-        finally:
-            queue.close()
+        await task.stop(error)
 
 
 def writer_prefix(ledger_subject: str) -> str:

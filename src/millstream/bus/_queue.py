@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from millstream.bus._units import UNIT_MESSAGES_MAX, header_lines
-from millstream.kernel import PlantError, Unreachable
+from millstream.kernel import PlantError
 from millstream.protocols.nats_wire import subject_bytes
 from millstream.sdk import Control, Message, Stored
 
@@ -47,6 +47,7 @@ class UnitQueue:
         self.messages = 0
         self.bytes = 0
         self.last: asyncio.Future[Stored] | None = None
+        self.on_put: Callable[[], None] | None = None
         self.payload_bytes_max = 1024 * 1024
 
     def __len__(self) -> int:
@@ -67,8 +68,9 @@ class UnitQueue:
         self.messages += len(messages)
         self.bytes += size
         self.last = future
-        if not self._arrived.is_set():
-            self._arrived.set()
+        self._arrived.set()
+        if self.on_put is not None:
+            self.on_put()
         return future
 
     def _is_full(self, count: int, size: int) -> bool:
@@ -80,6 +82,8 @@ class UnitQueue:
                 "a unit is too large", expected=f"at most {UNIT_MESSAGES_MAX} messages", got=str(len(messages)),
                 next_step="submit it in parts", code="MS-0402",
             )  # fmt: skip
+        if not messages and control is None:
+            raise ValueError("an empty unit")
         size = 0
         for message in messages:
             subject_bytes(message.subject)
@@ -138,18 +142,13 @@ class UnitQueue:
         await self._arrived.wait()
 
     def fail(self, error: PlantError) -> None:
-        """Fail all that is queued, and all that comes later."""
-        self._error = error
+        """Fail all that is queued, and all that comes later; the first error stays."""
+        self._error = self._error or error
         for unit in self._units:
             fail_unit(unit, error)
         self._units.clear()
         self.messages = self.bytes = 0
         self._room.set()
-
-    def close(self) -> None:
-        """The publisher is gone."""
-        if self._error is None:
-            self.fail(Unreachable("the publisher was closed before this was stored"))
 
 
 def fail_unit(unit: Unit, error: PlantError) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from millstream.bus._connection import RawConnection
 from millstream.bus._jetstream import StreamApi
+from millstream.bus._transport import Transport
 from millstream.kernel import Backoff, NotFoundError, PlantError, Unreachable
 from millstream.protocols.nats_wire import WireMessage, parse_headers
 from millstream.sdk import Received
@@ -32,7 +32,7 @@ INACTIVE_S = 30.0  # the server drops the consumer of a reader that is gone
 class StreamReader:
     """`Reader` over a RawConnection; any number of reads at a time."""
 
-    def __init__(self, connection: RawConnection, *, domain: str | None = None) -> None:
+    def __init__(self, connection: Transport, *, domain: str | None = None) -> None:
         self._connection = connection
         self._api = StreamApi(connection, domain)
 
@@ -82,7 +82,7 @@ class StreamReader:
 class _Pull:
     """One consumer and its open pulls."""
 
-    def __init__(self, connection: RawConnection, api: StreamApi, stream: str, batch_max: int) -> None:
+    def __init__(self, connection: Transport, api: StreamApi, stream: str, batch_max: int) -> None:
         self._connection = connection
         self._api = api
         self._stream = stream

@@ -1,0 +1,113 @@
+"""nats-py for the control plane: one place that connects and translates its errors, and the few calls others need."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.micro import add_service as _add_service
+from nats.micro.request import Request
+from nats.micro.service import EndpointConfig, Service
+
+from millstream.bus._jetstream import decode_answer
+from millstream.kernel import AuthError, PlantError, Unreachable
+
+CONNECT_TIMEOUT_S = 5
+RECONNECT_WAIT_S = 1
+
+Callback = Callable[[], Awaitable[None]]
+
+
+async def connect_nats(
+    url: str, user: str | None = None, password: str | None = None, *, creds_file: Path | None = None,
+    name: str = "millstream", on_lost: Callback | None = None, on_connected: Callback | None = None,
+) -> Client:  # fmt: skip
+    """A connected nats-py client that reconnects for ever; close it with `close`. Raises Unreachable or AuthError."""
+    client = Client()
+    last: list[Exception] = []
+
+    async def on_error(error: Exception) -> None:
+        last[:] = [error]
+
+    options: dict[str, Any] = {"user": user, "password": password} if user is not None else {}
+    if creds_file is not None:
+        options["user_credentials"] = str(creds_file)
+    try:
+        await client.connect(
+            url, name=name, connect_timeout=CONNECT_TIMEOUT_S, reconnect_time_wait=RECONNECT_WAIT_S,
+            allow_reconnect=False, error_cb=on_error, disconnected_cb=on_lost, reconnected_cb=on_connected, **options,
+        )  # fmt: skip
+    except (nats.errors.Error, OSError, ValueError, TimeoutError) as error:
+        await client.close()
+        raise translate_nats(last[0] if last else error, where=url.rpartition("@")[2]) from error
+    # A person or a supervisor waits for the first connect; from here on the client heals by itself.
+    client.options["allow_reconnect"] = True
+    client.options["max_reconnect_attempts"] = -1
+    return client
+
+
+def translate_nats(error: Exception, *, where: str) -> PlantError:
+    """The PlantError of an error of nats-py."""
+    text = str(error).lower().removeprefix("nats: ")
+    if isinstance(error, nats.errors.AuthorizationError) or "authorization" in text or "authentication" in text:
+        return AuthError(
+            "the server refused the credentials", where=where, got=text, next_step="check user, password or creds file"
+        )
+    if isinstance(error, nats.errors.NoRespondersError):
+        return Unreachable("nobody answers this request", where=where)
+    return Unreachable("no link to the server", where=where, got=text or type(error).__name__)
+
+
+async def request_nats(
+    client: Client,
+    subject: str,
+    payload: bytes = b"",
+    *,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = 5.0,
+) -> Msg:
+    """One request, one answer. Raises Unreachable."""
+    try:
+        return await client.request(subject, payload, timeout=timeout_s, headers=dict(headers) if headers else None)
+    except (nats.errors.Error, TimeoutError, OSError) as error:
+        raise translate_nats(error, where=subject) from error
+
+
+async def api_request(
+    client: Client, subject: str, body: object | None = None, *, domain: str | None = None, timeout_s: float = 5.0
+) -> dict[str, Any]:
+    """One JetStream API request, e.g. ``STREAM.INFO.X``. Raises the PlantError that fits the answer, or Unreachable."""
+    prefix = f"$JS.{domain}.API" if domain else "$JS.API"
+    payload = b"" if body is None else msgspec.json.encode(body)
+    message = await request_nats(client, f"{prefix}.{subject}", payload, timeout_s=timeout_s)
+    return decode_answer(message.data, where=subject)
+
+
+async def get_last(client: Client, stream: str, subject: str, *, domain: str | None = None) -> Msg | None:
+    """The newest stored message of `subject` by direct get (headers ``Nats-Sequence``, ``Nats-Time-Stamp``), or
+    None."""
+    prefix = f"$JS.{domain}.API" if domain else "$JS.API"
+    body = msgspec.json.encode({"last_by_subj": subject})
+    message = await request_nats(client, f"{prefix}.DIRECT.GET.{stream}", body)
+    status = (message.headers or {}).get("Status")
+    if status == "404":
+        return None
+    if status is not None:
+        raise Unreachable("direct get refused", where=stream, got=status)
+    return message
+
+
+async def add_micro_service(
+    client: Client, name: str, version: str, endpoints: Mapping[str, tuple[str, Callable[[Request], Awaitable[None]]]],
+    *, description: str = "",
+) -> Service:  # fmt: skip
+    """A NATS micro service (ADR-32); `endpoints` maps a name to (subject, handler). Stop it with `stop`."""
+    service = await _add_service(client, name=name, version=version, description=description)
+    for endpoint, (subject, handler) in endpoints.items():
+        await service.add_endpoint(EndpointConfig(name=endpoint, subject=subject, handler=handler))
+    return service

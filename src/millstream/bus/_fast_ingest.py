@@ -1,0 +1,531 @@
+"""Throughput class: fast ingest (ADR-50, second part), windowed, in batches that each end with their ledger record.
+
+Every batch starts with the expected last sequence of the stream and ends with the record, at the latest after a
+second, so its place is known to the message. What is sent is kept until its record is committed. After any doubt
+(lost link, gap, refusal, full stream) the open batches are closed at the server, so that late bytes of a dead link
+are refused, the stream is read from the first doubtful sequence on and matched with what was sent, and the rest goes
+out again. So a kill of the server or the link loses and doubles nothing; only what the disk itself forgets in a power
+loss is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from millstream.bus._jetstream import Refused, StreamApi, translate
+from millstream.bus._publisher import (
+    RETRY_CEILING_S,
+    RETRY_FLOOR_S,
+    Counters,
+    LedgerHead,
+    OwnedTask,
+    close_publisher,
+    incarnation,
+)
+from millstream.bus._queue import QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, Unit, UnitQueue, fail_unit, resolve_unit
+from millstream.bus._reader import StreamReader
+from millstream.bus._transport import Transport
+from millstream.bus._units import header_lines
+from millstream.kernel import Backoff, Clock, FencedError, PlantError, StoreFullError, SystemClock, Unreachable
+from millstream.protocols.ledger import LedgerRecord, encode_record, is_ledger_subject
+from millstream.protocols.nats_wire import WireMessage, parse_headers, subject_bytes
+from millstream.sdk import Control, Message, PublisherStats, Stored
+
+FLOW = 500  # messages between two acks, as asked for; the server may say less
+WINDOW_MESSAGES = 4000  # sent and not yet acknowledged
+BURST_MESSAGES, BURST_BYTES = 1000, 1024 * 1024  # of one loop turn
+BATCH_MESSAGES_MAX = 20_000  # a batch is closed by its record after so many messages, bytes or seconds
+BATCH_BYTES_MAX = 8 * 1024 * 1024
+BATCH_S_MAX = 1.0
+PING_S = 0.010  # an unacknowledged trickle asks for its ack after this
+ACK_TIMEOUT_S = 5.0
+REFUSALS_MAX = 5  # tries of one message without progress before its unit is given up
+
+_START, _APPEND, _COMMIT, _END, _PING = range(5)
+_Item = Message | Control
+_Found = tuple[str, bytes, int, int]  # subject, payload, samples and sequence of a stored message
+
+
+class _Batch:
+    """One fast batch: what was sent under one id, in order, and which units end where."""
+
+    __slots__ = (
+        "acked", "base_seq", "bytes", "id", "items", "messages", "opened_s", "payload", "prefix", "record", "samples",
+        "units",
+    )  # fmt: skip
+
+    def __init__(self, batch_id: str, inbox: str, base_seq: int, opened_s: float) -> None:
+        self.id = batch_id
+        self.prefix = f"{inbox}.{batch_id}.{FLOW}.fail.".encode("ascii")
+        self.base_seq = base_seq
+        self.opened_s = opened_s
+        self.items: list[_Item] = []
+        self.units: deque[tuple[int, Unit]] = deque()
+        self.acked = 0
+        self.bytes = 0
+        self.messages = 0  # for the record: what is counted in this batch
+        self.samples = 0
+        self.record: LedgerRecord | None = None
+        self.payload = b""
+
+
+class FastIngestPublisher:
+    """`Publisher` of one throughput stream that nobody else writes. Entering raises NotFoundError, Unreachable.
+
+    `publish_prefix` stands before each subject on the wire when the stream listens elsewhere and transforms it away.
+    """
+
+    def __init__(
+        self, connection: Transport, stream: str, *, ledger_subject: str, publish_prefix: str = "",
+        domain: str | None = None, clock: Clock | None = None, queue_messages_max: int = QUEUE_MESSAGES_MAX,
+        queue_bytes_max: int = QUEUE_BYTES_MAX,
+    ) -> None:  # fmt: skip
+        self._connection = connection
+        self._stream = stream
+        self._publish_prefix = publish_prefix
+        self._api = StreamApi(connection, domain)
+        self._reader = StreamReader(connection, domain=domain)
+        self._head = LedgerHead(ledger_subject, clock or SystemClock())
+        self._queue = UnitQueue(queue_messages_max, queue_bytes_max)
+        self._counters = Counters()
+        self._task = OwnedTask()
+        self._incarnation = incarnation()
+        self._inbox = f"{connection.inbox}.f{self._incarnation}"
+        self._batches: deque[_Batch] = deque()  # not yet committed; only the last may still be open
+        self._ids = 0
+        self._next_seq_base = 0
+        self._resend: list[tuple[_Item, list[Unit]]] = []  # each with the units that end there
+        self._closing: dict[str, asyncio.Future[None]] = {}
+        self._wire_subjects: dict[str, bytes] = {}
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._trouble: PlantError | None = None
+        self._is_flushing = False
+        self._refusals = 0
+        self._last_ack_s = self._last_ping_s = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._queue.payload_bytes_max = self._connection.max_payload
+        self._queue.on_put = self._wake.set
+        self._loop = asyncio.get_running_loop()
+        self._sid = self._connection.subscribe(f"{self._inbox}.>", self._on_answers)
+        self._forget = self._connection.on_lost(self._on_lost)
+        try:
+            await self._adopt()
+            await self._task.start(self._run, self._fail)
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await close_publisher(self.flush, self._task, error)
+        finally:
+            self._release()
+            self._fail(Unreachable("the publisher was closed before this was stored", where=self._stream))
+
+    def _release(self) -> None:
+        self._forget()
+        self._connection.unsubscribe(self._sid)
+
+    async def submit(self, messages: Sequence[Message], control: Control | None = None) -> asyncio.Future[Stored]:
+        """See `Publisher.submit`; a control follows its messages in order, not atomically. Raises PlantError
+        (MS-0402)."""
+        return await self._queue.put(messages, control)
+
+    async def last_control(self, subject: str) -> bytes | None:
+        """See `Publisher.last_control`. Raises Unreachable."""
+        found = await self._api.last(self._stream, subject)
+        return found.payload if found is not None else None
+
+    async def flush(self) -> None:
+        """Wait until all that was submitted is stored and its record written."""
+        last = self._queue.last
+        self._is_flushing = True
+        self._wake.set()
+        if last is not None and not last.done():
+            await asyncio.shield(last)
+        self._wake.set()
+        await self._settled.wait()
+
+    def stats(self) -> PublisherStats:
+        """Counters since start."""
+        in_flight = self._outstanding() + len(self._resend)
+        return self._counters.stats(self._queue, in_flight, self._connection.is_connected)
+
+    def _fail(self, error: PlantError) -> None:
+        for batch in self._batches:
+            for _, unit in batch.units:
+                fail_unit(unit, error)
+        for _, ending in self._resend:
+            for unit in ending:
+                fail_unit(unit, error)
+        self._queue.fail(error)
+        self._settled.set()
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        backoff = Backoff(RETRY_FLOOR_S, RETRY_CEILING_S)
+        while True:
+            try:
+                await self._ingest(backoff)
+            except FencedError:
+                self._trouble = self._trouble or Unreachable("the stream's last sequence is not the expected one")
+            except StoreFullError:
+                self._counters.is_full = True  # the source is held back by the queue's bound; nothing is dropped
+                await asyncio.sleep(backoff.next_s())
+            except PlantError as error:
+                self._trouble = error
+                await asyncio.sleep(backoff.next_s())
+            await self._resolve()
+
+    async def _ingest(self, backoff: Backoff) -> None:
+        """Send until there is trouble, which is raised."""
+        while True:
+            if self._trouble is not None:
+                raise self._trouble
+            outstanding = self._outstanding()
+            has_sent = False
+            if outstanding < WINDOW_MESSAGES and (self._resend or len(self._queue)):
+                self._send_burst(WINDOW_MESSAGES - outstanding)
+                has_sent = True
+            self._commit_when_due()
+            if has_sent:
+                backoff.reset()
+                await self._connection.drained()
+                await asyncio.sleep(0)
+                continue
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(self._pause_s(outstanding)):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._on_pause()
+
+    def _outstanding(self) -> int:
+        """Sent and not yet acknowledged, records included."""
+        return sum([len(b.items) - b.acked + (b.record is not None) for b in self._batches])
+
+    def _pause_s(self, outstanding: int) -> float | None:
+        if outstanding:
+            return PING_S
+        return BATCH_S_MAX / 4 if self._batches else None
+
+    def _on_pause(self) -> None:
+        """Nothing happened for a while: ask for the ack of a trickle; a server that does not answer is trouble."""
+        now_s = self._loop.time()
+        if not self._outstanding():
+            return
+        if now_s - self._last_ack_s > ACK_TIMEOUT_S:
+            raise Unreachable("no ack in time", where=self._stream, expected=f"{ACK_TIMEOUT_S:g}s")
+        batch = self._batches[-1]
+        if batch.record is None and now_s - max(self._last_ping_s, self._last_ack_s) > PING_S:
+            self._last_ping_s = now_s
+            reply = b"%b%d.%d.$FI" % (batch.prefix, len(batch.items), _PING)
+            self._connection.write(b"PUB %b %b 0\r\n\r\n" % (self._wire_subject(self._head.subject), reply))
+
+    def _commit_when_due(self) -> None:
+        batch = self._batches[-1] if self._batches else None
+        if batch is None or batch.record is not None:
+            return
+        is_idle = not self._resend and not len(self._queue)
+        if (
+            len(batch.items) >= BATCH_MESSAGES_MAX
+            or batch.bytes >= BATCH_BYTES_MAX
+            or (self._is_flushing and is_idle)
+            or self._loop.time() - batch.opened_s >= BATCH_S_MAX
+        ):
+            self._is_flushing = self._is_flushing and not is_idle
+            self._commit(batch)
+
+    # -- sending ------------------------------------------------------------------------------------------------------
+
+    def _open_batch(self) -> _Batch:
+        batch = self._batches[-1] if self._batches else None
+        if batch is not None and batch.record is None:
+            return batch
+        self._ids += 1
+        base = self._next_seq_base if batch is None else batch.base_seq + len(batch.items) + 1
+        now_s = self._loop.time()
+        if batch is None:
+            self._last_ack_s = now_s
+        opened = _Batch(f"{self._incarnation}{self._ids}", self._inbox, base, now_s)
+        if batch is None:
+            opened.messages, opened.samples = self._head.tail_messages, self._head.tail_samples
+        self._batches.append(opened)
+        self._settled.clear()
+        return opened
+
+    def _send_burst(self, room: int) -> None:
+        batch = self._open_batch()
+        out: list[bytes] = []
+        if self._resend:
+            chunk, self._resend = self._resend[: min(room, BURST_MESSAGES)], self._resend[min(room, BURST_MESSAGES) :]
+            self._counters.resends += len(chunk)
+            for item, ending in chunk:
+                self._put(batch, item, out)
+                batch.units.extend((len(batch.items), unit) for unit in ending)
+        else:
+            self._put_units(batch, self._queue.take(messages_max=min(room, BURST_MESSAGES), bytes_max=BURST_BYTES), out)
+        self._connection.write(b"".join(out))
+
+    def _put_units(self, batch: _Batch, units: list[Unit], out: list[bytes]) -> None:
+        controls: dict[str, Control] = {}
+        ends: list[tuple[int, Unit]] = []
+        for unit in units:
+            for message in unit.messages:
+                self._put(batch, message, out)
+            batch.bytes += unit.size_bytes
+            ends.append((len(batch.items), unit))
+            if unit.control is not None:
+                controls[unit.control.subject] = unit.control
+        for control in controls.values():
+            self._put(batch, control, out)
+        last = len(batch.items)
+        batch.units.extend((last if unit.control is not None else end, unit) for end, unit in ends)
+
+    def _put(self, batch: _Batch, item: _Item, out: list[bytes]) -> None:
+        items = batch.items
+        items.append(item)
+        number = len(items)
+        payload = item.payload
+        subject = self._wire_subjects.get(item.subject) or self._wire_subject(item.subject)
+        lines = b""
+        if type(item) is Message:
+            batch.messages += 1
+            batch.samples += item.samples_count
+            if item.content_type is not None or item.samples_count != 1 or item.headers:
+                lines = header_lines(item)
+        if number == 1:
+            lines += b"Nats-Expected-Last-Sequence: %d\r\n" % batch.base_seq
+        if not lines:
+            out.append(b"PUB %b %b%d.1.$FI %d\r\n%b\r\n" % (subject, batch.prefix, number, len(payload), payload))
+            return
+        self._put_with_headers(subject, b"%b%d.%d.$FI" % (batch.prefix, number, number > 1), lines, payload, out)
+
+    @staticmethod
+    def _put_with_headers(subject: bytes, reply: bytes, lines: bytes, payload: bytes, out: list[bytes]) -> None:
+        size = len(lines) + 12
+        out.append(
+            b"HPUB %b %b %d %d\r\nNATS/1.0\r\n%b\r\n%b\r\n"
+            % (subject, reply, size, size + len(payload), lines, payload)
+        )
+
+    def _commit(self, batch: _Batch) -> None:
+        """Close `batch` with its record, fenced by the place of the one before."""
+        at = self._batches.index(batch)
+        before = self._batches[at - 1] if at else None
+        after = self._head.record if before is None else before.record
+        batch.record = self._head.next(batch.messages, batch.samples, after)
+        batch.payload = encode_record(batch.record)
+        number = len(batch.items) + 1
+        fence = self._head.seq if before is None else batch.base_seq
+        out: list[bytes] = []
+        self._put_with_headers(
+            self._wire_subject(self._head.subject), b"%b%d.%d.$FI" % (batch.prefix, number, _COMMIT),
+            b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % fence, batch.payload, out,
+        )  # fmt: skip
+        self._connection.write(out[0])
+
+    def _wire_subject(self, subject: str) -> bytes:
+        encoded = subject_bytes(self._publish_prefix + subject)
+        if len(self._wire_subjects) >= 65536:
+            self._wire_subjects.clear()
+        self._wire_subjects[subject] = encoded
+        return encoded
+
+    # -- answers ------------------------------------------------------------------------------------------------------
+
+    def _on_answers(self, answers: list[WireMessage]) -> None:
+        for _, subject, _, headers, payload in answers:
+            tokens = subject.split(b".")
+            batch_id = tokens[3].decode("ascii") if len(tokens) > 3 else ""
+            if headers is not None and headers.startswith(b"NATS/1.0 503"):
+                answer: dict[str, Any] = {"error": {"code": 400, "description": "no stream takes this subject"}}
+            else:
+                answer = msgspec.json.decode(payload)
+            closing = self._closing.get(batch_id)
+            if closing is not None:
+                if answer.get("type") != "ack" and not closing.done():
+                    closing.set_result(None)
+                continue
+            batch = next((b for b in self._batches if b.id == batch_id), None)
+            if batch is not None:
+                self._on_answer(batch, answer)
+        self._wake.set()
+
+    def _on_answer(self, batch: _Batch, answer: dict[str, Any]) -> None:
+        kind = answer.get("type")
+        if kind == "ack":
+            self._last_ack_s = self._loop.time()
+            self._acked(batch, min(int(answer["seq"]), len(batch.items)))
+        elif "error" in answer:
+            self._trouble = self._trouble or translate(answer["error"], self._stream)
+        elif kind == "gap":
+            self._trouble = self._trouble or Unreachable("the server misses messages", where=self._stream)
+        elif batch.record is None or int(answer["seq"]) != batch.base_seq + len(batch.items) + 1:
+            self._trouble = self._trouble or Unreachable("the server ended the batch", where=self._stream)
+        elif batch is self._batches[0]:
+            self._committed(batch)
+
+    def _acked(self, batch: _Batch, number: int) -> None:
+        if number <= batch.acked:
+            return
+        batch.acked = number
+        self._counters.is_full = False
+        self._refusals = 0
+        units, base, counters = batch.units, batch.base_seq, self._counters
+        while units and units[0][0] <= number:
+            end, unit = units.popleft()
+            counters.messages += len(unit.messages)
+            counters.samples += sum([m.samples_count for m in unit.messages])
+            resolve_unit(unit, Stored(self._stream, base + end))
+
+    def _committed(self, batch: _Batch) -> None:
+        self._last_ack_s = self._loop.time()
+        self._acked(batch, len(batch.items))
+        self._counters.batches += 1
+        self._counters.commit_ms_last = (self._last_ack_s - batch.opened_s) * 1e3
+        self._next_seq_base = batch.base_seq + len(batch.items) + 1
+        assert batch.record is not None
+        self._head.committed(batch.record, self._next_seq_base)
+        self._batches.popleft()
+        if not self._batches and not self._resend:
+            self._settled.set()
+
+    def _on_lost(self) -> None:
+        self._trouble = Unreachable("the link was lost", where=self._stream)
+        self._wake.set()
+
+    # -- certainty ----------------------------------------------------------------------------------------------------
+
+    async def _adopt(self) -> None:
+        """Start from the newest record; what stands behind it was stored by an earlier life and is counted in."""
+        state = await self._api.state(self._stream)
+        self._head.adopt(await self._api.last(self._stream, self._head.subject))
+        for subject, _, samples, _ in await self._read(max(self._head.seq + 1, state.first_seq), state.last_seq):
+            if not is_ledger_subject(subject):
+                self._head.tail_messages += 1
+                self._head.tail_samples += samples
+        self._next_seq_base = state.last_seq
+
+    async def _resolve(self) -> None:
+        """Find out what is stored, keep the rest for sending again. Raises FencedError."""
+        backoff = Backoff(RETRY_FLOOR_S, RETRY_CEILING_S)
+        while True:
+            try:
+                await self._connection.wait_connected()
+                self._trouble = None
+                await self._resolve_once()
+                return
+            except FencedError:
+                raise
+            except PlantError:  # no answer yet: ask again until there is one
+                await asyncio.sleep(backoff.next_s())
+
+    async def _resolve_once(self) -> None:
+        for batch in self._batches:
+            await self._close_at_server(batch)
+        state = await self._api.state(self._stream)
+        found = await self._api.last(self._stream, self._head.subject)
+        ours = {b.payload: b.record for b in self._batches if b.record is not None}
+        if found is not None and found.payload != self._head.payload and found.payload not in ours:
+            probe = LedgerHead(self._head.subject, SystemClock())
+            probe.adopt(found)
+            if probe.record.batch >= self._head.record.batch:
+                raise self._head.fenced(found)
+        base = self._batches[0].base_seq if self._batches else self._next_seq_base
+        if state.last_seq < base:  # the store was rolled back: what it holds now is the truth to continue from
+            stored: list[_Found] = []
+            await self._adopt()
+        else:
+            stored = await self._read(max(base + 1, state.first_seq), state.last_seq)
+        self._keep_rest(stored, state.last_seq)
+
+    def _keep_rest(self, stored: list[_Found], last_seq: int) -> None:
+        """Match what the stream holds with what was sent, in order; foreign messages in between are passed over."""
+        at = 0
+        has_progress = False
+        rest: list[tuple[_Item, list[Unit]]] = []
+        for batch in self._batches:
+            count = len(batch.items)
+            reached = 0
+            while reached < count and at < len(stored):
+                item = batch.items[reached]
+                reached += stored[at][:2] == (item.subject, item.payload)
+                at += 1
+            has_progress = has_progress or reached > 0
+            self._acked(batch, reached)
+            has_record = False
+            while reached == count and batch.record is not None and not has_record and at < len(stored):
+                has_record = stored[at][:2] == (self._head.subject, batch.payload)
+                at += 1
+            if has_record and batch.record is not None:
+                self._head.committed(batch.record, stored[at - 1][3])
+                self._counters.batches += 1
+                continue
+            counted = [i for i in batch.items[:reached] if type(i) is Message]
+            self._head.tail_messages += len(counted)
+            self._head.tail_samples += sum(i.samples_count for i in counted)
+            ends: dict[int, list[Unit]] = {}
+            for end, unit in batch.units:
+                ends.setdefault(max(end, reached + 1), []).append(unit)
+            rest.extend((item, ends.get(n, [])) for n, item in enumerate(batch.items[reached:], reached + 1))
+        self._batches.clear()
+        self._resend = rest + self._resend
+        self._next_seq_base = last_seq
+        self._is_flushing = True  # write the record of what was in doubt soon
+        self._refusals = 0 if has_progress or self._counters.is_full else self._refusals + 1
+        if self._refusals >= REFUSALS_MAX and self._resend:
+            self._give_up_first()
+        if not self._resend:
+            self._settled.set()
+
+    def _give_up_first(self) -> None:
+        """The stream refuses the first message for good: its unit fails, the others go on."""
+        self._refusals = 0
+        at = next((n for n, (_, ending) in enumerate(self._resend) if ending), len(self._resend) - 1)
+        for unit in self._resend[at][1]:
+            fail_unit(unit, Refused("the stream refuses this message", err_code=0, where=self._stream))
+        self._resend = self._resend[at + 1 :]
+
+    async def _close_at_server(self, batch: _Batch) -> None:
+        """End a batch that may still be open, so that bytes of a dead link that arrive later are refused."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._closing[batch.id] = future
+        try:
+            reply = b"%b%d.%d.$FI" % (batch.prefix, len(batch.items) + 1_000_000, _END)
+            self._connection.write(b"PUB %b %b 0\r\n\r\n" % (self._wire_subject(self._head.subject), reply))
+            async with asyncio.timeout(ACK_TIMEOUT_S):
+                await future
+        except TimeoutError as error:
+            raise Unreachable("no answer to the end of a batch", where=self._stream) from error
+        finally:
+            del self._closing[batch.id]
+
+    async def _read(self, start_seq: int, last_seq: int) -> list[_Found]:
+        """What the stream holds in this range."""
+        found: list[_Found] = []
+        if last_seq < start_seq:
+            return found
+        async with aclosing(self._reader.read(self._stream, start_seq=start_seq)) as batches:
+            async for received in batches:
+                for message in received:
+                    if message.seq <= last_seq:
+                        count = parse_headers(message.headers).values.get("Ms-Count", "1")
+                        found.append((message.subject, message.payload, int(count), message.seq))
+                if not received or received[-1].seq >= last_seq:
+                    break
+        return found

@@ -1,0 +1,311 @@
+"""Both publishers over both transports: each message stored exactly once and in order, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from conftest import LEDGER, SUBJECT, Server, make_stream, recounted
+from millstream.bus import (
+    FastIngestPublisher,
+    GroupCommitPublisher,
+    NatsPyConnection,
+    StreamApi,
+    StreamReader,
+    Transport,
+)
+from millstream.kernel import FencedError, NotFoundError, PlantError
+from millstream.protocols.ledger import is_ledger_subject
+from millstream.sdk import Control, Message, Received
+
+STREAM = "E_edge1_I"
+POSITION = LEDGER + ".opc"
+Publisher = GroupCommitPublisher | FastIngestPublisher
+
+CASES = [
+    pytest.param((publisher, transport), id=f"{publisher}-{transport}")
+    for publisher in ("integrity", "throughput")
+    for transport in ("own", "nats_py")
+]
+
+
+class Rig:
+    """A server, a transport, and how to make the publisher under test."""
+
+    def __init__(self, server: Server, publisher: str, transport: str) -> None:
+        self.server = server
+        self.is_fast = publisher == "throughput"
+        self.is_own = transport == "own"
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Transport]:
+        if self.is_own:
+            async with self.server.connect() as own:
+                yield own
+        else:
+            async with NatsPyConnection(self.server.url, credentials=self.server.credentials) as foreign:
+                yield foreign
+
+    async def make_stream(self, connection: Transport, **config: Any) -> None:
+        kind: dict[str, Any] = {}
+        if self.is_fast:
+            kind = {
+                "subjects": ["fast.uns.v1.>"], "allow_atomic": False, "allow_batched": True,
+                "subject_transform": {"src": "fast.uns.v1.>", "dest": "uns.v1.>"},
+            }  # fmt: skip
+        await make_stream(connection, STREAM, **(kind | config))
+
+    def publisher(self, connection: Transport, **options: Any) -> Publisher:
+        if self.is_fast:
+            return FastIngestPublisher(connection, STREAM, ledger_subject=LEDGER, publish_prefix="fast.", **options)
+        return GroupCommitPublisher(connection, STREAM, ledger_subject=LEDGER, **options)
+
+
+@pytest.fixture(params=CASES)
+async def rig(request: pytest.FixtureRequest, server: Server) -> Rig:
+    return Rig(server, *request.param)
+
+
+def messages(first: int, count: int, **fields: Any) -> list[Message]:
+    """Numbered messages."""
+    return [Message(SUBJECT, b"%d" % n, **fields) for n in range(first, first + count)]
+
+
+async def stored(connection: Transport) -> list[Received]:
+    """All that the stream holds."""
+    state = await StreamApi(connection).state(STREAM)
+    found: list[Received] = []
+    if state.last_seq < state.first_seq:
+        return found
+    async with aclosing(StreamReader(connection).read(STREAM)) as batches:
+        async for batch in batches:
+            found.extend(batch)
+            if batch and batch[-1].seq >= state.last_seq:
+                break
+    return found
+
+
+def numbers(received: list[Received]) -> list[int]:
+    """The numbers of the data messages, in stream order."""
+    return [int(m.payload) for m in received if not is_ledger_subject(m.subject)]
+
+
+async def produce(publisher: Publisher, total: int, size: int = 7) -> None:
+    """Submit `total` numbered messages in units of `size`, then wait until all are stored."""
+    futures = [await publisher.submit(messages(first, min(size, total - first))) for first in range(0, total, size)]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*futures)
+        await publisher.flush()
+
+
+async def until(publisher: Publisher, count: int) -> None:
+    """Wait until so many messages are stored."""
+    async with asyncio.timeout(30):
+        while publisher.stats().messages_stored < count:
+            await asyncio.sleep(0.001)
+
+
+async def check_exact(connection: Transport, total: int, unit_batches: bool = True) -> list[Received]:
+    """Everything once, in order, and the ledger agrees."""
+    received = await stored(connection)
+    assert numbers(received) == list(range(total))
+    account = recounted(received, STREAM).accounts[STREAM]
+    assert account.is_clean, account
+    assert (account.messages, account.unrecorded) == (total, 0)
+    return received
+
+
+async def test_what_is_submitted_is_stored_once_in_order_with_headers_and_its_ledger(rig: Rig) -> None:
+    async with rig.connect() as connection:
+        await rig.make_stream(connection)
+        async with rig.publisher(connection) as publisher:
+            assert await publisher.last_control(POSITION) is None
+            block = Message(
+                SUBJECT, b"0", content_type="application/x", samples_count=250, headers=(("traceparent", "00-ab"),)
+            )
+            first = await publisher.submit([block], Control(POSITION, b"p0"))
+            futures = [await publisher.submit(messages(n, 3), Control(POSITION, b"p%d" % n)) for n in range(1, 3000, 3)]
+            assert (await first).stream == STREAM
+            seqs = [(await f).last_seq for f in futures]
+            await publisher.flush()
+            assert seqs == sorted(seqs)
+            assert await publisher.last_control(POSITION) == b"p2998"
+            stats = publisher.stats()
+            assert (stats.messages_stored, stats.samples_stored, stats.queued_messages) == (3001, 3250, 0)
+        received = await check_exact(connection, 3001)
+        assert received[0].headers is not None
+        assert b"Content-Type: application/x\r\nMs-Count: 250\r\ntraceparent: 00-ab\r\n" in received[0].headers
+        assert recounted(received, STREAM).accounts[STREAM].samples == 3250
+        assert received[-1].subject == LEDGER
+
+
+async def test_totals_go_on_after_a_restart_of_the_publisher(rig: Rig) -> None:
+    async with rig.connect() as connection:
+        await rig.make_stream(connection)
+        for life in range(3):
+            async with rig.publisher(connection) as publisher:
+                await (await publisher.submit(messages(life * 10, 10)))
+        await check_exact(connection, 30)
+
+
+async def test_kill_of_the_server_in_the_middle_loses_and_doubles_nothing(rig: Rig) -> None:
+    total = 30_000 if rig.is_own else 8_000
+    async with rig.connect() as connection:
+        await rig.make_stream(connection)
+        async with rig.publisher(connection) as publisher, asyncio.TaskGroup() as group:
+            producer = group.create_task(produce(publisher, total))
+            for kill in range(1, 4):
+                await until(publisher, kill * total // 5)
+                await rig.server.restart()
+            await producer
+            assert publisher.stats().is_connected
+        await check_exact(connection, total)
+
+
+async def test_a_server_that_hangs_and_comes_back_loses_and_doubles_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes of the dead link that the server reads late must not count twice."""
+    monkeypatch.setattr("millstream.bus._group_commit.COMMIT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("millstream.bus._fast_ingest.ACK_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("millstream.bus._connection.PING_INTERVAL_S", 0.2)
+    total = 20_000 if rig.is_own else 6_000
+    async with rig.connect() as connection:
+        await rig.make_stream(connection)
+        async with rig.publisher(connection) as publisher, asyncio.TaskGroup() as group:
+            producer = group.create_task(produce(publisher, total))
+            for pause in range(1, 3):
+                await until(publisher, pause * total // 4)
+                rig.server.signal(signal.SIGSTOP)
+                connects = connection.connects
+                done, _ = await asyncio.wait({producer}, timeout=1.2)
+                assert not done
+                rig.server.signal(signal.SIGCONT)
+                assert connection.connects >= connects
+            await producer
+        await check_exact(connection, total)
+
+
+async def test_a_full_stream_holds_the_source_back_and_loses_nothing(rig: Rig) -> None:
+    async with rig.connect() as connection:
+        await rig.make_stream(connection, max_bytes=20_000)
+        api = StreamApi(connection)
+        async with rig.publisher(connection, queue_messages_max=50) as publisher, asyncio.TaskGroup() as group:
+            producer = group.create_task(produce(publisher, 1000, size=5))
+            async with asyncio.timeout(20):
+                while not publisher.stats().is_full:
+                    await asyncio.sleep(0.01)
+            assert not producer.done()
+            assert publisher.stats().queued_messages <= 2000
+            config = (await api.request(f"STREAM.INFO.{STREAM}"))["config"]
+            await api.request(f"STREAM.UPDATE.{STREAM}", config | {"max_bytes": -1})
+            await producer
+            assert not publisher.stats().is_full
+        await check_exact(connection, 1000)
+
+
+async def test_a_second_instance_fences_the_first(rig: Rig) -> None:
+    async with rig.connect() as connection:
+        await rig.make_stream(connection)
+        async with rig.publisher(connection) as first:
+            await (await first.submit(messages(0, 2)))
+            await first.flush()
+            async with rig.publisher(connection) as second:
+                await (await second.submit(messages(2, 2)))
+                await second.flush()
+            future = await first.submit(messages(4, 1))
+            async with asyncio.timeout(10):
+                with pytest.raises(FencedError):
+                    await future
+            with pytest.raises(FencedError):
+                await (await first.submit(messages(5, 1)))
+        received = await stored(connection)
+        assert numbers(received) == [0, 1, 2, 3]
+
+
+async def test_a_message_that_can_never_be_stored_is_refused_and_the_others_go_on(rig: Rig) -> None:
+    async with rig.connect() as connection:
+        await rig.make_stream(connection)
+        async with rig.publisher(connection) as publisher:
+            with pytest.raises(PlantError, match="too large"):
+                await publisher.submit([Message(SUBJECT, b"x" * 1_048_577)])
+            with pytest.raises(PlantError, match="too large"):
+                await publisher.submit(messages(0, 901))
+            with pytest.raises(PlantError, match="not a literal subject"):
+                await publisher.submit([Message("uns.v1.a b", b"x")])
+            before = await publisher.submit(messages(0, 3))
+            foreign = await publisher.submit([Message("elsewhere.x", b"x")])
+            after = await publisher.submit(messages(3, 3))
+            async with asyncio.timeout(20):
+                await before
+                with pytest.raises(PlantError, match="refuse"):
+                    await foreign
+                await after
+                await publisher.flush()
+        await check_exact(connection, 6)
+
+
+async def test_a_missing_stream_is_told_on_entering(rig: Rig) -> None:
+    async with rig.connect() as connection:
+        with pytest.raises(NotFoundError):
+            async with rig.publisher(connection):
+                pass
+
+
+async def test_leaving_the_scope_stores_what_is_queued(rig: Rig) -> None:
+    async with rig.connect() as connection:
+        await rig.make_stream(connection)
+        async with rig.publisher(connection) as publisher:
+            for n in range(0, 500, 10):
+                await publisher.submit(messages(n, 10))
+        await check_exact(connection, 500)
+
+
+async def test_a_cancelled_submitter_leaves_the_queue_whole(rig: Rig) -> None:
+    async with rig.connect() as connection:
+        await rig.make_stream(connection)
+        async with rig.publisher(connection, queue_messages_max=10) as publisher, asyncio.TaskGroup() as group:
+            tasks = [group.create_task(publisher.submit(messages(n, 9))) for n in range(0, 180, 9)]
+            await asyncio.sleep(0)
+            for task in tasks[2::3]:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await publisher.flush()
+            accepted = [n for index, n in enumerate(range(0, 180, 9)) if not tasks[index].cancelled()]
+        received = await stored(connection)
+        assert numbers(received) == [n for first in accepted for n in range(first, first + 9)]
+        assert recounted(received, STREAM).accounts[STREAM].is_clean
+
+
+async def test_a_fast_tail_without_record_is_counted_by_the_next_life(server: Server) -> None:
+    rig = Rig(server, "throughput", "own")
+    async with rig.connect() as connection:
+        await rig.make_stream(connection)
+        with pytest.raises(RuntimeError, match="crash"):
+            async with rig.publisher(connection) as publisher:
+                await (await publisher.submit(messages(0, 25, samples_count=4)))
+                raise RuntimeError("crash")
+        assert LEDGER not in {m.subject for m in await stored(connection)}
+        async with rig.publisher(connection) as publisher:
+            await (await publisher.submit(messages(25, 5, samples_count=2)))
+        received = await check_exact(connection, 30)
+        assert recounted(received, STREAM).accounts[STREAM].samples == 110
+
+
+async def test_a_torn_tail_of_an_atomic_batch_is_completed_not_doubled(server: Server) -> None:
+    """After a power loss in the middle of a commit a prefix may be visible without its record."""
+    rig = Rig(server, "integrity", "own")
+    async with rig.connect() as connection:
+        await rig.make_stream(connection)
+        async with GroupCommitPublisher(connection, STREAM, ledger_subject=LEDGER) as publisher:
+            await (await publisher.submit(messages(0, 5)))
+            prefix = publisher._prefix
+        for n in (5, 6):
+            await connection.request(SUBJECT, b"%d" % n, header_lines=f"X: y\r\nNats-Batch-Id: {prefix}x\r\n".encode())
+        tail = await stored(connection)
+        assert len(tail) in (6, 8)
