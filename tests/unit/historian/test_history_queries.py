@@ -176,6 +176,19 @@ def test_windows_agree_with_the_reference(samples: list[S], cut: int, days: list
         aggregates=data.draw(st.sampled_from([AGGREGATES, AGGREGATES[:-1], ("count",), ("last", "mean")])),
         quality=data.draw(st.sampled_from(["any", "usable", "good"])),
     )
+    check_windows(samples, cut, days, query)
+
+
+@quick
+@given(samples_of_days, st.integers(0, 40), st.sampled_from([HOUR_NS, 30 * MINUTE_NS, 24 * HOUR_NS, 5 * MINUTE_NS]))
+def test_windows_from_rollups_agree_with_the_reference(samples: list[S], cut: int, every_ns: int) -> None:
+    query = Window(
+        tags=TAGS, start_ns=T0, end_ns=T0 + 3 * DAY_NS, every_ns=every_ns, aggregates=AGGREGATES[:-1]
+    )
+    check_windows(samples, cut, [0, 1, 2], query)
+
+
+def check_windows(samples: list[S], cut: int, days: Sequence[int], query: Window) -> None:
     with history() as made:
         filled(made, samples, cut, days)
         answer = rows_of(made.ask(query))
