@@ -222,9 +222,11 @@ class ShdrParser:
         kind = self._kinds.get(key)
         if kind is not None:
             return kind
-        if at == 1 and len(fields) == 7 and fields[2].strip().lower() in LEVELS:
-            return Kind.CONDITION
-        return Kind.AUTO
+        rest = fields[at + 1 :]
+        if len(rest) != 5 or rest[0].lower() not in LEVELS:
+            return Kind.AUTO
+        # A condition fills the line; behind other items it is one when its fields cannot be pairs (a key is empty).
+        return Kind.CONDITION if at == 1 or not (rest[1] and rest[3]) else Kind.AUTO
 
     def _time(self, text: str, now_ns: int) -> tuple[int | None, float | None]:
         stamp, at, span = text.strip().partition("@")
@@ -422,26 +424,23 @@ PING = b"* PING\n"
 
 @dataclass(slots=True)
 class Heartbeat:
-    """The agent's side of ``* PING`` / ``* PONG period``: when to ask, and when the silence has lasted too long.
+    """The agent's side of ``* PING`` / ``* PONG period``: how often to ask, and how long a silence may last.
 
-    Times are monotonic ns. An adapter that never answers a PING has no heartbeat and is never declared silent. Any
-    data counts as a sign of life.
+    An adapter that never answers a PING has no heartbeat and is never declared silent. Any data is a sign of life.
     """
 
-    interval_ns: int = 10_000_000_000
-    pong_seen: bool = False
-    heard_ns: int = 0
+    interval_s: float = 10.0
+    is_answered: bool = False
 
-    def heard(self, now_ns: int, period_ms: int | None = None) -> None:
-        """Data came, or (with its period) a PONG, which sets the pace within 100 ms to 5 min."""
-        self.heard_ns = now_ns
-        if period_ms is not None:
-            self.pong_seen = True
-            self.interval_ns = min(max(period_ms, 100), 300_000) * 1_000_000
+    def heard_pong(self, period_ms: int) -> None:
+        """The adapter names its pace; taken within 100 ms to 5 min."""
+        self.is_answered = True
+        self.interval_s = min(max(period_ms, 100), 300_000) / 1000
 
-    def silent_after_ns(self) -> int | None:
-        """The moment at which the adapter counts as gone (twice its period), None without a heartbeat."""
-        return self.heard_ns + 2 * self.interval_ns if self.pong_seen else None
+    @property
+    def silence_max_s(self) -> float | None:
+        """Nothing for this long means that the adapter is gone; None without a heartbeat."""
+        return 2 * self.interval_s if self.is_answered else None
 
 
 def decode_event(event: Observation | Asset) -> tuple[str, Value | None, Quality]:

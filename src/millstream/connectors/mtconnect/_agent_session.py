@@ -1,0 +1,192 @@
+"""A session with an MTConnect agent over HTTP: probe, current, then sample from sequence to sequence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from millstream.connectors.mtconnect._config import MTConnectConfig, MTConnectTagOptions
+from millstream.connectors.mtconnect._http import BAD_BYTES_MAX, get
+from millstream.connectors.mtconnect._mapping import TagMap, device_nodes, make_series
+from millstream.connectors.mtconnect._shdr_session import GapCounter
+from millstream.kernel import AuthError, DecodeError, ProtocolViolation, Unreachable
+from millstream.model import Block, Sample
+from millstream.protocols.mtconnect_xml import (
+    DOCUMENT_BYTES_MAX,
+    AgentError,
+    Devices,
+    StreamedItem,
+    Streams,
+    parse_devices,
+    parse_streams,
+)
+from millstream.protocols.shdr import Kind
+from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag
+
+_KIND_BY_TYPE = {"float": Kind.SAMPLE, "int": Kind.INTEGER, "text": Kind.EVENT}
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPosition:
+    """Everything below `next_sequence` of the agent's run `instance_id`."""
+
+    instance_id: int
+    next_sequence: int
+
+    def encode(self) -> Position:
+        """As it is stored."""
+        return Position(json.dumps({"instance": self.instance_id, "next": self.next_sequence}).encode())
+
+    @classmethod
+    def decode(cls, raw: Position) -> AgentPosition:
+        """Inverse of `encode`. Raises DecodeError."""
+        try:
+            fields = json.loads(raw)
+            return cls(int(fields["instance"]), int(fields["next"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DecodeError(f"not an agent position: {error}", got=repr(bytes(raw)[:80]), code="MS-0307") from error
+
+
+class AgentSession:
+    """Streamed, browsable, counted; rewinds within the agent's buffer."""
+
+    def __init__(self, config: MTConnectConfig, tools: ConnectorTools, *, devices: Devices, gaps: GapCounter) -> None:
+        self._config = config
+        self._tools = tools
+        self._devices = devices
+        self._gaps = gaps
+        self._kinds = devices.kinds()
+
+    def take_source_gaps(self) -> int:
+        """Observations that had left the agent's buffer; a restart of the agent counts as one, its loss is unknown."""
+        return self._gaps.take()
+
+    async def browse(self, root: str | None = None) -> AsyncGenerator[NodeInfo, None]:
+        """The agent's device model."""
+        for node in device_nodes(self._devices, is_native=False):
+            if root is None or node.address.startswith(root):
+                yield node
+
+    async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
+        """Start with the present values (or the buffer), or right after `resume`; then all that the agent buffers."""
+        tag_map = TagMap(tags, self._devices)
+        self._read_as(tags, tag_map)
+        if unknown := tag_map.unknown(self._tools.clock.now_ns()):
+            yield Batch(unknown)
+        if resume is None:
+            present = await self._ask("current")
+            position = AgentPosition(present.instance_id, present.next_sequence)
+            if self._config.start == "buffer":
+                position = AgentPosition(present.instance_id, present.first_sequence)
+            else:
+                yield self._batch(present.items, tag_map, position)
+        else:
+            position = AgentPosition.decode(resume)
+        while True:
+            document = await self._sample(position)
+            if document is None:
+                position = await self._recovered(position)
+                continue
+            behind = AgentPosition(document.instance_id, document.next_sequence)
+            fresh = [item for item in document.items if item.sequence >= position.next_sequence]
+            if fresh and behind.next_sequence <= position.next_sequence:
+                raise ProtocolViolation("agent's sequence stands still", where=self._config.url)
+            position = behind
+            if fresh:
+                yield self._batch(fresh, tag_map, position)
+            if document.next_sequence > document.last_sequence:
+                await self._tools.clock.sleep(self._config.poll_interval)
+
+    def _read_as(self, tags: Sequence[Tag], tag_map: TagMap) -> None:
+        for tag in tags:
+            kind = _KIND_BY_TYPE.get(MTConnectTagOptions.model_validate(dict(tag.options)).data_type)
+            if kind is not None:
+                self._kinds.update(dict.fromkeys(tag_map.spellings(tag.address), kind))
+
+    async def _sample(self, position: AgentPosition) -> Streams | None:
+        """What follows `position`; None when the agent does not have it (any more), or is another run of it."""
+        answer = await self._fetch(f"sample?from={position.next_sequence}&count={self._config.count_max}")
+        if isinstance(answer, AgentError):
+            if answer.code in ("OUT_OF_RANGE", "INVALID_REQUEST"):
+                return None
+            raise self._refused(answer)
+        return answer if answer.instance_id == position.instance_id else None
+
+    async def _recovered(self, position: AgentPosition) -> AgentPosition:
+        """Where to go on when `position` is gone, with the loss counted."""
+        present = await self._ask("current")
+        oldest = present.first_sequence
+        if present.instance_id == position.instance_id and position.next_sequence <= present.next_sequence:
+            lost = max(0, oldest - position.next_sequence)
+            if lost == 0:
+                raise ProtocolViolation(
+                    "agent refuses a sequence that it has",
+                    where=self._config.url,
+                    expected=f"{oldest} to {present.next_sequence}",
+                    got=str(position.next_sequence),
+                )
+            self._gaps.add(lost)
+            self._tools.log.warning("agent's buffer has overrun", lost_count=lost)
+        else:
+            self._gaps.add(1)
+            self._tools.log.warning("agent was started anew", instance_id=present.instance_id)
+        return AgentPosition(present.instance_id, oldest)
+
+    async def _ask(self, request: str) -> Streams:
+        answer = await self._fetch(request)
+        if isinstance(answer, AgentError):
+            raise self._refused(answer)
+        return answer
+
+    def _refused(self, answer: AgentError) -> ProtocolViolation:
+        return ProtocolViolation(
+            f"agent refuses the request: {answer.code} {answer.text[:200]}", where=self._config.url
+        )
+
+    async def _fetch(self, request: str) -> Streams | AgentError:
+        body = await fetch(self._config, request)
+        try:
+            return parse_streams(body, self._kinds)
+        except DecodeError as error:
+            raise _violation(error, body, self._config) from error
+
+    def _batch(self, items: Sequence[StreamedItem], tag_map: TagMap, position: AgentPosition) -> Batch:
+        samples: list[Sample] = []
+        blocks: list[Block] = []
+        for item in items:
+            for key in tag_map.keys(item.data_item_id):
+                if item.sample_rate_hz and item.time_ns is not None and isinstance(item.value, list) and item.value:
+                    blocks.append(make_series(key, item.time_ns, item.sample_rate_hz, item.value))
+                else:
+                    samples.append(Sample(key, item.value, item.quality, item.time_ns))
+        return Batch(samples, blocks, position.encode())
+
+
+async def fetch(config: MTConnectConfig, request: str) -> bytes:
+    """The body of one request. Raises Unreachable, AuthError, ProtocolViolation."""
+    base = (config.url or "").rstrip("/")
+    answer = await get(f"{base}/{request}", timeout_s=config.connect_timeout, bytes_max=DOCUMENT_BYTES_MAX)
+    if answer.status in (401, 403):
+        raise AuthError(f"agent refuses access with status {answer.status}", where=config.url)
+    if answer.status >= 500 or not answer.body:
+        raise Unreachable(f"agent answers with status {answer.status}", where=config.url)
+    return answer.body  # a refusal (404, 400) has an MTConnectError in it
+
+
+def _violation(error: DecodeError, body: bytes, config: MTConnectConfig) -> ProtocolViolation:
+    return ProtocolViolation(error.what, frame=body[:BAD_BYTES_MAX], where=config.url, got=error.got)
+
+
+@asynccontextmanager
+async def open_agent(
+    config: MTConnectConfig, tools: ConnectorTools, *, gaps: GapCounter
+) -> AsyncIterator[AgentSession]:
+    """Ask the agent for its device model. There is nothing to release: each request has its own connection."""
+    body = await fetch(config, "probe")
+    try:
+        devices = parse_devices(body)
+    except DecodeError as error:
+        raise _violation(error, body, config) from error
+    yield AgentSession(config, tools, devices=devices, gaps=gaps)

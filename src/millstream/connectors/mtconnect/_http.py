@@ -1,0 +1,94 @@
+"""One HTTP GET, bounded in time and size, on a connection of its own: h11 knows the protocol, asyncio the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from millstream.kernel import PlantError, ProtocolViolation, Unreachable
+
+READ_BYTES = 1 << 16
+CLOSE_TIMEOUT_S = 1.0
+BAD_BYTES_MAX = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server sent."""
+
+    status: int
+    body: bytes
+
+
+async def get(url: str, *, timeout_s: float, bytes_max: int) -> Answer:
+    """GET `url`. Raises Unreachable (no answer in time, connection lost), ProtocolViolation (no HTTP, too large)."""
+    parts = urlsplit(url)
+    where = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    try:
+        async with asyncio.timeout(timeout_s or None):
+            return await _exchange(url, where, bytes_max)
+    except TimeoutError as error:
+        raise Unreachable(f"agent does not answer within {timeout_s:g} s", where=where) from error
+    except OSError as error:
+        raise Unreachable(f"agent cannot be reached: {error.strerror or error}", where=where) from error
+
+
+async def _exchange(url: str, where: str, bytes_max: int) -> Answer:
+    h11 = _h11()
+    parts = urlsplit(url)
+    is_secure = parts.scheme == "https"
+    reader, writer = await asyncio.open_connection(
+        parts.hostname, parts.port or (443 if is_secure else 80), ssl=is_secure or None, limit=READ_BYTES
+    )
+    try:
+        connection = h11.Connection(h11.CLIENT)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = [("Host", parts.netloc), ("Accept", "text/xml, application/xml"), ("Connection", "close")]
+        request = h11.Request(method="GET", target=target, headers=headers)
+        writer.write(connection.send(request) + connection.send(h11.EndOfMessage()))
+        return await _read_answer(connection, reader, where, bytes_max)
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await writer.wait_closed()
+
+
+async def _read_answer(connection: Any, reader: asyncio.StreamReader, where: str, bytes_max: int) -> Answer:
+    h11 = _h11()
+    status, size, parts = 0, 0, []
+    last = b""
+    try:
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                last = await reader.read(READ_BYTES)
+                connection.receive_data(last)
+            elif isinstance(event, h11.Response):
+                status = int(event.status_code)
+            elif isinstance(event, h11.Data):
+                size += len(event.data)
+                parts.append(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                return Answer(status, b"".join(parts))
+            elif isinstance(event, h11.ConnectionClosed):
+                raise Unreachable("agent closed the connection before it answered", where=where)
+            if size > bytes_max:
+                raise ProtocolViolation("answer is too large", where=where, expected=f"at most {bytes_max} bytes")
+    except h11.RemoteProtocolError as error:
+        if not last:
+            raise Unreachable("agent closed the connection within its answer", where=where) from error
+        raise ProtocolViolation(f"answer is no HTTP: {error}", where=where, frame=last[:BAD_BYTES_MAX]) from error
+
+
+def _h11() -> Any:
+    try:
+        import h11
+    except ImportError as error:
+        raise PlantError(
+            "MTConnect agents need the package h11", next_step="pip install 'millstream[mtconnect]'", code="MS-0106"
+        ) from error
+    return h11
