@@ -10,16 +10,20 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
 
+from millstream.bus._mqtt_wake import bound_mqtt, wake_mqtt
 from millstream.bus._server_config import (
+    MQTT_SETUP_USER,
+    MQTT_USER,
     PLANT_USER,
     SYSTEM_USER,
+    MqttUser,
     ServerSecrets,
     ServerSettings,
     render_config,
@@ -30,6 +34,7 @@ from millstream.bus._server_files import (
     find_orphan,
     hold_lock,
     load_ports,
+    load_secret,
     load_secrets,
     make_directories,
     note_child,
@@ -38,6 +43,7 @@ from millstream.bus._server_files import (
     write_private,
 )
 from millstream.bus._server_log import LogTail, explain_start, http_get_json
+from millstream.bus._streams import MQTT_MESSAGES, JetStreamApi, StreamConfig, StreamInfo, ensure_stream
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock, Unreachable
 
 START_TIMEOUT_S = 120.0  # a store of tens of gigabytes is scanned before the server is ready
@@ -105,6 +111,7 @@ class NatsServer:
         self._stack = contextlib.AsyncExitStack()
         self._ready = asyncio.Event()
         self._restart_reason: str | None = None
+        self._is_mqtt_open = False
         self._wake = asyncio.Event()
         self._backoff = Backoff(floor_s=0.1, ceiling_s=30.0, rng=random.Random(os.getpid()))
         self._log_tail = LogTail(self.data_dir / "server" / "nats-server.log")
@@ -144,7 +151,13 @@ class NatsServer:
     @property
     def domain(self) -> str:
         """The JetStream domain."""
-        return self._settings.name
+        return self._settings.js_domain
+
+    @property
+    def mqtt_credentials(self) -> tuple[str, str] | None:
+        """User and password for devices on the MQTT listener; None when there is no listener."""
+        users = self._settings.mqtt_users
+        return (users[0].name, users[0].secret) if users and self._settings.mqtt_port is not None else None
 
     @property
     def pid(self) -> int | None:
@@ -186,10 +199,33 @@ class NatsServer:
         if self.is_given:
             raise PlantError("a given server cannot be reconfigured", where=self.url, code="MS-0600")
         self._settings = settings.with_ports(self._ports)
+        self._reload()
+
+    def _reload(self) -> None:
         self._write_config()
         process = self._state.process
         if process is not None and process.returncode is None:
             process.send_signal(signal.SIGHUP)
+
+    async def open_mqtt(self, api: JetStreamApi, config: StreamConfig) -> StreamInfo:
+        """Make the stream of what MQTT devices publish (`mqtt_stream`), then admit them. Raises PlantError.
+
+        Until the stream's consumer stands on ``$MQTT_msgs``, the server would acknowledge a PUBLISH and drop it. Both
+        survive restarts, so this matters once; it is repeated at each start all the same.
+        """
+        port, secrets = self._settings.mqtt_port, self._secrets
+        if port is None or secrets is None:
+            raise PlantError("this server has no MQTT listener", where=self.domain, code="MS-0600")
+        await wake_mqtt(_connectable(self._settings.mqtt_host), port, MQTT_SETUP_USER, secrets.mqtt_setup)
+        info = await ensure_stream(api, config)
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not (await api.request(f"CONSUMER.NAMES.{MQTT_MESSAGES}")).get("consumers"):
+                await self._clock.sleep(0.05)
+        await bound_mqtt(api, int(config["max_bytes"]))
+        if not self._is_mqtt_open:
+            self._is_mqtt_open = True
+            self._reload()
+        return info
 
     async def __aenter__(self) -> Self:
         if self.is_given:
@@ -203,6 +239,9 @@ class NatsServer:
                 self._log(f"ending the server {orphan.pid} that a killed node left behind")
                 await asyncio.to_thread(end_process, orphan, patience_s=STOP_TIMEOUT_S)
             self._secrets = load_secrets(self.data_dir)
+            if self._settings.mqtt_port is not None and not self._settings.mqtt_users:
+                device = MqttUser(MQTT_USER, load_secret(self.data_dir, MQTT_USER))
+                self._settings = replace(self._settings, mqtt_users=(device,))
             self._stack.push_async_callback(self._stop)
             await self._start_first()
             scope = await self._stack.enter_async_context(asyncio.TaskGroup())
@@ -243,7 +282,11 @@ class NatsServer:
     def _write_config(self) -> None:
         assert self._secrets is not None
         text = render_config(
-            self._settings, self._secrets, store_dir=str(self.data_dir / "jetstream"), log_file=str(self._log_tail.path)
+            self._settings,
+            self._secrets,
+            store_dir=str(self.data_dir / "jetstream"),
+            log_file=str(self._log_tail.path),
+            is_mqtt_open=self._is_mqtt_open,
         )
         write_private(self.data_dir / "server" / "nats-server.conf", text)
 

@@ -27,6 +27,10 @@ from millstream.kernel import ConfigError
 PLANT_ACCOUNT = "PLANT"
 SYSTEM_ACCOUNT = "SYS"
 PLANT_USER = "millstream"
+MQTT_USER = "mqtt"
+MQTT_SETUP_USER = "millstream-setup"
+HUB_DOMAIN = "hub"
+"""JetStream domain of every hub, so that an edge can ask its hub without knowing its name."""
 SYSTEM_USER = "system"
 LEAF_DENIED = ("live.>", "uns.>", "fast.>", "dlq.>", "$MQTT.>")
 """Subjects that never cross a leaf link as plain messages, in either direction."""
@@ -77,11 +81,12 @@ class MqttUser:
 class ServerSettings:
     """One server, as a composition root asks for it.
 
-    `name` is the server's name and its JetStream domain. Port 0 means any free port (the same again after a restart
+    `domain` is the JetStream domain; left out, the name. Port 0 means any free port (the same again after a restart
     while it is free), None means no such listener. With `url` the server is given: nothing is generated or supervised.
     """
 
     name: str
+    domain: str | None = None
     host: str = "127.0.0.1"
     port: int = 0
     monitor_port: int = 0
@@ -96,6 +101,11 @@ class ServerSettings:
     url: str | None = None
     user: str | None = None
     password: str | None = None
+
+    @property
+    def js_domain(self) -> str:
+        """The JetStream domain."""
+        return self.domain or self.name
 
     def with_ports(self, ports: Mapping[str, int]) -> ServerSettings:
         """The same with every listener's port filled in from `ports` (keys: client, monitor, leaf, mqtt, websocket)."""
@@ -127,6 +137,7 @@ class ServerSecrets:
 
     plant: str
     system: str
+    mqtt_setup: str = ""
 
     def __repr__(self) -> str:
         return "ServerSecrets(***)"
@@ -137,8 +148,17 @@ def reconnect_interval_s(name: str) -> float:
     return 1.0 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:2], "big") / 65535 * 2.0
 
 
-def render_config(settings: ServerSettings, secrets: ServerSecrets, *, store_dir: str, log_file: str) -> str:
-    """The configuration file of a supervised server; all ports must be filled in."""
+def render_config(
+    settings: ServerSettings, secrets: ServerSecrets, *, store_dir: str, log_file: str, is_mqtt_open: bool = True
+) -> str:
+    """The configuration file of a supervised server; all ports must be filled in.
+
+    While `is_mqtt_open` is false the MQTT listener admits no device: until the stream that takes what they publish is
+    connected, nats-server acknowledges a PUBLISH and drops it for want of interest.
+    """
+    devices = settings.mqtt_users if is_mqtt_open else ()
+    if settings.mqtt_port is not None:
+        settings = replace(settings, mqtt_users=(*devices, MqttUser(MQTT_SETUP_USER, secrets.mqtt_setup)))
     config: dict[str, Any] = {
         "server_name": settings.name,
         "host": settings.host,
@@ -171,7 +191,7 @@ def render_config(settings: ServerSettings, secrets: ServerSecrets, *, store_dir
 def _jetstream(settings: ServerSettings, store_dir: str) -> dict[str, Any]:
     jetstream: dict[str, Any] = {
         "store_dir": store_dir,
-        "domain": settings.name,
+        "domain": settings.js_domain,
         "sync_interval": "always",
         "max_mem": MEMORY_STORE_BYTES_MAX,
     }
@@ -184,7 +204,7 @@ def _accounts(settings: ServerSettings, secrets: ServerSecrets) -> dict[str, Any
     users: list[dict[str, Any]] = [{"user": PLANT_USER, "password": secrets.plant}]
     users += [_mqtt_user(user) for user in settings.mqtt_users]
     if settings.leaf_listener is not None:
-        users += [_leaf_user(user, settings.name) for user in settings.leaf_listener.users]
+        users += [_leaf_user(user, settings.js_domain) for user in settings.leaf_listener.users]
     names = [user["user"] for user in users]
     if len(set(names)) < len(names):
         raise ConfigError(

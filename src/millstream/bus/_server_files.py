@@ -75,8 +75,12 @@ def load_secret(data_dir: Path, name: str) -> str:
 
 
 def load_secrets(data_dir: Path) -> ServerSecrets:
-    """Both client secrets of the node's server."""
-    return ServerSecrets(plant=load_secret(data_dir, "plant"), system=load_secret(data_dir, "system"))
+    """The secrets of the node's own clients."""
+    return ServerSecrets(
+        plant=load_secret(data_dir, "plant"),
+        system=load_secret(data_dir, "system"),
+        mqtt_setup=load_secret(data_dir, "mqtt-setup"),
+    )
 
 
 @contextlib.contextmanager
