@@ -1,0 +1,130 @@
+"""One measurement in a process of its own: `python -m bench.ingest._case CASE URL KIND COUNT SAMPLES` prints JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from bench.ingest import _bare
+from millstream.bus import FastIngestPublisher, GroupCommitPublisher, RawConnection, StreamApi, StreamReader
+from millstream.model import Block
+from millstream.protocols.uns_payload import ARROW_TYPE, encode_block, encode_sample
+from millstream.sdk import Message
+
+STREAM = "BENCH"
+SUBJECT = "uns.v1.acme.site.area._tag.spindle.load"
+LEDGER = "uns.v1.acme.site._ledger.bench.publisher"
+UNIT_MESSAGES = 100  # what a connector hands over at a time
+
+
+def payload(samples: int) -> bytes:
+    """One JSON sample, or a block of them."""
+    if samples == 1:
+        time_ns = 1_700_000_000_123_456_789
+        return encode_sample(21.5, quality=0, source_time_ns=time_ns, ingest_time_ns=time_ns + 1000)
+    return encode_block(block(samples), ingest_time_ns=1_700_000_000_123_456_789)
+
+
+def block(samples: int) -> Block:
+    """A waveform of one second."""
+    times = 1_700_000_000_000_000_000 + np.arange(samples, dtype=np.int64) * (1_000_000_000 // samples)
+    return Block("load", times, np.sin(np.arange(samples) / 7.0))
+
+
+def message(samples: int) -> Message:
+    """One message to store."""
+    return Message(SUBJECT, payload(samples), ARROW_TYPE if samples > 1 else None, samples)
+
+
+async def publish(case: str, connection: RawConnection, count: int, samples: int) -> float:
+    """Seconds for `count` messages, from the first submit until all are stored."""
+    kind = GroupCommitPublisher if case.startswith("integrity") else FastIngestPublisher
+    size = 1 if case.endswith("_single") else UNIT_MESSAGES if samples == 1 else 10
+    data, kept = payload(samples), message(samples)
+    source = block(samples) if samples > 1 else None
+    async with kind(connection, STREAM, ledger_subject=LEDGER) as publisher:
+        start = time.perf_counter()
+        for _ in range(count // size):
+            if source is not None and case == "blocks_encoded":
+                unit = [
+                    Message(SUBJECT, encode_block(source, ingest_time_ns=1), ARROW_TYPE, samples) for _ in range(size)
+                ]
+            elif samples > 1:
+                unit = [kept] * size
+            else:
+                unit = [Message(SUBJECT, data) for _ in range(size)]
+            await publisher.submit(unit)
+        await publisher.flush()
+        return time.perf_counter() - start
+
+
+async def read(connection: RawConnection, count: int) -> float:
+    """Seconds to read `count` messages."""
+    start = time.perf_counter()
+    have = 0
+    async with aclosing(StreamReader(connection).read(STREAM)) as batches:
+        async for batch in batches:
+            have += len(batch)
+            if have >= count:
+                break
+    return time.perf_counter() - start
+
+
+async def client_case(case: str, url: str, kind: str, count: int, samples: int) -> tuple[float, float]:
+    """Wall and CPU seconds of one case of the data plane."""
+    async with RawConnection(url) as connection:
+        await make_stream(connection, kind)
+        if case == "read":
+            await publish("throughput", connection, count, samples)
+        cpu = time.process_time()
+        wall = await read(connection, count) if case == "read" else await publish(case, connection, count, samples)
+        return wall, time.process_time() - cpu
+
+
+async def make_stream(connection: RawConnection, kind: str) -> None:
+    """The stream of the class under test."""
+    flag = "allow_batched" if kind == "throughput" else "allow_atomic"
+    body: dict[str, Any] = {"name": STREAM, "subjects": ["uns.v1.>"], "allow_direct": True, flag: True}
+    await StreamApi(connection).request(f"STREAM.CREATE.{STREAM}", body)
+
+
+async def prepare(url: str, kind: str, count: int, fill: bool) -> None:
+    """What the bare loop needs to be there."""
+    async with RawConnection(url) as connection:
+        await make_stream(connection, kind)
+        if fill:
+            await publish("throughput", connection, count, 1)
+
+
+def main() -> None:
+    """Run the case named on the command line."""
+    case, url, kind, count, samples = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+    if case.startswith("bare_"):
+        asyncio.run(prepare(url, kind, count, case == "bare_read"))
+        parts = urlsplit(url)
+        loop = _bare.BareLoop(str(parts.hostname), parts.port or 4222, STREAM, SUBJECT)
+        wall, cpu = getattr(loop, case.removeprefix("bare_"))(count, payload(samples))
+    else:
+        wall, cpu = asyncio.run(client_case(case, url, kind, count, samples))
+    print(
+        json.dumps(
+            {
+                "messages_per_s": round(count / wall, 1),
+                "wall_s": round(wall, 4),
+                "client_cpu_s": round(cpu, 4),
+                "client_peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
