@@ -11,6 +11,7 @@ from millstream.historian._ports import (
     RequestServer,
     StreamState,
     StreamStates,
+    parse_created_ns,
 )
 from millstream.historian._query import (
     AGGREGATES,
@@ -59,4 +60,5 @@ __all__ = [
     "TagEntry",
     "Window",
     "decode_query",
+    "parse_created_ns",
 ]

@@ -59,7 +59,7 @@ def ipc_parts(table: pa.Table, part_bytes_max: int = IPC_PART_BYTES) -> Iterator
     if len(table):
         rows = max(1, min(len(table), len(table) * part_bytes_max // max(1, int(table.nbytes * 1.1))))
     while at == 0 or at < len(table):
-        part = table.slice(at, rows)
+        part = _slim(table.slice(at, rows))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(part.combine_chunks())
@@ -69,6 +69,15 @@ def ipc_parts(table: pa.Table, part_bytes_max: int = IPC_PART_BYTES) -> Iterator
             continue
         yield data
         at += rows
+
+
+def _slim(part: pa.Table) -> pa.Table:
+    """Only the names that the part uses: else thousands of tags would fill every part."""
+    import pyarrow as pa
+
+    at = part.schema.get_field_index("tag")
+    names = part.column(at).cast(pa.string()).combine_chunks().dictionary_encode()
+    return part.set_column(at, part.schema.field(at), names)
 
 
 def _cut(raw: pa.Table, limit: int | None) -> tuple[pa.Table, dict[str, str]]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
+
+from millstream.kernel import DecodeError
+
+_CREATED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +22,16 @@ class StreamState:
     created_ns: int
     first_seq: int
     last_seq: int
+
+
+def parse_created_ns(created: str) -> int:
+    """UTC ns of a stream's ``created`` as the server writes it: RFC 3339 with up to nine digits. Raises DecodeError."""
+    match = _CREATED.match(created)
+    if match is None:
+        raise DecodeError("not a time of a server", expected="RFC 3339", got=repr(created[:60]))
+    zone = "+00:00" if match[3] == "Z" else match[3]
+    seconds = datetime.datetime.fromisoformat(match[1] + zone).timestamp()
+    return int(seconds) * 10**9 + int((match[2] or "0").ljust(9, "0"))
 
 
 class StreamStates(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -10,8 +11,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
-
-import msgspec
 
 from millstream.historian._answer import ipc_parts
 from millstream.historian._engine import QueryEngine
@@ -308,7 +307,7 @@ class HistorianService:
             for part in ipc_parts(table):
                 yield Reply(part)
         except PlantError as error:
-            yield Reply(b"", (("Ms-Error", msgspec.json.encode(error.as_dict()).decode()),))
+            yield Reply(b"", (("Ms-Error", json.dumps(error.as_dict())),))
             return
         yield Reply(b"", (("Ms-Status", "done"),))
 
