@@ -1,0 +1,151 @@
+"""Browsing: every variable below a node, with its type and unit."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from asyncua import ua
+
+from millstream.connectors.opcua._address import NodeAddress
+from millstream.connectors.opcua._binary import node_id_text
+from millstream.connectors.opcua._link import Link
+from millstream.connectors.opcua._mapping import type_name
+from millstream.kernel import NotFoundError
+from millstream.sdk import NodeInfo
+
+NODES_PER_REQUEST = 50  # small answers keep a slow server responsive
+REFERENCES_PER_NODE = 1000
+_WRITE = 0x02  # bit of AccessLevel (OPC 10000-3, 8.57)
+_UNITS = "EngineeringUnits"
+_Found = tuple[Any, tuple[str, ...], bool]  # reference, groups, is it a property
+
+
+class Browser:
+    """Walks the hierarchical references of a server, each node once, and describes the variables."""
+
+    def __init__(self, link: Link, nodes_max: int) -> None:
+        self._link = link
+        self._nodes_max = nodes_max
+
+    async def browse(self, root: str | None) -> AsyncGenerator[NodeInfo, None]:
+        """Yield the variables below `root`. Properties are not yielded, but give a variable its unit."""
+        start = ua.NodeId(ua.ObjectIds.ObjectsFolder)
+        if root is not None:
+            node = self._link.node_id(NodeAddress.parse(root))
+            if node is None:
+                raise NotFoundError("the OPC UA server does not know the namespace", where=root)
+            start = node
+        seen = {start}
+        if root is None:
+            seen.add(ua.NodeId(ua.ObjectIds.Server))
+        queue: deque[tuple[ua.NodeId, tuple[str, ...]]] = deque([(start, ())])
+        while queue and len(seen) < self._nodes_max:
+            part = [queue.popleft() for _ in range(min(len(queue), NODES_PER_REQUEST, self._link.limits["browse"]))]
+            found, units = await self._level(part, seen)
+            for reference, groups, _ in found:
+                queue.append((reference.NodeId, (*groups, _name(reference))))
+            variables = [item for item in found if item[0].NodeClass == ua.NodeClass.Variable]
+            async for info in self._describe(variables, units):
+                yield info
+
+    async def _level(
+        self, part: Sequence[tuple[ua.NodeId, tuple[str, ...]]], seen: set[ua.NodeId]
+    ) -> tuple[list[_Found], dict[ua.NodeId, ua.NodeId]]:
+        """What lies right below `part`, without properties; and the unit property by its variable."""
+        found: list[_Found] = []
+        units: dict[ua.NodeId, ua.NodeId] = {}
+        for (node, groups), references in zip(part, await self._references([n for n, _ in part]), strict=True):
+            for reference in references:
+                if reference.ReferenceTypeId == ua.NodeId(ua.ObjectIds.HasProperty):
+                    if reference.BrowseName.Name == _UNITS:
+                        units[node] = reference.NodeId
+                elif reference.NodeId not in seen and len(seen) < self._nodes_max:
+                    seen.add(reference.NodeId)
+                    found.append((reference, groups, False))
+        return found, units
+
+    async def _references(self, nodes: Sequence[ua.NodeId]) -> list[list[Any]]:
+        parameters = ua.BrowseParameters()
+        parameters.RequestedMaxReferencesPerNode = REFERENCES_PER_NODE
+        parameters.NodesToBrowse = [_description(node) for node in nodes]
+        results = await self._link.browse(parameters)
+        references: list[list[Any]] = [list(result.References or ()) for result in results]
+        waiting = [(i, r.ContinuationPoint) for i, r in enumerate(results) if r.ContinuationPoint]
+        while waiting:
+            following = ua.BrowseNextParameters()
+            following.ReleaseContinuationPoints = False
+            following.ContinuationPoints = [point for _, point in waiting]
+            nexts = await self._link.browse_next(following)
+            for (i, _), result in zip(waiting, nexts, strict=True):
+                references[i] += result.References or ()
+            waiting = [
+                (i, r.ContinuationPoint) for (i, _), r in zip(waiting, nexts, strict=True) if r.ContinuationPoint
+            ]
+        return references
+
+    async def _describe(
+        self, found: Sequence[_Found], units: dict[ua.NodeId, ua.NodeId]
+    ) -> AsyncGenerator[NodeInfo, None]:
+        if not found:
+            return
+        nodes = [reference.NodeId for reference, _, _ in found]
+        types = await self._link.read_attributes(nodes, ua.AttributeIds.DataType)
+        ranks = await self._link.read_attributes(nodes, ua.AttributeIds.ValueRank)
+        levels = await self._link.read_attributes(nodes, ua.AttributeIds.UserAccessLevel)
+        texts = await self._link.read_attributes(nodes, ua.AttributeIds.Description)
+        # A variable's properties are below it: they are asked for here rather than one level later.
+        below = await self._units_of(nodes, units)
+        for i, (reference, groups, _) in enumerate(found):
+            name = type_name(_plain(types[i]))
+            rank, level, text = _plain(ranks[i]), _plain(levels[i]), _plain(texts[i])
+            yield NodeInfo(
+                address=self._address(reference.NodeId),
+                name=_name(reference),
+                groups=groups,
+                data_type=f"{name}[]" if name and isinstance(rank, int) and rank >= 0 else name,
+                unit=below.get(reference.NodeId),
+                description=str(text.Text) if text is not None and text.Text else None,
+                is_writable=isinstance(level, int) and bool(level & _WRITE),
+            )
+
+    async def _units_of(self, nodes: Sequence[ua.NodeId], known: dict[ua.NodeId, ua.NodeId]) -> dict[ua.NodeId, str]:
+        properties = dict(known)
+        for at in range(0, len(nodes), self._link.limits["browse"]):
+            part = nodes[at : at + self._link.limits["browse"]]
+            for node, references in zip(part, await self._references(part), strict=True):
+                for reference in references:
+                    if reference.BrowseName.Name == _UNITS:
+                        properties[node] = reference.NodeId
+        if not properties:
+            return {}
+        values = await self._link.read_attributes(list(properties.values()), ua.AttributeIds.Value)
+        units = {}
+        for node, value in zip(properties, values, strict=True):
+            text = getattr(getattr(_plain(value), "DisplayName", None), "Text", None)
+            if text:
+                units[node] = str(text)
+        return units
+
+    def _address(self, node: ua.NodeId) -> str:
+        return node_id_text(node.NamespaceIndex, node.Identifier, self._link.namespaces)
+
+
+def _description(node: ua.NodeId) -> ua.BrowseDescription:
+    description = ua.BrowseDescription()
+    description.NodeId = node
+    description.BrowseDirection = ua.BrowseDirection.Forward
+    description.ReferenceTypeId = ua.NodeId(ua.ObjectIds.HierarchicalReferences)
+    description.IncludeSubtypes = True
+    description.NodeClassMask = ua.NodeClass.Object | ua.NodeClass.Variable
+    description.ResultMask = ua.BrowseResultMask.All
+    return description
+
+
+def _name(reference: Any) -> str:
+    return str(reference.BrowseName.Name or reference.NodeId.Identifier)
+
+
+def _plain(value: ua.DataValue) -> Any:
+    return value.Value.Value if value.Value is not None else None

@@ -1,0 +1,156 @@
+"""What a person writes to connect to an OPC UA server."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef
+
+
+class SecurityPolicy(StrEnum):
+    """Security policies (OPC 10000-7). The deprecated ones (Basic128Rsa15, Basic256) are not offered."""
+
+    NONE = "none"
+    BASIC256SHA256 = "basic256sha256"
+    AES128_SHA256_RSA_OAEP = "aes128_sha256_rsa_oaep"
+    AES256_SHA256_RSA_PSS = "aes256_sha256_rsa_pss"
+
+
+class SecurityMode(StrEnum):
+    """Message security mode (OPC 10000-4, 7.20)."""
+
+    SIGN = "sign"
+    SIGN_AND_ENCRYPT = "sign_and_encrypt"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Security(_Part):
+    """How the link is protected. Unprotected only when `policy: none` is written."""
+
+    policy: SecurityPolicy = SecurityPolicy.BASIC256SHA256
+    """The security policy; `none` sends everything in clear."""
+    mode: SecurityMode = SecurityMode.SIGN_AND_ENCRYPT
+    """Sign only, or sign and encrypt."""
+    certificate: ConfigPath | None = None
+    """This client's certificate (.der or .pem); its subjectAltName holds the application URI."""
+    private_key: ConfigPath | None = None
+    """The private key of the certificate (.pem or .der)."""
+    private_key_password: SecretRef | None = None
+    """The password of the private key, if it has one."""
+    server_certificate: ConfigPath | None = None
+    """The server's certificate. Without it the one that the server shows is taken, and a warning logged: the link is
+    then encrypted, but the server is not authenticated."""
+
+    @model_validator(mode="after")
+    def _certificate_is_there(self) -> Security:
+        if self.policy is not SecurityPolicy.NONE and (self.certificate is None or self.private_key is None):
+            raise ValueError(
+                "a security policy needs 'certificate' and 'private_key'; on a trusted network write 'policy: none'"
+            )
+        return self
+
+
+class Subscription(_Part):
+    """Limits of the subscriptions that the connector makes."""
+
+    items_max: int = Field(default=5000, ge=1)
+    """Monitored items of one subscription; more make a second one."""
+    queue_size_min: int = Field(default=10, ge=1)
+    """Least queue of a monitored item in the server. The queue is 2 * publishing_interval / sampling_interval + 1, so
+    that one late publish cycle loses nothing."""
+    queue_size_max: int = Field(default=10_000, ge=1)
+    """Greatest queue of a monitored item in the server."""
+    notifications_max: int = Field(default=20_000, ge=1)
+    """Most notifications of one publish response."""
+    requests_max: int = Field(default=4, ge=1, le=50)
+    """Publish requests in flight."""
+    samples_held_max: int = Field(default=200_000, ge=1000)
+    """Samples held in memory. At half of it no more publish requests are sent: the server queues, and so the back-
+    pressure reaches it; beyond it samples are dropped, counted as a gap at the source, and the link is opened anew."""
+    keep_alive_interval: Duration = 5.0
+    """The server says at least this often that a subscription lives; three missing ones mean a dead link."""
+
+
+class OpcUaConfig(ConnectorConfig):
+    """An OPC UA server and how to talk to it."""
+
+    endpoint: str = Field(examples=["opc.tcp://192.168.10.20:4840"])
+    """The server's address."""
+    security: Security
+    """Protection of the link; must be written, so that nobody talks in clear by accident."""
+    user: str | None = None
+    """User name; without it the session is anonymous."""
+    password: SecretRef | None = None
+    """Where the user's password lies."""
+    allow_clear_password: bool = False
+    """Send the password in clear when the server offers no other way (policy none). Off: refuse instead."""
+    application_uri: str | None = None
+    """This client's application URI; by default the one in the certificate."""
+    request_timeout: Duration = 4.0
+    """Longest wait for one answer of the server."""
+    check_interval: Duration = 1.0
+    """A link that was silent for this long is checked with a small read."""
+    bad_tag_retry: Duration = 60.0
+    """How often tags that the server refused (unknown node) are tried again."""
+    backfill: bool = True
+    """Fill gaps from the server's history (HistoryRead) after the link was away, for tags that have history."""
+    backfill_page: int = Field(default=1000, ge=1, le=100_000)
+    """Values of one tag in one history request."""
+    session_timeout: Duration = 60.0
+    """The server forgets a session that was silent for this long."""
+    message_bytes_max: int = Field(default=64 * 1024 * 1024, ge=65536)
+    """Longest message accepted from the server."""
+    browse_nodes_max: int = Field(default=200_000, ge=1)
+    """Browsing stops after this many nodes."""
+    load_structures: bool = True
+    """Read the server's own structure definitions when a tag has such a type, so that they become mappings."""
+    subscription: Subscription = Subscription()
+    """Limits of the subscriptions."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _endpoint_is_opc_tcp(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"not an endpoint: {error}") from error
+        if parts.scheme != "opc.tcp" or not parts.hostname or port is None:
+            raise ValueError('expected "opc.tcp://host:port"')
+        if parts.username or parts.password:
+            raise ValueError("no credentials in the endpoint: use 'user' and 'password: {file: ...}'")
+        return value
+
+    @model_validator(mode="after")
+    def _user_and_password_belong_together(self) -> OpcUaConfig:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("'user' and 'password' belong together")
+        return self
+
+
+class TagOptions(_Part):
+    """Options of one tag."""
+
+    mode: Literal["subscribe", "poll"] = "subscribe"
+    """`poll` reads the tag each publishing interval: only for servers without subscriptions."""
+    queue_size: int | None = Field(default=None, ge=1)
+    """Queue of the monitored item in the server; 1 keeps the latest value only."""
+    deadband_absolute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The server reports only changes greater than this."""
+    deadband_percent: float | None = Field(default=None, gt=0, le=100)
+    """The same in percent of the tag's EURange, where the server has one."""
+    backfill: bool = True
+    """Fill this tag's gaps from the server's history."""
+
+    @model_validator(mode="after")
+    def _one_deadband(self) -> TagOptions:
+        if self.deadband_absolute is not None and self.deadband_percent is not None:
+            raise ValueError("a tag has one deadband: either 'deadband_absolute' or 'deadband_percent'")
+        return self

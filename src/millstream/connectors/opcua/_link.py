@@ -1,0 +1,302 @@
+"""One open link to a server: socket, secure channel, session, what the server allows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from asyncua import Client, ua
+from asyncua.client.client import Shortcuts
+from asyncua.crypto import security_policies, uacrypto
+
+from millstream.connectors.opcua._address import NodeAddress
+from millstream.connectors.opcua._config import OpcUaConfig, SecurityMode, SecurityPolicy
+from millstream.connectors.opcua._faults import silent, translated
+from millstream.connectors.opcua._mapping import StructureReader
+from millstream.connectors.opcua._responses import ResponseReader
+from millstream.connectors.opcua._transport import GuardedClient, GuardedProtocol
+from millstream.kernel import AuthError, ConfigError, Unreachable
+from millstream.sdk import ConnectorTools, SecretRef
+
+CLOSE_TIMEOUT_S = 1.0
+CHANNEL_LIFETIME_MS = 3_600_000
+RENEW_RATIO = 0.75  # of the channel's lifetime (OPC 10000-4, 5.6.2.1)
+NODES_PER_REQUEST_MAX = 1000  # where the server states no limit
+_POLICIES = {
+    SecurityPolicy.BASIC256SHA256: security_policies.SecurityPolicyBasic256Sha256,
+    SecurityPolicy.AES128_SHA256_RSA_OAEP: security_policies.SecurityPolicyAes128Sha256RsaOaep,
+    SecurityPolicy.AES256_SHA256_RSA_PSS: security_policies.SecurityPolicyAes256Sha256RsaPss,
+}
+_MODES = {
+    SecurityMode.SIGN: ua.MessageSecurityMode.Sign,
+    SecurityMode.SIGN_AND_ENCRYPT: ua.MessageSecurityMode.SignAndEncrypt,
+}
+_LIMITS = {
+    "read": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
+    "write": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerWrite,
+    "browse": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
+    "monitor": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
+    "history": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData,
+}
+
+
+class Link:
+    """The services of one session. Each raises Unreachable, AuthError or ProtocolViolation."""
+
+    def __init__(self, config: OpcUaConfig, tools: ConnectorTools) -> None:
+        self.where = config.endpoint
+        self.timeout_s = config.request_timeout
+        self.namespaces: list[str] = []
+        self.limits: dict[str, int] = dict.fromkeys(_LIMITS, NODES_PER_REQUEST_MAX)
+        self.structures = StructureReader(self.namespaces)
+        self.responses = ResponseReader(self.namespaces, self.structures.read)
+        self._config = config
+        self._tools = tools
+        self._renew_at_ns = 0
+        self._client = Client(config.endpoint, timeout=config.request_timeout)
+        self._ua = GuardedClient(config.request_timeout, config.message_bytes_max)
+        self._client.uaclient = self._ua
+        self._client.nodes = Shortcuts(self._ua.session)
+        self._client.name = "Millstream"
+        self._client.description = f"Millstream {tools.name}"
+        self._client.product_uri = "urn:millstream"
+        self._client.session_timeout = int(config.session_timeout * 1000)
+        self._client.secure_channel_timeout = CHANNEL_LIFETIME_MS
+        self._client.application_uri = config.application_uri or "urn:millstream:client"
+
+    @property
+    def protocol(self) -> GuardedProtocol:
+        """The transport. Raises Unreachable when it is gone."""
+        protocol = self._ua.protocol
+        if not isinstance(protocol, GuardedProtocol) or protocol.is_closed:
+            raise silent(self.where, "the link to the OPC UA server is closed")
+        return protocol
+
+    async def open(self) -> None:
+        """Connect, secure, log in, and read what the server allows."""
+        _quiet_library()
+        try:
+            with translated(self.where):
+                await self._secure()
+            await self._connect()
+            with translated(self.where, self.protocol.violation):
+                await self._learn()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Log out if there is still somebody to talk to, within a second; then drop the socket."""
+        protocol = self._ua.protocol
+        if not isinstance(protocol, GuardedProtocol):
+            return
+        try:
+            if not protocol.is_closed and self._ua.session.has_session:
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._ua.close_session(True)
+                    await self._ua.close_secure_channel()
+        except (OSError, TimeoutError, ua.UaError) as error:
+            self._tools.log.info("opcua_close_unclean", reason=type(error).__name__)
+        finally:
+            protocol.abort()
+            self._ua.disconnect_socket()
+        if not protocol.closed.done():
+            await asyncio.wait([protocol.closed], timeout=CLOSE_TIMEOUT_S)
+
+    # Services
+
+    async def request(self, request: Any, timeout_s: float | None = None) -> bytes:
+        """Send one request, give the bytes of its response."""
+        protocol = self.protocol
+        with translated(self.where, protocol.violation):
+            return bytes(await protocol.send_request(request, timeout_s))
+
+    async def browse(self, parameters: ua.BrowseParameters) -> list[ua.BrowseResult]:
+        """Browse (OPC 10000-4, 5.9.2)."""
+        with translated(self.where, self.protocol.violation):
+            return await self._ua.browse(parameters)
+
+    async def browse_next(self, parameters: ua.BrowseNextParameters) -> list[ua.BrowseResult]:
+        """BrowseNext (5.9.3)."""
+        with translated(self.where, self.protocol.violation):
+            return await self._ua.browse_next(parameters)
+
+    async def read_attributes(self, nodes: Sequence[ua.NodeId], attribute: ua.AttributeIds) -> list[ua.DataValue]:
+        """One attribute of many nodes, as asyncua's objects: for set-up, not for data."""
+        found: list[ua.DataValue] = []
+        for at in range(0, len(nodes), self.limits["read"]):
+            with translated(self.where, self.protocol.violation):
+                found += await self._ua.read_attributes(list(nodes[at : at + self.limits["read"]]), attribute)
+        return found
+
+    async def write_values(self, nodes: Sequence[ua.NodeId], values: Sequence[ua.DataValue]) -> list[ua.StatusCode]:
+        """Write the Value attribute of `nodes`."""
+        with translated(self.where, self.protocol.violation):
+            return await self._ua.write_attributes(list(nodes), list(values))
+
+    async def create_subscription(self, parameters: ua.CreateSubscriptionParameters) -> ua.CreateSubscriptionResult:
+        """CreateSubscription, without asyncua's own publish loop."""
+        request = ua.CreateSubscriptionRequest()
+        request.Parameters = parameters
+        data = await self.request(request)
+        with translated(self.where, self.protocol.violation):
+            response = ua.ua_binary.struct_from_binary(ua.CreateSubscriptionResponse, ua.utils.Buffer(data))
+            response.ResponseHeader.ServiceResult.check()
+        return response.Parameters
+
+    async def create_monitored_items(
+        self, parameters: ua.CreateMonitoredItemsParameters
+    ) -> list[ua.MonitoredItemCreateResult]:
+        """CreateMonitoredItems (5.12.2)."""
+        with translated(self.where, self.protocol.violation):
+            return await self._ua.create_monitored_items(parameters)
+
+    async def load_structures(self) -> None:
+        """Read the server's own structure definitions; a server that has none or odd ones is left as it is."""
+        try:
+            async with asyncio.timeout(10 * self._config.request_timeout):
+                found = await self._client.load_data_type_definitions()
+        except (ua.UaError, TimeoutError, AttributeError, TypeError, ValueError) as error:
+            self._tools.log.warning("opcua_structures_unreadable", reason=f"{type(error).__name__}: {error}"[:200])
+            return
+        self.structures.learn(found)
+
+    async def keep_channel(self) -> None:
+        """Renew the secure channel when three quarters of its life are over."""
+        if self._tools.clock.monotonic_ns() < self._renew_at_ns:
+            return
+        with translated(self.where, self.protocol.violation):
+            await self._client.open_secure_channel(renew=True)
+            self._ua.revolve_security_token()
+        self._plan_renewal()
+
+    async def check(self) -> None:
+        """A small read that proves that the server answers."""
+        await self.request(read_request([ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)]))
+
+    def node_id(self, address: NodeAddress) -> ua.NodeId | None:
+        """The node at this server; None when the server does not know the namespace."""
+        index = address.index_in(self.namespaces)
+        return None if index is None else ua.NodeId(address.identifier, index)
+
+    # Opening
+
+    async def _connect(self) -> None:
+        client = self._client
+        with translated(self.where):
+            await client.connect_socket()
+        violation = self.protocol.violation
+        with translated(self.where, violation):
+            await client.send_hello()
+            await self._open_channel()
+            await client.create_session()
+            self._refuse_clear_password()
+            await client.activate_session(client._username, client._password, None)
+        self._plan_renewal()
+
+    async def _open_channel(self) -> None:
+        try:
+            await self._client.open_secure_channel()
+        except (ConnectionError, TimeoutError) as error:
+            if self._config.security.policy is SecurityPolicy.NONE:
+                raise
+            # Servers tell nothing to a client whose certificate they do not trust: they just hang up.
+            raise Unreachable(
+                "the OPC UA server closed the link while the secure channel was opened",
+                where=self.where,
+                next_step="trust this client's certificate at the server",
+            ) from error
+
+    def _plan_renewal(self) -> None:
+        lifetime_ns = int(self._client.secure_channel_timeout * 1e6 * RENEW_RATIO)
+        self._renew_at_ns = self._tools.clock.monotonic_ns() + lifetime_ns
+
+    async def _secure(self) -> None:
+        config, client = self._config, self._client
+        if config.user is not None and config.password is not None:
+            client.set_user(config.user)
+            client.set_password(_secret(config.password))
+        security = config.security
+        if security.policy is SecurityPolicy.NONE:
+            return
+        policy, mode = _POLICIES[security.policy], _MODES[security.mode]
+        server: Any = security.server_certificate
+        if server is None:
+            endpoints = await client.connect_and_get_server_endpoints()
+            server = Client.find_endpoint(endpoints, mode, policy.URI).ServerCertificate
+            self._tools.log.warning("opcua_server_not_authenticated", next_step="set security.server_certificate")
+        password = _secret(security.private_key_password) if security.private_key_password else None
+        try:
+            if config.application_uri is None and security.certificate is not None:
+                client.application_uri = await _uri_in(str(security.certificate)) or client.application_uri
+            if isinstance(server, bytes):
+                server = uacrypto.der_from_x509(uacrypto.x509_from_der(server))
+            await client.set_security(
+                policy, str(security.certificate), str(security.private_key), password,
+                server if isinstance(server, bytes) else str(server), mode,
+            )  # fmt: skip
+        except (OSError, ValueError, TypeError) as error:
+            raise AuthError(
+                "certificate or private key cannot be loaded",
+                where=f"{security.certificate}, {security.private_key}, {security.server_certificate}",
+                got=f"{type(error).__name__}: {error}"[:200],
+                next_step="check the three files: DER or PEM by their ending, and the password of the private key",
+            ) from error
+
+    def _refuse_clear_password(self) -> None:
+        if self._config.user is None or self._config.allow_clear_password:
+            return
+        policy = self._client.server_policy(ua.UserTokenType.UserName)
+        if policy.SecurityPolicyUri in (None, "", security_policies.SecurityPolicyNone.URI):
+            raise AuthError(
+                "the OPC UA server wants the password in clear",
+                where=self.where,
+                next_step="use a security policy, or on a trusted network write 'allow_clear_password: true'",
+            )
+
+    async def _learn(self) -> None:
+        """Namespaces and limits, in one read."""
+        nodes = [ua.NodeId(ua.ObjectIds.Server_NamespaceArray), *(ua.NodeId(node) for node in _LIMITS.values())]
+        found = self.responses.values(bytes(await self.protocol.send_request(read_request(nodes))))
+        if not isinstance(found, list) or len(found) != len(nodes):
+            raise silent(self.where, "the OPC UA server does not state its namespaces")
+        names = found[0].value
+        if isinstance(names, list):
+            self.namespaces += [str(name) for name in names]
+        for name, value in zip(_LIMITS, found[1:], strict=True):
+            if isinstance(value.value, int) and value.value > 0:
+                self.limits[name] = min(value.value, NODES_PER_REQUEST_MAX)
+
+
+def read_request(nodes: Sequence[ua.NodeId]) -> ua.ReadRequest:
+    """A request for the values of `nodes` with their source times."""
+    request = ua.ReadRequest()
+    request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+    request.Parameters.NodesToRead = [ua.ReadValueId(n, ua.AttributeIds.Value) for n in nodes]
+    return request
+
+
+def _secret(reference: SecretRef) -> str:
+    try:
+        return reference.resolve()
+    except ConfigError as error:
+        raise AuthError(error.what, where=error.where, next_step=error.next_step, code=error.code) from error
+
+
+async def _uri_in(path: str) -> str | None:
+    certificate = await uacrypto.load_certificate(path)
+    for extension in certificate.extensions:
+        names = getattr(extension.value, "get_values_for_type", None)
+        if extension.oid.dotted_string == "2.5.29.17" and names is not None:
+            uris = names(uacrypto.x509.UniformResourceIdentifier)
+            return str(uris[0]) if uris else None
+    return None
+
+
+def _quiet_library() -> None:
+    # asyncua logs each lost link with its traceback; the runtime reports it once, in our words.
+    logger = logging.getLogger("asyncua")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL + 1)

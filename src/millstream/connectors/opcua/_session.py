@@ -1,0 +1,295 @@
+"""An open OPC UA session as the runtime sees it: streamed, writable, browsable, counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from asyncua import ua
+
+from millstream.connectors.opcua._address import NodeAddress
+from millstream.connectors.opcua._binary import DataValue
+from millstream.connectors.opcua._browsing import Browser
+from millstream.connectors.opcua._config import OpcUaConfig, TagOptions
+from millstream.connectors.opcua._faults import status_name
+from millstream.connectors.opcua._following import Followed, Positions
+from millstream.connectors.opcua._history import HistoryFiller
+from millstream.connectors.opcua._link import Link, read_request
+from millstream.connectors.opcua._mapping import is_overflow, to_quality, to_sample
+from millstream.connectors.opcua._responses import ServiceFault
+from millstream.connectors.opcua._subscriptions import Subscriptions
+from millstream.connectors.opcua._writing import Writer
+from millstream.kernel import ProtocolViolation
+from millstream.model import BAD_NODE_ID_UNKNOWN, Sample
+from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag, Write, WriteResult
+
+BATCH_SAMPLES_MAX = 800  # one unit of the store holds 900 messages, and a position must lie in the unit of its data
+_HISTORY_READ = 0x04  # bit of AccessLevel (OPC 10000-3, 8.57)
+_SCALAR_DATA_TYPE_MAX = 21  # i=1 to i=21 are not structures
+
+
+class OpcUaSession:
+    """One link. `stream` may run once at a time; `write` and `browse` may run beside it."""
+
+    def __init__(self, link: Link, config: OpcUaConfig, tools: ConnectorTools) -> None:
+        self._link = link
+        self._config = config
+        self._tools = tools
+        self._source_gaps = 0
+        self._writer = Writer(link)
+        self._browser = Browser(link, config.browse_nodes_max)
+
+    # SourceCounted
+
+    def take_source_gaps(self) -> int:
+        """Overflows of the server's queues, missed messages and dropped samples since the last call. An overflow
+        counts as one, since the standard does not tell how many values it cost."""
+        gaps, self._source_gaps = self._source_gaps, 0
+        return gaps
+
+    # Writable
+
+    async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
+        """Write all, each with its own result."""
+        await self._link.keep_channel()
+        return await self._writer.write(writes)
+
+    # Browsable
+
+    async def browse(self, root: str | None = None) -> AsyncGenerator[NodeInfo, None]:
+        """Yield each variable below `root` (the Objects folder without the server's own when None)."""
+        async for found in self._browser.browse(root):
+            yield found
+
+    # Streamed
+
+    async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
+        """Yield what the server notifies, for ever. Tags that it refuses get one bad sample and are tried again."""
+        stream = _Stream(self, tags, resume)
+        try:
+            async for batch in stream.batches():
+                yield batch
+        finally:
+            stream.close()
+
+    @property
+    def link(self) -> Link:
+        """The link below."""
+        return self._link
+
+    @property
+    def config(self) -> OpcUaConfig:
+        """What was configured."""
+        return self._config
+
+    @property
+    def tools(self) -> ConnectorTools:
+        """Clock and log."""
+        return self._tools
+
+    def count_gaps(self, count: int) -> None:
+        """Add to the source gaps."""
+        self._source_gaps += count
+
+
+class _Stream:
+    """The state of one `stream`."""
+
+    def __init__(self, session: OpcUaSession, tags: Sequence[Tag], resume: Position | None) -> None:
+        self._session = session
+        self._link = session.link
+        self._config = session.config
+        self._clock = session.tools.clock
+        self._log = session.tools.log
+        self._subscriptions = Subscriptions(self._link, self._config.subscription, self._clock)
+        self._positions = Positions([tag.key for tag in tags])
+        newest = self._positions.resume(resume)
+        self._all = [Followed(tag, handle, newest_ns=newest.get(tag.key)) for handle, tag in enumerate(tags)]
+        self._options = [TagOptions.model_validate(dict(tag.options)) for tag in tags]
+        self._refused: list[Followed] = []
+        self._said: set[int] = set()  # refused tags that were reported: once a session
+        self._retry_at_ns = 0
+        self._poll_at_ns: dict[float, int] = {}
+        self._history = HistoryFiller(self._link, self._config, session.tools)
+        self._ready: list[Sample] = []
+        self._missed_counted = 0
+        self._dropped_counted = 0
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """Set up, then yield for ever."""
+        await self._set_up([f for f in self._all if self._resolve(f)], reuse=False)
+        while True:
+            self._take()
+            while self._ready or self._subscriptions.flawed:
+                yield self._batch()
+            if not await self._fill_gaps():
+                await self._wait()
+            await self._keep()
+
+    def close(self) -> None:
+        """Stop taking notifications; the end of the session deletes the subscriptions."""
+        self._subscriptions.close()
+        self._count()
+
+    # Setting up
+
+    def _resolve(self, followed: Followed) -> bool:
+        followed.node = self._link.node_id(NodeAddress.parse(followed.tag.address))
+        if followed.node is None:
+            self._refuse(followed, BAD_NODE_ID_UNKNOWN)
+        return followed.node is not None
+
+    async def _set_up(self, followed: Sequence[Followed], *, reuse: bool) -> None:
+        if not followed:
+            return
+        await self._describe(followed)
+        subscribed = [f for f in followed if self._options[f.handle].mode == "subscribe"]
+        options = [self._options[f.handle] for f in subscribed]
+        for item, status in await self._subscriptions.add(subscribed, options, reuse=reuse):
+            self._refuse(item, status)
+        for item in followed:
+            if self._options[item.handle].mode == "poll":
+                self._poll_at_ns.setdefault(item.tag.publishing_interval_s, 0)
+
+    async def _describe(self, followed: Sequence[Followed]) -> None:
+        """Find which tags have history and which need the server's structure definitions."""
+        nodes = [f.node for f in followed]
+        if self._config.backfill:
+            levels = await self._link.read_attributes(nodes, ua.AttributeIds.UserAccessLevel)
+            for item, level in zip(followed, levels, strict=True):
+                bits = level.Value.Value if level.Value is not None else None
+                wanted = self._options[item.handle].backfill
+                item.has_history = wanted and isinstance(bits, int) and bool(bits & _HISTORY_READ)
+        if not self._config.load_structures:
+            return
+        types = await self._link.read_attributes(nodes, ua.AttributeIds.DataType)
+        structured = [
+            node
+            for node, data_type in zip(nodes, types, strict=True)
+            if data_type.Value is not None and _may_be_structure(data_type.Value.Value)
+        ]
+        await self._learn_structures(structured)
+
+    async def _learn_structures(self, nodes: Sequence[ua.NodeId]) -> None:
+        for at in range(0, len(nodes), self._link.limits["read"]):
+            part = nodes[at : at + self._link.limits["read"]]
+            try:
+                self._link.responses.values(await self._link.request(read_request(part)))
+            except ProtocolViolation as error:
+                self._log.warning("opcua_structures_unreadable", reason=error.what)
+        if any(index > 0 for index, _ in self._link.structures.unknown):
+            await self._link.load_structures()
+
+    def _refuse(self, followed: Followed, status: int) -> None:
+        self._refused.append(followed)
+        if followed.handle not in self._said:
+            self._said.add(followed.handle)
+            self._ready.append(Sample(followed.tag.key, None, to_quality(status), None))
+            self._log.warning("opcua_tag_refused", tag=followed.tag.key, status=status_name(status))
+        if self._retry_at_ns == 0:
+            self._retry_at_ns = self._clock.monotonic_ns() + int(self._config.bad_tag_retry * 1e9)
+
+    # Data
+
+    def _take(self) -> None:
+        """Everything that was notified becomes samples; those of tags whose gap is being filled wait."""
+        ready = self._ready.append
+        followed = self._all
+        for values in self._subscriptions.take():
+            for handle, value in values:
+                if handle >= len(followed):
+                    continue
+                item = followed[handle]
+                lost = value.status != 0 and is_overflow(value.status)
+                sample = to_sample(item.tag.key, value)
+                if item.offer(sample, lost=lost):
+                    ready(sample)
+                    if lost:
+                        self._session.count_gaps(1)
+
+    def _batch(self) -> Batch:
+        samples = self._ready[:BATCH_SAMPLES_MAX]
+        del self._ready[:BATCH_SAMPLES_MAX]
+        flawed = [self._subscriptions.flawed.popleft() for _ in range(len(self._subscriptions.flawed))]
+        self._count()
+        self._positions.advance(samples)
+        can_rewind = any(f.has_history for f in self._all)
+        return Batch(samples, position=self._positions.encode() if can_rewind else None, frames_bad=flawed)
+
+    async def _fill_gaps(self) -> bool:
+        """One step of filling gaps; False when there is nothing to fill now."""
+        filled = await self._history.step([f for f in self._all if f.is_filling])
+        if filled is None:
+            return False
+        self._ready += filled
+        return True
+
+    def _count(self) -> None:
+        dropped, missed = self._subscriptions.dropped, self._subscriptions.messages_missed
+        self._session.count_gaps(dropped - self._dropped_counted + missed - self._missed_counted)
+        self._dropped_counted, self._missed_counted = dropped, missed
+
+    # Living
+
+    async def _wait(self) -> None:
+        """Until something is notified, or something is due. A silent link is checked with a small read."""
+        protocol = self._link.protocol if self._subscriptions.failure is None else None
+        received = protocol.received_bytes if protocol is not None else 0
+        try:
+            async with asyncio.timeout(self._wait_s()):
+                await self._subscriptions.wake.wait()
+            return
+        except TimeoutError:
+            pass
+        if protocol is not None and protocol.received_bytes == received:
+            await self._link.check()
+        self._subscriptions.check()
+
+    def _wait_s(self) -> float:
+        wait_s = self._config.check_interval
+        now_ns = self._clock.monotonic_ns()
+        for due_ns in (*self._poll_at_ns.values(), self._history.due_at_ns):
+            if due_ns is not None:
+                wait_s = min(wait_s, max((due_ns - now_ns) / 1e9, 0.0))
+        return wait_s
+
+    async def _keep(self) -> None:
+        """What is due: a new security token, polled tags, another try of refused tags."""
+        await self._link.keep_channel()
+        now_ns = self._clock.monotonic_ns()
+        for interval_s, due_ns in self._poll_at_ns.items():
+            if due_ns <= now_ns:
+                self._poll_at_ns[interval_s] = max(due_ns + int(interval_s * 1e9), now_ns)
+                await self._poll(interval_s)
+        if self._retry_at_ns and now_ns >= self._retry_at_ns:
+            self._retry_at_ns = 0
+            await self._retry()
+
+    async def _poll(self, interval_s: float) -> None:
+        items = [
+            f
+            for f in self._all
+            if f.node is not None
+            and f.tag.publishing_interval_s == interval_s
+            and self._options[f.handle].mode == "poll"
+        ]
+        for at in range(0, len(items), self._link.limits["read"]):
+            part = items[at : at + self._link.limits["read"]]
+            found = self._link.responses.values(await self._link.request(read_request([f.node for f in part])))
+            if isinstance(found, ServiceFault):
+                found = [DataValue(None, found.status, None)] * len(part)
+            self._subscriptions.hold([(f.handle, value) for f, value in zip(part, found, strict=False)])
+
+    async def _retry(self) -> None:
+        again, self._refused = self._refused, []
+        await self._set_up([item for item in again if self._resolve(item)], reuse=True)
+
+
+def _may_be_structure(data_type: object) -> bool:
+    if not isinstance(data_type, ua.NodeId):
+        return False
+    return (
+        data_type.NamespaceIndex != 0
+        or not isinstance(data_type.Identifier, int)
+        or (data_type.Identifier > _SCALAR_DATA_TYPE_MAX)
+    )

@@ -1,0 +1,112 @@
+"""Writes: each value in the type that the node has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from asyncua import ua
+
+from millstream.connectors.opcua._address import NodeAddress
+from millstream.connectors.opcua._faults import status_name
+from millstream.connectors.opcua._link import Link
+from millstream.connectors.opcua._mapping import WriteRefused, to_quality, to_variant
+from millstream.kernel import ConfigError
+from millstream.model import BAD_NODE_ID_UNKNOWN, BAD_TYPE_MISMATCH
+from millstream.sdk import Write, WriteResult
+
+_BUILT_IN_MAX = 25
+
+
+class Writer:
+    """Writes values over one link and remembers the nodes' types."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._types: dict[str, tuple[ua.VariantType, bool]] = {}  # by address; bounded by the configured tags
+
+    async def write(self, writes: Sequence[Write]) -> list[WriteResult]:
+        """One result a write, in order. Raises only when the link is gone."""
+        results: list[WriteResult | None] = [None] * len(writes)
+        nodes: dict[int, ua.NodeId] = {}
+        for i, write in enumerate(writes):
+            try:
+                node = self._link.node_id(NodeAddress.parse(write.tag.address))
+            except ConfigError as error:
+                results[i] = WriteResult(BAD_NODE_ID_UNKNOWN, error.what)
+                continue
+            if node is None:
+                results[i] = WriteResult(BAD_NODE_ID_UNKNOWN, "the server does not know the namespace")
+            else:
+                nodes[i] = node
+        await self._learn_types({writes[i].tag.address: node for i, node in nodes.items()})
+        values: dict[int, ua.DataValue] = {}
+        for i in nodes:
+            try:
+                values[i] = self._value(writes[i])
+            except WriteRefused as error:
+                results[i] = WriteResult(error.quality, error.what)
+        for part in _parts(list(values), self._link.limits["write"]):
+            statuses = await self._link.write_values([nodes[i] for i in part], [values[i] for i in part])
+            for i, status in zip(part, statuses, strict=True):
+                code = int(status.value)
+                results[i] = WriteResult(to_quality(code), status_name(code) if code >> 30 else None)
+        return [result or WriteResult(BAD_TYPE_MISMATCH, "the server gave no answer for it") for result in results]
+
+    def _value(self, write: Write) -> ua.DataValue:
+        known = self._types.get(write.tag.address)
+        if known is None:
+            raise WriteRefused("the node's type is not known", BAD_NODE_ID_UNKNOWN)
+        kind, is_array = known
+        variant = to_variant(write.value, kind, is_array=is_array, namespaces=self._link.namespaces)
+        # Many controllers refuse a write that carries a time or a status (OPC 10000-4, 5.10.4.2).
+        return ua.DataValue(variant, StatusCode=None)
+
+    async def _learn_types(self, nodes: dict[str, ua.NodeId]) -> None:
+        unknown = {address: node for address, node in nodes.items() if address not in self._types}
+        if not unknown:
+            return
+        types = await self._link.read_attributes(list(unknown.values()), ua.AttributeIds.DataType)
+        ranks = await self._link.read_attributes(list(unknown.values()), ua.AttributeIds.ValueRank)
+        for address, data_type, rank in zip(unknown, types, ranks, strict=True):
+            found = data_type.Value.Value if data_type.Value is not None else None
+            if not isinstance(found, ua.NodeId):
+                continue
+            kind = await self._built_in(found)
+            if kind is not None:
+                value_rank = rank.Value.Value if rank.Value is not None else -1
+                self._types[address] = kind, isinstance(value_rank, int) and value_rank >= 0
+        await self._correct_from_values({a: n for a, n in unknown.items() if a in self._types})
+
+    async def _correct_from_values(self, nodes: dict[str, ua.NodeId]) -> None:
+        """Where the node holds a value, that tells its type best (abstract types, any rank)."""
+        values = await self._link.read_attributes(list(nodes.values()), ua.AttributeIds.Value)
+        for address, value in zip(nodes, values, strict=True):
+            variant = value.Value
+            if variant is not None and isinstance(variant.VariantType, ua.VariantType) and variant.VariantType.value:
+                self._types[address] = variant.VariantType, bool(variant.is_array)
+
+    async def _built_in(self, data_type: ua.NodeId) -> ua.VariantType | None:
+        """The built-in type below a data type: its nearest ancestor among i=1 to i=25."""
+        for _ in range(20):  # deeper type trees do not exist
+            number = data_type.Identifier
+            if data_type.NamespaceIndex == 0 and isinstance(number, int):
+                if number == ua.ObjectIds.Enumeration:
+                    return ua.VariantType.Int32
+                if 0 < number <= _BUILT_IN_MAX:
+                    return ua.VariantType(number)
+            description = ua.BrowseDescription()
+            description.NodeId = data_type
+            description.BrowseDirection = ua.BrowseDirection.Inverse
+            description.ReferenceTypeId = ua.NodeId(ua.ObjectIds.HasSubtype)
+            description.ResultMask = 0
+            parameters = ua.BrowseParameters()
+            parameters.NodesToBrowse = [description]
+            results = await self._link.browse(parameters)
+            if not results or not results[0].References:
+                return None
+            data_type = results[0].References[0].NodeId
+        return None
+
+
+def _parts(items: list[int], size: int) -> list[list[int]]:
+    return [items[at : at + size] for at in range(0, len(items), size)]
