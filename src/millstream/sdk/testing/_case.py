@@ -38,6 +38,8 @@ class Peer:
     writes: Sequence[Write] = ()
     samples_count: int = 0
     """For sources that rewind: how many samples a whole run from the start gives."""
+    is_endless: bool = False
+    """The source goes on behind `samples_count`; only that many are compared."""
     notes: dict[str, Any] = field(default_factory=dict)
 
     async def produce(self) -> None:

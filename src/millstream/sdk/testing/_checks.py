@@ -262,11 +262,16 @@ async def resume(case: ConformanceCase) -> None:
             raise NotApplicable("this source cannot rewind")
         connector = build(case, peer)
         whole, cuts = await _run_whole(case, connector, peer)
+        if peer.is_endless:
+            whole = whole[: peer.samples_count]
+            cuts = [cut for cut in cuts if cut[0] <= len(whole)]
         assert len(whole) == peer.samples_count, f"expected {peer.samples_count} samples, got {len(whole)}"
         assert cuts, "no batch carries a position"
         for index in spread(len(cuts), RESUME_POINTS_MAX):
             count, position = cuts[index - 1]
             rest = await _run_from(case, connector, peer, position, len(whole) - count)
+            if peer.is_endless:
+                rest = rest[: len(whole) - count]
             assert [repr(s) for s in rest] == [repr(s) for s in whole[count:]], (
                 f"resumed after {count} of {len(whole)} samples, the rest differs: "
                 f"{len(rest)} samples, first {rest[:1]}, expected {whole[count : count + 1]}"

@@ -1,0 +1,190 @@
+"""An MTConnect agent in this process: a ring buffer of observations behind probe, current and sample."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+from xml.sax.saxutils import escape, quoteattr
+
+from millstream.sdk.testing import Peer
+
+
+@dataclass(frozen=True)
+class Item:
+    """A data item of the agent's device model."""
+
+    id: str
+    name: str
+    category: str = "SAMPLE"
+    type: str = "POSITION"
+    units: str | None = "MILLIMETER"
+    representation: str = "VALUE"
+
+    def xml(self) -> str:
+        """As the probe shows it."""
+        units = f" units={quoteattr(self.units)}" if self.units else ""
+        return (
+            f'<DataItem id="{self.id}" name="{self.name}" category="{self.category}" type="{self.type}"'
+            f' representation="{self.representation}"{units}/>'
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One observation in the buffer: its element as it is sent."""
+
+    sequence: int
+    item: Item
+    body: str
+    attributes: str = ""
+
+    def xml(self) -> str:
+        """As it is streamed."""
+        time = f"2026-01-01T00:00:{self.sequence % 60:02d}.{self.sequence:06d}Z"
+        if self.item.category == "CONDITION":
+            head = f'<{self.body} dataItemId="{self.item.id}" sequence="{self.sequence}"'
+            return f'{head} timestamp="{time}"{self.attributes}/>'
+        return (
+            f'<Value dataItemId="{self.item.id}" sequence="{self.sequence}" timestamp="{time}"{self.attributes}>'
+            f"{escape(self.body)}</Value>"
+        )
+
+
+@dataclass
+class AgentPeer(Peer):
+    """Answers HTTP/1.1 in chunks, so that both framings are read."""
+
+    items: tuple[Item, ...] = ()
+    instance_id: int = 1234
+    buffer_size: int = 10_000
+    port: int = 0
+    buffer: list[Seen] = field(default_factory=list)
+    first_sequence: int = 1
+    next_sequence: int = 1
+    requests: list[str] = field(default_factory=list)
+    is_poisoned: bool = False
+    status: int = 200
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen, on the same port again after a break."""
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Drop everyone."""
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+        for task in list(self.tasks):
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    def restart(self) -> None:
+        """As an agent that was started anew: other instance, sequences from 1, empty buffer."""
+        self.instance_id += 1
+        self.buffer.clear()
+        self.first_sequence = self.next_sequence = 1
+
+    def observe(self, item: Item, body: str, attributes: str = "") -> None:
+        """One more observation; the oldest leaves a full buffer."""
+        self.buffer.append(Seen(self.next_sequence, item, body, attributes))
+        self.next_sequence += 1
+        if len(self.buffer) > self.buffer_size:
+            self.buffer.pop(0)
+            self.first_sequence += 1
+
+    async def produce(self) -> None:
+        """One value of each item."""
+        for item in self.items:
+            self.observe(item, "Normal" if item.category == "CONDITION" else str(float(self.next_sequence)))
+
+    async def break_link(self) -> None:
+        """Down, port closed."""
+        await self.stop()
+
+    async def restore_link(self) -> None:
+        """Up again."""
+        await self.start()
+
+    async def poison(self) -> None:
+        """The next answer is no document."""
+        self.is_poisoned = True
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        try:
+            request = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+            self.requests.append(request)
+            body = self._answer(request)
+            head = f"HTTP/1.1 {self.status} X\r\nContent-Type: text/xml\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+            writer.write(head)
+            for start in range(0, len(body), 1000):
+                part = body[start : start + 1000]
+                writer.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+        except (OSError, EOFError, asyncio.CancelledError):
+            pass
+        finally:
+            self.tasks.discard(task)
+            writer.close()
+
+    def _answer(self, request: str) -> bytes:
+        if self.is_poisoned:
+            self.is_poisoned = False
+            return b"<html><body>proxy error</body>"
+        parts = urlsplit(request)
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        match parts.path.rsplit("/", 1)[-1]:
+            case "probe":
+                return self._probe()
+            case "current":
+                latest = {seen.item.id: seen for seen in self.buffer}
+                return self._streams(sorted(latest.values(), key=lambda seen: seen.sequence), self.next_sequence)
+            case "sample":
+                return self._sample(int(query["from"]), int(query["count"]))
+        raise AssertionError(request)
+
+    def _sample(self, start: int, count: int) -> bytes:
+        if not self.first_sequence <= start <= self.next_sequence:
+            return (
+                b'<MTConnectError xmlns="urn:mtconnect.org:MTConnectError:1.7"><Header/><Errors>'
+                b"<Error errorCode='OUT_OF_RANGE'>from is out of range</Error></Errors></MTConnectError>"
+            )
+        found = [seen for seen in self.buffer if seen.sequence >= start][:count]
+        return self._streams(found, found[-1].sequence + 1 if found else start)
+
+    def _streams(self, found: list[Seen], next_sequence: int) -> bytes:
+        values = "".join(seen.xml() for seen in found if seen.item.category != "CONDITION")
+        conditions = "".join(seen.xml() for seen in found if seen.item.category == "CONDITION")
+        return (
+            '<?xml version="1.0"?><MTConnectStreams xmlns="urn:mtconnect.org:MTConnectStreams:1.7">'
+            f'<Header instanceId="{self.instance_id}" firstSequence="{self.first_sequence}"'
+            f' lastSequence="{self.next_sequence - 1}" nextSequence="{next_sequence}"/><Streams><DeviceStream>'
+            f"<ComponentStream><Samples>{values}</Samples><Condition>{conditions}</Condition></ComponentStream>"
+            "</DeviceStream></Streams></MTConnectStreams>"
+        ).encode()
+
+    def _probe(self) -> bytes:
+        items = "".join(item.xml() for item in self.items)
+        return (
+            f'<MTConnectDevices xmlns="urn:mtconnect.org:MTConnectDevices:1.7">'
+            f'<Header instanceId="{self.instance_id}"/><Devices><Device name="d" id="d"><DataItems>{items}</DataItems></Device></Devices></MTConnectDevices>'
+        ).encode()
+
+
+@asynccontextmanager
+async def running(peer: AgentPeer) -> AsyncIterator[AgentPeer]:
+    """Start, give, stop."""
+    await peer.start()
+    try:
+        yield peer
+    finally:
+        await peer.stop()
