@@ -97,6 +97,9 @@ class StreamSink:
         """Read and store until the stream turns out to be another generation (`is_stale`). Raises what the reader
         raises."""
         await self._begin(state)
+        if state is not None and state.last_seq < self._seq:
+            await self._rewind(reader)
+            return
         start = max(1, self._seq)  # the last stored one too: it shows whether the stream is still the same
         async with aclosing(
             reader.read(self.stream, start_seq=start, batch_max=READ_MESSAGES_MAX, wait_s=self._commit_every_s)
@@ -127,11 +130,6 @@ class StreamSink:
         for origin, kept in ledger.items():
             self._ledger.load(origin, kept)
         self._pending = _Pending()
-        if state is not None and state.last_seq < position.last_seq:
-            self._log.warning("stream was rolled back", stream=stream, stored=position.last_seq, now=state.last_seq)
-            self.rollbacks += 1
-            position = Position(stream, generation, state.last_seq, 0)
-            await self._write(lambda: store.set_position(position))
         own = self._ledger.accounts.get(stream)
         if own is not None and own.last_seq > position.last_seq:
             # Messages without an origin count under the stream's own name, and its sequences go on from an earlier

@@ -1,7 +1,7 @@
 """A historian in a process of its own, to be killed: ``python sink_process.py URL FOLDER MODE``.
 
-MODE "exact" is the service as it is shipped. MODE "naive" is the negative control: rows first, the position afterwards, which
-is what inserting and then acknowledging does.
+MODE "exact" is the service as it is shipped. MODE "naive" is the negative control: rows first, the position
+afterwards, which is what inserting and then acknowledging does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""kill -9 of the historian while a real nats-server feeds it: every row once. The control shows that the check can fail."""
+"""kill -9 of the historian while a real nats-server feeds it: every row once. The control shows that the check can
+fail."""
 
 from __future__ import annotations
 
@@ -45,11 +46,14 @@ class Server:
             f'jetstream {{ store_dir: "{self.root}/js", sync_interval: always }}\n'
             'accounts { PLANT: { jetstream: enabled, users: [{user: edge, password: "only-for-tests"}] } }\n'
         )
-        with (self.root / "server.log").open("ab") as log:
-            self.process = subprocess.Popen([NATS_SERVER, "-c", str(config)], stderr=log)
-        ports = self.root / f"nats-server_{self.process.pid}.ports"
+        ports = self.root / f"nats-server_{self._spawn(config)}.ports"
         await eventually(lambda: ports.exists() and ports.read_text().strip() != "")
         self.port = int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
+
+    def _spawn(self, config: Path) -> int:
+        with (self.root / "server.log").open("ab") as log:
+            self.process = subprocess.Popen([NATS_SERVER, "-c", str(config)], stderr=log)
+        return self.process.pid
 
     def kill(self) -> None:
         if self.process is not None:
@@ -77,9 +81,16 @@ def connect(server: Server) -> RawConnection:
 
 
 async def make_stream(connection: RawConnection) -> None:
-    await StreamApi(connection).request(f"STREAM.CREATE.{STREAM}", {
-        "name": STREAM, "subjects": ["uns.v1.>"], "allow_atomic": True, "allow_direct": True, "storage": "file",
-    })
+    await StreamApi(connection).request(
+        f"STREAM.CREATE.{STREAM}",
+        {
+            "name": STREAM,
+            "subjects": ["uns.v1.>"],
+            "allow_atomic": True,
+            "allow_direct": True,
+            "storage": "file",
+        },
+    )
 
 
 def messages(first: int, count: int) -> list[Message]:
@@ -101,7 +112,9 @@ def stored(folder: Path) -> tuple[int, int, int]:
     """Rows, distinct values, position."""
     with duckdb.connect(str(folder / "hot.duckdb"), read_only=True) as con:
         rows, distinct = con.execute("SELECT count(*), count(DISTINCT value) FROM readings").fetchall()[0]
-        position = con.execute("SELECT coalesce(max(last_seq), 0) FROM sink_pos WHERE stream = ?", [STREAM]).fetchall()[0][0]
+        position = con.execute("SELECT coalesce(max(last_seq), 0) FROM sink_pos WHERE stream = ?", [STREAM]).fetchall()[
+            0
+        ][0]
     return rows, distinct, position
 
 
@@ -114,14 +127,17 @@ async def run_cycles(server: Server, folder: Path, mode: str, *, cycles: int, ki
     for cycle in range(cycles):
         (folder / "started").unlink(missing_ok=True)
         sink = start_sink(server, folder, mode)
-        async with connect(server) as connection, GroupCommitPublisher(
-            connection, STREAM, ledger_subject="uns.v1.acme.p1._ledger.e1.integrity"
-        ) as publisher:
+        async with (
+            connect(server) as connection,
+            GroupCommitPublisher(connection, STREAM, ledger_subject="uns.v1.acme.p1._ledger.e1.integrity") as publisher,
+        ):
             await eventually((folder / "started").exists)
             for _ in range(4):
                 await publisher.submit(messages(total, MESSAGES_PER_CYCLE // 4))
                 total += MESSAGES_PER_CYCLE // 4
-                await asyncio.sleep(chance.uniform(0.0, 0.15))  # the moment of the kill is what varies, nothing is waited for
+                await asyncio.sleep(
+                    chance.uniform(0.0, 0.15)
+                )  # the moment of the kill is what varies, nothing is waited for
             await publisher.flush()
         sink.kill()
         sink.wait()
@@ -131,7 +147,9 @@ async def run_cycles(server: Server, folder: Path, mode: str, *, cycles: int, ki
     return total
 
 
-async def test_ten_kills_of_the_sink_and_three_of_the_server_leave_every_row_once(server: Server, tmp_path: Path) -> None:
+async def test_ten_kills_of_the_sink_and_three_of_the_server_leave_every_row_once(
+    server: Server, tmp_path: Path
+) -> None:
     folder = tmp_path / "history"
     total = await run_cycles(server, folder, "exact", cycles=CYCLES, kill_server=True)
     async with connect(server) as connection:

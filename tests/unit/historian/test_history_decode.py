@@ -56,14 +56,18 @@ scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=20), st.binary(max_size=8)
 )
 anything = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3), max_leaves=6
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
 )
 
 
 @given(st.lists(anything, min_size=1, max_size=12))
 def test_values_of_any_type_come_back_exactly(values: list[Any]) -> None:
     messages = [
-        received(encode_sample(v, quality=0x80000000 if v is None else 0, source_time_ns=T0 + i, ingest_time_ns=1), i + 1)
+        received(
+            encode_sample(v, quality=0x80000000 if v is None else 0, source_time_ns=T0 + i, ingest_time_ns=1), i + 1
+        )
         for i, v in enumerate(values)
     ]
     decoded, _, _ = decode(messages)
@@ -76,15 +80,32 @@ def test_values_of_any_type_come_back_exactly(values: list[Any]) -> None:
 payloads = st.one_of(
     st.builds(lambda v: encode_sample(v, quality=0, source_time_ns=T0, ingest_time_ns=1), st.floats() | st.integers()),
     st.binary(max_size=30),
-    st.sampled_from([
-        b"", b" ", b"{}", b'{"timestamp_ms":1,"value":1}{"timestamp_ms":2,"value":2}', b'{"timestamp_ms":',
-        b'1,"value":2}', b'{"timestamp_ms":1,"value":1}\n{"timestamp_ms":2,"value":2}', b'{"timestamp_ms":1,"value":{}',
-        b'{"timestamp_ms":1,\n"value":5}', b'{"timestamp_ms":1,"value":null}', b'{"timestamp_ms":1,"value":1,"quality":-1}',
-        b'{"timestamp_ms":1,"value":1,"quality":99999999999999999999}', b'{"timestamp_ms":1e999,"value":1}',
-        b'{"timestamp_ms":99999999999999999999999,"value":1}', b'{"timestamp_ms":1,"value":{"$float":"x"}}',
-        b'{"timestamp_ms":1,"value":{"$float":"NaN"}}', b'"}', b'{"a":"}', b'{"}', b"[" * 5000,
-        b'{"timestamp_ms":1,"value":"\xff"}', b'{"timestamp_ms":1,"value":"\\ud800"}',
-    ]),
+    st.sampled_from(
+        [
+            b"",
+            b" ",
+            b"{}",
+            b'{"timestamp_ms":1,"value":1}{"timestamp_ms":2,"value":2}',
+            b'{"timestamp_ms":',
+            b'1,"value":2}',
+            b'{"timestamp_ms":1,"value":1}\n{"timestamp_ms":2,"value":2}',
+            b'{"timestamp_ms":1,"value":{}',
+            b'{"timestamp_ms":1,\n"value":5}',
+            b'{"timestamp_ms":1,"value":null}',
+            b'{"timestamp_ms":1,"value":1,"quality":-1}',
+            b'{"timestamp_ms":1,"value":1,"quality":99999999999999999999}',
+            b'{"timestamp_ms":1e999,"value":1}',
+            b'{"timestamp_ms":99999999999999999999999,"value":1}',
+            b'{"timestamp_ms":1,"value":{"$float":"x"}}',
+            b'{"timestamp_ms":1,"value":{"$float":"NaN"}}',
+            b'"}',
+            b'{"a":"}',
+            b'{"}',
+            b"[" * 5000,
+            b'{"timestamp_ms":1,"value":"\xff"}',
+            b'{"timestamp_ms":1,"value":"\\ud800"}',
+        ]
+    ),
 )
 
 
@@ -111,13 +132,20 @@ def test_a_poison_payload_costs_its_neighbours_nothing(raw: list[bytes]) -> None
 def test_dead_letters_carry_raw_bytes_reason_code_and_source() -> None:
     decoded, _, _ = decode([received(b"\x00garbage", 4)])
     (letter,) = decoded.bad
-    assert (letter.payload, letter.code, letter.source, letter.subject) == (b"\x00garbage", "MS-0302", "H_INTEGRITY:7:4", SUBJECT)
+    assert (letter.payload, letter.code, letter.source, letter.subject) == (
+        b"\x00garbage",
+        "MS-0302",
+        "H_INTEGRITY:7:4",
+        SUBJECT,
+    )
     assert "not a JSON sample" in letter.reason
 
 
 def test_a_time_beyond_64_bit_nanoseconds_is_refused_and_its_neighbour_kept() -> None:
     far = b'{"timestamp_ms":99999999999999999,"value":1}'
-    decoded, _, _ = decode([received(far, 1), received(encode_sample(2.0, quality=0, source_time_ns=T0, ingest_time_ns=1), 2)])
+    decoded, _, _ = decode(
+        [received(far, 1), received(encode_sample(2.0, quality=0, source_time_ns=T0, ingest_time_ns=1), 2)]
+    )
     assert [d.code for d in decoded.bad] == ["MS-0321"]
     assert values_of(decoded) == [2.0]
 
@@ -132,19 +160,26 @@ def arrow(values: Any, quality: Any = None) -> bytes:
     return encode_block(Block("t", np.arange(T0, T0 + n), values, quality), ingest_time_ns=1)
 
 
-@pytest.mark.parametrize(("values", "expected"), [
-    (np.array([1.5, np.nan, np.inf]), [1.5, math.nan, math.inf]),
-    (np.array([2**63 - 1, -(2**63), 0]), [2**63 - 1, -(2**63), 0]),
-    (np.array([2**64 - 1, 5], np.uint64), [2**64 - 1, 5]),
-    (np.array([True, False]), [True, False]),
-    (["a", None, "b" * 70_000], ["a", None, "b" * 70_000]),
-    ([1, "x", None, b"z", [1.5]], [1, "x", None, b"z", [1.5]]),
-    (np.array([1, 2], np.int8), [1, 2]),
-    (np.array([0.5], np.float16), [0.5]),
-    (np.array([], np.float64), []),
-])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([1.5, np.nan, np.inf]), [1.5, math.nan, math.inf]),
+        (np.array([2**63 - 1, -(2**63), 0]), [2**63 - 1, -(2**63), 0]),
+        (np.array([2**64 - 1, 5], np.uint64), [2**64 - 1, 5]),
+        (np.array([True, False]), [True, False]),
+        (["a", None, "b" * 70_000], ["a", None, "b" * 70_000]),
+        ([1, "x", None, b"z", [1.5]], [1, "x", None, b"z", [1.5]]),
+        (np.array([1, 2], np.int8), [1, 2]),
+        (np.array([0.5], np.float16), [0.5]),
+        (np.array([], np.float64), []),
+    ],
+)
 def test_blocks_of_every_type_come_back_exactly(values: Any, expected: list[Any]) -> None:
-    quality = None if isinstance(values, np.ndarray) else np.array([0x80000000 if v is None else 0 for v in values], np.uint32)
+    quality = (
+        None
+        if isinstance(values, np.ndarray)
+        else np.array([0x80000000 if v is None else 0 for v in values], np.uint32)
+    )
     headers = f"NATS/1.0\r\nContent-Type: {ARROW_TYPE}\r\nMs-Count: {len(values)}\r\n\r\n".encode()
     decoded, ledger, _ = decode([received(arrow(values, quality), headers=headers)])
     assert not decoded.bad
@@ -153,9 +188,12 @@ def test_blocks_of_every_type_come_back_exactly(values: Any, expected: list[Any]
 
 
 def test_a_block_with_a_column_type_that_no_tag_has_is_refused() -> None:
-    table = pa.table({
-        "timestamp": pa.array([T0], pa.timestamp("ns", "UTC")), "value": pa.array([1], pa.duration("s")),
-    })
+    table = pa.table(
+        {
+            "timestamp": pa.array([T0], pa.timestamp("ns", "UTC")),
+            "value": pa.array([1], pa.duration("s")),
+        }
+    )
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -176,9 +214,13 @@ def test_arrival_order_is_kept_where_samples_and_blocks_alternate() -> None:
     def one(v: float) -> bytes:
         return encode_sample(v, quality=0, source_time_ns=T0, ingest_time_ns=1)
 
-    decoded, _, _ = decode([
-        received(one(0.0), 1), received(arrow(np.array([1.0, 2.0])), 2, headers=headers), received(one(3.0), 3),
-    ])
+    decoded, _, _ = decode(
+        [
+            received(one(0.0), 1),
+            received(arrow(np.array([1.0, 2.0])), 2, headers=headers),
+            received(one(3.0), 3),
+        ]
+    )
     by_order = dict(zip(decoded.rows.order.tolist(), values_of(decoded), strict=True))
     assert [by_order[i] for i in range(4)] == [0.0, 1.0, 2.0, 3.0]
 
@@ -201,14 +243,16 @@ def test_a_header_value_cannot_pass_for_a_header() -> None:
 
 def test_ledger_records_and_descriptions_are_no_samples() -> None:
     record = encode_record(LedgerRecord(1, 1, 1, 1, 1, 1))
-    decoded, ledger, tags = decode([
-        received(encode_sample(1.0, quality=0, source_time_ns=T0, ingest_time_ns=1), 1),
-        received(record, 2, subject="uns.v1.acme.p1._ledger.edge1.main"),
-        received(b'{"unit":"1/min"}', 3, subject="uns.v1.acme.p1._meta.speed"),
-        received(b"{}", 4, subject="uns.v1.acme.p1._event.started"),
-        received(b"not json", 5, subject="uns.v1.acme.p1._meta.speed"),
-        received(b"not json", 6, subject="uns.v1.acme.p1._ledger.edge1.main"),
-    ])
+    decoded, ledger, tags = decode(
+        [
+            received(encode_sample(1.0, quality=0, source_time_ns=T0, ingest_time_ns=1), 1),
+            received(record, 2, subject="uns.v1.acme.p1._ledger.edge1.main"),
+            received(b'{"unit":"1/min"}', 3, subject="uns.v1.acme.p1._meta.speed"),
+            received(b"{}", 4, subject="uns.v1.acme.p1._event.started"),
+            received(b"not json", 5, subject="uns.v1.acme.p1._meta.speed"),
+            received(b"not json", 6, subject="uns.v1.acme.p1._ledger.edge1.main"),
+        ]
+    )
     assert len(decoded.rows) == 1
     assert tags.find("acme/p1:speed")[0].description == '{"unit":"1/min"}'
     assert (decoded.others, len(decoded.bad)) == (1, 2)

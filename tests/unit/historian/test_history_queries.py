@@ -3,98 +3,18 @@
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
+from history_kit import BAD, DAY, HOUR_NS, MINUTE_NS, T0, TAGS, UNCERTAIN, History, S, history, rows_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millstream.historian import AGGREGATES, AsOf, Count, Last, Query, Range, Window, decode_query
-from millstream.historian._columns import to_columns
-from millstream.historian._engine import QueryEngine
-from millstream.historian._query import check_query
-from millstream.historian._rows import Rows
-from millstream.historian._seal import Sealer
-from millstream.historian._store import DAY_NS, Commit, HistoryStore, Position
-from millstream.historian._tags import TagDictionary
+from millstream.historian import AGGREGATES, AsOf, Count, Last, Range, Window, decode_query
+from millstream.historian._store import DAY_NS
 from millstream.kernel import DecodeError, NotFoundError
-from millstream.protocols.uns_payload import decode_value
-
-BAD, UNCERTAIN = 0x80000000, 0x40000000
-DAY = 19_000
-T0 = DAY * DAY_NS
-HOUR_NS, MINUTE_NS = 3600 * 10**9, 60 * 10**9
-TAGS = ("acme/p1:a", "acme/p1:b", "acme/p1:c")
-
-
-@dataclass(frozen=True)
-class S:
-    """One stored sample of the reference."""
-
-    tag: str
-    time_ns: int
-    value: Any
-    quality: int = 0
-
-
-class History:
-    """A store filled by hand."""
-
-    def __init__(self, folder: Path) -> None:
-        self.store = HistoryStore(folder)
-        self.store.open()
-        self.tags = TagDictionary()
-        self.sealer = Sealer(self.store)
-        self.engine = QueryEngine(self.store, self.tags)
-        self.seq = 0
-        for tag in TAGS:
-            self.tags.intern(tag)
-
-    def add(self, samples: Sequence[S]) -> None:
-        columns = to_columns([s.value for s in samples])
-        rows = Rows(
-            np.array([self.tags.intern(s.tag) for s in samples], np.uint32), np.array([s.time_ns for s in samples], np.int64),
-            np.arange(len(samples)), np.array([s.quality for s in samples], np.uint32),
-            columns.kind, columns.value, columns.whole, columns.text,
-        )
-        self.store.commit(Commit(Position("H", 1, self.seq + 1), self.seq, rows, self.tags.dirty()))
-        self.seq += 1
-
-    def seal(self, day: int) -> None:
-        sealed = self.sealer.write(day, self.store.next_order)
-        if sealed is not None:
-            self.sealer.remove(self.sealer.name(sealed))
-
-    def ask(self, query: Query) -> pa.Table:
-        check_query(query)
-        return self.engine.answer(query, *self.engine.plan(query))
-
-
-@contextmanager
-def history() -> Iterator[History]:
-    with tempfile.TemporaryDirectory() as folder:
-        made = History(Path(folder))
-        try:
-            yield made
-        finally:
-            made.store.close()
-
-
-def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    columns = {
-        n: table.column(n).cast(pa.int64()).to_pylist() if pa.types.is_timestamp(table.schema.field(n).type)
-        else table.column(n).to_pylist() for n in table.column_names
-    }
-    if (table.schema.metadata or {}).get(b"value_encoding") == b"json":
-        columns["value"] = [None if v is None else decode_value(v) for v in columns["value"]]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def passes(s: S, quality: str) -> bool:
@@ -125,9 +45,13 @@ def reference_window(samples: Sequence[S], query: Window) -> dict[tuple[int, str
             if not inside and (weighted is None or "time_weighted_mean" not in query.aggregates):
                 continue
             found[begin, tag] = {
-                "count": len(inside), "min": min(numbers, default=None), "max": max(numbers, default=None),
-                "sum": math.fsum(numbers) if numbers else None, "mean": math.fsum(numbers) / len(numbers) if numbers else None,
-                "first": numbers[0] if numbers else None, "last": numbers[-1] if numbers else None,
+                "count": len(inside),
+                "min": min(numbers, default=None),
+                "max": max(numbers, default=None),
+                "sum": math.fsum(numbers) if numbers else None,
+                "mean": math.fsum(numbers) / len(numbers) if numbers else None,
+                "first": numbers[0] if numbers else None,
+                "last": numbers[-1] if numbers else None,
                 "time_weighted_mean": weighted,
             }
     return found
@@ -145,13 +69,23 @@ def reference_mean(mine: Sequence[S], a: int, b: int, quality: str) -> float | N
 
 
 values = st.one_of(
-    st.floats(-1e6, 1e6), st.integers(-(2**53), 2**53), st.booleans(), st.just(math.nan), st.just(math.inf), st.text(max_size=3)
+    st.floats(-1e6, 1e6),
+    st.integers(-(2**53), 2**53),
+    st.booleans(),
+    st.just(math.nan),
+    st.just(math.inf),
+    st.text(max_size=3),
 )
 samples_of_days = st.lists(
     st.builds(
-        S, st.sampled_from(TAGS), st.integers(0, 3 * 24 * 60).map(lambda m: T0 + m * MINUTE_NS) | st.integers(T0, T0 + 3 * DAY_NS),
-        values, st.sampled_from([0, 0, 0, UNCERTAIN, BAD]),
-    ), min_size=1, max_size=40,
+        S,
+        st.sampled_from(TAGS),
+        st.integers(0, 3 * 24 * 60).map(lambda m: T0 + m * MINUTE_NS) | st.integers(T0, T0 + 3 * DAY_NS),
+        values,
+        st.sampled_from([0, 0, 0, UNCERTAIN, BAD]),
+    ),
+    min_size=1,
+    max_size=40,
 )
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -171,7 +105,9 @@ def filled(made: History, samples: Sequence[S], cut: int, days: Sequence[int]) -
 def test_windows_agree_with_the_reference(samples: list[S], cut: int, days: list[int], data: st.DataObject) -> None:
     start = data.draw(st.sampled_from([T0, T0 + 90 * MINUTE_NS + 7, T0 - DAY_NS]))
     query = Window(
-        tags=TAGS, start_ns=start, end_ns=data.draw(st.sampled_from([T0 + 3 * DAY_NS, T0 + DAY_NS + 5, T0 + 2 * DAY_NS])),
+        tags=TAGS,
+        start_ns=start,
+        end_ns=data.draw(st.sampled_from([T0 + 3 * DAY_NS, T0 + DAY_NS + 5, T0 + 2 * DAY_NS])),
         every_ns=data.draw(st.sampled_from([HOUR_NS, 30 * MINUTE_NS, 7 * HOUR_NS, 12_345_678_901_234])),
         aggregates=data.draw(st.sampled_from([AGGREGATES, AGGREGATES[:-1], ("count",), ("last", "mean")])),
         quality=data.draw(st.sampled_from(["any", "usable", "good"])),
@@ -182,9 +118,7 @@ def test_windows_agree_with_the_reference(samples: list[S], cut: int, days: list
 @quick
 @given(samples_of_days, st.integers(0, 40), st.sampled_from([HOUR_NS, 30 * MINUTE_NS, 24 * HOUR_NS, 5 * MINUTE_NS]))
 def test_windows_from_rollups_agree_with_the_reference(samples: list[S], cut: int, every_ns: int) -> None:
-    query = Window(
-        tags=TAGS, start_ns=T0, end_ns=T0 + 3 * DAY_NS, every_ns=every_ns, aggregates=AGGREGATES[:-1]
-    )
+    query = Window(tags=TAGS, start_ns=T0, end_ns=T0 + 3 * DAY_NS, every_ns=every_ns, aggregates=AGGREGATES[:-1])
     check_windows(samples, cut, [0, 1, 2], query)
 
 
@@ -209,7 +143,8 @@ def test_ranges_counts_and_last_agree_with_the_reference(
     quality: Any = data.draw(st.sampled_from(["any", "usable", "good"]))
     limit, is_down = data.draw(st.integers(1, 50)), data.draw(st.booleans())
     inside = [
-        s for s in samples
+        s
+        for s in samples
         if (start is None or s.time_ns >= start) and (end is None or s.time_ns < end) and passes(s, quality)
     ]
     # tags were numbered in the order of TAGS
@@ -218,18 +153,21 @@ def test_ranges_counts_and_last_agree_with_the_reference(
         ordered = sorted(enumerate(inside), key=lambda p: (-p[1].time_ns, TAGS.index(p[1].tag), -p[0]))
     with history() as made:
         filled(made, samples, cut, days)
-        table = made.ask(Range(
-            tags=TAGS, start_ns=start, end_ns=end, quality=quality, limit=limit, descending=is_down
-        ))
+        table = made.ask(Range(tags=TAGS, start_ns=start, end_ns=end, quality=quality, limit=limit, descending=is_down))
         answer = rows_of(table)
-        counts = {r["tag"]: r["count"] for r in rows_of(made.ask(Count(tags=TAGS, start_ns=start, end_ns=end, quality=quality)))}
+        counts = {
+            r["tag"]: r["count"]
+            for r in rows_of(made.ask(Count(tags=TAGS, start_ns=start, end_ns=end, quality=quality)))
+        }
         last = {r["tag"]: r for r in rows_of(made.ask(Last(tags=TAGS)))}
     assert [(r["tag"], r["timestamp"], r["quality"]) for r in answer] == [
         (s.tag, s.time_ns, s.quality) for _, s in ordered[:limit]
     ]
     assert ((table.schema.metadata or {}).get(b"truncated") == b"true") == (len(inside) > limit)
     for row, (_, s) in zip(answer, ordered, strict=False):
-        assert row["value"] == s.value or (isinstance(s.value, float) and math.isnan(s.value) and math.isnan(row["value"]))
+        assert row["value"] == s.value or (
+            isinstance(s.value, float) and math.isnan(s.value) and math.isnan(row["value"])
+        )
     assert counts == {t: n for t in TAGS if (n := sum(s.tag == t for s in inside))}
     for tag in TAGS:
         mine = sorted((s for s in samples if s.tag == tag), key=lambda s: s.time_ns)
@@ -246,13 +184,19 @@ def test_as_of_agrees_with_the_reference(samples: list[S], cut: int, days: list[
     quality: Any = data.draw(st.sampled_from(["any", "usable"]))
     given_times = tuple(data.draw(st.lists(st.integers(T0, T0 + 3 * DAY_NS), max_size=5)))
     query = AsOf(
-        tags=TAGS, start_ns=start, end_ns=end, max_age_ns=max_age, quality=quality,
-        reference=TAGS[0] if how == "reference" else None, every_ns=5 * HOUR_NS if how == "every_ns" else None,
+        tags=TAGS,
+        start_ns=start,
+        end_ns=end,
+        max_age_ns=max_age,
+        quality=quality,
+        reference=TAGS[0] if how == "reference" else None,
+        every_ns=5 * HOUR_NS if how == "every_ns" else None,
         times_ns=given_times if how == "times_ns" else None,
     )
     times = {
         "reference": {s.time_ns for s in samples if s.tag == TAGS[0] and start <= s.time_ns < end},
-        "every_ns": set(range(start, end, 5 * HOUR_NS)), "times_ns": set(given_times),
+        "every_ns": set(range(start, end, 5 * HOUR_NS)),
+        "times_ns": set(given_times),
     }[how]
     expected = {}
     for at in times:
@@ -273,10 +217,20 @@ def test_as_of_agrees_with_the_reference(samples: list[S], cut: int, days: list[
         assert row["value"] == value or (isinstance(value, float) and math.isnan(value) and math.isnan(row["value"]))
 
 
-@pytest.mark.parametrize(("value", "kind"), [
-    (1.5, pa.float64()), (2**63 - 1, pa.int64()), (-(2**63), pa.int64()), (True, pa.bool_()), ("x" * 100_000, pa.string()),
-    (math.nan, pa.float64()), (-math.inf, pa.float64()), (2**53 + 1, pa.int64()), ("a\x00b", pa.string()),
-])
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (1.5, pa.float64()),
+        (2**63 - 1, pa.int64()),
+        (-(2**63), pa.int64()),
+        (True, pa.bool_()),
+        ("x" * 100_000, pa.string()),
+        (math.nan, pa.float64()),
+        (-math.inf, pa.float64()),
+        (2**53 + 1, pa.int64()),
+        ("a\x00b", pa.string()),
+    ],
+)
 def test_a_value_keeps_its_type_and_its_last_digit_hot_and_sealed(value: Any, kind: pa.DataType) -> None:
     with history() as made:
         made.add([S(TAGS[0], T0 + 123_456_789, value)])
@@ -292,7 +246,10 @@ def test_a_value_keeps_its_type_and_its_last_digit_hot_and_sealed(value: Any, ki
 def test_a_sample_without_value_has_its_quality() -> None:
     with history() as made:
         made.add([S(TAGS[0], T0, 1.0), S(TAGS[0], T0 + 1, None, BAD)])
-        assert [(r["value"], r["quality"]) for r in rows_of(made.ask(Range(tags=(TAGS[0],))))] == [(1.0, 0), (None, BAD)]
+        assert [(r["value"], r["quality"]) for r in rows_of(made.ask(Range(tags=(TAGS[0],))))] == [
+            (1.0, 0),
+            (None, BAD),
+        ]
         assert rows_of(made.ask(Last(tags=(TAGS[0],))))[0]["value"] is None
 
 
@@ -328,16 +285,27 @@ def test_a_pattern_that_matches_nothing_gives_no_rows() -> None:
         assert made.ask(Window(tags=("zzz*",), start_ns=0, end_ns=10, every_ns=5, aggregates=AGGREGATES)).num_rows == 0
 
 
-@pytest.mark.parametrize("payload", [
-    b"", b"[]", b'{"kind":"drop"}', b'{"kind":"last","tags":[]}', b'{"kind":"range","tags":["a"],"limit":0}',
-    b'{"kind":"range","tags":["a"],"limit":99999999}', b'{"kind":"range","tags":["a"],"start_ns":5,"end_ns":4}',
-    b'{"kind":"range","tags":["a"],"sql":"x"}', b'{"kind":"window","tags":["a"],"start_ns":0,"end_ns":9,"every_ns":0}',
-    b'{"kind":"window","tags":["a"],"start_ns":0,"end_ns":9,"every_ns":1,"aggregates":["drop table"]}',
-    b'{"kind":"window","tags":["a"],"start_ns":0,"end_ns":9000000000000000000,"every_ns":1,"aggregates":["time_weighted_mean"]}',
-    b'{"kind":"asof","tags":["a"]}', b'{"kind":"asof","tags":["a"],"reference":"b","every_ns":5}',
-    b'{"kind":"asof","tags":["a"],"every_ns":1,"start_ns":0,"end_ns":9000000000000000000}', b"\xff",
-    b'{"kind":"range","tags":["a"],"start_ns":99999999999999999999}',
-])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"[]",
+        b'{"kind":"drop"}',
+        b'{"kind":"last","tags":[]}',
+        b'{"kind":"range","tags":["a"],"limit":0}',
+        b'{"kind":"range","tags":["a"],"limit":99999999}',
+        b'{"kind":"range","tags":["a"],"start_ns":5,"end_ns":4}',
+        b'{"kind":"range","tags":["a"],"sql":"x"}',
+        b'{"kind":"window","tags":["a"],"start_ns":0,"end_ns":9,"every_ns":0}',
+        b'{"kind":"window","tags":["a"],"start_ns":0,"end_ns":9,"every_ns":1,"aggregates":["drop table"]}',
+        b'{"kind":"window","tags":["a"],"start_ns":0,"end_ns":9000000000000000000,"every_ns":1,"aggregates":["time_weighted_mean"]}',
+        b'{"kind":"asof","tags":["a"]}',
+        b'{"kind":"asof","tags":["a"],"reference":"b","every_ns":5}',
+        b'{"kind":"asof","tags":["a"],"every_ns":1,"start_ns":0,"end_ns":9000000000000000000}',
+        b"\xff",
+        b'{"kind":"range","tags":["a"],"start_ns":99999999999999999999}',
+    ],
+)
 def test_a_query_that_cannot_be_answered_is_refused(payload: bytes) -> None:
     with pytest.raises(DecodeError) as caught:
         decode_query(payload)
