@@ -75,6 +75,7 @@ class _Api:
 
     def _guarded(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
+            """Raises AuthError, else hands on."""
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token):
                 raise AuthError("no token, or a wrong one", expected="Authorization: Bearer <token>", code="MS-0630")
@@ -84,6 +85,7 @@ class _Api:
 
     def _asked(self, kind: str) -> Callable[[Request], Awaitable[Response]]:
         async def asked(request: Request) -> Response:
+            """The question in the query string."""
             query = parse_query(kind, request.query_params.multi_items(), self._clock.now_ns())
             return await self._answer(request, query)
 

@@ -22,6 +22,23 @@ def openapi(version: str) -> dict[str, Any]:
     schemas, components = msgspec.json.schema_components(
         [Last, Range, Window, AsOf, Count], ref_template="#/components/schemas/{name}"
     )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Millstream",
+            "version": version,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": _paths(list(schemas)),
+        "security": [{"token": []}],
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": {**components, "Error": _ERROR},
+        },
+    }
+
+
+def _paths(query_schemas: list[dict[str, Any]]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for kind, (_, about, parameters) in QUERIES.items():
         paths[f"/api/v1/{kind}"] = {
@@ -36,7 +53,7 @@ def openapi(version: str) -> dict[str, Any]:
         "post": {
             "operationId": "query",
             "summary": "Any query, in the JSON form that also goes over NATS",
-            "requestBody": {"required": True, "content": {JSON_TYPE: {"schema": {"oneOf": list(schemas)}}}},
+            "requestBody": {"required": True, "content": {JSON_TYPE: {"schema": {"oneOf": query_schemas}}}},
             "responses": _responses(_TABLE),
         }
     }
@@ -78,20 +95,7 @@ def openapi(version: str) -> dict[str, Any]:
             "responses": _responses({"text/plain": {}}),
         }
     }
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Millstream",
-            "version": version,
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
-        "paths": paths,
-        "security": [{"token": []}],
-        "components": {
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": {**components, "Error": _ERROR},
-        },
-    }
+    return paths
 
 
 _FORMAT = Parameter("format", "format", "format", "json, csv or arrow; wins over the Accept header")

@@ -125,6 +125,7 @@ def _count(text: str) -> int:
 
 def _choice(known: Sequence[str]) -> Callable[[str], str]:
     def choose(text: str) -> str:
+        """One of `known`. Raises DecodeError."""
         if text not in known:
             raise _bad(text, " or ".join(known))
         return text

@@ -63,6 +63,7 @@ async def serve_api(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
+            """Install nothing."""
             yield
 
     listener = _listen(host, port)

@@ -132,22 +132,27 @@ class HistorianService:
         self._writer = ThreadPoolExecutor(1, "historian-writer")
         self._readers = ThreadPoolExecutor(QUERY_THREADS_MAX, "historian-query")
         self._sealing = ThreadPoolExecutor(1, "historian-seal")
+        has_begun = False
         try:
-            await self._on_writer(self._store.open)
-            self._tags = TagDictionary(await self._on_writer(self._store.tags))
-            self._engine = QueryEngine(self._store, self._tags)
-            await self._on_writer(self._sealer.clean)
-            if self._requests is not None:
-                await self._scope.enter_async_context(self._requests.serve(QUERY_SUBJECT, self._reply))
-        except BaseException:
-            await self._close()
-            raise
+            await self._begin()
+            has_begun = True
+        finally:
+            if not has_begun:  # the threads and the folder's lock must not outlive a failed start
+                await self._close()
         self._sinks = {name: self._sink(name) for name in self._stream_names}
         group = await self._scope.enter_async_context(asyncio.TaskGroup())
         jobs: list[Callable[[], object]] = [self._watch, self._maintain, self._drain_dead_letters]
         self._tasks = [group.create_task(self._supervise(sink)) for sink in self._sinks.values()]
         self._tasks += [group.create_task(self._every(job)) for job in jobs]
         return self
+
+    async def _begin(self) -> None:
+        await self._on_writer(self._store.open)
+        self._tags = TagDictionary(await self._on_writer(self._store.tags))
+        self._engine = QueryEngine(self._store, self._tags)
+        await self._on_writer(self._sealer.clean)
+        if self._requests is not None:
+            await self._scope.enter_async_context(self._requests.serve(QUERY_SUBJECT, self._reply))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -36,6 +36,7 @@ class _Pending:
     begun_ns: int | None = None
 
     def add(self, decoded: Decoded, payload_bytes: int, now_ns: int) -> None:
+        """Take one decoded list in."""
         if len(decoded.rows):
             self.parts.append(decoded.rows)
         self.bad += decoded.bad
@@ -122,6 +123,7 @@ class StreamSink:
         store, stream = self._store, self.stream
 
         def load() -> tuple[Position, dict[str, bytes]]:
+            """Both from one moment of the store."""
             return store.position(stream, generation), store.ledger(stream)
 
         self.is_stale = False

@@ -173,12 +173,14 @@ class HistoryStore:
         with self.faults(doing):
             con = self._con
             con.execute("BEGIN")
+            is_committed = False
             try:
                 yield con
                 con.execute("COMMIT")
-            except BaseException:
-                _roll_back(con)
-                raise
+                is_committed = True
+            finally:
+                if not is_committed:
+                    _roll_back(con)
 
     def commit(self, batch: Commit) -> bool:
         """Store one batch. False when it is stored already (an earlier answer was lost). Raises HistoryStoreError, and
