@@ -157,6 +157,25 @@ class Sealer:
             con.execute("UPDATE segments SET file = NULL, rows = 0 WHERE day < ? AND file IS NOT NULL", [before_day])
             return tuple(row[0] for row in rows)
 
+    def drop_late(self, day: int) -> int:
+        """Drop hot rows of a day whose samples retention has dropped already (its rollup stays as it is); how many.
+        Raises HistoryStoreError."""
+        with self._store.transaction("drop late rows") as con:
+            if not con.execute("SELECT 1 FROM segments WHERE day = ? AND file IS NULL", [day]).fetchall():
+                return 0
+            dropped = int(
+                con.execute(
+                    "DELETE FROM readings WHERE ts >= make_timestamp_ns(?) AND ts < make_timestamp_ns(?)",
+                    [day * DAY_NS, (day + 1) * DAY_NS],
+                ).fetchall()[0][0]
+            )
+            con.execute(
+                "INSERT INTO counters VALUES ('expired', ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+                [dropped],
+            )
+            self._store.write_last(con)
+            return dropped
+
     def remove(self, names: Sequence[str]) -> None:
         """Remove files that `segments` no longer names."""
         for name in names:

@@ -64,7 +64,8 @@ class StreamStats:
 
 @dataclass(frozen=True, slots=True)
 class HistorianStats:
-    """The historian now. Counts are since the history began, over restarts."""
+    """The historian now. Counts are since the history began, over restarts. `expired` samples came after retention had
+    dropped their day."""
 
     rows: int
     tags: int
@@ -75,6 +76,7 @@ class HistorianStats:
     dead_letters: int
     dead_letters_waiting: int
     gap_messages: int
+    expired: int
     disk_bytes: int
     sealed_days: int
     streams: tuple[StreamStats, ...]
@@ -263,7 +265,8 @@ class HistorianService:
         options, now_ns = self._options, self._clock.now_ns()
         for day in await self._on_writer(self._store.hot_days):
             if (day + 1) * DAY_NS + options.hot_window_s * 1e9 <= now_ns:
-                await self.seal(day)
+                if not await self._on_writer(lambda day=day: self._sealer.drop_late(day)):  # type: ignore[misc]
+                    await self.seal(day)
         if options.retention_s is not None:
             before_day = int(now_ns - options.retention_s * 1e9) // DAY_NS
             self._engine.doom(await self._on_writer(lambda: self._sealer.expire(before_day)))
@@ -361,7 +364,10 @@ class HistorianService:
             streams=tuple(self._stream_stats(s) for s in self._sinks.values()),
             ledger=self.ledger(),
             error=next(iter(self._errors.values()), None),
-            **{name: counters.get(name, 0) for name in ("messages", "samples", "repeats", "others", "dead_letters")},
+            **{
+                name: counters.get(name, 0)
+                for name in ("messages", "samples", "repeats", "others", "dead_letters", "expired")
+            },
         )
 
     def _stream_stats(self, sink: StreamSink) -> StreamStats:

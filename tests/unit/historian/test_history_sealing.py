@@ -152,6 +152,20 @@ def test_retention_drops_whole_days_and_keeps_their_rollups(tmp_path: Path) -> N
     made.store.close()
 
 
+def test_data_later_than_retention_leaves_the_days_rollup_as_it_is(tmp_path: Path) -> None:
+    made = History(tmp_path)
+    made.add(samples(30))
+    assert made.sealer.drop_late(DAY) == 0
+    made.seal(DAY)
+    made.sealer.remove(made.sealer.expire(DAY + 1))
+    made.add(samples(5, 30))
+    assert made.sealer.drop_late(DAY) == 5
+    query = Window(tags=TAGS[:1], start_ns=T0, end_ns=T0 + DAY_NS, every_ns=DAY_NS, aggregates=("count",))
+    assert [r["count"] for r in rows_of(made.ask(query))] == [10]
+    assert made.store.counters()["expired"] == 5
+    made.store.close()
+
+
 def test_a_file_is_removed_only_when_no_query_that_may_read_it_is_left(tmp_path: Path) -> None:
     made = History(tmp_path)
     with made.engine._reading():
