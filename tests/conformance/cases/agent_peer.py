@@ -176,7 +176,8 @@ class AgentPeer(Peer):
         items = "".join(item.xml() for item in self.items)
         return (
             f'<MTConnectDevices xmlns="urn:mtconnect.org:MTConnectDevices:1.7">'
-            f'<Header instanceId="{self.instance_id}"/><Devices><Device name="d" id="d"><DataItems>{items}</DataItems></Device></Devices></MTConnectDevices>'
+            f'<Header instanceId="{self.instance_id}"/>'
+            f'<Devices><Device name="d" id="d"><DataItems>{items}</DataItems></Device></Devices></MTConnectDevices>'
         ).encode()
 
 
