@@ -264,9 +264,10 @@ class HistorianService:
         """Seal what is old enough, again where late data came, and drop what is too old."""
         options, now_ns = self._options, self._clock.now_ns()
         for day in await self._on_writer(self._store.hot_days):
-            if (day + 1) * DAY_NS + options.hot_window_s * 1e9 <= now_ns:
-                if not await self._on_writer(lambda day=day: self._sealer.drop_late(day)):  # type: ignore[misc]
-                    await self.seal(day)
+            if (day + 1) * DAY_NS + options.hot_window_s * 1e9 > now_ns:
+                continue
+            if not await self._on_writer(lambda day=day: self._sealer.drop_late(day)):  # type: ignore[misc]
+                await self.seal(day)
         if options.retention_s is not None:
             before_day = int(now_ns - options.retention_s * 1e9) // DAY_NS
             self._engine.doom(await self._on_writer(lambda: self._sealer.expire(before_day)))
