@@ -15,9 +15,10 @@ from millstream.sdk import NodeInfo, Tag
 class TagMap:
     """Which tags read which data item. An address is a data item's id or its name; either may be on the wire."""
 
-    def __init__(self, tags: Sequence[Tag], devices: Devices | None) -> None:
+    def __init__(self, tags: Sequence[Tag], devices: Devices | None, *, unmodelled: str | None = None) -> None:
         self._tags = tuple(tags)
         self._has_model = devices is not None
+        self._unmodelled = unmodelled  # sent besides the model: the adapter's own line counter
         self._other: dict[str, set[str]] = {}
         for item in devices.data_items if devices is not None else ():
             both = {item.id, item.name or item.id}
@@ -43,7 +44,7 @@ class TagMap:
         return [
             Sample(tag.key, None, BAD_NODE_ID_UNKNOWN, now_ns)
             for tag in self._tags
-            if tag.address not in self._other and not tag.address.startswith("@")
+            if tag.address not in self._other and tag.address != self._unmodelled and not tag.address.startswith("@")
         ]
 
 

@@ -103,7 +103,7 @@ class ShdrSession:
 
     async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
         """Batches as lines come. `resume` has no meaning here. Raises Unreachable when the adapter is gone."""
-        tag_map = TagMap(tags, self._devices)
+        tag_map = TagMap(tags, self._devices, unmodelled=self._config.sequence_item)
         unknown = tag_map.unknown(self._tools.clock.now_ns())
         if unknown:
             yield Batch(unknown)

@@ -1,0 +1,211 @@
+"""A session with an agent: rewinding, overrun, restart, refusals, broken answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import agent_peer
+from cases.agent_peer import AgentPeer, Item
+
+from millstream.connectors.mtconnect import AgentPosition, MTConnectConfig, MTConnectConnector
+from millstream.kernel import AuthError, DecodeError, ProtocolViolation, Unreachable
+from millstream.sdk import Batch, Browsable, ConnectorTools, Position, SourceCounted, Streamed, Tag
+
+X = Item("x1", "Xabs")
+VIBRATION = Item("v1", "vib", "SAMPLE", "ACCELERATION", None, "TIME_SERIES")
+TAGS = (Tag("x", "Xabs"),)
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[AgentPeer]:
+    async with agent_peer.running(AgentPeer({}, TAGS, items=(X, VIBRATION))) as running:
+        yield running
+
+
+def connector(peer: AgentPeer, **options: Any) -> MTConnectConnector:
+    """Configured for the peer."""
+    config = {"mode": "agent", "url": f"http://127.0.0.1:{peer.port}", "poll_interval": "10ms", **options}
+    return MTConnectConnector(MTConnectConfig.model_validate(config), ConnectorTools())
+
+
+async def take(
+    source: MTConnectConnector, count: int, resume: Position | None = None, tags: tuple[Tag, ...] = TAGS
+) -> tuple[list[Any], Position | None, int]:
+    """Values, the last position, and the gaps at the source."""
+    values: list[Any] = []
+    position = None
+    async with asyncio.timeout(5), source.open() as session:
+        assert isinstance(session, Streamed)
+        assert isinstance(session, SourceCounted)
+        async with aclosing(session.stream(tags, resume)) as stream:
+            async for batch in stream:
+                values += [sample.value for sample in batch.samples]
+                position = batch.position
+                if len(values) >= count:
+                    break
+        return values, position, session.take_source_gaps()
+
+
+def observe(peer: AgentPeer, *values: float) -> None:
+    """Positions of the x axis."""
+    for value in values:
+        peer.observe(X, str(value))
+
+
+async def test_the_first_start_takes_what_is_now_and_goes_on(peer: AgentPeer) -> None:
+    observe(peer, 1, 2, 3)
+    async with connector(peer).open() as session:
+        assert isinstance(session, Streamed)
+        async with aclosing(session.stream(TAGS, None)) as stream:
+            first: Batch = await anext(stream)
+            observe(peer, 4)
+            second: Batch = await anext(stream)
+    assert [[s.value for s in batch.samples] for batch in (first, second)] == [[3.0], [4.0]]
+
+
+async def test_the_buffer_can_be_read_from_its_oldest(peer: AgentPeer) -> None:
+    observe(peer, 1, 2, 3)
+    assert (await take(connector(peer, start="buffer"), 3))[0] == [1.0, 2.0, 3.0]
+
+
+async def test_what_happened_during_an_outage_is_read_afterwards(peer: AgentPeer) -> None:
+    observe(peer, 1)
+    source = connector(peer)
+    _, position, _ = await take(source, 1)
+    observe(peer, 2, 3, 4)
+    assert await take(source, 3, position) == ([2.0, 3.0, 4.0], AgentPosition(1234, 5).encode(), 0)
+
+
+async def test_a_buffer_that_has_overrun_is_a_counted_gap(peer: AgentPeer) -> None:
+    observe(peer, 1)
+    source = connector(peer)
+    _, position, _ = await take(source, 1)
+    peer.buffer_size = 3
+    observe(peer, *range(2, 12))
+    values, _, gaps = await take(source, 3, position)
+    assert (values, gaps) == ([9.0, 10.0, 11.0], 7)
+
+
+async def test_an_agent_that_was_started_anew_is_read_from_its_first(peer: AgentPeer) -> None:
+    observe(peer, 1, 2, 3)
+    source = connector(peer)
+    _, position, _ = await take(source, 1)
+    peer.restart()
+    observe(peer, 7, 8, 9, 10, 11)
+    values, after, gaps = await take(source, 5, position)
+    assert (values, gaps) == ([7.0, 8.0, 9.0, 10.0, 11.0], 1)
+    assert after == AgentPosition(1235, 6).encode()
+
+
+async def test_an_agent_with_a_shorter_past_is_read_from_its_first(peer: AgentPeer) -> None:
+    observe(peer, 1, 2)
+    values, _, gaps = await take(connector(peer), 2, AgentPosition(1234, 900).encode())
+    assert (values, gaps) == ([1.0, 2.0], 1)
+
+
+async def test_a_time_series_is_a_block(peer: AgentPeer) -> None:
+    peer.observe(VIBRATION, "1 2 3", ' sampleCount="3" sampleRate="100"')
+    async with connector(peer).open() as session:
+        assert isinstance(session, Streamed)
+        async with aclosing(session.stream([Tag("v", "vib")], None)) as stream:
+            batch: Batch = await anext(stream)
+    (block,) = batch.blocks
+    assert np.asarray(block.values).tolist() == [1.0, 2.0, 3.0]
+    assert np.diff(block.source_time_ns).tolist() == [10_000_000, 10_000_000]
+
+
+async def test_browse_gives_ids_kinds_and_units(peer: AgentPeer) -> None:
+    async with connector(peer).open() as session:
+        assert isinstance(session, Browsable)
+        nodes = {node.address: node async for node in session.browse()}
+        assert [n.address async for n in session.browse("v")] == ["v1"]
+    assert nodes["x1"].unit == "millimeter"
+    assert nodes["x1"].name == "Xabs"
+
+
+@pytest.mark.parametrize(("status", "error"), [(401, AuthError), (403, AuthError), (503, Unreachable)])
+async def test_a_status_says_what_to_do(status: int, error: type[Exception], peer: AgentPeer) -> None:
+    peer.status = status
+    with pytest.raises(error, match=str(status)):
+        await take(connector(peer), 1)
+
+
+async def test_an_answer_that_is_no_document_keeps_its_bytes(peer: AgentPeer) -> None:
+    await peer.poison()
+    with pytest.raises(ProtocolViolation) as caught:
+        await take(connector(peer), 1)
+    assert caught.value.frame.startswith(b"<html>")
+
+
+async def serve_raw(answer: bytes) -> tuple[asyncio.Server, int]:
+    """A server that sends `answer` to everyone."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    return server, server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", Unreachable),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", ProtocolViolation),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n<half>", Unreachable),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Unreachable),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", ProtocolViolation),
+    ],
+)
+async def test_a_server_that_is_no_agent_is_one_clear_error(answer: bytes, error: type[Exception]) -> None:
+    server, port = await serve_raw(answer)
+    config = MTConnectConfig.model_validate({"mode": "agent", "url": f"http://127.0.0.1:{port}"})
+    try:
+        with pytest.raises(error):
+            await take(MTConnectConnector(config, ConnectorTools()), 1)
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_an_answer_without_end_is_cut_at_its_bound(monkeypatch: pytest.MonkeyPatch, peer: AgentPeer) -> None:
+    from millstream.connectors.mtconnect import _agent_session
+
+    monkeypatch.setattr(_agent_session, "DOCUMENT_BYTES_MAX", 100)
+    with pytest.raises(ProtocolViolation, match="too large"):
+        await take(connector(peer), 1)
+
+
+async def test_an_agent_that_does_not_answer_is_unreachable() -> None:
+    gone = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            pass
+        writer.close()
+        await writer.wait_closed()
+        gone.set()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    config = MTConnectConfig.model_validate({"mode": "agent", "url": url, "connect_timeout": "200ms"})
+    try:
+        with pytest.raises(Unreachable, match="does not answer within"):
+            await take(MTConnectConnector(config, ConnectorTools()), 1)
+        async with asyncio.timeout(5):
+            await gone.wait()
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_a_position_of_something_else_is_refused(peer: AgentPeer) -> None:
+    with pytest.raises(DecodeError, match="position"):
+        await take(connector(peer), 1, Position(b"nonsense"))
