@@ -58,7 +58,7 @@ async def naive(connection: RawConnection, folder: Path) -> None:
                 fake += 1
                 rows = decoder.decode(messages).rows
                 store.commit(Commit(Position("rows", fake, 1), 0, rows, tags.dirty()))
-                await asyncio.sleep(0.02)  # the answer travels back
+                await asyncio.sleep(0.1)  # the acknowledgement is under way
                 store.set_position(Position(STREAM, 1, messages[-1].seq))
 
 

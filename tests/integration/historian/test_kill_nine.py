@@ -139,6 +139,7 @@ async def run_cycles(server: Server, folder: Path, mode: str, *, cycles: int, ki
                     chance.uniform(0.0, 0.15)
                 )  # the moment of the kill is what varies, nothing is waited for
             await publisher.flush()
+            await asyncio.sleep(chance.uniform(0.0, 0.05))
         sink.kill()
         sink.wait()
         if kill_server and cycle % 3 == 1:
@@ -171,6 +172,6 @@ async def test_ten_kills_of_the_sink_and_three_of_the_server_leave_every_row_onc
 
 async def test_the_control_that_stores_the_position_afterwards_counts_twice(server: Server, tmp_path: Path) -> None:
     folder = tmp_path / "history"
-    await run_cycles(server, folder, "naive", cycles=5)
+    await run_cycles(server, folder, "naive", cycles=7)
     rows, distinct, _ = stored(folder)
     assert rows > distinct
