@@ -144,6 +144,7 @@ class Pipeline:
             state = self._tags[mapped.tag.key] = _TagState(tag_subject(mapped.path), mapped.config.unit)
             state.configure(mapped)
         self._configured_count = len(self._tags)
+        self.publishing_ns_min = min((s.publishing_ns for s in self._tags.values() if s.collects), default=10**9)
 
     # -- samples ------------------------------------------------------------------------------------------------------
 
@@ -267,6 +268,11 @@ class Pipeline:
         state.clock = state.clock or clock
         if len(state.values) >= BLOCK_SAMPLES_MAX:
             self._flush(state, now_ns, out)
+
+    @property
+    def is_collecting(self) -> bool:
+        """Something waits for its publishing interval."""
+        return bool(self._collecting)
 
     @property
     def due_ns(self) -> int | None:

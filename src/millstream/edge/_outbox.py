@@ -1,0 +1,252 @@
+"""What a connector has given and the store has not yet answered: in order, bounded, safe against cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from millstream.edge._deadletter import DeadLetterStore
+from millstream.edge._pipeline import DeadLetter, Output, Pipeline
+from millstream.edge._progress import Mark, encode_mark
+from millstream.kernel import Clock, PlantError
+from millstream.model import Block, Sample
+from millstream.sdk import Control, Message, Position, Publisher, Stored
+
+UNITS_UNANSWERED_MAX = 64  # of one connector; then it waits for the store
+UNIT_MESSAGES_MAX = 500  # a unit is cut here (the publisher takes 900)
+UNIT_BYTES_MAX = 1 << 20
+PUBLISHER_MESSAGES_MAX = 900
+_REFUSED_UNIT = ("MS-0402", "MS-0403")  # this unit only; the ones behind it may be stored
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Everything up to here is stored."""
+
+    position: Position
+
+
+@dataclass(slots=True)
+class _Unit:
+    messages: Sequence[Message]
+    control: Control | None
+    position: Position | None
+    session: int
+
+
+class Outbox:
+    """Between one connector's pipeline and the publisher. `feed` is synchronous, `send` submits in order.
+
+    A unit leaves the list of pending ones only when the publisher has it, so that a cancelled `send` loses nothing: the
+    next one goes on.
+    """
+
+    def __init__(
+        self, name: str, pipeline: Pipeline, *, publisher: Publisher, dead_letters: DeadLetterStore, clock: Clock,
+        position_subject: str, counters: Callable[[], Mapping[str, int]],
+    ) -> None:  # fmt: skip
+        self.mark = Mark()
+        self.samples_stored_count = 0
+        self._name = name
+        self._pipeline = pipeline
+        self._publisher = publisher
+        self._dead_letters = dead_letters
+        self._clock = clock
+        self._position_subject = position_subject
+        self._counters = counters
+        self._out = Output()
+        self._is_rewindable = False
+        self._session = 0
+        self._sent_mark = Mark()
+        self._lock = asyncio.Lock()
+        self._pending: deque[_Unit] = deque()
+        self._pending_dead: deque[DeadLetter] = deque()
+        self._slots = asyncio.Semaphore(UNITS_UNANSWERED_MAX)
+        self._unanswered: deque[tuple[_Unit, asyncio.Future[Stored] | PlantError]] = deque()
+        self._changed = asyncio.Event()
+        self._all_settled = asyncio.Event()
+        self._all_settled.set()
+        self._collected = asyncio.Event()
+        self._stored: Settled | None = None
+        self._stored_event = asyncio.Event()
+
+    @property
+    def unanswered_count(self) -> int:
+        """Units that the store has not answered; at most `UNITS_UNANSWERED_MAX`."""
+        return len(self._unanswered)
+
+    def adopt(self, mark: Mark) -> None:
+        """Continue where the last run stood."""
+        self.mark = self._sent_mark = mark
+        self._is_rewindable = mark != Mark()
+
+    def begin_session(self) -> None:
+        """Positions of earlier sessions are not acknowledged in this one: its resume position says as much."""
+        self._session += 1
+        self._stored = None
+
+    def expect_positions(self) -> None:
+        """The source rewinds: from now on samples behind the last position are counted."""
+        self._is_rewindable = True
+
+    # -- in -----------------------------------------------------------------------------------------------------------
+
+    def feed(self, sample: Sample) -> bool:
+        """One sample. True when a unit is full: call `send` before the next."""
+        self._pipeline.feed_one(sample, self._clock.now_ns(), self._clock.monotonic_ns(), self._out)
+        return self._advance(1)
+
+    def feed_block(self, block: Block) -> bool:
+        """One block, as `feed`."""
+        self._pipeline.feed_block(block, self._clock.now_ns(), self._clock.monotonic_ns(), self._out)
+        return self._advance(len(block))
+
+    def _advance(self, count: int) -> bool:
+        if self._is_rewindable:
+            self.mark = Mark(self.mark.position, self.mark.skip + count)
+        out = self._out
+        return len(out.messages) >= UNIT_MESSAGES_MAX or out.bytes >= UNIT_BYTES_MAX
+
+    def reached(self, position: Position) -> None:
+        """All data up to `position` has been fed."""
+        self.mark = Mark(position)
+
+    def lose_link(self) -> None:
+        """Mark every tag as without communication, once."""
+        self._pipeline.lose_link(self._clock.now_ns(), self._out)
+
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Store dead letters before anything that comes later."""
+        async with self._lock:
+            self._pending_dead += letters
+            await self._send_dead()
+
+    # -- out ----------------------------------------------------------------------------------------------------------
+
+    async def send(self, *, flush: bool = False) -> None:
+        """Submit what was fed; waits while the store is behind. With `flush` also what is being collected."""
+        async with self._lock:
+            if flush:
+                self._pipeline.flush_all(self._clock.now_ns(), self._out)
+            self._make_units()
+            await self._send_dead()
+            await self._send_units()
+        if self._pipeline.is_collecting:
+            self._collected.set()
+
+    def _make_units(self) -> None:
+        self._pending_dead += self._out.take_dead()
+        messages = self._out.take()
+        control = self._control()
+        while len(messages) > PUBLISHER_MESSAGES_MAX:
+            self._pending.append(_Unit(messages[:PUBLISHER_MESSAGES_MAX], None, None, self._session))
+            messages = messages[PUBLISHER_MESSAGES_MAX:]
+        if messages or control is not None:
+            position = self.mark.position if control is not None and not self.mark.skip else None
+            self._pending.append(_Unit(messages, control, position, self._session))
+
+    def _control(self) -> Control | None:
+        """The record of the mark, when there is something new to say and everything before it is in the units."""
+        mark = self.mark
+        if mark == self._sent_mark or not self._is_rewindable or self._pipeline.is_collecting:
+            return None
+        self._sent_mark = mark
+        return Control(self._position_subject, encode_mark(mark, self._counters()))
+
+    async def _send_dead(self) -> None:
+        while self._pending_dead:
+            await self._dead_letters.write(self._name, self._pending_dead[0])
+            self._pending_dead.popleft()
+
+    async def _send_units(self) -> None:
+        while self._pending:
+            unit = self._pending[0]
+            await self._slots.acquire()
+            try:
+                answer: asyncio.Future[Stored] | PlantError = await self._publisher.submit(unit.messages, unit.control)
+            except PlantError as error:
+                answer = error
+            except BaseException:
+                self._slots.release()
+                raise
+            self._pending.popleft()
+            self._unanswered.append((unit, answer))
+            self._all_settled.clear()
+            self._changed.set()
+
+    async def flush_when_due(self) -> None:
+        """Send collected blocks when their publishing interval is over, for ever."""
+        while True:
+            due_ns = self._pipeline.due_ns
+            if due_ns is None:
+                self._collected.clear()
+                await self._collected.wait()
+                continue
+            delay_s = min(due_ns - self._clock.monotonic_ns(), self._pipeline.publishing_ns_min) / 1e9
+            if delay_s > 0:
+                await self._clock.sleep(delay_s)
+                continue
+            # A position covers all tags, so a source that rewinds has all its collected blocks sent with it.
+            if not self._is_rewindable:
+                self._pipeline.flush_due(self._clock.now_ns(), self._clock.monotonic_ns(), self._out)
+            await self.send(flush=self._is_rewindable)
+
+    # -- answers ------------------------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Take the store's answers in order, for ever. Raises the PlantError after which nothing can be stored."""
+        while True:
+            while not self._unanswered:
+                self._changed.clear()
+                await self._changed.wait()
+            unit, answer = self._unanswered[0]
+            error = answer if isinstance(answer, PlantError) else await _outcome(answer)
+            if error is None:
+                self.samples_stored_count += sum(m.samples_count for m in unit.messages)
+            elif error.code in _REFUSED_UNIT:
+                await self._bury_unit(unit, error)
+            else:
+                raise error
+            if unit.position is not None and unit.session == self._session:
+                self._stored = Settled(unit.position)
+                self._stored_event.set()
+            self._unanswered.popleft()
+            self._slots.release()
+            if not self._unanswered:
+                self._all_settled.set()
+
+    async def _bury_unit(self, unit: _Unit, error: PlantError) -> None:
+        for message in unit.messages:
+            self._pipeline.counters.dead += message.samples_count
+            letter = DeadLetter(message.payload, str(error), error.code, message.subject, message.content_type)
+            await self._dead_letters.write(self._name, letter)
+
+    async def drained(self) -> None:
+        """Wait until everything submitted is answered."""
+        await self._all_settled.wait()
+
+    async def next_stored(self) -> Settled:
+        """Wait for the newest stored position that was not taken yet."""
+        while self._stored is None:
+            self._stored_event.clear()
+            await self._stored_event.wait()
+        settled = self.take_stored()
+        if settled is None:
+            raise AssertionError("nobody else takes positions")
+        return settled
+
+    def take_stored(self) -> Settled | None:
+        """The newest stored position that was not taken yet."""
+        settled, self._stored = self._stored, None
+        return settled
+
+
+async def _outcome(future: asyncio.Future[Stored]) -> PlantError | None:
+    """Wait for an answer; our cancellation leaves the publisher's future alone."""
+    await asyncio.wait([future])
+    error = None if future.cancelled() else future.exception()
+    if error is None or isinstance(error, PlantError):
+        return error
+    raise error
