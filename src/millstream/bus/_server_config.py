@@ -42,10 +42,12 @@ MEMORY_STORE_BYTES_MAX = 256_000_000  # nothing of ours lives in memory streams;
 
 @dataclass(frozen=True, slots=True)
 class LeafUser:
-    """One edge that may connect to this hub; `secret` is its password."""
+    """One edge that may connect to this hub; `secret` is its password, `prefix` its place as a subject
+    (``uns.v1.acme.plant1``): it may read the newest ledger records below it from the hub."""
 
     name: str
     secret: str
+    prefix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,7 @@ def _accounts(settings: ServerSettings, secrets: ServerSecrets) -> dict[str, Any
 
 def _leaf_user(user: LeafUser, hub: str) -> dict[str, Any]:
     """What an edge may send and get: its own domain's API, the traffic of its sources, its node's subjects."""
+    ledger = [] if user.prefix is None else [f"$JS.{hub}.API.DIRECT.GET.*.{user.prefix}._ledger.{user.name}.>"]
     return {
         "user": user.name,
         "password": user.secret,
@@ -234,6 +237,7 @@ def _leaf_user(user: LeafUser, hub: str) -> dict[str, Any]:
                     "_R_.>",
                     "millstream.>",
                     f"$JS.{hub}.API.STREAM.INFO.*",
+                    *ledger,
                 ]
             },
             "subscribe": {

@@ -32,6 +32,8 @@ HUB_INTEGRITY, HUB_THROUGHPUT, HUB_LOCAL, HUB_DLQ = "H_INTEGRITY", "H_THROUGHPUT
 MQTT_MESSAGES = "$MQTT_msgs"
 DLQ_BYTES_MAX = 256 << 20
 LOCAL_BYTES_MAX = 1 << 30
+RETIRED_AGE_S = 7 * 86400
+_RETIRED = "retired."
 STREAM_BYTES_MIN = 16 << 20  # a bound below a few storage blocks would thrash
 _REPUBLISH = {"src": NAMESPACE, "dest": LIVE}
 _NAME = re.compile(r"E_(?P<edge>.+)_(?P<kind>I|T|MQTT|DLQ)(?:_g(?P<generation>[1-9]\d*))?\Z")
@@ -161,9 +163,15 @@ def edge_source(stream: str, domain: str) -> StreamConfig:
 
 
 def retired_stream(config: StreamConfig) -> StreamConfig:
-    """The same stream when a new generation has taken its place: it is read until the hub has all, and not written."""
+    """The same stream when a new generation has taken its place: it is read until the hub has all, and not written.
+    What is in it goes after a week, long enough for a hub that loses its newest data."""
     kept = {k: v for k, v in config.items() if k not in ("republish", "subject_transform", "sources")}
-    return {**kept, "subjects": [f"retired.{config['name']}"]}
+    return {**kept, "subjects": [f"{_RETIRED}{config['name']}"], "max_age": RETIRED_AGE_S * 1_000_000_000}
+
+
+def is_retired(config: StreamConfig) -> bool:
+    """True for a stream that a newer generation has replaced."""
+    return any(str(subject).startswith(_RETIRED) for subject in config.get("subjects") or ())
 
 
 def _base(name: str, bounds: StreamBounds) -> dict[str, Any]:

@@ -1,0 +1,469 @@
+"""Store and forward, the edge's side: the streams, the boot check, and the watch over the way to the hub.
+
+"Connected" means that data flows. The watchdog looks at the hub's cursor of each stream and at the age of the oldest
+message that the hub does not have; never at a link flag, and never at a source's lag, which is 0 for a stalled one too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from millstream.bus import (
+    FAST_PREFIX,
+    HUB_DLQ,
+    HUB_DOMAIN,
+    HUB_INTEGRITY,
+    HUB_THROUGHPUT,
+    NatsServer,
+    RawConnection,
+    ServerAlarm,
+    StreamApi,
+    StreamBounds,
+    StreamInfo,
+    StreamName,
+    deadletter_stream,
+    delete_stream,
+    ensure_stream,
+    find_stream,
+    fit_bounds,
+    integrity_stream,
+    is_retired,
+    list_streams,
+    mqtt_stream,
+    purge_below,
+    retired_stream,
+    throughput_stream,
+)
+from millstream.edge._boot import (
+    BootDecision,
+    Finding,
+    ForwardNote,
+    StreamNote,
+    decide,
+    load_note,
+    newest_generation,
+    save_note,
+)
+from millstream.edge._uplink import CursorWatch, Refusals, StreamFlow, UplinkStatus, judge, stuck_s, trim_below
+from millstream.kernel import Clock, NotFoundError, PlantError, SystemClock, Unreachable
+from millstream.model import AssetPath
+from millstream.protocols.ledger import CONTRACT, is_record_subject
+from millstream.protocols.uns_subject import PREFIX, escape_token
+
+CHECK_INTERVAL_S = 1.0
+NOTE_INTERVAL_S = 10.0  # each note is one synced write; flash memory should not wear out for it
+HUB_TIMEOUT_S = 2.0
+HANG_S = 15.0  # a little above two missed pings, which the server sees by itself
+REDIALS_BEFORE_RESTART = 3
+FILL_ALARM_RATIO = 0.8
+MQTT_BYTES_MAX = 256 << 20
+_HUB_STREAMS = {"I": HUB_INTEGRITY, "T": HUB_THROUGHPUT, "DLQ": HUB_DLQ}
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardSettings:
+    """What the composition root takes from the edge's configuration. `path` is the site's place; None bounds: no such
+    stream. `room_bytes`: what the disk can give to all streams together (None: not checked)."""
+
+    edge: str
+    path: AssetPath
+    data_dir: Path
+    integrity: StreamBounds
+    throughput: StreamBounds | None = None
+    has_mqtt: bool = False
+    has_uplink: bool = False
+    room_bytes: int | None = None
+    boot_wait_s: float = 3.0
+    hang_s: float = HANG_S
+    check_interval_s: float = CHECK_INTERVAL_S
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeStreams:
+    """The names to write to, with their generation. A new generation changes them at a start, never while running."""
+
+    integrity: str
+    throughput: str | None
+    mqtt: str | None
+    deadletter: str
+
+
+@dataclass(slots=True)
+class _Watched:
+    name: str
+    kind: Literal["I", "T", "DLQ"]
+    boot_last_seq: int
+    info: StreamInfo
+    watch: CursorWatch = field(default_factory=CursorWatch)
+
+
+class EdgeForward:
+    """Prepares the edge's streams before anything writes, then watches the way to the hub.
+
+    Order of use: `prepare` once, `run` in the node's task group, `close` after the publishers are closed.
+    """
+
+    def __init__(
+        self,
+        server: NatsServer,
+        connection: RawConnection,
+        settings: ForwardSettings,
+        *,
+        clock: Clock | None = None,
+        on_log: Callable[[str], None] | None = None,
+    ) -> None:
+        self._server = server
+        self._connection = connection
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._on_log = on_log or (lambda _: None)
+        self._api = StreamApi(connection)
+        self._hub = StreamApi(connection, HUB_DOMAIN)
+        self._watched: list[_Watched] = []
+        self._mqtt: StreamInfo | None = None
+        self._alarms: dict[str, ServerAlarm] = {}
+        self._refusals = Refusals()
+        self._uplink = UplinkStatus("cut" if settings.has_uplink else "none")
+        self._redials_count = 0
+        self._last_redial_ns = 0
+        self._noted: ForwardNote | None = None
+
+    # -- what the node reads ------------------------------------------------------------------------------------------
+
+    @property
+    def uplink(self) -> UplinkStatus:
+        """State of the way to the hub, at most one check old."""
+        return self._uplink
+
+    @property
+    def alarms(self) -> list[ServerAlarm]:
+        """What a person should know now."""
+        return list(self._alarms.values())
+
+    @property
+    def streams(self) -> list[StreamInfo]:
+        """The streams as of the last check."""
+        return [w.info for w in self._watched] + ([self._mqtt] if self._mqtt is not None else [])
+
+    # -- before anything writes ---------------------------------------------------------------------------------------
+
+    async def prepare(self) -> EdgeStreams:
+        """Make the streams, after checking that what is on the disk may be continued. Raises PlantError."""
+        settings = self._settings
+        names = await list_streams(self._api)
+        note = load_note(settings.data_dir)
+        hub = await self._ask_hub_at_boot()
+        bounds = self._fitted()
+        integrity = await self._prepare_stream("I", names, note, hub, bounds["I"])
+        throughput = None
+        if settings.throughput is not None:
+            throughput = await self._prepare_stream("T", names, note, hub, bounds["T"])
+        name = str(StreamName(settings.edge, "DLQ"))
+        deadletter = await ensure_stream(self._api, deadletter_stream(name, settings.edge))
+        self._watched.append(_Watched(name, "DLQ", deadletter.last_seq, deadletter))
+        if settings.has_mqtt:
+            mqtt_name = str(StreamName(settings.edge, "MQTT"))
+            self._mqtt = await self._server.open_mqtt(self._api, mqtt_stream(mqtt_name, bounds["MQTT"]))
+        await self._retire_leftovers(names)
+        await self._write_note(is_clean=False)
+        return EdgeStreams(integrity, throughput, self._mqtt.name if self._mqtt else None, name)
+
+    def _fitted(self) -> dict[str, StreamBounds]:
+        settings = self._settings
+        wanted = {"I": settings.integrity}
+        if settings.throughput is not None:
+            wanted["T"] = settings.throughput
+        if settings.has_mqtt:
+            wanted["MQTT"] = StreamBounds(min(MQTT_BYTES_MAX, settings.integrity.max_bytes))
+        if settings.room_bytes is None:
+            return wanted
+        sizes = fit_bounds({k: b.max_bytes for k, b in wanted.items()}, settings.room_bytes)
+        if any(sizes[k] < b.max_bytes for k, b in wanted.items()):
+            text = ", ".join(f"{k} {size >> 20} MiB" for k, size in sizes.items())
+            self._raise("MS-0611", f"the disk has room for {settings.room_bytes >> 20} MiB of streams: {text}")
+        return {k: replace(b, max_bytes=sizes[k]) for k, b in wanted.items()}
+
+    async def _prepare_stream(
+        self,
+        kind: Literal["I", "T"],
+        names: list[str],
+        note: ForwardNote,
+        hub: Mapping[str, int] | None,
+        bounds: StreamBounds,
+    ) -> str:
+        edge = self._settings.edge
+        on_disk = newest_generation(names, edge, kind)
+        known = max(on_disk, newest_generation([*note.streams, *(hub or ())], edge, kind))
+        found = await find_stream(self._api, str(StreamName(edge, kind, on_disk))) if on_disk else None
+        finding = decide(
+            found,
+            known_generation=known,
+            hub_cursor=None if hub is None else hub.get(found.name if found else "", 0),
+            note=note.streams.get(found.name) if found else None,
+            is_sure=kind == "I" or note.is_clean,
+        )
+        if not self._settings.has_uplink and found is not None and not is_retired(found.config):
+            finding = Finding(BootDecision.CONTINUE, "no uplink", on_disk)
+        make = integrity_stream if kind == "I" else throughput_stream
+        name = str(StreamName(edge, kind, finding.generation))
+        if finding.decision is BootDecision.NEW_GENERATION:
+            assert found is not None
+            self._raise("MS-0612", f"{found.name}: {finding.reason}; {name} is begun")
+            await ensure_stream(self._api, retired_stream(found.config))
+        elif finding.decision is BootDecision.CREATE and finding.generation > 1:
+            self._raise("MS-0612", f"{name} is begun: {finding.reason}")
+        info = await ensure_stream(self._api, make(name, bounds))
+        if finding.generation > 1:
+            await self._carry_positions(info, [n for n in names if n != name], is_hub=hub is not None)
+        self._watched.append(_Watched(name, kind, info.last_seq, info))
+        return name
+
+    async def _ask_hub_at_boot(self) -> dict[str, int] | None:
+        """Cursors of all generations of this edge's streams at the hub; None when it does not answer in time."""
+        if not self._settings.has_uplink:
+            return None
+        deadline_ns = self._clock.monotonic_ns() + int(self._settings.boot_wait_s * 1e9)
+        while True:
+            try:
+                return {name: seq for name, (seq, _) in (await self._hub_cursors()).items()}
+            except PlantError:
+                if self._clock.monotonic_ns() > deadline_ns:
+                    return None
+            await self._clock.sleep(0.1)
+
+    async def _hub_cursors(self) -> dict[str, tuple[int, str | None]]:
+        """Origin stream -> cursor and error, for this edge. Raises Unreachable."""
+        cursors: dict[str, tuple[int, str | None]] = {}
+        for hub_stream in (HUB_INTEGRITY, HUB_THROUGHPUT, HUB_DLQ):
+            try:
+                raw = await self._hub.request(f"STREAM.INFO.{hub_stream}", timeout_s=HUB_TIMEOUT_S)
+            except NotFoundError:
+                continue  # the hub is there and has not made this stream (yet): it has nothing of ours
+            for source in raw.get("sources") or ():
+                name = StreamName.parse(source["name"])
+                if name is not None and name.edge == self._settings.edge:
+                    error = source.get("error") or {}
+                    text = f"{error.get('description')} ({error.get('err_code')})" if error else None
+                    cursors[source["name"]] = (int(source.get("seq", 0)), text)
+        return cursors
+
+    async def _carry_positions(self, info: StreamInfo, older: list[str], *, is_hub: bool) -> None:
+        """Rewindable sources go on where they stood: their position records are written into the new generation, the
+        hub's (newest) if it answers, else those of the older generations. The totals of the ledger begin anew."""
+        place = ".".join(escape_token(level) for level in self._settings.path.levels)
+        pattern = f"{PREFIX}{place}.{CONTRACT}.{escape_token(self._settings.edge)}.>"
+        places = [(self._api, n) for n in sorted(older, reverse=True) if StreamName.parse(n) is not None]
+        if is_hub:
+            places = [(self._hub, HUB_INTEGRITY), (self._hub, HUB_THROUGHPUT), *places]
+        present = set(await self._subjects(self._api, info.name, pattern))
+        for api, stream in places:
+            for subject in await self._subjects(api, stream, pattern):
+                if subject in present or is_record_subject(subject):
+                    continue
+                last = await self._last(api, stream, subject)
+                if last is not None:
+                    target = FAST_PREFIX + subject if info.config.get("allow_batched") else subject
+                    await self._publish(target, last)
+                    present.add(subject)
+
+    async def _subjects(self, api: StreamApi, stream: str, pattern: str) -> list[str]:
+        try:
+            raw = await api.request(f"STREAM.INFO.{stream}", {"subjects_filter": pattern})
+        except PlantError:
+            return []
+        return list(raw["state"].get("subjects") or {})
+
+    async def _last(self, api: StreamApi, stream: str, subject: str) -> bytes | None:
+        answer = await self._connection.request(f"{api.prefix}.DIRECT.GET.{stream}.{subject}")
+        is_found = answer[3] is not None and b"Nats-Sequence:" in answer[3]
+        return answer[4] if is_found else None
+
+    async def _publish(self, subject: str, payload: bytes, headers: bytes = b"") -> None:
+        answer = await self._connection.request(subject, payload, header_lines=headers)
+        raw = msgspec.json.decode(answer[4])
+        if "error" in raw:
+            raise Unreachable("the stream refused a message", where=subject, got=str(raw["error"]))
+
+    async def _retire_leftovers(self, names: list[str]) -> None:
+        """Older generations that have aged out are deleted."""
+        current = {w.name for w in self._watched}
+        for name in names:
+            parsed = StreamName.parse(name)
+            if parsed is None or name in current or parsed.kind not in ("I", "T"):
+                continue
+            info = await find_stream(self._api, name)
+            if info is not None and is_retired(info.config) and info.messages == 0:
+                await delete_stream(self._api, name)
+
+    # -- while running ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Check once a second, for ever."""
+        noted_ns = self._clock.monotonic_ns()
+        while True:
+            try:
+                await self._check()
+                now_ns = self._clock.monotonic_ns()
+                if now_ns - noted_ns >= NOTE_INTERVAL_S * 1e9:
+                    noted_ns = now_ns
+                    await self._write_note(is_clean=False)
+            except PlantError as error:  # the own server restarts: its supervisor tells
+                self._on_log(f"forward: {error}")
+            await self._clock.sleep(self._settings.check_interval_s)
+
+    async def close(self) -> None:
+        """After the last message is stored: note a clean stop."""
+        with contextlib.suppress(PlantError):
+            for watched in self._watched:
+                watched.info = await find_stream(self._api, watched.name) or watched.info
+            await self._write_note(is_clean=True)
+
+    async def _write_note(self, *, is_clean: bool) -> None:
+        streams = {
+            w.name: StreamNote(w.info.created, w.info.last_seq, w.watch.cursor_seq)
+            for w in self._watched
+            if w.kind != "DLQ"
+        }
+        note = ForwardNote(streams, is_clean)
+        if note != self._noted:
+            await asyncio.to_thread(save_note, self._settings.data_dir, note)
+            self._noted = note
+
+    async def _check(self) -> None:
+        cursors: dict[str, tuple[int, str | None]] | None = None
+        if self._settings.has_uplink:
+            with contextlib.suppress(PlantError):
+                cursors = await self._hub_cursors()
+        for watched in self._watched:
+            info = await find_stream(self._api, watched.name)
+            if info is not None:
+                watched.info = info
+        if self._mqtt is not None:
+            self._mqtt = await find_stream(self._api, self._mqtt.name) or self._mqtt
+        self._watch_log()
+        self._watch_fill()
+        if not self._settings.has_uplink:
+            return
+        await self._measure(cursors)
+        await self._trim(cursors)
+        await self._act()
+
+    async def _measure(self, cursors: Mapping[str, tuple[int, str | None]] | None) -> None:
+        """From cursors to state, age and depth."""
+        now_ns = self._clock.now_ns()
+        flows = []
+        for watched in self._watched:
+            cursor, error = (cursors or {}).get(watched.name, (None, None))
+            watched.watch.note(cursor, watched.info.last_seq, self._clock.monotonic_ns())
+            age_ms = 0
+            if watched.watch.waiting(watched.info):
+                age_ms = await self._age_ms(watched, now_ns)
+            flows.append(StreamFlow(watched.watch, watched.info, cursor is not None, age_ms, error))
+        monotonic_ns = self._clock.monotonic_ns()
+        is_there = cursors is not None
+        is_stuck = stuck_s(flows, is_hub_there=is_there, now_ns=monotonic_ns) > self._settings.hang_s
+        is_hung = is_stuck and (is_there or await self._is_link_claimed())
+        self._uplink = judge(flows, is_hub_there=is_there, is_hung=is_hung, now_ns=monotonic_ns)
+        stalled = next((f.error for f in flows if f.error and "10228" in f.error), None)
+        self._set("MS-0614", stalled and f"the hub's source reports: {stalled}")
+        self._set("MS-0618", "the hub does not answer" if cursors is None else None)
+
+    async def _is_link_claimed(self) -> bool:
+        """True when the server believes that the leaf link is up."""
+        try:
+            return not self._server.is_given and bool((await self._server.monitor("/leafz")).get("leafs"))
+        except PlantError:
+            return False
+
+    async def _age_ms(self, watched: _Watched, now_ns: int) -> int:
+        """Age of the oldest message that the hub does not have."""
+        seq = max(watched.watch.cursor_seq + 1, watched.info.first_seq)
+        message = await self._api.get(watched.name, seq)
+        return max(0, (now_ns - message.stored_time_ns) // 1_000_000) if message is not None else 0
+
+    async def _act(self) -> None:
+        """Hang up and dial again when the way hangs; restart the server when that does not help."""
+        remote = self._server.settings.leaf_remote
+        if self._uplink.state != "hung" or remote is None or self._server.is_given:
+            if self._uplink.state in ("flowing", "idle"):
+                self._redials_count = 0
+                self._set("MS-0613", None)
+            return
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._last_redial_ns < self._settings.hang_s * 1e9:
+            return
+        self._last_redial_ns = now_ns
+        self._redials_count += 1
+        waiting = self._uplink.behind_messages
+        self._raise("MS-0613", f"{waiting} messages wait and the hub's cursor does not move: the link is dialled again")
+        if self._redials_count > REDIALS_BEFORE_RESTART:
+            self._redials_count = 0
+            self._server.restart("the link to the hub hangs and dialling again does not help")
+            return
+        await self.redial()
+
+    async def redial(self) -> None:
+        """Hang up the leaf link and dial again, by two reloads of the server."""
+        settings = self._server.settings
+        assert settings.leaf_remote is not None
+        for is_disabled in (True, False):
+            remote = replace(settings.leaf_remote, is_disabled=is_disabled)
+            await self._server.reconfigure(replace(settings, leaf_remote=remote))
+            if is_disabled:
+                await self._wait_hung_up()
+
+    async def _wait_hung_up(self) -> None:
+        with contextlib.suppress(TimeoutError, PlantError):
+            async with asyncio.timeout(5.0):
+                while (await self._server.monitor("/leafz")).get("leafs"):
+                    await self._clock.sleep(0.05)
+
+    async def _trim(self, cursors: Mapping[str, tuple[int, str | None]] | None) -> None:
+        """Make room before a `block` stream is full: what the hub has had for long goes first."""
+        for watched in self._watched:
+            if cursors is None or watched.name not in cursors:
+                continue
+            seq = trim_below(watched.info, cursors[watched.name][0])
+            if seq is not None:
+                await purge_below(self._api, watched.name, seq)
+
+    # -- alarms -------------------------------------------------------------------------------------------------------
+
+    def _watch_log(self) -> None:
+        if self._server.is_given:
+            return
+        self._refusals.feed(self._server.take_log_lines(), self._clock.monotonic_ns())
+        is_refused = self._refusals.is_leaf_refused and self._uplink.state not in ("flowing", "idle")
+        user = self._server.settings.leaf_remote.user if self._server.settings.leaf_remote else ""
+        text = f"the hub refuses user {user!r}: compare name and secret with its `edges`"
+        self._set("MS-0615", text if is_refused else None)
+        refused = self._refusals.mqtt_subject
+        self._set("MS-0617", f"an MQTT device published on {refused}, which is not stored" if refused else None)
+
+    def _watch_fill(self) -> None:
+        full = [
+            f"{i.name} {100 * i.bytes // i.config['max_bytes']} %"
+            for i in self.streams
+            if i.config.get("discard") == "new" and i.bytes > FILL_ALARM_RATIO * i.config["max_bytes"] > 0
+        ]
+        self._set("MS-0616", f"nearly full: {', '.join(full)}" if full else None)
+
+    def _set(self, code: str, message: str | None) -> None:
+        if message is not None:
+            self._raise(code, message)
+        elif self._alarms.pop(code, None) is not None:
+            self._on_log(f"{code} is over")
+
+    def _raise(self, code: str, message: str) -> None:
+        known = self._alarms.get(code)
+        if known is None:
+            self._on_log(f"{message} [{code}]")
+        since_ns = known.since_ns if known is not None else self._clock.now_ns()
+        self._alarms[code] = ServerAlarm(code, message, since_ns)

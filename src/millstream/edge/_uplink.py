@@ -1,0 +1,140 @@
+"""What cursors, stream states and log lines say about the way to the hub. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from millstream.bus import StreamInfo
+
+UplinkState = Literal["none", "flowing", "idle", "behind", "cut", "hung"]
+FLOWING_NS = 2_000_000_000
+BEHIND_AGE_MS = 2000  # older than this waits for more than a round trip and a check
+TRIM_ABOVE_RATIO, TRIM_TO_RATIO = 0.7, 0.5  # of a bound; what is left serves a hub that loses its newest data
+REFUSED_FOR_S = 20.0  # a refusal counts so long after the last one
+
+_LEAF_REFUSED = re.compile(
+    r"Leafnode Error '(?:Authorization|Authentication|User Authentication|Account Authentication)"
+)
+_MQTT_REFUSED = re.compile(r"Publish Violation - .*Subject \"([^\"]+)\"")
+
+
+@dataclass(slots=True)
+class CursorWatch:
+    """The hub's cursor of one stream over time."""
+
+    cursor_seq: int = 0
+    moved_ns: int = 0
+    waits_since_ns: int = 0
+
+    def note(self, cursor: int | None, last_seq: int, now_ns: int) -> None:
+        """One check: the hub's cursor (None: not known now) and the stream's last sequence."""
+        if cursor is not None:
+            if cursor != self.cursor_seq:
+                self.moved_ns = now_ns
+            self.cursor_seq = cursor
+        if self.cursor_seq >= last_seq:
+            self.waits_since_ns = 0
+        elif self.waits_since_ns == 0:
+            self.waits_since_ns = now_ns
+
+    def waiting(self, info: StreamInfo) -> int:
+        """Messages that the hub does not have."""
+        if info.messages == 0:
+            return 0
+        return max(0, info.last_seq - max(self.cursor_seq, info.first_seq - 1))
+
+    def stuck_s(self, now_ns: int) -> float:
+        """How long messages have waited without the cursor moving."""
+        if self.waits_since_ns == 0:
+            return 0.0
+        return (now_ns - max(self.waits_since_ns, self.moved_ns)) / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFlow:
+    """One stream at one check. `is_sourced`: the hub has a source for it."""
+
+    watch: CursorWatch
+    info: StreamInfo
+    is_sourced: bool
+    age_ms: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkStatus:
+    """The way to the hub as the node's status shows it. `data_age_ms` is the age of the oldest message that the hub does
+    not have, 0 when it has all; `cursor_seq` is that of the integrity stream."""
+
+    state: UplinkState
+    data_age_ms: int = 0
+    cursor_seq: int = 0
+    behind_messages: int = 0
+
+    def as_dict(self) -> dict[str, object]:
+        """As JSON."""
+        return {
+            "state": self.state,
+            "data_age_ms": self.data_age_ms,
+            "cursor_seq": self.cursor_seq,
+            "behind_messages": self.behind_messages,
+        }
+
+
+def judge(flows: Sequence[StreamFlow], *, is_hub_there: bool, is_hung: bool, now_ns: int) -> UplinkStatus:
+    """The state at one check: `cut` when the hub does not answer, `hung` when `is_hung` says so."""
+    behind = sum(flow.watch.waiting(flow.info) for flow in flows)
+    age_ms = max((flow.age_ms for flow in flows), default=0)
+    has_moved = any(now_ns - flow.watch.moved_ns < FLOWING_NS for flow in flows if flow.watch.moved_ns)
+    state: UplinkState
+    if is_hung:
+        state = "hung"
+    elif not is_hub_there:
+        state = "cut"
+    elif behind and age_ms > BEHIND_AGE_MS:
+        state = "behind"
+    else:
+        state = "flowing" if behind or has_moved else "idle"
+    return UplinkStatus(state, age_ms, flows[0].watch.cursor_seq if flows else 0, behind)
+
+
+def stuck_s(flows: Sequence[StreamFlow], *, is_hub_there: bool, now_ns: int) -> float:
+    """The longest time that messages of a stream have waited without the hub's cursor moving. A stream that the hub does
+    not source (yet) does not count while the hub answers: dialling again would not help it."""
+    return max((f.watch.stuck_s(now_ns) for f in flows if f.is_sourced or not is_hub_there), default=0.0)
+
+
+def trim_below(info: StreamInfo, cursor_seq: int) -> int | None:
+    """The sequence below which a nearly full `block` stream may be purged, None when it need not or must not: only what
+    the hub has, and only down to half of the bound, so that a hub which loses its newest data finds it here."""
+    max_bytes = int(info.config.get("max_bytes", -1))
+    if info.config.get("discard") != "new" or max_bytes <= 0 or info.bytes < TRIM_ABOVE_RATIO * max_bytes:
+        return None
+    excess = info.bytes - TRIM_TO_RATIO * max_bytes
+    by_size = info.first_seq + int(info.messages * excess / info.bytes)
+    seq = min(by_size, cursor_seq + 1)
+    return seq if seq > info.first_seq else None
+
+
+class Refusals:
+    """What the server's log says about refused log-ins and publishes."""
+
+    def __init__(self) -> None:
+        self.is_leaf_refused = False
+        self.mqtt_subject: str | None = None
+        self._leaf_ns = 0
+
+    def feed(self, lines: Sequence[str], now_ns: int) -> None:
+        """Take new log lines."""
+        for line in lines:
+            if _LEAF_REFUSED.search(line):
+                self._leaf_ns = now_ns
+                self.is_leaf_refused = True
+            match = _MQTT_REFUSED.search(line)
+            if match is not None:
+                self.mqtt_subject = match[1]
+        if now_ns - self._leaf_ns > REFUSED_FOR_S * 1e9:
+            self.is_leaf_refused = False
