@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -25,6 +25,7 @@ from millstream.protocols.mtconnect_xml import (
 from millstream.protocols.shdr import Kind
 from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag
 
+ITEMS_BATCH_MAX = 800  # one unit of the store holds 900 messages, and a position must lie in the unit of its data
 _KIND_BY_TYPE = {"float": Kind.SAMPLE, "int": Kind.INTEGER, "text": Kind.EVENT}
 
 
@@ -81,7 +82,8 @@ class AgentSession:
             if self._config.start == "buffer":
                 position = AgentPosition(present.instance_id, present.first_sequence)
             else:
-                yield self._batch(present.items, tag_map, position)
+                for batch in self._batches(present.items, tag_map, position, are_present=True):
+                    yield batch
         else:
             position = AgentPosition.decode(resume)
         while True:
@@ -93,9 +95,9 @@ class AgentSession:
             fresh = [item for item in document.items if item.sequence >= position.next_sequence]
             if fresh and behind.next_sequence <= position.next_sequence:
                 raise ProtocolViolation("agent's sequence stands still", where=self._config.url)
+            for batch in self._batches(fresh, tag_map, behind):
+                yield batch
             position = behind
-            if fresh:
-                yield self._batch(fresh, tag_map, position)
             if document.next_sequence > document.last_sequence:
                 await self._tools.clock.sleep(self._config.poll_interval)
 
@@ -152,7 +154,21 @@ class AgentSession:
         except DecodeError as error:
             raise _violation(error, body, self._config) from error
 
-    def _batch(self, items: Sequence[StreamedItem], tag_map: TagMap, position: AgentPosition) -> Batch:
+    def _batches(
+        self, items: Sequence[StreamedItem], tag_map: TagMap, behind: AgentPosition, *, are_present: bool = False
+    ) -> Iterator[Batch]:
+        """Parts small enough for one unit of the store, each with the position behind its last observation.
+
+        Present values have a position only behind the last part: after a crash among them they are asked again.
+        """
+        for start in range(0, len(items), ITEMS_BATCH_MAX):
+            part = items[start : start + ITEMS_BATCH_MAX]
+            position: AgentPosition | None = behind
+            if start + len(part) < len(items):
+                position = None if are_present else AgentPosition(behind.instance_id, part[-1].sequence + 1)
+            yield self._batch(part, tag_map, position)
+
+    def _batch(self, items: Sequence[StreamedItem], tag_map: TagMap, position: AgentPosition | None) -> Batch:
         samples: list[Sample] = []
         blocks: list[Block] = []
         for item in items:
@@ -161,7 +177,7 @@ class AgentSession:
                     blocks.append(make_series(key, item.time_ns, item.sample_rate_hz, item.value))
                 else:
                     samples.append(Sample(key, item.value, item.quality, item.time_ns))
-        return Batch(samples, blocks, position.encode())
+        return Batch(samples, blocks, position.encode() if position is not None else None)
 
 
 async def fetch(config: MTConnectConfig, request: str) -> bytes:

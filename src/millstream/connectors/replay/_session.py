@@ -19,6 +19,7 @@ from millstream.kernel import DecodeError
 from millstream.model import BAD_NODE_ID_UNKNOWN, Block, Sample
 from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag
 
+SAMPLES_BATCH_MAX = 800  # one unit of the store holds 900 messages, and a position must lie in the unit of its data
 ROWS_BATCH_MAX = 500  # rows of one batch: bounds its size, and how long the loop is held (some 10 ms)
 BLOCKS_BATCH_MAX = 64
 LINGER_S = 0.02  # rows that fall due within this time of each other travel together
@@ -140,7 +141,7 @@ class ReplaySession:
             offset_ns = timeline.place(row.time_ns)
             scaled_ns = self._scaled_ns(offset_ns, position.pass_count)
             wait_s = 0.0 if self._config.speed == "max" else (pace_ns + scaled_ns - self._clock.monotonic_ns()) / 1e9
-            if draft.is_full or wait_s > LINGER_S:
+            if draft.is_full or not draft.has_room(row) or wait_s > LINGER_S:
                 if draft.has_content:
                     yield draft.batch(position, number)
                     draft = _Draft()
@@ -192,6 +193,10 @@ class _Draft:
     def is_full(self) -> bool:
         """It is time to hand over."""
         return self.rows_count >= ROWS_BATCH_MAX or len(self.blocks) >= BLOCKS_BATCH_MAX
+
+    def has_room(self, row: Row) -> bool:
+        """`row` fits, or has to stand alone."""
+        return not self.samples or len(self.samples) + len(row.items) <= SAMPLES_BATCH_MAX
 
     @property
     def has_content(self) -> bool:

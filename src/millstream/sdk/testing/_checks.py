@@ -116,6 +116,7 @@ async def cancel_anywhere(case: ConformanceCase) -> None:
         connector = build(case, peer)
 
         async def life() -> list[Sample]:
+            """What is cancelled."""
             async with connector.open() as session:
                 return await collect(session, peer.tags[:1], deadline_s=case.deadline_s)
 
@@ -132,6 +133,7 @@ async def _cancel_at(life: Callable[[], Any], point: int, deadline_s: float) -> 
     stepped = Stepped[Any](life(), cancel_at=point)
 
     async def run() -> None:
+        """A coroutine around it, as a task needs one."""
         await stepped
 
     task = asyncio.get_running_loop().create_task(run(), name=f"cancelled-at-{point}")

@@ -39,6 +39,7 @@ async def producing(peer: Peer) -> AsyncIterator[None]:
     """Keep the peer reporting while the body runs."""
 
     async def forever() -> None:
+        """Until cancelled."""
         while True:
             await peer.produce()
             await asyncio.sleep(POLL_S)
