@@ -36,7 +36,7 @@ from millstream.sdk.testing import (
 )
 
 README = "\n".join(
-    f"## {name}\ntext\n" for name in ("Tested with", "Configuration", "Limits", "Troubleshooting", "Security")
+    f"## {name}\ntext\n" for name in ("Tested with", "Sample", "Limits", "Troubleshooting", "Security")
 )
 SAMPLE = "{name: ramp, type: ramp, config: {steps: 5}, tags: [{name: n, address: n}]}"
 QUALITY = (

@@ -10,7 +10,7 @@ import yaml
 from millstream.sdk import Connector, ConnectorConfig, ConnectorTools, Tag
 from millstream.sdk.testing._case import ConformanceCase
 
-README_HEADINGS = ("Tested with", "Configuration", "Limits", "Troubleshooting", "Security")
+README_HEADINGS = ("Tested with", "Sample", "Limits", "Troubleshooting", "Security")
 LEVELS = ("bronze", "silver", "gold", "platinum")
 # What each level claims; a level claims those below it too. Names are those of the kit's checks.
 CLAIMS: dict[str, tuple[str, ...]] = {
