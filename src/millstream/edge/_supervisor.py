@@ -14,11 +14,13 @@ position (`Mark.skip`) and left out when the source sends it again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from millstream.edge._apart import run_apart
 from millstream.edge._deadletter import DeadLetterStore
 from millstream.edge._lifecycle import Halt, Lifecycle
 from millstream.edge._outbox import Outbox, Settled
@@ -83,6 +85,8 @@ class Supervisor:
         self._skip = 0
         self._take_gaps: Callable[[], int] | None = None
         self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._died: str | None = None
         self._read_lock = asyncio.Lock()
 
     # -- what status shows --------------------------------------------------------------------------------------------
@@ -139,6 +143,7 @@ class Supervisor:
     def stop(self) -> None:
         """Close the session, send what is collected, wait for the store; then `run` returns."""
         self._stopping.set()
+        self._wake.set()
 
     async def run(self) -> None:
         """Open, work, close, wait, again."""
@@ -241,7 +246,7 @@ class Supervisor:
                 deadline.reschedule(None)
                 self.lifecycle.opened(self._clock.now_ns())
                 try:
-                    await self._work(session)
+                    await run_apart(self._work(session), name=f"{self.plan.name} session")
                 finally:
                     phase = "close"
                     deadline.reschedule(loop.time() + CLOSE_TIMEOUT_S)
@@ -255,17 +260,19 @@ class Supervisor:
         self.outbox.begin_session()
         self._take_gaps = session.take_source_gaps if isinstance(session, SourceCounted) else None
         self._skip = 0
+        self._died = None
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._end_when_stopped(), name=f"{self.plan.name} stop")
-                group.create_task(self.outbox.flush_when_due(), name=f"{self.plan.name} flusher")
+                start = partial(self._start, group)
+                start(self._watch(), "watch")
+                start(self.outbox.flush_when_due(), "flusher")
                 if isinstance(session, Acknowledged):
-                    group.create_task(self._acknowledge(session), name=f"{self.plan.name} acknowledger")
+                    start(self._acknowledge(session), "acknowledger")
                 if isinstance(session, Streamed):
-                    group.create_task(self._stream(session), name=f"{self.plan.name} stream")
+                    start(self._stream(session), "stream")
                 elif isinstance(session, Polled):
                     for interval_s, tags in _poll_groups(self.plan.tags):
-                        group.create_task(self._poll(session, tags, interval_s), name=f"{self.plan.name} {interval_s}s")
+                        start(self._poll(session, tags, interval_s), f"{interval_s:g}s")
                 else:
                     raise TypeError(f"session {type(session).__name__} offers neither read nor stream")
         except* _Finished:
@@ -273,8 +280,23 @@ class Supervisor:
         if isinstance(session, Acknowledged):
             await self._acknowledge_last(session)
 
-    async def _end_when_stopped(self) -> None:
-        await self._stopping.wait()
+    def _start(self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = group.create_task(work, name=f"{self.plan.name} {name}")
+        task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            self._died = task.get_name()
+            self._wake.set()
+
+    async def _watch(self) -> None:
+        """End the session when the runtime stops. A task that is cancelled while this one is not was cancelled by the
+        connector's library: a group would wait for ever for the others."""
+        while not self._stopping.is_set():
+            self._wake.clear()
+            await self._wake.wait()
+            if self._died is not None:
+                raise Unreachable("the connector's library leaked a cancellation", where=self._died)
         raise _Finished
 
     async def _stream(self, session: Any) -> None:
