@@ -19,6 +19,7 @@ class BareLoop:
         self._socket = socket.create_connection((host, port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
+        self._taken: list[tuple[str, bytes, int, int]] = []
         self._stream = stream
         self._subject = subject.encode()
         self._socket.sendall(
@@ -54,15 +55,7 @@ class BareLoop:
 
     def throughput(self, count: int, payload: bytes) -> tuple[float, float]:
         """Fast ingest in one batch, window 4,000."""
-        chunks = []
-        for start in range(1, count + 1, FLOW):
-            chunks.append(
-                b"".join(
-                    b"PUB %b in.f.bare.%d.fail.%d.%d.$FI %d\r\n%b\r\n"
-                    % (self._subject, FLOW, n, 0 if n == 1 else 2 if n == count else 1, len(payload), payload)
-                    for n in range(start, start + FLOW)
-                )
-            )
+        chunks = [self._appends(start, count, payload) for start in range(1, count + 1, FLOW)]
         wall, cpu = time.perf_counter(), time.process_time()
         acked = sent = 0
         for data in chunks:
@@ -74,6 +67,13 @@ class BareLoop:
             acked = self._acks(acked)
         return time.perf_counter() - wall, time.process_time() - cpu
 
+    def _appends(self, start: int, count: int, payload: bytes) -> bytes:
+        return b"".join(
+            b"PUB %b in.f.bare.%d.fail.%d.%d.$FI %d\r\n%b\r\n"
+            % (self._subject, FLOW, n, 0 if n == 1 else 2 if n == count else 1, len(payload), payload)
+            for n in range(start, start + FLOW)
+        )
+
     def _acks(self, acked: int) -> int:
         self._buffer += self._socket.recv(65536)
         assert b'"err' not in self._buffer, self._buffer
@@ -82,7 +82,7 @@ class BareLoop:
         return max([acked, *(int(a or b) for a, b in found)])
 
     def read(self, count: int, payload: bytes) -> tuple[float, float]:
-        """A pull consumer without acks, two pulls of 1,000 open; messages are counted by their lengths."""
+        """A pull consumer without acks, two pulls of 1,000 open; each message becomes (subject, payload, seq, time)."""
         config = {
             "stream_name": self._stream,
             "config": {"name": "bare", "deliver_policy": "all", "ack_policy": "none", "mem_storage": True},
@@ -108,15 +108,19 @@ class BareLoop:
 
     def _messages(self) -> int:
         data = self._buffer + self._socket.recv(262144)
-        at = found = 0
+        at = 0
         while True:
             end = data.find(b"\r\n", at)
             if end < 0:
                 break
-            stop = end + 4 + int(data[data.rfind(b" ", at, end) + 1 : end])
-            if stop > len(data):
+            parts = data[at:end].split(b" ")
+            stop = end + 2 + int(parts[-1])
+            if stop + 2 > len(data):
                 break
-            at = stop
-            found += 1
+            tokens = parts[3].split(b".")
+            self._taken.append((parts[1].decode(), data[end + 2 : stop], int(tokens[5]), int(tokens[7])))
+            at = stop + 2
         self._buffer = data[at:]
+        found = len(self._taken)
+        self._taken.clear()
         return found

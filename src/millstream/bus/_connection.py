@@ -293,9 +293,9 @@ class RawConnection:
                 future.set_result(message)
 
     def _dispatch(self, messages: list[WireMessage]) -> None:
-        sid = messages[0][0]
-        if messages[-1][0] == sid and all(m[0] == sid for m in messages):
-            groups = {sid: messages}
+        sids = {m[0] for m in messages}
+        if len(sids) == 1:
+            groups = {sids.pop(): messages}
         else:
             groups = {}
             for message in messages:

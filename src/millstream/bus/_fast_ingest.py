@@ -1,11 +1,12 @@
 """Throughput class: fast ingest (ADR-50, second part), windowed, in batches that each end with their ledger record.
 
-Every batch starts with the expected last sequence of the stream and ends with the record, at the latest after a
-second, so its place is known to the message. What is sent is kept until its record is committed. After any doubt
-(lost link, gap, refusal, full stream) the open batches are closed at the server, so that late bytes of a dead link
-are refused, the stream is read from the first doubtful sequence on and matched with what was sent, and the rest goes
-out again. So a kill of the server or the link loses and doubles nothing; only what the disk itself forgets in a power
-loss is lost.
+Every batch starts with the expected last sequence of the stream, so its place is known to the message. It ends with
+the ledger's record (at the latest a second after the first uncounted message) or, when a trickle pauses, without one,
+since only the end of a batch makes the server acknowledge the last messages. What is sent is kept until its batch is
+committed. After any doubt (lost link, gap, refusal, full stream) the batches are closed at the server, so that late
+bytes of a dead link are refused, the stream is read from the first doubtful sequence on and matched with what was sent,
+and the rest goes out again. So a kill of the server or the link loses and doubles nothing; only what the disk itself
+forgets in a power loss is lost.
 """
 
 from __future__ import annotations
@@ -39,16 +40,16 @@ from millstream.protocols.nats_wire import WireMessage, parse_headers, subject_b
 from millstream.sdk import Control, Message, PublisherStats, Stored
 
 FLOW = 500  # messages between two acks, as asked for; the server may say less
-WINDOW_MESSAGES = 4000  # sent and not yet acknowledged
+WINDOW_MESSAGES = 8000  # sent and not yet acknowledged
 BURST_MESSAGES, BURST_BYTES = 1000, 1024 * 1024  # of one loop turn
-BATCH_MESSAGES_MAX = 20_000  # a batch is closed by its record after so many messages, bytes or seconds
-BATCH_BYTES_MAX = 8 * 1024 * 1024
-BATCH_S_MAX = 1.0
-PING_S = 0.010  # an unacknowledged trickle asks for its ack after this
+BATCH_MESSAGES_MAX, BATCH_BYTES_MAX = 20_000, 8 * 1024 * 1024  # after so much a batch ends with its record
+RECORD_S = 1.0  # age of the first uncounted message at which a record is written
+PAUSE_S = 0.020  # a trickle that pauses so long ends its batch
+UNACKED_S = 0.050  # so does one that is too slow for the server's acks
 ACK_TIMEOUT_S = 5.0
 REFUSALS_MAX = 5  # tries of one message without progress before its unit is given up
 
-_START, _APPEND, _COMMIT, _END, _PING = range(5)
+_START, _APPEND, _COMMIT, _END = range(4)
 _Item = Message | Control
 _Found = tuple[str, bytes, int, int]  # subject, payload, samples and sequence of a stored message
 
@@ -57,8 +58,8 @@ class _Batch:
     """One fast batch: what was sent under one id, in order, and which units end where."""
 
     __slots__ = (
-        "acked", "base_seq", "bytes", "id", "items", "messages", "opened_s", "payload", "prefix", "record", "samples",
-        "units",
+        "acked", "base_seq", "bytes", "id", "is_ended", "items", "messages", "opened_s", "payload", "prefix", "record",
+        "samples", "units",
     )  # fmt: skip
 
     def __init__(self, batch_id: str, inbox: str, base_seq: int, opened_s: float) -> None:
@@ -70,10 +71,16 @@ class _Batch:
         self.units: deque[tuple[int, Unit]] = deque()
         self.acked = 0
         self.bytes = 0
-        self.messages = 0  # for the record: what is counted in this batch
+        self.messages = 0  # not yet counted by a record, those of batches before that ended without one included
         self.samples = 0
+        self.is_ended = False
         self.record: LedgerRecord | None = None
         self.payload = b""
+
+    @property
+    def last_seq(self) -> int:
+        """The stream's sequence once it is committed."""
+        return self.base_seq + len(self.items) + (self.record is not None)
 
 
 class FastIngestPublisher:
@@ -93,7 +100,8 @@ class FastIngestPublisher:
         self._api = StreamApi(connection, domain)
         self._reader = StreamReader(connection, domain=domain)
         self._head = LedgerHead(ledger_subject, clock or SystemClock())
-        self._queue = UnitQueue(queue_messages_max, queue_bytes_max)
+        self._wake = asyncio.Event()
+        self._queue = UnitQueue(queue_messages_max, queue_bytes_max, self._wake)
         self._counters = Counters()
         self._task = OwnedTask()
         self._incarnation = incarnation()
@@ -104,17 +112,17 @@ class FastIngestPublisher:
         self._resend: list[tuple[_Item, list[Unit]]] = []  # each with the units that end there
         self._closing: dict[str, asyncio.Future[None]] = {}
         self._wire_subjects: dict[str, bytes] = {}
-        self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
         self._trouble: PlantError | None = None
         self._is_flushing = False
         self._refusals = 0
-        self._last_ack_s = self._last_ping_s = 0.0
+        self._backoff = Backoff(RETRY_FLOOR_S, RETRY_CEILING_S)
+        self._last_ack_s = 0.0
+        self._uncounted_since_s: float | None = None
 
     async def __aenter__(self) -> Self:
         self._queue.payload_bytes_max = self._connection.max_payload
-        self._queue.on_put = self._wake.set
         self._loop = asyncio.get_running_loop()
         self._sid = self._connection.subscribe(f"{self._inbox}.>", self._on_answers)
         self._forget = self._connection.on_lost(self._on_lost)
@@ -152,11 +160,12 @@ class FastIngestPublisher:
     async def flush(self) -> None:
         """Wait until all that was submitted is stored and its record written."""
         last = self._queue.last
+        if self._settled.is_set() and (last is None or last.done()):
+            return
         self._is_flushing = True
         self._wake.set()
         if last is not None and not last.done():
             await asyncio.shield(last)
-        self._wake.set()
         await self._settled.wait()
 
     def stats(self) -> PublisherStats:
@@ -177,21 +186,20 @@ class FastIngestPublisher:
     # -- the loop -----------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        backoff = Backoff(RETRY_FLOOR_S, RETRY_CEILING_S)
         while True:
             try:
-                await self._ingest(backoff)
+                await self._ingest()
             except FencedError:
                 self._trouble = self._trouble or Unreachable("the stream's last sequence is not the expected one")
             except StoreFullError:
                 self._counters.is_full = True  # the source is held back by the queue's bound; nothing is dropped
-                await asyncio.sleep(backoff.next_s())
+                await asyncio.sleep(self._backoff.next_s())
             except PlantError as error:
                 self._trouble = error
-                await asyncio.sleep(backoff.next_s())
+                await asyncio.sleep(self._backoff.next_s())
             await self._resolve()
 
-    async def _ingest(self, backoff: Backoff) -> None:
+    async def _ingest(self) -> None:
         """Send until there is trouble, which is raised."""
         while True:
             if self._trouble is not None:
@@ -201,69 +209,70 @@ class FastIngestPublisher:
             if outstanding < WINDOW_MESSAGES and (self._resend or len(self._queue)):
                 self._send_burst(WINDOW_MESSAGES - outstanding)
                 has_sent = True
-            self._commit_when_due()
+            self._end_when_due()
             if has_sent:
-                backoff.reset()
                 await self._connection.drained()
                 await asyncio.sleep(0)
                 continue
             self._wake.clear()
             try:
-                async with asyncio.timeout(self._pause_s(outstanding)):
+                async with asyncio.timeout(self._pause_s()):
                     await self._wake.wait()
             except TimeoutError:
                 self._on_pause()
 
     def _outstanding(self) -> int:
-        """Sent and not yet acknowledged, records included."""
-        return sum([len(b.items) - b.acked + (b.record is not None) for b in self._batches])
+        """Sent and not yet acknowledged; the end of a batch is answered too."""
+        return sum([len(b.items) - b.acked + b.is_ended for b in self._batches])
 
-    def _pause_s(self, outstanding: int) -> float | None:
-        if outstanding:
-            return PING_S
-        return BATCH_S_MAX / 4 if self._batches else None
+    def _pause_s(self) -> float | None:
+        if self._batches:
+            return PAUSE_S
+        if self._uncounted_since_s is None:
+            return None
+        return max(0.0, self._uncounted_since_s + RECORD_S - self._loop.time())
 
     def _on_pause(self) -> None:
-        """Nothing happened for a while: ask for the ack of a trickle; a server that does not answer is trouble."""
-        now_s = self._loop.time()
-        if not self._outstanding():
-            return
-        if now_s - self._last_ack_s > ACK_TIMEOUT_S:
-            raise Unreachable("no ack in time", where=self._stream, expected=f"{ACK_TIMEOUT_S:g}s")
-        batch = self._batches[-1]
-        if batch.record is None and now_s - max(self._last_ping_s, self._last_ack_s) > PING_S:
-            self._last_ping_s = now_s
-            reply = b"%b%d.%d.$FI" % (batch.prefix, len(batch.items), _PING)
-            self._connection.write(b"PUB %b %b 0\r\n\r\n" % (self._wire_subject(self._head.subject), reply))
-
-    def _commit_when_due(self) -> None:
+        """Nothing happened for a while: end the batch of a trickle; a server that does not answer is trouble."""
         batch = self._batches[-1] if self._batches else None
-        if batch is None or batch.record is not None:
+        if batch is None:
             return
-        is_idle = not self._resend and not len(self._queue)
-        if (
-            len(batch.items) >= BATCH_MESSAGES_MAX
-            or batch.bytes >= BATCH_BYTES_MAX
-            or (self._is_flushing and is_idle)
-            or self._loop.time() - batch.opened_s >= BATCH_S_MAX
+        if not batch.is_ended:
+            self._end(batch)
+        if self._loop.time() - self._last_ack_s > ACK_TIMEOUT_S:
+            raise Unreachable("no ack in time", where=self._stream, expected=f"{ACK_TIMEOUT_S:g}s")
+
+    def _end_when_due(self) -> None:
+        """Write the record when it is time, in the open batch or in one of its own."""
+        if self._uncounted_since_s is None:
+            return
+        batch = self._batches[-1] if self._batches else None
+        is_large = batch is not None and (len(batch.items) >= BATCH_MESSAGES_MAX or batch.bytes >= BATCH_BYTES_MAX)
+        is_flushed = self._is_flushing and not self._resend and not len(self._queue)
+        if is_large or is_flushed or self._loop.time() - self._uncounted_since_s >= RECORD_S:
+            self._write_record(self._open_batch())
+        elif (
+            batch is not None
+            and not batch.is_ended
+            and self._loop.time() - max(batch.opened_s, self._last_ack_s) > UNACKED_S
         ):
-            self._is_flushing = self._is_flushing and not is_idle
-            self._commit(batch)
+            self._end(batch)
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
     def _open_batch(self) -> _Batch:
-        batch = self._batches[-1] if self._batches else None
-        if batch is not None and batch.record is None:
-            return batch
+        before = self._batches[-1] if self._batches else None
+        if before is not None and not before.is_ended:
+            return before
         self._ids += 1
-        base = self._next_seq_base if batch is None else batch.base_seq + len(batch.items) + 1
         now_s = self._loop.time()
-        if batch is None:
-            self._last_ack_s = now_s
+        base = self._next_seq_base if before is None else before.last_seq
         opened = _Batch(f"{self._incarnation}{self._ids}", self._inbox, base, now_s)
-        if batch is None:
+        if before is None:
+            self._last_ack_s = now_s
             opened.messages, opened.samples = self._head.tail_messages, self._head.tail_samples
+        elif before.record is None:
+            opened.messages, opened.samples = before.messages, before.samples
         self._batches.append(opened)
         self._settled.clear()
         return opened
@@ -299,6 +308,8 @@ class FastIngestPublisher:
     def _put(self, batch: _Batch, item: _Item, out: list[bytes]) -> None:
         items = batch.items
         items.append(item)
+        if self._uncounted_since_s is None:
+            self._uncounted_since_s = batch.opened_s
         number = len(items)
         payload = item.payload
         subject = self._wire_subjects.get(item.subject) or self._wire_subject(item.subject)
@@ -323,21 +334,35 @@ class FastIngestPublisher:
             % (subject, reply, size, size + len(payload), lines, payload)
         )
 
-    def _commit(self, batch: _Batch) -> None:
-        """Close `batch` with its record, fenced by the place of the one before."""
-        at = self._batches.index(batch)
-        before = self._batches[at - 1] if at else None
-        after = self._head.record if before is None else before.record
-        batch.record = self._head.next(batch.messages, batch.samples, after)
-        batch.payload = encode_record(batch.record)
+    def _write_record(self, batch: _Batch) -> None:
+        """End `batch` with its record, fenced by the place of the one before."""
+        before = self._head.record
+        fence = self._head.seq
+        for earlier in self._batches:
+            if earlier.record is not None:
+                before, fence = earlier.record, earlier.last_seq
+        record = self._head.next(batch.messages, batch.samples, before)
+        batch.payload = encode_record(record)
         number = len(batch.items) + 1
-        fence = self._head.seq if before is None else batch.base_seq
+        lines = b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % fence
+        if number == 1:
+            lines += b"Nats-Expected-Last-Sequence: %d\r\n" % batch.base_seq
         out: list[bytes] = []
         self._put_with_headers(
-            self._wire_subject(self._head.subject), b"%b%d.%d.$FI" % (batch.prefix, number, _COMMIT),
-            b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % fence, batch.payload, out,
+            self._wire_subject(self._head.subject), b"%b%d.%d.$FI" % (batch.prefix, number, _COMMIT), lines,
+            batch.payload, out,
         )  # fmt: skip
         self._connection.write(out[0])
+        batch.record = record
+        batch.is_ended = True
+        self._uncounted_since_s = None
+        self._is_flushing = False
+
+    def _end(self, batch: _Batch, number: int | None = None) -> None:
+        """End `batch` without storing anything more."""
+        reply = b"%b%d.%d.$FI" % (batch.prefix, number or len(batch.items) + 1, _END)
+        self._connection.write(b"PUB %b %b 0\r\n\r\n" % (self._wire_subject(self._head.subject), reply))
+        batch.is_ended = True
 
     def _wire_subject(self, subject: str) -> bytes:
         encoded = subject_bytes(self._publish_prefix + subject)
@@ -375,7 +400,7 @@ class FastIngestPublisher:
             self._trouble = self._trouble or translate(answer["error"], self._stream)
         elif kind == "gap":
             self._trouble = self._trouble or Unreachable("the server misses messages", where=self._stream)
-        elif batch.record is None or int(answer["seq"]) != batch.base_seq + len(batch.items) + 1:
+        elif not batch.is_ended or int(answer["seq"]) != batch.last_seq:
             self._trouble = self._trouble or Unreachable("the server ended the batch", where=self._stream)
         elif batch is self._batches[0]:
             self._committed(batch)
@@ -386,23 +411,33 @@ class FastIngestPublisher:
         batch.acked = number
         self._counters.is_full = False
         self._refusals = 0
-        units, base, counters = batch.units, batch.base_seq, self._counters
+        self._backoff.reset()
+        units, counters = batch.units, self._counters
+        stored = Stored(self._stream, batch.base_seq + number)
         while units and units[0][0] <= number:
-            end, unit = units.popleft()
-            counters.messages += len(unit.messages)
-            counters.samples += sum([m.samples_count for m in unit.messages])
-            resolve_unit(unit, Stored(self._stream, base + end))
+            unit = units.popleft()[1]
+            messages = unit.messages
+            counters.messages += len(messages)
+            counters.samples += (
+                messages[0].samples_count if len(messages) == 1 else sum([m.samples_count for m in messages])
+            )
+            resolve_unit(unit, stored)
 
     def _committed(self, batch: _Batch) -> None:
         self._last_ack_s = self._loop.time()
         self._acked(batch, len(batch.items))
         self._counters.batches += 1
         self._counters.commit_ms_last = (self._last_ack_s - batch.opened_s) * 1e3
-        self._next_seq_base = batch.base_seq + len(batch.items) + 1
-        assert batch.record is not None
-        self._head.committed(batch.record, self._next_seq_base)
+        self._next_seq_base = batch.last_seq
+        if batch.record is not None:
+            self._head.committed(batch.record, batch.last_seq)
+        else:
+            self._head.tail_messages, self._head.tail_samples = batch.messages, batch.samples
         self._batches.popleft()
-        if not self._batches and not self._resend:
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._batches and not self._resend and self._uncounted_since_s is None:
             self._settled.set()
 
     def _on_lost(self) -> None:
@@ -420,6 +455,7 @@ class FastIngestPublisher:
                 self._head.tail_messages += 1
                 self._head.tail_samples += samples
         self._next_seq_base = state.last_seq
+        self._uncounted_since_s = self._loop.time() if self._head.tail_messages else None
 
     async def _resolve(self) -> None:
         """Find out what is stored, keep the rest for sending again. Raises FencedError."""
@@ -486,12 +522,11 @@ class FastIngestPublisher:
         self._batches.clear()
         self._resend = rest + self._resend
         self._next_seq_base = last_seq
-        self._is_flushing = True  # write the record of what was in doubt soon
+        self._uncounted_since_s = self._loop.time() if self._head.tail_messages else None
         self._refusals = 0 if has_progress or self._counters.is_full else self._refusals + 1
         if self._refusals >= REFUSALS_MAX and self._resend:
             self._give_up_first()
-        if not self._resend:
-            self._settled.set()
+        self._settle()
 
     def _give_up_first(self) -> None:
         """The stream refuses the first message for good: its unit fails, the others go on."""
@@ -506,8 +541,7 @@ class FastIngestPublisher:
         future: asyncio.Future[None] = self._loop.create_future()
         self._closing[batch.id] = future
         try:
-            reply = b"%b%d.%d.$FI" % (batch.prefix, len(batch.items) + 1_000_000, _END)
-            self._connection.write(b"PUB %b %b 0\r\n\r\n" % (self._wire_subject(self._head.subject), reply))
+            self._end(batch, len(batch.items) + 1_000_000)  # a gap, which ends it at once
             async with asyncio.timeout(ACK_TIMEOUT_S):
                 await future
         except TimeoutError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from millstream.bus._units import UNIT_MESSAGES_MAX, header_lines
 from millstream.kernel import PlantError
@@ -35,19 +35,26 @@ class Unit:
 class UnitQueue:
     """First in, first out. One publisher takes; any number of tasks put and wait in the order of their calls."""
 
-    def __init__(self, messages_max: int = QUEUE_MESSAGES_MAX, bytes_max: int = QUEUE_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        messages_max: int = QUEUE_MESSAGES_MAX,
+        bytes_max: int = QUEUE_BYTES_MAX,
+        wake: asyncio.Event | None = None,
+    ) -> None:
+        """`wake`, if given, is set by each arrival and cleared by its owner; then `wait` is not to be used."""
         self._messages_max = messages_max
         self._bytes_max = bytes_max
         self._units: deque[Unit] = deque()
         self._turn = asyncio.Lock()
         self._room = asyncio.Event()
         self._waiting = 0
-        self._arrived = asyncio.Event()
+        self._is_wake_shared = wake is not None
+        self._arrived = wake or asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._error: PlantError | None = None
         self.messages = 0
         self.bytes = 0
         self.last: asyncio.Future[Stored] | None = None
-        self.on_put: Callable[[], None] | None = None
         self.payload_bytes_max = 1024 * 1024
 
     def __len__(self) -> int:
@@ -59,7 +66,9 @@ class UnitQueue:
         size = self._checked_size(messages, control)
         if self._waiting or (self._units and self._is_full(len(messages), size)):
             await self._wait_for_room(len(messages), size)
-        future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Stored] = self._loop.create_future()
         if self._error is not None:
             future.set_exception(self._error)
             future.exception()  # seen: a caller that drops the future is told by its next submission
@@ -69,8 +78,6 @@ class UnitQueue:
         self.bytes += size
         self.last = future
         self._arrived.set()
-        if self.on_put is not None:
-            self.on_put()
         return future
 
     def _is_full(self, count: int, size: int) -> bool:
@@ -85,15 +92,16 @@ class UnitQueue:
         if not messages and control is None:
             raise ValueError("an empty unit")
         size = 0
+        length_max = self.payload_bytes_max - MESSAGE_OVERHEAD_BYTES
         for message in messages:
             subject_bytes(message.subject)
             length = len(message.payload)
             if message.content_type is not None or message.headers:
                 length += len(header_lines(message))
-            if length + MESSAGE_OVERHEAD_BYTES > self.payload_bytes_max:
+            if length > length_max:
                 raise PlantError(
                     "a message is too large for the server", where=message.subject,
-                    expected=f"at most {self.payload_bytes_max - MESSAGE_OVERHEAD_BYTES} bytes", got=str(length),
+                    expected=f"at most {length_max} bytes", got=str(length),
                     next_step="send smaller blocks, or raise max_payload", code="MS-0402",
                 )  # fmt: skip
             size += length + MESSAGE_OVERHEAD_BYTES
@@ -117,22 +125,22 @@ class UnitQueue:
         taken: list[Unit] = []
         count = size = 0
         subjects: set[str] = set()
-        while self._units:
-            unit = self._units[0]
+        units = self._units
+        while units:
+            unit = units[0]
             extra = 1 if unit.control is not None and unit.control.subject not in subjects else 0
-            if taken and (
-                count + len(unit.messages) + extra + len(subjects) > messages_max or size + unit.size_bytes > bytes_max
-            ):
+            length = len(unit.messages)
+            if taken and (count + length + extra + len(subjects) > messages_max or size + unit.size_bytes > bytes_max):
                 break
-            self._units.popleft()
+            units.popleft()
             taken.append(unit)
-            count += len(unit.messages)
+            count += length
             size += unit.size_bytes
             if extra and unit.control is not None:
                 subjects.add(unit.control.subject)
         self.messages -= count
         self.bytes -= size
-        if not self._units:
+        if not self._units and not self._is_wake_shared:
             self._arrived.clear()
         self._room.set()
         return taken

@@ -1,4 +1,4 @@
-"""Reading a stream in order: an ephemeral pull consumer without acks, two pulls open, gaps noticed by consumer
+"""Reading a stream in order: an ephemeral pull consumer without acks, some pulls open, gaps noticed by consumer
 sequence.
 
 The position is the caller's (it stores the last sequence with what it made of the data), so nothing is acknowledged.
@@ -22,8 +22,8 @@ from millstream.kernel import Backoff, NotFoundError, PlantError, Unreachable
 from millstream.protocols.nats_wire import WireMessage, parse_headers
 from millstream.sdk import Received
 
-PULLS_OPEN = 2
-PULL_BYTES_MAX = 8 * 1024 * 1024  # of one pull, so at most twice that is under way or held
+PULLS_OPEN = 4  # so that the server never waits for the next request
+PULL_BYTES_MAX = 4 * 1024 * 1024  # of one pull, so at most four times that is under way or held
 PULL_EXPIRES_S = 30.0
 HEARTBEAT_S = 2.0  # twice this without a sign of life and the consumer is made anew
 INACTIVE_S = 30.0  # the server drops the consumer of a reader that is gone
@@ -141,7 +141,7 @@ class _Pull:
         return batch
 
     def _refill(self) -> None:
-        """Keep two pulls open, as long as the caller keeps taking: that is the back-pressure."""
+        """Keep the pulls open, as long as the caller keeps taking: that is the back-pressure."""
         while not self._broken and self._outstanding + len(self._held) <= (PULLS_OPEN - 1) * self._batch_max:
             self._pulls += 1
             self._outstanding += self._batch_max
@@ -160,6 +160,7 @@ class _Pull:
     def _on_batch(self, messages: list[WireMessage]) -> None:
         self._last_sign_s = self._loop.time()
         append = self._held.append
+        new = tuple.__new__  # the field by field constructor costs as much as all else here
         consumer_seq = self._consumer_seq
         taken = 0
         for _, subject, reply, headers, payload in messages:
@@ -167,13 +168,16 @@ class _Pull:
                 self._on_status(headers)
                 continue
             parts = reply.split(b".")
-            at = 5 if len(parts) == 9 else 7
+            if len(parts) == 9:  # ADR-15; its second form has domain and account before the stream
+                _, _, _, _, _, stream_text, consumer_text, time_text, _ = parts
+            else:
+                stream_text, consumer_text, time_text = parts[7:10]
             consumer_seq += 1
-            if int(parts[at + 1]) != consumer_seq:  # something between server and us was dropped
+            if int(consumer_text) != consumer_seq:  # something between server and us was dropped
                 self._break()
             if self._broken:
                 break
-            append(Received(subject.decode(), payload, headers, int(parts[at]), int(parts[at + 2])))
+            append(new(Received, (subject.decode(), payload, headers, int(stream_text), int(time_text))))
             taken += 1
         self._consumer_seq = consumer_seq
         self._outstanding -= taken

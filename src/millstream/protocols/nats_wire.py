@@ -54,7 +54,8 @@ class WireParser:
         at, size = 0, len(data)
         find = data.find
         append = messages.append
-        need = 0
+        need = sid = 0
+        sid_text = b"0"
         while at < size:
             end = find(CRLF, at)
             if end < 0:
@@ -65,14 +66,15 @@ class WireParser:
             start = end + 2
             if line[:4] == b"MSG ":
                 parts = line.split()
-                stop = start + _number(parts[-1], line)
+                text = parts[-1]
+                stop = start + (int(text) if text.isdigit() and len(text) < 9 else _number(text, line))
                 if stop + 2 > size:
                     need = stop + 2 - at
                     break
-                if len(parts) == 4:
-                    append((int(parts[2]), parts[1], b"", None, data[start:stop]))
-                else:
-                    append((int(parts[2]), parts[1], parts[3], None, data[start:stop]))
+                if parts[2] != sid_text:
+                    sid_text = parts[2]
+                    sid = int(sid_text)
+                append((sid, parts[1], parts[3] if len(parts) == 5 else b"", None, data[start:stop]))
                 at = stop + 2
             elif line[:5] == b"HMSG ":
                 parts = line.split()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -23,6 +23,10 @@ from millstream.sdk import Received
 LEDGER = "uns.v1.acme.site._ledger.edge1.integrity"
 SUBJECT = "uns.v1.acme.site.area._tag.temperature"
 NATS_SERVER = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or "nats-server"
+
+
+def _spawn(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stderr=log)
 
 
 class Server:
@@ -49,7 +53,7 @@ class Server:
             f'users: [{{user: edge, password: "only-for-tests"}}] }} }}\n'
         )
         with (self.root / "server.log").open("ab") as log:
-            self.process = subprocess.Popen([NATS_SERVER, "-c", str(config)], stderr=log)
+            self.process = _spawn([NATS_SERVER, "-c", str(config)], log)
         ports = self.root / f"nats-server_{self.process.pid}.ports"
         async with asyncio.timeout(10):
             while not ports.exists() or not ports.read_text().strip():

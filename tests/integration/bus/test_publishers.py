@@ -19,9 +19,10 @@ from millstream.bus import (
     StreamReader,
     Transport,
 )
+from millstream.bus._queue import Unit
 from millstream.kernel import FencedError, NotFoundError, PlantError
 from millstream.protocols.ledger import is_ledger_subject
-from millstream.sdk import Control, Message, Received
+from millstream.sdk import Control, Message, Received, Stored
 
 STREAM = "E_edge1_I"
 POSITION = LEDGER + ".opc"
@@ -154,7 +155,7 @@ async def test_totals_go_on_after_a_restart_of_the_publisher(rig: Rig) -> None:
 
 
 async def test_kill_of_the_server_in_the_middle_loses_and_doubles_nothing(rig: Rig) -> None:
-    total = 30_000 if rig.is_own else 8_000
+    total = 60_000 if rig.is_own else 20_000
     async with rig.connect() as connection:
         await rig.make_stream(connection)
         async with rig.publisher(connection) as publisher, asyncio.TaskGroup() as group:
@@ -163,7 +164,6 @@ async def test_kill_of_the_server_in_the_middle_loses_and_doubles_nothing(rig: R
                 await until(publisher, kill * total // 5)
                 await rig.server.restart()
             await producer
-            assert publisher.stats().is_connected
         await check_exact(connection, total)
 
 
@@ -287,9 +287,7 @@ async def test_a_fast_tail_without_record_is_counted_by_the_next_life(server: Se
     async with rig.connect() as connection:
         await rig.make_stream(connection)
         with pytest.raises(RuntimeError, match="crash"):
-            async with rig.publisher(connection) as publisher:
-                await (await publisher.submit(messages(0, 25, samples_count=4)))
-                raise RuntimeError("crash")
+            await crash_after(rig.publisher(connection), messages(0, 25, samples_count=4))
         assert LEDGER not in {m.subject for m in await stored(connection)}
         async with rig.publisher(connection) as publisher:
             await (await publisher.submit(messages(25, 5, samples_count=2)))
@@ -297,15 +295,32 @@ async def test_a_fast_tail_without_record_is_counted_by_the_next_life(server: Se
         assert recounted(received, STREAM).accounts[STREAM].samples == 110
 
 
-async def test_a_torn_tail_of_an_atomic_batch_is_completed_not_doubled(server: Server) -> None:
-    """After a power loss in the middle of a commit a prefix may be visible without its record."""
+async def crash_after(publisher: Publisher, unit: list[Message]) -> None:
+    """Store one unit, then leave the scope as a crash does: without flush, so without record."""
+    async with publisher:
+        await (await publisher.submit(unit))
+        raise RuntimeError("crash")
+
+
+async def test_a_torn_batch_is_completed_not_doubled(server: Server) -> None:
+    """The messages that a torn commit left are recognised in what is sent again, and counted by its record."""
     rig = Rig(server, "integrity", "own")
     async with rig.connect() as connection:
         await rig.make_stream(connection)
         async with GroupCommitPublisher(connection, STREAM, ledger_subject=LEDGER) as publisher:
             await (await publisher.submit(messages(0, 5)))
-            prefix = publisher._prefix
-        for n in (5, 6):
-            await connection.request(SUBJECT, b"%d" % n, header_lines=f"X: y\r\nNats-Batch-Id: {prefix}x\r\n".encode())
-        tail = await stored(connection)
-        assert len(tail) in (6, 8)
+            found = [(SUBJECT, b"%d" % n, 1) for n in (5, 6, 7)]
+            batch = publisher._compose([Unit(messages(5, 10), None, stored_future(), 0)])
+            assert publisher._torn(batch, found) == 3
+            assert publisher._torn(batch, found[:1]) == 1
+            assert publisher._torn(batch, []) == 0
+            assert publisher._torn(batch, [(SUBJECT, b"4", 1), *found[:2]]) == 2
+            batch.skip = 3
+            sent = b"".join(publisher._encode(batch, [], b"_INBOX.x"))
+            assert sent.count(b"HPUB ") == 8
+            assert b"Nats-Batch-Sequence: 8\r\n" in sent
+            assert b'"messages":10,' in sent
+
+
+def stored_future() -> asyncio.Future[Stored]:
+    return asyncio.get_running_loop().create_future()
