@@ -19,18 +19,19 @@ NODES_PER_REQUEST = 50  # small answers keep a slow server responsive
 REFERENCES_PER_NODE = 1000
 _WRITE = 0x02  # bit of AccessLevel (OPC 10000-3, 8.57)
 _UNITS = "EngineeringUnits"
-_Found = tuple[Any, tuple[str, ...], bool]  # reference, groups, is it a property
+_Found = tuple[Any, tuple[str, ...]]  # reference, groups
 
 
 class Browser:
     """Walks the hierarchical references of a server, each node once, and describes the variables."""
 
-    def __init__(self, link: Link, nodes_max: int) -> None:
+    def __init__(self, link: Link, nodes_max: int, *, with_properties: bool) -> None:
         self._link = link
         self._nodes_max = nodes_max
+        self._with_properties = with_properties
 
     async def browse(self, root: str | None) -> AsyncGenerator[NodeInfo, None]:
-        """Yield the variables below `root`. Properties are not yielded, but give a variable its unit."""
+        """Yield the variables below `root`. Properties give a variable its unit; they are yielded only if asked for."""
         start = ua.NodeId(ua.ObjectIds.ObjectsFolder)
         if root is not None:
             node = self._link.node_id(NodeAddress.parse(root))
@@ -43,28 +44,25 @@ class Browser:
         queue: deque[tuple[ua.NodeId, tuple[str, ...]]] = deque([(start, ())])
         while queue and len(seen) < self._nodes_max:
             part = [queue.popleft() for _ in range(min(len(queue), NODES_PER_REQUEST, self._link.limits["browse"]))]
-            found, units = await self._level(part, seen)
-            for reference, groups, _ in found:
+            found = await self._level(part, seen)
+            for reference, groups in found:
                 queue.append((reference.NodeId, (*groups, _name(reference))))
             variables = [item for item in found if item[0].NodeClass == ua.NodeClass.Variable]
-            async for info in self._describe(variables, units):
+            async for info in self._describe(variables):
                 yield info
 
-    async def _level(
-        self, part: Sequence[tuple[ua.NodeId, tuple[str, ...]]], seen: set[ua.NodeId]
-    ) -> tuple[list[_Found], dict[ua.NodeId, ua.NodeId]]:
-        """What lies right below `part`, without properties; and the unit property by its variable."""
+    async def _level(self, part: Sequence[tuple[ua.NodeId, tuple[str, ...]]], seen: set[ua.NodeId]) -> list[_Found]:
+        """What lies right below `part` and was not seen yet."""
         found: list[_Found] = []
-        units: dict[ua.NodeId, ua.NodeId] = {}
-        for (node, groups), references in zip(part, await self._references([n for n, _ in part]), strict=True):
+        for (_, groups), references in zip(part, await self._references([n for n, _ in part]), strict=True):
             for reference in references:
-                if reference.ReferenceTypeId == ua.NodeId(ua.ObjectIds.HasProperty):
-                    if reference.BrowseName.Name == _UNITS:
-                        units[node] = reference.NodeId
-                elif reference.NodeId not in seen and len(seen) < self._nodes_max:
+                is_property = reference.ReferenceTypeId == ua.NodeId(ua.ObjectIds.HasProperty)
+                if is_property and not self._with_properties:
+                    continue
+                if reference.NodeId not in seen and len(seen) < self._nodes_max:
                     seen.add(reference.NodeId)
-                    found.append((reference, groups, False))
-        return found, units
+                    found.append((reference, groups))
+        return found
 
     async def _references(self, nodes: Sequence[ua.NodeId]) -> list[list[Any]]:
         parameters = ua.BrowseParameters()
@@ -85,19 +83,17 @@ class Browser:
             ]
         return references
 
-    async def _describe(
-        self, found: Sequence[_Found], units: dict[ua.NodeId, ua.NodeId]
-    ) -> AsyncGenerator[NodeInfo, None]:
+    async def _describe(self, found: Sequence[_Found]) -> AsyncGenerator[NodeInfo, None]:
         if not found:
             return
-        nodes = [reference.NodeId for reference, _, _ in found]
+        nodes = [reference.NodeId for reference, _ in found]
         types = await self._link.read_attributes(nodes, ua.AttributeIds.DataType)
         ranks = await self._link.read_attributes(nodes, ua.AttributeIds.ValueRank)
         levels = await self._link.read_attributes(nodes, ua.AttributeIds.UserAccessLevel)
         texts = await self._link.read_attributes(nodes, ua.AttributeIds.Description)
         # A variable's properties are below it: they are asked for here rather than one level later.
-        below = await self._units_of(nodes, units)
-        for i, (reference, groups, _) in enumerate(found):
+        units = await self._units_of(nodes)
+        for i, (reference, groups) in enumerate(found):
             name = type_name(_plain(types[i]))
             rank, level, text = _plain(ranks[i]), _plain(levels[i]), _plain(texts[i])
             yield NodeInfo(
@@ -105,13 +101,13 @@ class Browser:
                 name=_name(reference),
                 groups=groups,
                 data_type=f"{name}[]" if name and isinstance(rank, int) and rank >= 0 else name,
-                unit=below.get(reference.NodeId),
+                unit=units.get(reference.NodeId),
                 description=str(text.Text) if text is not None and text.Text else None,
                 is_writable=isinstance(level, int) and bool(level & _WRITE),
             )
 
-    async def _units_of(self, nodes: Sequence[ua.NodeId], known: dict[ua.NodeId, ua.NodeId]) -> dict[ua.NodeId, str]:
-        properties = dict(known)
+    async def _units_of(self, nodes: Sequence[ua.NodeId]) -> dict[ua.NodeId, str]:
+        properties: dict[ua.NodeId, ua.NodeId] = {}
         for at in range(0, len(nodes), self._link.limits["browse"]):
             part = nodes[at : at + self._link.limits["browse"]]
             for node, references in zip(part, await self._references(part), strict=True):

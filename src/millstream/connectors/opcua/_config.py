@@ -62,9 +62,9 @@ class Subscription(_Part):
 
     items_max: int = Field(default=5000, ge=1)
     """Monitored items of one subscription; more make a second one."""
-    queue_size_min: int = Field(default=10, ge=1)
+    queue_size_min: int = Field(default=50, ge=1)
     """Least queue of a monitored item in the server. The queue is 2 * publishing_interval / sampling_interval + 1, so
-    that one late publish cycle loses nothing."""
+    that one late publish cycle loses nothing, but not less than this: some servers drop silently when it is full."""
     queue_size_max: int = Field(default=10_000, ge=1)
     """Greatest queue of a monitored item in the server."""
     notifications_max: int = Field(default=20_000, ge=1)
@@ -73,7 +73,8 @@ class Subscription(_Part):
     """Publish requests in flight."""
     samples_held_max: int = Field(default=200_000, ge=1000)
     """Samples held in memory. At half of it no more publish requests are sent: the server queues, and so the back-
-    pressure reaches it; beyond it samples are dropped, counted as a gap at the source, and the link is opened anew."""
+    pressure reaches it. Afterwards the link is opened anew where a tag has history, so that nothing is missing. Beyond
+    it samples are dropped and counted as a gap at the source."""
     keep_alive_interval: Duration = 5.0
     """The server says at least this often that a subscription lives; three missing ones mean a dead link."""
 
@@ -109,6 +110,8 @@ class OpcUaConfig(ConnectorConfig):
     """Longest message accepted from the server."""
     browse_nodes_max: int = Field(default=200_000, ge=1)
     """Browsing stops after this many nodes."""
+    browse_properties: bool = False
+    """Browsing lists properties of variables too (limits, units, enumeration texts)."""
     load_structures: bool = True
     """Read the server's own structure definitions when a tag has such a type, so that they become mappings."""
     subscription: Subscription = Subscription()

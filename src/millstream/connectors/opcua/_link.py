@@ -77,15 +77,17 @@ class Link:
     async def open(self) -> None:
         """Connect, secure, log in, and read what the server allows."""
         _quiet_library()
+        is_open = False
         try:
             with translated(self.where):
                 await self._secure()
             await self._connect()
             with translated(self.where, self.protocol.violation):
                 await self._learn()
-        except BaseException:
-            await self.close()
-            raise
+            is_open = True
+        finally:
+            if not is_open:
+                await self.close()
 
     async def close(self) -> None:
         """Log out if there is still somebody to talk to, within a second; then drop the socket."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from math import inf
 
 from asyncua import ua
 
@@ -17,13 +18,14 @@ from millstream.connectors.opcua._history import HistoryFiller
 from millstream.connectors.opcua._link import Link, read_request
 from millstream.connectors.opcua._mapping import is_overflow, to_quality, to_sample
 from millstream.connectors.opcua._responses import ServiceFault
-from millstream.connectors.opcua._subscriptions import Subscriptions
+from millstream.connectors.opcua._subscriptions import Subscriptions, queue_size
 from millstream.connectors.opcua._writing import Writer
-from millstream.kernel import ProtocolViolation
+from millstream.kernel import ProtocolViolation, Unreachable
 from millstream.model import BAD_NODE_ID_UNKNOWN, Sample
 from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag, Write, WriteResult
 
 BATCH_SAMPLES_MAX = 800  # one unit of the store holds 900 messages, and a position must lie in the unit of its data
+QUEUED_S_MIN = 3.0  # shorter standstills are bridged by the publish requests in flight
 _HISTORY_READ = 0x04  # bit of AccessLevel (OPC 10000-3, 8.57)
 _SCALAR_DATA_TYPE_MAX = 21  # i=1 to i=21 are not structures
 
@@ -37,7 +39,7 @@ class OpcUaSession:
         self._tools = tools
         self._source_gaps = 0
         self._writer = Writer(link)
-        self._browser = Browser(link, config.browse_nodes_max)
+        self._browser = Browser(link, config.browse_nodes_max, with_properties=config.browse_properties)
 
     # SourceCounted
 
@@ -113,15 +115,20 @@ class _Stream:
         self._history = HistoryFiller(self._link, self._config, session.tools)
         self._ready: list[Sample] = []
         self._missed_counted = 0
+        self._queued_s = inf  # what the shortest queue of a tag with history holds
+        self._taken_at_ns = self._clock.monotonic_ns()
         self._dropped_counted = 0
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Set up, then yield for ever."""
         await self._set_up([f for f in self._all if self._resolve(f)], reuse=False)
+        self._taken_at_ns = self._clock.monotonic_ns()
         while True:
+            self._refuse_after_standstill()
             self._take()
             while self._ready or self._subscriptions.flawed:
                 yield self._batch()
+            self._go_on()
             if not await self._fill_gaps():
                 await self._wait()
             await self._keep()
@@ -145,6 +152,10 @@ class _Stream:
         await self._describe(followed)
         subscribed = [f for f in followed if self._options[f.handle].mode == "subscribe"]
         options = [self._options[f.handle] for f in subscribed]
+        for item, option in zip(subscribed, options, strict=True):
+            if item.has_history:
+                queued_s = item.tag.sampling_interval_s * queue_size(item.tag, option, self._config.subscription)
+                self._queued_s = min(self._queued_s, max(queued_s, QUEUED_S_MIN))
         for item, status in await self._subscriptions.add(subscribed, options, reuse=reuse):
             self._refuse(item, status)
         for item in followed:
@@ -207,14 +218,32 @@ class _Stream:
                     if lost:
                         self._session.count_gaps(1)
 
+    def _refuse_after_standstill(self) -> None:
+        """Raise when this process stood still for longer than the server's queues last: some servers drop silently,
+        so what is held may have a hole in it. A new link reads it from history."""
+        now_ns = self._clock.monotonic_ns()
+        stood_s = (now_ns - self._taken_at_ns) / 1e9
+        self._taken_at_ns = now_ns
+        if stood_s > self._queued_s and self._can_rewind():
+            raise Unreachable("the node stood still, gaps are filled over a new link", got=f"{stood_s:.1f} s")
+
+    def _go_on(self) -> None:
+        """Ask the server for more. Raises Unreachable after back-pressure: a new link fills what the queues dropped."""
+        if self._subscriptions.was_held_back and self._can_rewind():
+            raise Unreachable("the node was slower than the data, gaps are filled over a new link")
+        self._subscriptions.was_held_back = False
+        self._subscriptions.go_on()
+
+    def _can_rewind(self) -> bool:
+        return any(f.has_history for f in self._all)
+
     def _batch(self) -> Batch:
         samples = self._ready[:BATCH_SAMPLES_MAX]
         del self._ready[:BATCH_SAMPLES_MAX]
         flawed = [self._subscriptions.flawed.popleft() for _ in range(len(self._subscriptions.flawed))]
         self._count()
         self._positions.advance(samples)
-        can_rewind = any(f.has_history for f in self._all)
-        return Batch(samples, position=self._positions.encode() if can_rewind else None, frames_bad=flawed)
+        return Batch(samples, position=self._positions.encode() if self._can_rewind() else None, frames_bad=flawed)
 
     async def _fill_gaps(self) -> bool:
         """One step of filling gaps; False when there is nothing to fill now."""

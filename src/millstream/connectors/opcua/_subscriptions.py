@@ -66,13 +66,15 @@ class Subscriptions:
     """What the server notifies, held until `take`.
 
     `failure` is set when the link or a subscription is gone; `wake` when there is something to see. When half of the
-    room is taken no more publish requests are sent: the server has to queue. `dropped` counts what found no room.
+    room is taken no more publish requests are sent: the server has to queue, and `was_held_back` stays set. `dropped`
+    counts what found no room.
     """
 
     def __init__(self, link: Link, limits: Subscription, clock: Clock) -> None:
         self.failure: Exception | None = None
         self.dropped = 0
         self.messages_missed = 0
+        self.was_held_back = False
         self.wake = asyncio.Event()
         self.flawed: deque[tuple[bytes, str]] = deque(maxlen=1000)
         self._link = link
@@ -161,8 +163,10 @@ class Subscriptions:
     def _fill(self) -> None:
         if self._is_closed or self.failure is not None or not self._subscribed:
             return
-        wanted = min(self._requests_max, len(self._subscribed) + 1)
-        while self._in_flight < wanted and self._held_count < self._limits.samples_held_max // 2:
+        if self._held_count >= self._limits.samples_held_max // 2:
+            self.was_held_back = True
+            return
+        while self._in_flight < self._requests_max:
             acknowledge, self._acknowledge = self._acknowledge, []
             self._link.protocol.publish(acknowledge).add_done_callback(self._published)
             self._in_flight += 1
@@ -253,9 +257,11 @@ class Subscriptions:
             raise self.failure
         if self.failure is not None:
             self.wake.set()
-        else:
-            self._fill()
         return taken
+
+    def go_on(self) -> None:
+        """Ask for more, now that what was taken is out of the way."""
+        self._fill()
 
     def check(self) -> None:
         """Raise Unreachable when a subscription missed three keep-alives although requests were waiting."""

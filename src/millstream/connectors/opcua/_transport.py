@@ -9,7 +9,7 @@ from asyncua import ua
 from asyncua.client.ua_client import UaClient, UASocketProtocol
 from asyncua.common.connection import TransportLimits
 from asyncua.common.utils import Buffer
-from asyncua.ua.ua_binary import header_from_binary, struct_from_binary
+from asyncua.ua.ua_binary import header_from_binary, nodeid_from_binary, struct_from_binary
 
 from millstream.kernel import ProtocolViolation
 
@@ -64,9 +64,9 @@ class GuardedProtocol(UASocketProtocol):
             message = self._connection.receive_from_header_and_body(header, buffer)
             if isinstance(message, ua.Acknowledge):
                 self._acknowledged(message)
-            self._process_received_message(message)
             if header.MessageType == ua.MessageType.SecureOpen:
                 self._channel_opened(message)
+            self._process_received_message(message)
         except ua.UaStatusCodeError as error:
             self._fail_all_pending(error)
             self._abort()
@@ -83,8 +83,10 @@ class GuardedProtocol(UASocketProtocol):
 
     def _channel_opened(self, message: Any) -> None:
         params: Any = self._open_secure_channel_exchange  # type: ignore[has-type]
+        refusal = message.body()
+        nodeid_from_binary(refusal)
+        struct_from_binary(ua.ResponseHeader, refusal).ServiceResult.check()
         response = struct_from_binary(ua.OpenSecureChannelResponse, message.body())
-        response.ResponseHeader.ServiceResult.check()
         self._open_secure_channel_exchange = response
         self._connection.set_channel(response.Parameters, params.RequestType, params.ClientNonce)
 

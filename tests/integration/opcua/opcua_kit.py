@@ -1,0 +1,123 @@
+"""Servers in processes of their own, and a small reader."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from millstream.connectors.opcua import OpcUaConfig, OpcUaConnector
+from millstream.model import Sample
+from millstream.sdk import ConnectorTools, Position, Session, Tag
+
+READY_S = 30.0
+
+
+@dataclass
+class Process:
+    """One server: its process and what it said when it was ready."""
+
+    command: Sequence[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] = field(init=False)
+    ready: dict[str, Any] = field(init=False)
+
+    def start(self) -> None:
+        """Start and wait for the line that says the port."""
+        self.process = subprocess.Popen(
+            self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, **self.environment}
+        )
+        assert self.process.stdout is not None
+        deadline, buffer = time.monotonic() + READY_S, b""
+        while time.monotonic() < deadline:
+            if select.select([self.process.stdout], [], [], 0.2)[0]:
+                read = os.read(self.process.stdout.fileno(), 65536)
+                assert read, f"{self.command[-1]} ended with {self.process.wait()}"
+                buffer += read
+                for line in buffer.split(b"\n")[:-1]:
+                    if line.startswith(b'{"port"'):
+                        self.ready = json.loads(line)
+                        return
+        raise AssertionError("server not ready in time")
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal the process."""
+        self.process.send_signal(number)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it and wait."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(number)
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens."""
+        return f"opc.tcp://127.0.0.1:{self.ready['port']}"
+
+
+StartPlant = Callable[..., Process]
+
+
+def plant_command(*arguments: str) -> list[str]:
+    """The simulated plant."""
+    return [sys.executable, "-m", "millstream.sim.opcua_plant", *arguments]
+
+
+def connector_for(endpoint: str, **config: Any) -> OpcUaConnector:
+    """A connector without security."""
+    config = {"security": {"policy": "none"}, **config}
+    return OpcUaConnector(OpcUaConfig.model_validate({"endpoint": endpoint, **config}), ConnectorTools())
+
+
+def tags_of(
+    addresses: Sequence[str], sampling_interval_s: float = 0.1, publishing_interval_s: float = 0.2, **options: Any
+) -> list[Tag]:
+    """Tags whose keys are the last parts of the addresses."""
+    return [Tag(a.split("=")[-1], a, sampling_interval_s, publishing_interval_s, options) for a in addresses]
+
+
+async def read_until(
+    session: Session,
+    tags: Sequence[Tag],
+    is_enough: Callable[[list[Sample]], bool],
+    *,
+    resume: Position | None = None,
+    within_s: float = 15.0,
+) -> tuple[list[Sample], Position | None]:
+    """Stream until enough; gives the samples and the last position."""
+    samples: list[Sample] = []
+    position = resume
+    async with asyncio.timeout(within_s), aclosing(session.stream(tags, resume)) as stream:  # type: ignore[attr-defined]
+        async for batch in stream:
+            samples += batch.samples
+            position = batch.position or position
+            if is_enough(samples):
+                break
+    return samples, position
+
+
+def counts_of(samples: list[Sample]) -> dict[str, list[int]]:
+    """The counter values by tag, in order of arrival."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for sample in samples:
+        if sample.tag.startswith("counter") and isinstance(sample.value, int):
+            found[sample.tag].append(sample.value)
+    return found

@@ -1,0 +1,214 @@
+"""Peers that misbehave: garbage, silence, lies, values that cannot be read."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+
+import pytest
+from asyncua import Server, ua
+from opcua_kit import StartPlant, connector_for, read_until, tags_of
+
+from millstream.kernel import PlantError, ProtocolViolation, Unreachable
+from millstream.model import BAD_DATA_UNAVAILABLE
+from millstream.sdk import Tag
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def tcp_peer(serve: Serve) -> AsyncIterator[str]:
+    """A raw TCP server; gives its endpoint."""
+    writers: list[asyncio.StreamWriter] = []
+    tasks: list[asyncio.Task[object]] = []
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+        with suppress(OSError, asyncio.CancelledError):
+            await serve(reader, writer)
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    try:
+        yield f"opc.tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
+
+
+async def open_fails(endpoint: str, within_s: float = 5.0) -> PlantError:
+    """The error with which opening ends."""
+    connector = connector_for(endpoint, request_timeout="1s")
+    async with asyncio.timeout(within_s):
+        with pytest.raises(PlantError) as caught:
+            async with connector.open():
+                pass
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x00" * 64,
+        b"ACKF" + struct.pack("<I", 2**31),
+        b"ACKF" + struct.pack("<I", 12) + b"\x01\x02\x03\x04",
+        b"MSGF" + struct.pack("<I", 40) + b"\xff" * 32,
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+    ],
+)
+async def test_garbage_is_a_protocol_violation_that_keeps_the_frame(answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(answer)
+        await reader.read()
+
+    async with tcp_peer(serve) as endpoint:
+        error = await open_fails(endpoint)
+    assert isinstance(error, ProtocolViolation)
+    assert error.frame == answer
+    assert error.next_step
+
+
+async def test_a_peer_that_says_nothing_or_hangs_up_is_unreachable() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    for serve in (say_nothing, hang_up):
+        async with tcp_peer(serve) as endpoint:
+            assert isinstance(await open_fails(endpoint), Unreachable)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        assert isinstance(await open_fails(f"opc.tcp://127.0.0.1:{unused.getsockname()[1]}"), Unreachable)
+
+
+async def test_garbage_in_the_middle_of_a_session_ends_it_with_the_frame(start_plant: StartPlant) -> None:
+    plant = start_plant("--tags", "2", "--rate", "20")
+    poison = asyncio.Event()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", plant.ready["port"])
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+
+        async def inject() -> None:
+            await poison.wait()
+            writer.write(b"\xde\xad\xbe\xef" * 16)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(pump(reader, up_writer))
+                group.create_task(pump(up_reader, writer))
+                group.create_task(inject())
+        except* OSError:
+            pass
+        finally:
+            up_writer.transport.abort()
+
+    async with (
+        tcp_peer(relay) as endpoint,
+        connector_for(endpoint).open() as session,
+        aclosing(session.stream(tags_of(plant.ready["tags"]), None)) as stream,
+    ):
+        await anext(stream)
+        poison.set()
+        with pytest.raises(ProtocolViolation) as caught:  # noqa: PT012 (each step may raise it)
+            async with asyncio.timeout(5):
+                async for _ in stream:
+                    pass
+        assert caught.value.frame.startswith(b"\xde\xad\xbe\xef")
+
+
+@asynccontextmanager
+async def own_server() -> AsyncIterator[tuple[Server, int, str]]:
+    """asyncua's server in this loop, for values that no command line can say."""
+    server = Server()
+    await server.init()
+    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
+    index = await server.register_namespace("urn:test")
+    async with server:
+        yield server, index, f"opc.tcp://127.0.0.1:{port}"
+
+
+async def test_odd_values_become_values_or_bad_samples() -> None:
+    async with own_server() as (server, index, endpoint):
+        objects = server.nodes.objects
+        grid = [[1, 2, 3], [4, 5, 6]]
+        values = {
+            "nan": (float("nan"), ua.VariantType.Double),
+            "minus_infinity": (float("-inf"), ua.VariantType.Float),
+            "huge": ("ß" * 1_000_000, ua.VariantType.String),
+            "grid": (grid, ua.VariantType.Int32),
+            "empty": ("", ua.VariantType.String),
+            "range": (ua.Range(1.0, 2.0), ua.VariantType.ExtensionObject),
+        }
+        for name, (value, kind) in values.items():
+            node = ua.NodeId(name, index)
+            await objects.add_variable(node, ua.QualifiedName(name, index), ua.Variant(value, kind))
+        await objects.add_variable(ua.NodeId("null", index), ua.QualifiedName("null", index), ua.Variant())
+        tags = [Tag(name, f"nsu=urn:test;s={name}", 0.1, 0.1) for name in (*values, "null")]
+        async with connector_for(endpoint).open() as session:
+            samples, _ = await read_until(session, tags, lambda s: len({x.tag for x in s}) == len(tags))
+    found = {sample.tag: sample for sample in samples}
+    assert str(found["nan"].value) == "nan"
+    assert found["minus_infinity"].value == float("-inf")
+    assert found["huge"].value == "ß" * 1_000_000
+    assert found["grid"].value == grid
+    assert found["empty"].value == ""
+    assert found["range"].value == {"Low": 1.0, "High": 2.0}
+    assert (found["null"].value, found["null"].quality) == (None, BAD_DATA_UNAVAILABLE)
+
+
+async def test_a_node_that_appears_later_is_found_by_the_retry() -> None:
+    async with own_server() as (server, index, endpoint):
+        tags = [Tag("late", "nsu=urn:test;s=late", 0.1, 0.1)]
+        async with connector_for(endpoint, bad_tag_retry="200ms").open() as session:
+            async with aclosing(session.stream(tags, None)) as stream:
+                first = await anext(stream)
+                assert [sample.quality.label for sample in first.samples] == ["BadNodeIdUnknown"]
+                await server.nodes.objects.add_variable(
+                    ua.NodeId("late", index), ua.QualifiedName("late", index), ua.Variant(7, ua.VariantType.Int32)
+                )
+                async with asyncio.timeout(5):
+                    second = await anext(stream)
+            assert [sample.value for sample in second.samples] == [7]
+
+
+async def test_writes_and_browsing_run_beside_a_stream() -> None:
+    async with own_server() as (server, index, endpoint):
+        node = await server.nodes.objects.add_variable(
+            ua.NodeId("setpoint", index), ua.QualifiedName("setpoint", index), ua.Variant(1.0, ua.VariantType.Double)
+        )
+        await node.set_writable()
+        tag = Tag("setpoint", "nsu=urn:test;s=setpoint", 0.05, 0.05)
+        from millstream.sdk import Write
+
+        async with connector_for(endpoint).open() as session, aclosing(session.stream([tag], None)) as stream:
+            assert [sample.value for sample in (await anext(stream)).samples] == [1.0]
+            results = await session.write([Write(tag, 2.5)])
+            assert results[0].quality.is_good
+            started_s = time.monotonic()
+            assert [sample.value for sample in (await anext(stream)).samples] == [2.5]
+            assert time.monotonic() - started_s < 3
+            names = [info.name async for info in session.browse()]
+            assert "setpoint" in names

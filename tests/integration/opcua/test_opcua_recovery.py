@@ -1,0 +1,113 @@
+"""The server dies and comes back; what it produced meanwhile is in its history."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import aclosing
+from pathlib import Path
+
+from opcua_kit import Process, StartPlant, connector_for, counts_of, plant_command, read_until, tags_of
+
+from millstream.connectors.opcua import OpcUaConnector
+from millstream.kernel import Backoff, SystemClock, Unreachable
+from millstream.model import Sample
+from millstream.sdk import Position, Tag
+
+RECOVERED_S_MAX = 5.0
+
+
+async def follow(
+    connector: OpcUaConnector, tags: list[Tag], samples: list[Sample], resume: Position | None, until_count: int
+) -> Position | None:
+    """What the runtime does: open again with back-off from the last position, until all counters are that far."""
+    backoff, clock = Backoff(ceiling_s=2.0), SystemClock()
+    position = resume
+    while True:
+        try:
+            async with connector.open() as session, aclosing(session.stream(tags, position)) as stream:
+                backoff.reset()
+                async for batch in stream:
+                    samples += batch.samples
+                    position = batch.position or position
+                    reached = counts_of(samples)
+                    if len(reached) == 10 and min(values[-1] for values in reached.values()) >= until_count:
+                        return position
+        except Unreachable:
+            await clock.sleep(backoff.next_s())
+
+
+async def test_kill_nine_and_restart_gives_data_within_seconds_without_gap_or_repeat(
+    start_plant: StartPlant, tmp_path: Path
+) -> None:
+    history = str(tmp_path / "history.jsonl")
+    plant = start_plant("--tags", "10", "--rate", "20", "--history", history)
+    connector = connector_for(plant.endpoint)
+    tags = tags_of(plant.ready["tags"], 0.05, 0.2)
+    samples: list[Sample] = []
+    position = await follow(connector, tags, samples, None, 20)
+    plant.send(signal.SIGKILL)
+    plant.end()
+    port = str(plant.ready["port"])
+    again = Process(plant_command("--port", port, "--tags", "10", "--rate", "20", "--history", history), {})
+    try:
+        again.start()
+        started_s = time.monotonic()
+        seen = len(samples)
+        await follow(connector, tags, samples, position, counts_of(samples)["counter_000"][-1] + 60)
+        first = next(sample for sample in samples[seen:] if sample.quality.is_good)
+        assert first.source_time_ns is not None
+        assert time.monotonic() - started_s < 60 / 20 + RECOVERED_S_MAX
+    finally:
+        again.end()
+    for tag, values in counts_of(samples).items():
+        assert values == list(range(values[0], values[0] + len(values))), tag
+
+
+async def test_a_session_notices_a_killed_server_at_once_and_a_frozen_one_soon(start_plant: StartPlant) -> None:
+    for number, limit_s in ((signal.SIGKILL, 1.5), (signal.SIGSTOP, 4.0)):
+        plant = start_plant("--tags", "2", "--rate", "20")
+        connector = connector_for(plant.endpoint, request_timeout="1s", check_interval="500ms")
+        raised: Unreachable | None = None
+        async with connector.open() as session, aclosing(session.stream(tags_of(plant.ready["tags"]), None)) as stream:
+            await anext(stream)
+            plant.send(number)
+            started_s = time.monotonic()
+            try:
+                async for _ in stream:
+                    pass
+            except Unreachable as error:
+                raised = error
+        assert raised is not None
+        assert time.monotonic() - started_s < limit_s + 1.5
+        plant.end()
+
+
+async def test_history_is_paged_and_resumed_without_gap_or_repeat(start_plant: StartPlant) -> None:
+    plant = start_plant("--tags", "10", "--rate", "200")
+    connector = connector_for(plant.endpoint, backfill_page=50)
+    tags = tags_of(plant.ready["tags"], 0.01, 0.1)
+    samples: list[Sample] = []
+    async with connector.open() as session:
+        samples, position = await read_until(
+            session, tags, lambda s: min(map(len, counts_of(s).values()), default=0) > 5
+        )
+    await SystemClock().sleep(1.5)  # the outage: some hundred values a tag
+    newest = max(values[-1] for values in counts_of(samples).values())
+    async with connector.open() as session:
+        rest, _ = await read_until(
+            session,
+            tags,
+            lambda s: min(map(max, counts_of(s).values()), default=0) > newest + 400,
+            resume=position,
+            within_s=30,
+        )
+    for tag, values in counts_of(samples + rest).items():
+        assert values == list(range(values[0], values[0] + len(values))), tag
+
+
+async def test_without_backfill_a_gap_stays_and_no_position_is_given(start_plant: StartPlant) -> None:
+    plant = start_plant("--tags", "2", "--rate", "20")
+    async with connector_for(plant.endpoint, backfill=False).open() as session:
+        _, position = await read_until(session, tags_of(plant.ready["tags"]), lambda s: len(s) > 20)
+    assert position is None

@@ -1,0 +1,141 @@
+"""Encryption, users and certificates, against node-opcua and asyncua."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from opcua_kit import StartPlant, connector_for, read_until, tags_of
+
+from millstream.kernel import AuthError, PlantError, Unreachable
+from millstream.sdk import Tag
+
+URI = "urn:millstream:test:client"
+
+
+def make_certificate(folder: Path, name: str, uri: str = URI) -> tuple[Path, Path]:
+    """A self-signed application certificate with what OPC 10000-6, 6.2.2 asks for; its key beside it."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    names: Sequence[x509.GeneralName] = (
+        x509.UniformResourceIdentifier(uri), x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    )  # fmt: skip
+    usage = x509.KeyUsage(True, True, True, True, False, True, False, False, False)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = folder / f"{name}.der", folder / f"{name}.pem"
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.DER))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate_file, key_file
+
+
+def secured(certificate: Path, key: Path, policy: str = "basic256sha256", **more: str) -> dict[str, str]:
+    """The security section."""
+    return {"policy": policy, "certificate": str(certificate), "private_key": str(key), **more}
+
+
+async def open_fails(endpoint: str, **config: object) -> PlantError:
+    """The error with which opening ends."""
+    with pytest.raises(PlantError) as caught:
+        async with connector_for(endpoint, **config).open():
+            pass
+    assert "secret-word" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.needs("node-opcua")
+async def test_encrypted_sessions_with_user_at_node_opcua(
+    start_node_server: StartPlant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_OPCUA_PASSWORD", "secret-word")
+    certificate, key = make_certificate(tmp_path, "client")
+    server = start_node_server("secure", OPCUA_PASSWORD="secret-word", OPCUA_TRUST_ALL="1")
+    user = {"user": "operator", "password": {"env": "TEST_OPCUA_PASSWORD"}}
+    tag = Tag("double", "nsu=urn://node-opcua-simulator;s=Static_Scalar_Double", 0.1, 0.1)
+    for policy in ("basic256sha256", "aes128_sha256_rsa_oaep", "aes256_sha256_rsa_pss"):
+        for mode in ("sign", "sign_and_encrypt"):
+            security = secured(certificate, key, policy, mode=mode)
+            async with connector_for(server.endpoint, security=security, **user).open() as session:
+                samples, _ = await read_until(session, [tag], lambda s: len(s) >= 1)
+                assert samples[0].quality.is_good, (policy, mode)
+    security = secured(certificate, key)
+    monkeypatch.setenv("TEST_OPCUA_PASSWORD", "secret-word-but-wrong")
+    refused = await open_fails(server.endpoint, security=security, **user)
+    assert isinstance(refused, AuthError)
+    assert "password" in (refused.next_step or "")
+    assert isinstance(await open_fails(server.endpoint, security=security), AuthError)  # anonymous
+    assert isinstance(await open_fails(server.endpoint), AuthError)  # no security
+
+
+@pytest.mark.needs("node-opcua")
+async def test_an_untrusted_certificate_is_refused_with_the_next_step(
+    start_node_server: StartPlant, tmp_path: Path
+) -> None:
+    certificate, key = make_certificate(tmp_path, "stranger")
+    server = start_node_server("secure", OPCUA_PASSWORD="secret-word")
+    error = await open_fails(server.endpoint, security=secured(certificate, key))
+    assert isinstance(error, AuthError | Unreachable)
+    assert "trust this client's certificate" in (error.next_step or "")
+
+
+async def test_another_server_than_the_pinned_one_is_refused(start_plant: StartPlant, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, "client")
+    server_certificate, server_key = make_certificate(tmp_path, "server", "urn:freeopcua:python:server")
+    other_certificate, _ = make_certificate(tmp_path, "other", "urn:freeopcua:python:server")
+    plant = start_plant("--tags", "1", "--certificate", str(server_certificate), "--private-key", str(server_key))
+    pinned = secured(certificate, key, server_certificate=str(server_certificate))
+    async with connector_for(plant.endpoint, security=pinned).open() as session:
+        samples, _ = await read_until(session, tags_of(plant.ready["tags"]), lambda s: len(s) > 5)
+        assert samples
+    wrong = secured(certificate, key, server_certificate=str(other_certificate))
+    assert isinstance(await open_fails(plant.endpoint, security=wrong, request_timeout="1s"), AuthError | Unreachable)
+    lost = secured(certificate, tmp_path / "no-such-key.pem", server_certificate=str(server_certificate))
+    error = await open_fails(plant.endpoint, security=lost)
+    assert isinstance(error, AuthError)
+    assert "no-such-key.pem" in str(error)
+
+
+async def test_a_password_does_not_go_out_in_clear_unless_told_so(
+    start_plant: StartPlant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_OPCUA_PASSWORD", "secret-word")
+    plant = start_plant(
+        "--tags", "1", "--user", "operator", "--password-env", "TEST_OPCUA_PASSWORD", TEST_OPCUA_PASSWORD="secret-word"
+    )
+    user = {"user": "operator", "password": {"env": "TEST_OPCUA_PASSWORD"}}
+    error = await open_fails(plant.endpoint, **user)
+    assert isinstance(error, AuthError)
+    assert "clear" in error.what
+    async with connector_for(plant.endpoint, allow_clear_password=True, **user).open() as session:
+        samples, _ = await read_until(session, tags_of(plant.ready["tags"]), lambda s: len(s) > 5)
+        assert samples
+    monkeypatch.delenv("TEST_OPCUA_PASSWORD")
+    error = await open_fails(plant.endpoint, allow_clear_password=True, **user)
+    assert isinstance(error, AuthError)
+    assert error.code == "MS-0103"
