@@ -7,10 +7,11 @@ from millstream.bus._group_commit import GroupCommitPublisher
 from millstream.bus._jetstream import Refused, StreamApi, StreamState
 from millstream.bus._memory import MemoryPublisher, MemoryReader, MemoryStream
 from millstream.bus._nats_py import NatsPyConnection
+from millstream.bus._node_file import NodeFile, ProcessMeter, service_version
 from millstream.bus._reader import StreamReader
 from millstream.bus._server import NatsServer, ServerAlarm
 from millstream.bus._server_config import HUB_DOMAIN, LeafListener, LeafRemote, LeafUser, MqttUser, ServerSettings
-from millstream.bus._server_files import load_secret, write_private
+from millstream.bus._server_files import load_secret, store_room_bytes, write_private
 from millstream.bus._streams import (
     FAST_PREFIX,
     HUB_DLQ,
@@ -62,6 +63,8 @@ __all__ = [
     "NAMESPACE",
     "NatsPyConnection",
     "NatsServer",
+    "NodeFile",
+    "ProcessMeter",
     "RawConnection",
     "Refused",
     "ServerAlarm",
@@ -94,6 +97,8 @@ __all__ = [
     "purge_below",
     "request_nats",
     "retired_stream",
+    "service_version",
+    "store_room_bytes",
     "throughput_stream",
     "write_private",
 ]

@@ -18,6 +18,7 @@ from typing import Any, Self
 import psutil
 
 from millstream.bus._mqtt_wake import bound_mqtt, wake_mqtt
+from millstream.bus._scope import leave_group
 from millstream.bus._server_config import (
     MQTT_SETUP_USER,
     MQTT_USER,
@@ -244,9 +245,17 @@ class NatsServer:
                 self._settings = replace(self._settings, mqtt_users=(device,))
             self._stack.push_async_callback(self._stop)
             await self._start_first()
-            scope = await self._stack.enter_async_context(asyncio.TaskGroup())
-            task = scope.create_task(self._supervise(), name=f"supervise {PROGRAM} {self.domain}")
-            self._stack.callback(task.cancel)
+            group = asyncio.TaskGroup()
+            await group.__aenter__()
+            task = group.create_task(self._supervise(), name=f"supervise {PROGRAM} {self.domain}")
+
+            async def end_supervision(
+                kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+            ) -> None:
+                task.cancel()
+                await leave_group(group, error)
+
+            self._stack.push_async_exit(end_supervision)
         except BaseException:
             await self._stack.aclose()
             raise

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import secrets as random_source
+import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -176,3 +177,10 @@ def load_ports(data_dir: Path) -> dict[str, int]:
 def save_ports(data_dir: Path, ports: Mapping[str, int]) -> None:
     """Remember the ports for the next start."""
     write_private(data_dir / "server" / "ports.json", json.dumps(dict(ports)))
+
+
+def store_room_bytes(data_dir: Path) -> int:
+    """What streams below `data_dir` may take together: four fifths of what is free or already theirs."""
+    used = sum(file.stat().st_size for file in (data_dir / "jetstream").rglob("*.blk") if file.exists())
+    anchor = next(p for p in (data_dir, *data_dir.parents) if p.exists())
+    return (shutil.disk_usage(anchor).free + used) * 4 // 5

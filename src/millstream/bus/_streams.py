@@ -143,7 +143,7 @@ def mqtt_stream(name: str, bounds: StreamBounds) -> StreamConfig:
 def deadletter_stream(name: str, node: str, *, edges: Sequence[StreamConfig] | None = None) -> StreamConfig:
     """What could not be understood, with its reason; the oldest goes first. At a hub also the edges' (`edges`)."""
     bounds = StreamBounds(DLQ_BYTES_MAX, None, "drop_oldest")
-    config = {**_base(name, bounds), "subjects": [f"dlq.{node}.>"]}
+    config = {**_base(name, bounds), "subjects": [f"dlq.{node}.>"], "duplicate_window": 120 * 1_000_000_000}
     return config if edges is None else {**config, "sources": list(edges)}
 
 

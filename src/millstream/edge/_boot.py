@@ -3,8 +3,8 @@
 A hub forwards by cursor: the newest sequence that it has stored of each edge stream. When the edge's store was set back
 (power loss on a disk that does not honour sync, a restored image, a replaced disk), new messages get sequence numbers
 that the hub has already seen, and are never forwarded: no error, a lag of 0. So before anything is written, the
-stream's last sequence is compared with the hub's cursor. When the hub cannot be asked, a note outside the stream's store
-decides; in doubt a new generation of the stream is begun under a new name, which is always safe.
+stream's last sequence is compared with the hub's cursor. When the hub cannot be asked, a note outside the stream's
+store decides; in doubt a new generation of the stream is begun under a new name, which is always safe.
 
 Why a new generation and not a purge to the cursor: the ledger's records and the positions of rewindable sources live in
 the stream; a purge would take them along, and totals would seem to go backwards at the hub.

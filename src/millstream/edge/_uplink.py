@@ -66,8 +66,8 @@ class StreamFlow:
 
 @dataclass(frozen=True, slots=True)
 class UplinkStatus:
-    """The way to the hub as the node's status shows it. `data_age_ms` is the age of the oldest message that the hub does
-    not have, 0 when it has all; `cursor_seq` is that of the integrity stream."""
+    """The way to the hub as the node's status shows it. `data_age_ms` is the age of the oldest message that the hub
+    does not have, 0 when it has all; `cursor_seq` is that of the integrity stream."""
 
     state: UplinkState
     data_age_ms: int = 0
@@ -102,8 +102,8 @@ def judge(flows: Sequence[StreamFlow], *, is_hub_there: bool, is_hung: bool, now
 
 
 def stuck_s(flows: Sequence[StreamFlow], *, is_hub_there: bool, now_ns: int) -> float:
-    """The longest time that messages of a stream have waited without the hub's cursor moving. A stream that the hub does
-    not source (yet) does not count while the hub answers: dialling again would not help it."""
+    """The longest time that messages of a stream have waited without the hub's cursor moving. A stream that the hub
+    does not source (yet) does not count while the hub answers: dialling again would not help it."""
     return max((f.watch.stuck_s(now_ns) for f in flows if f.is_sourced or not is_hub_there), default=0.0)
 
 

@@ -1,0 +1,69 @@
+"""``node.json``: where a running node is and how to enter it; for the command line and the SDK on the same machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from millstream.bus._server_files import write_private
+
+NODE_FILE = "node.json"
+
+
+class NodeFile:
+    """The file of one running node, written when the node is ready and removed when it stops."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.path = data_dir / NODE_FILE
+        self.fields: dict[str, Any] = {}
+
+    def update(self, **fields: Any) -> None:
+        """Write the file anew with these fields added; None takes one away."""
+        self.fields = {k: v for k, v in {**self.fields, **fields}.items() if v is not None}
+        write_private(self.path, json.dumps(self.fields, indent=1) + "\n")
+
+    @contextlib.asynccontextmanager
+    async def hold(self, fields: Mapping[str, Any]) -> AsyncIterator[None]:
+        """The file stands there while in the scope. Keys as in the SDK's `NodeAddress`."""
+        self.update(pid=os.getpid(), **fields)
+        try:
+            yield
+        finally:
+            self.path.unlink(missing_ok=True)
+
+
+class ProcessMeter:
+    """Memory and processor time of this process and, if it is ours, its server."""
+
+    def __init__(self) -> None:
+        self._own = psutil.Process()
+
+    def read(self, server_pid: int | None) -> dict[str, float]:
+        """`rss_mb` and `cpu_s` of this process, `server_rss_mb` and `server_cpu_s` of the server."""
+        rss_mb, cpu_s = _usage(self._own)
+        figures = {"rss_mb": rss_mb, "cpu_s": cpu_s}
+        if server_pid is not None:
+            with contextlib.suppress(psutil.Error):
+                figures["server_rss_mb"], figures["server_cpu_s"] = _usage(psutil.Process(server_pid))
+        return figures
+
+
+def _usage(process: psutil.Process) -> tuple[float, float]:
+    times = process.cpu_times()
+    return round(process.memory_info().rss / 1e6, 1), round(times.user + times.system, 2)
+
+
+def service_version(version: str) -> str:
+    """A package version as the semantic version that NATS services announce: ``0.1.0.dev0`` -> ``0.1.0-dev0``."""
+    match = re.match(r"(\d+)\.(\d+)\.(\d+)(.*)", version)
+    if match is None:
+        return "0.0.0"
+    rest = re.sub(r"[^0-9A-Za-z-]", "", match[4])
+    return f"{match[1]}.{match[2]}.{match[3]}" + (f"-{rest}" if rest else "")

@@ -1,0 +1,226 @@
+"""Which edge streams the hub's streams take from: found by asking the edges, changed while everything runs.
+
+An edge that has never been reached is not a source yet (a source that does not answer makes the server wait for half a
+minute and more between its tries). A new generation of an edge's stream becomes a source once the one before it is
+drained, so that the order of an edge's messages is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from millstream.bus import (
+    HUB_DLQ,
+    HUB_INTEGRITY,
+    HUB_LOCAL,
+    HUB_THROUGHPUT,
+    ServerAlarm,
+    SourceInfo,
+    StreamApi,
+    StreamInfo,
+    StreamName,
+    Transport,
+    edge_source,
+    ensure_stream,
+    find_stream,
+    list_streams,
+)
+from millstream.kernel import Clock, PlantError, SystemClock
+
+CHECK_INTERVAL_S = 1.0
+EDGES_ASKED_AT_ONCE = 16
+ASK_TIMEOUT_S = 2.0
+EDGES_PER_S = 200  # so many are asked a second, however many there are
+KINDS = {"I": HUB_INTEGRITY, "T": HUB_THROUGHPUT, "DLQ": HUB_DLQ}
+
+
+@dataclass(frozen=True, slots=True)
+class OnEdge:
+    """One generation on an edge: its last sequence."""
+
+    name: StreamName
+    last_seq: int
+
+
+def plan_sources(current: Sequence[str], on_edge: Sequence[OnEdge], cursors: Mapping[str, SourceInfo]) -> list[str]:
+    """The sources of one edge and kind: `current` those that the hub has, `on_edge` what the edge has now.
+
+    A generation that is gone from the edge is given up once a newer one is there; generations follow one another, each
+    after the one before is drained.
+    """
+    ordered = sorted(on_edge, key=lambda item: item.name.generation)
+    planned: list[str] = []
+    for item in ordered:
+        planned.append(str(item.name))
+        cursor = cursors.get(str(item.name))
+        if cursor is None or cursor.cursor_seq < item.last_seq:
+            break
+    kept = [name for name in current if name in {str(item.name) for item in ordered}]
+    return sorted({*planned, *kept}, key=lambda name: _generation(name)) if ordered else list(current)
+
+
+def _generation(name: str) -> int:
+    parsed = StreamName.parse(name)
+    return parsed.generation if parsed is not None else 0
+
+
+class SourceKeeper:
+    """Keeps the hub's sources as the configured edges need them. Run `run` in the node's task group."""
+
+    def __init__(
+        self,
+        connection: Transport,
+        edges: Sequence[str],
+        *,
+        clock: Clock | None = None,
+        on_log: Callable[[str], None] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._api = StreamApi(connection)
+        self._edges = list(edges)
+        self._clock = clock or SystemClock()
+        self._on_log = on_log or (lambda _: None)
+        self._infos: dict[str, StreamInfo] = {}
+        self._alarms: dict[str, ServerAlarm] = {}
+        self._reached_ns: dict[str, int] = {}
+        self._asked: dict[str, dict[str, list[OnEdge]]] = {}
+        self._next_edge = 0
+        self._changed = asyncio.Lock()  # one writer of the streams' sources at a time
+
+    @property
+    def streams(self) -> list[StreamInfo]:
+        """The hub's streams as of the last check."""
+        return list(self._infos.values())
+
+    @property
+    def alarms(self) -> list[ServerAlarm]:
+        """What a person should know now."""
+        return list(self._alarms.values())
+
+    def sources(self) -> list[dict[str, Any]]:
+        """Every source as the node's status shows it."""
+        return [
+            {"stream": info.name, "origin": name, "cursor_seq": s.cursor_seq, "active_ms": s.active_ns // 1_000_000,
+             "error": s.error}
+            for info in self._infos.values() for name, s in info.sources.items()
+        ]  # fmt: skip
+
+    def reached(self) -> dict[str, int]:
+        """Edge -> when it last answered, UTC ns."""
+        return dict(self._reached_ns)
+
+    async def set_edges(self, edges: Sequence[str]) -> None:
+        """Use other edges from now on; the sources of those that stay are not touched."""
+        async with self._changed:
+            gone = set(self._edges) - set(edges)
+            self._edges = list(edges)
+            await self._refresh()
+            for kind in KINDS:
+                await self._apply(kind, {edge: [] for edge in gone}, is_removal=True)
+
+    async def run(self) -> None:
+        """Ask and adapt, for ever."""
+        while True:
+            try:
+                async with self._changed:
+                    await self._check()
+            except PlantError as error:  # the own server restarts: its supervisor tells
+                self._on_log(f"sources: {error}")
+            await self._clock.sleep(CHECK_INTERVAL_S)
+
+    async def _refresh(self) -> None:
+        for name in (HUB_INTEGRITY, HUB_THROUGHPUT, HUB_LOCAL, HUB_DLQ):
+            info = await find_stream(self._api, name)
+            if info is not None:
+                self._infos[name] = info
+
+    async def _check(self) -> None:
+        await self._refresh()
+        answers = await self._ask(self._due())
+        for kind in KINDS:
+            planned = {}
+            for edge, names in answers.items():
+                if names is not None:
+                    current = self._current(edge, kind)
+                    cursors = self._infos[KINDS[kind]].sources
+                    planned[edge] = plan_sources(current, names.get(kind, []), cursors)
+            await self._apply(kind, planned)
+        self._watch()
+
+    def _due(self) -> list[str]:
+        """All edges of a small fleet, a part of a large one, in turn."""
+        count = min(len(self._edges), EDGES_PER_S)
+        turn = [self._edges[(self._next_edge + i) % len(self._edges)] for i in range(count)]
+        self._next_edge = (self._next_edge + count) % max(1, len(self._edges))
+        return turn
+
+    async def _ask(self, edges: Sequence[str]) -> dict[str, dict[str, list[OnEdge]] | None]:
+        gate = asyncio.Semaphore(EDGES_ASKED_AT_ONCE)
+
+        async def ask(edge: str) -> dict[str, list[OnEdge]] | None:
+            async with gate:
+                try:
+                    return await self._ask_edge(edge)
+                except PlantError:
+                    return None  # away: its sources stay as they are and go on when it is back
+
+        found = await asyncio.gather(*(ask(edge) for edge in edges))
+        return dict(zip(edges, found, strict=True))
+
+    async def _ask_edge(self, edge: str) -> dict[str, list[OnEdge]]:
+        api = StreamApi(self._connection, edge)
+        kinds: dict[str, list[OnEdge]] = {}
+        for text in await list_streams(api, timeout_s=ASK_TIMEOUT_S):
+            name = StreamName.parse(text)
+            if name is not None and name.edge == edge and name.kind in KINDS:
+                kinds.setdefault(name.kind, []).append(OnEdge(name, 0))
+        self._reached_ns[edge] = self._clock.now_ns()
+        for kind, items in kinds.items():
+            if len(items) > 1:  # only then does it matter where a generation ends
+                raw = [await api.request(f"STREAM.INFO.{i.name}", timeout_s=ASK_TIMEOUT_S) for i in items]
+                kinds[kind] = [OnEdge(i.name, r["state"]["last_seq"]) for i, r in zip(items, raw, strict=True)]
+        return kinds
+
+    def _current(self, edge: str, kind: str) -> list[str]:
+        names = [StreamName.parse(name) for name in self._infos[KINDS[kind]].sources]
+        return [str(name) for name in names if name is not None and name.edge == edge]
+
+    async def _apply(self, kind: str, planned: Mapping[str, Sequence[str]], *, is_removal: bool = False) -> None:
+        """Bring the sources of one hub stream to `planned`; those of edges that are not in it stay."""
+        info = self._infos[KINDS[kind]]
+        have = list(info.config.get("sources") or ())
+        keep = [s for s in have if _edge_of(s) not in planned]
+        want = [edge_source(name, edge) for edge, names in planned.items() for name in names]
+        if {_key(s) for s in have} == {_key(s) for s in [*keep, *want]}:
+            return
+        by_name = {s["name"]: s for s in have}
+        sources = [*keep, *(by_name.get(s["name"], s) for s in want)]
+        self._infos[info.name] = await ensure_stream(self._api, {**info.config, "sources": sources})
+        added = sorted({s["name"] for s in sources} - set(by_name))
+        removed = sorted(set(by_name) - {s["name"] for s in sources})
+        self._on_log(f"{info.name}: sources added: {added}, removed: {removed}" + (" (edges)" if is_removal else ""))
+
+    def _watch(self) -> None:
+        stalled = [
+            f"{name}: {source.error}"
+            for info in self._infos.values()
+            for name, source in info.sources.items()
+            if source.error and "10228" in source.error
+        ]
+        if stalled:
+            since_ns = self._alarms["MS-0614"].since_ns if "MS-0614" in self._alarms else self._clock.now_ns()
+            self._alarms["MS-0614"] = ServerAlarm("MS-0614", f"flow control stalled: {'; '.join(stalled)}", since_ns)
+        else:
+            self._alarms.pop("MS-0614", None)
+
+
+def _edge_of(source: Mapping[str, Any]) -> str | None:
+    name = StreamName.parse(source["name"])
+    return name.edge if name is not None else None
+
+
+def _key(source: Mapping[str, Any]) -> tuple[str, str]:
+    return source["name"], (source.get("external") or {}).get("api", "")
