@@ -1,0 +1,330 @@
+"""The edge node: chooses, wires and supervises its parts. No decision about data is made here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+import millstream
+from millstream.bus import (
+    Credentials,
+    FastIngestPublisher,
+    GroupCommitPublisher,
+    NatsServer,
+    RawConnection,
+    add_micro_service,
+    connect_nats,
+    write_private,
+)
+from millstream.config import ConnectorEntry, ConnectorTypes, EdgeConfig, InstalledConnectors
+from millstream.edge._deadletter import StreamDeadLetters
+from millstream.edge._describe import describe, load_meta, save_meta
+from millstream.edge._forward import EdgeForward
+from millstream.edge._lifecycle import Alarm, Lifecycle
+from millstream.edge._log import LineLog, Sink, to_logging
+from millstream.edge._pipeline import Pipeline
+from millstream.edge._settings import forward_settings, make_data_dir, room_bytes, server_settings
+from millstream.edge._supervisor import ConnectorPlan, Supervisor
+from millstream.edge._thinning import Thinning
+from millstream.kernel import Backoff, Clock, ConfigError, PlantError, SystemClock
+from millstream.protocols.ledger import position_subject, record_subject
+from millstream.sdk import ConnectorConfig, ConnectorTools, Publisher
+
+NODE_FILE = "node.json"
+SERVICE_NAME = "millstream-edge"
+STOP_TIMEOUT_S = 10.0  # for connectors to close, send and be answered; then they are cut off
+KEEP_INTERVAL_S = 1.0
+META_UNIT_MESSAGES = 500
+
+
+class EdgeNode:
+    """One edge: nats-server, streams, connectors, uplink watch, status. Use it as a scope, or call `run`.
+
+    Entering returns once the server is up, the streams are checked and the connectors have begun; it raises PlantError
+    when the node cannot start. Leaving stops connectors first, then flushes, then stops the server.
+    """
+
+    def __init__(
+        self, config: EdgeConfig, *, connectors: ConnectorTypes | None = None, clock: Clock | None = None,
+        log: Sink = to_logging,
+    ) -> None:  # fmt: skip
+        self.config = config
+        self._types = connectors if connectors is not None else InstalledConnectors()
+        self._clock = clock or SystemClock()
+        self._sink = log
+        self._log = LineLog(config.edge.name, log)
+        self._stop = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._server: NatsServer | None = None
+        self._forward: EdgeForward | None = None
+        self._publishers: dict[str, tuple[str, Publisher]] = {}
+        self._supervisors: list[Supervisor] = []
+        self._alarms: dict[str, Alarm] = {}
+        self._process = psutil.Process()
+        self._started_ns = 0
+        self._thinning = Thinning()
+
+    # -- scope --------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.get_running_loop().create_task(self.run(self._stop), name=f"edge {self.config.edge.name}")
+        ready = asyncio.get_running_loop().create_task(self._ready.wait())
+        try:
+            await asyncio.wait([self._task, ready], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            raise
+        finally:
+            ready.cancel()
+        if self._task.done():
+            self._task.result()
+            raise PlantError("the edge ended while it started", where=self.config.edge.name)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._task is None:
+            return
+        try:
+            await asyncio.wait([self._task])
+        except asyncio.CancelledError:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            raise
+        self._task.result()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set. Raises PlantError when the node cannot start."""
+        config = self.config
+        self._started_ns = self._clock.now_ns()
+        built = [(entry, self._build(entry)) for entry in config.connectors]
+        async with AsyncExitStack() as stack:
+            await make_data_dir(config.edge.data_dir)
+            server = NatsServer(server_settings(config), config.edge.data_dir, clock=self._clock, on_log=self._log.info)
+            self._server = await stack.enter_async_context(server)
+            credentials = Credentials(server.user, server.password)
+            connection = RawConnection(server.url, credentials=credentials, name=config.edge.name)
+            await stack.enter_async_context(connection)
+            room = None if server.is_given else await asyncio.to_thread(room_bytes, config.edge.data_dir)
+            settings = forward_settings(config, room_bytes=room)
+            self._forward = EdgeForward(server, connection, settings, clock=self._clock, on_log=self._log.info)
+            streams = await self._forward.prepare()
+            stack.push_async_callback(self._forward.close)
+            await self._open_publishers(stack, connection, streams.integrity, streams.throughput)
+            dead_letters = StreamDeadLetters(
+                connection, config.edge.name, self._clock, payload_bytes_max=connection.max_payload
+            )
+            self._supervisors = [
+                self._supervise(entry, connector, dead_letters, connection.max_payload) for entry, connector in built
+            ]
+            await self._serve_status(stack, server)
+            self._write_node_file(stack, server)
+            await self._run_parts(stop, streams.integrity)
+
+    async def _run_parts(self, stop: asyncio.Event, stream: str) -> None:
+        assert self._forward is not None
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(self._kept("uplink watch", self._forward.run))
+            keep = group.create_task(self._kept("housekeeping", self._keep_house))
+            meta = group.create_task(self._kept("descriptions", lambda: self._publish_meta(stream)))
+            tasks = [group.create_task(s.run(), name=s.plan.name) for s in self._supervisors]
+            self._log.info("edge is up", connectors=len(tasks), url=self._server.url if self._server else None)
+            self._ready.set()
+            await stop.wait()
+            await self._stop_connectors(tasks)
+            for task in (watch, keep, meta):
+                task.cancel()
+        self._log.info("edge stops")
+
+    async def _stop_connectors(self, tasks: list[asyncio.Task[None]]) -> None:
+        for supervisor in self._supervisors:
+            supervisor.stop()
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)
+        for task in late:
+            self._log.warning("connector is cut off", connector=task.get_name(), after_s=STOP_TIMEOUT_S)
+            task.cancel()
+
+    async def _kept(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a part of the node again when it fails: data must go on without it, and a person must know."""
+        backoff = Backoff(floor_s=1.0, ceiling_s=60.0)
+        while True:
+            try:
+                await run()
+            except Exception as error:  # noqa: BLE001 - a failing watch must not take the data path with it
+                self._alarms[name] = Alarm(
+                    "MS-0621", f"{name} failed: {type(error).__name__}: {error}", self._clock.now_ns()
+                )
+                self._log.error(f"{name} failed", error=f"{type(error).__name__}: {error}")
+                await self._clock.sleep(backoff.next_s())
+            else:
+                self._alarms.pop(name, None)
+                return
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _build(self, entry: ConnectorEntry) -> Any:
+        """Construct a connector; it does no I/O. Raises ConfigError."""
+        try:
+            cls = self._types[entry.type]
+        except KeyError:
+            raise ConfigError("no such connector", where=entry.name, got=repr(entry.type)) from None
+        config = entry.config
+        if not isinstance(config, ConnectorConfig):
+            config = cls.Config.model_validate(config)
+        return cls(config, ConnectorTools(entry.name, self._clock, LineLog(entry.name, self._sink)))
+
+    async def _open_publishers(
+        self, stack: AsyncExitStack, connection: RawConnection, integrity: str, throughput: str | None
+    ) -> None:
+        place, name = self.config.path, self.config.edge.name
+        subject = record_subject(place, name, "integrity")
+        group = GroupCommitPublisher(connection, integrity, ledger_subject=subject, clock=self._clock)
+        self._publishers["integrity"] = (integrity, await stack.enter_async_context(group))
+        if throughput is not None:
+            subject = record_subject(place, name, "throughput")
+            fast = FastIngestPublisher(connection, throughput, ledger_subject=subject, clock=self._clock)
+            self._publishers["throughput"] = (throughput, await stack.enter_async_context(fast))
+
+    def _supervise(
+        self, entry: ConnectorEntry, connector: Any, dead_letters: StreamDeadLetters, payload_bytes_max: int
+    ) -> Supervisor:
+        mapped = self.config.mapped_tags(entry)
+        place = self.config.connector_path(entry)
+        pipeline = Pipeline(mapped, place, payload_bytes_max=payload_bytes_max)
+        self._thinning.add(entry.durability, pipeline)
+        subject = position_subject(self.config.path, self.config.edge.name, entry.durability, entry.name)
+        return Supervisor(
+            ConnectorPlan(entry.name, entry.type, [m.tag for m in mapped], subject),
+            connector,
+            pipeline,
+            publisher=self._publishers[entry.durability][1],
+            dead_letters=dead_letters,
+            lifecycle=Lifecycle(Backoff()),
+            clock=self._clock,
+            log=LineLog(entry.name, self._sink),
+        )
+
+    async def _publish_meta(self, stream: str) -> None:
+        """Describe the configured tags, once; what did not change is not published again."""
+        data_dir = self.config.edge.data_dir
+        tags = [(entry, mapped) for entry in self.config.connectors for mapped in self.config.mapped_tags(entry)]
+        known = await asyncio.to_thread(load_meta, data_dir)
+        messages, note = describe(tags, known, stream)
+        publisher = self._publishers["integrity"][1]
+        for first in range(0, len(messages), META_UNIT_MESSAGES):
+            await (await publisher.submit(messages[first : first + META_UNIT_MESSAGES]))
+        if note != known:
+            await asyncio.to_thread(save_meta, data_dir, note)
+
+    async def _keep_house(self) -> None:
+        """Once a second: what the streams' fill means for the pipelines."""
+        while True:
+            if self._forward is not None:
+                self._thinning.watch(self._forward.streams, self.config.streams)
+                alarm = self._thinning.alarm(self._clock.now_ns())
+                if alarm is None:
+                    self._alarms.pop("thinning", None)
+                else:
+                    self._alarms["thinning"] = alarm
+            await self._clock.sleep(KEEP_INTERVAL_S)
+
+    # -- status -------------------------------------------------------------------------------------------------------
+
+    @property
+    def server(self) -> NatsServer:
+        """The node's server, while it runs."""
+        if self._server is None:
+            raise PlantError("the edge does not run", where=self.config.edge.name, code="MS-0682")
+        return self._server
+
+    def status(self) -> dict[str, object]:
+        """What the status service answers."""
+        forward, server = self._forward, self._server
+        alarms: list[Any] = [s.lifecycle.alarm for s in self._supervisors if s.lifecycle.alarm is not None]
+        alarms += [*self._alarms.values(), *(server.alarms if server else ()), *(forward.alarms if forward else ())]
+        times = self._process.cpu_times()
+        return {
+            "role": "edge",
+            "name": self.config.edge.name,
+            "path": self.config.edge.path,
+            "version": millstream.__version__,
+            "started_ns": self._started_ns,
+            "connectors": [s.status() for s in self._supervisors],
+            "publishers": [
+                {"name": name, "stream": stream, **asdict(publisher.stats())}
+                for name, (stream, publisher) in self._publishers.items()
+            ],
+            "streams": [info.as_dict() for info in forward.streams] if forward else [],
+            "uplink": forward.uplink.as_dict() if forward else {"state": "none"},
+            "rss_mb": round(self._process.memory_info().rss / 1e6, 1),
+            "server_rss_mb": _rss_mb(server.pid if server else None),
+            "server_restarts": server.restarts_count if server else 0,
+            "cpu_s": round(times.user + times.system, 3),
+            "alarms": [alarm.as_dict() for alarm in alarms],
+        }
+
+    async def _serve_status(self, stack: AsyncExitStack, server: NatsServer) -> None:
+        client = await connect_nats(server.url, server.user, server.password, name=f"{self.config.edge.name} status")
+        stack.push_async_callback(client.close)
+        subject = f"millstream.node.{self.config.edge.name}.status"
+
+        async def answer(request: Any) -> None:
+            await request.respond(json.dumps(self.status()).encode())
+
+        version = millstream.__version__
+        service = await add_micro_service(client, SERVICE_NAME, _semver(version), {"status": (subject, answer)})
+        stack.push_async_callback(service.stop)
+
+    def _write_node_file(self, stack: AsyncExitStack, server: NatsServer) -> None:
+        path = self.config.edge.data_dir / NODE_FILE
+        write_private(path, json.dumps(self._node_info(server), indent=2) + "\n")
+        stack.callback(_remove, path)
+
+    def _node_info(self, server: NatsServer) -> Mapping[str, object]:
+        info: dict[str, object] = {
+            "role": "edge",
+            "name": self.config.edge.name,
+            "path": self.config.edge.path,
+            "pid": os.getpid(),
+            "nats_url": server.url,
+            "user": server.user,
+            "password": server.password,
+            "domain": server.domain,
+        }
+        if server.settings.mqtt_port is not None:
+            info["mqtt_port"] = server.settings.mqtt_port
+            info["mqtt_user"], info["mqtt_password"] = server.mqtt_credentials or (None, None)
+        return info
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _rss_mb(pid: int | None) -> float | None:
+    if pid is None:
+        return None
+    with suppress(psutil.Error):
+        return round(float(psutil.Process(pid).memory_info().rss) / 1e6, 1)
+    return None
+
+
+def _semver(version: str) -> str:
+    """The micro protocol (ADR-32) wants a semantic version."""
+    numbers, _, rest = version.partition(".dev")
+    return f"{numbers}-dev.{rest}" if rest else numbers

@@ -1,0 +1,111 @@
+"""From an edge file to what the parts of the node want. Resolves secrets; reads the disk's room."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from millstream.bus import LeafRemote, ServerSettings, StreamBounds
+from millstream.config import EdgeConfig, StreamConfig, UplinkConfig
+from millstream.edge._forward import ForwardSettings
+from millstream.kernel import ConfigError, PlantError
+
+UPLINK_SECRET = "uplink"  # noqa: S105 - the name of a file, not a secret
+DISK_RATIO = 0.85  # of what is free or ours already; the rest is for logs, history and others
+
+
+def server_settings(config: EdgeConfig) -> ServerSettings:
+    """The nats-server. Raises ConfigError when a secret cannot be read."""
+    server = config.server
+    password = server.secret.resolve() if server.secret is not None else None
+    return ServerSettings(
+        name=config.edge.name,
+        host=server.host,
+        port=server.port,
+        mqtt_port=server.mqtt_port,
+        mqtt_host=server.host,
+        monitor_port=server.monitor_port or 0,
+        leaf_remote=leaf_remote(config) if config.uplink is not None and server.url is None else None,
+        url=server.url,
+        user=server.user,
+        password=password,
+    )
+
+
+def leaf_remote(config: EdgeConfig) -> LeafRemote | None:
+    """The hub to forward to. Without a secret in the file, ``data_dir/secrets/uplink`` is looked for."""
+    uplink = config.uplink
+    if uplink is None:
+        return None
+    return LeafRemote(uplink.url, uplink.user or config.edge.name, _uplink_secret(uplink, config.edge.data_dir))
+
+
+def _uplink_secret(uplink: UplinkConfig, data_dir: Path) -> str:
+    if uplink.secret is not None:
+        return uplink.secret.resolve()
+    path = data_dir / "secrets" / UPLINK_SECRET
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(
+            "the uplink has no secret",
+            where="uplink.secret",
+            expected=f"a reference, or the file {path}",
+            next_step="copy the password that the hub has for this edge",
+            code="MS-0103",
+        ) from error
+
+
+def forward_settings(config: EdgeConfig, *, room_bytes: int | None) -> ForwardSettings:
+    """Streams and uplink."""
+    throughput = config.streams.throughput
+    if throughput is None and any(entry.durability == "throughput" for entry in config.connectors):
+        throughput = StreamConfig()
+    return ForwardSettings(
+        edge=config.edge.name,
+        path=config.path,
+        data_dir=config.edge.data_dir,
+        integrity=_bounds(config.streams.integrity),
+        throughput=_bounds(throughput) if throughput is not None else None,
+        has_mqtt=config.server.mqtt_port is not None and config.server.url is None,
+        has_uplink=config.uplink is not None,
+        room_bytes=room_bytes,
+    )
+
+
+def _bounds(stream: StreamConfig) -> StreamBounds:
+    return StreamBounds(stream.max_bytes, stream.max_age, stream.when_full)
+
+
+async def make_data_dir(path: Path) -> None:
+    """Create the folder. Raises PlantError."""
+    try:
+        await asyncio.to_thread(path.mkdir, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlantError(
+            "the data directory cannot be used",
+            where=str(path),
+            expected="a directory that this user can write",
+            got=error.strerror,
+            next_step="give the user the directory, or set `data_dir` to another",
+            code="MS-0602",
+        ) from error
+
+
+def room_bytes(data_dir: Path) -> int:
+    """What all streams together may take: what is free, and what they have already."""
+    free = shutil.disk_usage(data_dir).free
+    return int((free + _size(data_dir / "jetstream")) * DISK_RATIO)
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for base, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(base, name)).st_size
+            except FileNotFoundError:  # the server rewrites its files
+                continue
+    return total

@@ -1,0 +1,217 @@
+"""The edge node with a real nats-server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+from ramp_edge import CATALOG
+
+from millstream.bus import Credentials, RawConnection, StreamReader, connect_nats, request_nats
+from millstream.config import load_edge
+from millstream.edge import EdgeNode
+from millstream.protocols.ledger import LedgerVerifier, is_ledger_subject
+
+HERE = Path(__file__).parent
+
+
+def write_config(folder: Path, rows: int, *, durability: str = "integrity", extra: str = "") -> Path:
+    path = folder / "edge.yaml"
+    path.write_text(
+        f"""
+edge: {{name: e1, path: acme/plant1, data_dir: data}}
+connectors:
+  - name: ramp
+    type: ramp
+    path: line/cell
+    durability: {durability}
+    config: {{rows: {rows}}}
+    tags:
+      - {{name: axis/position, address: 1, unit: mm, description: where it is}}
+      - {{name: axis/speed, address: 2, unit: mm/s}}
+{extra}
+"""
+    )
+    return path
+
+
+def node_for(path: Path) -> EdgeNode:
+    config, findings = load_edge(path, CATALOG)  # type: ignore[arg-type]
+    assert config is not None, [str(f) for f in findings]
+    return EdgeNode(config, connectors=CATALOG)  # type: ignore[arg-type]
+
+
+async def until(condition: Callable[[], bool], deadline_s: float = 20.0) -> None:
+    async with asyncio.timeout(deadline_s):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def ramp_status(node: EdgeNode) -> dict[str, Any]:
+    return node.status()["connectors"][0]  # type: ignore[index, no-any-return]
+
+
+@asynccontextmanager
+async def connected(node: EdgeNode) -> AsyncIterator[RawConnection]:
+    async with RawConnection(
+        node.server.url, credentials=Credentials(node.server.user, node.server.password)
+    ) as connection:
+        yield connection
+
+
+async def read_stream(node: EdgeNode, stream: str) -> tuple[dict[str, list[int]], LedgerVerifier]:
+    values: dict[str, list[int]] = {}
+    verifier = LedgerVerifier()
+    async with connected(node) as connection:
+        reader = StreamReader(connection)
+        batches = reader.read(stream, wait_s=0.3)
+        async for batch in batches:
+            if not batch:
+                break
+            for m in batch:
+                is_counted = "._tag." in m.subject
+                verifier.feed(stream, m.seq, m.subject, 1 if is_counted else 0, m.payload)
+                if is_counted and not is_ledger_subject(m.subject):
+                    values.setdefault(m.subject, []).append(msgspec.json.decode(m.payload)["value"])
+        await batches.aclose()
+    return values, verifier
+
+
+async def test_a_ramp_is_stored_once_described_and_accounted(tmp_path: Path) -> None:
+    async with node_for(write_config(tmp_path, 1000)) as node:
+        await until(lambda: ramp_status(node)["state"] == "ended")
+        values, verifier = await read_stream(node, "E_e1_I")
+        assert values == {
+            "uns.v1.acme.plant1.line.cell._tag.axis.position": list(range(1000)),
+            "uns.v1.acme.plant1.line.cell._tag.axis.speed": list(range(1000)),
+        }
+        account = verifier.accounts["E_e1_I"]
+        assert account.is_clean
+        assert account.samples == 2000
+        assert ramp_status(node)["samples_stored"] == 2000
+        async with connected(node) as connection:
+            answer = await connection.request(
+                "$JS.API.DIRECT.GET.E_e1_I.uns.v1.acme.plant1.line.cell._meta.axis.position"
+            )
+        meta = json.loads(answer[4])
+        assert (meta["unit"], meta["source"]["address"], meta["revision"]) == ("mm", "1", 1)
+
+
+async def test_status_is_served_and_node_json_is_private_and_goes_away(tmp_path: Path) -> None:
+    async with node_for(write_config(tmp_path, 10)) as node:
+        await until(lambda: ramp_status(node)["state"] == "ended")
+        info_path = tmp_path / "data" / "node.json"
+        info = json.loads(info_path.read_text())
+        assert stat.S_IMODE(info_path.stat().st_mode) == 0o600
+        client = await connect_nats(info["nats_url"], info["user"], info["password"])
+        try:
+            answer = await request_nats(client, "millstream.node.e1.status")
+        finally:
+            await client.close()
+        status = json.loads(answer.data)
+        assert (status["role"], status["name"], status["path"]) == ("edge", "e1", "acme/plant1")
+        assert status["connectors"][0]["samples_stored"] == 20
+        assert status["publishers"][0]["name"] == "integrity"
+        assert status["uplink"]["state"] == "none"
+        assert {s["name"] for s in status["streams"]} == {"E_e1_I", "E_e1_DLQ"}
+        assert status["rss_mb"] < 150
+        assert status["alarms"] == []
+    assert not info_path.exists()
+
+
+async def test_unchanged_descriptions_are_not_published_again_and_changed_ones_count_up(tmp_path: Path) -> None:
+    path = write_config(tmp_path, 1)
+
+    async def metas() -> list[Any]:
+        async with node_for(path) as node:
+            await until(lambda: ramp_status(node)["state"] == "ended")
+            await until(lambda: (tmp_path / "data" / "meta.json").exists())
+            async with connected(node) as connection:
+                found = []
+                async for batch in StreamReader(connection).read("E_e1_I", wait_s=0.3):
+                    if not batch:
+                        break
+                    found += [json.loads(m.payload) for m in batch if "._meta." in m.subject]
+        return found
+
+    assert len(await metas()) == 2
+    assert len(await metas()) == 2
+    path.write_text(path.read_text().replace("mm/s", "m/s"))
+    assert [m["revision"] for m in await metas()] == [1, 1, 2]
+
+
+async def test_throughput_class_has_its_own_stream(tmp_path: Path) -> None:
+    async with node_for(write_config(tmp_path, 500, durability="throughput")) as node:
+        await until(lambda: ramp_status(node)["state"] == "ended")
+        values, verifier = await read_stream(node, "E_e1_T")
+        assert [len(v) for v in values.values()] == [500, 500]
+        assert values["uns.v1.acme.plant1.line.cell._tag.axis.speed"] == list(range(500))
+
+
+async def start(path: Path) -> asyncio.subprocess.Process:
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    return await asyncio.create_subprocess_exec(sys.executable, str(HERE / "ramp_edge.py"), str(path), env=environment)
+
+
+def last_seq(folder: Path) -> Path:
+    return folder / "data" / "node.json"
+
+
+@pytest.mark.parametrize("durability", ["integrity", "throughput"])
+async def test_kill_9_of_the_edge_loses_and_doubles_nothing_of_a_rewindable_source(
+    tmp_path: Path, durability: str
+) -> None:
+    path = write_config(tmp_path, 3000, durability=durability)
+    node_json = tmp_path / "data" / "node.json"
+    for turn in range(4):
+        process = await start(path)
+        try:
+            await until(lambda p=process: node_json.exists() and json.loads(node_json.read_text())["pid"] == p.pid)  # type: ignore[misc]
+            await asyncio.sleep(0.15 + 0.1 * turn)
+        finally:
+            process.kill()
+            await process.wait()
+    async with node_for(path) as node:
+        await until(lambda: ramp_status(node)["state"] == "ended", 60)
+        stream = "E_e1_I" if durability == "integrity" else "E_e1_T"
+        values, verifier = await read_stream(node, stream)
+        for series in values.values():
+            assert series == list(range(3000))
+        account = verifier.accounts[stream]
+        assert account.is_clean, account
+        assert ramp_status(node)["samples_received"] == 6000
+    await until(lambda: not _servers_of(tmp_path))
+
+
+async def test_a_stop_signal_ends_the_edge_cleanly(tmp_path: Path) -> None:
+    path = write_config(tmp_path, 10**6)
+    process = await start(path)
+    try:
+        await until(lambda: (tmp_path / "data" / "node.json").exists())
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert not _servers_of(tmp_path)
+
+
+def _servers_of(folder: Path) -> list[int]:
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        if str(folder) in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process.pid)
+    return found
