@@ -16,6 +16,7 @@ import psutil
 
 import millstream
 from millstream.bus import (
+    FAST_PREFIX,
     Credentials,
     FastIngestPublisher,
     GroupCommitPublisher,
@@ -197,7 +198,9 @@ class EdgeNode:
         self._publishers["integrity"] = (integrity, await stack.enter_async_context(group))
         if throughput is not None:
             subject = record_subject(place, name, "throughput")
-            fast = FastIngestPublisher(connection, throughput, ledger_subject=subject, clock=self._clock)
+            fast = FastIngestPublisher(
+                connection, throughput, ledger_subject=subject, publish_prefix=FAST_PREFIX, clock=self._clock
+            )
             self._publishers["throughput"] = (throughput, await stack.enter_async_context(fast))
 
     def _supervise(
