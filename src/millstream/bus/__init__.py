@@ -7,7 +7,8 @@ from millstream.bus._group_commit import GroupCommitPublisher
 from millstream.bus._jetstream import Refused, StreamApi, StreamState
 from millstream.bus._memory import MemoryPublisher, MemoryReader, MemoryStream
 from millstream.bus._nats_py import NatsPyConnection
-from millstream.bus._node_file import NodeFile, ProcessMeter, service_version
+from millstream.bus._node_file import NodeFile, ProcessMeter
+from millstream.bus._node_service import node_service
 from millstream.bus._reader import StreamReader
 from millstream.bus._server import NatsServer, ServerAlarm
 from millstream.bus._server_config import HUB_DOMAIN, LeafListener, LeafRemote, LeafUser, MqttUser, ServerSettings
@@ -94,10 +95,10 @@ __all__ = [
     "load_secret",
     "local_stream",
     "mqtt_stream",
+    "node_service",
     "purge_below",
     "request_nats",
     "retired_stream",
-    "service_version",
     "store_room_bytes",
     "throughput_stream",
     "write_private",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,12 +57,3 @@ class ProcessMeter:
 def _usage(process: psutil.Process) -> tuple[float, float]:
     times = process.cpu_times()
     return round(process.memory_info().rss / 1e6, 1), round(times.user + times.system, 2)
-
-
-def service_version(version: str) -> str:
-    """A package version as the semantic version that NATS services announce: ``0.1.0.dev0`` -> ``0.1.0-dev0``."""
-    match = re.match(r"(\d+)\.(\d+)\.(\d+)(.*)", version)
-    if match is None:
-        return "0.0.0"
-    rest = re.sub(r"[^0-9A-Za-z-]", "", match[4])
-    return f"{match[1]}.{match[2]}.{match[3]}" + (f"-{rest}" if rest else "")

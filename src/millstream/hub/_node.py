@@ -33,8 +33,6 @@ from millstream.bus import (
     StreamApi,
     StreamBounds,
     StreamReader,
-    add_micro_service,
-    connect_nats,
     deadletter_stream,
     ensure_stream,
     find_stream,
@@ -43,7 +41,7 @@ from millstream.bus import (
     load_secret,
     local_stream,
     mqtt_stream,
-    service_version,
+    node_service,
     store_room_bytes,
 )
 from millstream.config import HubConfig
@@ -208,23 +206,22 @@ class HubNode:
 
     async def _serve(self) -> None:
         name = self.config.hub.name
-        client = await connect_nats(self.server.url, self.server.user, self.server.password, name=f"hub {name} status")
-        self._stack.push_async_callback(client.close)
 
-        async def answer_status(request: Any) -> None:
-            await request.respond(msgspec.json.encode(await self.status()))
+        async def answer_ledger() -> object:
+            return self.ledger()
 
-        async def answer_ledger(request: Any) -> None:
-            await request.respond(msgspec.json.encode(self.ledger()))
-
-        endpoints = {
-            "status": (f"millstream.node.{name}.status", answer_status),
-            "ledger": (f"millstream.node.{name}.ledger", answer_ledger),
-        }
-        service = await add_micro_service(
-            client, "millstream-hub", service_version(millstream.__version__), endpoints, description=f"hub {name}"
+        service = node_service(
+            self.server.url,
+            self.server.user,
+            self.server.password,
+            name="millstream-hub",
+            version=millstream.__version__,
+            endpoints={
+                "status": (f"millstream.node.{name}.status", self.status),
+                "ledger": (f"millstream.node.{name}.ledger", answer_ledger),
+            },
         )
-        self._stack.push_async_callback(service.stop)
+        await self._stack.enter_async_context(service)
 
     def ledger(self) -> dict[str, dict[str, int | bool]]:
         """The recount of each origin: by the historian, in its own transaction; without one by the hub."""

@@ -8,7 +8,7 @@ drained, so that the order of an edge's messages is kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ CHECK_INTERVAL_S = 1.0
 EDGES_ASKED_AT_ONCE = 16
 ASK_TIMEOUT_S = 2.0
 EDGES_PER_S = 200  # so many are asked a second, however many there are
+SILENT_NS = 4_000_000_000  # a live source hears its edge's heartbeat every second
+KICK_INTERVAL_NS = 10_000_000_000
 KINDS = {"I": HUB_INTEGRITY, "T": HUB_THROUGHPUT, "DLQ": HUB_DLQ}
 
 
@@ -86,8 +88,8 @@ class SourceKeeper:
         self._infos: dict[str, StreamInfo] = {}
         self._alarms: dict[str, ServerAlarm] = {}
         self._reached_ns: dict[str, int] = {}
-        self._asked: dict[str, dict[str, list[OnEdge]]] = {}
         self._next_edge = 0
+        self._kicked_ns: dict[str, int] = {}
         self._changed = asyncio.Lock()  # one writer of the streams' sources at a time
 
     @property
@@ -148,6 +150,7 @@ class SourceKeeper:
                     cursors = self._infos[KINDS[kind]].sources
                     planned[edge] = plan_sources(current, names.get(kind, []), cursors)
             await self._apply(kind, planned)
+            await self._kick(KINDS[kind], {edge for edge, names in answers.items() if names is not None})
         self._watch()
 
     def _due(self) -> list[str]:
@@ -202,6 +205,29 @@ class SourceKeeper:
         added = sorted({s["name"] for s in sources} - set(by_name))
         removed = sorted(set(by_name) - {s["name"] for s in sources})
         self._on_log(f"{info.name}: sources added: {added}, removed: {removed}" + (" (edges)" if is_removal else ""))
+
+    async def _kick(self, hub_stream: str, reached: Set[str]) -> None:
+        """Connect sources again that are silent although their edge answers.
+
+        After a restart of the hub, or an outage at the wrong moment, nats-server waits for up to 40 s before it asks the
+        edge again. Taking the source away and adding it starts it at once; it goes on behind the last message that the
+        stream holds of it.
+        """
+        info, now_ns = self._infos[hub_stream], self._clock.monotonic_ns()
+        silent = {
+            name
+            for name, source in info.sources.items()
+            if _edge_of({"name": name}) in reached
+            and not 0 <= source.active_ns <= SILENT_NS
+            and now_ns - self._kicked_ns.get(name, -KICK_INTERVAL_NS) >= KICK_INTERVAL_NS
+        }
+        if not silent:
+            return
+        self._kicked_ns.update(dict.fromkeys(silent, now_ns))
+        sources = list(info.config.get("sources") or ())
+        others = [source for source in sources if source["name"] not in silent]
+        await ensure_stream(self._api, {**info.config, "sources": others})
+        self._infos[hub_stream] = await ensure_stream(self._api, {**info.config, "sources": sources})
 
     def _watch(self) -> None:
         stalled = [

@@ -38,6 +38,7 @@ class FaultProxy:
         self._server: asyncio.Server | None = None
         self._group = asyncio.TaskGroup()
         self._links: set[asyncio.Task[None]] = set()
+        self._frozen: set[asyncio.Task[None]] = set()
         self.accepted_count = 0
         self.bytes_count = 0
 
@@ -60,8 +61,13 @@ class FaultProxy:
         """Keep the connections open and let nothing pass."""
         self.set(replace(self._fault, is_swallowing=True))
 
+    def freeze(self) -> None:
+        """Let nothing pass on the connections of now, but serve new ones: a router that has lost its state."""
+        self._frozen |= self._links
+
     def restore(self) -> None:
         """Behave again."""
+        self._frozen.clear()
         self.set(Fault())
 
     def set(self, fault: Fault) -> None:
@@ -96,16 +102,22 @@ class FaultProxy:
             return
         task = self._group.create_task(self._serve(reader, writer))
         self._links.add(task)
-        task.add_done_callback(self._links.discard)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._links.discard(task)
+        self._frozen.discard(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream: asyncio.StreamWriter | None = None
+        link = asyncio.current_task()
+        assert link is not None
         try:
-            await self._wait_while_swallowing()
+            await self._wait_while_stuck(link)
             far_reader, upstream = await asyncio.open_connection(*self._target, limit=CHUNK_BYTES)
             pumps = [
-                asyncio.ensure_future(self._pump(reader, upstream)),
-                asyncio.ensure_future(self._pump(far_reader, writer)),
+                asyncio.ensure_future(self._pump(link, reader, upstream)),
+                asyncio.ensure_future(self._pump(link, far_reader, writer)),
             ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -120,10 +132,10 @@ class FaultProxy:
                 if each is not None:
                     each.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, link: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
-                await self._wait_while_swallowing()
+                await self._wait_while_stuck(link)
                 fault = self._fault
                 if fault.delay_s:
                     await asyncio.sleep(fault.delay_s)
@@ -133,6 +145,6 @@ class FaultProxy:
                 self.bytes_count += len(data)
                 await writer.drain()
 
-    async def _wait_while_swallowing(self) -> None:
-        while self._fault.is_swallowing:
+    async def _wait_while_stuck(self, link: asyncio.Task[None]) -> None:
+        while self._fault.is_swallowing or link in self._frozen:
             await self._changed.wait()

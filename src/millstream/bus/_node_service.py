@@ -1,0 +1,55 @@
+"""The micro service of a node (ADR-32), so that ``nats micro ls`` sees it: an asynchronous scope over nats-py."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+import msgspec
+import nats.errors
+from nats.micro.request import Request
+
+from millstream.bus._client import add_micro_service, connect_nats
+
+Answer = Callable[[], Awaitable[object]]
+
+
+@contextlib.asynccontextmanager
+async def node_service(
+    url: str,
+    user: str | None,
+    password: str | None,
+    *,
+    name: str,
+    version: str,
+    endpoints: Mapping[str, tuple[str, Answer]],
+) -> AsyncIterator[None]:
+    """Answer requests while in the scope. `endpoints` maps a name to (subject, what gives the answer, sent as JSON);
+    `version` is a Python package version. Raises Unreachable or AuthError on entering."""
+    client = await connect_nats(url, user, password, name=f"{name} service")
+    try:
+        handlers = {endpoint: (subject, _handler(answer)) for endpoint, (subject, answer) in endpoints.items()}
+        service = await add_micro_service(client, name, semantic_version(version), handlers)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):  # the server may be gone already
+                await service.stop()
+    finally:
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            await client.close()
+
+
+def _handler(answer: Answer) -> Callable[[Request], Awaitable[None]]:
+    async def handle(request: Request) -> None:
+        await request.respond(msgspec.json.encode(await answer()))
+
+    return handle
+
+
+def semantic_version(version: str) -> str:
+    """A package version as NATS services announce it: ``0.1.0.dev0`` -> ``0.1.0-dev0``."""
+    numbers = version.split(".")
+    plain = [n for n in numbers[:3] if n.isdigit()]
+    rest = "".join(numbers[len(plain) :])
+    return ".".join([*plain, "0", "0"][:3]) + (f"-{rest}" if rest.isalnum() else "")
