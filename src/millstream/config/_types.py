@@ -58,7 +58,7 @@ def _text(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, bool | float):
-        raise ValueError(f"ambiguous without quotes: write '\"{value}\"'")
+        raise ValueError("ambiguous without quotes: write it as text, such as '1.10' or 'true'")
     return value
 
 

@@ -17,6 +17,7 @@ _USUAL = """
     turn uA uS/cm uV volt watt
 """
 USUAL_UNITS = frozenset(_USUAL.split())
+_BY_LOWER = {unit.lower(): unit for unit in sorted(USUAL_UNITS, reverse=True)}
 UNIT_LENGTH_MAX = 64  # pint parses it as an expression
 _HUGE_POWER = re.compile(r"[0-9)]\s*(?:\*\*|\^)|(?:\*\*|\^)\s*[-+(]*\s*[0-9.]{2}")  # pint would compute it
 
@@ -38,6 +39,6 @@ def unit_problem(unit: str) -> str | None:
     try:
         _registry().parse_units(unit)
     except Exception:  # noqa: BLE001 - a third-party parser of expressions raises many things for what is no unit
-        near = suggest(unit, USUAL_UNITS)
+        near = _BY_LOWER.get(unit.lower()) or suggest(unit, USUAL_UNITS)
         return f"unit {unit!r} is not known" + (f", did you mean {near!r}?" if near else "")
     return None

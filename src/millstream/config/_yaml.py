@@ -124,7 +124,8 @@ def parse_yaml(text: str) -> Document:
         mark = error.problem_mark or error.context_mark
         what = " ".join(part for part in (error.context, error.problem) if part) or "cannot be parsed"
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-        return Document(None, [*builder.troubles, Trouble(line, column, f"not YAML: {what}")])
+        hint = "indent with spaces, not with tabs" if _has_tab(text, mark) else None
+        return Document(None, [*builder.troubles, Trouble(line, column, f"not YAML: {what}", hint)])
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         code = error.character if isinstance(error.character, int) else ord(error.character[:1])
@@ -136,6 +137,13 @@ def parse_yaml(text: str) -> Document:
     if builder.root is None:
         builder.troubles.append(Trouble(1, 1, "the file is empty", "see docs/reference/configuration.md"))
     return Document(builder.root, builder.troubles)
+
+
+def _has_tab(text: str, mark: Any) -> bool:
+    """True when the line that the parser stopped at is indented with a tab."""
+    lines = text.splitlines()
+    line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
+    return "\t" in line[: len(line) - len(line.lstrip())]
 
 
 class _TooMuch(Exception):
