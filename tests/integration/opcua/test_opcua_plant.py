@@ -20,13 +20,14 @@ from millstream.sdk import Tag
 async def test_every_count_arrives_once_and_the_truth_agrees(start_plant: StartPlant, tmp_path: Path) -> None:
     truth = tmp_path / "truth.json"
     plant = start_plant("--tags", "20", "--rate", "20", "--paused", "--truth", str(truth))
-    tags = tags_of(plant.ready["tags"], 0.05, 0.2)
+    clock = Tag("clock", "i=2258", 0.2, 0.2, {"mode": "poll"})  # goes on when the plant has stopped
+    tags = [*tags_of(plant.ready["tags"], 0.05, 0.2), clock]
     samples: list[Sample] = []
     async with connector_for(plant.endpoint).open() as session, aclosing(session.stream(tags, None)) as stream:
         started_s = time.monotonic()
         is_started = is_stopped = False
         async for batch in stream:
-            samples += batch.samples
+            samples += [sample for sample in batch.samples if sample.tag != clock.key]
             if not is_started:
                 plant.send(signal.SIGUSR2)
                 is_started = True
