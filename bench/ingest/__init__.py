@@ -18,6 +18,7 @@ from typing import Any
 from bench.ingest._server import BenchServer, has_slow_disk
 
 SLOW_SYNC_MS = 5
+RATIO_MIN = 0.5
 K, M = 1000, 1_000_000
 ROWS = (
     # name, client case, bare case, server kind, messages, samples a message, least rate, rate in samples
@@ -73,10 +74,13 @@ def run(
     loop = max((loop for _, loop in pairs), key=_rate)
     rate = ours["messages_per_s"] * (samples if in_samples else 1)
     ratio = ours["messages_per_s"] / loop["messages_per_s"]
+    ratio_min = (
+        0.0 if case == "blocks_encoded" else RATIO_MIN
+    )  # the loop sends prepared bytes, so that is no comparison
     return {
         "measure": name, "messages_per_s": round(ours["messages_per_s"]),
         "samples_per_s": round(ours["messages_per_s"] * samples), "ratio": round(ratio, 2), "target_per_s": target,
-        "target_ratio": 0.5, "is_met": rate >= target and ratio >= 0.5, "ours": ours, "bare_loop": loop,
+        "target_ratio": ratio_min, "is_met": rate >= target and ratio >= ratio_min, "ours": ours, "bare_loop": loop,
     }  # fmt: skip
 
 

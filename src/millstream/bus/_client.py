@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from millstream.bus._jetstream import decode_answer
 from millstream.kernel import AuthError, PlantError, Unreachable
 
 CONNECT_TIMEOUT_S = 5
+CONNECT_ATTEMPTS_MAX = 3  # of a connect that is reset
 RECONNECT_WAIT_S = 1
 
 Callback = Callable[[], Awaitable[None]]
@@ -28,39 +29,50 @@ async def connect_nats(
     name: str = "millstream", on_lost: Callback | None = None, on_connected: Callback | None = None,
 ) -> Client:  # fmt: skip
     """A connected nats-py client that reconnects for ever; close it with `close`. Raises Unreachable or AuthError."""
-    client = Client()
-    last: list[Exception] = []
-
-    async def on_error(error: Exception) -> None:
-        last[:] = [error]
-
     options: dict[str, Any] = {"user": user, "password": password} if user is not None else {}
     if creds_file is not None:
         options["user_credentials"] = str(creds_file)
-    try:
-        await client.connect(
-            url, name=name, connect_timeout=CONNECT_TIMEOUT_S, reconnect_time_wait=RECONNECT_WAIT_S,
-            allow_reconnect=False, error_cb=on_error, disconnected_cb=on_lost, reconnected_cb=on_connected, **options,
-        )  # fmt: skip
-    except (nats.errors.Error, OSError, ValueError, TimeoutError) as error:
-        await client.close()
-        raise translate_nats(last[0] if last else error, where=url.rpartition("@")[2]) from error
+    for attempt in range(1, CONNECT_ATTEMPTS_MAX + 1):
+        client = Client()
+        errors: list[Exception] = []
+
+        async def _on_error(error: Exception, seen: list[Exception] = errors) -> None:
+            seen.append(error)
+
+        try:
+            await client.connect(
+                url, name=name, connect_timeout=CONNECT_TIMEOUT_S, reconnect_time_wait=0, max_reconnect_attempts=1,
+                allow_reconnect=False, error_cb=_on_error, disconnected_cb=on_lost, reconnected_cb=on_connected,
+                **options,
+            )  # fmt: skip
+            break
+        except (nats.errors.Error, OSError, ValueError, TimeoutError) as error:
+            await client.close()
+            failure = translate_nats(error, where=url.rpartition("@")[2], reported=errors)
+            # A refused login may show as a reset only, when the refusal is lost with the socket's buffer.
+            is_reset = any(isinstance(e, ConnectionResetError) for e in (*errors, error))
+            if attempt == CONNECT_ATTEMPTS_MAX or isinstance(failure, AuthError) or not is_reset:
+                raise failure from error
     # A person or a supervisor waits for the first connect; from here on the client heals by itself.
     client.options["allow_reconnect"] = True
     client.options["max_reconnect_attempts"] = -1
+    client.options["reconnect_time_wait"] = RECONNECT_WAIT_S
     return client
 
 
-def translate_nats(error: Exception, *, where: str) -> PlantError:
-    """The PlantError of an error of nats-py."""
-    text = str(error).lower().removeprefix("nats: ")
-    if isinstance(error, nats.errors.AuthorizationError) or "authorization" in text or "authentication" in text:
-        return AuthError(
-            "the server refused the credentials", where=where, got=text, next_step="check user, password or creds file"
-        )
-    if isinstance(error, nats.errors.NoRespondersError):
-        return Unreachable("nobody answers this request", where=where)
-    return Unreachable("no link to the server", where=where, got=text or type(error).__name__)
+def translate_nats(error: Exception, *, where: str, reported: Sequence[Exception] = ()) -> PlantError:
+    """The PlantError of what nats-py raised; what it `reported` before often says more."""
+    errors = [*reported, error]
+    texts = [str(e).lower().removeprefix("nats: ") or type(e).__name__ for e in errors]
+    for each, text in zip(errors, texts, strict=True):
+        if isinstance(each, nats.errors.AuthorizationError) or "authorization" in text or "authentication" in text:
+            return AuthError(
+                "the server refused the credentials", where=where, got=text,
+                next_step="check user, password or creds file",
+            )  # fmt: skip
+        if isinstance(each, nats.errors.NoRespondersError):
+            return Unreachable("nobody answers this request", where=where)
+    return Unreachable("no link to the server", where=where, got=texts[0])
 
 
 async def request_nats(

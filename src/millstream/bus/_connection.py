@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -138,21 +139,16 @@ class RawConnection:
     async def _open(self) -> _Protocol:
         loop = asyncio.get_running_loop()
         protocol = _Protocol(self._dispatch)
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await loop.create_connection(lambda: protocol, self._host, self._port)
-                info = parse_info(await protocol.expect("INFO"))
-                if info.get("tls_required"):
-                    raise ConfigError("the server wants TLS", where=self.where, next_step="use the nats-py adapter")
-                protocol.write(encode_connect(self._connect_options(info)))
-                protocol.write(b"PING\r\n")
-                await protocol.expect("PONG")
-        except (OSError, TimeoutError) as error:
-            protocol.close()
-            raise Unreachable("no server answers", where=self.where, got=str(error) or type(error).__name__) from error
-        except BaseException:
-            protocol.close()
-            raise
+        with ExitStack() as undo:  # whatever ends the login, cancellation too, must not leave the socket
+            undo.callback(protocol.close)
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await loop.create_connection(lambda: protocol, self._host, self._port)
+                    info = await self._log_in(protocol)
+            except (OSError, TimeoutError) as error:
+                got = str(error) or type(error).__name__
+                raise Unreachable("no server answers", where=self.where, got=got) from error
+            undo.pop_all()
         self.info = dict(info)
         self._protocol = protocol
         for sid, (subject, _) in self._subscriptions.items():
@@ -162,6 +158,15 @@ class RawConnection:
         self.connects += 1
         self._connected.set()
         return protocol
+
+    async def _log_in(self, protocol: _Protocol) -> Mapping[str, Any]:
+        info = parse_info(await protocol.expect("INFO"))
+        if info.get("tls_required"):
+            raise ConfigError("the server wants TLS", where=self.where, next_step="use the nats-py adapter")
+        protocol.write(encode_connect(self._connect_options(info)))
+        protocol.write(b"PING\r\n")
+        await protocol.expect("PONG")
+        return info
 
     def _connect_options(self, info: Any) -> dict[str, object]:
         options: dict[str, object] = {
@@ -325,11 +330,13 @@ class _Protocol(asyncio.Protocol):
         self.is_probed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is open."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
         self._transport = None
         self._writable.set()
         if not self.lost.done():
@@ -338,16 +345,20 @@ class _Protocol(asyncio.Protocol):
             self._expected[1].set_exception(self._failure or Unreachable("the server closed the connection"))
 
     def pause_writing(self) -> None:
+        """The socket's buffer is above its bound."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
+        """The socket's buffer has room."""
         self._writable.set()
 
     async def drained(self) -> None:
+        """Send what is queued, wait for room in the socket's buffer."""
         self.flush()
         await self._writable.wait()
 
     def data_received(self, data: bytes) -> None:
+        """One chunk from the socket."""
         self.chunks_count += 1
         try:
             messages, controls = self._parser.feed(data)
@@ -389,11 +400,13 @@ class _Protocol(asyncio.Protocol):
         return await future
 
     def write(self, data: bytes) -> None:
+        """Queue commands for the end of this loop turn."""
         if not self._out:
             self._loop.call_soon(self.flush)
         self._out.append(data)
 
     def flush(self) -> None:
+        """Send what is queued, as one write."""
         if self._out:
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
             self._out.clear()
@@ -401,10 +414,12 @@ class _Protocol(asyncio.Protocol):
                 self._transport.write(data)
 
     def close(self) -> None:
+        """Close once all is sent."""
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
+        """Close at once."""
         if self._transport is not None:
             self._transport.abort()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from types import TracebackType
 from typing import Any, Self
 
@@ -126,12 +126,11 @@ class FastIngestPublisher:
         self._loop = asyncio.get_running_loop()
         self._sid = self._connection.subscribe(f"{self._inbox}.>", self._on_answers)
         self._forget = self._connection.on_lost(self._on_lost)
-        try:
+        with ExitStack() as undo:  # whatever ends the start, cancellation too, must not leave the subscription
+            undo.callback(self._release)
             await self._adopt()
             await self._task.start(self._run, self._fail)
-        except BaseException:
-            self._release()
-            raise
+            undo.pop_all()
         return self
 
     async def __aexit__(
@@ -356,7 +355,6 @@ class FastIngestPublisher:
         batch.record = record
         batch.is_ended = True
         self._uncounted_since_s = None
-        self._is_flushing = False
 
     def _end(self, batch: _Batch, number: int | None = None) -> None:
         """End `batch` without storing anything more."""
@@ -438,6 +436,7 @@ class FastIngestPublisher:
 
     def _settle(self) -> None:
         if not self._batches and not self._resend and self._uncounted_since_s is None:
+            self._is_flushing = False
             self._settled.set()
 
     def _on_lost(self) -> None:

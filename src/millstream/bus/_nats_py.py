@@ -146,11 +146,11 @@ class NatsPyConnection:
         if held is not None and held[2] is None:
             subject, callback, _ = held
 
-            async def deliver(msg: Msg) -> None:
+            async def _deliver(msg: Msg) -> None:
                 if command in self._subscriptions:
                     callback([_wire_message(command, msg)])
 
-            self._subscriptions[command] = (subject, callback, await client.subscribe(subject, cb=deliver))
+            self._subscriptions[command] = (subject, callback, await client.subscribe(subject, cb=_deliver))
 
     def _put(self, command: _Command) -> None:
         self._commands.append(command)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -89,7 +88,7 @@ class _Pull:
         self._batch_max = batch_max
         self._name = "ms_" + secrets.token_hex(6)
         self._inbox = f"{connection.inbox}.c.{self._name}"
-        self._held: deque[Received] = deque()
+        self._held: list[Received] = []
         self._arrived = asyncio.Event()
         self._outstanding = 0
         self._pulls = 0
@@ -131,12 +130,11 @@ class _Pull:
                     await self._arrived.wait()
             except TimeoutError:
                 return []
-        held = self._held
-        if len(held) <= self._batch_max:
-            batch = list(held)
-            held.clear()
+        if len(self._held) <= self._batch_max:
+            batch, self._held = self._held, []
         else:
-            batch = [held.popleft() for _ in range(self._batch_max)]
+            batch = self._held[: self._batch_max]
+            del self._held[: self._batch_max]
         self._refill()
         return batch
 

@@ -51,50 +51,72 @@ class WireParser:
             self._chunks.clear()
         messages: list[WireMessage] = []
         controls: list[Control] = []
-        at, size = 0, len(data)
-        find = data.find
-        append = messages.append
-        need = sid = 0
-        sid_text = b"0"
-        while at < size:
-            end = find(CRLF, at)
-            if end < 0:
-                if size - at > LINE_BYTES_MAX:
-                    raise ProtocolViolation("line has no end", frame=data[at : at + 256])
-                break
-            line = data[at:end]
-            start = end + 2
-            if line[:4] == b"MSG ":
-                parts = line.split()
-                text = parts[-1]
-                stop = start + (int(text) if text.isdigit() and len(text) < 9 else _number(text, line))
-                if stop + 2 > size:
-                    need = stop + 2 - at
-                    break
-                if parts[2] != sid_text:
-                    sid_text = parts[2]
-                    sid = int(sid_text)
-                append((sid, parts[1], parts[3] if len(parts) == 5 else b"", None, data[start:stop]))
-                at = stop + 2
-            elif line[:5] == b"HMSG ":
-                parts = line.split()
-                head = start + _number(parts[-2], line)
-                stop = start + _number(parts[-1], line)
-                if stop + 2 > size:
-                    need = stop + 2 - at
-                    break
-                append(
-                    (int(parts[2]), parts[1], parts[3] if len(parts) == 6 else b"", data[start:head], data[head:stop])
-                )
-                at = stop + 2
-            else:
-                controls.append(_control(line))
-                at = start
-        if at < size:
+        at = _take_plain(data, messages)
+        at, need = _take_any(data, at, messages, controls)
+        if at < len(data):
             self._chunks.append(data[at:] if at else data)
-        self._held_bytes = size - at
+        self._held_bytes = len(data) - at
         self._need_bytes = need
         return messages, controls
+
+
+def _take_plain(data: bytes, messages: list[WireMessage]) -> int:
+    """The run of MSG with replies at the start of `data`, which is what a read consists of; where it ends.
+
+    One split does the work of a search and two slices a message. A payload with a line end in it, or anything else than
+    such a message, ends the run, and `_take_any` goes on from there."""
+    if data[:4] != b"MSG ":
+        return 0
+    lines = data.split(CRLF)
+    count = (len(lines) - 1) // 2
+    at = sid = 0
+    sid_text = b""
+    append = messages.append
+    for line, payload in zip(lines[0 : 2 * count : 2], lines[1 : 2 * count : 2], strict=True):
+        parts = line.split()
+        if len(parts) != 5 or parts[4] != b"%d" % len(payload) or parts[0] != b"MSG":
+            break
+        if parts[2] != sid_text:
+            sid_text = parts[2]
+            sid = _number(sid_text, line)
+        append((sid, parts[1], parts[3], None, payload))
+        at += len(line) + len(payload) + 4
+    return at
+
+
+def _take_any(data: bytes, at: int, messages: list[WireMessage], controls: list[Control]) -> tuple[int, int]:
+    """All that is complete from `at` on; where it ends, and how many bytes what comes next needs (0: unknown)."""
+    size = len(data)
+    find = data.find
+    append = messages.append
+    while at < size:
+        end = find(CRLF, at)
+        if end < 0:
+            if size - at > LINE_BYTES_MAX:
+                raise ProtocolViolation("line has no end", frame=data[at : at + 256])
+            break
+        line = data[at:end]
+        start = end + 2
+        verb = line[:4]
+        if verb not in (b"MSG ", b"HMSG"):
+            controls.append(_control(line))
+            at = start
+            continue
+        parts = line.split()
+        fields = 4 if verb == b"MSG " else 5
+        if not fields <= len(parts) <= fields + 1:
+            raise ProtocolViolation("message line has the wrong number of fields", frame=line[:256])
+        sid = _number(parts[2], line)
+        head = start + _number(parts[-2], line) if fields == 5 else start
+        stop = start + _number(parts[-1], line)
+        if stop + 2 > size:
+            return at, stop + 2 - at
+        if head > stop or data[stop : stop + 2] != CRLF:
+            raise ProtocolViolation("message does not end where it says", frame=line[:256])
+        reply = parts[3] if len(parts) > fields else b""
+        append((sid, parts[1], reply, data[start:head] if fields == 5 else None, data[head:stop]))
+        at = stop + 2
+    return at, 0
 
 
 def _number(text: bytes, line: bytes) -> int:
