@@ -31,21 +31,21 @@ def load_edge(path: Path, connectors: ConnectorTypes) -> tuple[EdgeConfig | None
 def load_hub(path: Path) -> tuple[HubConfig | None, list[Finding]]:
     """Load a hub file, as `load_edge`."""
 
-    def check(raw: Any, model: HubConfig | None, found: Findings) -> HubConfig | None:
+    def _check(raw: Any, model: HubConfig | None, found: Findings) -> HubConfig | None:
         check_hub(raw, found)
         return model
 
-    return _load(path, HubConfig, check)
+    return _load(path, HubConfig, _check)
 
 
 def load_up(path: Path, connectors: ConnectorTypes) -> tuple[UpConfig | None, list[Finding]]:
     """Load the file of a single machine, as `load_edge`."""
 
-    def check(raw: Any, model: UpConfig | None, found: Findings) -> UpConfig | None:
+    def _check(raw: Any, model: UpConfig | None, found: Findings) -> UpConfig | None:
         check_hub(raw, found)
         return _check_edge(raw, model, found, connectors, path)
 
-    return _load(path, UpConfig, check)
+    return _load(path, UpConfig, _check)
 
 
 def load_any(path: Path, connectors: ConnectorTypes) -> tuple[EdgeConfig | HubConfig | UpConfig | None, list[Finding]]:

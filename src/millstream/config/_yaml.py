@@ -172,6 +172,7 @@ class _Builder:
         self._documents = 0
 
     def feed(self, event: Any) -> None:
+        """One event of the parser."""
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if isinstance(event, yaml.ScalarEvent):
             self._add(Node(self._scalar(event, line, column), line, column), event.anchor, line, column)

@@ -286,11 +286,11 @@ class EdgeNode:
         stack.push_async_callback(client.close)
         subject = f"millstream.node.{self.config.edge.name}.status"
 
-        async def answer(request: Any) -> None:
+        async def _answer(request: Any) -> None:
             await request.respond(json.dumps(self.status()).encode())
 
         version = millstream.__version__
-        service = await add_micro_service(client, SERVICE_NAME, _semver(version), {"status": (subject, answer)})
+        service = await add_micro_service(client, SERVICE_NAME, _semver(version), {"status": (subject, _answer)})
         stack.push_async_callback(service.stop)
 
     def _write_node_file(self, stack: AsyncExitStack, server: NatsServer) -> None:

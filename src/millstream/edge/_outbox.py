@@ -15,9 +15,8 @@ from millstream.model import Block, Sample
 from millstream.sdk import Control, Message, Position, Publisher, Stored
 
 UNITS_UNANSWERED_MAX = 64  # of one connector; then it waits for the store
-UNIT_MESSAGES_MAX = 500  # a unit is cut here (the publisher takes 900)
-UNIT_BYTES_MAX = 1 << 20
-PUBLISHER_MESSAGES_MAX = 900
+UNIT_MESSAGES_MAX = 900  # what the publisher takes; connectors give batches of at most 800, so that few are cut
+UNIT_BYTES_MAX = 8 << 20
 _REFUSED_UNIT = ("MS-0402", "MS-0403")  # this unit only; the ones behind it may be stored
 
 
@@ -140,9 +139,9 @@ class Outbox:
         self._pending_dead += self._out.take_dead()
         messages = self._out.take()
         control = self._control()
-        while len(messages) > PUBLISHER_MESSAGES_MAX:
-            self._pending.append(_Unit(messages[:PUBLISHER_MESSAGES_MAX], None, None, self._session))
-            messages = messages[PUBLISHER_MESSAGES_MAX:]
+        while len(messages) > UNIT_MESSAGES_MAX:
+            self._pending.append(_Unit(messages[:UNIT_MESSAGES_MAX], None, None, self._session))
+            messages = messages[UNIT_MESSAGES_MAX:]
         if messages or control is not None:
             position = self.mark.position if control is not None and not self.mark.skip else None
             self._pending.append(_Unit(messages, control, position, self._session))
@@ -168,7 +167,7 @@ class Outbox:
                 answer: asyncio.Future[Stored] | PlantError = await self._publisher.submit(unit.messages, unit.control)
             except PlantError as error:
                 answer = error
-            except BaseException:
+            except asyncio.CancelledError:
                 self._slots.release()
                 raise
             self._pending.popleft()

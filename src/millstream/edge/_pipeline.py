@@ -114,6 +114,7 @@ class _TagState:
         self.due_ns = 0
 
     def configure(self, mapped: MappedTag) -> None:
+        """Take what the configuration says."""
         config = mapped.config
         if config.scale is not None:
             self.factor, self.offset, self.is_scaled = config.scale.factor, config.scale.offset, True
@@ -123,6 +124,7 @@ class _TagState:
         self.collects = mapped.tag.publishing_interval_s > mapped.tag.sampling_interval_s
 
     def inherit(self, other: _TagState) -> None:
+        """Take what another tag was configured with."""
         for name in ("unit", "is_scaled", "factor", "offset", "has_deadband", "absolute", "percent", "publishing_ns"):
             setattr(self, name, getattr(other, name))
         self.collects = other.collects
