@@ -98,7 +98,9 @@ class ScaleConfig(Section):
     """Linear scale: value x factor + offset. Integers stay exact when factor and offset are integers."""
 
     factor: int | float = 1
+    """Engineering units per raw unit."""
     offset: int | float = 0
+    """Added after the factor."""
 
     @model_validator(mode="after")
     def _useful(self) -> ScaleConfig:

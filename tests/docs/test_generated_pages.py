@@ -1,0 +1,29 @@
+"""Pages that follow from the code are fresh, and their examples load."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import docs_gen  # noqa: E402  (tools/ is no package)
+from millstream.config import InstalledConnectors, load_any  # noqa: E402
+
+
+@pytest.mark.parametrize("page", sorted(docs_gen.PAGES), ids=lambda page: page.name)
+def test_a_generated_page_is_fresh(page: Path) -> None:
+    """Run tools/docs_gen.py when this fails."""
+    assert page.read_text(encoding="utf-8") == docs_gen.PAGES[page]()
+
+
+@pytest.mark.parametrize("role", sorted(docs_gen.EXAMPLES))
+def test_the_examples_of_the_page_load(role: str, tmp_path: Path) -> None:
+    """With the installed connectors."""
+    path = tmp_path / "config.yaml"
+    path.write_text(docs_gen.EXAMPLES[role], encoding="utf-8")
+    config, findings = load_any(path, InstalledConnectors())
+    assert [str(f) for f in findings] == []
+    assert config is not None

@@ -1,0 +1,178 @@
+"""Write the reference pages that follow from the code. `--check` only tells what is stale."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from millstream.config import EdgeConfig, HubConfig, UpConfig
+from millstream.config._schema import section_schema
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "reference" / "configuration.md"
+INTRO = """# Configuration
+
+This page is written by `tools/docs_gen.py` from the models in `millstream.config`; a test keeps it fresh.
+
+Files are YAML (scalars as in YAML 1.2: `no` is text, `1:30` too), UTF-8, at most 8 MiB. `millstream check FILE` reports
+everything that is wrong in one go, with file, line and path, and needs no network. Rules that hold everywhere:
+
+- An unknown key is an error. Durations and sizes have units: `500ms`, `1s`, `5min`, `7d`; `512MiB`, `4GB`.
+- Relative file names start at the folder of the configuration file.
+- A secret is referred to, never written down: `{file: secrets/plc}` or `{env: PLC_PASSWORD}`. It is read when it is
+  needed.
+- Places are relative to the one above: a tag's `path` to its connector's, that one to the edge's. With a leading `/`
+  they start at the root. They never leave the edge's own place.
+- Anchors, aliases and the merge key `<<` work, and are bounded at their expanded size.
+"""
+EXAMPLES = {
+    "edge": """edge: {name: press-shop, path: acme/plant1, data_dir: ./data}
+uplink: {url: "nats://hub.example:7422", secret: {file: secrets/uplink}}
+connectors:
+  - name: mazak1
+    type: mtconnect
+    path: machining/mazak1
+    config: {mode: shdr, host: 10.0.0.5}
+    tags:
+      - {name: spindle/speed, address: Srpm, unit: rpm, deadband: {absolute: 1}}
+""",
+    "hub": """hub: {name: hub, data_dir: ./data}
+server: {leaf_port: 7422}
+edges:
+  - {name: press-shop, path: acme/plant1}
+historian: {hot_window: 1d, retention: 730d}
+""",
+    "up": """edge: {name: press-shop, path: acme/plant1, data_dir: ./data/edge}
+hub: {name: hub, data_dir: ./data/hub}
+server: {port: 4222, mqtt_port: 1883}
+connectors: []
+""",
+}
+WHAT = {
+    "edge": ("The edge file", "For `millstream edge -c FILE`.", EdgeConfig),
+    "hub": ("The hub file", "For `millstream hub -c FILE`.", HubConfig),
+    "up": ("The file of a single machine", "For `millstream up -c FILE`: an edge file with a `hub` section.", UpConfig),
+}
+
+
+def configuration_page() -> str:
+    """The whole page."""
+    parts = [INTRO]
+    shown: set[str] = set()
+    for role, (title, text, model) in WHAT.items():
+        parts.append(f"## {title}\n\n{text}\n\n```yaml\n{EXAMPLES[role]}```\n")
+        schema = section_schema(model)
+        parts.append(_table("", schema, schema["$defs"]))
+        for path, name in _sections(schema, schema["$defs"]):
+            if name in shown:
+                continue
+            shown.add(name)
+            section = schema["$defs"][name]
+            parts.append(
+                f"### `{path}`\n\n{_prose(section.get('description', ''))}\n\n{_table(path, section, schema['$defs'])}"
+            )
+    return "\n".join(parts)
+
+
+def _prose(text: str) -> str:
+    return " ".join(text.replace("``", "`").split())
+
+
+def _sections(schema: dict[str, Any], defs: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, field in schema.get("properties", {}).items():
+        name, is_list = _reference(field)
+        if name is None or name == "ConnectorConfig":
+            continue
+        path = f"{prefix}{key}{'[]' if is_list else ''}"
+        yield path, name
+        yield from _sections(defs[name], defs, f"{path}.")
+
+
+def _reference(field: dict[str, Any]) -> tuple[str | None, bool]:
+    """The section that a field holds, and whether it holds a list of it."""
+    for option in (field, *field.get("anyOf", ()), *field.get("allOf", ())):
+        if "$ref" in option:
+            return str(option["$ref"]).rpartition("/")[2], False
+        if option.get("type") == "array" and "$ref" in option.get("items", {}):
+            return str(option["items"]["$ref"]).rpartition("/")[2], True
+    return None, False
+
+
+def _table(path: str, section: dict[str, Any], defs: dict[str, Any]) -> str:
+    lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    required = set(section.get("required", ()))
+    for key, field in section.get("properties", {}).items():
+        default = "required" if key in required else _default(field)
+        lines.append(f"| `{key}` | {_kind(field, defs)} | {default} | {_prose(field.get('description', ''))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _kind(field: dict[str, Any], defs: dict[str, Any]) -> str:
+    name, is_list = _reference(field)
+    if name is not None and name != "ConnectorConfig":
+        if name == "SecretRef":
+            return "secret reference"
+        return "list of sections" if is_list else "section"
+    kinds = [_simple(o) for o in field.get("anyOf", [field]) if o.get("type") != "null"]
+    return " or ".join(dict.fromkeys(k for k in kinds if k)) or "mapping"
+
+
+def _simple(option: dict[str, Any]) -> str:
+    if "enum" in option:
+        return ", ".join(f"`{word}`" for word in option["enum"])
+    if "ns|us|ms" in str(option.get("pattern")):
+        return "duration"
+    if option.get("examples") == ["512MiB", "4GB"]:
+        return "size"
+    names = {
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+        "object": "mapping",
+    }
+    kind = option.get("type", "")
+    text = " or ".join(names[k] for k in kind) if isinstance(kind, list) else names.get(kind, "mapping")
+    low, high = option.get("minimum", option.get("exclusiveMinimum")), option.get("maximum")
+    return f"{text}, {low} to {high}" if low is not None and high is not None else text
+
+
+def _default(field: dict[str, Any]) -> str:
+    default = field.get("default")
+    if default is None or default in ({}, []) or isinstance(default, dict):
+        return ""
+    if field.get("examples") == ["512MiB", "4GB"]:
+        return f"`{_size(default)}`"
+    return f"`{default}`"
+
+
+def _size(value: int) -> str:
+    for unit in ("GiB", "MiB", "KiB"):
+        scale = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}[unit]
+        if value % scale == 0:
+            return f"{value // scale}{unit}"
+    return str(value)
+
+
+PAGES = {PAGE: configuration_page}
+
+
+def main(arguments: list[str]) -> int:
+    """Write, or with `--check` compare."""
+    stale = 0
+    for path, make in PAGES.items():
+        text = make()
+        if "--check" in arguments:
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                print(f"stale: {path.relative_to(ROOT)} (run tools/docs_gen.py)")
+                stale += 1
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
