@@ -13,6 +13,30 @@ function freePort() {
   });
 }
 
+// Parts of the standard's nodes are bound after start: wait until the variables readable by a client stay the same.
+async function settled(addressSpace) {
+  const count = () => {
+    const seen = new Set();
+    const walk = (node) => {
+      for (const reference of node.findReferencesEx("HierarchicalReferences")) {
+        const child = addressSpace.findNode(reference.nodeId);
+        if (child && !seen.has(child.nodeId.toString())) {
+          seen.add(child.nodeId.toString());
+          walk(child);
+        }
+      }
+    };
+    walk(addressSpace.rootFolder.objects);
+    return seen.size;
+  };
+  for (let before = -1, same = 0; same < 3; ) {
+    const now = count();
+    same = now === before ? same + 1 : 0;
+    before = now;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
 (async () => {
   const [pki, kind] = process.argv.slice(2);
   const secure = kind === "secure";
@@ -47,6 +71,7 @@ function freePort() {
   await server.initialize();
   build_address_space_for_conformance_testing(server.engine.addressSpace, { mass_variables: !secure });
   await server.start();
+  await settled(server.engine.addressSpace);
   process.on("SIGTERM", () => server.shutdown(100).then(() => process.exit(0)));
   console.log(JSON.stringify({ port }));
 })();
