@@ -10,6 +10,7 @@ from pydantic import Field, InstanceOf, SerializeAsAny, model_validator
 
 from millstream.config._types import (
     Address,
+    EdgeName,
     Host,
     Name,
     PathText,
@@ -30,7 +31,7 @@ TAGS_COUNT_MAX = 100_000  # of one connector
 class EdgeIdentity(Section):
     """Who this edge is and where it keeps its data."""
 
-    name: Name
+    name: EdgeName
     """Unique in the fleet: streams, domain and credentials are named after it."""
     path: PathText
     """The place of the site, e.g. `acme/plant1`; the edge publishes only below it."""

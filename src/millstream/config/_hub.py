@@ -13,7 +13,18 @@ from millstream.config._edge import (
     StreamsConfig,
     UplinkConfig,
 )
-from millstream.config._types import Host, Name, PathText, Port, Section, Size, Url, check_foreign, check_ports
+from millstream.config._types import (
+    EdgeName,
+    Host,
+    Name,
+    PathText,
+    Port,
+    Section,
+    Size,
+    Url,
+    check_foreign,
+    check_ports,
+)
 from millstream.sdk import ConfigPath, Duration, SecretRef
 
 EDGES_COUNT_MAX = 2000  # sources of one hub; more needs a second hub or a cluster
@@ -63,7 +74,7 @@ class HubServer(Section):
 class EdgeAccess(Section):
     """An edge that may report to this hub."""
 
-    name: Name
+    name: EdgeName
     """As in the edge's own file."""
     path: PathText
     """The place it may publish below."""

@@ -14,6 +14,7 @@ from millstream.model import AssetPath
 from millstream.sdk import SecretRef
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"  # it is a part of stream names, subjects and file names
+HUB_DOMAIN = "hub"
 _SIZES = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*$")
@@ -31,6 +32,12 @@ def _name(value: object) -> object:
         raise ValueError(
             f"not a name: {value!r:.60}, expected 1 to 32 of letters, digits, '_' and '-', a letter or digit first"
         )
+    return value
+
+
+def _edge_name(value: str) -> str:
+    if value == HUB_DOMAIN:
+        raise ValueError(f"{value!r} is the domain of every hub, name the edge otherwise")
     return value
 
 
@@ -83,6 +90,9 @@ def _host(value: str) -> str:
 
 Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
 """A node's or connector's name: 1 to 32 of letters, digits, ``_`` and ``-``."""
+
+EdgeName = Annotated[Name, AfterValidator(_edge_name)]
+"""A name of an edge: it is its JetStream domain, too."""
 
 Size = Annotated[
     int,

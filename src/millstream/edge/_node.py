@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import asdict
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import psutil
 
 import millstream
 from millstream.bus import (
@@ -21,10 +16,11 @@ from millstream.bus import (
     FastIngestPublisher,
     GroupCommitPublisher,
     NatsServer,
+    NodeFile,
+    ProcessMeter,
     RawConnection,
-    add_micro_service,
-    connect_nats,
-    write_private,
+    node_service,
+    store_room_bytes,
 )
 from millstream.config import ConnectorEntry, ConnectorTypes, EdgeConfig, InstalledConnectors
 from millstream.edge._deadletter import StreamDeadLetters
@@ -33,14 +29,13 @@ from millstream.edge._forward import EdgeForward
 from millstream.edge._lifecycle import Alarm, Lifecycle
 from millstream.edge._log import LineLog, Sink, to_logging
 from millstream.edge._pipeline import Pipeline
-from millstream.edge._settings import forward_settings, make_data_dir, room_bytes, server_settings
+from millstream.edge._settings import forward_settings, make_data_dir, server_settings
 from millstream.edge._supervisor import ConnectorPlan, Supervisor
 from millstream.edge._thinning import Thinning
 from millstream.kernel import Backoff, Clock, ConfigError, PlantError, SystemClock
 from millstream.protocols.ledger import position_subject, record_subject
 from millstream.sdk import ConnectorConfig, ConnectorTools, Publisher
 
-NODE_FILE = "node.json"
 SERVICE_NAME = "millstream-edge"
 STOP_TIMEOUT_S = 10.0  # for connectors to close, send and be answered; then they are cut off
 KEEP_INTERVAL_S = 1.0
@@ -71,7 +66,7 @@ class EdgeNode:
         self._publishers: dict[str, tuple[str, Publisher]] = {}
         self._supervisors: list[Supervisor] = []
         self._alarms: dict[str, Alarm] = {}
-        self._process = psutil.Process()
+        self._meter = ProcessMeter()
         self._started_ns = 0
         self._thinning = Thinning()
 
@@ -119,7 +114,7 @@ class EdgeNode:
             credentials = Credentials(server.user, server.password)
             connection = RawConnection(server.url, credentials=credentials, name=config.edge.name)
             await stack.enter_async_context(connection)
-            room = None if server.is_given else await asyncio.to_thread(room_bytes, config.edge.data_dir)
+            room = None if server.is_given else await asyncio.to_thread(store_room_bytes, config.edge.data_dir)
             settings = forward_settings(config, room_bytes=room)
             self._forward = EdgeForward(server, connection, settings, clock=self._clock, on_log=self._log.info)
             streams = await self._forward.prepare()
@@ -132,7 +127,7 @@ class EdgeNode:
                 self._supervise(entry, connector, dead_letters, connection.max_payload) for entry, connector in built
             ]
             await self._serve_status(stack, server)
-            self._write_node_file(stack, server)
+            await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
             await self._run_parts(stop, streams.integrity)
 
     async def _run_parts(self, stop: asyncio.Event, stream: str) -> None:
@@ -260,7 +255,6 @@ class EdgeNode:
         forward, server = self._forward, self._server
         alarms: list[Any] = [s.lifecycle.alarm for s in self._supervisors if s.lifecycle.alarm is not None]
         alarms += [*self._alarms.values(), *(server.alarms if server else ()), *(forward.alarms if forward else ())]
-        times = self._process.cpu_times()
         return {
             "role": "edge",
             "name": self.config.edge.name,
@@ -274,36 +268,27 @@ class EdgeNode:
             ],
             "streams": [info.as_dict() for info in forward.streams] if forward else [],
             "uplink": forward.uplink.as_dict() if forward else {"state": "none"},
-            "rss_mb": round(self._process.memory_info().rss / 1e6, 1),
-            "server_rss_mb": _rss_mb(server.pid if server else None),
+            **self._meter.read(server.pid if server else None),
             "server_restarts": server.restarts_count if server else 0,
-            "cpu_s": round(times.user + times.system, 3),
             "alarms": [alarm.as_dict() for alarm in alarms],
         }
 
     async def _serve_status(self, stack: AsyncExitStack, server: NatsServer) -> None:
-        client = await connect_nats(server.url, server.user, server.password, name=f"{self.config.edge.name} status")
-        stack.push_async_callback(client.close)
+        async def answer() -> object:
+            return self.status()
+
         subject = f"millstream.node.{self.config.edge.name}.status"
-
-        async def _answer(request: Any) -> None:
-            await request.respond(json.dumps(self.status()).encode())
-
-        version = millstream.__version__
-        service = await add_micro_service(client, SERVICE_NAME, _semver(version), {"status": (subject, _answer)})
-        stack.push_async_callback(service.stop)
-
-    def _write_node_file(self, stack: AsyncExitStack, server: NatsServer) -> None:
-        path = self.config.edge.data_dir / NODE_FILE
-        write_private(path, json.dumps(self._node_info(server), indent=2) + "\n")
-        stack.callback(_remove, path)
+        service = node_service(
+            server.url, server.user, server.password, name=SERVICE_NAME, version=millstream.__version__,
+            endpoints={"status": (subject, answer)},
+        )  # fmt: skip
+        await stack.enter_async_context(service)
 
     def _node_info(self, server: NatsServer) -> Mapping[str, object]:
         info: dict[str, object] = {
             "role": "edge",
             "name": self.config.edge.name,
             "path": self.config.edge.path,
-            "pid": os.getpid(),
             "nats_url": server.url,
             "user": server.user,
             "password": server.password,
@@ -312,22 +297,6 @@ class EdgeNode:
         if server.settings.mqtt_port is not None:
             info["mqtt_port"] = server.settings.mqtt_port
             info["mqtt_user"], info["mqtt_password"] = server.mqtt_credentials or (None, None)
+        if not server.is_given:
+            info["monitor_port"] = server.settings.monitor_port
         return info
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
-def _rss_mb(pid: int | None) -> float | None:
-    if pid is None:
-        return None
-    with suppress(psutil.Error):
-        return round(float(psutil.Process(pid).memory_info().rss) / 1e6, 1)
-    return None
-
-
-def _semver(version: str) -> str:
-    """The micro protocol (ADR-32) wants a semantic version."""
-    numbers, _, rest = version.partition(".dev")
-    return f"{numbers}-dev.{rest}" if rest else numbers

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from pathlib import Path
 
 from millstream.bus import LeafRemote, ServerSettings, StreamBounds
@@ -13,7 +11,7 @@ from millstream.edge._forward import ForwardSettings
 from millstream.kernel import ConfigError, PlantError
 
 UPLINK_SECRET = "uplink"  # noqa: S105 - the name of a file, not a secret
-DISK_RATIO = 0.85  # of what is free or ours already; the rest is for logs, history and others
+SLACK_BYTES = 2 << 30  # dead letters and what MQTT sessions need, beside the configured bounds
 
 
 def server_settings(config: EdgeConfig) -> ServerSettings:
@@ -27,11 +25,17 @@ def server_settings(config: EdgeConfig) -> ServerSettings:
         mqtt_port=server.mqtt_port,
         mqtt_host=server.host,
         monitor_port=server.monitor_port or 0,
+        max_file_bytes=_file_bytes(config),
         leaf_remote=leaf_remote(config) if config.uplink is not None and server.url is None else None,
         url=server.url,
         user=server.user,
         password=password,
     )
+
+
+def _file_bytes(config: EdgeConfig) -> int:
+    throughput = config.streams.throughput or StreamConfig()
+    return config.streams.integrity.max_bytes + throughput.max_bytes + SLACK_BYTES
 
 
 def leaf_remote(config: EdgeConfig) -> LeafRemote | None:
@@ -92,20 +96,3 @@ async def make_data_dir(path: Path) -> None:
             next_step="give the user the directory, or set `data_dir` to another",
             code="MS-0602",
         ) from error
-
-
-def room_bytes(data_dir: Path) -> int:
-    """What all streams together may take: what is free, and what they have already."""
-    free = shutil.disk_usage(data_dir).free
-    return int((free + _size(data_dir / "jetstream")) * DISK_RATIO)
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for base, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.stat(os.path.join(base, name)).st_size
-            except FileNotFoundError:  # the server rewrites its files
-                continue
-    return total
