@@ -40,7 +40,8 @@ BATCH_MESSAGES_MAX = 1000  # nats-server's bound of one atomic batch
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 COMMIT_TIMEOUT_S = 10.0
 LINGER_S_FLOOR, LINGER_S_MAX = 0.002, 0.020
-IDLE_S = 0.5  # after such a pause the next unit waits only the floor
+IDLE_S = 0.5  # after such a pause a trickle begins anew
+FULL_ENOUGH_MESSAGES = 250  # a queue with so many goes out at once
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -132,18 +133,27 @@ class GroupCommitPublisher:
             await self._commit(units)
 
     async def _linger(self) -> None:
-        """Let more units join: not at all when a commit has just ended with a backlog, longer in a busy trickle."""
-        now_ns = self._clock.monotonic_ns()
-        is_idle = now_ns - self._last_commit_ns > IDLE_S * 1e9
-        self._linger_s = LINGER_S_FLOOR if is_idle else min(LINGER_S_MAX, self._linger_s * 1.5)
-        if self._queue.messages >= BATCH_MESSAGES_MAX // 4 or now_ns - self._last_commit_ns < LINGER_S_FLOOR * 1e9 / 2:
+        """Let more units join a small batch: each costs the server about 2 ms of CPU, however few messages are in it.
+
+        A lone unit after a pause waits the floor. In a trickle, commits keep a distance that grows to the maximum. A
+        submitter that waits for each unit before the next gains nothing from that, so for it the distance shrinks."""
+        since_commit_s = (self._clock.monotonic_ns() - self._last_commit_ns) / 1e9
+        before = self._queue.messages
+        if before >= FULL_ENOUGH_MESSAGES:
             return
+        wait_s = LINGER_S_FLOOR if since_commit_s > LINGER_S_MAX else max(0.0, self._linger_s - since_commit_s)
         try:
-            async with asyncio.timeout(self._linger_s):
+            async with asyncio.timeout(wait_s):
                 await self._hurry.wait()
         except TimeoutError:
             pass
         self._hurry.clear()
+        if since_commit_s < LINGER_S_FLOOR and self._queue.messages == before:
+            self._linger_s = max(LINGER_S_FLOOR, self._linger_s / 2)
+        elif since_commit_s < IDLE_S:
+            self._linger_s = min(LINGER_S_MAX, self._linger_s * 2)
+        else:
+            self._linger_s = LINGER_S_FLOOR
 
     def _compose(self, units: list[Unit]) -> _Batch:
         messages = [m for unit in units for m in unit.messages]
