@@ -76,7 +76,8 @@ class OpcUaCase(ConformanceCase):
         try:
             ready = await peer.start()
             peer.config = {"endpoint": f"opc.tcp://127.0.0.1:{peer.port}", "security": {"policy": "none"}}
-            peer.tags = [Tag(address, address, 0.1, 0.1) for address in ready["tags"][:2]]
+            peer.tags = [Tag(address, address, 0.1, 0.1) for address in ready["tags"][:1]]
+            peer.samples_count, peer.is_endless = 25, True  # its history rewinds it
             peer.bad_tag = Tag("bad", f"nsu={ready['namespace']};s=no_such_node", 0.1, 0.1)
             yield peer
         finally:

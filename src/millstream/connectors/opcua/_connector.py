@@ -24,7 +24,7 @@ class OpcUaConnector:
         name="opcua",
         summary="OPC UA client: subscriptions, history backfill, writes, browsing",
         spec="OPC 10000 1.05 (UA Binary over TCP)",
-        maturity="silver",
+        maturity="gold",
     )
     Config: ClassVar[type[ConnectorConfig]] = OpcUaConfig
     TagOptions: ClassVar[type[TagOptions]] = TagOptions
