@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 from asyncua import Server, ua
-from opcua_kit import StartPlant, connector_for, read_until, tags_of
+from opcua_kit import Process, StartPlant, connector_for, read_until, tags_of
 
 from millstream.kernel import PlantError, ProtocolViolation, Unreachable
 from millstream.model import BAD_DATA_UNAVAILABLE
@@ -212,3 +214,36 @@ async def test_writes_and_browsing_run_beside_a_stream() -> None:
             assert time.monotonic() - started_s < 3
             names = [info.name async for info in session.browse()]
             assert "setpoint" in names
+
+
+async def test_a_subscription_that_the_server_forgets_is_noticed() -> None:
+    async with own_server() as (server, index, endpoint):
+        await server.nodes.objects.add_variable(ua.NodeId("still", index), ua.QualifiedName("still", index), 1)
+        tag = Tag("still", "nsu=urn:test;s=still", 0.05, 0.05)
+        connector = connector_for(
+            endpoint, subscription={"keep_alive_interval": "200ms"}, request_timeout="500ms", check_interval="200ms"
+        )
+        async with connector.open() as session, aclosing(session.stream([tag], None)) as stream:
+            await anext(stream)
+            service = server.iserver.subscription_service
+            await service.delete_subscriptions(list(service.subscriptions))
+            async with asyncio.timeout(5):
+                with pytest.raises(Unreachable):
+                    await anext(stream)
+
+
+async def test_the_servers_own_structures_become_mappings() -> None:
+    script = str(Path(__file__).with_name("structure_server.py"))
+    process = Process([sys.executable, script], {})
+    try:
+        process.start()
+        tags = [Tag(name, f"nsu=urn:structures;s={name}", 0.1, 0.1) for name in ("tool", "phase")]
+        async with connector_for(process.endpoint).open() as session:
+            samples, _ = await read_until(session, tags, lambda s: len(s) >= 2)
+        async with connector_for(process.endpoint, load_structures=False).open() as session:
+            again, _ = await read_until(session, tags, lambda s: len(s) >= 2)
+    finally:
+        process.end()
+    expected = {"tool": {"Number": 7, "Wear": 0.25, "Names": ["a", "b"]}, "phase": 1}
+    assert {sample.tag: sample.value for sample in samples} == expected
+    assert {sample.tag: sample.value for sample in again} == expected  # once learned, known in this process

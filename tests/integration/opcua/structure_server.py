@@ -1,0 +1,54 @@
+"""An asyncua server with a structure and an enumeration of its own, in a process of its own, so that the client has to
+learn them. Prints {"port": ..}; SIGTERM ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from typing import Any
+
+from asyncua import Server, ua
+from asyncua.common.structures104 import new_enum, new_struct, new_struct_field
+
+
+async def main() -> None:
+    """Serve until SIGTERM."""
+    server = Server()
+    await server.init()
+    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
+    index = await server.register_namespace("urn:structures")
+    await new_struct(
+        server,
+        index,
+        "ToolState",
+        [
+            new_struct_field("Number", ua.VariantType.UInt32),
+            new_struct_field("Wear", ua.VariantType.Double),
+            new_struct_field("Names", ua.VariantType.String, array=True),
+        ],
+    )
+    await new_enum(server, index, "Phase", ["Idle", "Cutting"])
+    custom: dict[str, Any] = await server.load_data_type_definitions()
+    tool = custom["ToolState"](Number=7, Wear=0.25, Names=["a", "b"])
+    objects = server.nodes.objects
+    await objects.add_variable(ua.NodeId("tool", index), ua.QualifiedName("tool", index), tool)
+    await objects.add_variable(
+        ua.NodeId("phase", index), ua.QualifiedName("phase", index), ua.Variant(1, ua.VariantType.Int32)
+    )
+    end = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
+    async with server:
+        sys.stdout.write(json.dumps({"port": port}) + "\n")
+        sys.stdout.flush()
+        await end.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
