@@ -23,8 +23,8 @@ everything that is wrong in one go, with file, line and path, and needs no netwo
 - Relative file names start at the folder of the configuration file.
 - A secret is referred to, never written down: `{file: secrets/plc}` or `{env: PLC_PASSWORD}`. It is read when it is
   needed.
-- Places are relative to the one above: a tag's `path` to its connector's, that one to the edge's. With a leading `/`
-  they start at the root. They never leave the edge's own place.
+- A place is below the one above: a tag's `path` below its connector's, that one below the edge's. Written in full, with
+  the edge's own path or `/` in front, it stands for itself. It never leaves the edge's place.
 - Anchors, aliases and the merge key `<<` work, and are bounded at their expanded size.
 """
 EXAMPLES = {

@@ -27,3 +27,17 @@ def test_the_examples_of_the_page_load(role: str, tmp_path: Path) -> None:
     config, findings = load_any(path, InstalledConnectors())
     assert [str(f) for f in findings] == []
     assert config is not None
+
+
+@pytest.mark.parametrize(
+    "sample", sorted((ROOT / "src/millstream/connectors").glob("*/sample.yaml")), ids=lambda p: p.parent.name
+)
+def test_the_sample_of_each_connector_loads(sample: Path, tmp_path: Path) -> None:
+    """Under the edge that the samples are written for."""
+    entries = "".join(f"  {line}\n" for line in sample.read_text(encoding="utf-8").splitlines())
+    body = entries if entries.lstrip().startswith("- ") else entries.replace("  connectors:\n", "", 1)
+    path = tmp_path / "config.yaml"
+    path.write_text(f"edge: {{name: e1, path: acme/plant1, data_dir: data}}\nconnectors:\n{body}", encoding="utf-8")
+    config, findings = load_any(path, InstalledConnectors())
+    assert [str(f) for f in findings] == []
+    assert config is not None

@@ -133,7 +133,7 @@ class TagConfig(Section):
     address: Address
     """Where the source has it, in the connector's notation."""
     path: PathText | None = None
-    """Place relative to the connector's; from the root with a leading `/`."""
+    """Place below the connector's, or in full when it begins with the edge's path or with `/`."""
     unit: str | None = Field(default=None, max_length=64)
     """As pint writes it: `degC`, `mm/s`, `rpm`."""
     description: str | None = Field(default=None, max_length=1024)
@@ -158,7 +158,7 @@ class ConnectorEntry(Section):
     type: str
     """Which connector: `opcua`, `modbus`, `mqtt`, `mtconnect`, `replay` or an installed one."""
     path: PathText | None = None
-    """Place of its tags, relative to the edge's path; from the root with a leading `/`."""
+    """Place of its tags: below the edge's path, or in full when it begins with that or with `/`."""
     durability: Literal["integrity", "throughput"] = "integrity"
     """`integrity`: on disk before acknowledged. `throughput`: faster, a power failure may cost the last moments."""
     sampling_interval: Duration = 1.0
@@ -201,27 +201,31 @@ class EdgeConfig(Section):
 
     def connector_path(self, entry: ConnectorEntry) -> AssetPath:
         """The place of a connector's tags."""
-        return join_path(self.path, entry.path)
+        return join_path(self.path, self.path, entry.path)
 
     def mapped_tags(self, entry: ConnectorEntry) -> list[MappedTag]:
         """The tags of a connector, in order, with places and intervals filled in."""
         place = self.connector_path(entry)
-        return [map_tag(place, entry.sampling_interval, entry.publishing_interval, tag) for tag in entry.tags]
+        sampling_s, publishing_s = entry.sampling_interval, entry.publishing_interval
+        return [map_tag(self.path, place, tag, sampling_s, publishing_s) for tag in entry.tags]
 
 
-def map_tag(place: AssetPath, sampling_s: float, publishing_s: float | None, tag: TagConfig) -> MappedTag:
+def map_tag(
+    site: AssetPath, place: AssetPath, tag: TagConfig, sampling_s: float = 1.0, publishing_s: float | None = None
+) -> MappedTag:
     """Fill the defaults of one tag. Raises DecodeError when place and name are no tag path."""
-    path = TagPath.parse(f"{join_path(place, tag.path)}:{tag.name}")
+    path = TagPath.parse(f"{join_path(site, place, tag.path)}:{tag.name}")
     sampling = tag.sampling_interval if tag.sampling_interval is not None else sampling_s
     publishing = tag.publishing_interval if tag.publishing_interval is not None else publishing_s
     options: Mapping[str, Any] = tag.options
     return MappedTag(Tag(str(path), tag.address, sampling, publishing or 0.0, options), path, tag)
 
 
-def join_path(base: AssetPath, text: str | None) -> AssetPath:
-    """`text` below `base`, or from the root when it begins with a slash. Raises DecodeError."""
+def join_path(site: AssetPath, base: AssetPath, text: str | None) -> AssetPath:
+    """`text` below `base`; from the root when it begins with a slash or with `site`. Raises DecodeError."""
     if text is None:
         return base
-    if text.startswith("/"):
-        return AssetPath.parse(text[1:])
-    return AssetPath(base.levels + AssetPath.parse(text).levels)
+    path = AssetPath.parse(text.removeprefix("/"))
+    if text.startswith("/") or site.contains(path):
+        return path
+    return AssetPath(base.levels + path.levels)

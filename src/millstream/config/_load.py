@@ -12,7 +12,7 @@ from millstream.config._edge import ConnectorEntry, EdgeConfig
 from millstream.config._finding import Finding, Findings
 from millstream.config._hub import HubConfig, UpConfig
 from millstream.config._semantics import check_connector, check_edge_names, check_hub
-from millstream.config._yaml import parse_yaml, read_text
+from millstream.config._yaml import Loc, parse_yaml, read_text
 from millstream.kernel import ConfigError
 from millstream.sdk import Connector
 
@@ -123,6 +123,7 @@ def _check_edge(
 ) -> EdgeLike | None:
     entries = raw.get("connectors")
     checked: list[ConnectorEntry] = []
+    seen: dict[str, Loc] = {}  # places that have a tag
     edge = raw.get("edge")
     place = edge.get("path") if isinstance(edge, dict) else None
     for i, entry in enumerate(entries if isinstance(entries, list) else []):
@@ -137,6 +138,7 @@ def _check_edge(
             connectors=connectors,
             place=place,
             context=_context(path),
+            seen=seen,
         )
         if done is not None:
             checked.append(done)

@@ -26,6 +26,7 @@ def check_connector(
     connectors: Mapping[str, type[Connector]],
     place: object,
     context: dict[str, Any],
+    seen: dict[str, Loc],
 ) -> ConnectorEntry | None:
     """Check one entry as far as its parts are valid. `entry` is None when the file has errors of form. The result has
     the connector's own configuration and options filled in."""
@@ -37,7 +38,7 @@ def check_connector(
     _check_units(raw, loc, findings)
     tags = _tags(raw, entry)
     done = [
-        _check_tag(tag, (*loc, "tags", i), findings=findings, entry=raw, site=site, asset=asset, built=built)
+        _check_tag(tag, (*loc, "tags", i), findings=findings, site=site, asset=asset, built=built, seen=seen)
         for i, tag in tags
     ]
     if entry is None or config is None:
@@ -46,22 +47,11 @@ def check_connector(
 
 
 def check_edge_names(raw: Mapping[str, Any], findings: Findings) -> None:
-    """Connector names once in an edge, tag places once in a connector, intervals that fit."""
+    """Connector names once in an edge."""
     entries = raw.get("connectors")
     if not isinstance(entries, list):
         return
     _check_unique(entries, ("connectors",), "name", findings)
-    seen: dict[tuple[str, str, str], Loc] = {}
-    for i, entry in enumerate(entries):
-        tags = entry.get("tags") if isinstance(entry, dict) else None
-        for j, tag in enumerate(tags if isinstance(tags, list) else []):
-            if not isinstance(tag, dict) or not isinstance(tag.get("name"), str):
-                continue
-            place = (str(entry.get("path", "")), str(tag.get("path", "")), tag["name"])
-            loc = ("connectors", i, "tags", j, "name")
-            first = seen.setdefault(place, loc)
-            if first != loc:
-                findings.add(loc, f"tag {tag['name']!r:.80} stands twice at the same place, first as {_short(first)}")
 
 
 def check_hub(raw: Mapping[str, Any], findings: Findings) -> None:
@@ -141,21 +131,13 @@ def _asset(site: AssetPath, base: AssetPath, text: object, loc: Loc, findings: F
     if text is not None and not isinstance(text, str):
         return None
     try:
-        found = join_path(base, text)
+        found = join_path(site, base, text)
     except DecodeError as error:
         findings.add(loc, f"not a path: {_message(error)}")
         return None
     if not site.contains(found):
         findings.add(
             loc, f"{str(found)!r} lies outside the edge's path {str(site)!r}", hint="leave out the leading '/'"
-        )
-        return None
-    below = AssetPath(found.levels[len(base.levels) :]) if len(found.levels) > len(base.levels) else None
-    if text and not text.startswith("/") and below is not None and len(site.levels) > 1 and site.contains(below):
-        findings.add(
-            loc,
-            f"repeats the edge's path: it would be {str(found)!r}",
-            hint=f"paths are relative, or begin with '/': '/{text}'",
         )
         return None
     return found
@@ -187,15 +169,17 @@ def _check_tag(
     loc: Loc,
     *,
     findings: Findings,
-    entry: Mapping[str, Any],
     site: AssetPath | None,
     asset: AssetPath | None,
     built: Connector | None,
+    seen: dict[str, Loc],
 ) -> TagConfig:
     options = _own_options(tag, (*loc, "options"), findings, built)
     if options is not None:
         tag = tag.model_copy(update={"options": options})
     mapped = _place_tag(tag, loc, findings=findings, site=site, asset=asset)
+    if mapped is not None and (first := seen.setdefault(mapped.tag.key, loc)) != loc:
+        findings.add((*loc, "name"), f"tag {mapped.tag.key!r:.120} stands twice, first as {_short(first)}")
     if built is None or mapped is None or options is None:
         return tag
     try:
@@ -215,7 +199,7 @@ def _place_tag(
     if tag.path is not None and _asset(site, asset, tag.path, (*loc, "path"), findings) is None:
         return None
     try:
-        mapped = map_tag(asset, 1.0, None, tag)
+        mapped = map_tag(site, asset, tag)
         tag_subject(mapped.path)
     except DecodeError as error:
         findings.add((*loc, "name"), f"{_message(error)}", hint="write it as group/.../name", code=error.code)
