@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import msgspec
 
+from millstream.bus._fast_batch import FastBatch, Item, Recent
 from millstream.bus._jetstream import Refused, StreamApi, translate
 from millstream.bus._publisher import (
     RETRY_CEILING_S,
@@ -35,7 +36,7 @@ from millstream.bus._reader import StreamReader
 from millstream.bus._transport import Transport
 from millstream.bus._units import header_lines
 from millstream.kernel import Backoff, Clock, FencedError, PlantError, StoreFullError, SystemClock, Unreachable
-from millstream.protocols.ledger import LedgerRecord, encode_record, is_ledger_subject
+from millstream.protocols.ledger import encode_record, is_ledger_subject
 from millstream.protocols.nats_wire import WireMessage, parse_headers, subject_bytes
 from millstream.sdk import Control, Message, PublisherStats, Stored
 
@@ -50,37 +51,7 @@ ACK_TIMEOUT_S = 5.0
 REFUSALS_MAX = 5  # tries of one message without progress before its unit is given up
 
 _START, _APPEND, _COMMIT, _END = range(4)
-_Item = Message | Control
 _Found = tuple[str, bytes, int, int]  # subject, payload, samples and sequence of a stored message
-
-
-class _Batch:
-    """One fast batch: what was sent under one id, in order, and which units end where."""
-
-    __slots__ = (
-        "acked", "base_seq", "bytes", "id", "is_ended", "items", "messages", "opened_s", "payload", "prefix", "record",
-        "samples", "units",
-    )  # fmt: skip
-
-    def __init__(self, batch_id: str, inbox: str, base_seq: int, opened_s: float) -> None:
-        self.id = batch_id
-        self.prefix = f"{inbox}.{batch_id}.{FLOW}.fail.".encode("ascii")
-        self.base_seq = base_seq
-        self.opened_s = opened_s
-        self.items: list[_Item] = []
-        self.units: deque[tuple[int, Unit]] = deque()
-        self.acked = 0
-        self.bytes = 0
-        self.messages = 0  # not yet counted by a record, those of batches before that ended without one included
-        self.samples = 0
-        self.is_ended = False
-        self.record: LedgerRecord | None = None
-        self.payload = b""
-
-    @property
-    def last_seq(self) -> int:
-        """The stream's sequence once it is committed."""
-        return self.base_seq + len(self.items) + (self.record is not None)
 
 
 class FastIngestPublisher:
@@ -106,10 +77,12 @@ class FastIngestPublisher:
         self._task = OwnedTask()
         self._incarnation = incarnation()
         self._inbox = f"{connection.inbox}.f{self._incarnation}"
-        self._batches: deque[_Batch] = deque()  # not yet committed; only the last may still be open
+        self._batches: deque[FastBatch] = deque()  # not yet committed; only the last may still be open
         self._ids = 0
         self._next_seq_base = 0
-        self._resend: list[tuple[_Item, list[Unit]]] = []  # each with the units that end there
+        self._recent = Recent(ledger_subject)
+        self.messages_lost = 0  # acknowledged, then lost by the stream, and too long ago to be stored again
+        self._resend: list[tuple[Item, list[Unit]]] = []  # each with the units that end there
         self._closing: dict[str, asyncio.Future[None]] = {}
         self._wire_subjects: dict[str, bytes] = {}
         self._settled = asyncio.Event()
@@ -259,14 +232,13 @@ class FastIngestPublisher:
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
-    def _open_batch(self) -> _Batch:
+    def _open_batch(self) -> FastBatch:
         before = self._batches[-1] if self._batches else None
         if before is not None and not before.is_ended:
             return before
-        self._ids += 1
         now_s = self._loop.time()
         base = self._next_seq_base if before is None else before.last_seq
-        opened = _Batch(f"{self._incarnation}{self._ids}", self._inbox, base, now_s)
+        opened = self._new_batch(base, now_s)
         if before is None:
             self._last_ack_s = now_s
             opened.messages, opened.samples = self._head.tail_messages, self._head.tail_samples
@@ -275,6 +247,11 @@ class FastIngestPublisher:
         self._batches.append(opened)
         self._settled.clear()
         return opened
+
+    def _new_batch(self, base_seq: int, now_s: float) -> FastBatch:
+        self._ids += 1
+        batch_id = f"{self._incarnation}{self._ids}"
+        return FastBatch(batch_id, f"{self._inbox}.{batch_id}.{FLOW}.fail.", base_seq, now_s)
 
     def _send_burst(self, room: int) -> None:
         batch = self._open_batch()
@@ -289,7 +266,7 @@ class FastIngestPublisher:
             self._put_units(batch, self._queue.take(messages_max=min(room, BURST_MESSAGES), bytes_max=BURST_BYTES), out)
         self._connection.write(b"".join(out))
 
-    def _put_units(self, batch: _Batch, units: list[Unit], out: list[bytes]) -> None:
+    def _put_units(self, batch: FastBatch, units: list[Unit], out: list[bytes]) -> None:
         controls: dict[str, Control] = {}
         ends: list[tuple[int, Unit]] = []
         for unit in units:
@@ -304,7 +281,7 @@ class FastIngestPublisher:
         last = len(batch.items)
         batch.units.extend((last if unit.control is not None else end, unit) for end, unit in ends)
 
-    def _put(self, batch: _Batch, item: _Item, out: list[bytes]) -> None:
+    def _put(self, batch: FastBatch, item: Item, out: list[bytes]) -> None:
         items = batch.items
         items.append(item)
         if self._uncounted_since_s is None:
@@ -333,7 +310,7 @@ class FastIngestPublisher:
             % (subject, reply, size, size + len(payload), lines, payload)
         )
 
-    def _write_record(self, batch: _Batch) -> None:
+    def _write_record(self, batch: FastBatch) -> None:
         """End `batch` with its record, fenced by the place of the one before."""
         before = self._head.record
         fence = self._head.seq
@@ -356,7 +333,7 @@ class FastIngestPublisher:
         batch.is_ended = True
         self._uncounted_since_s = None
 
-    def _end(self, batch: _Batch, number: int | None = None) -> None:
+    def _end(self, batch: FastBatch, number: int | None = None) -> None:
         """End `batch` without storing anything more."""
         reply = b"%b%d.%d.$FI" % (batch.prefix, number or len(batch.items) + 1, _END)
         self._connection.write(b"PUB %b %b 0\r\n\r\n" % (self._wire_subject(self._head.subject), reply))
@@ -389,7 +366,7 @@ class FastIngestPublisher:
                 self._on_answer(batch, answer)
         self._wake.set()
 
-    def _on_answer(self, batch: _Batch, answer: dict[str, Any]) -> None:
+    def _on_answer(self, batch: FastBatch, answer: dict[str, Any]) -> None:
         kind = answer.get("type")
         if kind == "ack":
             self._last_ack_s = self._loop.time()
@@ -403,7 +380,7 @@ class FastIngestPublisher:
         elif batch is self._batches[0]:
             self._committed(batch)
 
-    def _acked(self, batch: _Batch, number: int) -> None:
+    def _acked(self, batch: FastBatch, number: int) -> None:
         if number <= batch.acked:
             return
         batch.acked = number
@@ -421,7 +398,7 @@ class FastIngestPublisher:
             )
             resolve_unit(unit, stored)
 
-    def _committed(self, batch: _Batch) -> None:
+    def _committed(self, batch: FastBatch) -> None:
         self._last_ack_s = self._loop.time()
         self._acked(batch, len(batch.items))
         self._counters.batches += 1
@@ -432,6 +409,7 @@ class FastIngestPublisher:
         else:
             self._head.tail_messages, self._head.tail_samples = batch.messages, batch.samples
         self._batches.popleft()
+        self._recent.add(batch, self._last_ack_s)
         self._settle()
 
     def _settle(self) -> None:
@@ -454,6 +432,7 @@ class FastIngestPublisher:
                 self._head.tail_messages += 1
                 self._head.tail_samples += samples
         self._next_seq_base = state.last_seq
+        self._recent.clear()
         self._uncounted_since_s = self._loop.time() if self._head.tail_messages else None
 
     async def _resolve(self) -> None:
@@ -482,9 +461,18 @@ class FastIngestPublisher:
             if probe.record.batch >= self._head.record.batch:
                 raise self._head.fenced(found)
         base = self._batches[0].base_seq if self._batches else self._next_seq_base
-        if state.last_seq < base:  # the store was rolled back: what it holds now is the truth to continue from
-            stored: list[_Found] = []
-            await self._adopt()
+        stored: list[_Found] = []
+        if state.last_seq < base:  # the store has lost what it had acknowledged
+            lost = self._recent.behind(state.last_seq)
+            if lost is not None:
+                await self._store_again(lost, state.last_seq)
+                state = await self._api.state(self._stream)
+                if state.last_seq != base:
+                    raise Unreachable("the lost tail is not back yet", where=self._stream)
+            else:  # what it holds now is the truth to continue from
+                had = self._head.record.total_messages + self._head.tail_messages
+                await self._adopt()
+                self.messages_lost += had - self._head.record.total_messages - self._head.tail_messages
         else:
             stored = await self._read(max(base + 1, state.first_seq), state.last_seq)
         self._keep_rest(stored, state.last_seq)
@@ -493,7 +481,7 @@ class FastIngestPublisher:
         """Match what the stream holds with what was sent, in order; foreign messages in between are passed over."""
         at = 0
         has_progress = False
-        rest: list[tuple[_Item, list[Unit]]] = []
+        rest: list[tuple[Item, list[Unit]]] = []
         for batch in self._batches:
             count = len(batch.items)
             reached = 0
@@ -535,12 +523,25 @@ class FastIngestPublisher:
             fail_unit(unit, Refused("the stream refuses this message", err_code=0, where=self._stream))
         self._resend = self._resend[at + 1 :]
 
-    async def _close_at_server(self, batch: _Batch) -> None:
-        """End a batch that may still be open, so that bytes of a dead link that arrive later are refused."""
+    async def _store_again(self, items: list[Item], base_seq: int) -> None:
+        """Put `items` back where they stood, to the letter, so that whoever has read them already reads on rightly."""
+        batch = self._new_batch(base_seq, self._loop.time())
+        for start in range(0, len(items), BURST_MESSAGES):
+            out: list[bytes] = []
+            for item in items[start : start + BURST_MESSAGES]:
+                self._put(batch, item, out)
+            self._connection.write(b"".join(out))
+            await self._connection.drained()
+        self._counters.resends += len(items)
+        await self._close_at_server(batch, is_complete=True)
+
+    async def _close_at_server(self, batch: FastBatch, *, is_complete: bool = False) -> None:
+        """End a batch that may still be open: one that is not complete by a gap, so that bytes of a dead link that
+        arrive later are refused."""
         future: asyncio.Future[None] = self._loop.create_future()
         self._closing[batch.id] = future
         try:
-            self._end(batch, len(batch.items) + 1_000_000)  # a gap, which ends it at once
+            self._end(batch, None if is_complete else len(batch.items) + 1_000_000)
             async with asyncio.timeout(ACK_TIMEOUT_S):
                 await future
         except TimeoutError as error:

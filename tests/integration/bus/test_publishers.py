@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -56,7 +57,7 @@ class Rig:
         kind: dict[str, Any] = {}
         if self.is_fast:
             kind = {
-                "subjects": ["fast.uns.v1.>"], "allow_atomic": False, "allow_batched": True,
+                "subjects": ["fast.uns.v1.>"], "allow_atomic": False, "allow_batched": True, "persist_mode": "async",
                 "subject_transform": {"src": "fast.uns.v1.>", "dest": "uns.v1.>"},
             }  # fmt: skip
         await make_stream(connection, STREAM, **(kind | config))
@@ -324,3 +325,28 @@ async def test_a_torn_batch_is_completed_not_doubled(server: Server) -> None:
 
 def stored_future() -> asyncio.Future[Stored]:
     return asyncio.get_running_loop().create_future()
+
+
+async def test_an_acknowledged_tail_that_the_store_forgot_is_stored_again_to_the_letter(server: Server) -> None:
+    """With ``persist_mode: async`` the server acknowledges first; a hub that has read the tail must read on rightly."""
+    rig = Rig(server, "throughput", "own")
+    async with rig.connect() as connection:
+        await rig.make_stream(connection)
+        async with FastIngestPublisher(connection, STREAM, ledger_subject=LEDGER, publish_prefix="fast.") as publisher:
+            for first in range(0, 300, 30):
+                await (await publisher.submit(messages(first, 30, samples_count=2), Control(POSITION, b"%d" % first)))
+            await publisher.flush()
+            before = await stored(connection)
+            server.kill()
+            shutil.rmtree(server.root / "js")  # the whole tail, and the stream with it
+            await server.start()
+            await rig.make_stream(connection)
+            async with asyncio.timeout(20):
+                while len(await stored(connection)) < len(before):
+                    await asyncio.sleep(0.02)
+            await (await publisher.submit(messages(300, 5)))
+            assert publisher.messages_lost == 0
+        after = await check_exact(connection, 305)
+        assert [(m.seq, m.subject, m.payload) for m in after[: len(before)]] == [
+            (m.seq, m.subject, m.payload) for m in before
+        ]
