@@ -34,8 +34,8 @@ CHECK_INTERVAL_S = 1.0
 EDGES_ASKED_AT_ONCE = 16
 ASK_TIMEOUT_S = 2.0
 EDGES_PER_S = 200  # so many are asked a second, however many there are
-SILENT_NS = 4_000_000_000  # a live source hears its edge's heartbeat every second
-KICK_INTERVAL_NS = 10_000_000_000
+SILENT_NS = 2_500_000_000  # a live source hears its edge's heartbeat every second
+KICK_PAUSE_NS, KICK_PAUSE_NS_MAX = 3_000_000_000, 60_000_000_000
 KINDS = {"I": HUB_INTEGRITY, "T": HUB_THROUGHPUT, "DLQ": HUB_DLQ}
 
 
@@ -69,6 +69,12 @@ def _generation(name: str) -> int:
     return parsed.generation if parsed is not None else 0
 
 
+@dataclass(slots=True)
+class _Kick:
+    due_ns: int
+    pause_ns: int = KICK_PAUSE_NS
+
+
 class SourceKeeper:
     """Keeps the hub's sources as the configured edges need them. Run `run` in the node's task group."""
 
@@ -89,7 +95,7 @@ class SourceKeeper:
         self._alarms: dict[str, ServerAlarm] = {}
         self._reached_ns: dict[str, int] = {}
         self._next_edge = 0
-        self._kicked_ns: dict[str, int] = {}
+        self._kicks: dict[str, _Kick] = {}
         self._changed = asyncio.Lock()  # one writer of the streams' sources at a time
 
     @property
@@ -209,21 +215,23 @@ class SourceKeeper:
     async def _kick(self, hub_stream: str, reached: Set[str]) -> None:
         """Connect sources again that are silent although their edge answers.
 
-        After a restart of the hub, or an outage at the wrong moment, nats-server waits for up to 40 s before it asks the
-        edge again. Taking the source away and adding it starts it at once; it goes on behind the last message that the
-        stream holds of it.
+        After a restart of the hub, or an outage at the wrong moment, nats-server waits for up to 40 s before it asks
+        the edge again. Taking the source away and adding it starts it at once; it goes on behind the last message that
+        the stream holds of it.
         """
         info, now_ns = self._infos[hub_stream], self._clock.monotonic_ns()
-        silent = {
-            name
-            for name, source in info.sources.items()
-            if _edge_of({"name": name}) in reached
-            and not 0 <= source.active_ns <= SILENT_NS
-            and now_ns - self._kicked_ns.get(name, -KICK_INTERVAL_NS) >= KICK_INTERVAL_NS
-        }
+        silent = set()
+        for name, source in info.sources.items():
+            if 0 <= source.active_ns <= SILENT_NS or _edge_of({"name": name}) not in reached:
+                self._kicks.pop(name, None)
+                continue
+            kick = self._kicks.setdefault(name, _Kick(now_ns if source.active_ns >= 0 else now_ns + KICK_PAUSE_NS))
+            if now_ns >= kick.due_ns:
+                kick.due_ns = now_ns + kick.pause_ns
+                kick.pause_ns = min(KICK_PAUSE_NS_MAX, 2 * kick.pause_ns)
+                silent.add(name)
         if not silent:
             return
-        self._kicked_ns.update(dict.fromkeys(silent, now_ns))
         sources = list(info.config.get("sources") or ())
         others = [source for source in sources if source["name"] not in silent]
         await ensure_stream(self._api, {**info.config, "sources": others})
