@@ -1,1 +1,33 @@
-"""Placeholder."""
+"""The Python SDK: live values, last values, history, events and the ledger, by path and type."""
+
+from millstream.client._ledger import Ledger, LedgerRow
+from millstream.client._node import NodeAddress, find_node, is_process
+from millstream.client._pattern import KINDS, Pattern
+from millstream.client._plant import Plant, connect
+from millstream.client._reading import Reading
+from millstream.client._sync import SyncPlant, connect_sync
+from millstream.client._times import Span, Time, to_span_ns, to_time_ns
+from millstream.client._tree import TagEntry, TreeNode
+from millstream.protocols.cloudevents import CloudEvent
+
+__all__ = [
+    "KINDS",
+    "CloudEvent",
+    "Ledger",
+    "LedgerRow",
+    "NodeAddress",
+    "Pattern",
+    "Plant",
+    "Reading",
+    "Span",
+    "SyncPlant",
+    "TagEntry",
+    "Time",
+    "TreeNode",
+    "connect",
+    "connect_sync",
+    "find_node",
+    "is_process",
+    "to_span_ns",
+    "to_time_ns",
+]

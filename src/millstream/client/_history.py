@@ -1,0 +1,89 @@
+"""Questions to the historian and its answers as one Arrow table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from millstream.bus._link import Link
+from millstream.client._pattern import Pattern
+from millstream.kernel import NotFoundError, PlantError, Unreachable
+from millstream.model import TagPath
+from millstream.protocols.uns_subject import UnsAddress
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+QUERY_SUBJECT = "millstream.historian.query"
+ANSWER_BYTES_MAX = 1 << 30  # of one answer; more should be asked for in parts
+
+
+async def ask(link: Link, request: Mapping[str, Any], *, timeout_s: float = 30.0) -> pa.Table:
+    """Send one query, gather its parts. Raises what the historian reports, or Unreachable when there is none."""
+    import pyarrow as pa
+
+    parts: list[pa.Table] = []
+    size = 0
+    payload = json.dumps({key: value for key, value in request.items() if value is not None}).encode()
+    try:
+        async with aclosing(link.request_many(QUERY_SUBJECT, payload, timeout_s=timeout_s)) as replies:
+            async for reply in replies:
+                if "Ms-Error" in reply.headers:
+                    raise _reported(reply.headers["Ms-Error"])
+                if reply.payload:
+                    size += len(reply.payload)
+                    parts.append(pa.ipc.open_stream(reply.payload).read_all())
+                if reply.headers.get("Ms-Status") == "done":
+                    break
+                if size > ANSWER_BYTES_MAX:
+                    raise PlantError(
+                        "the answer is too large", expected=f"at most {ANSWER_BYTES_MAX >> 20} MiB",
+                        next_step="ask for a shorter time, fewer tags, or aggregates with `every`", code="MS-0583",
+                    )  # fmt: skip
+    except Unreachable as error:
+        if "nobody answers" in error.what:
+            raise Unreachable(
+                "no historian answers", where=link.url, next_step="ask a hub: history is kept there", code="MS-0683"
+            ) from error
+        raise
+    return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({})
+
+
+def _reported(header: str) -> PlantError:
+    try:
+        raw = json.loads(header)
+    except ValueError:
+        return PlantError("the historian refused the query", got=header[:200])
+    error_class = NotFoundError if str(raw.get("code", "")).startswith("MS-05") else PlantError
+    return error_class(
+        str(raw.get("message") or "the historian refused the query"), where=raw.get("where"),
+        expected=raw.get("expected"), got=raw.get("got"), next_step=raw.get("hint"), code=raw.get("code"),
+    )  # fmt: skip
+
+
+async def resolve(link: Link, patterns: Sequence[Pattern], *, timeout_s: float = 30.0) -> Sequence[str]:
+    """The tag names that patterns stand for, as the historian knows them. Raises NotFoundError when none fits.
+
+    The historian's own patterns are a shell's, in which a star crosses levels: they are asked for as a superset.
+    """
+    names = [str(pattern.tag) for pattern in patterns if pattern.is_exact]
+    wide = [pattern for pattern in patterns if not pattern.is_exact]
+    if not wide:
+        return names
+    table = await ask(link, {"kind": "last", "tags": ["*"]}, timeout_s=timeout_s)
+    known = sorted(set(table.column("tag").to_pylist())) if "tag" in table.column_names else []
+    found = [name for name in known if any(_matches(pattern, name) for pattern in wide)]
+    if not found and not names:
+        raise NotFoundError(
+            "no tag with history fits",
+            got=", ".join(p.text for p in wide),
+            next_step="list tags with `millstream tree`",
+        )
+    return list(dict.fromkeys([*names, *found]))
+
+
+def _matches(pattern: Pattern, name: str) -> bool:
+    path = TagPath.parse(name)
+    return pattern.matches(UnsAddress(path.asset, "_tag", path.names))

@@ -1,0 +1,127 @@
+"""Which node to talk to: ``node.json`` of a running node, or an explicit URL."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from millstream.kernel import ConfigError, NotFoundError, PlantError
+
+NODE_FILE = "node.json"
+NODE_VARIABLE = "MILLSTREAM_NODE"
+URL_VARIABLE = "MILLSTREAM_URL"
+_NEAR = (".", "data", ".millstream")  # looked at when nobody names a node
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAddress:
+    """Where a node is and how to enter. The password never shows in a repr."""
+
+    nats_url: str
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    role: str | None = None
+    name: str | None = None
+    path: str | None = None
+    pid: int | None = None
+    domain: str | None = None
+    api_url: str | None = None
+    file: Path | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """False when the process that wrote the file is gone; True when it lives or is on another machine."""
+        return self.pid is None or is_process(self.pid)
+
+
+def is_process(pid: int) -> bool:
+    """True when a process of this number lives on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def find_node(
+    node: str | os.PathLike[str] | None = None,
+    *,
+    url: str | None = None,
+    user: str | None = None,
+    password: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> NodeAddress:
+    """The node to talk to: `url`, else `node` (a data directory or its node.json), else MILLSTREAM_URL,
+    MILLSTREAM_NODE, else a node.json near here. Raises NotFoundError, ConfigError, with the next step."""
+    env = os.environ if environ is None else environ
+    if node is None and url is None:
+        url = env.get(URL_VARIABLE) or None
+        node = env.get(NODE_VARIABLE) or None
+        if url is not None and node is not None:
+            url = None  # the file knows more than the URL: role, name, credentials
+    if url is not None:
+        return _from_url(url, user, password)
+    if node is not None:
+        return read_node_file(Path(node))
+    for folder in _NEAR:
+        if (Path(folder) / NODE_FILE).is_file():
+            return read_node_file(Path(folder))
+    raise NotFoundError(
+        "no node named",
+        next_step=f"give its data directory with --node or {NODE_VARIABLE}, or its address with --url",
+        code="MS-0680",
+    )
+
+
+def _from_url(url: str, user: str | None, password: str | None) -> NodeAddress:
+    if "://" not in url:
+        url = f"nats://{url}"
+    parts = urlsplit(url)
+    if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
+        raise ConfigError("not the address of a node", expected='such as "nats://host:4222"', got=repr(parts.hostname))
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    bare = f"{parts.scheme}://{host}:{parts.port or 4222}"
+    return NodeAddress(bare, user or parts.username, password or parts.password)
+
+
+def read_node_file(path: Path) -> NodeAddress:
+    """Read node.json (or the one in a data directory). Raises NotFoundError or ConfigError."""
+    file = path / NODE_FILE if path.is_dir() else path
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            "no node.json here",
+            where=str(file),
+            next_step="start the node with `millstream edge -c FILE`, or name the data directory of one that runs",
+            code="MS-0681",
+        ) from error
+    except PermissionError as error:
+        raise PlantError(
+            "node.json may not be read", where=str(file), next_step="run as the node's own user", code="MS-0681"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            "node.json cannot be read", where=str(file), got=str(error).lower(), code="MS-0681"
+        ) from error
+    if not isinstance(raw, dict) or not isinstance(raw.get("nats_url"), str):
+        raise ConfigError(
+            "node.json has no nats_url", where=str(file), next_step="start the node again", code="MS-0681"
+        )
+    pid = raw.get("pid")
+    return NodeAddress(
+        raw["nats_url"], _text(raw, "user"), _text(raw, "password"), _text(raw, "role"), _text(raw, "name"),
+        _text(raw, "path"), pid if isinstance(pid, int) else None, _text(raw, "domain"), _text(raw, "api_url"), file,
+    )  # fmt: skip
+
+
+def _text(raw: Mapping[str, Any], key: str) -> str | None:
+    value = raw.get(key)
+    return value if isinstance(value, str) and value else None

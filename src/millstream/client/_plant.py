@@ -1,0 +1,455 @@
+"""The plant as a developer sees it: values by path and type, never a subject, a stream or a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import uuid
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from millstream.bus._link import Frame, Link, open_link
+from millstream.client._history import ask, resolve
+from millstream.client._ledger import Ledger, account_from, read_rows, recount
+from millstream.client._node import NodeAddress, find_node
+from millstream.client._pattern import KINDS, Pattern, contract_of
+from millstream.client._reading import Reading, last_reading, readings_of
+from millstream.client._streams import StoredFrame, Streams, newest, refuse
+from millstream.client._times import Span, Time, to_span_ns, to_time_ns
+from millstream.client._tree import TagEntry, TreeNode, build_tree
+from millstream.kernel import Clock, DecodeError, NotFoundError, SystemClock, Unreachable, suggest
+from millstream.model import GOOD, AssetPath, Quality, TagPath, Value
+from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event
+from millstream.protocols.uns_payload import encode_sample
+from millstream.protocols.uns_subject import PREFIX, UnsAddress, decode_subject, encode_subject
+from millstream.sdk import Stored
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LIVE_PREFIX = "live."
+STATUS_QUIET_S = 0.5  # nodes that have not answered by then are listed as away
+PUBLISH_ATTEMPTS_MAX = 2  # the message id makes the second one harmless
+
+Where: TypeAlias = "str | AssetPath | TagPath"
+
+
+class Plant:
+    """An open view of one node: an edge sees its own site, a hub all of them. Made by `connect`."""
+
+    def __init__(self, link: Link, address: NodeAddress, clock: Clock) -> None:
+        self._link = link
+        self._address = address
+        self._clock = clock
+        self._streams = Streams(link)
+        self._units: dict[str, str] | None = None
+        self.dropped_count = 0
+        """Live messages that were dropped because this program did not keep up; they stay in the history."""
+
+    @property
+    def node(self) -> NodeAddress:
+        """The node this plant is seen from."""
+        return self._address
+
+    async def live(self, *patterns: Where, kind: str = "tag", initial: bool = False) -> AsyncGenerator[Reading, None]:
+        """Readings as they are stored, for ever; with `initial` the last known values first.
+
+        Only stored values are seen. Ends with Unreachable when the plant is closed; a lost link heals by itself, and
+        what was missed meanwhile is in the history. Consume under `aclosing` when you leave early.
+        """
+        checked = _patterns(patterns)
+        units = await self._known_units()
+        contract = contract_of(kind)
+        async with self._listen(checked, contract) as arrivals:
+            if initial:
+                for reading in await self.last(*patterns, kind=kind):
+                    yield reading
+            async for frame, address in arrivals:
+                path = str(address.tag)
+                for reading in readings_of(path, frame.payload, frame.headers, unit=units.get(path)):
+                    yield reading
+
+    async def events(self, *patterns: Where, type: str | None = None) -> AsyncGenerator[CloudEvent, None]:
+        """Events as they are stored; `type` is a CloudEvents type, a final ``*`` stands for any ending."""
+        async with self._listen(_patterns(patterns), "_event") as arrivals:
+            async for frame, _ in arrivals:
+                try:
+                    event = decode_event(frame.headers, frame.payload)
+                except DecodeError:
+                    continue  # another program's message under the event contract: not for readers of events
+                if type is None or event.type == type or (type.endswith("*") and event.type.startswith(type[:-1])):
+                    yield event
+
+    @asynccontextmanager
+    async def _listen(
+        self, patterns: Sequence[Pattern], contract: str
+    ) -> AsyncGenerator[AsyncGenerator[tuple[Frame, UnsAddress], None], None]:
+        subjects = _disjoint([LIVE_PREFIX + pattern.subject_filter(contract) for pattern in patterns])
+        async with self._link.subscribe(subjects) as subscription:
+
+            async def arrivals() -> AsyncGenerator[tuple[Frame, UnsAddress], None]:
+                """What fits, in order of arrival."""
+                dropped_before = 0
+                while True:
+                    for frame in await subscription.take():
+                        address = _address(frame.subject.removeprefix(LIVE_PREFIX))
+                        if address is None or address.contract != contract:
+                            continue
+                        if any(pattern.matches(address) for pattern in patterns):
+                            yield frame, address
+                    self.dropped_count += subscription.dropped_count - dropped_before
+                    dropped_before = subscription.dropped_count
+
+            async with aclosing(arrivals()) as frames:
+                yield frames
+
+    async def get(self, path: Where, *, kind: str = "tag") -> Reading:
+        """The last stored reading of one tag. Raises NotFoundError, which names a similar tag if there is one."""
+        pattern = Pattern.parse(path)
+        if not pattern.is_exact:
+            raise DecodeError(
+                "not the path of one tag", expected='such as "acme/plant1/press:temperature"', got=repr(str(path)),
+                next_step="use `last` for a pattern", code="MS-0580",
+            )  # fmt: skip
+        found = await self.last(path, kind=kind)
+        if found:
+            return found[0]
+        near = suggest(str(path), [entry.path for entry in await self.tags(kind=kind)])
+        raise NotFoundError(
+            "no value is stored for this path", where=str(pattern.tag),
+            next_step=f"did you mean {near!r}?" if near else "list what exists with `millstream tree`",
+        )  # fmt: skip
+
+    async def last(self, *patterns: Where, kind: str = "tag") -> list[Reading]:
+        """The last stored reading of every tag that fits, in order of path; empty when none does."""
+        checked = _patterns(patterns)
+        units = await self._known_units()
+        frames = await self._last_frames(checked, contract_of(kind))
+        return [
+            last_reading(path, frame.payload, frame.headers, unit=units.get(path))
+            for path, frame in sorted((str(decode_subject(subject).tag), frame) for subject, frame in frames.items())
+        ]
+
+    async def _last_frames(self, patterns: Sequence[Pattern], contract: str) -> Mapping[str, StoredFrame]:
+        frames: list[StoredFrame] = []
+        for stream in await self._streams.of_data(with_local=True):
+            subjects = {pattern.subject_filter(contract) for pattern in patterns if pattern.is_exact}
+            for pattern in patterns:
+                if not pattern.is_exact:
+                    subjects.update((await self._subjects(stream, pattern, contract)).keys())
+            frames += await self._streams.last(stream, sorted(subjects))
+        return newest(frames)
+
+    async def _subjects(self, stream: str, pattern: Pattern, contract: str | None) -> Mapping[str, int]:
+        """Subjects of a stream that fit; `contract` None means any that carries plant data."""
+        contracts = {f"_{kind}" for kind in KINDS} if contract is None else {contract}
+        subject_filter = f"{PREFIX}>" if contract is None else pattern.subject_filter(contract)
+        found = await self._streams.subjects(stream, subject_filter)
+        return {
+            subject: count
+            for subject, count in found.items()
+            if (address := _address(subject)) is not None and address.contract in contracts and pattern.matches(address)
+        }
+
+    async def tags(self, *patterns: Where, kind: str | None = None) -> list[TagEntry]:
+        """What there is: every tag that fits, with its description; `kind` None means every kind but descriptions."""
+        counts: dict[tuple[str, str], int] = {}
+        for stream in await self._streams.of_data(with_local=True):
+            for pattern in _patterns(patterns):
+                found = await self._subjects(stream, pattern, None if kind is None else contract_of(kind))
+                for subject, count in found.items():
+                    address = decode_subject(subject)
+                    key = (str(address.tag), address.contract[1:])
+                    counts[key] = max(count, counts.get(key, 0))
+        described = await self._descriptions()
+        return [
+            _entry(path, of_kind, count, described.get(path, {}))
+            for (path, of_kind), count in sorted(counts.items())
+            if of_kind != "meta" or kind == "meta"
+        ]
+
+    async def tree(self, *patterns: Where, kind: str | None = None) -> TreeNode:
+        """The namespace as a tree of places, as far as it fits."""
+        return build_tree(await self.tags(*patterns, kind=kind))
+
+    async def _descriptions(self) -> Mapping[str, Mapping[str, Any]]:
+        found: dict[str, Mapping[str, Any]] = {}
+        for subject, frame in (await self._last_frames([Pattern.parse("**:**")], "_meta")).items():
+            try:
+                raw = json.loads(frame.payload)
+            except ValueError:
+                continue  # a description that cannot be read describes nothing
+            if isinstance(raw, dict):
+                found[str(decode_subject(subject).tag)] = raw
+        self._units = {path: raw["unit"] for path, raw in found.items() if isinstance(raw.get("unit"), str)}
+        return found
+
+    async def _known_units(self) -> Mapping[str, str]:
+        if self._units is None:
+            await self._descriptions()
+        assert self._units is not None
+        return self._units
+
+    async def history(
+        self,
+        paths: Where | Sequence[Where],
+        start: Time,
+        end: Time = "now",
+        *,
+        every: Span | None = None,
+        aggregate: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        quality: str | None = None,
+    ) -> pa.Table:
+        """Stored samples from `start` (included) to `end` (not), or, with `every`, aggregates by window.
+
+        Aggregates: count, min, max, mean, sum, first, last, time_weighted_mean. Columns: tag, time (UTC) and the
+        values, or one column an aggregate. `quality` is "any", "usable" or "good".
+        """
+        now_ns = self._clock.now_ns()
+        names = await self._history_names(paths)
+        request: dict[str, Any] = {
+            "kind": "range" if every is None else "window",
+            "tags": names,
+            "start_ns": to_time_ns(start, now_ns),
+            "end_ns": to_time_ns(end, now_ns),
+            "limit": limit,
+            "quality": quality,
+        }
+        if every is not None:
+            request["every_ns"] = to_span_ns(every)
+            request["aggregates"] = _names(aggregate)
+        elif aggregate is not None:
+            raise DecodeError("an aggregate needs windows", expected='every="1min" beside aggregate', code="MS-0582")
+        return await ask(self._link, request)
+
+    async def asof(
+        self,
+        paths: Where | Sequence[Where],
+        at: Time | Sequence[Time],
+        *,
+        max_age: Span | None = None,
+        quality: str | None = None,
+    ) -> pa.Table:
+        """What was known at one or more moments: the newest sample of each tag at or before each."""
+        now_ns = self._clock.now_ns()
+        moments = [at] if isinstance(at, str) or not isinstance(at, Sequence) else list(at)
+        request = {
+            "kind": "asof",
+            "tags": await self._history_names(paths),
+            "times_ns": [to_time_ns(moment, now_ns) for moment in moments],
+            "max_age_ns": None if max_age is None else to_span_ns(max_age),
+            "quality": quality,
+        }
+        return await ask(self._link, request)
+
+    async def last_history(self, *patterns: Where) -> pa.Table:
+        """The newest sample of each tag as the historian has it."""
+        return await ask(self._link, {"kind": "last", "tags": await self._history_names(patterns)})
+
+    async def _history_names(self, paths: Where | Sequence[Where]) -> Sequence[str]:
+        several = [paths] if isinstance(paths, (str, AssetPath, TagPath)) else list(paths)
+        return await resolve(self._link, _patterns(several))
+
+    async def publish(
+        self,
+        path: Where,
+        value: Value | None,
+        *,
+        unit: str | None = None,
+        time: Time | None = None,
+        quality: Quality = GOOD,
+        kind: str = "tag",
+    ) -> Stored:
+        """Store one value and return once it is on disk. `time` is the source time; left out, it is now."""
+        now_ns = self._clock.now_ns()
+        subject = _subject(path, kind)
+        payload = encode_sample(
+            value,
+            quality=quality,
+            source_time_ns=now_ns if time is None else to_time_ns(time, now_ns),
+            ingest_time_ns=now_ns,
+            unit=unit,
+        )
+        return await self._store(subject, payload, {"Nats-Msg-Id": str(uuid.uuid4())})
+
+    async def event(
+        self,
+        path: Where,
+        type: str,
+        data: Any = None,
+        *,
+        id: str | None = None,
+        source: str | None = None,
+        time: Time | None = None,
+        subject: str | None = None,
+    ) -> Stored:
+        """Store one event (CloudEvents 1.0) at a place; the same `source` and `id` twice is stored once.
+
+        `path` is a place, or a tag path whose names replace the ones that the type gives.
+        """
+        now_ns = self._clock.now_ns()
+        asset, names = _event_place(path, type)
+        event = CloudEvent(
+            id or str(uuid.uuid4()), source or f"/{asset}", type, data,
+            now_ns if time is None else to_time_ns(time, now_ns), subject,
+        )  # fmt: skip
+        headers, payload = encode_event(event)
+        headers["Nats-Msg-Id"] = headers["ce-source"] + "|" + headers["ce-id"]
+        return await self._store(encode_subject(UnsAddress(asset, "_event", names)), payload, headers)
+
+    async def _store(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Stored:
+        for attempt in range(PUBLISH_ATTEMPTS_MAX):
+            try:
+                reply = await self._link.request(subject, payload, headers=headers)
+                break
+            except Unreachable as error:
+                if "nobody answers" in error.what:
+                    raise Unreachable(
+                        "no stream takes this path", where=subject,
+                        next_step="publish below the path of the edge that you are connected to", code="MS-0480",
+                    ) from error  # fmt: skip
+                if attempt + 1 == PUBLISH_ATTEMPTS_MAX:
+                    raise
+        answer = json.loads(reply.payload)
+        refuse(answer, subject)
+        return Stored(str(answer["stream"]), int(answer["seq"]))
+
+    async def ledger(self, *, recounted: bool = False) -> Ledger:
+        """What every publisher says it stored. With `recounted` all messages are read and counted again here;
+        without, the accounts are those that the node keeps itself, if it does."""
+        rows = await read_rows(self._streams)
+        if recounted:
+            return Ledger(rows, await recount(self._streams))
+        accounts = {}
+        for node in await self.status():
+            origins = node.get("ledger")
+            if isinstance(origins, dict):
+                accounts.update({name: account_from(raw) for name, raw in origins.items() if isinstance(raw, dict)})
+        return Ledger(rows, accounts)
+
+    async def status(self) -> list[Mapping[str, Any]]:
+        """How the nodes that can be seen from here are: this one first, then by name."""
+        subjects: dict[str, None] = {}
+        if self._address.name is not None:
+            subjects[f"millstream.node.{self._address.name}.status"] = None
+        for service in await self._services():
+            for endpoint in service.get("endpoints") or ():
+                subject = str(endpoint.get("subject", ""))
+                if subject.startswith("millstream.node.") and subject.endswith(".status"):
+                    subjects[subject] = None
+        answers = await asyncio.gather(*(self._node_status(subject) for subject in subjects))
+        found = {str(answer.get("name")): answer for answer in answers if answer is not None}
+        return sorted(found.values(), key=lambda a: (a.get("name") != self._address.name, str(a.get("name"))))
+
+    async def _services(self) -> list[Mapping[str, Any]]:
+        found = []
+        request = self._link.request_many("$SRV.INFO", quiet_s=STATUS_QUIET_S)
+        async with aclosing(request) as replies:
+            async for reply in replies:
+                raw = json.loads(reply.payload)
+                if str(raw.get("name", "")).startswith("millstream-"):
+                    found.append(raw)
+        return found
+
+    async def _node_status(self, subject: str) -> Mapping[str, Any] | None:
+        try:
+            reply = await self._link.request(subject, timeout_s=2.0)
+            raw = json.loads(reply.payload)
+        except (Unreachable, ValueError):
+            return None
+        return raw if isinstance(raw, dict) else None
+
+
+@asynccontextmanager
+async def connect(
+    node: str | os.PathLike[str] | None = None,
+    *,
+    url: str | None = None,
+    user: str | None = None,
+    password: str | None = None,
+    timeout_s: float = 5.0,
+    clock: Clock | None = None,
+) -> AsyncGenerator[Plant, None]:
+    """Open a plant: ``async with millstream.connect() as plant:``.
+
+    `node` is the data directory of a node on this machine (or its node.json); left out, MILLSTREAM_NODE and
+    MILLSTREAM_URL are looked at. `url` reaches any node, with `user` and `password`. Raises NotFoundError, Unreachable,
+    AuthError, each with the next step.
+    """
+    address = find_node(node, url=url, user=user, password=password)
+    try:
+        opening = open_link(address.nats_url, user=address.user, password=address.password, timeout_s=timeout_s)
+        async with opening as link:
+            yield Plant(link, address, clock or SystemClock())
+    except Unreachable as error:
+        if error.code == Unreachable.default_code and not address.is_running:
+            raise Unreachable(
+                "the node is not running", where=str(address.file), got=f"no process {address.pid}",
+                next_step="start it again; its node.json is a leftover", code="MS-0682",
+            ) from error  # fmt: skip
+        raise
+
+
+def _patterns(texts: Sequence[Where]) -> list[Pattern]:
+    return [Pattern.parse(text) for text in texts] or [Pattern.parse("**:**")]
+
+
+def _disjoint(subjects: Sequence[str]) -> list[str]:
+    """Filters that let at least as much through but no message twice: when two overlap, one for what they share."""
+    unique = list(dict.fromkeys(subjects))
+    if not any(_overlap(one.split("."), other.split(".")) for one, other in combinations(unique, 2)):
+        return unique
+    shared = []
+    for tokens in zip(*(subject.split(".") for subject in unique), strict=False):
+        if len(set(tokens)) > 1 or tokens[0] == ">":
+            break
+        shared.append(tokens[0])
+    return [".".join([*shared, ">"])] if len(unique) > 1 else unique
+
+
+def _overlap(one: Sequence[str], other: Sequence[str]) -> bool:
+    for a, b in zip(one, other, strict=False):
+        if ">" in (a, b):
+            return True
+        if a != b and "*" not in (a, b):
+            return False
+    return len(one) == len(other)
+
+
+def _address(subject: str) -> UnsAddress | None:
+    try:
+        return decode_subject(subject)
+    except DecodeError:
+        return None  # not of the namespace: others may use the server too
+
+
+def _subject(path: Where, kind: str) -> str:
+    tag = Pattern.parse(path).tag
+    return encode_subject(UnsAddress(tag.asset, contract_of(kind), tag.names))
+
+
+def _event_place(path: Where, type_name: str) -> tuple[AssetPath, tuple[str, ...]]:
+    text = str(path)
+    if ":" in text:
+        tag = TagPath.parse(text)
+        return tag.asset, tag.names
+    names = tuple(part for part in type_name.split(".") if part)
+    return AssetPath.parse(text), names or (type_name or "event",)
+
+
+def _names(aggregate: str | Sequence[str] | None) -> list[str] | None:
+    if aggregate is None:
+        return None
+    return [aggregate] if isinstance(aggregate, str) else list(aggregate)
+
+
+def _entry(path: str, kind: str, count: int, raw: Mapping[str, Any]) -> TagEntry:
+    source = raw.get("source")
+    return TagEntry(
+        path, kind, count, raw.get("unit"), raw.get("data_type"), raw.get("description"),
+        source.get("address") if isinstance(source, dict) else None,
+    )  # fmt: skip

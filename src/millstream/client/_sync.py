@@ -1,0 +1,197 @@
+"""The plant for notebooks and scripts: the same calls without ``await``, on an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from concurrent.futures import CancelledError as FutureCancelled
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from millstream.client._ledger import Ledger
+from millstream.client._node import NodeAddress
+from millstream.client._plant import Plant, Where, connect
+from millstream.client._reading import Reading
+from millstream.client._times import Span, Time
+from millstream.client._tree import TagEntry, TreeNode
+from millstream.kernel import Unreachable
+from millstream.model import GOOD, Quality, Value
+from millstream.protocols.cloudevents import CloudEvent
+from millstream.sdk import Stored
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+JOIN_TIMEOUT_S = 10.0  # closing a link takes milliseconds; a hung one must not hold a notebook for ever
+
+
+class _LoopThread:
+    """An event loop in a daemon thread: a notebook that forgets to close does not hang at exit."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="millstream-plant", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run to the end; an interrupt cancels it."""
+        if not self._thread.is_alive():
+            coroutine.close()
+            raise Unreachable("the plant was closed", next_step="keep the `with` block open while you use it")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except FutureCancelled as error:
+            raise Unreachable("the plant was closed") from error
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """End the loop and the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(JOIN_TIMEOUT_S)
+        if not self._thread.is_alive():
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+
+class SyncPlant:
+    """As `Plant`, each call returning its result. Made by `connect_sync`; one thread at a time."""
+
+    def __init__(self, plant: Plant, thread: _LoopThread) -> None:
+        self._plant = plant
+        self._thread = thread
+
+    @property
+    def node(self) -> NodeAddress:
+        """The node this plant is seen from."""
+        return self._plant.node
+
+    def live(self, *patterns: Where, kind: str = "tag", initial: bool = False) -> Generator[Reading, None, None]:
+        """As `Plant.live`, a generator; close it or leave the loop to stop listening."""
+        return self._iterate(lambda: self._plant.live(*patterns, kind=kind, initial=initial))
+
+    def events(self, *patterns: Where, type: str | None = None) -> Generator[CloudEvent, None, None]:
+        """As `Plant.events`, a generator."""
+        return self._iterate(lambda: self._plant.events(*patterns, type=type))
+
+    def _iterate(self, start: Callable[[], AsyncGenerator[T, None]]) -> Generator[T, None, None]:
+        items = start()
+        try:
+            while True:
+                try:
+                    item = self._thread.run(_next(items))
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            self._thread.run(items.aclose())
+
+    def get(self, path: Where, *, kind: str = "tag") -> Reading:
+        """As `Plant.get`."""
+        return self._thread.run(self._plant.get(path, kind=kind))
+
+    def last(self, *patterns: Where, kind: str = "tag") -> list[Reading]:
+        """As `Plant.last`."""
+        return self._thread.run(self._plant.last(*patterns, kind=kind))
+
+    def tags(self, *patterns: Where, kind: str | None = None) -> list[TagEntry]:
+        """As `Plant.tags`."""
+        return self._thread.run(self._plant.tags(*patterns, kind=kind))
+
+    def tree(self, *patterns: Where, kind: str | None = None) -> TreeNode:
+        """As `Plant.tree`."""
+        return self._thread.run(self._plant.tree(*patterns, kind=kind))
+
+    def history(
+        self,
+        paths: Where | Sequence[Where],
+        start: Time,
+        end: Time = "now",
+        *,
+        every: Span | None = None,
+        aggregate: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        quality: str | None = None,
+    ) -> pa.Table:
+        """As `Plant.history`."""
+        return self._thread.run(
+            self._plant.history(paths, start, end, every=every, aggregate=aggregate, limit=limit, quality=quality)
+        )
+
+    def asof(
+        self,
+        paths: Where | Sequence[Where],
+        at: Time | Sequence[Time],
+        *,
+        max_age: Span | None = None,
+        quality: str | None = None,
+    ) -> pa.Table:
+        """As `Plant.asof`."""
+        return self._thread.run(self._plant.asof(paths, at, max_age=max_age, quality=quality))
+
+    def publish(
+        self,
+        path: Where,
+        value: Value | None,
+        *,
+        unit: str | None = None,
+        time: Time | None = None,
+        quality: Quality = GOOD,
+        kind: str = "tag",
+    ) -> Stored:
+        """As `Plant.publish`."""
+        return self._thread.run(self._plant.publish(path, value, unit=unit, time=time, quality=quality, kind=kind))
+
+    def event(
+        self,
+        path: Where,
+        type: str,
+        data: Any = None,
+        *,
+        id: str | None = None,
+        source: str | None = None,
+        time: Time | None = None,
+        subject: str | None = None,
+    ) -> Stored:
+        """As `Plant.event`."""
+        return self._thread.run(self._plant.event(path, type, data, id=id, source=source, time=time, subject=subject))
+
+    def ledger(self, *, recounted: bool = False) -> Ledger:
+        """As `Plant.ledger`."""
+        return self._thread.run(self._plant.ledger(recounted=recounted))
+
+    def status(self) -> list[dict[str, Any]]:
+        """As `Plant.status`."""
+        return [dict(node) for node in self._thread.run(self._plant.status())]
+
+
+async def _next(items: AsyncGenerator[T, None]) -> T:
+    return await anext(items)
+
+
+@contextmanager
+def connect_sync(
+    node: str | os.PathLike[str] | None = None,
+    *,
+    url: str | None = None,
+    user: str | None = None,
+    password: str | None = None,
+    timeout_s: float = 5.0,
+) -> Generator[SyncPlant, None, None]:
+    """As `connect`, without ``async``: ``with millstream.connect_sync() as plant:``."""
+    thread = _LoopThread()
+    stack = AsyncExitStack()
+    try:
+        opening = connect(node, url=url, user=user, password=password, timeout_s=timeout_s)
+        plant = thread.run(stack.enter_async_context(opening))
+        try:
+            yield SyncPlant(plant, thread)
+        finally:
+            thread.run(stack.aclose())
+    finally:
+        thread.close()
