@@ -29,7 +29,7 @@ class State(Enum):
 
     NEW = "new"
     OPENING = "opening"
-    UP = "up"
+    UP = "connected"
     WAITING = "waiting"
     DEGRADED = "degraded"
     STOPPED = "stopped"

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import ValidationError
+
 import millstream
 from millstream.bus import (
     FAST_PREFIX,
@@ -19,6 +21,7 @@ from millstream.bus import (
     NodeFile,
     ProcessMeter,
     RawConnection,
+    StreamReader,
     node_service,
     store_room_bytes,
 )
@@ -106,7 +109,8 @@ class EdgeNode:
         """Run until `stop` is set. Raises PlantError when the node cannot start."""
         config = self.config
         self._started_ns = self._clock.now_ns()
-        built = [(entry, self._build(entry)) for entry in config.connectors]
+        for entry in config.connectors:
+            self._build(entry, ConnectorTools(entry.name))  # a wrong one is told before anything is started
         async with AsyncExitStack() as stack:
             await make_data_dir(config.edge.data_dir)
             server = NatsServer(server_settings(config), config.edge.data_dir, clock=self._clock, on_log=self._log.info)
@@ -124,7 +128,7 @@ class EdgeNode:
                 connection, config.edge.name, self._clock, payload_bytes_max=connection.max_payload
             )
             self._supervisors = [
-                self._supervise(entry, connector, dead_letters, connection.max_payload) for entry, connector in built
+                self._supervise(entry, connection, streams.mqtt, dead_letters) for entry in config.connectors
             ]
             await self._serve_status(stack, server)
             await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
@@ -173,7 +177,7 @@ class EdgeNode:
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
-    def _build(self, entry: ConnectorEntry) -> Any:
+    def _build(self, entry: ConnectorEntry, tools: ConnectorTools) -> Any:
         """Construct a connector; it does no I/O. Raises ConfigError."""
         try:
             cls = self._types[entry.type]
@@ -181,8 +185,11 @@ class EdgeNode:
             raise ConfigError("no such connector", where=entry.name, got=repr(entry.type)) from None
         config = entry.config
         if not isinstance(config, ConnectorConfig):
-            config = cls.Config.model_validate(config)
-        return cls(config, ConnectorTools(entry.name, self._clock, LineLog(entry.name, self._sink)))
+            try:
+                config = cls.Config.model_validate(config)
+            except ValidationError as error:
+                raise ConfigError(f"configuration of connector '{entry.name}' is wrong: {error}") from error
+        return cls(config, tools)
 
     async def _open_publishers(
         self, stack: AsyncExitStack, connection: RawConnection, integrity: str, throughput: str | None
@@ -199,22 +206,24 @@ class EdgeNode:
             self._publishers["throughput"] = (throughput, await stack.enter_async_context(fast))
 
     def _supervise(
-        self, entry: ConnectorEntry, connector: Any, dead_letters: StreamDeadLetters, payload_bytes_max: int
+        self, entry: ConnectorEntry, connection: RawConnection, mqtt: str | None, dead_letters: StreamDeadLetters
     ) -> Supervisor:
+        log = LineLog(entry.name, self._sink)
+        tools = ConnectorTools(entry.name, self._clock, log, StreamReader(connection), mqtt)
         mapped = self.config.mapped_tags(entry)
         place = self.config.connector_path(entry)
-        pipeline = Pipeline(mapped, place, payload_bytes_max=payload_bytes_max)
+        pipeline = Pipeline(mapped, place, payload_bytes_max=connection.max_payload)
         self._thinning.add(entry.durability, pipeline)
         subject = position_subject(self.config.path, self.config.edge.name, entry.durability, entry.name)
         return Supervisor(
             ConnectorPlan(entry.name, entry.type, [m.tag for m in mapped], subject),
-            connector,
+            self._build(entry, tools),
             pipeline,
             publisher=self._publishers[entry.durability][1],
             dead_letters=dead_letters,
             lifecycle=Lifecycle(Backoff()),
             clock=self._clock,
-            log=LineLog(entry.name, self._sink),
+            log=log,
         )
 
     async def _publish_meta(self, stream: str) -> None:

@@ -176,6 +176,7 @@ class Supervisor:
                 failure = error
             else:
                 await self.outbox.send(flush=True)
+                await self.outbox.drained()  # "ended" means that all of it is stored
                 if not self._stopping.is_set():
                     self.lifecycle.ended(self._clock.now_ns())
                     self._log.info("source ended")

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NewType, Protocol, runtime_checkable
 from millstream.kernel import Clock, SystemClock
 from millstream.model import Block, Quality, Sample, Value
 from millstream.sdk._config import ConnectorConfig
+from millstream.sdk._ports import Reader
 
 Position = NewType("Position", bytes)
 """Opaque to the runtime: "everything up to here". It is stored in the same atomic batch as the data it covers."""
@@ -162,11 +163,17 @@ class _SilentLog:
 
 @dataclass(frozen=True, slots=True)
 class ConnectorTools:
-    """What the runtime gives a connector at construction."""
+    """What the runtime gives a connector at construction.
+
+    `reader` reads the node's own streams, `mqtt_stream` names the one that holds what devices published on the node's
+    MQTT listener; both are None outside a running node (in a check, a probe) and where there is no listener.
+    """
 
     name: str = "connector"
     clock: Clock = field(default_factory=SystemClock)
     log: Log = field(default_factory=_SilentLog)
+    reader: Reader | None = None
+    mqtt_stream: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from ramp_edge import CATALOG
 from millstream.bus import Credentials, RawConnection, StreamReader, connect_nats, request_nats
 from millstream.config import load_edge
 from millstream.edge import EdgeNode
+from millstream.kernel import PlantError
 from millstream.protocols.ledger import LedgerVerifier, is_ledger_subject
 
 HERE = Path(__file__).parent
@@ -154,7 +155,7 @@ async def test_unchanged_descriptions_are_not_published_again_and_changed_ones_c
 async def test_throughput_class_has_its_own_stream(tmp_path: Path) -> None:
     async with node_for(write_config(tmp_path, 500, durability="throughput")) as node:
         await until(lambda: ramp_status(node)["state"] == "ended")
-        values, verifier = await read_stream(node, "E_e1_T")
+        values, _ = await read_stream(node, "E_e1_T")
         assert [len(v) for v in values.values()] == [500, 500]
         assert values["uns.v1.acme.plant1.line.cell._tag.axis.speed"] == list(range(500))
 
@@ -210,8 +211,88 @@ async def test_a_stop_signal_ends_the_edge_cleanly(tmp_path: Path) -> None:
 
 
 def _servers_of(folder: Path) -> list[int]:
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        if str(folder) in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process.pid)
-    return found
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline", "status"])
+        if str(folder) in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
+
+
+async def test_a_connector_gets_a_reader_of_the_nodes_own_streams(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    class Curious(CATALOG["ramp"]):  # type: ignore[misc, name-defined]
+        def __init__(self, config: Any, tools: Any) -> None:
+            super().__init__(config, tools)
+            seen.append(tools)
+
+    path = write_config(tmp_path, 1)
+    path.write_text(path.read_text() + "server: {mqtt_port: 0}\n")
+    config, _ = load_edge(path, CATALOG)  # type: ignore[arg-type]
+    assert config is not None
+    async with EdgeNode(config, connectors={"ramp": Curious}) as node:
+        assert seen[-1].reader is not None
+        assert seen[-1].mqtt_stream == "E_e1_MQTT"
+        info = json.loads((tmp_path / "data" / "node.json").read_text())
+        assert info["mqtt_port"] > 0
+        assert info["mqtt_password"]
+        assert node.status()["alarms"] == []
+    assert seen[0].reader is None
+
+
+async def test_a_connector_that_hangs_on_stop_is_cut_off_and_the_edge_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from millstream.edge import _node
+
+    class Stuck(CATALOG["ramp"]):  # type: ignore[misc, name-defined]
+        @asynccontextmanager
+        async def open(self) -> AsyncIterator[Any]:
+            await asyncio.Event().wait()
+            yield
+
+    monkeypatch.setattr(_node, "STOP_TIMEOUT_S", 0.2)
+    config, _ = load_edge(write_config(tmp_path, 1), CATALOG)  # type: ignore[arg-type]
+    assert config is not None
+    async with EdgeNode(config, connectors={"ramp": Stuck}) as node:
+        await until(lambda: ramp_status(node)["state"] == "opening")
+
+
+async def test_a_server_that_is_killed_comes_back_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
+    async with node_for(write_config(tmp_path, 3000)) as node:
+        await until(lambda: ramp_status(node)["samples_stored"] > 100)
+        pid = node.server.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: ramp_status(node)["state"] == "ended", 60)
+        values, verifier = await read_stream(node, "E_e1_I")
+        for series in values.values():
+            assert series == list(range(3000))
+        assert verifier.accounts["E_e1_I"].is_clean
+        assert node.status()["server_restarts"] == 1
+
+
+@pytest.mark.parametrize("what", ["type", "port", "folder", "secret"])
+async def test_an_edge_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path, what: str) -> None:
+    import socket
+
+    path = write_config(tmp_path, 1)
+    text = path.read_text()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        if what == "port":
+            text += f"server: {{port: {taken.getsockname()[1]}}}\n"
+        elif what == "folder":
+            (tmp_path / "data").write_text("a file")
+        elif what == "secret":
+            text += "uplink: {url: 'nats://127.0.0.1:1'}\n"
+        path.write_text(text)
+        config, findings = load_edge(path, CATALOG)  # type: ignore[arg-type]
+        assert config is not None, [str(f) for f in findings]
+        codes = {"type": "MS-0100", "port": "MS-0601", "folder": "MS-0602", "secret": "MS-0103"}
+        with pytest.raises(PlantError) as caught:
+            async with EdgeNode(config, connectors={} if what == "type" else CATALOG):  # type: ignore[arg-type]
+                pass
+    assert caught.value.code == codes[what]
+    assert not _servers_of(tmp_path)

@@ -250,6 +250,24 @@ class _Gated:
         return future
 
 
+def test_a_source_has_ended_only_when_all_of_it_is_stored() -> None:
+    made = rig(Script(rows_count=50))
+
+    async def main() -> None:
+        gate = asyncio.Event()
+        made.supervisor.outbox._publisher = _Gated(made, gate)  # type: ignore[assignment]
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(made.supervisor.run())
+            await asyncio.sleep(10)
+            assert made.supervisor.lifecycle.state is State.UP
+            gate.set()
+            await task
+        assert made.supervisor.lifecycle.state is State.ENDED
+        assert made.supervisor.status()["samples_stored"] == 50
+
+    run_virtual(main())
+
+
 class _Refusing(MemoryPublisher):
     """Refuses for good the unit that holds the value 7, or everything."""
 
