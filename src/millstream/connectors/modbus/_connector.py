@@ -1,0 +1,83 @@
+"""The Modbus connector."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import ValidationError
+
+from millstream.connectors.modbus._config import ModbusConfig, ModbusTagOptions
+from millstream.kernel import ConfigError
+from millstream.protocols.modbus_plan import parse_address
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+
+if TYPE_CHECKING:
+    from millstream.connectors.modbus._session import ModbusSession
+
+
+class ModbusConnector:
+    """Polls and writes a device's registers and coils by Modbus TCP, alone or behind a gateway."""
+
+    info: ClassVar[ConnectorInfo] = ConnectorInfo(
+        name="modbus",
+        summary="Modbus TCP: registers and coils, neighbours read in one request, writes",
+        spec="MODBUS Application Protocol 1.1b3, MODBUS Messaging on TCP/IP 1.0b",
+        maturity="silver",
+    )
+    Config: ClassVar[type[ConnectorConfig]] = ModbusConfig
+    TagOptions: ClassVar[type[ModbusTagOptions]] = ModbusTagOptions
+
+    def __init__(self, config: ModbusConfig, tools: ConnectorTools) -> None:
+        self._config = config
+        self._tools = tools
+
+    def check_tag(self, tag: Tag) -> None:
+        """Raise ConfigError when the address is outside the grammar, or too long for one request of this device."""
+        point = parse_address(tag.address, self._config.byte_order)
+        is_long = point.count > (
+            self._config.bits_count_max if point.table.has_bits else self._config.registers_count_max
+        )
+        if is_long:
+            raise ConfigError(
+                f"tag {tag.key!r} does not fit one request",
+                expected="at most registers_count_max registers or bits_count_max bits",
+                got=str(point.count),
+                code="MS-0120",
+            )
+        for hole in self._config.limits().holes:
+            if hole.table is point.table and hole.first < point.end and hole.last >= point.address:
+                raise ConfigError(f"tag {tag.key!r} lies in a hole", got=tag.address, code="MS-0120")
+        try:
+            ModbusTagOptions.model_validate(dict(tag.options))
+        except ValidationError as error:
+            raise ConfigError(
+                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}",
+                expected="unit_id: 0 to 255",
+                code="MS-0120",
+            ) from error
+
+    def open(self) -> AbstractAsyncContextManager[ModbusSession]:
+        """Connect; on exit close. Raises Unreachable."""
+        return self._open()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[ModbusSession]:
+        try:
+            from millstream.connectors.modbus._link import Link
+            from millstream.connectors.modbus._session import ModbusSession
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("millstream"):
+                raise
+            raise ConfigError(
+                f"the Modbus connector needs {error.name}",
+                next_step="pip install 'millstream[modbus]'",
+                code="MS-0106",
+            ) from error
+        link = Link(self._config, self._tools.clock)
+        try:
+            await link.open()
+            yield ModbusSession(link, self._config, self._tools)
+        finally:
+            link.close()
