@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -46,7 +46,7 @@ class LeafUser:
     (``uns.v1.acme.plant1``): it may read the newest ledger records below it from the hub."""
 
     name: str
-    secret: str
+    secret: str = field(repr=False)
     prefix: str | None = None
 
 
@@ -65,7 +65,7 @@ class LeafRemote:
 
     url: str
     user: str
-    secret: str
+    secret: str = field(repr=False)
     compression: str = "s2_auto"
     is_disabled: bool = False
 
@@ -76,7 +76,7 @@ class MqttUser:
     and may read the live namespace."""
 
     name: str
-    secret: str
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class ServerSettings:
     max_file_bytes: int | None = None
     url: str | None = None
     user: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
 
     @property
     def js_domain(self) -> str:

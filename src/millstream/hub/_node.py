@@ -103,7 +103,7 @@ class HubNode:
     async def run(self) -> None:
         """Keep the sources and the ledger until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._sources.run(), name="sources")
+            group.create_task(self.sources.run(), name="sources")
             if self._ledger is not None:
                 group.create_task(self._ledger.run(), name="ledger")
 
@@ -120,7 +120,7 @@ class HubNode:
             RawConnection(self.server.url, credentials=credentials, name=f"hub {config.hub.name}")
         )
         await self._ensure_streams()
-        self._sources = SourceKeeper(
+        self.sources = SourceKeeper(
             self._connection,
             [e.name for e in config.edges],
             clock=self._clock,
@@ -231,7 +231,7 @@ class HubNode:
 
     async def status(self) -> dict[str, Any]:
         """The node's status as JSON."""
-        alarms = [*self._alarms, *(a.as_dict() for a in (*self.server.alarms, *self._sources.alarms))]
+        alarms = [*self._alarms, *(a.as_dict() for a in (*self.server.alarms, *self.sources.alarms))]
         return {
             "role": "hub",
             "name": self.config.hub.name,
@@ -239,8 +239,8 @@ class HubNode:
             "started_ns": self._started_ns,
             "connectors": [],
             "publishers": [],
-            "streams": [info.as_dict() for info in self._sources.streams],
-            "sources": self._sources.sources(),
+            "streams": [info.as_dict() for info in self.sources.streams],
+            "sources": self.sources.sources(),
             "edges": self._edges(),
             "ledger": self.ledger(),
             "historian": await self._historian_status(),
@@ -250,7 +250,7 @@ class HubNode:
         }
 
     def _edges(self) -> list[dict[str, object]]:
-        reached = self._sources.reached()
+        reached = self.sources.reached()
         return [{"name": e.name, "path": e.path, "reached_ns": reached.get(e.name)} for e in self.config.edges]
 
     async def _historian_status(self) -> Mapping[str, Any] | None:

@@ -96,7 +96,6 @@ class SourceKeeper:
         self._reached_ns: dict[str, int] = {}
         self._next_edge = 0
         self._kicks: dict[str, _Kick] = {}
-        self._changed = asyncio.Lock()  # one writer of the streams' sources at a time
 
     @property
     def streams(self) -> list[StreamInfo]:
@@ -120,21 +119,15 @@ class SourceKeeper:
         """Edge -> when it last answered, UTC ns."""
         return dict(self._reached_ns)
 
-    async def set_edges(self, edges: Sequence[str]) -> None:
-        """Use other edges from now on; the sources of those that stay are not touched."""
-        async with self._changed:
-            gone = set(self._edges) - set(edges)
-            self._edges = list(edges)
-            await self._refresh()
-            for kind in KINDS:
-                await self._apply(kind, {edge: [] for edge in gone}, is_removal=True)
+    def set_edges(self, edges: Sequence[str]) -> None:
+        """Use other edges from the next check on; the sources of those that stay are not touched."""
+        self._edges = list(edges)
 
     async def run(self) -> None:
         """Ask and adapt, for ever."""
         while True:
             try:
-                async with self._changed:
-                    await self._check()
+                await self._check()
             except PlantError as error:  # the own server restarts: its supervisor tells
                 self._on_log(f"sources: {error}")
             await self._clock.sleep(CHECK_INTERVAL_S)
@@ -149,7 +142,7 @@ class SourceKeeper:
         await self._refresh()
         answers = await self._ask(self._due())
         for kind in KINDS:
-            planned = {}
+            planned: dict[str, list[str]] = {edge: [] for edge in self._strangers(KINDS[kind])}
             for edge, names in answers.items():
                 if names is not None:
                     current = self._current(edge, kind)
@@ -158,6 +151,11 @@ class SourceKeeper:
             await self._apply(kind, planned)
             await self._kick(KINDS[kind], {edge for edge, names in answers.items() if names is not None})
         self._watch()
+
+    def _strangers(self, hub_stream: str) -> Set[str]:
+        """Edges that are sources and not configured (any more)."""
+        found = {_edge_of({"name": name}) for name in self._infos[hub_stream].sources}
+        return {edge for edge in found if edge is not None} - set(self._edges)
 
     def _due(self) -> list[str]:
         """All edges of a small fleet, a part of a large one, in turn."""
@@ -197,7 +195,7 @@ class SourceKeeper:
         names = [StreamName.parse(name) for name in self._infos[KINDS[kind]].sources]
         return [str(name) for name in names if name is not None and name.edge == edge]
 
-    async def _apply(self, kind: str, planned: Mapping[str, Sequence[str]], *, is_removal: bool = False) -> None:
+    async def _apply(self, kind: str, planned: Mapping[str, Sequence[str]]) -> None:
         """Bring the sources of one hub stream to `planned`; those of edges that are not in it stay."""
         info = self._infos[KINDS[kind]]
         have = list(info.config.get("sources") or ())
@@ -210,7 +208,7 @@ class SourceKeeper:
         self._infos[info.name] = await ensure_stream(self._api, {**info.config, "sources": sources})
         added = sorted({s["name"] for s in sources} - set(by_name))
         removed = sorted(set(by_name) - {s["name"] for s in sources})
-        self._on_log(f"{info.name}: sources added: {added}, removed: {removed}" + (" (edges)" if is_removal else ""))
+        self._on_log(f"{info.name}: sources added: {added}, removed: {removed}")
 
     async def _kick(self, hub_stream: str, reached: Set[str]) -> None:
         """Connect sources again that are silent although their edge answers.

@@ -1,0 +1,102 @@
+"""What a supervised server is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from millstream.bus import LeafListener, LeafRemote, LeafUser, MqttUser, ServerSettings
+from millstream.bus._server_config import LEAF_DENIED, ServerSecrets, reconnect_interval_s, render_config
+from millstream.bus._server_log import explain_start
+from millstream.kernel import ConfigError
+
+_SECRETS = ServerSecrets(plant="p", system="s", mqtt_setup="m")
+_HUB = ServerSettings(
+    "h1", domain="hub", port=1, monitor_port=2,
+    leaf_listener=LeafListener(port=3, users=(LeafUser("e1", "x", "uns.v1.acme.p1"),)),
+)  # fmt: skip
+_EDGE = ServerSettings("e1", port=1, monitor_port=2, leaf_remote=LeafRemote("nats://hub:7422", "e1", "a/b:c@d"))
+
+
+def _rendered(settings: ServerSettings, *, is_mqtt_open: bool = True) -> dict[str, object]:
+    text = render_config(settings, _SECRETS, store_dir="/d/js", log_file="/d/log", is_mqtt_open=is_mqtt_open)
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
+def test_every_server_syncs_always_in_its_own_domain() -> None:
+    assert _rendered(_HUB)["jetstream"] == {
+        "store_dir": "/d/js", "domain": "hub", "sync_interval": "always", "max_mem": 256_000_000,
+    }  # fmt: skip
+
+
+def test_a_hub_does_not_advertise_and_keeps_edges_apart() -> None:
+    leafnodes = _rendered(_HUB)["leafnodes"]
+    assert leafnodes == {"host": "127.0.0.1", "port": 3, "no_advertise": True, "isolate_leafnode_interest": True}
+
+
+def test_a_leaf_user_gets_its_own_domain_and_nothing_of_other_sites() -> None:
+    users = _rendered(_HUB)["accounts"]["PLANT"]["users"]  # type: ignore[index]
+    leaf = next(u for u in users if u["user"] == "e1")
+    assert leaf["allowed_connection_types"] == ["LEAFNODE"]
+    assert "$JS.e1.API.>" in leaf["permissions"]["subscribe"]["allow"]
+    assert "$JS.FC.>" in leaf["permissions"]["publish"]["allow"]  # without it sourcing stalls after 2 MB
+    assert "$JS.hub.API.DIRECT.GET.*.uns.v1.acme.p1._ledger.e1.>" in leaf["permissions"]["publish"]["allow"]
+    assert not [s for s in leaf["permissions"]["publish"]["allow"] if s.startswith(("uns.", ">", "live."))]
+
+
+def test_a_leaf_remote_ignores_advertised_addresses_and_denies_plain_subjects() -> None:
+    remote = _rendered(_EDGE)["leafnodes"]["remotes"][0]  # type: ignore[index]
+    assert remote["ignore_discovered_servers"] is True
+    assert remote["deny_imports"] == remote["deny_exports"] == list(LEAF_DENIED)
+    assert remote["urls"] == ["nats://e1:a%2Fb%3Ac%40d@hub:7422"]
+
+
+def test_sites_dial_again_at_their_own_pace() -> None:
+    paces = {reconnect_interval_s(f"plant{i}") for i in range(50)}
+    assert len(paces) > 45
+    assert all(1.0 <= pace <= 3.0 for pace in paces)
+
+
+def test_devices_are_admitted_only_once_their_stream_is_connected() -> None:
+    settings = replace(_EDGE, mqtt_port=5, mqtt_users=(MqttUser("mqtt", "z"),))
+    names = [
+        [u["user"] for u in _rendered(settings, is_mqtt_open=is_open)["accounts"]["PLANT"]["users"]]  # type: ignore[index]
+        for is_open in (False, True)
+    ]
+    assert names == [["millstream", "millstream-setup"], ["millstream", "mqtt", "millstream-setup"]]
+
+
+def test_a_name_that_stands_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match="millstream"):
+        _rendered(replace(_HUB, leaf_listener=LeafListener(port=3, users=(LeafUser("millstream", "x"),))))
+
+
+def test_an_uplink_that_is_no_address_is_refused() -> None:
+    with pytest.raises(ConfigError, match="7422"):
+        _rendered(replace(_EDGE, leaf_remote=LeafRemote("hub.example", "e1", "x")))
+
+
+def test_secrets_do_not_show() -> None:
+    assert "p" not in repr(_SECRETS).removeprefix("ServerSecrets")
+    assert "a/b:c@d" not in repr(_EDGE)
+    assert "'x'" not in repr(_HUB)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ('[9] d t [FTL] Error listening on port: 127.0.0.1:4222, "bind: address already in use"', "MS-0601"),
+        ("[9] d t [FTL] Error listening on leafnode port: 80 - listen tcp: bind: permission denied", "MS-0601"),
+        ("[9] d t [FTL] Can't start JetStream: could not create storage directory - mkdir: not a directory", "MS-0602"),
+        ("nats-server: Parse error on line 8: 'Expected a map'", "MS-0600"),
+        ("[9] d t [FTL] something new", "MS-0600"),
+    ],
+)
+def test_the_last_words_of_a_server_become_one_clear_error(line: str, code: str) -> None:
+    error = explain_start(["[9] d t [INF] Starting", line], where="e1", log_path=Path("/d/log"))
+    assert error.code == code
+    assert error.next_step
+    assert "[FTL]" not in str(error)

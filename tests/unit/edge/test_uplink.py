@@ -1,0 +1,87 @@
+"""What cursors and log lines say about the way to the hub."""
+
+from __future__ import annotations
+
+from millstream.bus import StreamBounds, StreamInfo, integrity_stream
+from millstream.edge._uplink import CursorWatch, Refusals, StreamFlow, judge, stuck_s, trim_below
+
+_S = 1_000_000_000
+
+
+def _info(last_seq: int, *, first_seq: int = 1, size: int = 0, bounds: StreamBounds | None = None) -> StreamInfo:
+    config = integrity_stream("E_e1_I", bounds or StreamBounds(1000))
+    return StreamInfo("E_e1_I", "t1", last_seq - first_seq + 1, size, first_seq, last_seq, config, {})
+
+
+def _flow(watch: CursorWatch, info: StreamInfo, *, is_sourced: bool = True, age_ms: int = 0) -> StreamFlow:
+    return StreamFlow(watch, info, is_sourced, age_ms, None)
+
+
+def test_a_cursor_that_moves_is_flowing_and_one_that_has_all_is_idle() -> None:
+    watch = CursorWatch()
+    watch.note(5, 10, 1 * _S)
+    assert judge([_flow(watch, _info(10))], is_hub_there=True, is_hung=False, now_ns=1 * _S).state == "flowing"
+    watch.note(10, 10, 2 * _S)
+    status = judge([_flow(watch, _info(10))], is_hub_there=True, is_hung=False, now_ns=9 * _S)
+    assert (status.state, status.behind_messages, status.cursor_seq) == ("idle", 0, 10)
+
+
+def test_old_waiting_data_is_behind_and_a_silent_hub_is_cut() -> None:
+    watch = CursorWatch()
+    watch.note(5, 10, 1 * _S)
+    flow = _flow(watch, _info(10), age_ms=5000)
+    assert judge([flow], is_hub_there=True, is_hung=False, now_ns=1 * _S).state == "behind"
+    assert judge([flow], is_hub_there=False, is_hung=False, now_ns=1 * _S).state == "cut"
+    assert judge([flow], is_hub_there=True, is_hung=True, now_ns=1 * _S).state == "hung"
+
+
+def test_a_cursor_that_stands_while_messages_wait_is_stuck() -> None:
+    watch = CursorWatch()
+    watch.note(5, 5, 1 * _S)
+    watch.note(5, 10, 2 * _S)
+    watch.note(5, 12, 20 * _S)
+    flows = [_flow(watch, _info(12))]
+    assert stuck_s(flows, is_hub_there=True, now_ns=22 * _S) == 20.0
+    watch.note(6, 12, 23 * _S)
+    assert stuck_s(flows, is_hub_there=True, now_ns=24 * _S) == 1.0
+    watch.note(12, 12, 25 * _S)
+    assert stuck_s(flows, is_hub_there=True, now_ns=99 * _S) == 0.0
+
+
+def test_a_stream_that_the_hub_does_not_source_yet_is_no_reason_to_dial_again() -> None:
+    watch = CursorWatch()
+    watch.note(None, 10, 1 * _S)
+    flows = [_flow(watch, _info(10), is_sourced=False)]
+    assert stuck_s(flows, is_hub_there=True, now_ns=60 * _S) == 0.0
+    assert stuck_s(flows, is_hub_there=False, now_ns=61 * _S) == 60.0
+
+
+def test_the_cursor_is_kept_while_the_hub_is_away() -> None:
+    watch = CursorWatch()
+    watch.note(5, 10, 1 * _S)
+    watch.note(None, 20, 2 * _S)
+    assert watch.waiting(_info(20)) == 15
+    assert watch.waiting(_info(20, first_seq=18)) == 3  # the rest was dropped by the stream's bound
+
+
+def test_a_nearly_full_block_stream_gives_up_only_what_the_hub_has() -> None:
+    assert trim_below(_info(100, size=600), 100) is None  # not yet
+    assert trim_below(_info(100, size=900), 100) == 45  # down to half of the bound
+    assert trim_below(_info(100, size=900), 10) == 11  # but never what the hub does not have
+    assert trim_below(_info(100, size=900), 0) is None
+    dropping = StreamBounds(1000, None, "drop_oldest")
+    assert trim_below(_info(100, size=900, bounds=dropping), 100) is None
+
+
+def test_a_refusal_is_known_from_the_servers_log_and_fades() -> None:
+    refusals = Refusals()
+    refusals.feed(["[1] d t [ERR] 127.0.0.1:7422 - lid:6 - Leafnode Error 'Authorization Violation'"], 1 * _S)
+    assert refusals.is_leaf_refused
+    refusals.feed(["[1] d t [INF] 127.0.0.1:7422 - lid:8 - Leafnode connection created"], 60 * _S)
+    assert not refusals.is_leaf_refused
+
+
+def test_a_refused_mqtt_publish_is_known_by_its_subject() -> None:
+    refusals = Refusals()
+    refusals.feed(['[1] d t [ERR] 127.0.0.1:1 - mid:32 - "dev1" - Publish Violation - Subject "uns.v1.a"'], _S)
+    assert refusals.mqtt_subject == "uns.v1.a"

@@ -1,0 +1,35 @@
+"""Which edge streams a hub takes from."""
+
+from __future__ import annotations
+
+import pytest
+
+from millstream.bus import SourceInfo, StreamName
+from millstream.hub._sources import OnEdge, plan_sources
+
+
+def _on_edge(*ends: int) -> list[OnEdge]:
+    return [OnEdge(StreamName("e1", "I", number + 1), end) for number, end in enumerate(ends)]
+
+
+def _cursors(**seqs: int) -> dict[str, SourceInfo]:
+    return {name: SourceInfo(seq, 0, 0, None) for name, seq in seqs.items()}
+
+
+@pytest.mark.parametrize(
+    ("current", "on_edge", "cursors", "planned"),
+    [
+        ([], _on_edge(0), {}, ["E_e1_I"]),
+        (["E_e1_I"], _on_edge(500), _cursors(E_e1_I=10), ["E_e1_I"]),
+        (["E_e1_I"], _on_edge(500, 0), _cursors(E_e1_I=499), ["E_e1_I"]),  # the old generation is not drained
+        (["E_e1_I"], _on_edge(500, 0), _cursors(E_e1_I=500), ["E_e1_I", "E_e1_I_g2"]),
+        (["E_e1_I"], _on_edge(500, 0), _cursors(E_e1_I=700), ["E_e1_I", "E_e1_I_g2"]),  # set back
+        ([], _on_edge(500, 10), {}, ["E_e1_I"]),  # a new hub begins with the oldest
+        (["E_e1_I"], [OnEdge(StreamName("e1", "I", 2), 0)], _cursors(E_e1_I=500), ["E_e1_I_g2"]),  # a replaced disk
+        (["E_e1_I"], [], _cursors(E_e1_I=500), ["E_e1_I"]),  # the edge has not made its streams yet
+    ],
+)
+def test_generations_follow_one_another(
+    current: list[str], on_edge: list[OnEdge], cursors: dict[str, SourceInfo], planned: list[str]
+) -> None:
+    assert plan_sources(current, on_edge, cursors) == planned
