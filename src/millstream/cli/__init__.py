@@ -1,4 +1,4 @@
-"""The ``millstream`` command: thin commands over the nodes and the SDK; each has ``--json`` and documented exit codes."""
+"""The ``millstream`` command: thin commands over nodes and SDK; each has ``--json`` and documented exit codes."""
 
 from millstream.cli._app import main
 

@@ -42,7 +42,9 @@ def make_app() -> App:
     )
     for name, target in _COMMANDS.items():
         app.command(f"millstream.cli.{target}", name=name)
-    letters = App(name="deadletter", help="What could not be understood: list, show, replay.", result_action="return_value")
+    letters = App(
+        name="deadletter", help="What could not be understood: list, show, replay.", result_action="return_value"
+    )
     for name, target in _DEAD_LETTERS.items():
         letters.command(f"millstream.cli.{target}", name=name)
     app.command(letters)
