@@ -63,6 +63,8 @@ class ModbusPlant:
     coils: dict[int, bool] = field(default_factory=dict)
     discretes: dict[int, bool] = field(default_factory=dict)
     heartbeat: int = 0
+    poison: bytes | None = None
+    """What the next request gets for an answer, once (function code first)."""
     requests_count: int = 0
     clients: set[asyncio.StreamWriter] = field(default_factory=set)
     handlers: set[asyncio.Task[None]] = field(default_factory=set)
@@ -161,7 +163,7 @@ class ModbusPlant:
                 if writer.is_closing():
                     return
                 self.requests_count += 1
-                answer = self.answer(pdu)
+                answer, self.poison = self.poison or self.answer(pdu), None
                 writer.write(struct.pack(">HHHB", transaction, 0, len(answer) + 1, unit) + answer)
                 await writer.drain()
         except (OSError, EOFError):
