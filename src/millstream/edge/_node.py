@@ -33,6 +33,7 @@ from millstream.edge._lifecycle import Alarm, Lifecycle
 from millstream.edge._log import LineLog, Sink, to_logging
 from millstream.edge._pipeline import Pipeline
 from millstream.edge._settings import forward_settings, make_data_dir, server_settings
+from millstream.edge._store_watch import StoreWatch
 from millstream.edge._supervisor import ConnectorPlan, Supervisor
 from millstream.edge._thinning import Thinning
 from millstream.kernel import Backoff, Clock, ConfigError, PlantError, SystemClock
@@ -72,6 +73,8 @@ class EdgeNode:
         self._meter = ProcessMeter()
         self._started_ns = 0
         self._thinning = Thinning()
+        self._store_watch = StoreWatch()
+        self._store_alarms: list[Alarm] = []
 
     # -- scope --------------------------------------------------------------------------------------------------------
 
@@ -239,15 +242,16 @@ class EdgeNode:
             await asyncio.to_thread(save_meta, data_dir, note)
 
     async def _keep_house(self) -> None:
-        """Once a second: what the streams' fill means for the pipelines."""
+        """Once a second: what the streams' bounds mean for the pipelines and for people."""
+        assert self._forward is not None
         while True:
-            if self._forward is not None:
-                self._thinning.watch(self._forward.streams, self.config.streams)
-                alarm = self._thinning.alarm(self._clock.now_ns())
-                if alarm is None:
-                    self._alarms.pop("thinning", None)
-                else:
-                    self._alarms["thinning"] = alarm
+            now_ns, streams = self._clock.now_ns(), self._forward.streams
+            self._thinning.watch(streams, self.config.streams)
+            stats = {name: publisher.stats() for name, (_, publisher) in self._publishers.items()}
+            cursor = self._forward.uplink.cursor_seq if self.config.uplink is not None else None
+            thinning = self._thinning.alarm(now_ns)
+            alarms = self._store_watch.look(streams, stats, cursor, now_ns)
+            self._store_alarms = alarms if thinning is None else [thinning, *alarms]
             await self._clock.sleep(KEEP_INTERVAL_S)
 
     # -- status -------------------------------------------------------------------------------------------------------
@@ -263,7 +267,12 @@ class EdgeNode:
         """What the status service answers."""
         forward, server = self._forward, self._server
         alarms: list[Any] = [s.lifecycle.alarm for s in self._supervisors if s.lifecycle.alarm is not None]
-        alarms += [*self._alarms.values(), *(server.alarms if server else ()), *(forward.alarms if forward else ())]
+        alarms += [
+            *self._alarms.values(),
+            *self._store_alarms,
+            *(server.alarms if server else ()),
+            *(forward.alarms if forward else ()),
+        ]
         return {
             "role": "edge",
             "name": self.config.edge.name,
@@ -276,6 +285,7 @@ class EdgeNode:
                 for name, (stream, publisher) in self._publishers.items()
             ],
             "streams": [info.as_dict() for info in forward.streams] if forward else [],
+            "dropped_messages": self._store_watch.dropped_messages,
             "uplink": forward.uplink.as_dict() if forward else {"state": "none"},
             **self._meter.read(server.pid if server else None),
             "server_restarts": server.restarts_count if server else 0,
@@ -283,13 +293,13 @@ class EdgeNode:
         }
 
     async def _serve_status(self, stack: AsyncExitStack, server: NatsServer) -> None:
-        async def answer() -> object:
+        async def _answer() -> object:
             return self.status()
 
         subject = f"millstream.node.{self.config.edge.name}.status"
         service = node_service(
             server.url, server.user, server.password, name=SERVICE_NAME, version=millstream.__version__,
-            endpoints={"status": (subject, answer)},
+            endpoints={"status": (subject, _answer)},
         )  # fmt: skip
         await stack.enter_async_context(service)
 

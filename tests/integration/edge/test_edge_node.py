@@ -126,7 +126,7 @@ async def test_status_is_served_and_node_json_is_private_and_goes_away(tmp_path:
         assert status["publishers"][0]["name"] == "integrity"
         assert status["uplink"]["state"] == "none"
         assert {s["name"] for s in status["streams"]} == {"E_e1_I", "E_e1_DLQ"}
-        assert status["rss_mb"] < 150
+        assert status["rss_mb"] > 10
         assert status["alarms"] == []
     assert not info_path.exists()
 
@@ -200,6 +200,7 @@ async def test_a_stop_signal_ends_the_edge_cleanly(tmp_path: Path) -> None:
     process = await start(path)
     try:
         await until(lambda: (tmp_path / "data" / "node.json").exists())
+        assert psutil.Process(process.pid).memory_info().rss < 150e6
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
             assert await process.wait() == 0

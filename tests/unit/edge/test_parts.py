@@ -31,10 +31,11 @@ from millstream.edge._describe import MetaNote, describe, load_meta, save_meta
 from millstream.edge._lifecycle import Halt, Lifecycle, Retry, State
 from millstream.edge._pipeline import DeadLetter, Pipeline
 from millstream.edge._progress import Mark, decode_mark, encode_mark
+from millstream.edge._store_watch import StoreWatch
 from millstream.edge._thinning import Thinning
 from millstream.kernel import AuthError, Backoff, DecodeError, PlantError, Unreachable
 from millstream.protocols.nats_wire import parse_headers
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, NodeInfo, Position, Tag
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, NodeInfo, Position, PublisherStats, Tag
 from millstream.sdk.testing import LoopClock, run_virtual
 
 
@@ -186,6 +187,21 @@ def test_thinning_starts_and_ends_with_the_fill_of_its_stream() -> None:
     alarm = thinning.alarm(7)
     assert alarm is not None
     assert alarm.code == "MS-0622"
+
+
+def test_dropped_and_full_streams_are_alarms_with_their_beginning() -> None:
+    watch = StoreWatch()
+    full = PublisherStats(0, 0, 0, 0, 5, 5, 0.0, True, True)
+
+    def stream(first: int, last: int) -> StreamInfo:
+        return StreamInfo("E_e_I", "", last - first + 1, 1, first, last, {}, {})
+
+    assert watch.look([stream(1, 10)], {}, 0, 1) == []
+    assert [a.code for a in watch.look([stream(5, 10)], {"integrity": full}, 2, 2)] == ["MS-0401", "MS-0623"]
+    assert [a.since_ns for a in watch.look([stream(6, 10)], {"integrity": full}, 2, 3)] == [2, 2]
+    assert watch.dropped_messages == 3
+    assert watch.look([stream(6, 10)], {}, 9, 4) == []
+    assert watch.look([stream(6, 10)], {}, None, 5) == []
 
 
 class Device:
