@@ -1,0 +1,317 @@
+"""A session with an outside broker. A message with QoS 1 is acknowledged to the broker once the runtime has stored it.
+
+gmqtt answers PUBACK when the coroutine of `on_message` returns (`optimistic_acknowledgement=False`), so that coroutine
+waits until its message is stored. After a lost link the broker sends again what was not acknowledged; what was stored
+but whose PUBACK was lost comes twice: QoS 1 is at least once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
+
+from millstream.connectors.mqtt._config import MqttConfig
+from millstream.connectors.mqtt._router import Router
+from millstream.kernel import AuthError, ConfigError, PlantError, ProtocolViolation, Unreachable
+from millstream.model import BAD_NOT_READABLE, Sample
+from millstream.sdk import Batch, ConnectorTools, Position, Tag
+
+INBOX_MESSAGES_MAX = 2_000  # received, not yet taken by the runtime; then the socket is not read
+INBOX_BYTES_MAX = 4 * 1024 * 1024
+BATCH_MESSAGES_MAX = 500
+SUBSCRIBE_TOPICS = 100  # of one SUBSCRIBE
+CLOSE_TIMEOUT_S = 2.0
+NEVER_RECONNECT = -2  # gmqtt: -1 means for ever, and 0 still tries once
+REFUSED_SUBSCRIPTION = 0x80  # MQTT 3.1.1, 3.9.3; with MQTT 5 every code from here on
+_AUTH_CODES = frozenset({4, 5, 134, 135, 138, 140})  # CONNACK of 3.1.1 (3.2.2.3) and 5.0 (3.2.2.2)
+
+
+class Numbers:
+    """Numbers of the messages that a connector took, over all its sessions."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self) -> int:
+        """One more."""
+        self._last += 1
+        return self._last
+
+
+class _Message(NamedTuple):
+    number: int
+    topic: str | bytes
+    payload: bytes
+    qos: int
+
+
+class _Notes(logging.Handler):
+    """gmqtt tells of a malformed packet only in its log, and goes on."""
+
+    def __init__(self, on_violation: Callable[[str], None]) -> None:
+        super().__init__(logging.ERROR)
+        self._on_violation = on_violation
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A packet that could not be handled, or whose properties could not be read."""
+        if record.levelno >= logging.CRITICAL:
+            self._on_violation(record.getMessage())
+        elif record.exc_info and "error handling package" in str(record.msg):
+            self._on_violation(f"malformed packet: {record.exc_info[1]!r}")
+
+
+class BrokerSession:
+    """Streamed and Acknowledged; the position is the message's running number."""
+
+    def __init__(self, config: MqttConfig, tools: ConnectorTools, numbers: Numbers) -> None:
+        self._config = config
+        self._tools = tools
+        self._numbers = numbers
+        self._where = f"{config.host}:{config.port}"
+        self._inbox: deque[_Message] = deque()
+        self._inbox_bytes = 0
+        self._unstored: dict[int, asyncio.Future[None]] = {}
+        self._changed = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._failure: PlantError | None = None
+        self._granted: dict[int, Sequence[int]] = {}
+        self._is_held = False
+        self._client = self._make_client()
+
+    def _make_client(self) -> Any:
+        try:
+            import gmqtt
+        except ImportError as error:
+            raise ConfigError(
+                "the client library gmqtt is missing", next_step="pip install millstream[mqtt]", code="MS-0106"
+            ) from error
+        config = self._config
+        log = logging.Logger("gmqtt", logging.ERROR)
+        log.addHandler(_Notes(self._violated))
+        logging.getLogger("gmqtt.mqtt.protocol").setLevel(logging.CRITICAL)  # warns of each answer to a closed socket
+        properties: dict[str, Any] = {}
+        if config.version == "5":
+            properties = {"receive_maximum": config.in_flight_max}
+            if config.persistent:
+                properties["session_expiry_interval"] = min(int(config.session_expiry), 0xFFFFFFFF)
+        client = gmqtt.Client(
+            config.client_id,
+            clean_session=not config.persistent,
+            optimistic_acknowledgement=False,
+            logger=log,
+            **properties,
+        )
+        client.set_config({"reconnect_retries": NEVER_RECONNECT})
+        client.on_message = self._on_message
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        return client
+
+    # -- link ---------------------------------------------------------------------------------------------------------
+
+    async def connect(self, secret: str | None, context: ssl.SSLContext | None) -> None:
+        """Connect. Raises Unreachable, AuthError."""
+        from gmqtt.mqtt.constants import MQTTv50, MQTTv311
+
+        config = self._config
+        if config.user is not None:
+            self._client.set_auth_credentials(config.user, secret)
+        version = MQTTv50 if config.version == "5" else MQTTv311
+        connecting = asyncio.ensure_future(
+            self._client.connect(
+                config.host, config.port, ssl=context or False, keepalive=int(config.keepalive), version=version
+            )
+        )
+        lost = asyncio.ensure_future(self._lost.wait())
+        try:
+            await asyncio.wait({connecting, lost}, timeout=config.connect_timeout, return_when=asyncio.FIRST_COMPLETED)
+            self._check_connected(connecting)
+        finally:
+            lost.cancel()
+            if not connecting.done():
+                connecting.cancel()
+                await asyncio.wait({connecting}, timeout=CLOSE_TIMEOUT_S)
+
+    def _check_connected(self, connecting: asyncio.Future[None]) -> None:
+        from gmqtt.mqtt.handler import MQTTConnectError
+
+        if not connecting.done():
+            if self._lost.is_set():
+                raise Unreachable("broker closed the connection instead of accepting it", where=self._where)
+            raise Unreachable(
+                "broker did not answer in time", where=self._where, expected=f"{self._config.connect_timeout:g}s"
+            )
+        error = connecting.exception()
+        if error is None:
+            return
+        if isinstance(error, MQTTConnectError):
+            if error._code in _AUTH_CODES:
+                raise AuthError("broker refuses user or password", where=self._where, got=str(error)) from error
+            raise Unreachable("broker refuses the connection", where=self._where, got=str(error)) from error
+        if isinstance(error, OSError):
+            raise Unreachable(f"broker cannot be reached: {error}", where=self._where) from error
+        raise error
+
+    async def close(self) -> None:
+        """Take leave; what is not stored stays unacknowledged. Whatever happens, the socket is closed."""
+        await asyncio.sleep(0)  # what was acknowledged just now still goes out
+        await asyncio.sleep(0)
+        connection = self._client._connection
+        self._client.on_disconnect = _nothing
+        try:
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._client.disconnect()
+        finally:
+            if connection is not None:
+                connection._transport.abort()
+            self._settle_all()
+
+    def _settle_all(self) -> None:
+        """Let gmqtt's tasks end; their answers go to a closed socket, so the broker keeps the messages."""
+        for future in self._unstored.values():
+            if not future.done():
+                future.set_result(None)
+        self._unstored.clear()
+
+    def _on_disconnect(self, _client: Any, _packet: Any, _error: Any = None) -> None:
+        self._lost.set()
+        self._changed.set()
+
+    def _violated(self, what: str) -> None:
+        if self._failure is None:
+            self._failure = ProtocolViolation("broker sent what is not MQTT", where=self._where, got=what[:200])
+        self._changed.set()
+
+    # -- data ---------------------------------------------------------------------------------------------------------
+
+    async def _on_message(self, _client: Any, topic: str | bytes, payload: bytes, qos: int, _properties: Any) -> int:
+        message = _Message(self._numbers.next(), topic, bytes(payload), qos)
+        self._inbox.append(message)
+        self._inbox_bytes += len(message.payload)
+        self._changed.set()
+        if len(self._inbox) >= INBOX_MESSAGES_MAX or self._inbox_bytes >= INBOX_BYTES_MAX:
+            self._hold()
+        if qos:
+            stored = self._unstored[message.number] = asyncio.get_running_loop().create_future()
+            await stored
+        return 0
+
+    def _hold(self) -> None:
+        """Do not read the socket: the back-pressure reaches the broker."""
+        self._is_held = True
+        self._client._connection._transport.pause_reading()
+
+    def _release(self) -> None:
+        if self._is_held and len(self._inbox) < INBOX_MESSAGES_MAX // 2 and self._inbox_bytes < INBOX_BYTES_MAX // 2:
+            self._is_held = False
+            with suppress(RuntimeError):
+                self._client._connection._transport.resume_reading()
+
+    async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
+        """Batches as messages come; the broker itself knows where this client stands, so `resume` has no meaning.
+
+        Raises Unreachable when the link is lost, ProtocolViolation for what is not MQTT.
+        """
+        router = Router(self._config, tags)
+        refused = await self._subscribe(router)
+        if refused:
+            yield Batch([Sample(key, None, BAD_NOT_READABLE) for key in refused])
+        while True:
+            if not self._inbox and not self._lost.is_set() and self._failure is None:
+                self._changed.clear()
+                await self._changed.wait()
+            for batch in router.batches(self._take()):
+                yield batch
+            if self._failure is not None:
+                raise self._failure
+            if self._lost.is_set() and not self._inbox:
+                raise Unreachable("broker closed the connection, or it broke", where=self._where)
+
+    def _take(self) -> list[tuple[str | bytes, bytes, Position]]:
+        """Some of what was received. After a loss only what the broker will not send again."""
+        taken: list[tuple[str | bytes, bytes, Position]] = []
+        while self._inbox and len(taken) < BATCH_MESSAGES_MAX:
+            message = self._inbox.popleft()
+            self._inbox_bytes -= len(message.payload)
+            if message.qos == 0 or not self._lost.is_set():
+                taken.append((message.topic, message.payload, Position(str(message.number).encode())))
+        self._release()
+        return taken
+
+    async def ack(self, up_to: Position) -> None:
+        """Everything up to here is stored: PUBACK."""
+        number = int(up_to)
+        for waiting in [n for n in self._unstored if n <= number]:
+            future = self._unstored.pop(waiting)
+            if not future.done():
+                future.set_result(None)
+
+    # -- subscriptions ------------------------------------------------------------------------------------------------
+
+    async def _subscribe(self, router: Router) -> list[str]:
+        """Subscribe to all; the keys of tags that the broker does not let us read. Raises Unreachable."""
+        import gmqtt
+
+        filters = router.filters()
+        asked: dict[int, list[str]] = {}
+        for first in range(0, len(filters), SUBSCRIBE_TOPICS):
+            part = filters[first : first + SUBSCRIBE_TOPICS]
+            subscriptions = [
+                gmqtt.Subscription(pattern, qos=self._config.qos, retain_handling_options=1) for pattern in part
+            ]
+            asked[self._client.subscribe(subscriptions)] = part
+        try:
+            async with asyncio.timeout(self._config.connect_timeout):
+                while not asked.keys() <= self._granted.keys():
+                    self._check_alive()
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError as error:
+            raise Unreachable("broker did not answer a subscription in time", where=self._where) from error
+        refused: list[str] = []
+        for mid, part in asked.items():
+            for pattern, granted in zip(part, self._granted[mid], strict=False):
+                if granted >= REFUSED_SUBSCRIPTION:
+                    self._tools.log.warning("broker refuses a subscription", filter=pattern, code=granted)
+                    refused += router.keys(pattern)
+        return refused
+
+    def _check_alive(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._lost.is_set():
+            raise Unreachable("broker closed the connection, or it broke", where=self._where)
+
+    def _on_subscribe(self, _client: Any, mid: int, granted: Sequence[int], _properties: Any) -> None:
+        self._granted[mid] = granted
+        self._changed.set()
+
+
+def _nothing(*_arguments: object) -> None:
+    """Nobody listens any more."""
+
+
+@asynccontextmanager
+async def open_broker(config: MqttConfig, tools: ConnectorTools, numbers: Numbers) -> AsyncIterator[BrokerSession]:
+    """Connect to the broker. Raises Unreachable, AuthError, ConfigError."""
+    secret = await asyncio.to_thread(config.secret.resolve) if config.secret is not None else None
+    context = await asyncio.to_thread(_tls_context, config) if config.tls else None
+    session = BrokerSession(config, tools, numbers)
+    try:
+        await session.connect(secret, context)
+        yield session
+    finally:
+        await session.close()
+
+
+def _tls_context(config: MqttConfig) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=config.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"ca_file cannot be read: {error}", where=str(config.ca_file)) from error
