@@ -68,11 +68,19 @@ _FORMATS = {
 _BYTE_TYPES = {"int8": (1, True), "uint8": (1, False), "int8_high": (0, True), "uint8_high": (0, False)}
 _BCD_REGISTERS = {"bcd16": 1, "bcd32": 2, "bcd64": 4}
 _TYPES = ("bool", *_FORMATS, *_BYTE_TYPES, *_BCD_REGISTERS, "string", "bytes")
+_WRITE_ANSWER_LENGTHS = {
+    5: 6,
+    6: 6,
+    15: 6,
+    16: 6,
+    22: 8,
+}  # unit, function and an echo, clauses 6.5, 6.6, 6.11, 6.12, 6.16
 _ADDRESS = re.compile(
     r"(?:(?P<table>[a-z]+):)?(?P<number>\d{1,6})(?:\.(?P<bit>\d{1,2}))?"
-    r"(?::(?P<type>[a-z0-9_]+)(?:\((?P<length>\d{1,3})\))?(?:\[(?P<repeat>\d{1,4})\])?)?(?::(?P<order>[A-D]{2,4}))?\Z"
+    r"(?::(?P<type>[a-z0-9_]+)(?:\((?P<length>\d{1,3})\))?(?:\[(?P<repeat>\d{1,4})\])?)?(?::(?P<order>[A-D]{2,4}))?\Z",
+    re.ASCII,
 )
-_RANGE = re.compile(r"(?P<table>[a-z]+):(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?\Z")
+_RANGE = re.compile(r"(?P<table>[a-z]+):(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,6 +449,9 @@ def _pdu_fault(frame: bytes, length: int, request_header: bytes) -> str | None:
         return f"function is {function}, expected {asked}"
     if asked <= 4 and len(frame) > 8 and frame[8] != length - 3:
         return f"byte count is {frame[8]}, but {length - 3} bytes follow"
+    expected = _WRITE_ANSWER_LENGTHS.get(asked)
+    if expected is not None and length != expected:
+        return f"length is {length}, expected {expected}"
     return None
 
 

@@ -15,6 +15,7 @@ from millstream.kernel import Clock, ProtocolViolation, Unreachable
 from millstream.protocols.modbus_plan import answer_fault
 
 FRAME_BYTES_MAX = 260  # MODBUS Messaging on TCP/IP 1.0b, 3.1.3; of a broken frame no more is kept
+RECEIVED_BYTES_MAX = 1 << 20
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)  # what it says there is raised here as an error
 
@@ -38,6 +39,7 @@ class Link:
             trace_packet=self._see_packet,
             trace_connect=self._see_connect,
         )
+        self._client.ctx.max_buffer_size = RECEIVED_BYTES_MAX  # beyond it bytes vanish unseen
         self._client.ctx.comm_params.timeout_connect = None  # type: ignore[assignment]  # waits for ever: see `ask`
 
     @property
