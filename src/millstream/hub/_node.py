@@ -49,7 +49,7 @@ from millstream.historian import HistorianOptions, HistorianService
 from millstream.hub._history import HubDeadLetters, HubRequests, HubStreamStates
 from millstream.hub._ledger import HubLedger, accounts_as_dict
 from millstream.hub._sources import SourceKeeper
-from millstream.kernel import Clock, ConfigError, SystemClock
+from millstream.kernel import Clock, SystemClock
 from millstream.model import AssetPath
 from millstream.protocols.uns_subject import PREFIX, escape_token
 from millstream.sdk import Log
@@ -263,10 +263,6 @@ class HubNode:
 def server_settings(config: HubConfig) -> ServerSettings:
     """What the hub's server is told. Reads the edges' secrets; raises ConfigError."""
     server = config.server
-    if any(edge.name == HUB_DOMAIN for edge in config.edges):
-        raise ConfigError(
-            "an edge cannot have this name", where="edges", got=HUB_DOMAIN, next_step="give it another name"
-        )
     if server.url is not None:
         password = server.secret.resolve() if server.secret is not None else None
         return ServerSettings(config.hub.name, domain=HUB_DOMAIN, url=server.url, user=server.user, password=password)

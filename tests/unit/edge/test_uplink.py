@@ -65,12 +65,21 @@ def test_the_cursor_is_kept_while_the_hub_is_away() -> None:
 
 
 def test_a_nearly_full_block_stream_gives_up_only_what_the_hub_has() -> None:
-    assert trim_below(_info(100, size=600), 100) is None  # not yet
-    assert trim_below(_info(100, size=900), 100) == 45  # down to half of the bound
-    assert trim_below(_info(100, size=900), 10) == 11  # but never what the hub does not have
-    assert trim_below(_info(100, size=900), 0) is None
-    dropping = StreamBounds(1000, None, "drop_oldest")
-    assert trim_below(_info(100, size=900, bounds=dropping), 100) is None
+    bounds = StreamBounds(1000 << 20)
+    full = _info(100, size=900 << 20, bounds=bounds)
+    assert trim_below(_info(100, size=600 << 20, bounds=bounds), 100) is None  # not yet
+    assert trim_below(full, 100) == 45  # down to half of the bound
+    assert trim_below(full, 10) == 11  # but never what the hub does not have
+    assert trim_below(full, 0) is None
+    dropping = StreamBounds(1000 << 20, None, "drop_oldest")
+    assert trim_below(_info(100, size=900 << 20, bounds=dropping), 100) is None
+
+
+def test_a_small_block_stream_always_has_room_for_the_next_batches() -> None:
+    """A batch that does not fit any more would block the stream for ever, long before it is nearly full."""
+    bounds = StreamBounds(48 << 20)
+    assert trim_below(_info(100, size=20 << 20, bounds=bounds), 100) is not None
+    assert trim_below(_info(100, size=10 << 20, bounds=bounds), 100) is None
 
 
 def test_a_refusal_is_known_from_the_servers_log_and_fades() -> None:
