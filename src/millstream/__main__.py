@@ -1,6 +1,8 @@
-"""``python -m millstream``: the command line."""
+"""``python -m millstream`` is the command ``millstream``."""
+
+import sys
 
 from millstream.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

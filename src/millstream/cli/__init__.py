@@ -1,5 +1,5 @@
-"""The ``millstream`` command: thin commands over nodes and SDK; each has ``--json`` and documented exit codes."""
+"""The command ``millstream``: parse, call, render. Each command is a plain function that returns its exit status."""
 
-from millstream.cli._app import main
+from millstream.cli._main import main
 
 __all__ = ["main"]

@@ -1,172 +1,205 @@
-"""Commands that run nodes: edge, hub, up, demo."""
+"""``edge``, ``hub``, ``up``: run nodes until a signal."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from millstream.cli._output import print_json, say
-from millstream.config import Finding, InstalledConnectors, UplinkConfig, config_error, load_edge, load_hub, load_up
-from millstream.kernel import PlantError
-from millstream.sdk import SecretRef
+from millstream.cli._node_log import NodeLog
+from millstream.cli._options import Json, run
+from millstream.cli._output import CHECK_FAILED, OK, json_text, note
+
+if TYPE_CHECKING:
+    from millstream.config import ApiConfig, EdgeConfig, Finding, HubConfig, UpConfig
+    from millstream.hub import HubNode
 
 ConfigFile = Annotated[Path, Parameter(name=["--config", "-c"])]
 
 
-def edge(*, config: ConfigFile, json: bool = False) -> int:
-    """Run the edge node of a configuration file until it is told to stop (SIGTERM or Ctrl-C).
+def edge(*, config: ConfigFile, json: Json = False) -> int:
+    """Run an edge node.
 
-    Examples: `millstream edge -c edge.yaml`; `millstream edge -c edge.yaml --json` prints one JSON line once it is up.
+    It runs until SIGTERM or SIGINT, then closes its connectors, stores what they sent and stops its server.
+
+    Examples:
+
+        millstream edge -c edge.yaml
+        millstream edge -c edge.yaml --json 2>>edge.log
 
     Parameters
     ----------
     config
-        The edge's configuration file.
+        The edge file.
     json
-        Print {"ready": ...} as JSON when the node is up.
+        Log in JSON, one object a line, on standard error.
     """
+    from millstream.config import InstalledConnectors, load_edge
+
+    loaded, findings = load_edge(config, InstalledConnectors())
+    if loaded is None:
+        return _refuse(findings, is_json=json)
+    return _serve(lambda stop: _run_edge(loaded, stop, NodeLog(loaded.edge.name, is_json=json)))
+
+
+def hub(*, config: ConfigFile, json: Json = False) -> int:
+    """Run a hub.
+
+    It runs until SIGTERM or SIGINT. Edges connect to its leaf port; `data_dir/secrets/edges/` has their passwords.
+
+    Examples:
+
+        millstream hub -c hub.yaml
+        millstream hub -c hub.yaml --json 2>>hub.log
+
+    Parameters
+    ----------
+    config
+        The hub file.
+    json
+        Log in JSON, one object a line, on standard error.
+    """
+    from millstream.config import load_hub
+
+    loaded, findings = load_hub(config)
+    if loaded is None:
+        return _refuse(findings, is_json=json)
+    return _serve(lambda stop: _run_hub(loaded, stop, NodeLog(loaded.hub.name, is_json=json)))
+
+
+def up(*, config: ConfigFile, json: Json = False) -> int:
+    """Run an edge and its hub on this machine.
+
+    The uplink between the two is made by itself. Runs until SIGTERM or SIGINT.
+
+    Examples:
+
+        millstream up -c plant.yaml
+        millstream up -c plant.yaml --json 2>>plant.log
+
+    Parameters
+    ----------
+    config
+        An edge file with a `hub` section.
+    json
+        Log in JSON, one object a line, on standard error.
+    """
+    from millstream.config import InstalledConnectors, load_up
+
+    loaded, findings = load_up(config, InstalledConnectors())
+    if loaded is None:
+        return _refuse(findings, is_json=json)
+    return _serve(lambda stop: _run_up(loaded, stop, is_json=json))
+
+
+def _refuse(findings: Sequence[Finding], *, is_json: bool) -> int:
+    for finding in findings:
+        note(json_text({"error": finding.as_dict()}) if is_json else str(finding))
+    return CHECK_FAILED
+
+
+def _serve(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+    async def serve() -> None:
+        """Give the work an event that a signal sets."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await work(stop)
+
+    run(serve())
+    return OK
+
+
+async def _run_edge(config: EdgeConfig, stop: asyncio.Event, log: NodeLog) -> None:
     from millstream.edge import EdgeNode
 
-    settings, findings = load_edge(config, InstalledConnectors())
-    if settings is None:
-        raise _refused(findings)
-    _start_logging()
-
-    @asynccontextmanager
-    async def node() -> AsyncIterator[str]:
-        async with EdgeNode(settings) as running:
-            yield running.server.url
-
-    return asyncio.run(_until_told(node, settings.edge.name, is_json=json))
+    await EdgeNode(config, log=log.line).run(stop)
 
 
-def hub(*, config: ConfigFile, json: bool = False) -> int:
-    """Run the hub of a configuration file until it is told to stop.
-
-    Examples: `millstream hub -c hub.yaml`; `millstream hub -c hub.yaml --json`.
-
-    Parameters
-    ----------
-    config
-        The hub's configuration file.
-    json
-        Print {"ready": ...} as JSON when the node is up.
-    """
-    settings, findings = load_hub(config)
-    if settings is None:
-        raise _refused(findings)
-    _start_logging()
-
-    @asynccontextmanager
-    async def node() -> AsyncIterator[str]:
-        async with _running_hub(settings) as running:
-            yield running.server.url
-
-    return asyncio.run(_until_told(node, settings.hub.name, is_json=json))
+async def _run_hub(config: HubConfig, stop: asyncio.Event, log: NodeLog) -> None:
+    async with AsyncExitStack() as stack:
+        node = await _start_hub(config, log, stack, stop)
+        if node is not None:
+            await _while(stop.wait(), node.run())
+    log.info("hub has stopped")
 
 
-def up(*, config: ConfigFile, json: bool = False) -> int:
-    """Run hub and edge in one, on a single machine.
-
-    Examples: `millstream up -c up.yaml`; `millstream up -c up.yaml --json`.
-
-    Parameters
-    ----------
-    config
-        A file with both an `edge` and a `hub` section.
-    json
-        Print {"ready": ...} as JSON when the nodes are up.
-    """
+async def _run_up(config: UpConfig, stop: asyncio.Event, *, is_json: bool) -> None:
+    from millstream.config import UplinkConfig
     from millstream.edge import EdgeNode
+    from millstream.sdk import SecretRef
 
-    settings, findings = load_up(config, InstalledConnectors())
-    if settings is None:
-        raise _refused(findings)
-    _start_logging()
-
-    @asynccontextmanager
-    async def node() -> AsyncIterator[str]:
-        async with _running_hub(settings.hub_config()) as running:
-            name = settings.edge.name
-            secret = SecretRef(file=Path(settings.hub.data_dir) / "secrets" / "edges" / name)
-            listener = running.server.settings.leaf_listener
-            assert listener is not None
-            uplink = UplinkConfig(url=f"nats://127.0.0.1:{listener.port}", secret=secret)
-            async with EdgeNode(settings.edge_config(uplink)):
-                yield running.server.url
-
-    return asyncio.run(_until_told(node, settings.hub.name, is_json=json))
+    hub_log = NodeLog(config.hub.name, is_json=is_json)
+    edge_log = NodeLog(config.edge.name, is_json=is_json)
+    async with AsyncExitStack() as stack:
+        node = await _start_hub(config.hub_config(), hub_log, stack, stop)
+        if node is None:
+            return
+        secret = Path(config.hub.data_dir) / "secrets" / "edges" / config.edge.name
+        settings = node.server.settings
+        assert settings.leaf_listener is not None
+        uplink = UplinkConfig(
+            url=f"nats://{_host(settings.host)}:{settings.leaf_listener.port}", secret=SecretRef(file=secret.absolute())
+        )
+        edge_node = EdgeNode(config.edge_config(uplink), log=edge_log.line)
+        await _while(edge_node.run(stop), node.run())
 
 
-@asynccontextmanager
-async def _running_hub(settings: Any) -> AsyncIterator[Any]:
-    """A hub with its HTTP interface, when one is configured, and its loops running."""
+async def _start_hub(config: HubConfig, log: NodeLog, stack: AsyncExitStack, stop: asyncio.Event) -> HubNode | None:
+    """Enter the hub and its API into `stack`. None when a signal came while it started."""
     from millstream.hub import HubNode
 
-    async with AsyncExitStack() as stack:
-        running = await stack.enter_async_context(HubNode(settings))
-        if settings.api is not None and running.historian is not None:
-            from millstream.api import create_app, load_or_make_token, serve_api
-
-            token = load_or_make_token(Path(settings.hub.data_dir) / "secrets" / "api.token")
-            app = create_app(running.historian, token=token, status=running.status)
-            address = await stack.enter_async_context(serve_api(app, host=settings.api.host, port=settings.api.port))
-            running.node_file.update(api_url=address.url)
-        work = asyncio.get_running_loop().create_task(running.run(), name="hub")
-        try:
-            yield running
-        finally:
-            work.cancel()
-            await asyncio.wait([work])
-            if not work.cancelled() and (error := work.exception()) is not None:
-                raise error
+    node = HubNode(config, log=log)
+    starting = asyncio.ensure_future(stack.enter_async_context(node))
+    await _first_of(starting, stop)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait([starting])
+    if starting.cancelled():
+        return None
+    starting.result()
+    if config.api is not None:
+        await _start_api(config.api, node, stack, log)
+    return node
 
 
-async def _until_told(node: Any, name: str, *, is_json: bool) -> int:
-    """Enter a node, say so once, and leave it in order on SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with node() as url:
-        if is_json:
-            print_json({"ready": name, "nats_url": url})
-        else:
-            say(f"{name} is up at {url}; Ctrl-C stops it")
-        await stop.wait()
-    return 0
+async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, log: NodeLog) -> None:
+    from millstream.api import create_app, load_or_make_token, serve_api
+    from millstream.kernel import ConfigError
+
+    if node.historian is None:
+        raise ConfigError("the HTTP API serves the history", where="api", next_step="add a `historian` section")
+    token_file = Path(node.config.hub.data_dir) / "secrets" / "api-token"
+    app = create_app(node.historian, token=load_or_make_token(token_file), status=node.status)
+    address = await stack.enter_async_context(serve_api(app, host=config.host, port=config.port))
+    node.node_file.update(api_url=address.url)
+    log.info("api is up", url=address.url, token_file=token_file)
 
 
-def _refused(findings: list[Finding]) -> PlantError:
-    for finding in findings:
-        say(str(finding))
-    return config_error(findings)
+async def _while(ends: Coroutine[Any, Any, object], endless: Coroutine[Any, Any, None]) -> None:
+    """Run both; when the first ends, the other is cancelled. A failure of either ends both and is raised."""
+    async with asyncio.TaskGroup() as group:
+        kept = group.create_task(endless)
+        await group.create_task(ends)
+        kept.cancel()
 
 
-def _start_logging() -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    for chatty in ("asyncua", "pymodbus", "gmqtt", "nats", "uvicorn"):
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)  # their trouble reaches us as exceptions, told once
+async def _first_of(work: asyncio.Future[Any], stop: asyncio.Event) -> None:
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
 
 
-def demo(*words: str) -> int:
-    """A plant, an edge and a hub on this machine; the uplink is cut, and the ledger shows what that cost.
-
-    Examples: `millstream demo`; `millstream demo --for 30s --cut 8s --json`.
-
-    Parameters
-    ----------
-    words
-        See `millstream demo --help`.
-    """
-    from millstream.demo import main
-
-    return main(list(words))
+def _host(host: str) -> str:
+    """An address that one can connect to."""
+    if host in ("", "0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

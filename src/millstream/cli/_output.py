@@ -1,76 +1,139 @@
-"""How every command speaks: data on standard output, the rest on standard error, errors with their next step.
-
-Exit status: 0 done; 1 failed; 2 usage; 3 not found; 4 refused; 5 unreachable; 6 a check failed; 130 interrupted.
-"""
+"""What a command says and how: data on standard output, everything else on standard error, and the exit status."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
+import msgspec
 
-from millstream.kernel import AuthError, ConfigError, NotFoundError, PlantError, Unreachable
+from millstream.kernel import AuthError, NotFoundError, PlantError, Unreachable
 
-EXIT_OK, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_CHECK = 0, 1, 3, 4, 5, 6
+if TYPE_CHECKING:
+    from rich.console import Console
+
+OK, FAILED, USAGE, NOT_FOUND, DENIED, NO_LINK, CHECK_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
+_USAGE_CODES = {"MS-0580", "MS-0582", "MS-0680"}
+_WIDE = 4096  # columns when nobody looks: a table that goes into a file or a pipe is never cut
 
 
-def exit_status(error: PlantError) -> int:
-    """The exit status of an error class."""
+def exit_code(error: PlantError) -> int:
+    """The exit status of an error."""
+    if error.code in _USAGE_CODES:
+        return USAGE
     if isinstance(error, NotFoundError):
-        return EXIT_NOT_FOUND
+        return NOT_FOUND
     if isinstance(error, AuthError):
-        return EXIT_REFUSED
-    if isinstance(error, Unreachable):
-        return EXIT_UNREACHABLE
-    return EXIT_CHECK if isinstance(error, ConfigError) else EXIT_FAILED
+        return DENIED
+    return NO_LINK if isinstance(error, Unreachable) else FAILED
 
 
-def print_error(error: PlantError, *, is_json: bool) -> int:
-    """Tell an error on standard error; returns the exit status."""
-    if is_json:
-        sys.stderr.write(json.dumps({"error": error.as_dict()}) + "\n")
-    else:
-        sys.stderr.write(f"error: {error}\n")
-    return exit_status(error)
+def json_text(value: Any) -> str:
+    """One line of JSON. Numbers that JSON cannot say become null; bytes become base64."""
+    return msgspec.json.encode(value, enc_hook=str).decode()
 
 
-def print_json(document: object) -> None:
-    """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(document, default=str, ensure_ascii=False) + "\n")
+def print_json(value: Any) -> None:
+    """One value as one line on standard output, at once: a reader of a stream waits for it."""
+    sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()
 
 
-def print_line(text: str) -> None:
-    """One line of data."""
+def print_text(text: str) -> None:
+    """One line of data on standard output."""
     sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
-def say(text: str) -> None:
-    """One line for people, on standard error."""
+def note(text: str) -> None:
+    """One line for the person, on standard error."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, title: str | None = None) -> None:
-    """Rows as a table; without a terminal neither colour nor truncation."""
-    is_terminal = sys.stdout.isatty()
-    console = Console(highlight=False, width=None if is_terminal else 10_000)
-    table = Table(title=title, box=None, pad_edge=False, header_style="bold" if is_terminal else "")
-    for name in columns:
-        table.add_column(name, no_wrap=not is_terminal, overflow="fold")
+def console(stream: IO[str] | None = None) -> Console:
+    """Rich on a stream; it honours NO_COLOR, and does not cut lines when the stream is no terminal."""
+    from rich.console import Console
+
+    target = stream or sys.stdout
+    return Console(file=target, width=None if target.isatty() else _WIDE, highlight=False, soft_wrap=False)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    """A plain table; `right` names the columns that are aligned to the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in columns))
-    console.print(table)
+        table.add_row(*(cell if isinstance(cell, Text) else Text(shown(cell)) for cell in row))
+    console().print(table)
 
 
-def _cell(value: object) -> str:
+def shown(value: object) -> str:
+    """A cell as text: nothing for None, no control characters of a foreign device on the terminal."""
     if value is None:
-        return "-"
+        return ""
     if isinstance(value, float):
-        return f"{value:.6g}"
-    return str(value)
+        return f"{value:.6g}" if abs(value) < 1e15 else repr(value)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+
+
+def report_error(error: PlantError, *, is_json: bool) -> int:
+    """Print one error on standard error; returns the exit status."""
+    if is_json:
+        note(json_text({"error": error.as_dict()}))
+        return exit_code(error)
+    parts = [f"{error.where}: {error.what}" if error.where else error.what]
+    if error.expected is not None:
+        parts.append(f"expected {error.expected}")
+    if error.got is not None:
+        parts.append(f"got {error.got}")
+    label = "\x1b[1;31merror\x1b[0m" if _colours(sys.stderr) else "error"
+    note(f"{label}: {', '.join(parts)} [{error.code}]")
+    tip = error.next_step or f"run `millstream explain {error.code}`"
+    note(f"  tip: {tip}")
+    return exit_code(error)
+
+
+def _colours(stream: IO[str]) -> bool:
+    import os
+
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def report_usage(message: str, tip: str | None, *, is_json: bool) -> int:
+    """A wrong command line: one line, one tip, status 2."""
+    if is_json:
+        note(json_text({"error": {"code": "usage", "message": message, "hint": tip}}))
+        return USAGE
+    note(f"error: {message}")
+    if tip:
+        note(f"  tip: {tip}")
+    return USAGE
+
+
+def duration(seconds: float) -> str:
+    """A rough duration for people: "350ms", "12.5s", "3min", "2.5h", "4d"."""
+    if seconds < 0:
+        return f"-{duration(-seconds)}"
+    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g}{unit}"
+    return f"{seconds:.3g}s" if seconds >= 1 else f"{seconds * 1e3:.0f}ms"
+
+
+def size(count: float) -> str:
+    """Bytes for people: "12 KiB"."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
+        count /= 1024
+    return f"{count:.3g} TiB"
+
+
+def flattened(raw: Mapping[str, Any], names: Sequence[str]) -> list[object]:
+    """The named fields of a JSON object, None where it has none."""
+    return [raw.get(name) for name in names]

@@ -1,96 +1,135 @@
-"""Commands on the state of nodes: ledger, status."""
+"""``status`` and ``ledger``."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from millstream.cli._output import EXIT_CHECK, EXIT_OK, print_json, print_line, print_table
-from millstream.client import Ledger, connect
+from cyclopts import Parameter
 
-ACCOUNT = ("origin", "messages", "samples", "records", "gaps", "repeats", "out_of_order", "unrecorded", "is_clean")
-PUBLISHER = ("stream", "node", "publisher", "batch", "total_messages", "total_samples", "time")
-CONNECTOR = (
-    "name",
-    "type",
-    "state",
-    "samples_received",
-    "samples_stored",
-    "samples_bad",
-    "frames_quarantined",
-    "error",
-)
+from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._output import CHECK_FAILED, OK, duration, flattened, note, print_json, print_table, shown
+from millstream.cli._output import size as size_text
+from millstream.kernel import SystemClock, Unreachable
+
+if TYPE_CHECKING:
+    from millstream.client import Ledger
+
+ACCOUNT_FIELDS = ("messages", "samples", "gaps", "repeats", "out_of_order", "surplus", "unrecorded")
 
 
-def ledger(*, recount: bool = False, node: str | None = None, url: str | None = None, json: bool = False) -> int:
-    """What was stored, and the recount of it: gaps, repeats, order. Exit 6 when the account is not clean.
+def status(*, json: Json = False, target: Target = DEFAULT) -> int:
+    """Show how the nodes are: connectors, streams, uplink, alarms.
 
-    Examples: `millstream ledger`; `millstream ledger --recount --json`.
+    Examples:
+
+        millstream status
+        millstream status --json | jq '.nodes[].connectors[] | {name, state}'
+
+    Parameters
+    ----------
+    json
+        Print one object with every node's whole report.
+    """
+
+    async def work() -> int:
+        """The node asked first, then those that it sees."""
+        async with target.connect() as plant:
+            nodes = await plant.status()
+        if not nodes:
+            raise Unreachable(
+                "no node answers behind this server", where=plant.node.nats_url, next_step="run `millstream doctor`"
+            )
+        if json:
+            print_json({"nodes": nodes})
+            return OK
+        for node in nodes:
+            _print_node(node, SystemClock().now_ns())
+        return OK
+
+    return run(work())
+
+
+def _print_node(node: Mapping[str, Any], now_ns: int) -> None:
+    since = duration((now_ns - int(node.get("started_ns") or now_ns)) / 1e9)
+    memory = f", {node['rss_mb']:.0f} MB" if isinstance(node.get("rss_mb"), (int, float)) else ""
+    note(f"{node.get('role')} {node.get('name')}: up for {since}{memory}, version {node.get('version')}")
+    uplink = node.get("uplink")
+    if isinstance(uplink, dict) and uplink.get("state") not in (None, "none"):
+        behind = uplink.get("behind_messages") or 0
+        age = duration((uplink.get("data_age_ms") or 0) / 1e3)
+        note(f"  uplink {uplink['state']}: {behind} messages behind, oldest {age}")
+    connectors = node.get("connectors") or []
+    if connectors:
+        print_table(
+            ("connector", "type", "state", "received", "stored", "bad", "age", "error"),
+            [_connector_row(c, now_ns) for c in connectors],
+            right=("received", "stored", "bad", "age"),
+        )
+    streams = node.get("streams") or []
+    if streams:
+        rows = [(s.get("name"), s.get("messages"), size_text(s.get("bytes") or 0), s.get("last_seq")) for s in streams]
+        print_table(("stream", "messages", "size", "last_seq"), rows, right=("messages", "size", "last_seq"))
+    for alarm in node.get("alarms") or []:
+        note(f"  alarm {alarm.get('code')}: {shown(alarm.get('message'))}")
+
+
+def _connector_row(connector: Mapping[str, Any], now_ns: int) -> Sequence[object]:
+    last_ns = connector.get("last_sample_ns")
+    age = duration((now_ns - last_ns) / 1e9) if last_ns else None
+    fields = ("name", "type", "state", "samples_received", "samples_stored", "samples_bad")
+    return [*flattened(connector, fields), age, connector.get("error")]
+
+
+def ledger(
+    *, recount: Annotated[bool, Parameter(negative="")] = False, json: Json = False, target: Target = DEFAULT
+) -> int:
+    """Show the account: stored, forwarded, missing, repeated.
+
+    Exit status 6 when a recount shows something missing, repeated or out of order.
+
+    Examples:
+
+        millstream ledger
+        millstream ledger --recount --json | jq .is_clean
 
     Parameters
     ----------
     recount
-        Read all messages and count again here, instead of showing the node's own running account.
-    node
-        Data directory of the node.
-    url
-        Address of a node.
+        Read all messages of the node's streams and count again here, trusting nobody.
     json
-        Print as JSON.
+        Print one object.
     """
-    account = asyncio.run(_ledger(recount, node, url))
-    document = account.as_dict()
-    if json:
-        print_json(document)
+
+    async def work() -> int:
+        """Records of the publishers, then the recount by origin."""
+        async with target.connect() as plant:
+            found = await plant.ledger(recounted=recount)
+        if json:
+            print_json(found.as_dict())
+        else:
+            _print_ledger(found, SystemClock().now_ns())
+        return OK if found.is_clean else CHECK_FAILED
+
+    return run(work())
+
+
+def _print_ledger(found: Ledger, now_ns: int) -> None:
+    if found.rows:
+        rows = [
+            (r.node, r.publisher, r.place, r.total_messages, r.total_samples, duration((now_ns - r.time_ns) / 1e9))
+            for r in found.rows
+        ]
+        numbers = ("messages", "samples", "age")
+        print_table(("node", "publisher", "place", "messages", "samples", "age"), rows, right=numbers)
+    if found.accounts:
+        accounts = [
+            (name, *(getattr(account, f) for f in ACCOUNT_FIELDS), "clean" if account.is_clean else "NOT CLEAN")
+            for name, account in sorted(found.accounts.items())
+        ]
+        print_table(("origin", *ACCOUNT_FIELDS, "verdict"), accounts, right=ACCOUNT_FIELDS)
+        note("nothing lost, nothing twice" if found.is_clean else "the account does not balance")
+    elif found.rows:
+        note("these are the publishers' own records; --recount proves them")
     else:
-        print_table(PUBLISHER, document["publishers"], title="what the publishers stored")
-        print_line("")
-        print_table(ACCOUNT, document["origins"], title="the recount")
-        print_line("clean: nothing missing, repeated or out of order" if account.is_clean else "NOT clean, see above")
-    return EXIT_OK if account.is_clean else EXIT_CHECK
-
-
-async def _ledger(is_recounted: bool, node: str | None, url: str | None) -> Ledger:
-    async with connect(node=node, url=url) as plant:
-        return await plant.ledger(recounted=is_recounted)
-
-
-def status(*, node: str | None = None, url: str | None = None, json: bool = False) -> int:
-    """How the nodes are: connectors, uplink, streams, alarms.
-
-    Examples: `millstream status`; `millstream status --node ./data --json`.
-
-    Parameters
-    ----------
-    node
-        Data directory of the node.
-    url
-        Address of a node.
-    json
-        Print as JSON.
-    """
-    nodes = asyncio.run(_status(node, url))
-    if json:
-        print_json(nodes)
-        return EXIT_OK
-    for each in nodes:
-        _print_node(each)
-    return EXIT_OK
-
-
-async def _status(node: str | None, url: str | None) -> Sequence[Mapping[str, Any]]:
-    async with connect(node=node, url=url) as plant:
-        return await plant.status()
-
-
-def _print_node(node: Mapping[str, Any]) -> None:
-    print_line(f"{node.get('role')} {node.get('name')}  memory {node.get('rss_mb')} MB  version {node.get('version')}")
-    uplink = node.get("uplink")
-    if isinstance(uplink, Mapping):
-        print_line(f"  uplink {uplink.get('state')}, {uplink.get('behind_messages', 0)} messages wait")
-    if node.get("connectors"):
-        print_table(CONNECTOR, node["connectors"])
-    print_table(("name", "messages", "bytes", "first_seq", "last_seq"), node.get("streams") or ())
-    for alarm in node.get("alarms") or ():
-        print_line(f"  ALARM {alarm.get('code')} {alarm.get('message')}")
+        note("nothing was stored yet")

@@ -1,5 +1,6 @@
 """The Python SDK: live values, last values, history, events and the ledger, by path and type."""
 
+from millstream.client._deadletter import DeadLetter
 from millstream.client._ledger import Ledger, LedgerRow
 from millstream.client._node import NodeAddress, find_node, is_process
 from millstream.client._pattern import KINDS, Pattern
@@ -7,12 +8,13 @@ from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
 from millstream.client._sync import SyncPlant, connect_sync
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
-from millstream.client._tree import TagEntry, TreeNode
+from millstream.client._tree import TagEntry, TreeNode, build_tree
 from millstream.protocols.cloudevents import CloudEvent
 
 __all__ = [
     "KINDS",
     "CloudEvent",
+    "DeadLetter",
     "Ledger",
     "LedgerRow",
     "NodeAddress",
@@ -24,6 +26,7 @@ __all__ = [
     "TagEntry",
     "Time",
     "TreeNode",
+    "build_tree",
     "connect",
     "connect_sync",
     "find_node",

@@ -12,6 +12,14 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from millstream.bus._link import Frame, Link, open_link
+from millstream.client._deadletter import (
+    DeadLetter,
+    check_replay,
+    read_letter,
+    read_letters,
+    refuse_without_subject,
+    remove_letter,
+)
 from millstream.client._history import ask, resolve
 from millstream.client._ledger import Ledger, account_from, read_rows, recount
 from millstream.client._node import NodeAddress, find_node
@@ -330,6 +338,38 @@ class Plant:
             if isinstance(origins, dict):
                 accounts.update({name: account_from(raw) for name, raw in origins.items() if isinstance(raw, dict)})
         return Ledger(rows, accounts)
+
+    async def dead_letters(self, *, limit: int = 100) -> tuple[list[DeadLetter], int]:
+        """What could not become data: the newest letters, newest last, and how many there are in all."""
+        return await read_letters(self._streams, limit=limit)
+
+    async def dead_letter(self, id: str) -> DeadLetter:
+        """One letter. Raises NotFoundError."""
+        return await read_letter(self._streams, id)
+
+    async def replay(self, letter: DeadLetter, *, path: Where | None = None, keep: bool = False) -> Stored:
+        """Store a letter where it should have gone (or at `path`), then remove it unless `keep`. Raises PlantError when
+        its bytes still make no sense: it would only come back."""
+        subject = letter.subject if path is None else _subject(path, "tag")
+        if subject is None:
+            raise refuse_without_subject(letter)
+        check_replay(letter, subject)
+        # The id makes a replay that was cut off before the removal harmless.
+        headers = {"Nats-Msg-Id": f"replay|{letter.id}", "Ms-Replay": letter.id}
+        if letter.content_type is not None:
+            headers["Content-Type"] = letter.content_type
+        stored = await self._store(subject, letter.payload, headers)
+        if not keep:
+            await remove_letter(self._streams, letter.id)
+        return stored
+
+    async def streams(self) -> list[Mapping[str, Any]]:
+        """The server's own description of each stream that it has: configuration, state, sources, its time."""
+        return [await self._streams.info(name) for name in await self._streams.names()]
+
+    async def round_trip_ms(self) -> float:
+        """The time to the node and back."""
+        return await self._link.round_trip_ms()
 
     async def status(self) -> list[Mapping[str, Any]]:
         """How the nodes that can be seen from here are: this one first, then by name."""

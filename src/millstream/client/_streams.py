@@ -107,6 +107,10 @@ class Streams:
         ) as frames:
             return [frame async for frame in frames]
 
+    async def delete(self, stream: str, seq: int) -> None:
+        """Take one message out of a stream. Raises NotFoundError when it is not there."""
+        await self._api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
+
     async def _direct(self, stream: str, request: Mapping[str, Any]) -> AsyncGenerator[StoredFrame, None]:
         subject = f"$JS.API.DIRECT.GET.{stream}"
         async with aclosing(self.link.request_many(subject, json.dumps(request).encode())) as frames:

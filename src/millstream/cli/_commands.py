@@ -1,0 +1,48 @@
+"""The list of commands: name, where its function is, one line of help. Nothing is imported until a command is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NODES = "Run a node"
+DATA = "Look at data"
+CARE = "Care for a node"
+FILES = "Configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. `name` holds a space for a sub-command."""
+
+    name: str
+    target: str
+    help: str
+    group: str
+
+
+COMMANDS = (
+    Command("up", "_nodes:up", "Run an edge and its hub on this machine.", NODES),
+    Command("edge", "_nodes:edge", "Run an edge node.", NODES),
+    Command("hub", "_nodes:hub", "Run a hub.", NODES),
+    Command(
+        "demo", "_demo:demo", "Show the whole path on real data, with a cut uplink, and the ledger at the end.", NODES
+    ),
+    Command("check", "_files:check", "Check configuration files: all errors at once, no network.", FILES),
+    Command("schema", "_files:schema", "Print the JSON Schema of a configuration file, for editors.", FILES),
+    Command("probe", "_probe:probe", "Test the connections of an edge file.", FILES),
+    Command("browse", "_probe:browse", "List what a device offers, as a starting configuration.", FILES),
+    Command("tree", "_look:tree", "Show the namespace: places, tags, units.", DATA),
+    Command("get", "_look:get", "Print the last value of tags.", DATA),
+    Command("tail", "_look:tail", "Follow values as they are stored.", DATA),
+    Command("query", "_query:query", "Ask the history: samples, windows, last values, as of a moment.", DATA),
+    Command("publish", "_look:publish", "Store one value.", DATA),
+    Command("status", "_state:status", "Show how the nodes are.", CARE),
+    Command("ledger", "_state:ledger", "Show the account: stored, forwarded, missing, repeated.", CARE),
+    Command("top", "_top_command:top", "Watch a node live in the terminal.", CARE),
+    Command("doctor", "_doctor:doctor", "Find the usual faults and say what to do.", CARE),
+    Command("deadletter list", "_deadletter:list_", "List what could not become data.", CARE),
+    Command("deadletter show", "_deadletter:show", "Show one dead letter with its raw bytes.", CARE),
+    Command("deadletter replay", "_deadletter:replay", "Send dead letters again to where they should have gone.", CARE),
+    Command("explain", "_files:explain", "Explain an error code.", CARE),
+    Command("version", "_files:version", "Print versions.", CARE),
+)

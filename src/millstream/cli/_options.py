@@ -1,0 +1,62 @@
+"""Options that many commands share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from cyclopts import Group, Parameter
+
+if TYPE_CHECKING:
+    from millstream.client import Plant
+
+T = TypeVar("T")
+NODE_GROUP = Group("Which node", sort_key=90)
+OUTPUT_GROUP = Group("Output", sort_key=91)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", group=OUTPUT_GROUP)]
+PASSWORD_VARIABLE = "MILLSTREAM_PASSWORD"  # noqa: S105 (the name of a variable; a command line is readable by others)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Target:
+    """Which node to talk to.
+
+    Parameters
+    ----------
+    node
+        Data directory of a node on this machine, or its node.json.
+    url
+        Address of a node, such as nats://host:4222; the password is taken from MILLSTREAM_PASSWORD.
+    user
+        User for --url.
+    timeout
+        Longest wait for the connection, in seconds.
+    """
+
+    node: Annotated[str | None, Parameter(env_var="MILLSTREAM_NODE", group=NODE_GROUP)] = None
+    url: Annotated[str | None, Parameter(group=NODE_GROUP)] = None
+    user: Annotated[str | None, Parameter(env_var="MILLSTREAM_USER", group=NODE_GROUP)] = None
+    timeout: Annotated[float, Parameter(group=NODE_GROUP)] = 5.0
+
+    def connect(self) -> AbstractAsyncContextManager[Plant]:
+        """Open the plant as seen from that node."""
+        from millstream.client import connect
+
+        node = None if self.url is not None else self.node
+        return connect(
+            node, url=self.url, user=self.user, password=os.environ.get(PASSWORD_VARIABLE), timeout_s=self.timeout
+        )
+
+
+DEFAULT = Target()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run one command's work to its end."""
+    return asyncio.run(work)

@@ -1,0 +1,129 @@
+"""Dead letters: what could not become data, read back, judged again, and sent again once it can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from millstream.client._streams import StoredFrame, Streams
+from millstream.kernel import DecodeError, NotFoundError, PlantError
+from millstream.protocols.cloudevents import format_time
+from millstream.protocols.uns_payload import ARROW_TYPE, decode_block, decode_sample
+from millstream.protocols.uns_subject import decode_subject
+
+PREVIEW_BYTES = 120
+READ_COUNT = 200  # letters of one direct get; each may be large
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One letter. `id` names it for `show` and `replay`; `subject` is where it should have gone, if that is known."""
+
+    id: str
+    source: str
+    reason: str
+    code: str
+    time_ns: int
+    payload: bytes
+    subject: str | None = None
+    content_type: str | None = None
+    part: str | None = None
+
+    @property
+    def path(self) -> str | None:
+        """Where it should have gone as a path; None when that is not known."""
+        if self.subject is None:
+            return None
+        try:
+            return str(decode_subject(self.subject).tag)
+        except DecodeError:
+            return None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The letter without its raw bytes, for JSON."""
+        return {
+            "id": self.id, "time": format_time(self.time_ns), "source": self.source, "code": self.code,
+            "reason": self.reason, "path": self.path, "bytes": len(self.payload), "content_type": self.content_type,
+            "part": self.part, "preview": self.payload[:PREVIEW_BYTES].decode("utf-8", "backslashreplace"),
+        }  # fmt: skip
+
+
+async def read_letters(streams: Streams, *, limit: int) -> tuple[list[DeadLetter], int]:
+    """The newest letters, newest last, and how many there are in all."""
+    letters: list[DeadLetter] = []
+    total = 0
+    for stream in await streams.of_dead_letters():
+        state = (await streams.info(stream)).get("state", {})
+        total += int(state.get("messages", 0))
+        # Replayed ones leave holes, so go back far enough by sequence and keep the newest.
+        seq = max(int(state.get("first_seq", 1)), int(state.get("last_seq", 0)) - 2 * limit + 1)
+        while seq <= int(state.get("last_seq", 0)):
+            frames = await streams.range(stream, start_seq=seq, count=READ_COUNT)
+            if not frames:
+                break
+            letters += [_letter(frame) for frame in frames]
+            seq = frames[-1].seq + 1
+    letters.sort(key=lambda letter: letter.time_ns)
+    return letters[-limit:], total
+
+
+async def read_letter(streams: Streams, letter_id: str) -> DeadLetter:
+    """One letter by its id. Raises NotFoundError."""
+    stream, colon, text = letter_id.rpartition(":")
+    if colon and text.isascii() and text.isdigit() and stream in await streams.of_dead_letters():
+        frames = await streams.range(stream, start_seq=int(text), count=1)
+        if frames and frames[0].seq == int(text):
+            return _letter(frames[0])
+    raise NotFoundError("no such dead letter", got=letter_id, next_step="take an id from `millstream deadletter list`")
+
+
+def check_replay(letter: DeadLetter, subject: str) -> None:
+    """Raise when the letter would only come back: its bytes must make sense under `subject` now."""
+    where = f"dead letter {letter.id}"
+    if letter.part is not None:
+        raise PlantError("a letter in parts is larger than any message", where=where, code="MS-0385")
+    contract = decode_subject(subject).contract
+    if contract in ("_event", "_meta"):
+        return
+    try:
+        if letter.content_type == ARROW_TYPE:
+            decode_block(letter.payload)
+        else:
+            decode_sample(letter.payload)
+    except DecodeError as error:
+        raise PlantError(
+            f"the bytes are still malformed: {error.what}",
+            where=where,
+            next_step="correct the sender, or save the bytes with `deadletter show --raw` and publish the value",
+            code="MS-0385",
+        ) from error
+
+
+async def remove_letter(streams: Streams, letter_id: str) -> None:
+    """Take a letter that was replayed out of its stream."""
+    stream, _, seq = letter_id.rpartition(":")
+    await streams.delete(stream, int(seq))
+
+
+def _letter(frame: StoredFrame) -> DeadLetter:
+    headers = frame.headers
+    time = headers.get("Ms-Time", "")
+    return DeadLetter(
+        f"{frame.stream}:{frame.seq}",
+        headers.get("Ms-Source") or frame.subject.rpartition(".")[2],
+        headers.get("Ms-Reason", "unknown"),
+        headers.get("Ms-Code", "MS-0300"),
+        int(time) if time.isascii() and time.isdigit() else frame.time_ns,
+        frame.payload,
+        headers.get("Ms-Subject"),
+        headers.get("Content-Type"),
+        headers.get("Ms-Part"),
+    )
+
+
+def refuse_without_subject(letter: DeadLetter) -> PlantError:
+    """The error of a letter that nobody knows the place of."""
+    return PlantError(
+        "it is not known where this letter should go", where=f"dead letter {letter.id}",
+        next_step="name the path with --path", code="MS-0385",
+    )  # fmt: skip
