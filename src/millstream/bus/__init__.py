@@ -4,7 +4,7 @@ from millstream.bus._client import add_micro_service, api_request, connect_nats,
 from millstream.bus._connection import Credentials, RawConnection
 from millstream.bus._fast_ingest import FastIngestPublisher
 from millstream.bus._group_commit import GroupCommitPublisher
-from millstream.bus._jetstream import Refused, StreamApi, StreamState
+from millstream.bus._jetstream import Refused, StreamApi, StreamState, decode_answer
 from millstream.bus._memory import MemoryPublisher, MemoryReader, MemoryStream
 from millstream.bus._nats_py import NatsPyConnection
 from millstream.bus._node_file import NodeFile, ProcessMeter
@@ -82,6 +82,7 @@ __all__ = [
     "api_request",
     "connect_nats",
     "deadletter_stream",
+    "decode_answer",
     "delete_stream",
     "edge_source",
     "ensure_stream",

@@ -13,10 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from millstream.bus import (
-    FAST_PREFIX,
     HUB_DLQ,
     HUB_DOMAIN,
     HUB_INTEGRITY,
@@ -51,11 +48,10 @@ from millstream.edge._boot import (
     newest_generation,
     save_note,
 )
+from millstream.edge._positions import PositionKeeper
 from millstream.edge._uplink import CursorWatch, Refusals, StreamFlow, UplinkStatus, judge, stuck_s, trim_below
-from millstream.kernel import Clock, NotFoundError, PlantError, SystemClock, Unreachable
+from millstream.kernel import Clock, NotFoundError, PlantError, SystemClock
 from millstream.model import AssetPath
-from millstream.protocols.ledger import CONTRACT, is_record_subject
-from millstream.protocols.uns_subject import PREFIX, escape_token
 
 CHECK_INTERVAL_S = 1.0
 NOTE_INTERVAL_S = 10.0  # each note is one synced write; flash memory should not wear out for it
@@ -63,6 +59,7 @@ HUB_TIMEOUT_S = 2.0
 HANG_S = 15.0  # a little above two missed pings, which the server sees by itself
 REDIALS_BEFORE_RESTART = 3
 FILL_ALARM_RATIO = 0.8
+REFRESH_ABOVE_RATIO = 0.4  # of a stream's bound: from here on its older half may soon be dropped
 MQTT_BYTES_MAX = 256 << 20
 _HUB_STREAMS = {"I": HUB_INTEGRITY, "T": HUB_THROUGHPUT, "DLQ": HUB_DLQ}
 
@@ -126,6 +123,7 @@ class EdgeForward:
         self._on_log = on_log or (lambda _: None)
         self._api = StreamApi(connection)
         self._hub = StreamApi(connection, HUB_DOMAIN)
+        self._positions = PositionKeeper(connection, settings.edge, settings.path)
         self._watched: list[_Watched] = []
         self._mqtt: StreamInfo | None = None
         self._alarms: dict[str, ServerAlarm] = {}
@@ -221,7 +219,8 @@ class EdgeForward:
             self._raise("MS-0612", f"{name} is begun: {finding.reason}")
         info = await ensure_stream(self._api, make(name, bounds))
         if finding.generation > 1:
-            await self._carry_positions(info, [n for n in names if n != name], is_hub=hub is not None)
+            older = [n for n in names if n != name]
+            await self._positions.carry(info, older, self._hub if hub is not None else None)
         self._watched.append(_Watched(name, kind, info.last_seq, info))
         return name
 
@@ -254,43 +253,6 @@ class EdgeForward:
                     cursors[source["name"]] = (int(source.get("seq", 0)), text)
         return cursors
 
-    async def _carry_positions(self, info: StreamInfo, older: list[str], *, is_hub: bool) -> None:
-        """Rewindable sources go on where they stood: their position records are written into the new generation, the
-        hub's (newest) if it answers, else those of the older generations. The totals of the ledger begin anew."""
-        place = ".".join(escape_token(level) for level in self._settings.path.levels)
-        pattern = f"{PREFIX}{place}.{CONTRACT}.{escape_token(self._settings.edge)}.>"
-        places = [(self._api, n) for n in sorted(older, reverse=True) if StreamName.parse(n) is not None]
-        if is_hub:
-            places = [(self._hub, HUB_INTEGRITY), (self._hub, HUB_THROUGHPUT), *places]
-        present = set(await self._subjects(self._api, info.name, pattern))
-        for api, stream in places:
-            for subject in await self._subjects(api, stream, pattern):
-                if subject in present or is_record_subject(subject):
-                    continue
-                last = await self._last(api, stream, subject)
-                if last is not None:
-                    target = FAST_PREFIX + subject if info.config.get("allow_batched") else subject
-                    await self._publish(target, last)
-                    present.add(subject)
-
-    async def _subjects(self, api: StreamApi, stream: str, pattern: str) -> list[str]:
-        try:
-            raw = await api.request(f"STREAM.INFO.{stream}", {"subjects_filter": pattern})
-        except PlantError:
-            return []
-        return list(raw["state"].get("subjects") or {})
-
-    async def _last(self, api: StreamApi, stream: str, subject: str) -> bytes | None:
-        answer = await self._connection.request(f"{api.prefix}.DIRECT.GET.{stream}.{subject}")
-        is_found = answer[3] is not None and b"Nats-Sequence:" in answer[3]
-        return answer[4] if is_found else None
-
-    async def _publish(self, subject: str, payload: bytes, headers: bytes = b"") -> None:
-        answer = await self._connection.request(subject, payload, header_lines=headers)
-        raw = msgspec.json.decode(answer[4])
-        if "error" in raw:
-            raise Unreachable("the stream refused a message", where=subject, got=str(raw["error"]))
-
     async def _retire_leftovers(self, names: list[str]) -> None:
         """Older generations that have aged out are deleted."""
         current = {w.name for w in self._watched}
@@ -314,6 +276,7 @@ class EdgeForward:
                 if now_ns - noted_ns >= NOTE_INTERVAL_S * 1e9:
                     noted_ns = now_ns
                     await self._write_note(is_clean=False)
+                    await self._keep_positions()
             except PlantError as error:  # the own server restarts: its supervisor tells
                 self._on_log(f"forward: {error}")
             await self._clock.sleep(self._settings.check_interval_s)
@@ -425,6 +388,14 @@ class EdgeForward:
                 while (await self._server.monitor("/leafz")).get("leafs"):
                     await self._clock.sleep(0.05)
 
+    async def _keep_positions(self) -> None:
+        """Before a stream that drops or ages its oldest messages comes to them."""
+        for watched in self._watched:
+            info = watched.info
+            is_filling = info.bytes > REFRESH_ABOVE_RATIO * int(info.config.get("max_bytes", 0)) > 0
+            if watched.kind != "DLQ" and (is_filling or info.config.get("max_age")):
+                await self._positions.refresh(info, info.first_seq + info.messages // 2)
+
     async def _trim(self, cursors: Mapping[str, tuple[int, str | None]] | None) -> None:
         """Make room before a `block` stream is full: what the hub has had for long goes first."""
         for watched in self._watched:
@@ -432,6 +403,7 @@ class EdgeForward:
                 continue
             seq = trim_below(watched.info, cursors[watched.name][0])
             if seq is not None:
+                await self._positions.refresh(watched.info, seq)
                 await purge_below(self._api, watched.name, seq)
 
     # -- alarms -------------------------------------------------------------------------------------------------------

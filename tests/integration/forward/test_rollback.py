@@ -10,7 +10,7 @@ from pathlib import Path
 
 from forward_site import leaf_of, running_edge, running_hub, until, values_at_hub, wait_all_at_hub
 
-from millstream.bus import StreamApi, delete_stream
+from millstream.bus import StreamApi, StreamBounds, delete_stream
 from millstream.model import AssetPath
 from millstream.protocols.ledger import position_subject
 from millstream.sdk import Control, Message
@@ -143,3 +143,23 @@ async def test_a_stream_made_again_behind_our_back_is_sourced_from_its_start(tmp
             assert any("@" in origin for origin in hub.ledger())
             state = await StreamApi(edge.connection).state("E_e1_I")
             assert state.last_seq == 50
+
+
+async def test_the_position_of_a_quiet_source_outlives_the_data_around_it(tmp_path: Path) -> None:
+    """Trimming would take the newest position record along when its source has been quiet for long."""
+    subject = position_subject(AssetPath.parse("acme/e1"), "e1", "main", "file1")
+    async with running_hub(tmp_path) as hub:
+        bounds = StreamBounds(200_000)
+        async with running_edge(tmp_path, *leaf_of(hub), integrity=bounds) as edge:
+            first = Message("uns.v1.acme.e1._tag.other", b'{"timestamp_ms":1,"value":1}')
+            await (await edge.publisher.submit([first], Control(subject, b"line 1")))
+            edge.sent += 1
+            for _ in range(30):
+                await edge.send(100)
+            await wait_all_at_hub(hub, edge)
+            assert (await edge.api.state("E_e1_I")).first_seq > 10
+            assert await edge.publisher.last_control(subject) == b"line 1"
+            await (await edge.publisher.submit([first], Control(subject, b"line 2")))
+            edge.sent += 1
+            await wait_all_at_hub(hub, edge)
+            assert await edge.publisher.last_control(subject) == b"line 2"
