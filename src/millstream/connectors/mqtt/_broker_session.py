@@ -80,7 +80,7 @@ class BrokerSession:
         self._lost = asyncio.Event()
         self._failure: PlantError | None = None
         self._granted: dict[int, Sequence[int]] = {}
-        self._is_held = False
+        self._is_held = self._is_closed = False
         self._client = self._make_client()
 
     def _make_client(self) -> Any:
@@ -174,6 +174,7 @@ class BrokerSession:
 
     def _settle_all(self) -> None:
         """Let gmqtt's tasks end; their answers go to a closed socket, so the broker keeps the messages."""
+        self._is_closed = True
         for future in self._unstored.values():
             if not future.done():
                 future.set_result(None)
@@ -191,6 +192,8 @@ class BrokerSession:
     # -- data ---------------------------------------------------------------------------------------------------------
 
     async def _on_message(self, _client: Any, topic: str | bytes, payload: bytes, qos: int, _properties: Any) -> int:
+        if self._is_closed:
+            return 0  # the answer goes to a closed socket
         message = _Message(self._numbers.next(), topic, bytes(payload), qos)
         self._inbox.append(message)
         self._inbox_bytes += len(message.payload)
@@ -262,9 +265,8 @@ class BrokerSession:
         asked: dict[int, list[str]] = {}
         for first in range(0, len(filters), SUBSCRIBE_TOPICS):
             part = filters[first : first + SUBSCRIBE_TOPICS]
-            subscriptions = [
-                gmqtt.Subscription(pattern, qos=self._config.qos, retain_handling_options=1) for pattern in part
-            ]
+            options = {"retain_handling_options": 1} if self._config.version == "5" else {}  # reserved bits before 5
+            subscriptions = [gmqtt.Subscription(pattern, qos=self._config.qos, **options) for pattern in part]
             asked[self._client.subscribe(subscriptions)] = part
         try:
             async with asyncio.timeout(self._config.connect_timeout):
