@@ -24,9 +24,7 @@ COMMANDS = (
     Command("up", "_nodes:up", "Run an edge and its hub on this machine.", NODES),
     Command("edge", "_nodes:edge", "Run an edge node.", NODES),
     Command("hub", "_nodes:hub", "Run a hub.", NODES),
-    Command(
-        "demo", "_demo:demo", "Show the whole path on real data, with a cut uplink, and the ledger at the end.", NODES
-    ),
+    Command("demo", "_demo:demo", "Show the whole path on real data, with a cut uplink and the ledger.", NODES),
     Command("check", "_files:check", "Check configuration files: all errors at once, no network.", FILES),
     Command("schema", "_files:schema", "Print the JSON Schema of a configuration file, for editors.", FILES),
     Command("probe", "_probe:probe", "Test the connections of an edge file.", FILES),

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 def demo(*arguments: str) -> int:
-    """Show the whole path on real data, with a cut uplink, and the ledger at the end.
+    """Show the whole path on real data, with a cut uplink and the ledger.
+
+    Examples:
+
+        millstream demo
+        millstream demo --for 30s --cut 8s --json
 
     Parameters
     ----------
