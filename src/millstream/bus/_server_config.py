@@ -8,8 +8,8 @@ fixed here, and why (each was measured):
 - ``ignore_discovered_servers`` and ``no_advertise``: a leaf would else leave the address it was given (a proxy, a
   tunnel) for one that the hub advertises.
 - ``isolate_leafnode_interest``: sites do not learn each other's subscriptions.
-- deny lists of the remote: live values, unsequenced namespace subjects and dead letters never cross as plain messages;
-  only the streams' sources carry them, so nothing is stored twice.
+- deny lists of the remote: unsequenced namespace subjects and dead letters never cross as plain messages; only the
+  streams' sources carry them, so nothing is stored twice. Live copies cross upwards, and nothing stores them.
 - short pings: a black-holed link is noticed in seconds.
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -32,8 +32,11 @@ MQTT_SETUP_USER = "millstream-setup"
 HUB_DOMAIN = "hub"
 """JetStream domain of every hub, so that an edge can ask its hub without knowing its name."""
 SYSTEM_USER = "system"
-LEAF_DENIED = ("live.>", "uns.>", "fast.>", "dlq.>", "$MQTT.>")
+LEAF_DENIED = ("uns.>", "fast.>", "dlq.>", "$MQTT.>")
 """Subjects that never cross a leaf link as plain messages, in either direction."""
+LIVE = "live.uns.v1.>"
+"""Copies of what was stored. They cross from edge to hub, only where somebody listens and beside the sourcing, so that
+live data does not queue behind a backlog; never from the hub to an edge."""
 PING_INTERVAL_S = 5
 PINGS_OUT_MAX = 2
 LOG_BYTES_MAX = 4_000_000  # a year of a healthy node fits; two rotated files are kept beside it
@@ -206,7 +209,9 @@ def _accounts(settings: ServerSettings, secrets: ServerSecrets) -> dict[str, Any
     users: list[dict[str, Any]] = [{"user": PLANT_USER, "password": secrets.plant}]
     users += [_mqtt_user(user) for user in settings.mqtt_users]
     if settings.leaf_listener is not None:
-        users += [_leaf_user(user, settings.js_domain) for user in settings.leaf_listener.users]
+        users += [
+            _leaf_user(user, settings.js_domain, settings.leaf_listener.users) for user in settings.leaf_listener.users
+        ]
     names = [user["user"] for user in users]
     if len(set(names)) < len(names):
         raise ConfigError(
@@ -220,8 +225,14 @@ def _accounts(settings: ServerSettings, secrets: ServerSecrets) -> dict[str, Any
     }
 
 
-def _leaf_user(user: LeafUser, hub: str) -> dict[str, Any]:
-    """What an edge may send and get: its own domain's API, the traffic of its sources, its node's subjects."""
+def _leaf_user(user: LeafUser, hub: str, users: Sequence[LeafUser]) -> dict[str, Any]:
+    """What an edge may send and get: its own domain's API, the traffic of its sources, its node's subjects, live copies.
+
+    The live copies are allowed as a whole, since interest wider than what is allowed would not reach the edge, and
+    denied below the places of the other edges.
+    """
+    places = sorted({other.prefix for other in users if other.prefix is not None and not _is_within(user, other)})
+    denied = {"deny": [f"live.{place}.>" for place in places]} if places else {}
     ledger = [] if user.prefix is None else [f"$JS.{hub}.API.DIRECT.GET.*.{user.prefix}._ledger.{user.name}.>"]
     return {
         "user": user.name,
@@ -237,8 +248,10 @@ def _leaf_user(user: LeafUser, hub: str) -> dict[str, Any]:
                     "_R_.>",
                     "millstream.>",
                     f"$JS.{hub}.API.STREAM.INFO.*",
+                    LIVE,
                     *ledger,
-                ]
+                ],
+                **denied,
             },
             "subscribe": {
                 "allow": [
@@ -254,6 +267,11 @@ def _leaf_user(user: LeafUser, hub: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def _is_within(user: LeafUser, other: LeafUser) -> bool:
+    """True when the place of `user` is that of `other` or lies below it."""
+    return user.prefix is not None and other.prefix is not None and f"{user.prefix}.".startswith(f"{other.prefix}.")
 
 
 def _mqtt_user(user: MqttUser) -> dict[str, Any]:
@@ -291,7 +309,7 @@ def _leafnodes(settings: ServerSettings) -> dict[str, Any] | None:
                 "urls": [_with_credentials(remote)],
                 "account": PLANT_ACCOUNT,
                 "ignore_discovered_servers": True,
-                "deny_imports": list(LEAF_DENIED),
+                "deny_imports": ["live.>", *LEAF_DENIED],
                 "deny_exports": list(LEAF_DENIED),
                 "compression": remote.compression,
                 "disabled": remote.is_disabled,

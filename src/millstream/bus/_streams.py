@@ -148,13 +148,14 @@ def deadletter_stream(name: str, node: str, *, edges: Sequence[StreamConfig] | N
 
 
 def hub_stream(name: str, bounds: StreamBounds, sources: Sequence[StreamConfig]) -> StreamConfig:
-    """A stream without subjects that takes what edges and the hub itself have stored."""
-    return {**_base(name, bounds), "sources": list(sources), "persist_mode": "async", "republish": _REPUBLISH}
+    """A stream without subjects that takes what edges and the hub itself stored. It republishes nothing: live copies
+    come from the streams where things were stored first, not behind a backlog."""
+    return {**_base(name, bounds), "sources": list(sources), "persist_mode": "async"}
 
 
 def local_stream(bounds: StreamBounds) -> StreamConfig:
-    """What is published at the hub; H_INTEGRITY sources it and republishes."""
-    return {**_base(HUB_LOCAL, bounds), "subjects": [NAMESPACE], "allow_atomic": True}
+    """What is published at the hub; H_INTEGRITY sources it."""
+    return {**_base(HUB_LOCAL, bounds), "subjects": [NAMESPACE], "allow_atomic": True, "republish": _REPUBLISH}
 
 
 def edge_source(stream: str, domain: str) -> StreamConfig:

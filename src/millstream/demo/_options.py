@@ -30,7 +30,7 @@ def parse_options(argv: list[str]) -> DemoOptions:
     """Parse the arguments of ``millstream demo``; exits with status 2 on a usage error."""
     parser = argparse.ArgumentParser(
         prog="millstream demo",
-        description="A plant, an edge and a hub on this machine: the uplink is cut, and the ledger shows what that cost.",
+        description="A plant, an edge and a hub on this machine: the uplink is cut, the ledger shows what that cost.",
         epilog='example: millstream demo --for 30s --cut 8s --json; make demo ARGS="--for 30s --cut 8s"',
     )
     parser.add_argument("--for", dest="for_s", type=_duration, default=30.0, help="how long the devices produce (30s)")

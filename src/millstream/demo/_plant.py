@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,23 +12,25 @@ from typing import Any
 
 SITE = "acme/plant1"
 EDGE = "plant1"
+OPCUA_COUNTERS = 20
+SHDR_SPEED = 20
 SHDR_ITEMS = (
     "adapter_seq",
-    "execution",
-    "mode",
     "Xabs",
-    "Yabs",
     "Zabs",
-    "Srpm",
+    "Cdeg",
     "Fact",
-    "program",
-    "line",
-    "partcount",
-    "tool_id",
+    "total_time",
+    "auto_time",
+    "cut_time",
+    "S2temp",
+    "execution",
 )
-OPCUA_TAGS_COUNT = 20
-MQTT_TOPICS = ("scale/count", "scale/weight")
-WAVEFORM_SPEED = 2  # the recorded turning cell is replayed at this multiple of its own time
+WAVEFORM_CHANNELS = (
+    "CUT_Signal", "Current_MainSpindle", "Current_SubSpindle", "Power_MainSpindle", "Power_SubSpindle", "Psition_ERR_X",
+    "Psition_ERR_Z", "Speed_MainSpindle", "Speed_SubSpindle", "TOOL_Number",
+)  # fmt: skip
+WAVEFORM = "turning-cell"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Device:
 
     name: str
     module: str
-    arguments: tuple[str, ...]
+    arguments: tuple[str, ...] = ()
 
     def truth_file(self, folder: Path) -> Path:
         """Where the device writes what it produced."""
@@ -48,26 +50,133 @@ class Device:
         return [self.module, "--port", "0", *self.arguments, "--paused", "--truth", str(self.truth_file(folder))]
 
 
+OPCUA = Device("press", "millstream.sim.opcua_plant", ("--tags", str(OPCUA_COUNTERS), "--rate", "10"))
+MODBUS = Device("boiler", "millstream.sim.modbus_plant")
+SHDR = Device("mazak1", "millstream.sim.shdr_adapter", ("--speed", str(SHDR_SPEED)))
+MQTT = Device("scale", "millstream.sim.mqtt_plant", ("--rate", "20"))
+DEVICES = (OPCUA, MODBUS, SHDR)
+
+
 def sample_data(name: str) -> Path:
     """A recording shipped with the package."""
     return Path(str(files("millstream.sim").joinpath("data", name)))
 
 
-def free_port() -> int:
-    """A port that was free a moment ago on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def tag(device: str, name: str) -> str:
+    """The path of one of the demo's tags."""
+    return f"{SITE}/{device}:{name}"
 
 
-def write_json_yaml(path: Path, document: dict[str, Any]) -> None:
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
     """Write a configuration; JSON is YAML."""
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def write_secret(folder: Path) -> Path:
-    """The secret that lets the edge in, made for this run."""
-    path = folder / "edge.secret"
+def write_private(path: Path, text: str) -> Path:
+    """Write a secret, readable by its owner only."""
     path.touch(mode=0o600)
-    path.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return path
+
+
+def new_secret() -> str:
+    """A secret for this run."""
+    return secrets.token_urlsafe(24)
+
+
+def hub_document(folder: Path, secret: Path) -> dict[str, Any]:
+    """The hub's configuration."""
+    return {
+        "hub": {"name": "hub", "data_dir": str(folder / "hub")},
+        "streams": {"max_bytes": "2GB"},
+        "edges": [{"name": EDGE, "path": SITE, "secret": {"file": str(secret)}}],
+        "historian": {"max_memory": "128MB"},
+        "api": {},
+    }
+
+
+def edge_document(folder: Path, secret: Path, leaf_port: int, ready: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The edge's configuration. `ready` is what each device said when it was ready."""
+    return {
+        "edge": {"name": EDGE, "path": SITE, "data_dir": str(folder / "edge")},
+        "server": {"mqtt_port": 0},
+        "uplink": {"url": f"nats://127.0.0.1:{leaf_port}", "secret": {"file": str(secret)}},
+        "streams": {"integrity": {"max_bytes": "1GB"}, "throughput": {"max_bytes": "1GB"}},
+        "connectors": [
+            _opcua(ready[OPCUA.name]), _modbus(ready[MODBUS.name]), _mtconnect(ready[SHDR.name]), _mqtt(), _waveform(),
+        ],
+    }  # fmt: skip
+
+
+def _opcua(ready: Mapping[str, Any]) -> dict[str, Any]:
+    names = {address.rpartition("s=")[2]: address for address in ready["tags"]}
+    return {
+        "name": OPCUA.name,
+        "type": "opcua",
+        "path": OPCUA.name,
+        "sampling_interval": "50ms",
+        "config": {"endpoint": ready["endpoint"], "security": {"policy": "none"}},
+        "tags": [{"name": name, "address": address} for name, address in names.items()],
+    }
+
+
+def _modbus(ready: Mapping[str, Any]) -> dict[str, Any]:
+    addresses = ready["addresses"]
+    return {
+        "name": MODBUS.name,
+        "type": "modbus",
+        "path": MODBUS.name,
+        "sampling_interval": "100ms",
+        "config": {"host": "127.0.0.1", "port": ready["port"]},
+        "tags": [
+            {"name": "heartbeat", "address": addresses["heartbeat"]},
+            {"name": "steam/temperature", "address": addresses["steam_temperature"], "unit": "degC"},
+            {"name": "steam/pressure", "address": addresses["steam_pressure"], "unit": "bar"},
+        ],
+    }
+
+
+def _mtconnect(ready: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": SHDR.name,
+        "type": "mtconnect",
+        "path": SHDR.name,
+        "config": {
+            "mode": "shdr",
+            "host": "127.0.0.1",
+            "port": ready["port"],
+            "devices_file": str(sample_data("mazak01-devices.xml")),
+            "sequence_item": "adapter_seq",
+        },
+        "tags": [{"name": item, "address": item} for item in SHDR_ITEMS],
+    }
+
+
+def _mqtt() -> dict[str, Any]:
+    return {
+        "name": MQTT.name,
+        "type": "mqtt",
+        "path": MQTT.name,
+        "config": {"source": "stream"},
+        "tags": [
+            {"name": "count", "address": "scale/count#$.n"},
+            {"name": "weight", "address": "scale/weight#$.kg", "unit": "kg"},
+        ],
+    }
+
+
+def _waveform() -> dict[str, Any]:
+    return {
+        "name": WAVEFORM,
+        "type": "replay",
+        "path": WAVEFORM,
+        "durability": "throughput",
+        "config": {
+            "file": str(sample_data("turning-cell.npz")),
+            "format": "waveform",
+            "speed": 2,
+            "times": "shift",
+            "block_duration": "500ms",
+        },
+        "tags": [{"name": channel, "address": channel} for channel in WAVEFORM_CHANNELS],
+    }

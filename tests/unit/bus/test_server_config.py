@@ -50,7 +50,8 @@ def test_a_leaf_user_gets_its_own_domain_and_nothing_of_other_sites() -> None:
 def test_a_leaf_remote_ignores_advertised_addresses_and_denies_plain_subjects() -> None:
     remote = _rendered(_EDGE)["leafnodes"]["remotes"][0]  # type: ignore[index]
     assert remote["ignore_discovered_servers"] is True
-    assert remote["deny_imports"] == remote["deny_exports"] == list(LEAF_DENIED)
+    assert remote["deny_imports"] == ["live.>", *LEAF_DENIED]
+    assert remote["deny_exports"] == list(LEAF_DENIED)
     assert remote["urls"] == ["nats://e1:a%2Fb%3Ac%40d@hub:7422"]
 
 
