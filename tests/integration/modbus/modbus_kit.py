@@ -35,32 +35,28 @@ async def values(session: ModbusSession, *addresses: str) -> list[tuple[Any, str
 
 
 Answer = Callable[[bytes], Awaitable[bytes | None]]
-StartServer = Callable[..., int]
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def raw_device(answer: Answer) -> AsyncIterator[int]:
-    """A server that sends what `answer` makes of each request frame; None closes the connection."""
+async def served(serve: Serve) -> AsyncIterator[int]:
+    """A server with `serve` for each connection; gives its port."""
     handlers: set[asyncio.Task[None]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         handlers.add(task)
         try:
-            while True:
-                header = await reader.readexactly(6)
-                frame = header + await reader.readexactly(int.from_bytes(header[4:6], "big"))
-                reply = await answer(frame)
-                if reply is None:
-                    return
-                writer.write(reply)
+            await serve(reader, writer)
         except (OSError, EOFError):
             pass
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -68,6 +64,21 @@ async def raw_device(answer: Answer) -> AsyncIterator[int]:
         for handler in handlers:
             handler.cancel()
         await asyncio.gather(*handlers, return_exceptions=True)
+
+
+def raw_device(answer: Answer) -> AbstractAsyncContextManager[int]:
+    """A server that sends what `answer` makes of each request frame; None closes the connection."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            header = await reader.readexactly(6)
+            frame = header + await reader.readexactly(int.from_bytes(header[4:6], "big"))
+            reply = await answer(frame)
+            if reply is None:
+                return
+            writer.write(reply)
+
+    return served(serve)
 
 
 def framed(request: bytes, pdu: bytes) -> bytes:

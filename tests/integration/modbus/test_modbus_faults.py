@@ -7,7 +7,7 @@ import socket
 import struct
 
 import pytest
-from modbus_kit import PEERS, framed, opened, process, raw_device, tag, values
+from modbus_kit import PEERS, framed, opened, process, raw_device, served, tag, values
 
 from millstream.kernel import ProtocolViolation, Unreachable
 from millstream.sdk import Write
@@ -179,12 +179,9 @@ async def test_an_answer_in_single_bytes_is_put_together() -> None:
             await writer.drain()
             await asyncio.sleep(0)
         await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with opened(server.sockets[0].getsockname()[1]) as session:
+    async with served(serve) as port, opened(port) as session:
         assert await values(session, "holding:5:uint16[3]") == [([5, 6, 7], "Good")]
-    server.close()
     assert len(seen) == 1
 
 
@@ -228,11 +225,8 @@ async def test_requests_never_overlap_on_the_wire() -> None:
             under_way = max(under_way, len(request) // 12)
             await asyncio.sleep(0.001)
             writer.write(answer_registers(request[:12]))
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with opened(server.sockets[0].getsockname()[1]) as session:
+    async with served(serve) as port, opened(port) as session:
         found = await asyncio.gather(*(values(session, f"holding:{number}") for number in range(20)))
-    server.close()
     assert [value for ((value, _),) in found] == list(range(20))
     assert under_way == 1
