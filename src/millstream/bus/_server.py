@@ -317,6 +317,7 @@ class NatsServer:
                 stdout=output,
                 stderr=output,
                 cwd=folder,
+                process_group=0,  # a Ctrl-C in the terminal is for the node, which needs its server to stop in order
             )
         self._state.process = process
         self._state.starts_count += 1
