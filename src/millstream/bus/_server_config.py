@@ -36,7 +36,8 @@ LEAF_DENIED = ("uns.>", "fast.>", "dlq.>", "$MQTT.>")
 """Subjects that never cross a leaf link as plain messages, in either direction."""
 LIVE = "live.uns.v1.>"
 """Copies of what was stored. They cross from edge to hub, only where somebody listens and beside the sourcing, so that
-live data does not queue behind a backlog; never from the hub to an edge."""
+live data does not queue behind a backlog; what an edge may subscribe to at its hub has them not. (A remote that denies
+their import would, in nats-server 2.15, not export them either.)"""
 PING_INTERVAL_S = 5
 PINGS_OUT_MAX = 2
 LOG_BYTES_MAX = 4_000_000  # a year of a healthy node fits; two rotated files are kept beside it
@@ -226,7 +227,7 @@ def _accounts(settings: ServerSettings, secrets: ServerSecrets) -> dict[str, Any
 
 
 def _leaf_user(user: LeafUser, hub: str, users: Sequence[LeafUser]) -> dict[str, Any]:
-    """What an edge may send and get: its own domain's API, the traffic of its sources, its node's subjects, live copies.
+    """What an edge may send and get: its domain's API, the traffic of its sources, its node's subjects, live copies.
 
     The live copies are allowed as a whole, since interest wider than what is allowed would not reach the edge, and
     denied below the places of the other edges.
@@ -309,7 +310,7 @@ def _leafnodes(settings: ServerSettings) -> dict[str, Any] | None:
                 "urls": [_with_credentials(remote)],
                 "account": PLANT_ACCOUNT,
                 "ignore_discovered_servers": True,
-                "deny_imports": ["live.>", *LEAF_DENIED],
+                "deny_imports": list(LEAF_DENIED),
                 "deny_exports": list(LEAF_DENIED),
                 "compression": remote.compression,
                 "disabled": remote.is_disabled,

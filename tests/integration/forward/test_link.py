@@ -141,7 +141,7 @@ async def test_plain_subjects_of_the_namespace_never_cross_the_link(tmp_path: Pa
             assert "hub uns.v1.acme.e1._tag.m" not in heard
             assert not [h for h in heard if h.startswith("hub dlq.") or h == "edge live.uns.v1.acme.hub._tag.n"]
             # The live value comes once, straight from the edge, and not a second time from the stream that sourced it.
-            await until(lambda: "hub live.uns.v1.acme.e1._tag.m" in heard, "live at the hub")
+            await until(lambda: "hub live.uns.v1.acme.e1._tag.m" in heard, f"live at the hub {heard}", 10)
             await wait_all_at_hub(hub, edge)
             assert heard.count("hub live.uns.v1.acme.e1._tag.m") == 1
             state = await edge.api.state(edge.streams.integrity)

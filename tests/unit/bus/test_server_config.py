@@ -44,14 +44,21 @@ def test_a_leaf_user_gets_its_own_domain_and_nothing_of_other_sites() -> None:
     assert "$JS.e1.API.>" in leaf["permissions"]["subscribe"]["allow"]
     assert "$JS.FC.>" in leaf["permissions"]["publish"]["allow"]  # without it sourcing stalls after 2 MB
     assert "$JS.hub.API.DIRECT.GET.*.uns.v1.acme.p1._ledger.e1.>" in leaf["permissions"]["publish"]["allow"]
-    assert not [s for s in leaf["permissions"]["publish"]["allow"] if s.startswith(("uns.", ">", "live."))]
+    assert not [s for s in leaf["permissions"]["publish"]["allow"] if s.startswith(("uns.", ">"))]
+
+
+def test_an_edge_cannot_forge_the_live_copies_of_another_site() -> None:
+    listener = LeafListener(users=(LeafUser("a", "x", "uns.v1.acme.a"), LeafUser("b", "y", "uns.v1.acme.b")))
+    users = _rendered(replace(_HUB, leaf_listener=listener))["accounts"]["PLANT"]["users"]  # type: ignore[index]
+    leaf = next(u for u in users if u["user"] == "a")
+    assert leaf["permissions"]["publish"]["deny"] == ["live.uns.v1.acme.b.>"]
+    assert not [s for s in leaf["permissions"]["subscribe"]["allow"] if s.startswith("live.")]
 
 
 def test_a_leaf_remote_ignores_advertised_addresses_and_denies_plain_subjects() -> None:
     remote = _rendered(_EDGE)["leafnodes"]["remotes"][0]  # type: ignore[index]
     assert remote["ignore_discovered_servers"] is True
-    assert remote["deny_imports"] == ["live.>", *LEAF_DENIED]
-    assert remote["deny_exports"] == list(LEAF_DENIED)
+    assert remote["deny_imports"] == remote["deny_exports"] == list(LEAF_DENIED)
     assert remote["urls"] == ["nats://e1:a%2Fb%3Ac%40d@hub:7422"]
 
 
