@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -95,21 +96,21 @@ def explain(code: str | None = None, /, *, json: Json = False) -> int:
     if code is None:
         for entry in registry.values():
             if json:
-                print_json({"code": entry.code, "title": entry.title, "cause": entry.cause, "remedy": entry.remedy})
+                print_json(asdict(entry))
             else:
                 print_text(f"{entry.code}  {entry.title}")
         return OK
     wanted = f"MS-{code.upper().removeprefix('MS').removeprefix('-').zfill(4)}"
-    entry = registry.get(wanted)
-    if entry is None:
+    known = registry.get(wanted)
+    if known is None:
         near = suggest(wanted, registry)
         raise NotFoundError(
             "no such error code", got=repr(code), next_step=f"did you mean {near}?" if near else "`millstream explain`"
         )
     if json:
-        print_json({"code": entry.code, "title": entry.title, "cause": entry.cause, "remedy": entry.remedy})
+        print_json(asdict(known))
     else:
-        print_text(f"{entry.code}: {entry.title}\n\nCause: {entry.cause}\n\nRemedy: {entry.remedy}")
+        print_text(f"{known.code}: {known.title}\n\nCause: {known.cause}\n\nRemedy: {known.remedy}")
     return OK
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -112,6 +113,9 @@ def _serve(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
             loop.add_signal_handler(number, stop.set)
         await work(stop)
 
+    for chatty in ("asyncua", "pymodbus", "gmqtt", "nats", "uvicorn"):
+        # Their trouble reaches us as exceptions, which are told once.
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     run(serve())
     return OK
 
@@ -175,7 +179,7 @@ async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, lo
 
     if node.historian is None:
         raise ConfigError("the HTTP API serves the history", where="api", next_step="add a `historian` section")
-    token_file = Path(node.config.hub.data_dir) / "secrets" / "api-token"
+    token_file = Path(node.config.hub.data_dir) / "secrets" / "api.token"
     app = create_app(node.historian, token=load_or_make_token(token_file), status=node.status)
     address = await stack.enter_async_context(serve_api(app, host=config.host, port=config.port))
     node.node_file.update(api_url=address.url)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from millstream.client import Plant
 
-Format = Literal["table", "csv", "jsonl", "arrow"]
+Format = Literal["table", "csv", "jsonl", "arrow", "parquet"]
 
 
 def query(
@@ -63,7 +63,7 @@ def query(
     limit
         Rows at most.
     output
-        table, csv, jsonl or arrow (an IPC stream).
+        table, csv, jsonl, arrow (an IPC stream) or parquet; left out: by the ending of --file.
     file
         Write to this file instead of standard output.
     json
@@ -110,13 +110,13 @@ async def _asked(
 
 
 def _format_of(file: Path | None) -> Format:
-    known: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".arrow": "arrow"}
+    known: dict[str, Format] = {".jsonl": "jsonl", ".arrow": "arrow", ".parquet": "parquet"}
     return "table" if file is None else known.get(file.suffix.lower(), "csv")
 
 
 def _write(table: pa.Table, output: Format, file: Path | None) -> None:
-    if file is None and output == "arrow" and sys.stdout.isatty():
-        raise PlantError("Arrow is binary", next_step="add --file, or send it into a pipe", code="MS-0582")
+    if file is None and output in ("arrow", "parquet") and sys.stdout.isatty():
+        raise PlantError(f"{output} is binary", next_step="add --file, or send it into a pipe", code="MS-0582")
     if file is None:
         if output == "table":
             _print(table)
@@ -144,6 +144,10 @@ def _encoded(table: pa.Table, output: Format) -> bytes:
     if output == "arrow":
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
+    elif output == "parquet":
+        import pyarrow.parquet as pa_parquet
+
+        pa_parquet.write_table(table, sink)
     elif output == "csv":
         import pyarrow.csv as pa_csv
 

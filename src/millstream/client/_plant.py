@@ -30,7 +30,7 @@ from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._tree import TagEntry, TreeNode, build_tree
 from millstream.kernel import Clock, DecodeError, NotFoundError, SystemClock, Unreachable, suggest
 from millstream.model import GOOD, AssetPath, Quality, TagPath, Value
-from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event
+from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event, parse_time_ns
 from millstream.protocols.uns_payload import encode_sample
 from millstream.protocols.uns_subject import PREFIX, UnsAddress, decode_subject, encode_subject
 from millstream.sdk import Stored
@@ -370,6 +370,23 @@ class Plant:
     async def round_trip_ms(self) -> float:
         """The time to the node and back."""
         return await self._link.round_trip_ms()
+
+    async def clock_skews(self) -> Mapping[str, float]:
+        """By name: how many seconds the clocks of this node and of its hub are ahead of this machine's. What cannot be
+        asked is left out. Accurate to half a round trip."""
+        found: dict[str, float] = {}
+        for name, prefix in ((self._address.name or "the node", "$JS.API"), ("the hub", "$JS.hub.API")):
+            streams = await self._streams.names() if prefix == "$JS.API" else ["H_LOCAL"]
+            if not streams or (prefix != "$JS.API" and self._address.role == "hub"):
+                continue
+            before_ns = self._clock.now_ns()
+            try:
+                reply = await self._link.request(f"{prefix}.STREAM.INFO.{streams[0]}", timeout_s=2.0)
+                server_ns = parse_time_ns(str(json.loads(reply.payload)["ts"]))
+            except (Unreachable, ValueError, KeyError, DecodeError):
+                continue
+            found[name] = (server_ns - (before_ns + self._clock.now_ns()) // 2) / 1e9
+        return found
 
     async def status(self) -> list[Mapping[str, Any]]:
         """How the nodes that can be seen from here are: this one first, then by name."""
