@@ -159,11 +159,11 @@ class BrokerSession:
 
     async def close(self) -> None:
         """Take leave; what is not stored stays unacknowledged. Whatever happens, the socket is closed."""
-        await asyncio.sleep(0)  # what was acknowledged just now still goes out
-        await asyncio.sleep(0)
-        connection = self._client._connection
         self._client.on_disconnect = _nothing
+        connection = self._client._connection  # gmqtt has no way to abort
         try:
+            await asyncio.sleep(0)  # what was acknowledged just now still goes out
+            await asyncio.sleep(0)
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await self._client.disconnect()
@@ -222,13 +222,13 @@ class BrokerSession:
         Raises Unreachable when the link is lost, ProtocolViolation for what is not MQTT.
         """
         router = Router(self._config, tags)
-        refused = await self._subscribe(router)
-        if refused:
-            yield Batch([Sample(key, None, BAD_NOT_READABLE) for key in refused])
+        asked = self._subscribe(router)
         while True:
             if not self._inbox and not self._lost.is_set() and self._failure is None:
-                self._changed.clear()
-                await self._changed.wait()
+                await self._change(is_answer_due=bool(asked))
+            refused = self._answers(asked, router)
+            if refused:
+                yield Batch([Sample(key, None, BAD_NOT_READABLE) for key in refused])
             for batch in router.batches(self._take()):
                 yield batch
             if self._failure is not None:
@@ -257,8 +257,9 @@ class BrokerSession:
 
     # -- subscriptions ------------------------------------------------------------------------------------------------
 
-    async def _subscribe(self, router: Router) -> list[str]:
-        """Subscribe to all; the keys of tags that the broker does not let us read. Raises Unreachable."""
+    def _subscribe(self, router: Router) -> dict[int, list[str]]:
+        """Ask for all; what was asked for, by packet number. The answers come behind what the broker has kept for us,
+        so they cannot be waited for while nobody takes that."""
         import gmqtt
 
         filters = router.filters()
@@ -268,27 +269,26 @@ class BrokerSession:
             options = {"retain_handling_options": 1} if self._config.version == "5" else {}  # reserved bits before 5
             subscriptions = [gmqtt.Subscription(pattern, qos=self._config.qos, **options) for pattern in part]
             asked[self._client.subscribe(subscriptions)] = part
+        return asked
+
+    async def _change(self, *, is_answer_due: bool) -> None:
+        """Something was received, or the link is lost. Raises Unreachable when a due answer does not come."""
+        self._changed.clear()
         try:
-            async with asyncio.timeout(self._config.connect_timeout):
-                while not asked.keys() <= self._granted.keys():
-                    self._check_alive()
-                    self._changed.clear()
-                    await self._changed.wait()
+            async with asyncio.timeout(self._config.connect_timeout if is_answer_due else None):
+                await self._changed.wait()
         except TimeoutError as error:
             raise Unreachable("broker did not answer a subscription in time", where=self._where) from error
+
+    def _answers(self, asked: dict[int, list[str]], router: Router) -> list[str]:
+        """Strike out what was answered; the keys of tags that the broker does not let us read."""
         refused: list[str] = []
-        for mid, part in asked.items():
-            for pattern, granted in zip(part, self._granted[mid], strict=False):
+        for mid in [mid for mid in asked if mid in self._granted]:
+            for pattern, granted in zip(asked.pop(mid), self._granted.pop(mid), strict=False):
                 if granted >= REFUSED_SUBSCRIPTION:
                     self._tools.log.warning("broker refuses a subscription", filter=pattern, code=granted)
                     refused += router.keys(pattern)
         return refused
-
-    def _check_alive(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-        if self._lost.is_set():
-            raise Unreachable("broker closed the connection, or it broke", where=self._where)
 
     def _on_subscribe(self, _client: Any, mid: int, granted: Sequence[int], _properties: Any) -> None:
         self._granted[mid] = granted
