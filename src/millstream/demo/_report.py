@@ -30,7 +30,7 @@ class Progress:
     """One line a step on standard error, so that standard output stays data."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Print one line."""

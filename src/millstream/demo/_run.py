@@ -19,6 +19,7 @@ from millstream.demo._history import device_accounts
 from millstream.demo._options import DemoOptions
 from millstream.demo._plant import (
     DEVICES,
+    MODBUS,
     MQTT,
     WAVEFORM,
     Device,
@@ -35,6 +36,7 @@ from millstream.protocols.ledger import OriginAccount
 from millstream.sim import FaultProxy
 
 DRAIN_TIMEOUT_S = 60.0
+QUIET_POLLS = 3  # in a row with equal counts everywhere
 SETTLE_S = 1.5  # after the devices have stopped: what is on its way into the edge's sessions has arrived then
 POLL_S = 0.25
 AGES_COUNT_MAX = 1_000_000  # live samples whose age is kept; a demo of minutes makes fewer
@@ -103,7 +105,7 @@ async def _course(course: Course) -> tuple[dict[str, Any], dict[str, list[TagAcc
                     child.signal(signal.SIGUSR1)
                 say("the devices have stopped; waiting until the last sample is in the historian")
                 truth = {device.name: await _truth(course, device) for device in devices}
-                await _drain(course, hub, edge)
+                await _drain(course, hub, edge, next(c for d, c in devices.items() if d is MODBUS))
             status = await _status(edge)
             course.edge_rss_mb = float(status["rss_mb"])
             accounts = await device_accounts(hub, truth)
@@ -126,8 +128,10 @@ async def _start_devices(course: Course) -> dict[Device, Child]:
 async def _start_mqtt(course: Course, edge_node: Mapping[str, Any]) -> Child:
     password = write_private(course.folder / "mqtt.secret", str(edge_node["mqtt_password"]))
     arguments = [
-        MQTT.module, "--host", "127.0.0.1", "--port", str(edge_node["mqtt_port"]), "--user", str(edge_node["mqtt_user"]),
-        "--password-file", str(password), *MQTT.arguments, "--paused", "--truth", str(MQTT.truth_file(course.folder)),
+        MQTT.module, "--host", "127.0.0.1",
+        "--port", str(edge_node["mqtt_port"]), "--user", str(edge_node["mqtt_user"]),
+        "--password-file", str(password), *MQTT.arguments, "--paused",
+        "--truth", str(MQTT.truth_file(course.folder)),
     ]  # fmt: skip
     child = await course.start(MQTT.name, arguments)
     await child.wait_ready()
@@ -257,45 +261,65 @@ async def _truth(course: Course, device: Device) -> dict[str, int]:
             await asyncio.sleep(0.05)
 
 
-async def _drain(course: Course, hub: Plant, edge: Plant) -> None:
-    """Wait until the edge's counters stand still, the hub has them all and the historian is level."""
-    deadline_ns = course.clock.monotonic_ns()
-    while course.elapsed(deadline_ns) < DRAIN_TIMEOUT_S:
+async def _drain(course: Course, hub: Plant, edge: Plant, polled: Child) -> None:
+    """Wait until edge, hub and historian hold the same number of samples.
+
+    A polled device never falls silent, so it is stopped once its last answers have been read: what remains is one
+    bad-quality sample a tag, which says that the link is lost.
+    """
+    started_ns, quiet_count, before = course.clock.monotonic_ns(), 0, -1
+    while course.elapsed(started_ns) < DRAIN_TIMEOUT_S:
+        await asyncio.sleep(POLL_S)
+        if course.elapsed(started_ns) > SETTLE_S and polled.process.returncode is None:
+            await polled.stop()
         status = await _status(edge)
         is_replayed = all(c["state"] == "ended" for c in status["connectors"] if c["name"] == WAVEFORM)
-        # Polled tags go on, so the streams never stand still: it is enough that what is there now arrives.
-        if is_replayed and course.elapsed(deadline_ns) > SETTLE_S:
-            goal = await _stream_ends(edge)
-            while not _reached(await _origins(hub), goal):
-                if course.elapsed(deadline_ns) > DRAIN_TIMEOUT_S:
-                    break
-                await asyncio.sleep(POLL_S)
-            else:
-                return
-        await asyncio.sleep(POLL_S)
+        counts = await _counts(hub, edge)
+        is_level = len(set(counts)) == 1 and counts[0] == before
+        quiet_count = quiet_count + 1 if is_level and is_replayed and polled.process.returncode is not None else 0
+        if quiet_count >= QUIET_POLLS:
+            return
+        before = counts[0]
     course.say.say("[bold]not everything arrived in time[/]; the ledger shows what is missing")
 
 
-async def _result(course: Course, hub: Plant, edge: Plant, accounts: Mapping[str, list[TagAccount]]) -> dict[str, Any]:
-    status, origins = await _status(edge), await _origins(hub)
-    every = [account for group in accounts.values() for account in group]
+async def _counts(hub: Plant, edge: Plant) -> tuple[int, int, int]:
+    """Samples at the edge (by its publishers), at the hub (recounted), in the historian (rows)."""
+    status = await _status(edge)
+    origins = await _origins(hub)
     stored = (await _status(hub))["historian"]
+    return (
+        sum(int(p["samples_stored"]) for p in status["publishers"]),
+        sum(o.samples for o in origins.values()),
+        int(stored["rows"]),
+    )
+
+
+async def _result(course: Course, hub: Plant, edge: Plant, accounts: Mapping[str, list[TagAccount]]) -> dict[str, Any]:
+    at_edge, at_hub, in_historian = await _counts(hub, edge)
+    origins = (await _origins(hub)).values()
+    every = [account for group in accounts.values() for account in group]
     age = percentile(course.ages_ms, 0.99)
     return {
         "samples_produced": sum(a.produced for a in every),
-        "samples_edge": sum(int(p["samples_stored"]) for p in status["publishers"]),
-        "samples_hub": sum(o.samples for o in origins.values()),
-        "samples_historian": int(stored["rows"]),
-        "lost": sum(a.lost for a in every) + sum(o.gaps for o in origins.values()),
-        "duplicated": sum(a.duplicated for a in every) + sum(o.repeats for o in origins.values()),
-        "out_of_order": sum(a.out_of_order for a in every) + sum(o.out_of_order for o in origins.values()),
+        "samples_edge": at_edge,
+        "samples_hub": at_hub,
+        "samples_historian": in_historian,
+        "lost": sum(a.lost for a in every) + sum(o.gaps for o in origins),
+        "duplicated": sum(a.duplicated for a in every) + sum(o.repeats for o in origins),
+        "out_of_order": sum(a.out_of_order for a in every) + sum(o.out_of_order for o in origins),
         "cut_s": course.options.cut_s,
         "catch_up_s": round(course.catch_up_s, 2),
         "live_age_p99_ms": None if age is None else round(age, 1),
         "edge_rss_mb": round(course.edge_rss_mb, 1),
         "live_samples": len(course.ages_ms),
-        "devices": {
-            name: {k: sum(getattr(a, k) for a in group) for k in ("produced", "stored", "lost", "duplicated", "out_of_order")}
-            for name, group in accounts.items()
-        },
-    }  # fmt: skip
+        "is_level": at_edge == at_hub == in_historian,
+        "devices": {name: _summed(group) for name, group in accounts.items()},
+    }
+
+
+def _summed(group: list[TagAccount]) -> dict[str, int]:
+    return {
+        key: sum(getattr(account, key) for account in group)
+        for key in ("produced", "stored", "lost", "duplicated", "out_of_order")
+    }
