@@ -26,6 +26,6 @@ def test_every_explained_code_is_used() -> None:
 
 def test_an_entry_says_cause_and_remedy() -> None:
     for entry in error_registry().values():
-        assert entry.title == entry.title.lower() or entry.title[0].isupper()
+        assert 5 <= len(entry.title) <= 80, entry.code
         assert len(entry.cause) > 20, entry.code
         assert len(entry.remedy) > 20, entry.code
