@@ -27,14 +27,16 @@ COMMANDS = (
     Command("demo", "_demo:demo", "Show the whole path on real data, with a cut uplink and the ledger.", NODES),
     Command("check", "_files:check", "Check configuration files: all errors at once, no network.", FILES),
     Command("schema", "_files:schema", "Print the JSON Schema of a configuration file, for editors.", FILES),
-    Command("probe", "_probe:probe", "Test the connections of an edge file.", FILES),
+    Command(
+        "probe", "_probe:probe", "Test the connections of an edge file: open each, see what it can do, close it.", FILES
+    ),
     Command("browse", "_probe:browse", "List what a device offers, as a starting configuration.", FILES),
     Command("tree", "_look:tree", "Show the namespace: places, tags, units.", DATA),
     Command("get", "_look:get", "Print the last value of tags.", DATA),
     Command("tail", "_look:tail", "Follow values as they are stored.", DATA),
     Command("query", "_query:query", "Ask the history: samples, windows, last values, as of a moment.", DATA),
     Command("publish", "_look:publish", "Store one value.", DATA),
-    Command("status", "_state:status", "Show how the nodes are.", CARE),
+    Command("status", "_state:status", "Show how the nodes are: connectors, streams, uplink, alarms.", CARE),
     Command("ledger", "_state:ledger", "Show the account: stored, forwarded, missing, repeated.", CARE),
     Command("top", "_top_command:top", "Watch a node live in the terminal.", CARE),
     Command("doctor", "_doctor:doctor", "Find the usual faults and say what to do.", CARE),
