@@ -82,6 +82,7 @@ async def test_every_observation_that_was_written_is_received(tmp_path: Path) ->
                             os.kill(process.pid, signal.SIGUSR1)
                             expected = await final_truth(truth)
                             process.terminate()  # ends the connection, behind the last line
+                            await process.wait()  # a second signal while it ends would kill it
             except Unreachable:
                 pass
             assert session.take_source_gaps() == 0
