@@ -23,7 +23,7 @@ class MqttConnector:
         name="mqtt",
         summary="MQTT messages of an outside broker, or of devices at the edge's own listener",
         spec="MQTT 3.1.1 and 5.0 (OASIS)",
-        maturity="silver",
+        maturity="gold",
     )
     Config: ClassVar[type[ConnectorConfig]] = MqttConfig
 

@@ -36,10 +36,13 @@ class _Clock:
     unit: TimeUnit
 
     def read(self, payload: Payload) -> int | None:
-        """UTC nanoseconds; None when the payload has none. Raises DecodeError."""
+        """UTC nanoseconds; None when the payload has none. Raises DecodeError when it is no time."""
         if self.steps is None:
             return None
-        found = payload.at(self.steps)
+        try:
+            found = payload.at(self.steps)
+        except DecodeError:
+            return None  # plain text has no members; whether the payload is malformed, its value tells
         return None if found is ABSENT or found is None else to_time_ns(found, self.unit)
 
 
