@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 LIVE_PREFIX = "live."
 STATUS_QUIET_S = 0.5  # nodes that have not answered by then are listed as away
-PUBLISH_ATTEMPTS_MAX = 2  # the message id makes the second one harmless
+PUBLISH_ATTEMPTS_MAX = 2  # the second one only after a look that the first is not stored
+CLOCK_SLACK_NS = 10_000_000_000  # between this machine's clock and the server's, when both tell one moment
 
 Where: TypeAlias = "str | AssetPath | TagPath"
 
@@ -295,7 +296,7 @@ class Plant:
         time: Time | None = None,
         subject: str | None = None,
     ) -> Stored:
-        """Store one event (CloudEvents 1.0) at a place; the same `source` and `id` twice is stored once.
+        """Store one event (CloudEvents 1.0) at a place; the same `source` and `id` at once again is stored once.
 
         `path` is a place, or a tag path whose names replace the ones that the type gives.
         """
@@ -310,21 +311,41 @@ class Plant:
         return await self._store(encode_subject(UnsAddress(asset, "_event", names)), payload, headers)
 
     async def _store(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Stored:
-        for attempt in range(PUBLISH_ATTEMPTS_MAX):
+        """Publish and wait for the answer; without one, look whether it is stored before sending it again."""
+        begun_ns = self._clock.now_ns()
+        for _ in range(PUBLISH_ATTEMPTS_MAX):
             try:
                 reply = await self._link.request(subject, payload, headers=headers)
-                break
             except Unreachable as error:
                 if "nobody answers" in error.what:
                     raise Unreachable(
                         "no stream takes this path", where=subject,
                         next_step="publish below the path of the edge that you are connected to", code="MS-0480",
                     ) from error  # fmt: skip
-                if attempt + 1 == PUBLISH_ATTEMPTS_MAX:
-                    raise
-        answer = json.loads(reply.payload)
-        refuse(answer, subject)
-        return Stored(str(answer["stream"]), int(answer["seq"]))
+                stored = await self._stored_since(subject, begun_ns, headers)
+                if stored is not None:
+                    return stored
+                continue
+            answer = json.loads(reply.payload)
+            refuse(answer, subject)
+            return Stored(str(answer["stream"]), int(answer["seq"]))
+        raise Unreachable("not stored: no answer in time", where=subject, next_step="publish it again")
+
+    async def _stored_since(self, subject: str, begun_ns: int, headers: Mapping[str, str]) -> Stored | None:
+        """Where the message with these headers is stored, None when it is not. Raises Unreachable when others wrote
+        the same subject since, so that it cannot be told. Streams deduplicate for a second only: no help here."""
+        frames = [
+            f for s in await self._streams.of_data(with_local=True) for f in await self._streams.last(s, [subject])
+        ]
+        for frame in frames:
+            if frame.headers.get("Nats-Msg-Id") == headers["Nats-Msg-Id"]:
+                return Stored(frame.stream, frame.seq)
+        if any(frame.time_ns > begun_ns - CLOCK_SLACK_NS for frame in frames):
+            raise Unreachable(
+                "it is not known whether the value is stored", where=subject,
+                next_step="look at it with `last` before you publish it again",
+            )  # fmt: skip
+        return None
 
     async def ledger(self, *, recounted: bool = False) -> Ledger:
         """What every publisher says it stored. With `recounted` all messages are read and counted again here;
@@ -354,11 +375,13 @@ class Plant:
         if subject is None:
             raise refuse_without_subject(letter)
         check_replay(letter, subject)
-        # The id makes a replay that was cut off before the removal harmless.
-        headers = {"Nats-Msg-Id": f"replay|{letter.id}", "Ms-Replay": letter.id}
+        headers = {"Nats-Msg-Id": f"replay|{letter.id}|{letter.time_ns}"}
         if letter.content_type is not None:
             headers["Content-Type"] = letter.content_type
-        stored = await self._store(subject, letter.payload, headers)
+        # A replay that was cut off before the removal is recognised while its value is the newest of its tag.
+        stored = await self._stored_since(subject, 1 << 62, headers)
+        if stored is None:
+            stored = await self._store(subject, letter.payload, headers)
         if not keep:
             await remove_letter(self._streams, letter.id)
         return stored

@@ -282,3 +282,42 @@ async def test_a_call_after_closing_says_so(hub: FakeNode) -> None:
 
     with pytest.raises(Unreachable, match="was closed"):
         await asyncio.to_thread(work)
+
+
+async def test_a_value_whose_answer_was_lost_is_not_stored_twice(
+    edge: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with millstream.connect(edge.folder) as plant:
+        link = plant._link
+        asked = link.request
+
+        async def lose_the_answer(subject: str, *args: object, **options: object) -> object:
+            frame = await asked(subject, *args, **options)  # type: ignore[arg-type]
+            if subject.startswith("uns."):
+                raise Unreachable("no answer in time")
+            return frame
+
+        monkeypatch.setattr(link, "request", lose_the_answer)
+        stored = await plant.publish(TEMPERATURE, 1)
+    info = await edge.client.jetstream().stream_info("E_edge1_I")
+    assert (stored.last_seq, info.state.messages) == (1, 1)
+
+
+async def test_a_replay_that_was_cut_off_is_not_stored_twice(edge: FakeNode) -> None:
+    js = edge.client.jetstream()
+    payload = encode_sample(7, quality=0, source_time_ns=NOW_NS, ingest_time_ns=NOW_NS)
+    headers = {"Ms-Subject": "uns.v1.acme._tag.x", "Ms-Reason": "r"}
+    await js.publish("dlq.edge1.plc", payload, headers=headers)
+    async with millstream.connect(edge.folder) as plant:
+        letters, _ = await plant.dead_letters()
+        await plant.replay(letters[0], keep=True)
+        await plant.replay(letters[0])
+        assert (await plant.dead_letters())[1] == 0
+    assert (await js.stream_info("E_edge1_I")).state.messages == 1
+
+
+async def test_clocks_are_compared(edge: FakeNode) -> None:
+    await edge.client.jetstream().publish("uns.v1.acme._tag.x", b"{}")
+    async with millstream.connect(edge.folder) as plant:
+        skews = await plant.clock_skews()
+    assert abs(skews["edge1"]) < 1.0
