@@ -11,6 +11,7 @@ from millstream.kernel import DecodeError
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.ledger import (
     CONTRACT,
+    WRITER_HEADER,
     LedgerVerifier,
     OriginAccount,
     decode_record,
@@ -115,7 +116,8 @@ def _feed(verifier: LedgerVerifier, stream: str, frame: StoredFrame) -> None:
     source = frame.headers.get("Nats-Stream-Source")
     try:
         origin, origin_seq = (stream, frame.seq) if source is None else parse_stream_source(source)
-        verifier.feed(origin, origin_seq, frame.subject, _samples_count(frame), frame.payload)
+        count, is_guest = _samples_count(frame), WRITER_HEADER in frame.headers
+        verifier.feed(origin, origin_seq, frame.subject, count, frame.payload, is_guest=is_guest)
     except DecodeError:
         return  # a malformed record counts as none: the next one's totals cover its messages
 

@@ -31,6 +31,7 @@ from millstream.client._tree import TagEntry, TreeNode, build_tree
 from millstream.kernel import Clock, DecodeError, NotFoundError, SystemClock, Unreachable, suggest
 from millstream.model import GOOD, AssetPath, Quality, TagPath, Value
 from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event, parse_time_ns
+from millstream.protocols.ledger import WRITER_HEADER
 from millstream.protocols.uns_payload import encode_sample
 from millstream.protocols.uns_subject import PREFIX, UnsAddress, decode_subject, encode_subject
 from millstream.sdk import Stored
@@ -315,7 +316,7 @@ class Plant:
         begun_ns = self._clock.now_ns()
         for _ in range(PUBLISH_ATTEMPTS_MAX):
             try:
-                reply = await self._link.request(subject, payload, headers=headers)
+                reply = await self._link.request(subject, payload, headers={WRITER_HEADER: "sdk", **headers})
             except Unreachable as error:
                 if "nobody answers" in error.what:
                     raise Unreachable(

@@ -19,7 +19,7 @@ from millstream.historian._ports import DeadLetter
 from millstream.historian._rows import Rows, join_rows
 from millstream.historian._tags import TagDictionary
 from millstream.kernel import DecodeError, NotFoundError, PlantError
-from millstream.protocols.ledger import LedgerVerifier, parse_stream_source
+from millstream.protocols.ledger import WRITER_HEADER, LedgerVerifier, parse_stream_source
 from millstream.protocols.uns_payload import ARROW_TYPE, JSON_TYPE, SampleRecord, decode_block, decode_sample
 from millstream.protocols.uns_subject import decode_subject
 from millstream.sdk import Received
@@ -27,6 +27,7 @@ from millstream.sdk import Received
 ROUTES_COUNT_MAX = 1_000_000  # remembered subjects; then they are looked up anew
 _LEDGER, _META, _OTHER, _BAD = -1, -2, -3, -4
 _SOURCE = b"\r\nNats-Stream-Source:"
+_WRITER = f"\r\n{WRITER_HEADER}:".encode()
 _COUNT = b"\r\nMs-Count:"
 _TYPE = b"\r\nContent-Type:"
 _lines = msgspec.json.Decoder(SampleRecord)
@@ -120,7 +121,8 @@ class StreamDecoder:
                         blocks.append(block)
                         order += len(block)
                     continue
-                if not feed(origin, seq, subject, max(count, 0), message.payload):
+                is_guest = headers is not None and _WRITER in headers
+                if not feed(origin, seq, subject, max(count, 0), message.payload, is_guest=is_guest):
                     out.repeats += 1
                 elif route >= 0:
                     singles.append(message)

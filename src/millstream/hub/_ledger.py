@@ -15,7 +15,7 @@ from dataclasses import asdict
 
 from millstream.bus import RawConnection, StreamApi, StreamReader
 from millstream.kernel import Clock, DecodeError, PlantError, SystemClock
-from millstream.protocols.ledger import LedgerVerifier, OriginAccount, parse_stream_source
+from millstream.protocols.ledger import WRITER_HEADER, LedgerVerifier, OriginAccount, parse_stream_source
 from millstream.protocols.nats_wire import parse_headers
 from millstream.protocols.uns_payload import ARROW_TYPE, decode_block
 from millstream.sdk import Received
@@ -92,7 +92,8 @@ class OriginFeeder:
         """One message in stream order; what is malformed is counted and otherwise passed over."""
         try:
             origin, seq, headers = self._origin(message)
-            self._verifier.feed(origin, seq, message.subject, samples_count(headers, message.payload), message.payload)
+            count, is_guest = samples_count(headers, message.payload), WRITER_HEADER in headers
+            self._verifier.feed(origin, seq, message.subject, count, message.payload, is_guest=is_guest)
         except DecodeError:
             self.malformed_count += 1
 

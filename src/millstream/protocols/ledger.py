@@ -32,6 +32,9 @@ class LedgerRecord(msgspec.Struct, frozen=True, gc=False):
     time_ns: int
 
 
+WRITER_HEADER = "Ms-Writer"
+"""Names a writer that keeps no record, so that its messages are told apart from a publisher's surplus."""
+
 _decoder = msgspec.json.Decoder(LedgerRecord)
 _encoder = msgspec.json.Encoder()
 
@@ -95,7 +98,8 @@ class OriginAccount:
     """The recount of one origin stream.
 
     `gaps` messages are missing (by sequence or by a record's totals), `repeats` came more than once, `out_of_order`
-    came late, `surplus` stood before a record that does not count them, `unrecorded` follow the newest record.
+    came late, `surplus` stood before a record that does not count them, `unrecorded` follow the newest record,
+    `guests` were stored by writers that keep no record and say so: a person, the SDK, a replayed dead letter.
     """
 
     messages: int = 0
@@ -108,6 +112,7 @@ class OriginAccount:
     samples_missing: int = 0
     samples_surplus: int = 0
     unrecorded: int = 0
+    guests: int = 0
     first_seq: int = 0
     last_seq: int = 0
 
@@ -156,9 +161,12 @@ class LedgerVerifier:
         """The origin begins anew: its stream was made again under the same name."""
         self._origins.pop(origin, None)
 
-    def feed(self, origin: str, origin_seq: int, subject: str, samples_count: int, payload: bytes) -> bool:
-        """One message; False when it is a repeat. `payload` is looked at only for records. Raises DecodeError for a
-        malformed record (which is then counted as no record: the next one covers its messages)."""
+    def feed(
+        self, origin: str, origin_seq: int, subject: str, samples_count: int, payload: bytes, *, is_guest: bool = False
+    ) -> bool:
+        """One message; False when it is a repeat. `payload` is looked at only for records. `is_guest`: its writer says
+        (header Ms-Writer) that it keeps no record. Raises DecodeError for a malformed record (which is then counted as
+        no record: the next one covers its messages)."""
         state = self._origins.get(origin)
         if state is None:
             state = self._origins[origin] = _Origin()
@@ -185,7 +193,9 @@ class LedgerVerifier:
             return True
         account.messages += 1
         account.samples += samples_count
-        if origin_seq > state.record_seq:
+        if is_guest:
+            account.guests += 1
+        elif origin_seq > state.record_seq:
             state.window_messages += 1
             state.window_samples += samples_count
             account.unrecorded = state.window_messages

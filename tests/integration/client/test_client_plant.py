@@ -205,13 +205,17 @@ async def test_the_ledger_shows_records_and_recounts_them(edge: FakeNode) -> Non
     js = edge.client.jetstream()
     async with millstream.connect(edge.folder) as plant:
         for batch in (1, 2):
-            await plant.publish(TEMPERATURE, batch)
+            sample = encode_sample(batch, quality=0, source_time_ns=NOW_NS, ingest_time_ns=NOW_NS)
+            await js.publish("uns.v1.acme.press._tag.temperature", sample)  # as a publisher that keeps records does
             record = LedgerRecord(batch, 1, 1, batch, batch, NOW_NS)
             await js.publish("uns.v1.acme._ledger.edge1.integrity", encode_record(record))
         ledger = await plant.ledger(recounted=True)
         assert ledger.is_clean
         assert [(row.publisher, row.total_messages) for row in ledger.rows] == [("integrity", 2)]
         assert ledger.accounts["E_edge1_I"].samples == 2
+        await plant.publish(TEMPERATURE, 3)  # by a person: counted as a guest, and clean
+        ledger = await plant.ledger(recounted=True)
+        assert (ledger.is_clean, ledger.accounts["E_edge1_I"].guests) == (True, 1)
         await js.publish("uns.v1.acme._ledger.edge1.integrity", encode_record(LedgerRecord(3, 5, 5, 7, 7, NOW_NS)))
         ledger = await plant.ledger(recounted=True)
     assert not ledger.is_clean

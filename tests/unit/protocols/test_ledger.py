@@ -103,7 +103,7 @@ def test_a_message_that_the_publisher_lost_or_doubled_shows_although_sequences_a
     index = data.draw(st.sampled_from([i for i, e in enumerate(entries) if e[1] != RECORD]))
     without = [(n, *e[1:]) for n, e in enumerate(entries[:index] + entries[index + 1 :], 1)]
     assert (recount(without).gaps, recount(without).samples_missing) == (1, entries[index][2])
-    doubled = [(n, *e[1:]) for n, e in enumerate(entries[:index] + [entries[index]] + entries[index:], 1)]
+    doubled = [(n, *e[1:]) for n, e in enumerate([*entries[:index], entries[index], *entries[index:]], 1)]
     assert (recount(doubled).surplus, recount(doubled).samples_surplus) == (1, entries[index][2])
 
 
@@ -156,3 +156,23 @@ def test_a_malformed_source_header_is_a_decode_error(value: str) -> None:
 def test_a_malformed_record_is_a_decode_error(payload: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_record(payload)
+
+
+def test_a_guest_is_counted_by_itself_and_does_not_soil_the_account() -> None:
+    verifier = LedgerVerifier()
+    entries = stream_of([[1, 1], [1]])
+    verifier.feed("E", 1, *entries[0][1:])
+    verifier.feed("E", 2, "uns.v1.acme.site._tag.note", 1, b"{}", is_guest=True)
+    for seq, subject, samples, payload in entries[1:]:
+        verifier.feed("E", seq + 1, subject, samples, payload)
+    account = verifier.accounts["E"]
+    assert account.is_clean
+    assert (account.messages, account.guests) == (4, 1)
+
+
+def test_a_stranger_without_the_header_is_a_surplus() -> None:
+    verifier = LedgerVerifier()
+    verifier.feed("E", 1, "uns.v1.acme.site._tag.note", 1, b"{}")
+    for seq, subject, samples, payload in stream_of([[1]]):
+        verifier.feed("E", seq + 1, subject, samples, payload)
+    assert verifier.accounts["E"].surplus == 1
