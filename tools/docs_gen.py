@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cli_docs
 from millstream.config import EdgeConfig, HubConfig, UpConfig
 from millstream.config._schema import section_schema
 
@@ -156,7 +157,7 @@ def _size(value: int) -> str:
     return str(value)
 
 
-PAGES = {PAGE: configuration_page}
+PAGES = {PAGE: configuration_page, cli_docs.PAGE: cli_docs.command_page}
 
 
 def main(arguments: list[str]) -> int:

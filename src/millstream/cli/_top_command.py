@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.util import find_spec
 
-from millstream.cli._options import DEFAULT, Target, run
-from millstream.cli._output import OK
+from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._output import OK, print_json
 from millstream.kernel import PlantError, SystemClock
 
+PERIOD_S = 1.0
 
-def top(*, target: Target = DEFAULT) -> int:
+
+def top(*, count: int | None = None, json: Json = False, target: Target = DEFAULT) -> int:
     """Watch a node live in the terminal.
 
     Keys: q ends, s sorts by the next column, / filters, Escape shows all.
 
     Examples:
 
-        millstream top
         millstream top --node ./data
+        millstream top --json --count 3 | jq '.connectors[] | {connector, rate_hz, age_s}'
+
+    Parameters
+    ----------
+    count
+        With --json: end after so many looks.
+    json
+        Print one object a second instead of a screen.
     """
+    if json:
+        run(_print(target, count))
+        return OK
     require_textual()
     run(_watch(target))
     return OK
@@ -38,3 +51,26 @@ async def _watch(target: Target) -> None:
 
     async with target.connect() as plant:
         await TopApp(plant.status, SystemClock()).run_async()
+
+
+async def _print(target: Target, count: int | None) -> None:
+    """What the screen shows, with all that the nodes say of streams, uplinks and alarms."""
+    from millstream.cli._top_rows import Rates, connector_rows
+
+    clock, rates, looks = SystemClock(), Rates(), 0
+    async with target.connect() as plant:
+        while count is None or looks < count:
+            if looks:
+                await clock.sleep(PERIOD_S)
+            nodes = await plant.status()
+            now_ns = clock.now_ns()
+            kept = ("role", "name", "uplink", "streams", "alarms", "rss_mb", "cpu_s")
+            rows = connector_rows(nodes, rates, now_ns)
+            print_json(
+                {
+                    "time_ns": now_ns,
+                    "connectors": [asdict(row) for row in rows],
+                    "nodes": [{name: node.get(name) for name in kept} for node in nodes],
+                }
+            )
+            looks += 1
