@@ -11,7 +11,6 @@ from millstream.cli._options import Json, run
 from millstream.cli._output import (
     CHECK_FAILED,
     NO_LINK,
-    NOT_FOUND,
     OK,
     json_text,
     note,
@@ -19,6 +18,7 @@ from millstream.cli._output import (
     print_table,
     print_text,
     report_error,
+    report_usage,
 )
 from millstream.kernel import ConfigError, NotFoundError, PlantError, suggest
 
@@ -116,9 +116,10 @@ def browse(
     if chosen is None:
         return CHECK_FAILED
     if len(chosen) != 1:
-        note("error: it is not clear which connector")
-        note(f"  tip: name one of {', '.join(entry.name for entry, _ in chosen) or 'none that there are'}")
-        return NOT_FOUND
+        names = ", ".join(entry.name for entry, _ in chosen)
+        return report_usage(
+            "it is not clear which connector", f"name one of {names}" if names else "the file has none", is_json=json
+        )
     from millstream.edge import browse as list_device
     from millstream.edge import starting_config
 
