@@ -147,7 +147,7 @@ async def test_status_shows_connectors_and_alarms(edge: FakeNode, say: Any) -> N
 
 async def test_the_ledger_exits_6_when_it_does_not_balance(edge: FakeNode, say: Any) -> None:
     js = edge.client.jetstream()
-    await say("publish", TEMPERATURE, "1")
+    await js.publish("uns.v1.acme._tag.x", encode_sample(1, quality=0, source_time_ns=NOW_NS, ingest_time_ns=NOW_NS))
     await js.publish("uns.v1.acme._ledger.edge1.integrity", encode_record(LedgerRecord(1, 1, 1, 1, 1, NOW_NS)))
     clean = await say("ledger", "--recount", "--json")
     assert (clean.status, clean.lines[0]["is_clean"]) == (0, True)

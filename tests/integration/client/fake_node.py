@@ -50,10 +50,24 @@ class FakeNode:
     async def start(self) -> None:
         """Start the server, make the streams, answer."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        await self._start_server("-1")
+        await self.client.connect(self.url, user=USER, password=PASSWORD, reconnect_time_wait=0.1)  # type: ignore[arg-type]
+        await self._make_streams()
+        await self._answer()
+        self.write_node_file(os.getpid())
+
+    async def restart_server(self) -> None:
+        """kill -9, then start again on the same store and port."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        await self._start_server(self.url.rpartition(":")[2])
+
+    async def _start_server(self, port: str) -> None:
         domain = "hub" if self.role == "hub" else self.name
         config = self.folder / "server.conf"
         config.write_text(
-            f'listen: "127.0.0.1:-1"\nserver_name: "{self.name}"\nports_file_dir: "{self.folder}"\n'
+            f'listen: "127.0.0.1:{port}"\nserver_name: "{self.name}"\nports_file_dir: "{self.folder}"\n'
             f'jetstream {{ store_dir: "{self.folder}/js", domain: "{domain}", sync_interval: always }}\n'
             f'accounts {{ PLANT: {{ jetstream: enabled, users: [{{user: {USER}, password: "{PASSWORD}"}}] }} }}\n'
         )
@@ -64,10 +78,6 @@ class FakeNode:
             while not ports.exists() or not ports.read_text().strip():
                 await asyncio.sleep(0.01)
         self.url = json.loads(ports.read_text())["nats"][0]
-        await self.client.connect(self.url, user=USER, password=PASSWORD)
-        await self._make_streams()
-        await self._answer()
-        self.write_node_file(os.getpid())
 
     async def _make_streams(self) -> None:
         js = self.client.jetstream()

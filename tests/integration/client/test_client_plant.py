@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -325,3 +325,18 @@ async def test_clocks_are_compared(edge: FakeNode) -> None:
     async with millstream.connect(edge.folder) as plant:
         skews = await plant.clock_skews()
     assert abs(skews["edge1"]) < 1.0
+
+
+async def test_live_goes_on_after_the_server_was_killed(edge: FakeNode) -> None:
+    async with millstream.connect(edge.folder) as plant, asyncio.TaskGroup() as scope:
+        first = scope.create_task(take(plant, 1, "acme"))
+        await publish_until_seen(plant, first, TEMPERATURE)
+        seen = scope.create_task(take(plant, 2, "acme"))
+        await asyncio.sleep(0)
+        await edge.restart_server()
+        async with asyncio.timeout(20):
+            while not seen.done():
+                with suppress(Unreachable):
+                    await plant.publish(TEMPERATURE, 1)
+                await asyncio.sleep(0.02)
+    assert len(seen.result()) == 2
