@@ -94,9 +94,47 @@ def covers(wide: str, narrow: str) -> bool:
 
 
 def fewest(patterns: Sequence[str]) -> list[str]:
-    """The filters without those that another one covers: a broker may deliver once for each that matches."""
-    unique = dict.fromkeys(patterns)
-    return [p for p in unique if not any(other != p and covers(other, p) for other in unique)]
+    """Filters that take all that `patterns` take, no topic by two of them: a broker may deliver once for each.
+
+    One that another covers is left out. Two that only overlap, as ``a/+/c`` and ``a/b/+``, become the narrowest one
+    that covers both; what it takes beyond them is for the receiver to leave out.
+    """
+    found: list[str] = []
+    for pattern in dict.fromkeys(patterns):
+        new = pattern
+        while (other := next((each for each in found if overlap(each, new)), None)) is not None:
+            found.remove(other)
+            new = _cover(other, new)
+        found.append(new)
+    return found
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether there is a topic that both filters take."""
+    if one.startswith("$") != other.startswith("$"):
+        return False  # a wildcard does not stand for a first level with $
+    ours, theirs = one.split("/"), other.split("/")
+    for our, their in zip(ours, theirs, strict=False):
+        if "#" in (our, their):
+            return True
+        if our != their and "+" not in (our, their):
+            return False
+    shorter, longer = sorted((ours, theirs), key=len)
+    return len(shorter) == len(longer) or longer[len(shorter)] == "#"
+
+
+def _cover(one: str, other: str) -> str:
+    if covers(one, other):
+        return one
+    if covers(other, one):
+        return other
+    ours, theirs = one.split("/"), other.split("/")
+    levels: list[str] = []
+    for our, their in zip(ours, theirs, strict=False):
+        if "#" in (our, their):
+            return "/".join([*levels, "#"])
+        levels.append(our if our == their else "+")
+    return "/".join(levels if len(ours) == len(theirs) else [*levels, "#"])
 
 
 def literal_prefix(pattern: str) -> tuple[str, ...]:

@@ -109,6 +109,8 @@ class Window:
             is_known = self._identifiers is Identifiers.COUNT_UP and self._stored.get(mid) == mark
             if is_known:
                 self._forget_until(mid)
+            elif self._is_next(mid):  # it came before, but was not stored
+                self._last_mid = mid
         else:
             is_known = False
             self._stored.clear()  # all that is sent again comes before anything new
@@ -126,9 +128,12 @@ class Window:
                 return
 
     def _watch(self, mid: int) -> None:
-        if self._last_mid and not 1 <= (mid - self._last_mid) % MID_MAX <= STEP_MAX:
+        if self._last_mid and not self._is_next(mid):
             self._identifiers = Identifiers.JUMP
         self._last_mid = mid
+
+    def _is_next(self, mid: int) -> bool:
+        return 1 <= (mid - self._last_mid) % MID_MAX <= STEP_MAX
 
     def position(self, up_to: int) -> bytes:
         """What to store with the data up to running number `up_to`; O(entries)."""

@@ -1,8 +1,8 @@
 """A session with an outside broker. A message with QoS 1 is acknowledged to the broker once the runtime has stored it.
 
-gmqtt answers PUBACK when the coroutine of `on_message` returns (`optimistic_acknowledgement=False`), so that coroutine
-waits until its message is stored. After a lost link the broker sends again what was not acknowledged; what was stored
-but whose PUBACK was lost comes twice: QoS 1 is at least once.
+gmqtt sends PUBACK by itself and keeps the packet identifier to itself, so the one method of its that takes a QoS 1
+PUBLISH is replaced here: the session sends PUBACK, in order. After a lost link or a crash the broker sends again what
+it has no PUBACK for; what of that is stored already is known from the position (`mqtt_window`) and not counted twice.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from millstream.connectors.mqtt._config import MqttConfig
 from millstream.connectors.mqtt._router import Router
 from millstream.kernel import AuthError, ConfigError, PlantError, ProtocolViolation, Unreachable
 from millstream.model import BAD_NOT_READABLE, Sample
+from millstream.protocols.mqtt_window import ENTRIES_MAX, StoredPosition, Window, digest
 from millstream.sdk import Batch, ConnectorTools, Position, Tag
 
 INBOX_MESSAGES_MAX = 2_000  # received, not yet taken by the runtime; then the socket is not read
@@ -47,7 +49,17 @@ class _Message(NamedTuple):
     number: int
     topic: str | bytes
     payload: bytes
-    qos: int
+    mid: int | None
+    """The broker's packet identifier; None with QoS 0."""
+    is_duplicate: bool
+
+
+class _Taken(NamedTuple):
+    """A QoS 1 message that is not acknowledged yet. `is_stored`: by an earlier session."""
+
+    number: int
+    mid: int
+    is_stored: bool
 
 
 class _Notes(logging.Handler):
@@ -66,7 +78,7 @@ class _Notes(logging.Handler):
 
 
 class BrokerSession:
-    """Streamed and Acknowledged; the position is the message's running number."""
+    """Streamed and Acknowledged; the position is the message's running number and the window of what is under way."""
 
     def __init__(self, config: MqttConfig, tools: ConnectorTools, numbers: Numbers) -> None:
         self._config = config
@@ -75,7 +87,11 @@ class BrokerSession:
         self._where = f"{config.host}:{config.port}"
         self._inbox: deque[_Message] = deque()
         self._inbox_bytes = 0
-        self._unstored: dict[int, asyncio.Future[None]] = {}
+        self._window = Window(config.in_flight_max if config.version == "5" else ENTRIES_MAX)
+        self._unacknowledged: deque[_Taken] = deque()
+        self._acknowledged = 0
+        self._pings: deque[int] = deque()
+        self._is_session_present = False
         self._changed = asyncio.Event()
         self._lost = asyncio.Event()
         self._failure: PlantError | None = None
@@ -108,6 +124,9 @@ class BrokerSession:
         )
         client.set_config({"reconnect_retries": NEVER_RECONNECT})
         client.on_message = self._on_message
+        client.on_connect = self._on_connect
+        client._package_handler._handle_qos_1_publish_packet = self._on_publish
+        client._package_handler._handle_pingresp_packet = self._on_pong
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         return client
@@ -173,12 +192,9 @@ class BrokerSession:
             self._settle_all()
 
     def _settle_all(self) -> None:
-        """Let gmqtt's tasks end; their answers go to a closed socket, so the broker keeps the messages."""
+        """Take nothing any more; the broker keeps what it has no answer for."""
         self._is_closed = True
-        for future in self._unstored.values():
-            if not future.done():
-                future.set_result(None)
-        self._unstored.clear()
+        self._unacknowledged.clear()
 
     def _on_disconnect(self, _client: Any, _packet: Any, _error: Any = None) -> None:
         self._lost.set()
@@ -191,19 +207,28 @@ class BrokerSession:
 
     # -- data ---------------------------------------------------------------------------------------------------------
 
-    async def _on_message(self, _client: Any, topic: str | bytes, payload: bytes, qos: int, _properties: Any) -> int:
+    def _on_connect(self, client: Any, is_session_present: int, _code: int, _properties: Any) -> None:
+        self._is_session_present = bool(is_session_present)
+        client._connection._send_ping_request = (
+            self._ping
+        )  # gmqtt's own signs of life are answered in one line with ours
+
+    def _on_message(self, _client: Any, topic: str | bytes, payload: bytes, _qos: int, _properties: Any) -> None:
+        """A PUBLISH with QoS 0."""
+        self._receive(_Message(self._numbers.next(), topic, bytes(payload), None, False))
+
+    def _on_publish(self, mid: int, payload: bytes, topic: str | bytes, properties: dict[str, Any]) -> None:
+        """A PUBLISH with QoS 1, in place of gmqtt's method."""
+        self._receive(_Message(self._numbers.next(), topic, bytes(payload), mid, bool(properties["dup"])))
+
+    def _receive(self, message: _Message) -> None:
         if self._is_closed:
-            return 0  # the answer goes to a closed socket
-        message = _Message(self._numbers.next(), topic, bytes(payload), qos)
+            return
         self._inbox.append(message)
         self._inbox_bytes += len(message.payload)
         self._changed.set()
         if len(self._inbox) >= INBOX_MESSAGES_MAX or self._inbox_bytes >= INBOX_BYTES_MAX:
             self._hold()
-        if qos:
-            stored = self._unstored[message.number] = asyncio.get_running_loop().create_future()
-            await stored
-        return 0
 
     def _hold(self) -> None:
         """Do not read the socket: the back-pressure reaches the broker."""
@@ -217,11 +242,12 @@ class BrokerSession:
                 self._client._connection._transport.resume_reading()
 
     async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
-        """Batches as messages come; the broker itself knows where this client stands, so `resume` has no meaning.
+        """Batches as messages come. The broker knows what it has no PUBACK for, `resume` what of that is stored.
 
         Raises Unreachable when the link is lost, ProtocolViolation for what is not MQTT.
         """
         router = Router(self._config, tags)
+        self._window.resume(resume, is_session_present=self._is_session_present)
         asked = self._subscribe(router)
         while True:
             if not self._inbox and not self._lost.is_set() and self._failure is None:
@@ -230,7 +256,7 @@ class BrokerSession:
             if refused:
                 yield Batch([Sample(key, None, BAD_NOT_READABLE) for key in refused])
             for batch in router.batches(self._take()):
-                yield batch
+                yield self._with_window(batch)
             if self._failure is not None:
                 raise self._failure
             if self._lost.is_set() and not self._inbox:
@@ -242,18 +268,57 @@ class BrokerSession:
         while self._inbox and len(taken) < BATCH_MESSAGES_MAX:
             message = self._inbox.popleft()
             self._inbox_bytes -= len(message.payload)
-            if message.qos == 0 or not self._lost.is_set():
+            if message.mid is None or (not self._lost.is_set() and not self._is_stored(message, message.mid)):
                 taken.append((message.topic, message.payload, Position(str(message.number).encode())))
         self._release()
         return taken
 
+    def _is_stored(self, message: _Message, mid: int) -> bool:
+        mark = digest(message.topic, message.payload)
+        is_stored = self._window.is_repeat(message.number, mid, mark, is_duplicate=message.is_duplicate)
+        self._unacknowledged.append(_Taken(message.number, mid, is_stored))
+        self._acknowledge(self._acknowledged)
+        return is_stored
+
+    def _with_window(self, batch: Batch) -> Batch:
+        """The router knows running numbers only."""
+        if batch.position is None:
+            return batch
+        return replace(batch, position=Position(self._window.position(int(batch.position))))
+
     async def ack(self, up_to: Position) -> None:
-        """Everything up to here is stored: PUBACK."""
-        number = int(up_to)
-        for waiting in [n for n in self._unstored if n <= number]:
-            future = self._unstored.pop(waiting)
-            if not future.done():
-                future.set_result(None)
+        """Everything up to here is stored: PUBACK, and a PINGREQ whose answer shows that it was taken."""
+        position = StoredPosition.decode(up_to)
+        if position is not None:
+            self._acknowledge(position.number)
+
+    def _acknowledge(self, number: int) -> None:
+        """PUBACK in the order of receipt (MQTT 3.1.1, 4.6): up to `number`, and repeats that follow at once."""
+        is_sent = False
+        while self._unacknowledged and not self._lost.is_set():
+            first = self._unacknowledged[0]
+            if first.number > number and not first.is_stored:
+                break
+            self._unacknowledged.popleft()
+            self._client._package_handler._send_puback(first.mid)
+            self._acknowledged = first.number
+            is_sent = True
+        if is_sent and not self._pings:
+            self._ping()
+
+    def _ping(self) -> None:
+        """PINGREQ; what is acknowledged by now is taken when it is answered."""
+        self._pings.append(self._acknowledged)
+        self._client._connection._protocol.send_ping_request()
+
+    def _on_pong(self, _command: int, _packet: bytes) -> None:
+        """PINGRESP, in place of gmqtt's method. One more when something was acknowledged since."""
+        if not self._pings:
+            return
+        confirmed = self._pings.popleft()
+        self._window.confirm(confirmed)
+        if self._acknowledged > confirmed and not self._pings and not self._lost.is_set():
+            self._ping()
 
     # -- subscriptions ------------------------------------------------------------------------------------------------
 
