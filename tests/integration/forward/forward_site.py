@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -23,6 +24,7 @@ from millstream.bus import (
     StreamBounds,
     StreamReader,
 )
+from millstream.bus._server import find_program
 from millstream.config import HubConfig
 from millstream.edge._forward import EdgeForward, EdgeStreams, ForwardSettings
 from millstream.hub import HubNode
@@ -117,6 +119,7 @@ async def running_edge(
     is_clean_stop: bool = True,
     has_mqtt: bool = False,
     integrity: StreamBounds | None = None,
+    throughput: StreamBounds | None = None,
 ) -> AsyncIterator[Edge]:
     """An edge that runs while in the scope; with `is_clean_stop` false it leaves no note, as after a power loss."""
     remote = LeafRemote(f"nats://127.0.0.1:{leaf_port}", name, secret) if leaf_port is not None else None
@@ -135,6 +138,7 @@ async def running_edge(
                 AssetPath.parse(f"acme/{name}"),
                 data_dir,
                 integrity or StreamBounds(64 << 20),
+                throughput,
                 has_mqtt=has_mqtt,
                 has_uplink=remote is not None,
                 boot_wait_s=boot_wait_s,
@@ -156,6 +160,11 @@ async def running_edge(
             await forward.close()
 
 
+def spawn_server(config: Path) -> subprocess.Popen[bytes]:
+    """A nats-server outside of any node."""
+    return subprocess.Popen([find_program(), "-c", str(config)], stderr=subprocess.DEVNULL, cwd=config.parent)
+
+
 def leaf_of(hub: HubNode, name: str = "e1") -> tuple[int, str]:
     """The hub's leaf port and the edge's secret there."""
     listener = hub.server.settings.leaf_listener
@@ -170,12 +179,12 @@ async def client_of(server: NatsServer) -> AsyncIterator[RawConnection]:
         yield connection
 
 
-async def values_at_hub(hub: HubNode, name: str = "e1") -> list[int]:
+async def values_at_hub(hub: HubNode, name: str = "e1", stream: str = "H_INTEGRITY") -> list[int]:
     """All values of an edge's tag in the hub's stream, in its order."""
     async with client_of(hub.server) as connection:
-        last_seq = (await StreamApi(connection).state("H_INTEGRITY")).last_seq
+        last_seq = (await StreamApi(connection).state(stream)).last_seq
         values: list[int] = []
-        async with aclosing(StreamReader(connection).read("H_INTEGRITY")) as batches:
+        async with aclosing(StreamReader(connection).read(stream)) as batches:
             async for messages in batches:
                 mine = [m for m in messages if m.subject == f"uns.v1.acme.{name}._tag.n"]
                 values += [int(msgspec.json.decode(m.payload)["value"]) for m in mine]

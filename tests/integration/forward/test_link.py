@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from dataclasses import replace
 from pathlib import Path
 
-from forward_site import client_of, leaf_of, running_edge, running_hub, until, values_at_hub, wait_all_at_hub
+from forward_site import (
+    client_of,
+    leaf_of,
+    running_edge,
+    running_hub,
+    spawn_server,
+    until,
+    values_at_hub,
+    wait_all_at_hub,
+)
 
-from millstream.bus import StreamApi
+from millstream.bus import (
+    FAST_PREFIX,
+    FastIngestPublisher,
+    LeafListener,
+    LeafUser,
+    NatsServer,
+    ServerSettings,
+    StreamApi,
+    StreamBounds,
+    edge_source,
+    ensure_stream,
+    hub_stream,
+)
+from millstream.bus._server_config import ServerSecrets, render_config
+from millstream.sdk import Message
 from millstream.sim import FaultProxy
 
 
@@ -146,6 +170,69 @@ async def test_plain_subjects_of_the_namespace_never_cross_the_link(tmp_path: Pa
             assert heard.count("hub live.uns.v1.acme.e1._tag.m") == 1
             state = await edge.api.state(edge.streams.integrity)
             assert state.messages == 3  # the value, its record, and what the edge's own client sent
+
+
+async def test_a_throughput_stream_whose_server_is_killed_is_forwarded_whole(tmp_path: Path) -> None:
+    """It is acknowledged before it is written; what is stored again must get the numbers that the hub has seen."""
+    async with running_hub(tmp_path) as hub:
+        port, secret = leaf_of(hub)
+        bounds = StreamBounds(64 << 20)
+        async with running_edge(tmp_path, port, secret, throughput=bounds) as edge:
+            assert edge.streams.throughput is not None
+            subject = "uns.v1.acme.e1._ledger.e1.fast"
+            async with FastIngestPublisher(
+                edge.connection, edge.streams.throughput, ledger_subject=subject, publish_prefix=FAST_PREFIX
+            ) as publisher:
+
+                async def send_all() -> None:
+                    for start in range(0, 100_000, 500):
+                        values = range(start + 1, start + 501)
+                        await publisher.submit(
+                            [Message("uns.v1.acme.e1._tag.n", b'{"timestamp_ms":1,"value":%d}' % v) for v in values]
+                        )
+                    await publisher.flush()
+
+                sending = asyncio.ensure_future(send_all())
+                await until(lambda: publisher.stats().messages_stored > 10_000, "in the middle")
+                assert edge.server.pid is not None
+                os.kill(edge.server.pid, signal.SIGKILL)
+                await sending
+            await until(lambda: hub.ledger().get("E_e1_T", {}).get("messages", 0) >= 100_000, "all at the hub")
+            assert hub.ledger()["E_e1_T"]["is_clean"], hub.ledger()
+            assert await values_at_hub(hub, stream="H_THROUGHPUT") == list(range(1, 100_001))
+
+
+async def test_stalled_flow_control_is_an_alarm(tmp_path: Path) -> None:
+    """Without `$JS.FC.>` a source stops after about 2 MB, with a lag of 0 (nats-server 8630)."""
+    folder = tmp_path / "hub"
+    listener = LeafListener(users=(LeafUser("e1", "s"),))
+    async with NatsServer(ServerSettings("h1", domain="hub", leaf_listener=listener), folder) as ready:
+        settings = ready.settings
+    secrets = ServerSecrets(plant="x", system="y")
+    config = json.loads(render_config(settings, secrets, store_dir=str(folder / "js"), log_file=str(folder / "log")))
+    for user in config["accounts"]["PLANT"]["users"]:
+        for allowed in user.get("permissions", {}).values():
+            allowed["allow"] = [subject for subject in allowed["allow"] if subject != "$JS.FC.>"]
+    (folder / "narrow.conf").write_text(json.dumps(config))
+    narrow = spawn_server(folder / "narrow.conf")
+    try:
+        given = ServerSettings("h1", url=f"nats://127.0.0.1:{settings.port}", user="millstream", password="x")
+        assert settings.leaf_listener is not None
+        async with (
+            running_edge(tmp_path, settings.leaf_listener.port, "s") as edge,
+            NatsServer(given, folder) as server,
+            client_of(server) as client,
+        ):
+            await ensure_stream(
+                StreamApi(client), hub_stream("H_INTEGRITY", StreamBounds(64 << 20), [edge_source("E_e1_I", "e1")])
+            )
+            for _ in range(40):
+                await edge.send(1000)
+            await until(lambda: edge.alarm("MS-0614") is not None, "the stall is told")
+            assert edge.forward.uplink.behind_messages > 0
+    finally:
+        narrow.terminate()
+        narrow.wait()
 
 
 async def test_edges_with_the_same_tags_have_streams_of_unique_names(tmp_path: Path) -> None:

@@ -6,17 +6,15 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-from forward_site import client_of, leaf_of, running_edge, running_hub, until, wait_all_at_hub
+from forward_site import client_of, leaf_of, running_edge, running_hub, spawn_server, until, wait_all_at_hub
 
 from millstream.bus import LeafListener, LeafRemote, LeafUser, NatsServer, ServerSettings, StreamApi
-from millstream.bus._server import find_program
 from millstream.bus._server_config import ServerSecrets, render_config
 from millstream.bus._server_files import load_secret
 from millstream.kernel import PlantError
@@ -129,7 +127,7 @@ async def test_an_orphan_of_a_killed_node_is_ended_at_the_next_start(tmp_path: P
     async with NatsServer(ServerSettings("s1"), tmp_path):
         noted = tmp_path / "server" / "pid.json"
     config = tmp_path / "server" / "nats-server.conf"
-    orphan = _spawn(config)
+    orphan = spawn_server(config)
     try:
         noted.write_text(json.dumps({"pid": orphan.pid, "created": psutil.Process(orphan.pid).create_time()}))
         await until(lambda: "nats-server" in psutil.Process(orphan.pid).name(), "the orphan runs")
@@ -140,10 +138,6 @@ async def test_an_orphan_of_a_killed_node_is_ended_at_the_next_start(tmp_path: P
         if orphan.poll() is None:
             orphan.kill()
         orphan.wait()
-
-
-def _spawn(config: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([find_program(), "-c", str(config)], stderr=subprocess.DEVNULL, cwd=config.parent)
 
 
 def _runs(pid: int) -> bool:
@@ -171,7 +165,7 @@ async def test_a_leaf_ignores_the_addresses_that_a_hub_advertises(tmp_path: Path
     assert config["leafnodes"].pop("no_advertise") is True
     config["leafnodes"]["advertise"] = f"127.0.0.1:{settings.leaf_listener.port}"
     (folder / "advertising.conf").write_text(json.dumps(config))
-    advertising = _spawn(folder / "advertising.conf")
+    advertising = spawn_server(folder / "advertising.conf")
     try:
         async with FaultProxy("127.0.0.1", settings.leaf_listener.port) as proxy:
             remote = LeafRemote(f"nats://127.0.0.1:{proxy.port}", "e1", "s")
