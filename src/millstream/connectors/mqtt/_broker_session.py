@@ -178,18 +178,26 @@ class BrokerSession:
 
     async def close(self) -> None:
         """Take leave; what is not stored stays unacknowledged. Whatever happens, the socket is closed."""
-        self._client.on_disconnect = _nothing
         connection = self._client._connection  # gmqtt has no way to abort
         try:
-            await asyncio.sleep(0)  # what was acknowledged just now still goes out
-            await asyncio.sleep(0)
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._acknowledgements_taken()
+                    self._client.on_disconnect = _nothing
                     await self._client.disconnect()
         finally:
             if connection is not None:
                 connection._transport.abort()
             self._settle_all()
+
+    async def _acknowledgements_taken(self) -> None:
+        """A socket that is closed with unread data resets the link, and the broker then forgets our last PUBACKs."""
+        self._is_closed = True
+        if self._is_held:
+            self._client._connection._transport.resume_reading()
+        while self._pings and not self._lost.is_set():
+            self._changed.clear()
+            await self._changed.wait()
 
     def _settle_all(self) -> None:
         """Take nothing any more; the broker keeps what it has no answer for."""
@@ -317,6 +325,7 @@ class BrokerSession:
             return
         confirmed = self._pings.popleft()
         self._window.confirm(confirmed)
+        self._changed.set()
         if self._acknowledged > confirmed and not self._pings and not self._lost.is_set():
             self._ping()
 
