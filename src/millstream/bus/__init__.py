@@ -9,6 +9,7 @@ from millstream.bus._memory import MemoryPublisher, MemoryReader, MemoryStream
 from millstream.bus._nats_py import NatsPyConnection
 from millstream.bus._node_file import NodeFile, ProcessMeter
 from millstream.bus._node_service import node_service
+from millstream.bus._patience import START_PATIENCE_S
 from millstream.bus._reader import StreamReader
 from millstream.bus._server import NatsServer, ServerAlarm
 from millstream.bus._server_config import HUB_DOMAIN, LeafListener, LeafRemote, LeafUser, MqttUser, ServerSettings
@@ -68,6 +69,7 @@ __all__ = [
     "ProcessMeter",
     "RawConnection",
     "Refused",
+    "START_PATIENCE_S",
     "ServerAlarm",
     "ServerSettings",
     "SourceInfo",

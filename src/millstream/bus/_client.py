@@ -24,16 +24,38 @@ RECONNECT_WAIT_S = 1
 Callback = Callable[[], Awaitable[None]]
 
 
+class HealingClient(Client):
+    """nats-py's client, which closes for good when the server ends a link with an error line (a log-in that took too
+    long, a slow reader). Once `heal` was called it reconnects for ever instead."""
+
+    _heals = False
+
+    def heal(self, wait_s: float) -> None:
+        """From here on: reconnect, whatever happens, with `wait_s` between the tries."""
+        self.options["allow_reconnect"] = True
+        self.options["max_reconnect_attempts"] = -1
+        self.options["reconnect_time_wait"] = wait_s
+        self._heals = True
+
+    async def _process_err(self, err_msg: str) -> None:
+        if not self._heals or "permissions violation" in err_msg.lower():
+            await super()._process_err(err_msg)
+            return
+        error = nats.errors.Error(f"nats: {err_msg}")
+        await self._error_cb(error)
+        await self._process_op_err(error)
+
+
 async def connect_nats(
     url: str, user: str | None = None, password: str | None = None, *, creds_file: Path | None = None,
     name: str = "millstream", on_lost: Callback | None = None, on_connected: Callback | None = None,
-) -> Client:  # fmt: skip
+) -> HealingClient:  # fmt: skip
     """A connected nats-py client that reconnects for ever; close it with `close`. Raises Unreachable or AuthError."""
     options: dict[str, Any] = {"user": user, "password": password} if user is not None else {}
     if creds_file is not None:
         options["user_credentials"] = str(creds_file)
     for attempt in range(1, CONNECT_ATTEMPTS_MAX + 1):
-        client = Client()
+        client = HealingClient()
         errors: list[Exception] = []
 
         async def _on_error(error: Exception, seen: list[Exception] = errors) -> None:
@@ -54,9 +76,7 @@ async def connect_nats(
             if attempt == CONNECT_ATTEMPTS_MAX or isinstance(failure, AuthError) or not is_reset:
                 raise failure from error
     # A person or a supervisor waits for the first connect; from here on the client heals by itself.
-    client.options["allow_reconnect"] = True
-    client.options["max_reconnect_attempts"] = -1
-    client.options["reconnect_time_wait"] = RECONNECT_WAIT_S
+    client.heal(RECONNECT_WAIT_S)
     return client
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import nkeys
 
+from millstream.bus._patience import patiently
 from millstream.bus._scope import leave_group
 from millstream.bus._transport import BatchCallback
 from millstream.kernel import AuthError, Backoff, ConfigError, PlantError, ProtocolViolation, Unreachable
@@ -50,7 +51,8 @@ class Credentials:
 
 
 class RawConnection:
-    """One TCP connection, kept alive while its scope is open. Entering raises Unreachable or AuthError."""
+    """One TCP connection, kept alive while its scope is open. Entering raises Unreachable (after `patience_s`) or
+    AuthError."""
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class RawConnection:
         credentials: Credentials | None = None,
         name: str = "millstream",
         backoff: Backoff | None = None,
+        patience_s: float = 0.0,
     ) -> None:
         parts = urlsplit(url if "://" in url else f"nats://{url}")
         if parts.scheme != "nats" or not parts.hostname:
@@ -69,6 +72,7 @@ class RawConnection:
         self._host, self._port = parts.hostname, parts.port or 4222
         self._credentials = credentials or Credentials(parts.username, parts.password)
         self._name = name
+        self._patience_s = patience_s
         self._backoff = backoff or Backoff(floor_s=0.05, ceiling_s=2.0)
         self._group = asyncio.TaskGroup()
         self._supervisor: asyncio.Task[None] | None = None
@@ -101,7 +105,8 @@ class RawConnection:
         return int(self.info.get("max_payload", 1024 * 1024))
 
     async def __aenter__(self) -> Self:
-        protocol = await self._open()  # the first time a person waits, so the error is raised
+        # The first time a person waits, so the error is raised.
+        protocol = await patiently(self._open, patience_s=self._patience_s, where=self.where)
         await self._group.__aenter__()
         self._supervisor = self._group.create_task(self._supervise(protocol))
         return self

@@ -22,6 +22,7 @@ import msgspec
 
 from millstream.bus._fast_batch import FastBatch, Item, Recent
 from millstream.bus._jetstream import Refused, StreamApi, translate
+from millstream.bus._patience import START_PATIENCE_S
 from millstream.bus._publisher import (
     RETRY_CEILING_S,
     RETRY_FLOOR_S,
@@ -68,7 +69,7 @@ class FastIngestPublisher:
         self._connection = connection
         self._stream = stream
         self._publish_prefix = publish_prefix
-        self._api = StreamApi(connection, domain)
+        self._api = StreamApi(connection, domain, patience_s=START_PATIENCE_S)
         self._reader = StreamReader(connection, domain=domain)
         self._head = LedgerHead(ledger_subject, clock or SystemClock())
         self._wake = asyncio.Event()

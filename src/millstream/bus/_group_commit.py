@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from millstream.bus._jetstream import BATCH_INCOMPLETE, Refused, StreamApi, StreamState, decode_answer
+from millstream.bus._patience import START_PATIENCE_S
 from millstream.bus._publisher import (
     RETRY_CEILING_S,
     RETRY_FLOOR_S,
@@ -66,7 +67,7 @@ class GroupCommitPublisher:
     ) -> None:  # fmt: skip
         self._connection = connection
         self._stream = stream
-        self._api = StreamApi(connection, domain)
+        self._api = StreamApi(connection, domain, patience_s=START_PATIENCE_S)
         self._reader = StreamReader(connection, domain=domain)
         self._clock = clock or SystemClock()
         self._head = LedgerHead(ledger_subject, self._clock)

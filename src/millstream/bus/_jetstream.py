@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
+from millstream.bus._patience import patiently
 from millstream.bus._transport import Transport
 from millstream.kernel import FencedError, NotFoundError, PlantError, ProtocolViolation, StoreFullError, Unreachable
-from millstream.protocols.nats_wire import parse_headers
+from millstream.protocols.nats_wire import WireMessage, parse_headers
 from millstream.sdk import Received
 
 WRONG_LAST_SEQUENCE = 10071
@@ -36,17 +37,26 @@ class StreamState:
 
 
 class StreamApi:
-    """JetStream's API for one domain."""
+    """JetStream's API for one domain.
 
-    def __init__(self, connection: Transport, domain: str | None = None) -> None:
+    With `patience_s` a request that JetStream cannot answer yet (no link, nobody serves it, not ready) is asked again
+    for so long; then it raises Unreachable (MS-0608). For whatever is asked while a node starts.
+    """
+
+    def __init__(self, connection: Transport, domain: str | None = None, *, patience_s: float = 0.0) -> None:
         self.connection = connection
         self.prefix = f"$JS.{domain}.API" if domain else "$JS.API"
+        self._patience_s = patience_s
 
     async def request(self, subject: str, body: object | None = None, *, timeout_s: float = 5.0) -> dict[str, Any]:
         """One API request. Raises the PlantError that fits the answer, Unreachable when there is none."""
         payload = b"" if body is None else msgspec.json.encode(body)
-        message = await self.connection.request(f"{self.prefix}.{subject}", payload, timeout_s=timeout_s)
-        return decode_answer(message[4], where=subject)
+
+        async def ask() -> dict[str, Any]:
+            message = await self.connection.request(f"{self.prefix}.{subject}", payload, timeout_s=timeout_s)
+            return decode_answer(message[4], where=subject)
+
+        return await patiently(ask, patience_s=self._patience_s, where=subject)
 
     async def state(self, stream: str) -> StreamState:
         """First and last sequence and size."""
@@ -55,28 +65,34 @@ class StreamApi:
 
     async def last(self, stream: str, subject: str) -> Received | None:
         """The newest message of a subject, by direct get; None when there is none."""
-        return await self._direct(stream, {"last_by_subj": subject})
+        return await self._direct(stream, f"DIRECT.GET.{stream}.{subject}")
 
     async def get(self, stream: str, seq: int) -> Received | None:
         """One message by sequence; None when it is not there."""
-        return await self._direct(stream, {"seq": seq})
+        return await self._direct(stream, f"DIRECT.GET.{stream}", msgspec.json.encode({"seq": seq}))
 
-    async def _direct(self, stream: str, body: object) -> Received | None:
-        subject = f"{self.prefix}.DIRECT.GET.{stream}"
-        message = await self.connection.request(subject, msgspec.json.encode(body))
-        headers = parse_headers(message[3])
-        if headers.status == 404:
-            return None
-        if headers.status:
-            raise Unreachable("direct get refused", where=stream, got=f"{headers.status} {headers.description}".lower())
-        try:
-            stored = datetime.fromisoformat(headers.values["Nats-Time-Stamp"][:26].rstrip("Z")).replace(tzinfo=UTC)
-            return Received(
-                headers.values["Nats-Subject"], message[4], message[3], int(headers.values["Nats-Sequence"]),
-                int(stored.timestamp() * 1_000_000) * 1000,
-            )  # fmt: skip
-        except (KeyError, ValueError) as error:
-            raise ProtocolViolation("direct get without its headers", frame=message[3] or b"") from error
+    async def _direct(self, stream: str, subject: str, payload: bytes = b"") -> Received | None:
+        async def ask() -> Received | None:
+            return _received(await self.connection.request(f"{self.prefix}.{subject}", payload), stream)
+
+        return await patiently(ask, patience_s=self._patience_s, where=stream)
+
+
+def _received(message: WireMessage, stream: str) -> Received | None:
+    """The answer to a direct get. Raises Unreachable, ProtocolViolation."""
+    headers = parse_headers(message[3])
+    if headers.status == 404:
+        return None
+    if headers.status:
+        raise Unreachable("direct get refused", where=stream, got=f"{headers.status} {headers.description}".lower())
+    try:
+        stored = datetime.fromisoformat(headers.values["Nats-Time-Stamp"][:26].rstrip("Z")).replace(tzinfo=UTC)
+        return Received(
+            headers.values["Nats-Subject"], message[4], message[3], int(headers.values["Nats-Sequence"]),
+            int(stored.timestamp() * 1_000_000) * 1000,
+        )  # fmt: skip
+    except (KeyError, ValueError) as error:
+        raise ProtocolViolation("direct get without its headers", frame=message[3] or b"") from error
 
 
 def decode_answer(payload: bytes, *, where: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from millstream.bus._client import translate_nats
+from millstream.bus._client import HealingClient, translate_nats
 from millstream.kernel import PlantError, Unreachable
 
 FRAMES_COUNT_MAX = 65_536  # frames that one subscription keeps for a slow reader; about 64 MB at 1 KiB each
@@ -189,7 +189,7 @@ async def open_link(
     url: str, *, user: str | None = None, password: str | None = None, name: str = "millstream", timeout_s: float = 5.0
 ) -> AsyncGenerator[Link, None]:
     """Connect on enter, close on exit. Raises Unreachable or AuthError, each with the next step."""
-    client = Client()
+    client = HealingClient()
     link = Link(client, _shown(url))
     last: list[Exception] = []
 
@@ -216,8 +216,7 @@ async def open_link(
         await client.close()
         raise _translated(cause, link.url) from error
     # From here on the link heals by itself; the first connect must not, because a person waits for its error.
-    client.options["allow_reconnect"] = True
-    client.options["max_reconnect_attempts"] = -1
+    client.heal(_RECONNECT_WAIT_S)
     try:
         yield link
     finally:

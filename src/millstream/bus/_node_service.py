@@ -10,6 +10,7 @@ import nats.errors
 from nats.micro.request import Request
 
 from millstream.bus._client import add_micro_service, connect_nats
+from millstream.bus._patience import START_PATIENCE_S, patiently
 
 Answer = Callable[[], Awaitable[object]]
 
@@ -26,7 +27,9 @@ async def node_service(
 ) -> AsyncIterator[None]:
     """Answer requests while in the scope. `endpoints` maps a name to (subject, what gives the answer, sent as JSON);
     `version` is a Python package version. Raises Unreachable or AuthError on entering."""
-    client = await connect_nats(url, user, password, name=f"{name} service")
+    client = await patiently(
+        lambda: connect_nats(url, user, password, name=f"{name} service"), patience_s=START_PATIENCE_S, where=url
+    )
     try:
         handlers = {endpoint: (subject, _handler(answer)) for endpoint, (subject, answer) in endpoints.items()}
         service = await add_micro_service(client, name, semantic_version(version), handlers)

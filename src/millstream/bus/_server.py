@@ -16,7 +16,9 @@ from typing import Any, Self
 
 import psutil
 
+from millstream.bus._connection import Credentials, RawConnection
 from millstream.bus._mqtt_wake import bound_mqtt, wake_mqtt
+from millstream.bus._patience import START_PATIENCE_S
 from millstream.bus._scope import leave_group
 from millstream.bus._server_config import (
     MQTT_SETUP_USER,
@@ -174,6 +176,13 @@ class NatsServer:
     def alarms(self) -> list[ServerAlarm]:
         """What is wrong now."""
         return list(self._state.alarms.values())
+
+    def connection(self, name: str) -> RawConnection:
+        """A data-plane connection, to be entered; it waits for a supervised server that is just being restarted."""
+        patience_s = 0.0 if self.is_given else START_PATIENCE_S
+        return RawConnection(
+            self.url, credentials=Credentials(self.user, self.password), name=name, patience_s=patience_s
+        )
 
     async def wait_ready(self) -> None:
         """Return once the server is up (again)."""

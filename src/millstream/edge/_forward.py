@@ -18,6 +18,7 @@ from millstream.bus import (
     HUB_DOMAIN,
     HUB_INTEGRITY,
     HUB_THROUGHPUT,
+    START_PATIENCE_S,
     NatsServer,
     RawConnection,
     ServerAlarm,
@@ -122,6 +123,7 @@ class EdgeForward:
         self._clock = clock or SystemClock()
         self._on_log = on_log or (lambda _: None)
         self._api = StreamApi(connection)
+        self._start_api = StreamApi(connection, patience_s=START_PATIENCE_S)
         self._hub = StreamApi(connection, HUB_DOMAIN)
         self._positions = PositionKeeper(connection, settings.edge, settings.path)
         self._watched: list[_Watched] = []
@@ -155,7 +157,7 @@ class EdgeForward:
     async def prepare(self) -> EdgeStreams:
         """Make the streams, after checking that what is on the disk may be continued. Raises PlantError."""
         settings = self._settings
-        names = await list_streams(self._api)
+        names = await list_streams(self._start_api)
         note = load_note(settings.data_dir)
         hub = await self._ask_hub_at_boot()
         bounds = self._fitted()
@@ -164,11 +166,11 @@ class EdgeForward:
         if settings.throughput is not None:
             throughput = await self._prepare_stream("T", names, note, hub, bounds["T"])
         name = str(StreamName(settings.edge, "DLQ"))
-        deadletter = await ensure_stream(self._api, deadletter_stream(name, settings.edge))
+        deadletter = await ensure_stream(self._start_api, deadletter_stream(name, settings.edge))
         self._watched.append(_Watched(name, "DLQ", deadletter.last_seq, deadletter))
         if settings.has_mqtt:
             mqtt_name = str(StreamName(settings.edge, "MQTT"))
-            self._mqtt = await self._server.open_mqtt(self._api, mqtt_stream(mqtt_name, bounds["MQTT"]))
+            self._mqtt = await self._server.open_mqtt(self._start_api, mqtt_stream(mqtt_name, bounds["MQTT"]))
         await self._retire_leftovers(names)
         await self._write_note(is_clean=False)
         return EdgeStreams(integrity, throughput, self._mqtt.name if self._mqtt else None, name)
@@ -199,7 +201,7 @@ class EdgeForward:
         edge = self._settings.edge
         on_disk = newest_generation(names, edge, kind)
         known = max(on_disk, newest_generation([*note.streams, *(hub or ())], edge, kind))
-        found = await find_stream(self._api, str(StreamName(edge, kind, on_disk))) if on_disk else None
+        found = await find_stream(self._start_api, str(StreamName(edge, kind, on_disk))) if on_disk else None
         finding = decide(
             found,
             known_generation=known,
@@ -214,10 +216,10 @@ class EdgeForward:
         if finding.decision is BootDecision.NEW_GENERATION:
             assert found is not None
             self._raise("MS-0612", f"{found.name}: {finding.reason}; {name} is begun")
-            await ensure_stream(self._api, retired_stream(found.config))
+            await ensure_stream(self._start_api, retired_stream(found.config))
         elif finding.decision is BootDecision.CREATE and finding.generation > 1:
             self._raise("MS-0612", f"{name} is begun: {finding.reason}")
-        info = await ensure_stream(self._api, make(name, bounds))
+        info = await ensure_stream(self._start_api, make(name, bounds))
         if finding.generation > 1:
             older = [n for n in names if n != name]
             await self._positions.carry(info, older, self._hub if hub is not None else None)
@@ -260,9 +262,9 @@ class EdgeForward:
             parsed = StreamName.parse(name)
             if parsed is None or name in current or parsed.kind not in ("I", "T"):
                 continue
-            info = await find_stream(self._api, name)
+            info = await find_stream(self._start_api, name)
             if info is not None and is_retired(info.config) and info.messages == 0:
-                await delete_stream(self._api, name)
+                await delete_stream(self._start_api, name)
 
     # -- while running ------------------------------------------------------------------------------------------------
 

@@ -14,19 +14,17 @@ from millstream.bus import (
     FAST_PREFIX,
     HUB_INTEGRITY,
     HUB_THROUGHPUT,
+    START_PATIENCE_S,
     RawConnection,
     StreamApi,
     StreamInfo,
     StreamName,
     decode_answer,
 )
-from millstream.kernel import FencedError, PlantError
+from millstream.kernel import FencedError, NotFoundError, PlantError
 from millstream.model import AssetPath
 from millstream.protocols.ledger import CONTRACT, is_record_subject
-from millstream.protocols.nats_wire import parse_headers
 from millstream.protocols.uns_subject import PREFIX, escape_token
-
-_Found = tuple[int, bytes]  # sequence and payload of a position record
 
 
 class PositionKeeper:
@@ -34,7 +32,7 @@ class PositionKeeper:
 
     def __init__(self, connection: RawConnection, edge: str, path: AssetPath) -> None:
         self._connection = connection
-        self._api = StreamApi(connection)
+        self._api = StreamApi(connection, patience_s=START_PATIENCE_S)
         place = ".".join(escape_token(level) for level in path.levels)
         self._pattern = f"{PREFIX}{place}.{CONTRACT}.{escape_token(edge)}.>"
 
@@ -51,33 +49,32 @@ class PositionKeeper:
             for subject in await self._subjects(api, stream):
                 if subject in present:
                     continue
-                found = await self._last(api, stream, subject)
+                found = await api.last(stream, subject)
                 if found is not None:
-                    await self._write(info, subject, found[1], expected_seq=0)
+                    await self._write(info, subject, found.payload, expected_seq=0)
                     present.add(subject)
 
     async def refresh(self, info: StreamInfo, below: int) -> None:
         """Write again each position that stands before the sequence `below`, which the stream is about to forget."""
         for subject in await self._subjects(self._api, info.name):
-            found = await self._last(self._api, info.name, subject)
-            if found is None or found[0] >= below:
+            found = await self._api.last(info.name, subject)
+            if found is None or found.seq >= below:
                 continue
             try:
-                await self._write(info, subject, found[1], expected_seq=found[0])
+                await self._write(info, subject, found.payload, expected_seq=found.seq)
             except FencedError:
                 continue  # its source has just written a newer one
 
     async def _subjects(self, api: StreamApi, stream: str) -> list[str]:
         try:
             raw = await api.request(f"STREAM.INFO.{stream}", {"subjects_filter": self._pattern})
+        except NotFoundError:
+            return []
         except PlantError:
-            return []  # no such stream, or the hub is gone again: then the next place is asked
+            if api is self._api:
+                raise
+            return []  # the hub is gone again: then the next place is asked
         return [subject for subject in raw["state"].get("subjects") or {} if not is_record_subject(subject)]
-
-    async def _last(self, api: StreamApi, stream: str, subject: str) -> _Found | None:
-        answer = await self._connection.request(f"{api.prefix}.DIRECT.GET.{stream}.{subject}")
-        seq = parse_headers(answer[3]).values.get("Nats-Sequence") if answer[3] is not None else None
-        return (int(seq), answer[4]) if seq is not None else None
 
     async def _write(self, info: StreamInfo, subject: str, payload: bytes, *, expected_seq: int) -> None:
         target = FAST_PREFIX + subject if info.config.get("allow_batched") else subject

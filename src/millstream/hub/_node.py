@@ -22,13 +22,12 @@ from millstream.bus import (
     HUB_INTEGRITY,
     HUB_LOCAL,
     HUB_THROUGHPUT,
-    Credentials,
+    START_PATIENCE_S,
     LeafListener,
     LeafUser,
     NatsServer,
     NodeFile,
     ProcessMeter,
-    RawConnection,
     ServerSettings,
     StreamApi,
     StreamBounds,
@@ -115,10 +114,7 @@ class HubNode:
                 server_settings(config), self._data_dir, clock=self._clock, on_log=lambda line: self._log.warning(line)
             )
         )
-        credentials = Credentials(self.server.user, self.server.password)
-        self._connection = await self._stack.enter_async_context(
-            RawConnection(self.server.url, credentials=credentials, name=f"hub {config.hub.name}")
-        )
+        self._connection = await self._stack.enter_async_context(self.server.connection(f"hub {config.hub.name}"))
         await self._ensure_streams()
         self.sources = SourceKeeper(
             self._connection,
@@ -154,7 +150,7 @@ class HubNode:
         )
 
     async def _ensure_streams(self) -> None:
-        config, api = self.config, StreamApi(self._connection)
+        config, api = self.config, StreamApi(self._connection, patience_s=START_PATIENCE_S)
         wanted = {
             HUB_INTEGRITY: config.streams.max_bytes,
             HUB_THROUGHPUT: config.streams.max_bytes,

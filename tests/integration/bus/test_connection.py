@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from typing import Any
 
 import pytest
 
 from conftest import Server
-from millstream.bus import Credentials, NatsPyConnection, RawConnection
+from millstream.bus import Credentials, NatsPyConnection, RawConnection, StreamApi, StreamState, connect_nats
 from millstream.kernel import AuthError, ConfigError, ProtocolViolation, Unreachable
 
 KINDS = [RawConnection, NatsPyConnection]
@@ -113,3 +114,80 @@ async def test_cancelling_the_owner_leaves_nothing(server: Server) -> None:
 
 async def test_the_password_is_not_shown() -> None:
     assert "secret" not in repr(Credentials("me", "secret"))
+
+
+async def test_what_a_node_asks_at_its_start_waits_for_a_jetstream_that_is_not_ready_yet(server: Server) -> None:
+    asked = asyncio.Event()
+    async with server.connect() as connection, server.connect() as late:
+        api = StreamApi(connection, "late", patience_s=60.0)
+        request = connection.request
+
+        async def watched(*args: Any, **kwargs: Any) -> Any:
+            asked.set()
+            return await request(*args, **kwargs)
+
+        connection.request = watched  # type: ignore[method-assign]
+        state = asyncio.ensure_future(api.state("S"))
+        await asked.wait()
+        answer = b'{"state": {"messages": 1, "bytes": 2, "first_seq": 3, "last_seq": 3}}'
+
+        def serve(messages: list[Any]) -> None:
+            for message in messages:
+                late.publish(message[2].decode(), answer)
+
+        late.subscribe("$JS.late.API.STREAM.INFO.S", serve)
+        assert await state == StreamState(1, 2, 3, 3)
+
+
+async def test_a_jetstream_that_stays_away_is_one_clear_error(server: Server) -> None:
+    async with server.connect() as connection:
+        with pytest.raises(Unreachable, match=r"not ready, expected an answer within 0\.2 s.*nobody answers") as caught:
+            await StreamApi(connection, "away", patience_s=0.2).last("S", "a.b")
+        assert caught.value.code == "MS-0608"
+        assert caught.value.next_step is not None
+
+
+async def test_a_connection_of_a_node_waits_for_its_server(server: Server) -> None:
+    server.kill()
+    patient = RawConnection(server.url, credentials=server.credentials, patience_s=60.0)
+    entered = asyncio.ensure_future(patient.__aenter__())
+    await server.start()  # takes longer than a refused connect
+    await entered
+    await patient.__aexit__(None, None, None)
+
+
+async def test_a_client_goes_on_after_the_server_ended_its_link_with_an_error_line() -> None:
+    opened = 0
+    writers: list[asyncio.StreamWriter] = []
+    released = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        writers.append(writer)
+        writer.write(b'INFO {"server_id":"x","version":"2.15.1","headers":true,"max_payload":1048576}\r\n')
+        while line := await reader.readline():
+            if line.startswith(b"PING"):
+                writer.write(b"PONG\r\n")
+            elif line.startswith(b"SUB") and opened == 1:
+                writer.write(b"-ERR 'Authentication Timeout'\r\n")
+                break
+            elif line.startswith(b"SUB"):
+                released.set()
+        writer.close()
+
+    other = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with other:
+        client = await connect_nats(f"nats://127.0.0.1:{other.sockets[0].getsockname()[1]}")
+        await client.subscribe("a.b", cb=_drop)
+        async with asyncio.timeout(20):
+            await released.wait()
+        assert not client.is_closed
+        await client.close()
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+
+
+async def _drop(message: object) -> None:
+    """Nothing is to be done with it."""
