@@ -40,7 +40,7 @@ bench: $(VENV)/.dev  ## ARGS="ingest --json": a benchmark from bench/
 	@$(BIN)/python -m bench $(ARGS)
 
 lint: $(VENV)/.dev  ## format, style, types, layers
-	@$(BIN)/ruff check src tests tools bench
+	@$(BIN)/ruff check src tests tools bench examples
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 

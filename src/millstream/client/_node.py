@@ -15,7 +15,8 @@ from millstream.kernel import ConfigError, NotFoundError, PlantError
 NODE_FILE = "node.json"
 NODE_VARIABLE = "MILLSTREAM_NODE"
 URL_VARIABLE = "MILLSTREAM_URL"
-_NEAR = (".", "data", ".millstream")  # looked at when nobody names a node
+_NEAR = (".", "data", ".millstream")  # folders looked at when nobody names a node: the first one wins
+_BELOW = (f"*/{NODE_FILE}", f"data/*/{NODE_FILE}")  # then these, which may be several
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ def find_node(
     environ: Mapping[str, str] | None = None,
 ) -> NodeAddress:
     """The node to talk to: `url`, else `node` (a data directory or its node.json), else MILLSTREAM_URL,
-    MILLSTREAM_NODE, else a node.json near here. Raises NotFoundError, ConfigError, with the next step."""
+    MILLSTREAM_NODE, else the node near here: its hub where edge and hub run on one machine. Raises NotFoundError,
+    ConfigError, with the next step."""
     env = os.environ if environ is None else environ
     if node is None and url is None:
         url = env.get(URL_VARIABLE) or None
@@ -70,12 +72,33 @@ def find_node(
         return _from_url(url, user, password)
     if node is not None:
         return read_node_file(Path(node))
+    return _near(Path())
+
+
+def _near(here: Path) -> NodeAddress:
+    """The node near `here`. Of several below it: what runs before what is left over, a hub (it sees all) before an
+    edge."""
     for folder in _NEAR:
-        if (Path(folder) / NODE_FILE).is_file():
-            return read_node_file(Path(folder))
+        if (here / folder / NODE_FILE).is_file():
+            return read_node_file(here / folder)
+    found = [read_node_file(file) for pattern in _BELOW for file in sorted(here.glob(pattern))]
+    best = [node for node in found if node.is_running] or found
+    best = [node for node in best if node.role != "edge"] or best
+    if len(best) == 1:
+        return best[0]
+    if best:
+        raise NotFoundError(
+            "more than one node near here",
+            got=", ".join(str(node.file and node.file.parent) for node in best),
+            next_step=f"name one of them with --node or {NODE_VARIABLE}",
+            code="MS-0680",
+        )
     raise NotFoundError(
-        "no node named",
-        next_step=f"give its data directory with --node or {NODE_VARIABLE}, or its address with --url",
+        "no node named, and none near here",
+        next_step=(
+            f"give its data directory with --node or {NODE_VARIABLE}, or its address with --url, or go to the folder "
+            "of its configuration"
+        ),
         code="MS-0680",
     )
 

@@ -1,0 +1,138 @@
+"""What the tests of pages share: the code in a page, its commands in a shell, and programs that run beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+UP_TIMEOUT_S = 60
+SHIMS = {"millstream": "-m millstream", "python": ""}  # as an activated environment would have them
+SIM_PORTS = {"opcua": 4840, "modbus": 5020, "mtconnect": 7878}  # what the examples name
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced code of a page, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def commands(block: str) -> list[str]:
+    """The commands of a block, without comments."""
+    lines = (re.sub(r"(^|\s+)#.*", "", line).strip() for line in block.splitlines())
+    return [line for line in lines if line]
+
+
+def checkout(folder: Path) -> Path:
+    """A folder that looks like the repository after `make setup`, with the programs of this test's environment."""
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    bin_folder = folder / ".venv" / "bin"
+    bin_folder.mkdir(parents=True)
+    (bin_folder / "activate").write_text(f'PATH="{bin_folder}:$PATH"\n', encoding="utf-8")
+    for name, arguments in SHIMS.items():
+        shim = bin_folder / name
+        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n', encoding="utf-8")
+        shim.chmod(0o755)
+    return folder
+
+
+def environment(root: Path) -> dict[str, str]:
+    """That of a person with a fresh terminal in the activated environment."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MILLSTREAM_")}
+    return {**kept, "PATH": f"{root / '.venv' / 'bin'}:{os.environ['PATH']}", "NO_COLOR": "1"}
+
+
+def shell(root: Path, cwd: Path, text: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run commands as a person would."""
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        cwd=cwd,
+        env=environment(root),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def use_ports(file: Path, ports: Mapping[int, int]) -> None:
+    """Put free ports in the place of the fixed ones of an example."""
+    text = file.read_text(encoding="utf-8")
+    for fixed, free in ports.items():
+        text = re.sub(rf"\b{fixed}\b", str(free), text)
+    file.write_text(text, encoding="utf-8")
+
+
+@asynccontextmanager
+async def beside(root: Path, cwd: Path, line: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command that goes on until it is interrupted, as by Ctrl-C in its own terminal; it must end with 0."""
+    with (cwd / "beside.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-c", f"exec {line}", cwd=cwd, env=environment(root), start_new_session=True,
+            stdout=asyncio.subprocess.PIPE, stderr=log,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGINT)
+        try:
+            async with asyncio.timeout(UP_TIMEOUT_S):
+                await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.communicate()
+    said = (cwd / "beside.log").read_text(encoding="utf-8")
+    assert process.returncode == 0, f"{line}: {said}"
+    assert "Traceback" not in said, said
+
+
+@asynccontextmanager
+async def simulated_plant(
+    root: Path, cwd: Path, line: str = "python -m millstream.sim"
+) -> AsyncIterator[dict[int, int]]:
+    """The simulated plant on free ports; gives them by the ports that the examples name."""
+    free = " ".join(f"--{name}-port 0" for name in SIM_PORTS)
+    async with beside(root, cwd, f"{line} {free}") as process:
+        assert process.stdout is not None
+        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), UP_TIMEOUT_S))
+        yield {SIM_PORTS[name]: port for name, port in ready.items()}
+
+
+async def node_json(data_dir: Path) -> dict[str, Any]:
+    """What a node says of itself once it is up."""
+    async with asyncio.timeout(UP_TIMEOUT_S):
+        while not (data_dir / "node.json").is_file():
+            await asyncio.sleep(0.05)
+    return dict(json.loads((data_dir / "node.json").read_text(encoding="utf-8")))
+
+
+async def until_done(root: Path, cwd: Path, text: str) -> str:
+    """Run commands again until they succeed (what was just stored takes a moment); gives standard output."""
+    try:
+        async with asyncio.timeout(UP_TIMEOUT_S):
+            while (said := await asyncio.to_thread(shell, root, cwd, text)).returncode != 0:
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise AssertionError(f"{text}: {said.stdout}{said.stderr}") from None
+    return said.stdout
+
+
+async def all_tags(root: Path, cwd: Path, count: int) -> list[str]:
+    """The paths of the namespace, as soon as so many have a value."""
+    async with asyncio.timeout(UP_TIMEOUT_S):
+        while True:
+            said = await asyncio.to_thread(shell, root, cwd, "millstream tree --json")
+            tags = [tag["path"] for tag in json.loads(said.stdout)["tags"]] if said.returncode == 0 else []
+            if len(tags) >= count:
+                return tags
+            await asyncio.sleep(0.2)
