@@ -74,6 +74,7 @@ class FastIngestPublisher:
         self._head = LedgerHead(ledger_subject, clock or SystemClock())
         self._wake = asyncio.Event()
         self._queue = UnitQueue(queue_messages_max, queue_bytes_max, self._wake)
+        self._queue.is_atomic = False
         self._counters = Counters()
         self._task = OwnedTask()
         self._incarnation = incarnation()
@@ -96,7 +97,6 @@ class FastIngestPublisher:
         self._uncounted_since_s: float | None = None
 
     async def __aenter__(self) -> Self:
-        self._queue.payload_bytes_max = self._connection.max_payload
         self._loop = asyncio.get_running_loop()
         self._sid = self._connection.subscribe(f"{self._inbox}.>", self._on_answers)
         self._forget = self._connection.on_lost(self._on_lost)
@@ -427,6 +427,7 @@ class FastIngestPublisher:
     async def _adopt(self) -> None:
         """Start from the newest record; what stands behind it was stored by an earlier life and is counted in."""
         state = await self._api.state(self._stream)
+        self._queue.bound(self._connection.max_payload, state.bytes_max)
         self._head.adopt(await self._api.last(self._stream, self._head.subject))
         for subject, _, samples, _ in await self._read(max(self._head.seq + 1, state.first_seq), state.last_seq):
             if not is_ledger_subject(subject):

@@ -39,6 +39,7 @@ from millstream.sdk import Control, Message, PublisherStats, Stored
 
 BATCH_MESSAGES_MAX = 1000  # nats-server's bound of one atomic batch
 BATCH_BYTES_MAX = 16 * 1024 * 1024
+BATCH_SHARE = 4  # a batch takes at most a quarter of what its stream may hold: one that never fits would wait for ever
 COMMIT_TIMEOUT_S = 10.0
 LINGER_S_FLOOR, LINGER_S_MAX = 0.002, 0.020
 IDLE_S = 0.5  # after such a pause a trickle begins anew
@@ -79,13 +80,13 @@ class GroupCommitPublisher:
         self._attempts = 0
         self._control_seqs: dict[str, int] = {}
         self._in_flight: _Batch | None = None
+        self._batch_bytes_max = BATCH_BYTES_MAX
         self._linger_s = LINGER_S_FLOOR
         self._last_commit_ns = 0
         self._hurry = asyncio.Event()
         self._connects = 0
 
     async def __aenter__(self) -> Self:
-        self._queue.payload_bytes_max = self._connection.max_payload
         await self._adopt()
         await self._task.start(self._run, self._fail)
         return self
@@ -130,7 +131,7 @@ class GroupCommitPublisher:
         while True:
             await self._queue.wait()
             await self._linger()
-            units = self._queue.take(messages_max=BATCH_MESSAGES_MAX - 1, bytes_max=BATCH_BYTES_MAX)
+            units = self._queue.take(messages_max=BATCH_MESSAGES_MAX - 1, bytes_max=self._batch_bytes_max)
             await self._commit(units)
 
     async def _linger(self) -> None:
@@ -302,6 +303,9 @@ class GroupCommitPublisher:
     async def _adopt(self) -> None:
         """Start from the newest record of the stream; count what a torn commit of ours left behind it."""
         state = await self._api.state(self._stream)
+        self._queue.bound(self._connection.max_payload, state.bytes_max)
+        if state.bytes_max > 0:
+            self._batch_bytes_max = min(BATCH_BYTES_MAX, state.bytes_max // BATCH_SHARE)
         self._head.adopt(await self._api.last(self._stream, self._head.subject))
         self._connects = self._connection.connects
         tail = await self._tail(state)

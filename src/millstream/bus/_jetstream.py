@@ -28,12 +28,13 @@ _BUSY = frozenset({10008, 10074, 10118, 10210, 10211, 10076})  # unavailable, te
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """What a stream holds."""
+    """What a stream holds; `bytes_max` is its bound, not positive when it has none."""
 
     messages: int
     bytes: int
     first_seq: int
     last_seq: int
+    bytes_max: int = -1
 
 
 class StreamApi:
@@ -60,8 +61,9 @@ class StreamApi:
 
     async def state(self, stream: str) -> StreamState:
         """First and last sequence and size."""
-        state = (await self.request(f"STREAM.INFO.{stream}"))["state"]
-        return StreamState(state["messages"], state["bytes"], state["first_seq"], state["last_seq"])
+        raw = await self.request(f"STREAM.INFO.{stream}")
+        state, bytes_max = raw["state"], int((raw.get("config") or {}).get("max_bytes", -1))
+        return StreamState(state["messages"], state["bytes"], state["first_seq"], state["last_seq"], bytes_max)
 
     async def last(self, stream: str, subject: str) -> Received | None:
         """The newest message of a subject, by direct get; None when there is none."""

@@ -16,6 +16,7 @@ QUEUE_MESSAGES_MAX = (
 )
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
 MESSAGE_OVERHEAD_BYTES = 256  # subject, headers and objects of one message, as counted against the bound
+UNIT_SHARE = 2  # a unit (in a fast stream a message) takes at most a half of what its stream may hold
 
 
 class Unit:
@@ -56,6 +57,13 @@ class UnitQueue:
         self.bytes = 0
         self.last: asyncio.Future[Stored] | None = None
         self.payload_bytes_max = 1024 * 1024
+        self.unit_bytes_max: int | None = None
+        self.is_atomic = True
+
+    def bound(self, payload_bytes_max: int, stream_bytes_max: int) -> None:
+        """What can ever be stored: the server's max_payload, and the stream's max_bytes (not positive: no bound)."""
+        self.payload_bytes_max = payload_bytes_max
+        self.unit_bytes_max = stream_bytes_max // UNIT_SHARE if stream_bytes_max > 0 else None
 
     def __len__(self) -> int:
         return len(self._units)
@@ -91,7 +99,7 @@ class UnitQueue:
             )  # fmt: skip
         if not messages and control is None:
             raise ValueError("an empty unit")
-        size = 0
+        size = largest = 0
         length_max = self.payload_bytes_max - MESSAGE_OVERHEAD_BYTES
         for message in messages:
             subject_bytes(message.subject)
@@ -99,15 +107,20 @@ class UnitQueue:
             if message.content_type is not None or message.headers:
                 length += len(header_lines(message))
             if length > length_max:
-                raise PlantError(
-                    "a message is too large for the server", where=message.subject,
-                    expected=f"at most {length_max} bytes", got=str(length),
-                    next_step="send smaller blocks, or raise max_payload", code="MS-0402",
-                )  # fmt: skip
+                raise _too_large("the server", message.subject, length_max, length)
             size += length + MESSAGE_OVERHEAD_BYTES
+            if length > largest:
+                largest = length
         if control is not None:
             subject_bytes(control.subject)
-            size += len(control.payload) + MESSAGE_OVERHEAD_BYTES
+            length = len(control.payload)
+            if length > length_max:
+                raise _too_large("the server", control.subject, length_max, length)
+            size += length + MESSAGE_OVERHEAD_BYTES
+        whole = size if self.is_atomic else largest
+        if self.unit_bytes_max is not None and whole > self.unit_bytes_max:
+            subject = messages[0].subject if messages else "a position"
+            raise _too_large("its stream's max_bytes", subject, self.unit_bytes_max, whole)
         return size
 
     async def _wait_for_room(self, count: int, size: int) -> None:
@@ -157,6 +170,13 @@ class UnitQueue:
         self._units.clear()
         self.messages = self.bytes = 0
         self._room.set()
+
+
+def _too_large(what: str, where: str, expected: int, got: int) -> PlantError:
+    return PlantError(
+        f"a message is too large for {what}", where=where, expected=f"at most {expected} bytes", got=str(got),
+        next_step="send smaller blocks, or raise max_payload or max_bytes", code="MS-0402",
+    )  # fmt: skip
 
 
 def fail_unit(unit: Unit, error: PlantError) -> None:

@@ -10,13 +10,13 @@ from pydantic import Field, InstanceOf, SerializeAsAny, model_validator
 
 from millstream.config._types import (
     Address,
+    BufferSize,
     EdgeName,
     Host,
     Name,
     PathText,
     Port,
     Section,
-    Size,
     Url,
     check_foreign,
     check_ports,
@@ -78,7 +78,7 @@ class UplinkConfig(Section):
 class StreamConfig(Section):
     """Bounds of one buffer on the edge's disk."""
 
-    max_bytes: Size = 1 << 30
+    max_bytes: BufferSize = 1 << 30
     """Bytes on disk."""
     max_age: Duration | None = None
     """Age at which data is dropped; left out: never by age."""

@@ -14,6 +14,7 @@ from millstream.config._edge import (
     UplinkConfig,
 )
 from millstream.config._types import (
+    BufferSize,
     EdgeName,
     Host,
     Name,
@@ -107,7 +108,7 @@ class ApiConfig(Section):
 class HubStreams(Section):
     """Bounds of the hub's streams."""
 
-    max_bytes: Size = 10 << 30
+    max_bytes: BufferSize = 10 << 30
     """Bytes on disk of each stream; the oldest are dropped, the historian keeps them."""
     max_age: Duration | None = None
     """Age at which data leaves the streams; left out: never by age."""

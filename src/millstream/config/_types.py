@@ -102,6 +102,18 @@ Size = Annotated[
 ]
 """Written "512MiB" in YAML, bytes in code."""
 
+BUFFER_BYTES_MIN = 16 << 20  # a buffer smaller than a few storage blocks would thrash, and large messages never fit
+
+
+def _buffer_size(value: int) -> int:
+    if value < BUFFER_BYTES_MIN:
+        raise ValueError(f"too small for a buffer: {value} bytes, expected at least {BUFFER_BYTES_MIN >> 20}MiB")
+    return value
+
+
+BufferSize = Annotated[Size, AfterValidator(_buffer_size)]
+"""A size that a stream on disk can have."""
+
 PathText = Annotated[str, BeforeValidator(_path_text), WithJsonSchema({"type": "string", "examples": ["acme/plant1"]})]
 """An asset path in its text form."""
 

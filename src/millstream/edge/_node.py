@@ -212,11 +212,12 @@ class EdgeNode:
         tools = ConnectorTools(entry.name, self._clock, log, StreamReader(connection), mqtt)
         mapped = self.config.mapped_tags(entry)
         place = self.config.connector_path(entry)
-        pipeline = Pipeline(mapped, place, payload_bytes_max=connection.max_payload)
+        unit_bytes_max = self._unit_bytes_max(self._publishers[entry.durability][0])
+        pipeline = Pipeline(mapped, place, payload_bytes_max=min(connection.max_payload, unit_bytes_max))
         self._thinning.add(entry.durability, pipeline)
         subject = position_subject(self.config.path, self.config.edge.name, entry.durability, entry.name)
         return Supervisor(
-            ConnectorPlan(entry.name, entry.type, [m.tag for m in mapped], subject),
+            ConnectorPlan(entry.name, entry.type, [m.tag for m in mapped], subject, unit_bytes_max),
             self._build(entry, tools),
             pipeline,
             publisher=self._publishers[entry.durability][1],
@@ -225,6 +226,12 @@ class EdgeNode:
             clock=self._clock,
             log=log,
         )
+
+    def _unit_bytes_max(self, stream: str) -> int:
+        """A quarter of what the stream may hold, so that what is submitted at once always fits once there is room."""
+        assert self._forward is not None
+        info = next(info for info in self._forward.streams if info.name == stream)
+        return int(info.config["max_bytes"]) // 4
 
     async def _publish_meta(self, stream: str) -> None:
         """Describe the configured tags, once; what did not change is not published again."""

@@ -44,7 +44,7 @@ class Outbox:
 
     def __init__(
         self, name: str, pipeline: Pipeline, *, publisher: Publisher, dead_letters: DeadLetterStore, clock: Clock,
-        position_subject: str, counters: Callable[[], Mapping[str, int]],
+        position_subject: str, counters: Callable[[], Mapping[str, int]], unit_bytes_max: int = UNIT_BYTES_MAX,
     ) -> None:  # fmt: skip
         self.mark = Mark()
         self.samples_stored_count = 0
@@ -55,6 +55,7 @@ class Outbox:
         self._clock = clock
         self._position_subject = position_subject
         self._counters = counters
+        self._unit_bytes_max = min(UNIT_BYTES_MAX, unit_bytes_max)
         self._out = Output()
         self._is_rewindable = False
         self._session = 0
@@ -106,7 +107,7 @@ class Outbox:
         if self._is_rewindable:
             self.mark = Mark(self.mark.position, self.mark.skip + count)
         out = self._out
-        return len(out.messages) >= UNIT_MESSAGES_MAX or out.bytes >= UNIT_BYTES_MAX
+        return len(out.messages) >= UNIT_MESSAGES_MAX or out.bytes >= self._unit_bytes_max
 
     def reached(self, position: Position) -> None:
         """All data up to `position` has been fed."""
@@ -137,11 +138,10 @@ class Outbox:
 
     def _make_units(self) -> None:
         self._pending_dead += self._out.take_dead()
-        messages = self._out.take()
+        *parts, messages = _parts(self._out.take(), self._unit_bytes_max)
         control = self._control()
-        while len(messages) > UNIT_MESSAGES_MAX:
-            self._pending.append(_Unit(messages[:UNIT_MESSAGES_MAX], None, None, self._session))
-            messages = messages[UNIT_MESSAGES_MAX:]
+        for part in parts:
+            self._pending.append(_Unit(part, None, None, self._session))
         if messages or control is not None:
             position = self.mark.position if control is not None and not self.mark.skip else None
             self._pending.append(_Unit(messages, control, position, self._session))
@@ -240,6 +240,19 @@ class Outbox:
         """The newest stored position that was not taken yet."""
         settled, self._stored = self._stored, None
         return settled
+
+
+def _parts(messages: Sequence[Message], bytes_max: int) -> list[Sequence[Message]]:
+    """What the publisher takes at once; at least one part, which may be empty."""
+    parts: list[Sequence[Message]] = []
+    first = size = 0
+    for index, message in enumerate(messages):
+        length = len(message.payload)
+        if index > first and (index - first >= UNIT_MESSAGES_MAX or size + length > bytes_max):
+            parts.append(messages[first:index])
+            first, size = index, 0
+        size += length
+    return [*parts, messages[first:]]
 
 
 async def _outcome(future: asyncio.Future[Stored]) -> PlantError | None:

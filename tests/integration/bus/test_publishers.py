@@ -350,3 +350,55 @@ async def test_an_acknowledged_tail_that_the_store_forgot_is_stored_again_to_the
         assert [(m.seq, m.subject, m.payload) for m in after[: len(before)]] == [
             (m.seq, m.subject, m.payload) for m in before
         ]
+
+
+async def test_a_batch_is_never_larger_than_its_stream_can_hold(server: Server) -> None:
+    """What is queued at once exceeds the stream's bound by far: it goes out in batches that fit, as room is made."""
+    async with server.connect() as connection:
+        api = StreamApi(connection)
+        await make_stream(connection, STREAM, max_bytes=400_000)
+        payload = b"x" * 10_000
+        async with GroupCommitPublisher(connection, STREAM, ledger_subject=LEDGER) as publisher:
+            futures = [await publisher.submit([Message(SUBJECT, payload)] * 3) for _ in range(20)]
+            async with asyncio.timeout(30):
+                while not all(f.done() for f in futures):
+                    state = await api.state(STREAM)
+                    if publisher.stats().is_full and state.messages > 1:
+                        await api.request(f"STREAM.PURGE.{STREAM}", {"seq": state.last_seq})  # as the hub's cursor does
+                    await asyncio.sleep(0.02)
+            assert publisher.stats().messages_stored == 60
+            assert publisher.stats().batches_stored >= 6
+
+
+@pytest.mark.parametrize("kind", ["integrity", "throughput"])
+async def test_what_can_never_fit_into_its_stream_is_refused_and_the_others_go_on(server: Server, kind: str) -> None:
+    rig = Rig(server, kind, "own")
+    async with rig.connect() as connection:
+        await rig.make_stream(connection, max_bytes=100_000)
+        async with rig.publisher(connection) as publisher:
+            before = await publisher.submit(messages(0, 3))
+            with pytest.raises(PlantError, match="too large for its stream's max_bytes") as caught:
+                await publisher.submit([Message(SUBJECT, b"x" * 60_000)])
+            assert caught.value.code == "MS-0402"
+            if not rig.is_fast:
+                with pytest.raises(PlantError, match="too large for its stream's max_bytes"):
+                    await publisher.submit([Message(SUBJECT, b"x" * 6_000)] * 10)
+            after = await publisher.submit(messages(3, 3))
+            async with asyncio.timeout(20):
+                await before
+                await after
+                await publisher.flush()
+        await check_exact(connection, 6)
+
+
+async def test_a_position_larger_than_the_server_takes_is_refused_and_the_link_stays(rig: Rig) -> None:
+    async with rig.connect() as connection:
+        await rig.make_stream(connection)
+        async with rig.publisher(connection) as publisher:
+            with pytest.raises(PlantError, match="too large"):
+                await publisher.submit(messages(0, 1), Control(POSITION, b"x" * 1_048_577))
+            async with asyncio.timeout(20):
+                await (await publisher.submit(messages(0, 1)))
+                await publisher.flush()
+            assert connection.connects == 1
+        await check_exact(connection, 1)

@@ -29,13 +29,23 @@ from millstream.edge._apart import run_apart
 from millstream.edge._deadletter import StreamDeadLetters, letter_headers
 from millstream.edge._describe import MetaNote, describe, load_meta, save_meta
 from millstream.edge._lifecycle import Halt, Lifecycle, Retry, State
+from millstream.edge._outbox import _parts
 from millstream.edge._pipeline import DeadLetter, Pipeline
 from millstream.edge._progress import Mark, decode_mark, encode_mark
 from millstream.edge._store_watch import StoreWatch
 from millstream.edge._thinning import Thinning
 from millstream.kernel import AuthError, Backoff, DecodeError, PlantError, Unreachable
 from millstream.protocols.nats_wire import parse_headers
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, NodeInfo, Position, PublisherStats, Tag
+from millstream.sdk import (
+    ConnectorConfig,
+    ConnectorInfo,
+    ConnectorTools,
+    Message,
+    NodeInfo,
+    Position,
+    PublisherStats,
+    Tag,
+)
 from millstream.sdk.testing import LoopClock, run_virtual
 
 
@@ -170,12 +180,20 @@ def test_descriptions_are_published_when_they_change_or_the_stream_is_new(tmp_pa
     assert load_meta(tmp_path) == MetaNote()
 
 
+def test_what_is_submitted_at_once_is_cut_by_count_and_by_bytes() -> None:
+    small, large = Message("a", b"x"), Message("a", b"x" * 60)
+    assert [len(p) for p in _parts([], 100)] == [0]
+    assert [len(p) for p in _parts([small] * 1801, 10_000)] == [900, 900, 1]
+    assert [len(p) for p in _parts([large] * 5, 130)] == [2, 2, 1]
+    assert [len(p) for p in _parts([large, small, large], 50)] == [1, 1, 1]
+
+
 def test_thinning_starts_and_ends_with_the_fill_of_its_stream() -> None:
     config, entry = edge_with({"name": "t", "address": "1"})
     made = Pipeline(config.mapped_tags(entry), config.path)
     thinning = Thinning()
     thinning.add("integrity", made)
-    streams = StreamsConfig(integrity=StreamConfig(max_bytes=1000, when_full="thin"))
+    streams = StreamsConfig(integrity=StreamConfig(when_full="thin"))
 
     def at(size: int) -> bool:
         thinning.watch([StreamInfo("E_e_I", "", 1, size, 1, 1, {"max_bytes": 1000}, {})], streams)
