@@ -114,6 +114,10 @@ class BareLoop:
             if end < 0:
                 break
             parts = data[at:end].split(b" ")
+            if parts[0] == b"PING":
+                self._socket.sendall(b"PONG\r\n")
+                at = end + 2
+                continue
             stop = end + 2 + int(parts[-1])
             if stop + 2 > len(data):
                 break

@@ -7,8 +7,10 @@ Payloads are taken by length, never by looking for line ends, so any bytes pass.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
+from operator import sub
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,6 +21,8 @@ CRLF = b"\r\n"
 LINE_BYTES_MAX = 64 * 1024  # an INFO line of a large cluster is a few KiB; nats-server's own bound is 4 KiB a command
 PAYLOAD_BYTES_MAX = 64 * 1024 * 1024  # nats-server's highest max_payload
 VERSION_LINE = b"NATS/1.0"
+RUNS_COUNT_MAX = 4  # of messages alike that are looked for in one chunk
+BETWEEN_RUNS_COUNT = 8  # messages and lines that may stand between two of them
 
 WireMessage = tuple[int, bytes, bytes, "bytes | None", bytes]
 """(subscription id, subject, reply or empty, raw header block or None, payload); a bare tuple because millions are
@@ -51,8 +55,15 @@ class WireParser:
             self._chunks.clear()
         messages: list[WireMessage] = []
         controls: list[Control] = []
-        at = _take_plain(data, messages)
-        at, need = _take_any(data, at, messages, controls)
+        at = 0
+        for _ in range(RUNS_COUNT_MAX):
+            begun = at
+            at = _take_runs(data, at, messages)
+            at, need = _take_any(data, at, messages, controls, count_max=BETWEEN_RUNS_COUNT)
+            if at == begun:
+                break
+        else:
+            at, need = _take_any(data, at, messages, controls)
         if at < len(data):
             self._chunks.append(data[at:] if at else data)
         self._held_bytes = len(data) - at
@@ -60,36 +71,68 @@ class WireParser:
         return messages, controls
 
 
-def _take_plain(data: bytes, messages: list[WireMessage]) -> int:
-    """The run of MSG with replies at the start of `data`, which is what a read consists of; where it ends.
-
-    One split does the work of a search and two slices a message. A payload with a line end in it, or anything else than
-    such a message, ends the run, and `_take_any` goes on from there."""
-    if data[:4] != b"MSG ":
-        return 0
-    lines = data.split(CRLF)
-    count = (len(lines) - 1) // 2
-    at = sid = 0
-    sid_text = b""
-    append = messages.append
-    for line, payload in zip(lines[0 : 2 * count : 2], lines[1 : 2 * count : 2], strict=True):
-        parts = line.split()
-        if len(parts) != 5 or parts[4] != b"%d" % len(payload) or parts[0] != b"MSG":
-            break
-        if parts[2] != sid_text:
-            sid_text = parts[2]
-            sid = _number(sid_text, line)
-        append((sid, parts[1], parts[3], None, payload))
-        at += len(line) + len(payload) + 4
-    return at
+def _take_runs(data: bytes, at: int, messages: list[WireMessage]) -> int:
+    """The run of messages alike from `at` on, which is what a read consists of; where it ends (`at`: there is none)."""
+    verb = data[at : at + 4]
+    if verb not in (b"MSG ", b"HMSG"):
+        return at
+    end = _take_run(data, at, len(data), verb == b"HMSG", messages)
+    if end == at:  # then most likely something else stands between
+        end = _take_run(data, at, _run_end(data, at, verb == b"HMSG"), verb == b"HMSG", messages)
+    return end
 
 
-def _take_any(data: bytes, at: int, messages: list[WireMessage], controls: list[Control]) -> tuple[int, int]:
-    """All that is complete from `at` on; where it ends, and how many bytes what comes next needs (0: unknown)."""
+def _take_run(data: bytes, at: int, stop: int, has_headers: bool, messages: list[WireMessage]) -> int:
+    """All from `at` to `stop`, if they are alike; where they end.
+
+    Alike means one subscription, a reply, and the same number of header lines. The work is done column by column, a few
+    C calls for all of them. The lengths are compared afterwards, so a payload with a line end in it, or anything else
+    that is not such a run, is noticed; `_take_any` takes that message by message."""
+    lines = data[at:stop].split(CRLF)
+    headers: Iterable[bytes | None]
+    try:
+        each, width = (lines.index(b"", 2) + 2, 6) if has_headers else (2, 5)
+        end = (len(lines) - 1) // each * each
+        heads, payloads = lines[0:end:each], lines[each - 1 : end : each]
+        count = len(heads)
+        fields = b" ".join(heads).split(b" ")
+        sids = fields[2::width]
+        sid, sizes = int(sids[0]), list(map(int, fields[width - 1 :: width]))
+        if has_headers:
+            blocks = [CRLF.join(lines[n : n + each - 2]) + CRLF for n in range(1, end, each)]
+            headers, header_sizes = blocks, list(map(int, fields[4::width]))
+            is_whole = header_sizes == list(map(len, blocks))
+            is_whole = is_whole and list(map(sub, sizes, header_sizes)) == list(map(len, payloads))
+        else:
+            headers = repeat(None, count)
+            is_whole = sizes == list(map(len, payloads))
+    except (ValueError, IndexError):
+        return at
+    is_alike = fields[0::width].count(b"HMSG" if has_headers else b"MSG") == count == sids.count(sids[0])
+    if len(fields) != width * count or not is_whole or not is_alike:
+        return at
+    messages.extend(zip(repeat(sid, count), fields[1::width], fields[3::width], headers, payloads, strict=True))
+    return at + sum(map(len, heads)) + sum(sizes) + 4 * count
+
+
+def _run_end(data: bytes, at: int, has_headers: bool) -> int:
+    """Where something else than the run may begin: only a hint, so that the detour is small."""
+    other = data.find(b"\r\nMSG " if has_headers else b"\r\nHMSG ", at)
+    stop = len(data) if other < 0 else other + 2
+    if has_headers and (status := data.find(b"\r\nNATS/1.0 ", at, stop)) >= 0:  # the line before is its head
+        stop = data.rfind(CRLF, at, status) + 2
+    return stop
+
+
+def _take_any(
+    data: bytes, at: int, messages: list[WireMessage], controls: list[Control], *, count_max: int | None = None
+) -> tuple[int, int]:
+    """What is complete from `at` on, at most `count_max` lines or messages; where it ends, and how many bytes what
+    comes next needs (0: unknown)."""
     size = len(data)
     find = data.find
     append = messages.append
-    while at < size:
+    for _ in repeat(None) if count_max is None else repeat(None, count_max):
         end = find(CRLF, at)
         if end < 0:
             if size - at > LINE_BYTES_MAX:

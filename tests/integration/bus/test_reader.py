@@ -105,6 +105,19 @@ async def test_a_restart_of_the_server_leaves_no_gap_and_no_repeat(rig: Rig) -> 
         assert values(found) == list(range(3500))
 
 
+async def test_a_pull_that_is_complete_does_not_cost_the_consumer(rig: Rig) -> None:
+    """The server closes each pull that has a bound of bytes with status 409 "Batch Completed"."""
+    async with rig.connect() as connection:
+        await make_stream(connection)
+        await fill(connection, 0, 1000)
+        names = set()
+        async with aclosing(StreamReader(connection).read(STREAM, batch_max=50, wait_s=0.2)) as batches:
+            for _ in range(10):
+                assert len(await take(batches, 50)) <= 100
+                names |= set((await StreamApi(connection).request(f"CONSUMER.NAMES.{STREAM}"))["consumers"])
+        assert len(names) == 1
+
+
 async def test_a_deleted_consumer_is_made_again_behind_the_last_message(rig: Rig) -> None:
     async with rig.connect() as connection:
         await make_stream(connection)

@@ -69,6 +69,33 @@ def test_payloads_are_taken_by_length_whatever_is_in_them(payloads: list[bytes],
     assert [m[4] for m in messages] == payloads
 
 
+_kinds = st.sampled_from(["plain", "one line", "two lines", "no reply", "other subscription", "status", "ping"])
+
+
+@given(st.lists(st.tuples(_kinds, st.integers(1, 9), st.binary(max_size=12)), max_size=12), st.integers(1, 400))
+def test_runs_and_what_stands_between_them_come_out_in_order(groups: list[tuple[str, int, bytes]], size: int) -> None:
+    blocks = {"one line": b"NATS/1.0\r\nA: b\r\n\r\n", "two lines": b"NATS/1.0\r\nA: b\r\nC: d\r\n\r\n"}
+    wire, expected, pings = b"", [], 0
+    for kind, count, payload in groups:
+        for _ in range(count):
+            block = blocks.get(kind)
+            sid, reply = (2 if kind == "other subscription" else 1), (b"" if kind == "no reply" else b"r")
+            if kind == "ping":
+                wire, pings = wire + b"PING\r\n", pings + 1
+                continue
+            if kind == "status":
+                block, reply, payload = b"NATS/1.0 409 Batch Completed\r\nX: 0\r\n\r\n", b"", b""
+            if block is None:
+                wire += b"MSG s %d %b %d\r\n%b\r\n" % (sid, reply, len(payload), payload)
+            else:
+                total = len(block) + len(payload)
+                wire += b"HMSG s %d %b %d %d\r\n%b%b\r\n" % (sid, reply, len(block), total, block, payload)
+            expected.append((sid, b"s", reply, block, payload))
+    messages, controls = parse([wire[i : i + size] for i in range(0, len(wire), size)])
+    assert messages == expected
+    assert len(controls) == pings
+
+
 def test_a_payload_that_looks_like_the_protocol_is_a_payload() -> None:
     payload = b"PING\r\nMSG x 1 3\r\nabc\r\n-ERR 'no'\r\n"
     messages, controls = parse([b"MSG s 1 %d\r\n%b\r\nPONG\r\n" % (len(payload), payload)])
