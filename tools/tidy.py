@@ -106,7 +106,7 @@ def _public(parent: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast
 
 
 def broad_handlers_have_a_reason(files: Iterable[SourceFile]) -> Iterator[str]:
-    """`except Exception` only with a reason behind `noqa: BLE001` (rule 27); a bare except never."""
+    """`except Exception` only with a reason in a comment on its line (rule 27); a bare except never."""
     for file in files:
         lines = file.text.splitlines()
         for node in ast.walk(file.tree):
@@ -116,8 +116,9 @@ def broad_handlers_have_a_reason(files: Iterable[SourceFile]) -> Iterator[str]:
             last = node.body[-1]
             if name == "BaseException" and isinstance(last, ast.Raise) and last.exc is None:
                 continue  # it cleans up and passes everything on
-            line = lines[node.lineno - 1]
-            if node.type is None or (name in ("Exception", "BaseException") and len(line.partition("BLE001")[2]) < 10):
+            comment = lines[node.lineno - 1].partition("#")[2]
+            reason = comment.partition("BLE001")[2] or comment
+            if node.type is None or (name in ("Exception", "BaseException") and len(reason) < 10):
                 yield f"{file.name}:{node.lineno}: broad handler without a reason"
 
 

@@ -3,13 +3,13 @@
 from millstream.client._deadletter import DeadLetter
 from millstream.client._ledger import Ledger, LedgerRow
 from millstream.client._node import NodeAddress, find_node, is_process
-from millstream.client._pattern import KINDS, Pattern
 from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
 from millstream.client._sync import SyncPlant, connect_sync
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._tree import TagEntry, TreeNode, build_tree
 from millstream.protocols.cloudevents import CloudEvent
+from millstream.protocols.uns_pattern import KINDS, Pattern
 
 __all__ = [
     "KINDS",

@@ -8,9 +8,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from millstream.bus._link import Link
-from millstream.client._pattern import Pattern
 from millstream.kernel import NotFoundError, PlantError, Unreachable
 from millstream.model import TagPath
+from millstream.protocols.uns_pattern import Pattern
 from millstream.protocols.uns_subject import UnsAddress
 
 if TYPE_CHECKING:

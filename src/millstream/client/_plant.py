@@ -23,7 +23,6 @@ from millstream.client._deadletter import (
 from millstream.client._history import ask, resolve
 from millstream.client._ledger import Ledger, account_from, read_rows, recount
 from millstream.client._node import NodeAddress, find_node
-from millstream.client._pattern import KINDS, Pattern, contract_of
 from millstream.client._reading import Reading, last_reading, readings_of
 from millstream.client._streams import StoredFrame, Streams, newest, refuse
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
@@ -32,6 +31,7 @@ from millstream.kernel import Clock, DecodeError, NotFoundError, SystemClock, Un
 from millstream.model import GOOD, AssetPath, Quality, TagPath, Value
 from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event, parse_time_ns
 from millstream.protocols.ledger import WRITER_HEADER
+from millstream.protocols.uns_pattern import KINDS, Pattern, contract_of
 from millstream.protocols.uns_payload import encode_sample
 from millstream.protocols.uns_subject import PREFIX, UnsAddress, decode_subject, encode_subject
 from millstream.sdk import Stored

@@ -1,0 +1,139 @@
+"""Between messages and what a step sees. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from millstream.flow._model import Emit, EmitEvent
+from millstream.kernel import DecodeError
+from millstream.model import GOOD, Quality, TagPath
+from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event
+from millstream.protocols.nats_wire import parse_headers
+from millstream.protocols.uns_payload import ARROW_TYPE, decode_block, decode_sample, encode_sample
+from millstream.protocols.uns_subject import tag_subject
+from millstream.sdk import Message, Received
+
+FLOW_HEADER = "Ms-Flow"
+"""Which flow made a message: ``<name>/<version>/<partition>``."""
+INPUT_HEADER = "Ms-Flow-In"
+"""From what: ``<stream>:<sequence>:<n>``, the n-th output of that input, or ``tick:<ns>:<n>``."""
+EVENT_KINDS = ("event", "alarm", "cmd", "ack")  # these contracts carry CloudEvents, all others samples
+_ARROW_MARK = ARROW_TYPE.encode()
+
+
+class Fact(NamedTuple):
+    """One sample or event of a message, without its key."""
+
+    time_ns: int
+    value: Any
+    quality: Quality
+    unit: str | None
+    type: str
+
+
+def decode_facts(kind: str, received: Received) -> list[Fact]:
+    """What a message holds. Raises DecodeError."""
+    if kind in EVENT_KINDS:
+        event = decode_event(parse_headers(received.headers).values, received.payload)
+        time_ns = event.time_ns if event.time_ns is not None else received.stored_time_ns
+        return [Fact(time_ns, event.data, GOOD, None, event.type)]
+    if received.headers and _ARROW_MARK in received.headers:
+        block = decode_block(received.payload)
+        times, values = block.time_ns.tolist(), block.values
+        plain = values if isinstance(values, list) else values.tolist()
+        qualities = block.quality.tolist() if block.quality is not None else None
+        return [
+            Fact(time_ns, plain[i], Quality(qualities[i]) if qualities else GOOD, block.unit, "")
+            for i, time_ns in enumerate(times)
+        ]
+    record = decode_sample(received.payload)
+    quality = Quality(record.quality) if record.quality else GOOD
+    return [Fact(record.time_ns, record.value, quality, record.unit, "")]
+
+
+class OutputEncoder:
+    """Turns what a step emits into messages; remembers the subjects. Raises DecodeError for a bad path or value."""
+
+    def __init__(self, flow: str) -> None:
+        self._flow = flow
+        self._subjects: dict[tuple[str, str], str] = {}
+
+    def encode(self, output: Emit | EmitEvent, origin: str, ingest_ns: int) -> Message:
+        """The message of one output. `origin` is the value of its input header; `ingest_ns` when the input arrived."""
+        subject = self._subjects.get((output.kind, output.path)) or self._subject(output.kind, output.path)
+        marks = ((FLOW_HEADER, self._flow), (INPUT_HEADER, origin))
+        if isinstance(output, Emit):
+            try:
+                payload = encode_sample(
+                    output.value, quality=output.quality, source_time_ns=output.time_ns, ingest_time_ns=ingest_ns,
+                    unit=output.unit,
+                )  # fmt: skip
+            except (TypeError, msgspec.ValidationError, OverflowError) as error:
+                raise DecodeError(f"not a value: {error}", where=output.path, got=repr(output.value)[:80]) from error
+            return Message(subject, payload, headers=marks)
+        event = CloudEvent(
+            id=origin, source=f"/flows/{self._flow}", type=output.type, data=output.data, time_ns=output.time_ns,
+            subject=output.path,
+        )  # fmt: skip
+        headers, payload = encode_event(event)
+        content_type = headers.pop("Content-Type", None)
+        return Message(subject, payload, content_type, 0, (*headers.items(), *marks))
+
+    def _subject(self, kind: str, path: str) -> str:
+        subject = tag_subject(TagPath.parse(path), f"_{kind}")
+        if len(self._subjects) > 100_000:
+            self._subjects.clear()
+        self._subjects[(kind, path)] = subject
+        return subject
+
+
+class Offset(msgspec.Struct, array_like=True, frozen=True):
+    """How far an input stream was taken: all up to `seq`, and of the next message `facts` samples with `outputs`
+    outputs. `created` is the mark of the stream's making."""
+
+    created: str = ""
+    seq: int = 0
+    facts: int = 0
+    outputs: int = 0
+
+
+class Commit(msgspec.Struct, array_like=True, frozen=True):
+    """The state record that ends each batch of a partition: where its inputs were read to, and what changed.
+
+    `offsets` is by input stream. `entries` are encoded keys, None for a key that is forgotten.
+    Reading the records from stream sequence `restore_seq` on gives every key. Outputs of inputs up to `muted` were
+    left out (a replay that takes over from an older version).
+    """
+
+    format: int
+    number: int
+    offsets: dict[str, Offset]
+    tick_ns: int
+    restore_seq: int
+    entries: list[tuple[str, bytes | None]]
+    muted: dict[str, int] = {}
+
+
+COMMIT_FORMAT = 1
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(Commit)
+
+
+def encode_commit(commit: Commit) -> bytes:
+    """MessagePack."""
+    return _encode(commit)
+
+
+def decode_commit(payload: bytes) -> Commit:
+    """Raises DecodeError."""
+    try:
+        commit = _decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DecodeError(f"not a state record of a flow: {error}", got=repr(payload[:60]), code="MS-0701") from error
+    if commit.format != COMMIT_FORMAT:
+        raise DecodeError(
+            "state record of another format", expected=str(COMMIT_FORMAT), got=str(commit.format), code="MS-0701"
+        )
+    return commit

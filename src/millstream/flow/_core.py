@@ -1,0 +1,536 @@
+"""One partition of a flow, as a pure state machine: messages and ticks in, units to commit out.
+
+It reads no clock and does no I/O, so the same code runs under the runner, in `millstream flow test` and in the
+simulation. Given the same messages in the same order it makes the same outputs, which is what recovery stands on.
+
+Time. Each key has its own: the newest event time of its events. Before an event is given to the step, the timers that
+its time makes due are, in the order of their times. A tick moves the time of silent keys.
+"""
+
+from __future__ import annotations
+
+import heapq
+import traceback
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Generic
+
+from millstream.flow._codec import (
+    COMMIT_FORMAT,
+    EVENT_KINDS,
+    INPUT_HEADER,
+    Commit,
+    Fact,
+    Offset,
+    OutputEncoder,
+    decode_facts,
+)
+from millstream.flow._model import (
+    KEYS_MAX,
+    OUTPUTS_MAX,
+    STATE_BYTES_MAX,
+    TIMERS_MAX,
+    CancelTimer,
+    Effect,
+    Emit,
+    EmitEvent,
+    Event,
+    Flow,
+    S,
+    SetTimer,
+    overlaps,
+)
+from millstream.flow._ports import Rejected
+from millstream.flow._store import Entry, EntryCodec, KeyStore
+from millstream.kernel import ConfigError, DecodeError, PlantError
+from millstream.protocols.uns_subject import decode_subject, encode_subject
+from millstream.sdk import Message, Received
+
+COMMIT_BYTES_MAX = 512 * 1024  # of changed keys in one state record
+CYCLE_KEYS_MIN = 64  # unchanged keys that ride along with each commit while the state is written anew
+CYCLE_SLACK = 2  # written entries a live key before that begins
+NEVER = (2**63, "")
+FIRINGS_MAX = 1000  # timers that one event or one tick of a key may fire
+SUBJECTS_MAX = 100_000
+CLOCK_SLACK = 100_000
+UNIT_OUTPUTS = 450  # from here on a unit goes out; with one more step it still fits into a batch
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Where a key lives: the same on every machine and in every process."""
+    return zlib.crc32(key.encode("utf-8", "surrogatepass")) % partitions if partitions > 1 else 0
+
+
+class StepFailedError(PlantError):
+    """A step raised, or gave what it may not give."""
+
+    default_code = "MS-0702"
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since the partition was opened here."""
+
+    messages: int = 0
+    events: int = 0
+    outputs: int = 0
+    late: int = 0
+    timers: int = 0
+    rejected: int = 0
+    repeated_outputs: int = 0  # found in the stream after a torn commit, and not stored again
+
+
+@dataclass(slots=True)
+class Unit:
+    """What belongs into one atomic batch."""
+
+    messages: list[Message]
+    commit: Commit
+    rejected: list[Rejected]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    key: str
+    kind: str
+    text: str
+    is_mine: bool
+
+
+@dataclass(slots=True)
+class _Pending:
+    messages: list[Message] = field(default_factory=list)
+    changed: dict[str, None] = field(default_factory=dict)
+    rejected: list[Rejected] = field(default_factory=list)
+    bytes: int = 0
+
+
+class FlowCore(Generic[S]):
+    """See the module. `created` maps each input stream to the mark of its making (see `StreamFacts`)."""
+
+    def __init__(
+        self, flow: Flow[S], store: KeyStore, *, partition: int = 0, partitions: int = 1,
+        created: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        if not 0 <= partition < partitions:
+            raise ConfigError("no such partition", where=flow.name, expected=f"0 to {partitions - 1}")
+        self.flow = flow
+        self.partition = partition
+        self.counts = Counts()
+        self.arrival_ns = 0
+        self.muted: dict[str, int] = {}
+        self.working_on: tuple[str, int] | None = None
+        self._partitions = partitions
+        self._created = created or {}
+        self._store = store
+        self._codec: EntryCodec[S] = EntryCodec(flow.state_type)
+        self._encoder = OutputEncoder(f"{flow.name}/{flow.version}/{partition}")
+        self._filters = [(i.filter(), i.kind) for i in flow.inputs]
+        self._sources: dict[str, _Source | None] = {}
+        self._clock: list[tuple[int, str, str]] = []
+        self._clock_max = CLOCK_SLACK
+        self._pending = _Pending()
+        self._offsets: dict[str, Offset] = {}
+        self._committed: dict[str, Offset] = {}
+        self._number = self._tick_ns = 0
+        self._restore_seq = self._written = 0
+        self._cycle: Iterator[str] | None = None
+        self._cycle_seq = 0
+        self._record_seq = 0
+        self._torn: dict[str, bytes] = {}
+        self._origin = ""
+        self._output_index = 0
+
+    # -- restore ------------------------------------------------------------------------------------------------------
+
+    def restore(self, commits: Iterable[tuple[int, Commit]]) -> None:
+        """Take back what was committed: (stream sequence, record) in order, from the restore point on."""
+        for seq, commit in commits:
+            for key, raw in commit.entries:
+                if raw is None:
+                    self._store.drop(key)
+                else:
+                    self._store.put(key, raw)
+            self._written += len(commit.entries)
+            self._offsets = dict(commit.offsets)
+            self._number, self._tick_ns = commit.number, commit.tick_ns
+            self._restore_seq = commit.restore_seq or seq
+            self._record_seq = seq
+            self.muted = dict(commit.muted)
+        self._committed = dict(self._offsets)
+
+    def begin(self, torn: Iterable[Received] = ()) -> str | None:
+        """After `restore`: `torn` are own outputs that stand behind the newest record, the front of a commit that was
+        cut off by a power loss. They are recomputed and not stored again. Returns the input stream, or "tick:<ns>",
+        that has to be taken first."""
+        self._wind()
+        first: str | None = None
+        for received in torn:
+            origin = _header(received.headers or b"", INPUT_HEADER)
+            if origin:
+                self._torn[origin] = received.payload
+                stream, number, _ = origin.rsplit(":", 2)
+                first = first or (f"tick:{number}" if stream == "tick" else stream)
+        return first
+
+    def _wind(self) -> None:
+        """Build the clock from the timers of all keys."""
+        self._clock = []
+        for key in self._store.all_keys():
+            raw = self._store.get(key)
+            if raw is not None:
+                self._clock += [(at_ns, key, name) for name, at_ns in self._codec.timers(raw).items()]
+        heapq.heapify(self._clock)
+        self._clock_max = 2 * len(self._clock) + CLOCK_SLACK
+
+    def position(self, stream: str) -> int:
+        """The last sequence of an input stream that was taken; 0 before the first. A stream that was made anew begins
+        at its beginning."""
+        return self._offset(stream).seq
+
+    def _offset(self, stream: str) -> Offset:
+        found = self._offsets.get(stream)
+        created = self._created.get(stream, found.created if found is not None else "")
+        return found if found is not None and found.created == created else Offset(created)
+
+    def start_at(self, stream: str, seq: int) -> None:
+        """Leave out everything before `seq` of a stream that this flow has not read yet."""
+        if stream not in self._offsets:
+            self._offsets[stream] = Offset(self._created.get(stream, ""), seq - 1)
+
+    # -- inputs -------------------------------------------------------------------------------------------------------
+
+    def feed(self, stream: str, received: Received) -> bool:
+        """Take one message; a repeat of what was taken is ignored. False when the unit is full before all of it is
+        taken: commit, then feed the same message again."""
+        offset = self._offset(stream)
+        if received.seq <= offset.seq:
+            return True
+        created = offset.created
+        source = self._source(received.subject)
+        if source is None or not (source.is_mine or self.flow.regroup):
+            self._offsets[stream] = Offset(created, received.seq)
+            return True
+        if offset.seq == received.seq - 1:
+            done, self._output_index = offset.facts, offset.outputs
+        else:
+            done, self._output_index = 0, 0
+        if not done:
+            self.counts.messages += 1
+        self.arrival_ns = max(self.arrival_ns, received.stored_time_ns)
+        self._origin = f"{stream}:{received.seq}"
+        self.working_on = (stream, received.seq)
+        try:
+            facts = decode_facts(source.kind, received)
+        except PlantError as error:
+            self._reject(received, 0, error)
+            facts = []
+        for index in range(done, len(facts)):
+            try:
+                is_taken = not self.is_full and self._take(source, facts[index], received)
+            except PlantError as error:
+                self._reject(received, index, error)
+                is_taken = True
+            if not is_taken:
+                self._offsets[stream] = Offset(created, received.seq - 1, index, self._output_index)
+                return False
+        self._offsets[stream] = Offset(created, received.seq)
+        self.working_on = None
+        return True
+
+    def tick(self, now_ns: int) -> None:
+        """Fire timers that are due at `now_ns`, the event time of silent keys, until the unit is full. It goes into a
+        unit of its own; call it until `timer_due` is false."""
+        now_ns = max(now_ns, self._tick_ns + 1)
+        self._tick_ns = now_ns
+        self._origin, self._output_index = f"tick:{now_ns}", 0
+        self.arrival_ns = max(self.arrival_ns, now_ns)
+        self.working_on = ("tick", now_ns)
+        for _ in range(FIRINGS_MAX):
+            if not self.timer_due(now_ns) or self.is_full:
+                break
+            at_ns, key, name = heapq.heappop(self._clock)
+            raw = self._store.get(key)
+            if raw is not None:
+                entry = self._codec.decode(raw)
+                if entry.timers.get(name) == at_ns:
+                    self._fire(key, entry, name, at_ns, now_ns)
+        self.working_on = None
+
+    def timer_due(self, now_ns: int) -> bool:
+        """True when `tick` would do something."""
+        return bool(self._clock) and self._clock[0][0] <= now_ns
+
+    # -- units --------------------------------------------------------------------------------------------------------
+
+    @property
+    def pending_messages(self) -> int:
+        """Outputs that are not committed yet."""
+        return len(self._pending.messages)
+
+    @property
+    def is_worth_a_commit(self) -> bool:
+        """Something changed, beside the position."""
+        return bool(self._pending.messages or self._pending.changed or self._pending.rejected)
+
+    @property
+    def has_moved(self) -> bool:
+        """The position changed since the last unit."""
+        return self._offsets != self._committed
+
+    @property
+    def is_full(self) -> bool:
+        """The unit should go out before more is taken."""
+        pending = self._pending
+        return len(pending.messages) >= UNIT_OUTPUTS or pending.bytes >= COMMIT_BYTES_MAX // 2
+
+    def take(self) -> Unit:
+        """All that is pending, as one unit; the core goes on with the next."""
+        pending, self._pending = self._pending, _Pending()
+        self._number += 1
+        if len(self._clock) > self._clock_max:  # most are of timers that were moved
+            self._wind()
+        entries = [(key, self._store.get(key)) for key in pending.changed]
+        self._roll(entries, pending.changed)
+        self._written += len(entries)
+        self._committed = dict(self._offsets)
+        commit = Commit(
+            COMMIT_FORMAT, self._number, self._committed, self._tick_ns, self._restore_seq, entries, self.muted
+        )
+        return Unit(pending.messages, commit, pending.rejected)
+
+    def committed(self, seq: int) -> None:
+        """The newest unit's state record stands at `seq` of the output stream."""
+        self._record_seq = seq
+        if not self._restore_seq:
+            self._restore_seq = seq
+
+    @property
+    def torn_count(self) -> int:
+        """Outputs of a torn commit that were not made again yet."""
+        return len(self._torn)
+
+    @property
+    def restore_seq(self) -> int:
+        """State records before this sequence are not needed any more."""
+        return self._restore_seq
+
+    @property
+    def keys_count(self) -> int:
+        """Keys with state."""
+        return len(self._store)
+
+    @property
+    def offsets(self) -> dict[str, Offset]:
+        """How far each input stream was taken."""
+        return dict(self._offsets)
+
+    def _roll(self, entries: list[tuple[str, bytes | None]], changed: dict[str, None]) -> None:
+        """Let unchanged keys ride along, so that old records need not be kept for them."""
+        if self._cycle is None:
+            if not self._record_seq or self._written < CYCLE_SLACK * len(self._store) + 1000:
+                return
+            self._cycle, self._cycle_seq = iter(self._store.all_keys()), self._record_seq + 1
+            self._written = 0
+        size = sum(len(raw or b"") for _, raw in entries)
+        for _ in range(max(CYCLE_KEYS_MIN, 2 * len(entries))):
+            key = next(self._cycle, None)
+            if key is None:
+                self._cycle = None
+                self._restore_seq = self._cycle_seq
+                return
+            raw = self._store.get(key)
+            if raw is not None and key not in changed:
+                entries.append((key, raw))
+                size += len(raw)
+            if size >= COMMIT_BYTES_MAX // 2:
+                return
+
+    # -- one event ----------------------------------------------------------------------------------------------------
+
+    def _source(self, subject: str) -> _Source | None:
+        try:
+            return self._sources[subject]
+        except KeyError:
+            if len(self._sources) >= SUBJECTS_MAX:
+                self._sources.clear()
+            source = self._sources[subject] = self._look_up(subject)
+            return source
+
+    def _look_up(self, subject: str) -> _Source | None:
+        try:
+            address = decode_subject(subject)
+        except DecodeError:
+            return None
+        kind = address.contract[1:]
+        if not any(kind == wanted and overlaps(f, encode_subject(address)) for f, wanted in self._filters):
+            return None
+        key = self.flow.key(address)
+        return _Source(key, kind, str(address.tag), partition_of(key, self._partitions) == self.partition)
+
+    def _take(self, source: _Source, fact: Fact, received: Received) -> bool:
+        """One sample. False when its timers have filled the unit; it is then taken again from the start."""
+        time_ns, value, quality, unit, type_ = fact
+        key = source.key
+        if self.flow.regroup is not None:
+            found = self._regroup(source, Event(key, source.kind, time_ns, value, quality, source.text, type=type_))
+            if found is None:
+                return True
+            key = found
+        entry = self._entry(key)
+        lateness_ns = self.flow.time.lateness_ns
+        if entry.timers and time_ns > entry.newest_ns:
+            for _ in range(FIRINGS_MAX):
+                at_ns, name = min((at_ns, name) for name, at_ns in entry.timers.items()) if entry.timers else NEVER
+                if at_ns > time_ns - lateness_ns:
+                    break
+                if self.is_full:
+                    return False
+                self._fire(key, entry, name, at_ns, received.stored_time_ns)
+                entry = self._entry(key)
+            else:
+                raise StepFailedError(
+                    "timers set each other without end", where=f"{self.flow.name} key {key}",
+                    expected=f"at most {FIRINGS_MAX} for one event", code="MS-0704",
+                )  # fmt: skip
+        is_late = time_ns < entry.newest_ns - lateness_ns
+        self.counts.events += 1
+        self.counts.late += is_late
+        event = Event(key, source.kind, time_ns, value, quality, source.text, is_late, "", type_, unit)
+        self._run(key, entry, event, received.stored_time_ns)
+        return True
+
+    def _entry(self, key: str) -> Entry[S]:
+        raw = self._store.get(key)
+        if raw is not None:
+            return self._codec.decode(raw)
+        if len(self._store) >= KEYS_MAX:
+            raise StepFailedError("too many keys", where=self.flow.name, expected=f"at most {KEYS_MAX}", code="MS-0704")
+        return Entry(self.flow.initial())
+
+    def _regroup(self, source: _Source, event: Event) -> str | None:
+        """The key by value; None when another partition has it."""
+        assert self.flow.regroup is not None
+        try:
+            key = str(self.flow.regroup(event))
+        except Exception as error:  # the user's code; what it cannot take is kept and told
+            if not source.is_mine:
+                return None  # one partition tells it
+            raise StepFailedError(f"regroup raised {type(error).__name__}: {error}", where=self.flow.name) from error
+        return key if partition_of(key, self._partitions) == self.partition else None
+
+    def _fire(self, key: str, entry: Entry[S], name: str, at_ns: int, arrival_ns: int) -> None:
+        """One timer of `entry`; a step that raises is not called for it again."""
+        self.counts.timers += 1
+        del entry.timers[name]
+        self._changed(key, self._codec.encode(entry))
+        try:
+            self._run(key, entry, Event(key, "timer", at_ns, timer=name), arrival_ns)
+        except PlantError as error:
+            self._reject(Received(f"timer/{key}/{name}", b"", None, 0, at_ns), 0, error)
+
+    def _run(self, key: str, entry: Entry[S], event: Event, arrival_ns: int) -> None:
+        """Call the step; nothing of it counts unless all of it is sound."""
+        where = f"{self.flow.name} key {key}"
+        before = entry.timers
+        try:
+            state, effects = self.flow.step(entry.state, event)
+        except Exception as error:  # the user's code; its input is kept and told, the others go on
+            code = "MS-0703" if isinstance(error, TimeoutError) else None
+            raise StepFailedError(f"step raised {type(error).__name__}: {error}", where=where, code=code) from error
+        messages, timers = self._apply(where, before, effects, arrival_ns) if effects else ((), before)
+        if state is None:
+            self._store.drop(key)
+            self._pending.changed[key] = None
+        else:
+            self._changed(key, self._encoded(where, Entry(state, max(entry.newest_ns, event.time_ns), timers)))
+            if timers is not before:
+                for name, at_ns in timers.items():
+                    if before.get(name) != at_ns:
+                        heapq.heappush(self._clock, (at_ns, key, name))
+        for message in messages:
+            self._output(message)
+
+    def _encoded(self, where: str, entry: Entry[S]) -> bytes:
+        try:
+            raw = self._codec.encode(entry)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise StepFailedError(f"state cannot be stored: {error}", where=where) from error
+        if len(raw) > STATE_BYTES_MAX:
+            raise StepFailedError(
+                "state of one key grows too large", where=where, expected=f"at most {STATE_BYTES_MAX} bytes",
+                got=str(len(raw)), code="MS-0704",
+            )  # fmt: skip
+        return raw
+
+    def _changed(self, key: str, raw: bytes) -> None:
+        self._store.put(key, raw)
+        pending = self._pending
+        if key not in pending.changed:
+            pending.changed[key] = None
+            pending.bytes += len(raw) + len(key)
+
+    def _apply(
+        self, where: str, before: dict[str, int], effects: Sequence[Effect], arrival_ns: int
+    ) -> tuple[list[Message], dict[str, int]]:
+        timers = dict(before)
+        messages: list[Message] = []
+        for effect in effects:
+            if isinstance(effect, (Emit, EmitEvent)):
+                self._check_output(where, effect)
+                origin = f"{self._origin}:{self._output_index + len(messages)}"
+                messages.append(self._encoder.encode(effect, origin, arrival_ns))
+            elif isinstance(effect, SetTimer):
+                timers[effect.name] = int(effect.at_ns)
+            elif isinstance(effect, CancelTimer):
+                timers.pop(effect.name, None)
+            else:
+                raise StepFailedError("not an effect", where=where, got=repr(effect)[:80])
+        if len(messages) > OUTPUTS_MAX or len(timers) > TIMERS_MAX:
+            raise StepFailedError(
+                "too much for one step", where=where, expected=f"at most {OUTPUTS_MAX} outputs and {TIMERS_MAX} timers",
+                got=f"{len(messages)} and {len(timers)}", code="MS-0704",
+            )  # fmt: skip
+        return messages, timers
+
+    def _check_output(self, where: str, effect: Emit | EmitEvent) -> None:
+        if effect.kind not in self.flow.outputs:
+            raise StepFailedError(
+                "step emits what the flow does not declare", where=where, expected=", ".join(self.flow.outputs),
+                got=effect.kind,
+            )  # fmt: skip
+        if (effect.kind in EVENT_KINDS) != isinstance(effect, EmitEvent):
+            raise StepFailedError(
+                "wrong form of output", where=where, expected="EmitEvent for events and alarms, Emit for samples",
+                got=f"{type(effect).__name__} of kind {effect.kind}",
+            )  # fmt: skip
+
+    def _output(self, message: Message) -> None:
+        origin = f"{self._origin}:{self._output_index}"
+        self._output_index += 1
+        if self._torn and self._torn.pop(origin, None) is not None:
+            self.counts.repeated_outputs += 1
+            return
+        stream, _, seq = self._origin.rpartition(":")
+        if self.muted and stream != "tick" and int(seq) <= self.muted.get(stream, 0):
+            return
+        self.counts.outputs += 1
+        self._pending.messages.append(message)
+
+    def _reject(self, received: Received, index: int, error: PlantError) -> None:
+        self.counts.rejected += 1
+        stream = self.working_on[0] if self.working_on else ""
+        self._pending.rejected.append(Rejected(stream, received, index, error.code, error.what, _cause(error)))
+        self._pending.bytes += len(received.payload)
+
+
+def _cause(error: PlantError) -> str:
+    cause = error.__cause__
+    return "".join(traceback.format_exception(cause)) if cause is not None else ""
+
+
+def _header(block: bytes, name: str) -> str:
+    mark = b"\r\n" + name.encode() + b": "
+    at = block.find(mark)
+    return block[at + len(mark) : block.find(b"\r\n", at + len(mark))].decode() if at >= 0 else ""

@@ -1,0 +1,188 @@
+"""What a flow is: a pure step function with a key, a state type and a time policy.
+
+    def count(state: Count, event: Event) -> tuple[Count, list[Effect]]: ...
+
+    parts = Flow(name="parts", inputs=(Input("acme/**:barrier"),), step=count, initial=Count, state_type=Count)
+
+A step sees one event and the state of its key, and returns the new state and what is to be said. It does no I/O, reads
+no clock and draws no random number: the runtime may run it again after a crash and relies on getting the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from millstream.kernel import ConfigError
+from millstream.model import GOOD, Quality
+from millstream.protocols.uns_pattern import KINDS, Pattern, contract_of
+from millstream.protocols.uns_subject import UnsAddress
+
+S = TypeVar("S")
+
+SECOND_NS = 1_000_000_000
+STATE_BYTES_MAX = 256 * 1024  # of one key, encoded
+KEYS_MAX = 5_000_000  # of one partition
+OUTPUTS_MAX = 400  # of one call of a step
+TIMERS_MAX = 64  # of one key
+PARTITIONS_MAX = 256
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One input of a step: a sample, an event of the plant, or a timer of this key.
+
+    `time_ns` is event time (UTC): when it happened at the source, for a timer the time it was set to. `is_late` says
+    that the key's watermark has passed this time already. `source` is where the sample comes from
+    (``acme/plant1/press:barrier``); `kind` is its contract without underscore, or "timer"; `timer` its name.
+    For the kinds "event" and "alarm" `value` is the data and `type` the CloudEvents type.
+    """
+
+    key: str
+    kind: str
+    time_ns: int
+    value: Any = None
+    quality: Quality = GOOD
+    source: str = ""
+    is_late: bool = False
+    timer: str = ""
+    type: str = ""
+    unit: str | None = None
+
+    @property
+    def is_timer(self) -> bool:
+        """True when a timer of this key is due."""
+        return self.kind == "timer"
+
+
+class Emit(msgspec.Struct, frozen=True, gc=False):
+    """A sample to store under `path` (``acme/plant1/press:parts``) in the contract `kind`. Time UTC ns."""
+
+    path: str
+    value: Any
+    time_ns: int
+    kind: str = "count"
+    quality: Quality = GOOD
+    unit: str | None = None
+
+
+class EmitEvent(msgspec.Struct, frozen=True, gc=False):
+    """A CloudEvent to store under `path` (``acme/plant1/press:stopped``): type, JSON data, time UTC ns."""
+
+    path: str
+    type: str
+    data: Any
+    time_ns: int
+    kind: str = "event"
+
+
+class SetTimer(msgspec.Struct, frozen=True, gc=False):
+    """Wake this key at event time `at_ns`; a timer of the same name is moved."""
+
+    name: str
+    at_ns: int
+
+
+class CancelTimer(msgspec.Struct, frozen=True, gc=False):
+    """Forget the timer of this key."""
+
+    name: str
+
+
+Effect = Emit | EmitEvent | SetTimer | CancelTimer
+Step = Callable[[S, Event], tuple[S | None, Sequence[Effect]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a flow reads: a path or pattern (``acme/*/press*:barrier``) of one kind of data."""
+
+    pattern: str
+    kind: str = "tag"
+
+    def filter(self) -> str:
+        """The narrowest NATS filter. Raises DecodeError."""
+        return Pattern.parse(self.pattern).subject_filter(contract_of(self.kind))
+
+
+@dataclass(frozen=True, slots=True)
+class TimePolicy:
+    """How time passes. The watermark of a key is the newest time of its events less `lateness_ns`: what is older comes
+    flagged as late. When a key falls silent its timers fire `idle_ns` behind the arrival clock; None: only its own
+    events move its time (for recordings and other old data)."""
+
+    lateness_ns: int = 0
+    idle_ns: int | None = 5 * SECOND_NS
+
+    def __post_init__(self) -> None:
+        if self.lateness_ns < 0 or (self.idle_ns is not None and self.idle_ns < 0):
+            raise ConfigError("a time policy has a negative duration", got=repr(self))
+
+
+def key_of_asset(address: UnsAddress) -> str:
+    """The usual key: the equipment a tag belongs to."""
+    return str(address.asset)
+
+
+def key_of_tag(address: UnsAddress) -> str:
+    """One state a tag."""
+    return str(address.tag)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow(Generic[S]):
+    """A declared flow. A step that returns None as state forgets the key.
+
+    `key` gives the key from the subject, and the key decides the partition. `regroup`, when given, takes a second look
+    with the value (an order number, a serial number); every partition then has to decode every message. `outputs` are
+    the kinds it may emit. `state_type` is anything msgspec can encode: a Struct, a dataclass, a dict, an int.
+    """
+
+    name: str
+    inputs: tuple[Input, ...]
+    step: Step[S]
+    initial: Callable[[], S]
+    state_type: Any
+    key: Callable[[UnsAddress], str] = key_of_asset
+    regroup: Callable[[Event], str] | None = None
+    outputs: tuple[str, ...] = ("count",)
+    time: TimePolicy = field(default_factory=TimePolicy)
+    version: int = 1
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in self.name):
+            raise ConfigError("not a name of a flow", expected="letters, digits, - and _", got=repr(self.name))
+        if not self.inputs:
+            raise ConfigError("a flow without inputs", where=self.name)
+        for kind in (*self.outputs, *(i.kind for i in self.inputs)):
+            if kind not in KINDS:
+                raise ConfigError("unknown kind of data", where=self.name, expected=", ".join(KINDS), got=repr(kind))
+
+    def filters(self) -> list[str]:
+        """NATS filters of the inputs, without those that another covers."""
+        found = list(dict.fromkeys(i.filter() for i in self.inputs))
+        return [f for f in found if not any(f != other and covers(other, f) for other in found)]
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """True when filter `wide` matches all that `narrow` matches."""
+    have, want = narrow.split("."), wide.split(".")
+    for index, part in enumerate(want):
+        if part == ">":
+            return len(have) > index
+        if index >= len(have) or have[index] == ">" or part not in ("*", have[index]):
+            return False
+    return len(have) == len(want)
+
+
+def overlaps(one: str, other: str) -> bool:
+    """True when some subject matches both filters."""
+    for a, b in zip(one.split("."), other.split("."), strict=False):
+        if a == ">" or b == ">":
+            return True
+        if a != b and a != "*" and b != "*":
+            return False
+    return one.count(".") == other.count(".")

@@ -1,0 +1,42 @@
+"""What the runtime needs of its surroundings, besides the data plane's Reader and Publisher."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from millstream.sdk import Received
+
+
+class StreamFacts(NamedTuple):
+    """A stream as it is now. `created` tells a stream that was made anew from the one that was read before."""
+
+    created: str
+    first_seq: int
+    last_seq: int
+
+
+class Streams(Protocol):
+    """Looks at streams."""
+
+    async def facts(self, stream: str) -> StreamFacts:
+        """Raises NotFoundError, Unreachable."""
+        ...
+
+
+class Rejected(NamedTuple):
+    """An input that a flow could not take: `sample` of the message, what was wrong, where."""
+
+    stream: str
+    received: Received
+    sample: int
+    code: str
+    reason: str
+    detail: str
+
+
+class Quarantine(Protocol):
+    """Keeps rejected inputs where people see them."""
+
+    async def put(self, flow: str, rejected: Rejected) -> None:
+        """Store it, at least once; returns when it is stored. Raises Unreachable."""
+        ...

@@ -1,0 +1,156 @@
+"""The keys of one partition, encoded: in memory up to a bound, the rest in a scratch file.
+
+The truth is the changelog in the stream. This is a cache that is built from it at each start, so the file needs no
+sync and is thrown away. Entries are kept encoded, so a step that changes its state in place and then fails has changed
+nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Generic
+
+import msgspec
+
+from millstream.flow._model import S
+
+HOT_KEYS_MAX = 1_000_000
+EVICT_SHARE = 10  # a tenth of the hot keys moves out at a time
+PAGE_KEYS = 1000
+FILE_CACHE_KIB = 65_536
+
+
+class Entry(Generic[S]):
+    """What is kept of one key: timers by name (event time, UTC ns), the newest event time, the state."""
+
+    __slots__ = ("newest_ns", "state", "timers")
+
+    def __init__(self, state: S, newest_ns: int = 0, timers: dict[str, int] | None = None) -> None:
+        self.state = state
+        self.newest_ns = newest_ns
+        self.timers = timers if timers is not None else {}
+
+
+class _Timers(msgspec.Struct, array_like=True):
+    timers: dict[str, int]
+
+
+class EntryCodec(Generic[S]):
+    """Entries as MessagePack: [timers, newest time, state]."""
+
+    def __init__(self, state_type: Any) -> None:
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(tuple[dict[str, int], int, state_type]).decode
+        self._timers = msgspec.msgpack.Decoder(_Timers).decode
+
+    def encode(self, entry: Entry[S]) -> bytes:
+        """Raises TypeError for a state that cannot be encoded."""
+        return self._encode((entry.timers, entry.newest_ns, entry.state))
+
+    def decode(self, raw: bytes) -> Entry[S]:
+        """Raises msgspec.ValidationError when the state type has changed without a new version of the flow."""
+        timers, newest_ns, state = self._decode(raw)
+        return Entry(state, newest_ns, timers)
+
+    def timers(self, raw: bytes) -> dict[str, int]:
+        """The timers only, which is quick."""
+        return self._timers(raw).timers
+
+
+class KeyStore:
+    """All keys of a partition. `scratch` is the file for what does not fit; made only when it is needed. Without one
+    everything stays in memory."""
+
+    def __init__(self, scratch: Path | None = None, *, hot_max: int = HOT_KEYS_MAX) -> None:
+        self._hot: OrderedDict[str, bytes] = OrderedDict()
+        self._hot_max = hot_max
+        self._scratch = scratch
+        self._cold: sqlite3.Connection | None = None
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def hot_count(self) -> int:
+        """Keys in memory."""
+        return len(self._hot)
+
+    def close(self) -> None:
+        """Throw the scratch file away."""
+        if self._cold is not None:
+            self._cold.close()
+            self._cold = None
+            assert self._scratch is not None
+            self._scratch.unlink(missing_ok=True)
+
+    def get(self, key: str) -> bytes | None:
+        """The entry of a key."""
+        found = self._hot.get(key)
+        return found if found is not None or self._cold is None else self._cold_get(key)
+
+    def put(self, key: str, raw: bytes) -> None:
+        """Keep an entry."""
+        hot = self._hot
+        if key in hot:
+            hot[key] = raw
+            if self._scratch is not None:
+                hot.move_to_end(key)
+            return
+        if self._cold is None or self._cold_get(key) is None:
+            self._count += 1
+        hot[key] = raw
+        if self._scratch is not None and len(hot) > self._hot_max:
+            self._evict()
+
+    def drop(self, key: str) -> None:
+        """Forget a key."""
+        known = self._hot.pop(key, None) is not None
+        if self._cold is not None:
+            known = bool(self._cold.execute("DELETE FROM entry WHERE key = ?", (key,)).rowcount) or known
+        self._count -= known
+
+    def all_keys(self) -> Iterable[str]:
+        """All keys there are at the beginning of the iteration; those in the file come page by page."""
+        hot = list(self._hot)
+        yield from hot
+        if self._cold is None:
+            return
+        seen, last = set(hot), ""
+        while self._cold is not None:
+            page = self._cold.execute(
+                "SELECT key FROM entry WHERE key > ? ORDER BY key LIMIT ?", (last, PAGE_KEYS)
+            ).fetchall()
+            if not page:
+                return
+            last = page[-1][0]
+            yield from (key for (key,) in page if key not in seen)
+
+    # -- the scratch file ---------------------------------------------------------------------------------------------
+
+    def _cold_get(self, key: str) -> bytes | None:
+        assert self._cold is not None
+        row = self._cold.execute("SELECT data FROM entry WHERE key = ?", (key,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def _evict(self) -> None:
+        cold = self._cold or self._open()
+        count = max(1, self._hot_max // EVICT_SHARE)
+        rows = [self._hot.popitem(last=False) for _ in range(count)]
+        cold.execute("BEGIN")
+        cold.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?)", rows)
+        cold.execute("COMMIT")
+
+    def _open(self) -> sqlite3.Connection:
+        assert self._scratch is not None
+        self._scratch.parent.mkdir(parents=True, exist_ok=True)
+        self._scratch.unlink(missing_ok=True)
+        self._cold = sqlite3.connect(self._scratch, isolation_level=None)
+        self._cold.execute("PRAGMA journal_mode = OFF")
+        self._cold.execute("PRAGMA synchronous = OFF")
+        self._cold.execute(f"PRAGMA cache_size = -{FILE_CACHE_KIB}")
+        self._cold.execute("CREATE TABLE entry (key TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID")
+        return self._cold
