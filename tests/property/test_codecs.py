@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.kernel import DecodeError
-from millstream.model import BAD, GOOD, AssetPath, Block, TagPath
+from millstream.model import BAD, GOOD, AssetPath, Block, Quality, TagPath
 from millstream.protocols.uns_payload import (
     decode_block,
     decode_sample,
@@ -68,12 +69,50 @@ def test_every_sample_survives_json(
     assert record.time_ns == (source if source is not None else ingest or record.timestamp_ms * 1_000_000)
 
 
+@given(st.integers(0, 2**32 - 1), st.none() | times)
+def test_a_missing_value_survives_with_any_quality_that_is_not_good(quality: int, source: int | None) -> None:
+    def encode() -> bytes:
+        return encode_sample(None, quality=quality, source_time_ns=source, ingest_time_ns=1)
+
+    forged = msgspec.json.encode({"timestamp_ms": 1, "value": None, "quality": quality})
+    column = Block("t", np.array([1, 2]), [None, 1.5], np.array([quality, 0], np.uint32))
+    if Quality(quality).allows_null:
+        record = decode_sample(encode())
+        assert (record.value, record.quality) == (None, quality)
+        back = decode_block(encode_block(column, ingest_time_ns=1))
+        assert list(back.values) == [None, 1.5]
+        assert decode_sample(forged).quality == quality
+        return
+    for refused in (encode, lambda: decode_sample(forged), lambda: encode_block(column, ingest_time_ns=1)):
+        with pytest.raises(DecodeError, match="good quality"):
+            refused()
+
+
+def test_a_foreign_block_with_a_missing_good_value_is_refused() -> None:
+    import pyarrow as pa
+
+    def block(value_text: str | None, encoding: str) -> bytes:
+        columns = [pa.array([1], pa.timestamp("ns", "UTC")), pa.array([value_text], pa.string())]
+        batch = pa.record_batch(columns, names=["timestamp", "value"])
+        batch = batch.replace_schema_metadata({"value_encoding": encoding})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        return bytes(sink.getvalue().to_pybytes())
+
+    for payload in (block(None, "json"), block("null", "json"), block(None, "plain")):
+        with pytest.raises(DecodeError, match="good quality") as caught:
+            decode_block(payload)
+        assert caught.value.code == "MS-0303"
+    assert list(decode_block(block("1", "json")).values) == [1]
+
+
 def test_a_sample_is_what_umh_consumers_read() -> None:
     payload = encode_sample(21.5, quality=GOOD, source_time_ns=1_700_000_000_123_456_789, ingest_time_ns=0)
     assert payload.startswith(b'{"timestamp_ms":1700000000123,"value":21.5')
 
 
-@given(st.lists(st.tuples(times, values | st.none(), st.integers(2**31, 2**32 - 1)), min_size=1, max_size=20))
+@given(st.lists(st.tuples(times, values | st.none(), st.integers(2**30, 2**32 - 1)), min_size=1, max_size=20))
 def test_every_block_survives_arrow(rows: list[tuple[int, Any, int]]) -> None:
     block = Block(
         "t", np.array([r[0] for r in rows], np.int64), [r[1] for r in rows], np.array([r[2] for r in rows], np.uint32)
@@ -126,7 +165,7 @@ def test_a_damaged_block_never_raises_anything_else(noise: bytes, at: int) -> No
         (b'{"value":1}', "timestamp_ms"),
         (b'{"timestamp_ms":1}', "value"),
         (b'{"timestamp_ms":"x","value":1}', "int"),
-        (b'{"timestamp_ms":1,"value":null}', "not bad"),
+        (b'{"timestamp_ms":1,"value":null}', "good quality"),
         (b'{"timestamp_ms":1,"value":1,"quality":-1}', "StatusCode"),
         (b'{"timestamp_ms":1,"value":{"$float":"inf"}}', "special form"),
         (b'{"timestamp_ms":1,"value":{"$bytes":"%"}}', "special form"),

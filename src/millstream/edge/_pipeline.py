@@ -162,7 +162,7 @@ class Pipeline:
         if state is None:
             return
         value, quality, source_ns = sample.value, sample.quality, sample.source_time_ns
-        if value is None and quality >> 30 < 2:
+        if value is None and quality >> 30 == 0:
             quality = BAD_DATA_UNAVAILABLE
         if quality >> 30 >= 2:
             self.counters.bad += 1

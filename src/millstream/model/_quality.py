@@ -24,6 +24,12 @@ class Quality(int):
         return self >> 30 >= 2
 
     @property
+    def allows_null(self) -> bool:
+        """A value may be absent: with a bad quality it means nothing anyway, with an uncertain one the source may have
+        none yet (OPC 10000-4, 7.11). With a good one its absence contradicts the quality."""
+        return self >> 30 != 0
+
+    @property
     def label(self) -> str:
         """The standard's name where it is one of the known codes, else e.g. ``Bad(0x80AB0000)``."""
         known = _LABELS.get(self & 0xFFFF0000)

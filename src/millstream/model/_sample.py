@@ -21,7 +21,8 @@ class Sample:
     """One value of one tag, as the source stated it.
 
     `tag` is the tag's key: the text form of its `TagPath`, or, inside a connector, `Tag.key`.
-    `value` is None only with a bad quality. `source_time_ns` is UTC, None when the source has no clock.
+    `value` may be None unless the quality is good (`Quality.allows_null`). `source_time_ns` is UTC, None when the
+    source has no clock.
     """
 
     tag: str

@@ -2,8 +2,9 @@
 
 JSON: ``{"timestamp_ms": .., "value": .., "timestamp_ns": .., "ingest_ns": .., "quality": .., "unit": .., "clock":
 ..}``, of which the first two always stand there and are what consumers of UMH's time-series contract read. An absent
-quality is Good, an absent ``timestamp_ns`` means that the source has no clock (``timestamp_ms`` is then the ingest
-time). What JSON cannot say is written ``{"$float": "NaN"}``, ``{"$bytes": "<base64>"}``, ``{"$int": "<digits>"}``,
+quality is Good; a null value contradicts that and is refused, with any other quality it stands for no value. An absent
+``timestamp_ns`` means that the source has no clock (``timestamp_ms`` is then the ingest time). What JSON
+cannot say is written ``{"$float": "NaN"}``, ``{"$bytes": "<base64>"}``, ``{"$int": "<digits>"}``,
 and ``{"$dict": [[k, v], ..]}`` for a mapping with such a key, at any depth; nothing else is changed.
 
 Arrow: an IPC stream with the columns ``timestamp`` (timestamp[ns, UTC]), ``value`` and, unless all good, ``quality``
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -133,7 +135,9 @@ def encode_sample(
     unit: str | None = None,
     clock: str | None = None,
 ) -> bytes:
-    """One sample as JSON. Raises DecodeError when a string in it is not valid Unicode."""
+    """One sample as JSON. Raises DecodeError when a string in it is not valid Unicode, or a good value is missing."""
+    if value is None and quality >> 30 == 0:
+        raise _no_value(quality)
     kind = type(value)
     if not (kind is str or kind is bool or value is None or (kind is float and math.isfinite(cast("float", value)))):
         value = _to_json(value)
@@ -154,10 +158,8 @@ def decode_sample(payload: bytes) -> SampleRecord:
             record.value = _from_json(record.value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(f"not a JSON sample: {error}", got=repr(payload[:80]), code="MS-0302") from error
-    if record.value is None and record.quality >> 30 < 2:
-        raise DecodeError(
-            "sample without value has a quality that is not bad", got=f"0x{record.quality:08X}", code="MS-0302"
-        )
+    if record.value is None and record.quality >> 30 == 0:
+        raise _no_value(record.quality)
     if not 0 <= record.quality <= 0xFFFFFFFF:
         raise DecodeError(
             "quality is not a StatusCode", expected="0 to 0xFFFFFFFF", got=str(record.quality), code="MS-0302"
@@ -165,8 +167,19 @@ def decode_sample(payload: bytes) -> SampleRecord:
     return record
 
 
+def _no_value(quality: int) -> DecodeError:
+    return DecodeError("sample without value has a good quality", got=f"0x{quality:08X}", code="MS-0302")
+
+
+def _check_nulls(missing: Sequence[int], quality: npt.NDArray[np.uint32] | None) -> None:
+    """Raise DecodeError when a value of good quality is `missing` (indices)."""
+    if missing and (quality is None or not (np.asarray(quality)[missing] >> 30).all()):
+        raise DecodeError("Arrow block lacks a value of good quality", code="MS-0303")
+
+
 def encode_block(block: Block, *, ingest_time_ns: int, unit: str | None = None, clock: str | None = None) -> bytes:
-    """Many samples as one Arrow IPC stream. Cost: about 60 us plus 10 ns a sample."""
+    """Many samples as one Arrow IPC stream. Cost: about 60 us plus 10 ns a sample. Raises DecodeError when a good value
+    is missing."""
     import pyarrow as pa
 
     metadata = {"ingest_ns": str(ingest_time_ns)}
@@ -174,6 +187,8 @@ def encode_block(block: Block, *, ingest_time_ns: int, unit: str | None = None, 
         metadata["unit"] = unit
     if clock is not None:
         metadata["clock"] = clock
+    if not isinstance(block.values, np.ndarray) or block.values.dtype == np.object_:
+        _check_nulls([i for i, v in enumerate(block.values) if v is None], block.quality)
     if isinstance(block.values, np.ndarray):
         values = pa.array(block.values)
     else:
@@ -229,6 +244,8 @@ def decode_block(payload: bytes) -> BlockRecord:
         if table.schema.field("quality").type != pa.uint32() or table.column("quality").null_count:
             raise DecodeError("Arrow block has wrong qualities", expected="uint32 without nulls", code="MS-0303")
         quality = table.column("quality").to_numpy()
+    if isinstance(values, list):
+        _check_nulls([i for i, v in enumerate(values) if v is None], quality)
     ingest = metadata.get("ingest_ns", "0")
     if not ingest.isascii() or not ingest.isdigit():
         raise DecodeError("Arrow block has a malformed ingest_ns", got=repr(ingest[:40]), code="MS-0303")

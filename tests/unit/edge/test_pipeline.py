@@ -191,6 +191,26 @@ def test_no_value_with_good_quality_becomes_bad() -> None:
     assert decode_sample(out.messages[0].payload).quality == BAD_DATA_UNAVAILABLE
 
 
+@given(st.lists(st.tuples(st.none() | numbers, st.integers(0, 2**32 - 1)), min_size=1, max_size=20), st.booleans())
+def test_whatever_quality_a_missing_value_has_what_is_stored_can_be_read(
+    rows: list[tuple[Any, int]], collects: bool
+) -> None:
+    """Bad and uncertain stay as the source said; good without a value is the one contradiction."""
+    made = pipeline(**({"publishing_interval": "1h"} if collects else {}))
+    out = feed(made, *(Sample(KEY, value, Quality(quality)) for value, quality in rows))
+    made.flush_all(NOW, out)
+    qualities: list[int] = []
+    for m in out.messages:
+        if m.content_type == ARROW_TYPE:
+            block = decode_block(m.payload)
+            qualities += [0] * len(block) if block.quality is None else block.quality.tolist()
+        else:
+            qualities.append(decode_sample(m.payload).quality)
+    wanted = [BAD_DATA_UNAVAILABLE if v is None and not Quality(q).allows_null else q for v, q in rows]
+    assert qualities == wanted
+    assert not out.dead
+
+
 def test_blocks_are_bounded_in_bytes_and_due_after_their_interval() -> None:
     made = pipeline(publishing_interval="2s")
     out = Output()

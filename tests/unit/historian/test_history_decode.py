@@ -92,6 +92,8 @@ payloads = st.one_of(
             b'{"timestamp_ms":1,"value":{}',
             b'{"timestamp_ms":1,\n"value":5}',
             b'{"timestamp_ms":1,"value":null}',
+            b'{"timestamp_ms":1,"value":null,"quality":1073741824}',
+            b'{"timestamp_ms":1,"value":null,"quality":2147483648}',
             b'{"timestamp_ms":1,"value":1,"quality":-1}',
             b'{"timestamp_ms":1,"value":1,"quality":99999999999999999999}',
             b'{"timestamp_ms":1e999,"value":1}',
