@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby, islice
 
 import msgspec
 import numpy as np
@@ -25,6 +26,7 @@ from millstream.protocols.uns_subject import decode_subject
 from millstream.sdk import Received
 
 ROUTES_COUNT_MAX = 1_000_000  # remembered subjects; then they are looked up anew
+RUN_MESSAGES_MIN = 8  # below it, taking them one by one is cheaper
 _LEDGER, _META, _OTHER, _BAD = -1, -2, -3, -4
 _SOURCE = b"\r\nNats-Stream-Source:"
 _WRITER = f"\r\n{WRITER_HEADER}:".encode()
@@ -43,6 +45,24 @@ class Decoded:
     others: int = 0
     bad: list[DeadLetter] = field(default_factory=list)
     origins: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What is kept of one list: one-sample messages with their tag and place of arrival, and blocks."""
+
+    singles: list[Received] = field(default_factory=list)
+    tag_ids: list[int] = field(default_factory=list)
+    orders: list[int] = field(default_factory=list)
+    blocks: list[Rows] = field(default_factory=list)
+    order: int = 0
+
+    def add(self, messages: Sequence[Received], tag_ids: Sequence[int]) -> None:
+        """One-sample messages, next in order."""
+        self.singles += messages
+        self.tag_ids += tag_ids
+        self.orders += range(self.order, self.order + len(messages))
+        self.order += len(messages)
 
 
 @lru_cache(maxsize=4096)
@@ -97,47 +117,93 @@ class StreamDecoder:
     def decode(self, messages: Sequence[Received]) -> Decoded:
         """All `messages`, in stream order. Never raises for what is in them."""
         out = Decoded(join_rows([]), len(messages))
-        singles: list[Received] = []
-        tag_ids: list[int] = []
-        orders: list[int] = []
-        blocks: list[Rows] = []
-        order = 0
-        stream, feed, routes, origin_before = self._stream, self._ledger.feed, self._routes, ""
-        for message in messages:
-            headers, subject = message.headers, message.subject
-            origin, seq, count, is_arrow = stream, message.seq, 1, False
-            route = routes.get(subject)
-            if route is None:
-                route = self._route(subject)
-            try:
-                if headers is not None:
-                    origin, seq, count, is_arrow = self._scan(headers, origin, seq)
-                if origin != origin_before:
-                    out.origins.add(origin)
-                    origin_before = origin
-                if is_arrow and route >= 0:
-                    block = self._block(message, origin, seq, count, route, order, out)
-                    if block is not None:
-                        blocks.append(block)
-                        order += len(block)
-                    continue
-                is_guest = headers is not None and _WRITER in headers
-                if not feed(origin, seq, subject, max(count, 0), message.payload, is_guest=is_guest):
-                    out.repeats += 1
-                elif route >= 0:
-                    singles.append(message)
-                    tag_ids.append(route)
-                    orders.append(order)
-                    order += 1
-                elif route != _LEDGER:
-                    self._beside(route, message, out)
-            except PlantError as error:
-                self._refuse(message, error, out)
-        if singles:
-            blocks.append(self._singles(singles, tag_ids, orders, out))
-        if blocks:
-            out.rows = join_rows(blocks, is_ordered=True)
+        taken = _Taken()
+        known = self._routes
+        routes = [r if (r := known.get(m.subject)) is not None else self._route(m.subject) for m in messages]
+        # Nearly all are one sample of a known tag; records and the like stand between runs of those.
+        begin = 0
+        for end in [i for i, route in enumerate(routes) if route < 0] + [len(routes)]:
+            run = messages[begin:end]
+            if len(run) < RUN_MESSAGES_MIN or not self._take_run(run, routes[begin:end], taken, out):
+                for message, route in zip(run, routes[begin:end], strict=True):
+                    self._take(message, route, taken, out)
+            if end < len(routes):
+                self._take(messages[end], routes[end], taken, out)
+            begin = end + 1
+        if taken.singles:
+            taken.blocks.append(self._singles(taken, out))
+        if taken.blocks:
+            out.rows = join_rows(taken.blocks, is_ordered=True)
         return out
+
+    def _take_run(self, run: Sequence[Received], routes: list[int], taken: _Taken, out: Decoded) -> bool:
+        """A run of one-sample messages, as far as their headers tell; False when those tell something else."""
+        sources = self._sources(run)
+        if sources is None:
+            return False
+        begin = 0
+        for origin, seqs in sources:
+            end = begin + len(seqs)
+            out.origins.add(origin)
+            follow = seqs[-1] - seqs[0] == len(seqs) - 1 and seqs == list(range(seqs[0], seqs[-1] + 1))
+            if follow and self._ledger.feed_run(origin, seqs[0], len(seqs)):
+                taken.add(run[begin:end], routes[begin:end])
+            else:
+                for seq, message, route in zip(seqs, run[begin:end], routes[begin:end], strict=True):
+                    if self._ledger.feed(origin, seq, message.subject, 1, message.payload):
+                        taken.add([message], [route])
+                    else:
+                        out.repeats += 1
+            begin = end
+        return True
+
+    def _sources(self, run: Sequence[Received]) -> list[tuple[str, list[int]]] | None:
+        """Where they come from: origins in order, each with the sequences there; None when a message has another header
+        than its origin."""
+        headers = [m.headers for m in run if m.headers is not None]
+        if not headers:
+            return [(self._stream, [m.seq for m in run])]
+        joined = b"".join(headers)
+        count = len(run)
+        if len(headers) != count or joined.count(_SOURCE) != count or joined.count(b"\r\n") != 3 * count:
+            return None
+        tokens = joined.split()
+        width = len(tokens) // count
+        if len(tokens) != width * count or tokens[0::width].count(b"NATS/1.0") != count:
+            return None
+        try:
+            seqs = list(map(int, tokens[3::width]))
+        except ValueError:
+            return None
+        names = tokens[2::width]
+        if names.count(names[0]) == count:
+            return [(_name(names[0]), seqs)]
+        rest = iter(seqs)
+        return [(_name(name), list(islice(rest, len(list(group))))) for name, group in groupby(names)]
+
+    def _take(self, message: Received, route: int, taken: _Taken, out: Decoded) -> None:
+        """One message of any kind."""
+        headers, subject = message.headers, message.subject
+        origin, seq, count, is_arrow = self._stream, message.seq, 1, False
+        try:
+            if headers is not None:
+                origin, seq, count, is_arrow = self._scan(headers, origin, seq)
+            out.origins.add(origin)
+            if is_arrow and route >= 0:
+                block = self._block(message, origin, seq, count, route, taken.order, out)
+                if block is not None:
+                    taken.blocks.append(block)
+                    taken.order += len(block)
+                return
+            is_guest = headers is not None and _WRITER in headers
+            if not self._ledger.feed(origin, seq, subject, max(count, 0), message.payload, is_guest=is_guest):
+                out.repeats += 1
+            elif route >= 0:
+                taken.add([message], [route])
+            elif route != _LEDGER:
+                self._beside(route, message, out)
+        except PlantError as error:
+            self._refuse(message, error, out)
 
     def _route(self, subject: str) -> int:
         if len(self._routes) >= ROUTES_COUNT_MAX:
@@ -220,15 +286,15 @@ class StreamDecoder:
             )
         )
 
-    def _singles(self, messages: list[Received], tag_ids: list[int], orders: list[int], out: Decoded) -> Rows:
-        payloads = [m.payload for m in messages]
+    def _singles(self, taken: _Taken, out: Decoded) -> Rows:
+        payloads = [m.payload for m in taken.singles]
         records = _decode_lines(payloads)
         faults: dict[int, DecodeError] = {}
         if records is None:
             records = _decode_each(payloads, faults)
-        rows = _record_rows(records, payloads, tag_ids, orders, faults)
+        rows = _record_rows(records, payloads, taken.tag_ids, taken.orders, faults)
         for index in sorted(faults):
-            self._refuse(messages[index], faults[index], out)
+            self._refuse(taken.singles[index], faults[index], out)
         return rows
 
 

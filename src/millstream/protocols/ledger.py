@@ -205,6 +205,22 @@ class LedgerVerifier:
             account.samples_missing -= samples_count
         return True
 
+    def feed_run(self, origin: str, first_seq: int, count: int) -> bool:
+        """`count` one-sample messages of known tags, neither records nor guests, whose sequences follow each other from
+        `first_seq` on. False when they do not follow what was fed before: then nothing is taken, and `feed` is to say
+        what each of them is."""
+        state = self._origins.get(origin)
+        if state is None or state.account.last_seq + 1 != first_seq:
+            return False
+        account = state.account
+        account.last_seq += count
+        account.messages += count
+        account.samples += count
+        state.window_messages += count
+        state.window_samples += count
+        account.unrecorded = state.window_messages
+        return True
+
     @staticmethod
     def _open_gap(state: _Origin, origin_seq: int) -> None:
         account = state.account

@@ -269,3 +269,46 @@ def test_columns_keep_numbers_exactly(values: list[Any]) -> None:
         for i, (k, v) in enumerate(zip(columns.kind, columns.value, strict=True))
     ]
     assert all(map(same, back, values))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["E_a_I", "E_b_I", "record", "guest", "meta", ""]), st.integers(1, 25), st.integers(-9, 9)
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_runs_are_taken_as_one_message_at_a_time_is(groups: list[tuple[str, int, int]]) -> None:
+    """Origins that take turns, gaps, late and repeated messages, records and guests in between: the account is the
+    same, and so are the rows."""
+    messages: list[Received] = []
+    at = {"E_a_I": 0, "E_b_I": 0}
+    for kind, count, step in groups:
+        origin = kind if kind in at else "E_a_I"
+        at[origin] = max(0, at[origin] + (step if step % 3 == 0 else 0))
+        for _ in range(count):
+            at[origin] += 1
+            seq = len(messages) + 1
+            source = f"NATS/1.0\r\nNats-Stream-Source: {origin}:hash {at[origin]} > > subject x\r\n"
+            headers = (source + ("Ms-Writer: me\r\n" if kind == "guest" else "") + "\r\n").encode()
+            subject, payload = f"{SUBJECT}{seq % 3}", encode_sample(seq, quality=0, source_time_ns=T0, ingest_time_ns=1)
+            if kind == "record":
+                subject = "uns.v1.acme.p1._ledger.edge1.main"
+                payload = encode_record(LedgerRecord(seq, 1, 1, at[origin], at[origin], seq))
+            elif kind == "meta":
+                subject, payload = "uns.v1.acme.p1._meta.speed", b"{}"
+            messages.append(received(payload, seq, subject=subject, headers=headers if kind else None))
+    whole, ledger, _ = decode(messages)
+    alone = TagDictionary(), LedgerVerifier()
+    decoder = StreamDecoder("H_INTEGRITY", 7, tags=alone[0], ledger=alone[1], now_ns=lambda: 5)
+    parts = [decoder.decode([message]) for message in messages]
+    assert values_of(whole) == [value for part in parts for value in values_of(part)]
+    tags = {(value % 3, tag) for value, tag in zip(values_of(whole), whole.rows.tag_id.tolist(), strict=True)}
+    assert len(tags) == len(dict(tags)) == len({tag for _, tag in tags})
+    assert whole.rows.order.tolist() == list(range(len(whole.rows)))
+    assert whole.repeats == sum(part.repeats for part in parts)
+    assert whole.origins == set().union(*(part.origins for part in parts))
+    assert ledger.accounts == alone[1].accounts
+    assert {o: ledger.dump(o) for o in whole.origins} == {o: alone[1].dump(o) for o in whole.origins}
