@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev test demo bench lint docs gen peers clean
+.PHONY: help setup setup-dev test demo bench lint gen changes peers clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -46,6 +46,9 @@ lint: $(VENV)/.dev  ## format, style, types, layers
 
 gen: $(VENV)/.dev  ## write generated docs again
 	@$(BIN)/python tools/docs_gen.py
+
+changes:  ## print what the next release will hold, from changes/*.md
+	@$(PYTHON) tools/changelog.py
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,8 +1,8 @@
 """Cuts the shipped sample data out of the original recordings: python tools/make_sample_data.py FOLDER.
 
-FOLDER holds the originals, one folder each: nist-sms-mtconnect (usnistgov/smstestbed), cnc-1khz (tvhahn/Tool-Wear-Files)
-and mtconnect-okuma (mtconnect/cppagent). The output is the same for the same input, byte for byte. scipy is needed here
-only, since the turning cell comes as a MATLAB file.
+FOLDER holds the originals, one folder each: nist-sms-mtconnect (usnistgov/smstestbed), cnc-1khz (Tool-Wear-Files by
+tvhahn) and mtconnect-okuma (mtconnect/cppagent). The output is the same for the same input, byte for byte. scipy is
+needed here only, since the turning cell comes as a MATLAB file.
 """
 
 from __future__ import annotations

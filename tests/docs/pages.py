@@ -96,6 +96,12 @@ async def beside(root: Path, cwd: Path, line: str) -> AsyncIterator[asyncio.subp
     assert "Traceback" not in said, said
 
 
+async def first_line(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    """What a simulated device says once it is ready."""
+    assert process.stdout is not None
+    return dict(json.loads(await asyncio.wait_for(process.stdout.readline(), UP_TIMEOUT_S)))
+
+
 @asynccontextmanager
 async def simulated_plant(
     root: Path, cwd: Path, line: str = "python -m millstream.sim"
@@ -103,8 +109,7 @@ async def simulated_plant(
     """The simulated plant on free ports; gives them by the ports that the examples name."""
     free = " ".join(f"--{name}-port 0" for name in SIM_PORTS)
     async with beside(root, cwd, f"{line} {free}") as process:
-        assert process.stdout is not None
-        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), UP_TIMEOUT_S))
+        ready = await first_line(process)
         yield {SIM_PORTS[name]: port for name, port in ready.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -113,6 +114,7 @@ def _serve(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
             loop.add_signal_handler(number, stop.set)
         await work(stop)
 
+    os.umask(0o077)  # what a node keeps is its user's own: samples and logs, not only passwords
     for chatty in ("asyncua", "pymodbus", "gmqtt", "nats", "uvicorn"):
         # Their trouble reaches us as exceptions, which are told once.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
