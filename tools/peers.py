@@ -20,9 +20,21 @@ DEBIAN_PROGRAMS = {"mosquitto": "mosquitto", "mosquitto_pub": "mosquitto-clients
 
 def is_present(name: str) -> bool:
     """True when the peer can be used on this machine."""
+    if name == "mount":
+        return _may_mount()
     if name in NPM_PEERS:
         return shutil.which("node") is not None and (PEERS_DIR / "node_modules" / name / "package.json").exists()
     return _program(name) is not None
+
+
+def _may_mount() -> bool:
+    """Small file systems of their own need CAP_SYS_ADMIN (bit 21)."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return False
+    capabilities = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
+    return bool(int(capabilities, 16) >> 21 & 1) and shutil.which("mount") is not None
 
 
 def _program(name: str) -> str | None:

@@ -13,7 +13,7 @@ from millstream.bus._patience import START_PATIENCE_S
 from millstream.bus._reader import StreamReader
 from millstream.bus._server import NatsServer, ServerAlarm
 from millstream.bus._server_config import HUB_DOMAIN, LeafListener, LeafRemote, LeafUser, MqttUser, ServerSettings
-from millstream.bus._server_files import load_secret, store_room_bytes, write_private
+from millstream.bus._server_files import disk_error, load_secret, store_room_bytes, write_private
 from millstream.bus._streams import (
     FAST_PREFIX,
     HUB_DLQ,
@@ -86,6 +86,7 @@ __all__ = [
     "deadletter_stream",
     "decode_answer",
     "delete_stream",
+    "disk_error",
     "edge_source",
     "ensure_stream",
     "find_stream",

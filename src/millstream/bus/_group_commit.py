@@ -177,11 +177,12 @@ class GroupCommitPublisher:
                 seq = None
                 await asyncio.sleep(backoff.next_s())
             except Refused as error:
-                refusals += 1
-                if refusals > 1 or error.err_code != BATCH_INCOMPLETE:
+                if await self._is_final(batch, error):
                     await self._isolate(batch, error)
                     return
                 seq = None
+                self._counters.is_full = True  # the server cannot write: most likely its disk is full
+                await asyncio.sleep(backoff.next_s())
             except FencedError:
                 refusals += 1
                 seq = await self._resolve(batch)
@@ -209,6 +210,14 @@ class GroupCommitPublisher:
             self._control_seqs[subject] = first + index
         self._head.committed(batch.record, seq)
         counters.stored(self._stream, batch.units, seq)
+
+    async def _is_final(self, batch: _Batch, error: Refused) -> bool:
+        """Sending the batch again cannot help. An incomplete one can: the server, too, drops messages of a batch when
+        it cannot write them. Only a subject that no stream takes makes it incomplete for good."""
+        if error.err_code != BATCH_INCOMPLETE:
+            return True
+        state = await self._api.state(self._stream)
+        return not all(state.takes(m.subject) for m in batch.messages)
 
     async def _isolate(self, batch: _Batch, error: PlantError) -> None:
         """One unit that the stream refuses must not stop the others."""

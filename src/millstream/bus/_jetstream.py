@@ -15,7 +15,7 @@ import msgspec
 from millstream.bus._patience import patiently
 from millstream.bus._transport import Transport
 from millstream.kernel import FencedError, NotFoundError, PlantError, ProtocolViolation, StoreFullError, Unreachable
-from millstream.protocols.nats_wire import WireMessage, parse_headers
+from millstream.protocols.nats_wire import WireMessage, parse_headers, subject_matches
 from millstream.sdk import Received
 
 WRONG_LAST_SEQUENCE = 10071
@@ -28,13 +28,18 @@ _BUSY = frozenset({10008, 10074, 10118, 10210, 10211, 10076})  # unavailable, te
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """What a stream holds; `bytes_max` is its bound, not positive when it has none."""
+    """What a stream holds; `bytes_max` is its bound, not positive when it has none, `subjects` what it listens on."""
 
     messages: int
     bytes: int
     first_seq: int
     last_seq: int
     bytes_max: int = -1
+    subjects: tuple[str, ...] = ()
+
+    def takes(self, subject: str) -> bool:
+        """Whether the stream listens on `subject`."""
+        return any(subject_matches(subject, pattern) for pattern in self.subjects)
 
 
 class StreamApi:
@@ -62,8 +67,11 @@ class StreamApi:
     async def state(self, stream: str) -> StreamState:
         """First and last sequence and size."""
         raw = await self.request(f"STREAM.INFO.{stream}")
-        state, bytes_max = raw["state"], int((raw.get("config") or {}).get("max_bytes", -1))
-        return StreamState(state["messages"], state["bytes"], state["first_seq"], state["last_seq"], bytes_max)
+        state, config = raw["state"], raw.get("config") or {}
+        return StreamState(
+            state["messages"], state["bytes"], state["first_seq"], state["last_seq"],
+            int(config.get("max_bytes", -1)), tuple(config.get("subjects") or ()),
+        )  # fmt: skip
 
     async def last(self, stream: str, subject: str) -> Received | None:
         """The newest message of a subject, by direct get; None when there is none."""

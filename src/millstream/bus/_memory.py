@@ -10,6 +10,7 @@ from typing import Self
 from millstream.bus._units import UNIT_MESSAGES_MAX, encode_headers
 from millstream.kernel import Clock, FencedError, NotFoundError, SystemClock
 from millstream.protocols.ledger import LedgerRecord, decode_record, encode_record
+from millstream.protocols.nats_wire import subject_matches
 from millstream.sdk import Control, Message, PublisherStats, Received, Stored
 
 
@@ -161,11 +162,3 @@ class MemoryReader:
                     await source.changed()
             except TimeoutError:
                 yield []
-
-
-def subject_matches(subject: str, pattern: str) -> bool:
-    """NATS wildcards: ``*`` is one token, a last ``>`` is one or more."""
-    have, want = subject.split("."), pattern.split(".")
-    if want[-1] == ">":
-        return len(have) >= len(want) and all(w in ("*", h) for h, w in zip(have, want[:-1], strict=False))
-    return len(have) == len(want) and all(w in ("*", h) for h, w in zip(have, want, strict=True))

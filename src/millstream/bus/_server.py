@@ -32,6 +32,7 @@ from millstream.bus._server_config import (
 )
 from millstream.bus._server_files import (
     PROGRAM,
+    disk_error,
     end_process,
     find_orphan,
     hold_lock,
@@ -52,8 +53,10 @@ START_TIMEOUT_S = 120.0  # a store of tens of gigabytes is scanned before the se
 STOP_TIMEOUT_S = 10.0
 HEALTH_INTERVAL_S = 1.0
 HEALTH_FAILURES_MAX = 10  # in a row; then the server is restarted (a stream frozen by an I/O error needs that)
+DISK_FREE_BYTES_MIN = 4 << 20  # below it nothing can be promised; also what a start of the server needs at most
 PORT_TRIES_MAX = 5  # a picked port may be taken by another program before the server binds it
 
+_WRITE_ERROR = "write error"
 # Sets the parent-death signal between fork and exec of the server, in a process without threads (a preexec_fn in this
 # one could deadlock). Linux only; elsewhere the pid file ends an orphan at the next start.
 _LAUNCHER = (
@@ -264,6 +267,9 @@ class NatsServer:
                 await leave_group(group, error)
 
             self._stack.push_async_exit(end_supervision)
+        except OSError as error:
+            await self._stack.aclose()
+            raise disk_error(error, self.data_dir) from error
         except BaseException:
             await self._stack.aclose()
             raise
@@ -359,8 +365,8 @@ class NatsServer:
                 )
             with contextlib.suppress(Unreachable):
                 health = await self.monitor("/healthz")
-                if health.get("status") == "ok":
-                    return
+                if health.get("status") == "ok" or (_WRITE_ERROR in str(health.get("error")) and self._is_disk_full()):
+                    return  # on a full disk it runs, serves what it has, and is watched
             await self._clock.sleep(delay_s)
             delay_s = min(0.25, delay_s * 1.5)
 
@@ -422,7 +428,7 @@ class NatsServer:
         """Return the reason for a restart."""
         process = self._state.process
         assert process is not None
-        failures, healthy = 0, 0
+        failures, healthy, was_full = 0, 0, False
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEALTH_INTERVAL_S):
@@ -434,17 +440,30 @@ class NatsServer:
                 reason, self._restart_reason = self._restart_reason, None
                 return reason
             problem = await self._health_problem()
+            is_full = self._is_disk_full()
+            if problem is not None and was_full and not is_full:
+                return "the disk has room again"  # streams that met the full disk are frozen until a restart
+            was_full = is_full
             if problem is None:
                 failures, healthy = 0, healthy + 1
                 self._clear_alarm("MS-0606")
                 if healthy == 30:
                     self._backoff.reset()
                 continue
-            failures, healthy = failures + 1, 0
+            failures, healthy = failures + (not is_full), 0  # a restart would not help
             if failures >= 3:
                 self._raise_alarm("MS-0606", f"nats-server {self.domain} is unhealthy: {problem}")
             if failures >= HEALTH_FAILURES_MAX:
                 return f"unhealthy: {problem}"
+
+    def _is_disk_full(self) -> bool:
+        """Also raises and clears the alarm."""
+        free = shutil.disk_usage(self.data_dir).free
+        if free >= DISK_FREE_BYTES_MIN:
+            self._clear_alarm("MS-0609")
+            return False
+        self._raise_alarm("MS-0609", f"the disk of {self.data_dir} is full: sources are held back")
+        return True
 
     async def _health_problem(self) -> str | None:
         try:
@@ -459,7 +478,7 @@ class NatsServer:
             try:
                 await self._start()
                 return
-            except PlantError as error:
+            except (PlantError, OSError) as error:
                 self._raise_alarm("MS-0607", f"nats-server {self.domain} does not start again: {error}")
 
     def _raise_alarm(self, code: str, message: str) -> None:

@@ -50,14 +50,22 @@ def make_directories(data_dir: Path) -> None:
             if not os.access(data_dir / name, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "not writable", str(data_dir / name))
     except OSError as error:
-        raise PlantError(
-            "the data directory cannot be used",
-            where=str(error.filename or data_dir),
-            expected="a directory that this user can write",
-            got=error.strerror,
-            next_step="give the user the directory, or set `data_dir` to another",
-            code="MS-0602",
-        ) from error
+        raise disk_error(error, data_dir) from error
+
+
+def disk_error(error: OSError, data_dir: Path) -> PlantError:
+    """What a failed access to the data directory means to a person."""
+    next_step = "give the user the directory, or set `data_dir` to another"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        next_step = "free space on this disk, or set `data_dir` to another"
+    return PlantError(
+        "the data directory cannot be used",
+        where=str(error.filename or data_dir),
+        expected="a directory that this user can write",
+        got=error.strerror or str(error),
+        next_step=next_step,
+        code="MS-0602",
+    )
 
 
 def load_secret(data_dir: Path, name: str) -> str:
@@ -115,7 +123,8 @@ def note_child(data_dir: Path, pid: int) -> None:
         created = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return
-    write_private(data_dir / "server" / "pid.json", json.dumps({"pid": pid, "created": created}))
+    with contextlib.suppress(OSError):  # a full disk: the kernel ends the server with its node all the same
+        write_private(data_dir / "server" / "pid.json", json.dumps({"pid": pid, "created": created}))
 
 
 def find_orphan(data_dir: Path) -> psutil.Process | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from millstream.bus import StreamInfo, StreamName, is_retired, write_private
+from millstream.bus import StreamInfo, StreamName, disk_error, is_retired, write_private
 
 NOTE_FILE = "forward.json"
 
@@ -99,5 +99,8 @@ def load_note(data_dir: Path) -> ForwardNote:
 
 
 def save_note(data_dir: Path, note: ForwardNote) -> None:
-    """Write and sync the note."""
-    write_private(data_dir / NOTE_FILE, msgspec.json.encode(note).decode())
+    """Write and sync the note. Raises PlantError, on a full disk for instance."""
+    try:
+        write_private(data_dir / NOTE_FILE, msgspec.json.encode(note).decode())
+    except OSError as error:
+        raise disk_error(error, data_dir) from error

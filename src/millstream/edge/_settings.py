@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from millstream.bus import LeafRemote, ServerSettings, StreamBounds
+from millstream.bus import LeafRemote, ServerSettings, StreamBounds, disk_error
 from millstream.config import EdgeConfig, StreamConfig, UplinkConfig
 from millstream.edge._forward import ForwardSettings
-from millstream.kernel import ConfigError, PlantError
+from millstream.kernel import ConfigError
 
 UPLINK_SECRET = "uplink"  # noqa: S105 - the name of a file, not a secret
 SLACK_BYTES = 2 << 30  # dead letters and what MQTT sessions need, beside the configured bounds
@@ -88,11 +88,4 @@ async def make_data_dir(path: Path) -> None:
     try:
         await asyncio.to_thread(path.mkdir, parents=True, exist_ok=True)
     except OSError as error:
-        raise PlantError(
-            "the data directory cannot be used",
-            where=str(path),
-            expected="a directory that this user can write",
-            got=error.strerror,
-            next_step="give the user the directory, or set `data_dir` to another",
-            code="MS-0602",
-        ) from error
+        raise disk_error(error, path) from error

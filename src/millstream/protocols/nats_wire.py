@@ -187,6 +187,14 @@ def subject_bytes(subject: str) -> bytes:
     return subject.encode("utf-8")
 
 
+def subject_matches(subject: str, pattern: str) -> bool:
+    """NATS wildcards: ``*`` is one token, a last ``>`` is one or more."""
+    have, want = subject.split("."), pattern.split(".")
+    if want[-1] == ">":
+        return len(have) >= len(want) and all(w in ("*", h) for h, w in zip(have, want[:-1], strict=False))
+    return len(have) == len(want) and all(w in ("*", h) for h, w in zip(have, want, strict=True))
+
+
 def encode_pub(subject: bytes, reply: bytes, payload: bytes) -> bytes:
     """One PUB; `reply` may be empty."""
     return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(payload), payload)
