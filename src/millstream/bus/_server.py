@@ -51,6 +51,7 @@ from millstream.kernel import Backoff, Clock, PlantError, SystemClock, Unreachab
 
 START_TIMEOUT_S = 120.0  # a store of tens of gigabytes is scanned before the server is ready
 STOP_TIMEOUT_S = 10.0
+RELOAD_TIMEOUT_S = 10.0
 HEALTH_INTERVAL_S = 1.0
 HEALTH_FAILURES_MAX = 10  # in a row; then the server is restarted (a stream frozen by an I/O error needs that)
 DISK_FREE_BYTES_MIN = 4 << 20  # below it nothing can be promised; also what a start of the server needs at most
@@ -207,17 +208,36 @@ class NatsServer:
         self._wake.set()
 
     async def reconfigure(self, settings: ServerSettings) -> None:
-        """Use other settings without a restart: edges, MQTT users, the leaf remote's `is_disabled`. Ports stay."""
+        """Use other settings without a restart: edges, MQTT users, the leaf remote's `is_disabled`. Ports stay.
+
+        Returns when the server uses them (a server that hangs: after `RELOAD_TIMEOUT_S`, it takes them later).
+        """
         if self.is_given:
             raise PlantError("a given server cannot be reconfigured", where=self.url, code="MS-0600")
         self._settings = settings.with_ports(self._ports)
-        self._reload()
+        await self._reload()
 
-    def _reload(self) -> None:
+    async def _reload(self) -> None:
+        """Have the server read its file again, and wait until it has: while it swaps its accounts, a request may be
+        told that nobody answers, which the caller's next one must not meet."""
         self._write_config()
         process = self._state.process
-        if process is not None and process.returncode is None:
+        if process is None or process.returncode is not None:
+            return  # it will start with the new file
+        before = await self._loaded_at()
+        with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGHUP)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RELOAD_TIMEOUT_S):
+                while process.returncode is None and await self._loaded_at() in (None, before):
+                    await self._clock.sleep(0.01)
+
+    async def _loaded_at(self) -> str | None:
+        """When the server read its file last, in its own words; None when it does not say."""
+        try:
+            return str((await self.monitor("/varz")).get("config_load_time"))
+        except Unreachable:
+            return None
 
     async def open_mqtt(self, api: JetStreamApi, config: StreamConfig) -> StreamInfo:
         """Make the stream of what MQTT devices publish (`mqtt_stream`), then admit them. Raises PlantError.
@@ -236,7 +256,7 @@ class NatsServer:
         await bound_mqtt(api, int(config["max_bytes"]))
         if not self._is_mqtt_open:
             self._is_mqtt_open = True
-            self._reload()
+            await self._reload()
         return info
 
     async def __aenter__(self) -> Self:

@@ -15,7 +15,7 @@ import pytest
 from forward_site import client_of, leaf_of, running_edge, running_hub, spawn_server, until, wait_all_at_hub
 
 from millstream.bus import LeafListener, LeafRemote, LeafUser, NatsServer, ServerSettings, StreamApi
-from millstream.bus._server_config import ServerSecrets, render_config
+from millstream.bus._server_config import MqttUser, ServerSecrets, render_config
 from millstream.bus._server_files import load_secret
 from millstream.kernel import PlantError
 from millstream.sim import FaultProxy
@@ -150,6 +150,18 @@ async def test_a_restart_can_be_asked_for(tmp_path: Path) -> None:
         await until(lambda: server.restarts_count == 1 and not server.alarms, "restarted")
         await server.wait_ready()
         assert server.pid is not None
+
+
+async def test_a_request_right_after_a_reload_is_answered(tmp_path: Path) -> None:
+    """While the server swaps its accounts nobody answers; a node that starts must not meet that."""
+    async with NatsServer(ServerSettings("s1", mqtt_port=0), tmp_path) as server, client_of(server) as connection:
+        loads = set()
+        for number in range(10):
+            user = MqttUser(f"device{number}", "only-for-tests")
+            await server.reconfigure(replace(server.settings, mqtt_users=(*server.settings.mqtt_users, user)))
+            await StreamApi(connection).request("INFO")
+            loads.add((await server.monitor("/varz"))["config_load_time"])
+        assert len(loads) == 10  # each was over when `reconfigure` returned
 
 
 async def test_a_leaf_ignores_the_addresses_that_a_hub_advertises(tmp_path: Path) -> None:
