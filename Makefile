@@ -11,15 +11,12 @@ help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 $(VENV)/.runtime: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "python3 is %d.%d, expected 3.11 or newer: pass PYTHON=/path/to/python3.11" % sys.version_info[:2])'
-	@echo "setting up $(VENV) (once, about a minute) ..." >&2
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
+	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) here, expected Python 3.11 or newer: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@$(PYTHON) tools/environment.py $(VENV) '.[all]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	@echo "adding the test tools ..." >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(PYTHON) tools/environment.py $(VENV) '.[dev]'
 	@touch $@
 
 setup: $(VENV)/.runtime  ## create the environment and install Millstream with all connectors
@@ -33,10 +30,10 @@ test: $(VENV)/.dev  ## run every check and test (ARGS="-k modbus" narrows)
 	@$(BIN)/python tools/peers.py list
 	@$(BIN)/python -m pytest $(ARGS)
 
-demo: $(VENV)/.runtime  ## a plant, an edge and a hub on this machine; ARGS="--for 30s --cut 8s --json"
+demo: $(VENV)/.runtime  ## a plant, an edge and a hub on this machine, with a cut uplink; ARGS="--for 30s --cut 8s --json"
 	@$(BIN)/millstream demo $(ARGS)
 
-bench: $(VENV)/.dev  ## ARGS="ingest --json": a benchmark from bench/
+bench: $(VENV)/.dev  ## list the benchmarks, or run one: ARGS="ingest --json"
 	@$(BIN)/python -m bench $(ARGS)
 
 lint: $(VENV)/.dev  ## format, style, types, layers
@@ -44,7 +41,7 @@ lint: $(VENV)/.dev  ## format, style, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-gen: $(VENV)/.dev  ## write generated docs again
+gen: $(VENV)/.dev  ## write the generated pages of docs/reference again
 	@$(BIN)/python tools/docs_gen.py
 
 changes:  ## print what the next release will hold, from changes/*.md

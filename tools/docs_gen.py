@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cli_docs
 from millstream.config import EdgeConfig, HubConfig, UpConfig
 from millstream.config._schema import section_schema
 
+Pages: TypeAlias = Mapping[Path, Callable[[], str]]
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "configuration.md"
 INTRO = """# Configuration
@@ -157,22 +158,30 @@ def _size(value: int) -> str:
     return str(value)
 
 
-PAGES = {PAGE: configuration_page, cli_docs.PAGE: cli_docs.command_page}
+PAGES: Pages = {PAGE: configuration_page, cli_docs.PAGE: cli_docs.command_page}
+
+
+def stale(pages: Pages) -> list[Path]:
+    """The pages that are missing or not what the code makes of them now."""
+    return [path for path, make in pages.items() if not path.is_file() or path.read_text(encoding="utf-8") != make()]
+
+
+def write(pages: Pages) -> None:
+    """Write every page that is stale."""
+    for path in stale(pages):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(pages[path](), encoding="utf-8")
+        print(f"written: {path}", file=sys.stderr)
 
 
 def main(arguments: list[str]) -> int:
     """Write, or with `--check` compare."""
-    stale = 0
-    for path, make in PAGES.items():
-        text = make()
-        if "--check" in arguments:
-            if not path.is_file() or path.read_text(encoding="utf-8") != text:
-                print(f"stale: {path.relative_to(ROOT)} (run tools/docs_gen.py)")
-                stale += 1
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    return 1 if stale else 0
+    if "--check" not in arguments:
+        write(PAGES)
+        return 0
+    for path in stale(PAGES):
+        print(f"stale: {path} (run tools/docs_gen.py)", file=sys.stderr)
+    return 1 if stale(PAGES) else 0
 
 
 if __name__ == "__main__":

@@ -19,6 +19,18 @@ def test_a_generated_page_is_fresh(page: Path) -> None:
     assert page.read_text(encoding="utf-8") == docs_gen.PAGES[page]()
 
 
+def test_a_page_that_is_missing_or_edited_is_stale_and_writing_twice_changes_nothing(tmp_path: Path) -> None:
+    pages = {tmp_path / "sub" / f"{page.name}": make for page, make in docs_gen.PAGES.items()}
+    assert docs_gen.stale(pages) == list(pages)
+    docs_gen.write(pages)
+    assert docs_gen.stale(pages) == []
+    first = next(iter(pages))
+    first.write_text(first.read_text(encoding="utf-8") + "by hand\n", encoding="utf-8")
+    assert docs_gen.stale(pages) == [first]
+    docs_gen.write(pages)
+    assert docs_gen.stale(pages) == []
+
+
 @pytest.mark.parametrize("role", sorted(docs_gen.EXAMPLES))
 def test_the_examples_of_the_page_load(role: str, tmp_path: Path) -> None:
     """With the installed connectors."""
