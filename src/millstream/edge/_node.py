@@ -209,8 +209,10 @@ class EdgeNode:
         self, entry: ConnectorEntry, connection: RawConnection, mqtt: str | None, dead_letters: StreamDeadLetters
     ) -> Supervisor:
         log = LineLog(entry.name, self._sink)
-        tools = ConnectorTools(entry.name, self._clock, log, StreamReader(connection), mqtt)
         mapped = self.config.mapped_tags(entry)
+        tools = ConnectorTools(
+            entry.name, self._clock, log, StreamReader(connection), mqtt, tuple(m.tag for m in mapped)
+        )
         place = self.config.connector_path(entry)
         unit_bytes_max = self._unit_bytes_max(self._publishers[entry.durability][0])
         pipeline = Pipeline(mapped, place, payload_bytes_max=min(connection.max_payload, unit_bytes_max))

@@ -166,7 +166,8 @@ class ConnectorTools:
     """What the runtime gives a connector at construction.
 
     `reader` reads the node's own streams, `mqtt_stream` names the one that holds what devices published on the node's
-    MQTT listener; both are None outside a running node (in a check, a probe) and where there is no listener.
+    MQTT listener; both are None outside a running node (in a check, a probe) and where there is no listener. `tags` are
+    the configured ones, empty outside a running node: a session is asked for them in parts, by sampling interval.
     """
 
     name: str = "connector"
@@ -174,6 +175,7 @@ class ConnectorTools:
     log: Log = field(default_factory=_SilentLog)
     reader: Reader | None = None
     mqtt_stream: str | None = None
+    tags: Sequence[Tag] = ()
 
 
 @dataclass(frozen=True, slots=True)

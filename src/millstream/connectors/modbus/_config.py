@@ -23,7 +23,7 @@ class ModbusConfig(ConnectorConfig):
     connect_timeout: Duration = 5.0
     """How long connecting may take."""
     timeout: Duration = 3.0
-    """How long one answer may take; a later one means that the link is lost."""
+    """How long one answer may take; a later one means that the unit, or with one unit the link, is lost."""
     byte_order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
     """How values of several registers lie on the wire, for tags that name no order. A is the most significant byte."""
     gap_max: int = Field(default=16, ge=0, le=REGISTERS_COUNT_MAX)

@@ -16,8 +16,13 @@ from millstream.protocols.modbus_plan import answer_fault
 
 FRAME_BYTES_MAX = 260  # MODBUS Messaging on TCP/IP 1.0b, 3.1.3; of a broken frame no more is kept
 RECEIVED_BYTES_MAX = 1 << 20
+_NEXT_STEP = "check cable, address and port; many devices take one client"
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)  # what it says there is raised here as an error
+
+
+class NoAnswer(Unreachable):
+    """A request was not answered in time; the link may still be good for others."""
 
 
 class Link:
@@ -64,8 +69,8 @@ class Link:
     async def ask(self, request: Callable[[AsyncModbusTcpClient], Awaitable[ModbusPDU]]) -> ModbusPDU:
         """The answer, also when it is an exception of the device.
 
-        Raises Unreachable without an answer in time, ProtocolViolation for one that is none; the link is closed then,
-        so that a late answer meets nobody.
+        Raises NoAnswer without an answer in time (a late one is passed over by its transaction number). Raises
+        Unreachable for a lost link and ProtocolViolation for an answer that is none; then the link is closed.
         """
         if self._config.request_pause:
             await self._clock.sleep(self._config.request_pause)
@@ -73,8 +78,9 @@ class Link:
             async with asyncio.timeout(self._config.timeout):
                 return await request(self._client)
         except TimeoutError as error:
-            self.close()
-            raise self._unreachable(f"no answer within {self._config.timeout:g} s") from error
+            raise NoAnswer(
+                f"no answer within {self._config.timeout:g} s", where=self.where, next_step=_NEXT_STEP
+            ) from error
         except ModbusException as error:
             self.close()
             raise self._unreachable(f"link is closed: {error.string}") from error
@@ -83,9 +89,7 @@ class Link:
             raise
 
     def _unreachable(self, what: str) -> Unreachable:
-        return Unreachable(
-            what, where=self.where, next_step="check cable, address and port; many devices take one client"
-        )
+        return Unreachable(what, where=self.where, next_step=_NEXT_STEP)
 
     def _see_packet(self, is_sent: bool, data: bytes) -> bytes:
         """Look at each frame before the library does, which waits for ever on some and fails the loop on others."""

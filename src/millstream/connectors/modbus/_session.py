@@ -11,7 +11,8 @@ from pymodbus.pdu import ModbusPDU
 
 from millstream.connectors.modbus._config import ModbusConfig, ModbusTagOptions
 from millstream.connectors.modbus._faults import BAD_NOT_WRITABLE, SPLITTING, fault
-from millstream.connectors.modbus._link import Link
+from millstream.connectors.modbus._link import Link, NoAnswer
+from millstream.connectors.modbus._units import Units
 from millstream.kernel import DecodeError, PlantError
 from millstream.model import (
     BAD_DECODING_ERROR,
@@ -62,11 +63,13 @@ class ModbusSession:
         self._tools = tools
         self._limits = config.limits()
         self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._units = Units(self._point(tag)[0] for tag in tools.tags)
 
     async def read(self, tags: Sequence[Tag]) -> Sequence[Sample]:
         """One sample a tag, in order; without a source time, since registers have none.
 
-        Raises Unreachable when the link is gone or an answer is late, ProtocolViolation for an answer that is none.
+        Raises Unreachable when the link is gone or no unit answers in time, ProtocolViolation for an answer that is
+        none. One silent unit of several has bad samples, and is left alone for a growing while.
         """
         plan = self._plan(tags)
         readings: list[Reading] = [(None, BAD_NO_COMMUNICATION)] * len(tags)
@@ -92,6 +95,7 @@ class ModbusSession:
         if plan is None:
             points = [self._point(tag) for tag in tags]
             plan = _Plan(points, plan_requests(points, self._limits))
+            self._units.add(unit_id for unit_id, _ in points)
             if len(self._plans) >= PLANS_COUNT_MAX:
                 self._plans.clear()
             self._plans[key] = plan
@@ -106,7 +110,11 @@ class ModbusSession:
 
     async def _read_one(self, request: Request, points: Sequence[tuple[int, Point]], readings: list[Reading]) -> bool:
         """Fill in the readings of its members. True when a smaller request may get more."""
-        answer = await self._link.ask(_reader(request))
+        if not self._units.is_due(request.unit_id, self._tools.clock.monotonic_ns()):
+            return False
+        answer = await self._ask(request.unit_id, _reader(request))
+        if answer is None:
+            return False
         if answer.isError():
             quality, _ = fault(answer.exception_code)
             for index in request.members:
@@ -128,6 +136,22 @@ class ModbusSession:
             except DecodeError:
                 readings[index] = (None, BAD_DECODING_ERROR)
         return False
+
+    async def _ask(self, unit_id: int, call: Call) -> ModbusPDU | None:
+        """The unit's answer; None when it is silent and others are not. Raises Unreachable when all are."""
+        try:
+            answer = await self._link.ask(call)
+        except NoAnswer as error:
+            is_new = self._units.went_silent(unit_id, self._tools.clock.monotonic_ns())
+            if self._units.are_all_silent:
+                self._link.close()  # so that a late answer meets nobody
+                raise
+            if is_new:
+                self._tools.log.warning("unit does not answer", unit_id=unit_id, error=str(error))
+            return None
+        if self._units.answered(unit_id):
+            self._tools.log.info("unit answers again", unit_id=unit_id)
+        return answer
 
     async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
         """One after the other, each checked by the device; a lost link fails it and all that follow."""
@@ -153,7 +177,10 @@ class ModbusSession:
             return WriteResult(BAD_TYPE_MISMATCH, str(error))
         except OverflowError as error:
             return WriteResult(BAD_OUT_OF_RANGE, str(error))
-        answer = await self._link.ask(call)
+        self._units.add((unit_id,))
+        answer = await self._ask(unit_id, call)
+        if answer is None:
+            return WriteResult(BAD_NO_COMMUNICATION, f"unit {unit_id} does not answer")
         if answer.isError():
             quality, words = fault(answer.exception_code, is_write=True)
             return WriteResult(quality, words)
