@@ -247,3 +247,19 @@ async def test_the_servers_own_structures_become_mappings() -> None:
     expected = {"tool": {"Number": 7, "Wear": 0.25, "Names": ["a", "b"]}, "phase": 1}
     assert {sample.tag: sample.value for sample in samples} == expected
     assert {sample.tag: sample.value for sample in again} == expected  # once learned, known in this process
+
+
+async def test_a_server_whose_values_do_not_change_is_not_taken_for_a_dead_one() -> None:
+    limits = {"request_timeout": "500ms", "subscription": {"keep_alive_interval": "200ms"}}
+    async with own_server() as (server, index, endpoint):
+        name = ua.QualifiedName("still", index)
+        await server.nodes.objects.add_variable(ua.NodeId("still", index), name, ua.Variant(1.5))
+        tags = tags_of(["nsu=urn:test;s=still"], sampling_interval_s=0.1, publishing_interval_s=0.0)
+        async with (
+            connector_for(endpoint, **limits).open() as session,
+            aclosing(session.stream(tags, None)) as stream,
+        ):
+            assert [sample.value for sample in (await anext(stream)).samples] == [1.5]
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3):  # without keep-alives it would be given up after 1.1 s
+                    await anext(stream)

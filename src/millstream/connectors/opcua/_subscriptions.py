@@ -21,6 +21,7 @@ from millstream.kernel import Clock, PlantError, Unreachable
 from millstream.sdk import Tag
 
 MISSED_KEEP_ALIVES_MAX = 3
+PUBLISHING_S_MIN = 0.05  # 0 lets a server publish without a cycle: some, asyncua's for one, then send no keep-alive
 LIFETIME_S_MIN = 60.0  # of a subscription without publish requests: what back-pressure may take
 _FILTER_REFUSED = {
     ua.StatusCodes.BadMonitoredItemFilterUnsupported,
@@ -106,10 +107,11 @@ class Subscriptions:
         return refused
 
     async def _create(self, interval_s: float) -> int:
-        keep_alive = max(1, round(self._limits.keep_alive_interval / max(interval_s, 0.01)))
-        lifetime = max(3 * keep_alive, math.ceil(LIFETIME_S_MIN / max(interval_s, 0.01)))
+        cycle_s = max(interval_s, PUBLISHING_S_MIN)
+        keep_alive = max(1, round(self._limits.keep_alive_interval / cycle_s))
+        lifetime = max(3 * keep_alive, math.ceil(LIFETIME_S_MIN / cycle_s))
         parameters = ua.CreateSubscriptionParameters(
-            RequestedPublishingInterval=interval_s * 1000,
+            RequestedPublishingInterval=cycle_s * 1000,
             RequestedLifetimeCount=lifetime,
             RequestedMaxKeepAliveCount=keep_alive,
             MaxNotificationsPerPublish=self._limits.notifications_max,
