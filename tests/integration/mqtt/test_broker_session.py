@@ -262,8 +262,9 @@ async def test_a_refused_subscription_makes_its_tags_bad() -> None:
 async def test_a_packet_that_is_not_mqtt_is_a_violation_of_the_protocol() -> None:
     poison = SUBACK + b"\x30\x02\xff\xff"
     async with fake_broker(CONNACK, poison) as port, streaming(connector(port)) as (_, stream):
-        with pytest.raises(ProtocolViolation):
+        with pytest.raises(ProtocolViolation) as caught:
             await asyncio.wait_for(anext(stream), 5)
+    assert caught.value.frame == b"\x30\x02\xff\xff"
 
 
 async def test_a_topic_that_is_not_utf8_is_kept_as_a_bad_frame() -> None:

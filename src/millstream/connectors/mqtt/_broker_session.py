@@ -27,6 +27,7 @@ INBOX_MESSAGES_MAX = 2_000  # received, not yet taken by the runtime; then the s
 INBOX_BYTES_MAX = 4 * 1024 * 1024
 BATCH_MESSAGES_MAX = 500
 SUBSCRIBE_TOPICS = 100  # of one SUBSCRIBE
+FRAME_BYTES_MAX = 1 << 16  # of a packet that is no MQTT
 CLOSE_TIMEOUT_S = 2.0
 NEVER_RECONNECT = -2  # gmqtt: -1 means for ever, and 0 still tries once
 REFUSED_SUBSCRIPTION = 0x80  # MQTT 3.1.1, 3.9.3; with MQTT 5 every code from here on
@@ -94,7 +95,9 @@ class BrokerSession:
         self._is_session_present = False
         self._changed = asyncio.Event()
         self._lost = asyncio.Event()
+        self._violation = asyncio.Event()
         self._failure: PlantError | None = None
+        self._packet = b""  # the one that gmqtt looks at now
         self._granted: dict[int, Sequence[int]] = {}
         self._is_held = self._is_closed = False
         self._client = self._make_client()
@@ -127,6 +130,7 @@ class BrokerSession:
         client.on_connect = self._on_connect
         client._package_handler._handle_qos_1_publish_packet = self._on_publish
         client._package_handler._handle_pingresp_packet = self._on_pong
+        client._package_handler._handle_packet = self._seen(client._package_handler._handle_packet)
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         return client
@@ -147,11 +151,15 @@ class BrokerSession:
             )
         )
         lost = asyncio.ensure_future(self._lost.wait())
+        broken = asyncio.ensure_future(self._violation.wait())
         try:
-            await asyncio.wait({connecting, lost}, timeout=config.connect_timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {connecting, lost, broken}, timeout=config.connect_timeout, return_when=asyncio.FIRST_COMPLETED
+            )
             self._check_connected(connecting)
         finally:
             lost.cancel()
+            broken.cancel()
             if not connecting.done():
                 connecting.cancel()
                 await asyncio.wait({connecting}, timeout=CLOSE_TIMEOUT_S)
@@ -160,6 +168,8 @@ class BrokerSession:
         from gmqtt.mqtt.handler import MQTTConnectError
 
         if not connecting.done():
+            if self._failure is not None:
+                raise self._failure
             if self._lost.is_set():
                 raise Unreachable("broker closed the connection instead of accepting it", where=self._where)
             raise Unreachable(
@@ -208,9 +218,21 @@ class BrokerSession:
         self._lost.set()
         self._changed.set()
 
+    def _seen(self, handle: Callable[[int, bytes], None]) -> Callable[[int, bytes], None]:
+        """Remember each packet, so that the one that breaks the protocol can be kept."""
+
+        def remember(command: int, packet: bytes) -> None:
+            self._packet = bytes([command]) + length_bytes(len(packet)) + packet[:FRAME_BYTES_MAX]
+            handle(command, packet)
+
+        return remember
+
     def _violated(self, what: str) -> None:
         if self._failure is None:
-            self._failure = ProtocolViolation("broker sent what is not MQTT", where=self._where, got=what[:200])
+            self._failure = ProtocolViolation(
+                "broker sent what is not MQTT", where=self._where, got=what[:200], frame=self._packet
+            )
+        self._violation.set()
         self._changed.set()
 
     # -- data ---------------------------------------------------------------------------------------------------------
@@ -367,6 +389,16 @@ class BrokerSession:
     def _on_subscribe(self, _client: Any, mid: int, granted: Sequence[int], _properties: Any) -> None:
         self._granted[mid] = granted
         self._changed.set()
+
+
+def length_bytes(count: int) -> bytes:
+    """The remaining length of a packet as it goes over the wire (MQTT 3.1.1, 2.2.3)."""
+    found = bytearray()
+    while True:
+        count, digit = divmod(count, 128)
+        found.append(digit | (0x80 if count else 0))
+        if not count:
+            return bytes(found)
 
 
 def _nothing(*_arguments: object) -> None:
