@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import psutil
 
+from millstream.bus._abilities import check_abilities
 from millstream.bus._connection import Credentials, RawConnection
 from millstream.bus._mqtt_wake import bound_mqtt, wake_mqtt
 from millstream.bus._patience import START_PATIENCE_S
@@ -94,7 +95,7 @@ class NatsServer:
 
     On entering, the server answers, its JetStream is up and syncs every message, or a PlantError tells why not. From
     then on it is restarted with back-off when it exits or stays unhealthy; clients see a lost connection and come back.
-    With `settings.url` nothing is started or supervised: whoever connects checks what the server offers.
+    With `settings.url` nothing is started or supervised; `connect` checks what the server offers.
     """
 
     def __init__(
@@ -180,6 +181,19 @@ class NatsServer:
     def alarms(self) -> list[ServerAlarm]:
         """What is wrong now."""
         return list(self._state.alarms.values())
+
+    @contextlib.asynccontextmanager
+    async def connect(self, name: str) -> AsyncIterator[RawConnection]:
+        """The node's data-plane connection. Raises ConfigError (MS-0620) for a given server that lacks an ability."""
+        async with self.connection(name) as connection:
+            if self.is_given:
+                await check_abilities(connection, domain=self.domain)
+                self._raise_alarm(
+                    "MS-0604",
+                    f"whether {connection.where} syncs each message cannot be seen from outside: "
+                    "set `sync_interval: always` there",
+                )
+            yield connection
 
     def connection(self, name: str) -> RawConnection:
         """A data-plane connection, to be entered; it waits for a supervised server that is just being restarted."""

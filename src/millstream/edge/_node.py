@@ -117,7 +117,7 @@ class EdgeNode:
             await make_data_dir(config.edge.data_dir)
             server = NatsServer(server_settings(config), config.edge.data_dir, clock=self._clock, on_log=self._log.info)
             self._server = await stack.enter_async_context(server)
-            connection = await stack.enter_async_context(server.connection(config.edge.name))
+            connection = await stack.enter_async_context(server.connect(config.edge.name))
             room = None if server.is_given else await asyncio.to_thread(store_room_bytes, config.edge.data_dir)
             settings = forward_settings(config, room_bytes=room)
             self._forward = EdgeForward(server, connection, settings, clock=self._clock, on_log=self._log.info)

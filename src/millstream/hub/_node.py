@@ -114,7 +114,7 @@ class HubNode:
                 server_settings(config), self._data_dir, clock=self._clock, on_log=lambda line: self._log.warning(line)
             )
         )
-        self._connection = await self._stack.enter_async_context(self.server.connection(f"hub {config.hub.name}"))
+        self._connection = await self._stack.enter_async_context(self.server.connect(f"hub {config.hub.name}"))
         await self._ensure_streams()
         self.sources = SourceKeeper(
             self._connection,
