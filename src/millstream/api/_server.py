@@ -99,4 +99,5 @@ def _listen(host: str, port: int) -> socket.socket:
             f"HTTP API cannot listen: {error.strerror or error}",
             where=f"{host}:{port}",
             next_step="choose another port",
+            code="MS-0601",
         ) from error
