@@ -1,6 +1,8 @@
 """Flows: pure step functions over the namespace, run exactly once. See docs/how-to/flows.md."""
 
+from millstream.flow._cases import read_lines, same, write_lines
 from millstream.flow._core import Counts, FlowCore, StepFailedError, Unit, partition_of
+from millstream.flow._drive import Kills, Outcome, Tick, drive, drive_all, with_ticks
 from millstream.flow._model import (
     CancelTimer,
     Effect,
@@ -9,13 +11,16 @@ from millstream.flow._model import (
     Event,
     Flow,
     Input,
+    Refuse,
     SetTimer,
     TimePolicy,
     key_of_asset,
     key_of_tag,
 )
+from millstream.flow._order import Ordered, in_order
 from millstream.flow._ports import Quarantine, Rejected, StreamFacts, Streams
 from millstream.flow._runner import FlowRunner, PartitionRunner, Wiring
+from millstream.flow._spec import FlowSpec, InputSpec, build_flow, read_spec
 from millstream.flow._store import EntryCodec, KeyStore
 
 __all__ = [
@@ -29,19 +34,35 @@ __all__ = [
     "Flow",
     "FlowCore",
     "FlowRunner",
+    "FlowSpec",
     "Input",
+    "InputSpec",
     "KeyStore",
+    "Kills",
+    "Ordered",
+    "Outcome",
     "PartitionRunner",
     "Quarantine",
+    "Refuse",
     "Rejected",
     "SetTimer",
     "StepFailedError",
     "StreamFacts",
     "Streams",
+    "Tick",
     "TimePolicy",
     "Unit",
     "Wiring",
+    "build_flow",
+    "drive",
+    "drive_all",
+    "in_order",
     "key_of_asset",
     "key_of_tag",
     "partition_of",
+    "read_lines",
+    "read_spec",
+    "same",
+    "with_ticks",
+    "write_lines",
 ]

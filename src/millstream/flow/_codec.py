@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from millstream.flow._model import Emit, EmitEvent
+from millstream.flow._model import Emit, EmitEvent, Event
 from millstream.kernel import DecodeError
 from millstream.model import GOOD, Quality, TagPath
 from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event
 from millstream.protocols.nats_wire import parse_headers
-from millstream.protocols.uns_payload import ARROW_TYPE, decode_block, decode_sample, encode_sample
+from millstream.protocols.uns_payload import ARROW_TYPE, decode_block, decode_sample, encode_sample, encode_value
 from millstream.protocols.uns_subject import tag_subject
 from millstream.sdk import Message, Received
 
@@ -19,6 +19,8 @@ FLOW_HEADER = "Ms-Flow"
 """Which flow made a message: ``<name>/<version>/<partition>``."""
 INPUT_HEADER = "Ms-Flow-In"
 """From what: ``<stream>:<sequence>:<n>``, the n-th output of that input, or ``tick:<ns>:<n>``."""
+REVISION_HEADER = "Ms-Revision"
+"""On a corrected result: how many times it was corrected."""
 EVENT_KINDS = ("event", "alarm", "cmd", "ack")  # these contracts carry CloudEvents, all others samples
 _ARROW_MARK = ARROW_TYPE.encode()
 
@@ -53,6 +55,17 @@ def decode_facts(kind: str, received: Received) -> list[Fact]:
     return [Fact(record.time_ns, record.value, quality, record.unit, "")]
 
 
+def encode_fact(event: Event, arrival_ns: int) -> tuple[str, bytes]:
+    """Subject and payload of one input again, without the headers of an event. Raises DecodeError."""
+    subject = tag_subject(TagPath.parse(event.source), f"_{event.kind}")
+    if event.kind in EVENT_KINDS:
+        return subject, encode_value(event.value)
+    payload = encode_sample(
+        event.value, quality=event.quality, source_time_ns=event.time_ns, ingest_time_ns=arrival_ns, unit=event.unit
+    )
+    return subject, payload
+
+
 class OutputEncoder:
     """Turns what a step emits into messages; remembers the subjects. Raises DecodeError for a bad path or value."""
 
@@ -63,7 +76,7 @@ class OutputEncoder:
     def encode(self, output: Emit | EmitEvent, origin: str, ingest_ns: int) -> Message:
         """The message of one output. `origin` is the value of its input header; `ingest_ns` when the input arrived."""
         subject = self._subjects.get((output.kind, output.path)) or self._subject(output.kind, output.path)
-        marks = ((FLOW_HEADER, self._flow), (INPUT_HEADER, origin))
+        marks: tuple[tuple[str, str], ...] = ((FLOW_HEADER, self._flow), (INPUT_HEADER, origin))
         if isinstance(output, Emit):
             try:
                 payload = encode_sample(
@@ -72,6 +85,8 @@ class OutputEncoder:
                 )  # fmt: skip
             except (TypeError, msgspec.ValidationError, OverflowError) as error:
                 raise DecodeError(f"not a value: {error}", where=output.path, got=repr(output.value)[:80]) from error
+            if output.revision:
+                marks = (*marks, (REVISION_HEADER, str(output.revision)))
             return Message(subject, payload, headers=marks)
         event = CloudEvent(
             id=origin, source=f"/flows/{self._flow}", type=output.type, data=output.data, time_ns=output.time_ns,

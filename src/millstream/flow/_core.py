@@ -25,6 +25,7 @@ from millstream.flow._codec import (
     Offset,
     OutputEncoder,
     decode_facts,
+    encode_fact,
 )
 from millstream.flow._model import (
     KEYS_MAX,
@@ -37,14 +38,15 @@ from millstream.flow._model import (
     EmitEvent,
     Event,
     Flow,
+    Refuse,
     S,
     SetTimer,
-    overlaps,
 )
 from millstream.flow._ports import Rejected
 from millstream.flow._store import Entry, EntryCodec, KeyStore
 from millstream.kernel import ConfigError, DecodeError, PlantError
-from millstream.protocols.uns_subject import decode_subject, encode_subject
+from millstream.protocols.uns_pattern import Pattern
+from millstream.protocols.uns_subject import decode_subject
 from millstream.sdk import Message, Received
 
 COMMIT_BYTES_MAX = 512 * 1024  # of changed keys in one state record
@@ -126,7 +128,7 @@ class FlowCore(Generic[S]):
         self._store = store
         self._codec: EntryCodec[S] = EntryCodec(flow.state_type)
         self._encoder = OutputEncoder(f"{flow.name}/{flow.version}/{partition}")
-        self._filters = [(i.filter(), i.kind) for i in flow.inputs]
+        self._wanted = [(Pattern.parse(i.pattern), i.kind) for i in flow.inputs]
         self._sources: dict[str, _Source | None] = {}
         self._clock: list[tuple[int, str, str]] = []
         self._clock_max = CLOCK_SLACK
@@ -364,7 +366,7 @@ class FlowCore(Generic[S]):
         except DecodeError:
             return None
         kind = address.contract[1:]
-        if not any(kind == wanted and overlaps(f, encode_subject(address)) for f, wanted in self._filters):
+        if not any(kind == wanted and pattern.matches(address) for pattern, wanted in self._wanted):
             return None
         key = self.flow.key(address)
         return _Source(key, kind, str(address.tag), partition_of(key, self._partitions) == self.partition)
@@ -428,7 +430,9 @@ class FlowCore(Generic[S]):
         try:
             self._run(key, entry, Event(key, "timer", at_ns, timer=name), arrival_ns)
         except PlantError as error:
-            self._reject(Received(f"timer/{key}/{name}", b"", None, 0, at_ns), 0, error)
+            seq = self.working_on[1] if self.working_on else 0
+            mark = _mark(key, name, at_ns)
+            self._reject(Received(f"timer/{key}/{name}", b"", None, seq, at_ns), mark, error)
 
     def _run(self, key: str, entry: Entry[S], event: Event, arrival_ns: int) -> None:
         """Call the step; nothing of it counts unless all of it is sound."""
@@ -439,7 +443,8 @@ class FlowCore(Generic[S]):
         except Exception as error:  # the user's code; its input is kept and told, the others go on
             code = "MS-0703" if isinstance(error, TimeoutError) else None
             raise StepFailedError(f"step raised {type(error).__name__}: {error}", where=where, code=code) from error
-        messages, timers = self._apply(where, before, effects, arrival_ns) if effects else ((), before)
+        refused: list[Rejected] = []
+        messages, timers = self._apply(where, before, effects, arrival_ns, refused) if effects else ((), before)
         if state is None:
             self._store.drop(key)
             self._pending.changed[key] = None
@@ -451,6 +456,8 @@ class FlowCore(Generic[S]):
                         heapq.heappush(self._clock, (at_ns, key, name))
         for message in messages:
             self._output(message)
+        for rejected in refused:
+            self._keep(rejected)
 
     def _encoded(self, where: str, entry: Entry[S]) -> bytes:
         try:
@@ -472,7 +479,7 @@ class FlowCore(Generic[S]):
             pending.bytes += len(raw) + len(key)
 
     def _apply(
-        self, where: str, before: dict[str, int], effects: Sequence[Effect], arrival_ns: int
+        self, where: str, before: dict[str, int], effects: Sequence[Effect], arrival_ns: int, refused: list[Rejected]
     ) -> tuple[list[Message], dict[str, int]]:
         timers = dict(before)
         messages: list[Message] = []
@@ -485,6 +492,8 @@ class FlowCore(Generic[S]):
                 timers[effect.name] = int(effect.at_ns)
             elif isinstance(effect, CancelTimer):
                 timers.pop(effect.name, None)
+            elif isinstance(effect, Refuse):
+                refused.append(self._refused(where, effect, arrival_ns))
             else:
                 raise StepFailedError("not an effect", where=where, got=repr(effect)[:80])
         if len(messages) > OUTPUTS_MAX or len(timers) > TIMERS_MAX:
@@ -519,14 +528,36 @@ class FlowCore(Generic[S]):
         self._pending.messages.append(message)
 
     def _reject(self, received: Received, index: int, error: PlantError) -> None:
-        self.counts.rejected += 1
         stream = self.working_on[0] if self.working_on else ""
-        self._pending.rejected.append(Rejected(stream, received, index, error.code, error.what, _cause(error)))
-        self._pending.bytes += len(received.payload)
+        self._keep(Rejected(stream, received, index, error.code, error.what, _traceback(error.__cause__)))
+
+    def _keep(self, rejected: Rejected) -> None:
+        self.counts.rejected += 1
+        self._pending.rejected.append(rejected)
+        self._pending.bytes += len(rejected.received.payload)
+
+    def _refused(self, where: str, refuse: Refuse, arrival_ns: int) -> Rejected:
+        """What a step puts into quarantine by itself; the input may have come with an earlier message."""
+        event, reason = refuse.event, refuse.reason
+        try:
+            subject, payload = encode_fact(event, arrival_ns)
+        except PlantError as error:
+            raise StepFailedError("step refuses what is no input", where=where, got=repr(event)[:80]) from error
+        stream, seq = self.working_on or ("", 0)
+        received = Received(subject, payload, None, seq, arrival_ns)
+        is_slow = isinstance(reason, TimeoutError)
+        what = reason if isinstance(reason, str) else f"step raised {type(reason).__name__}: {reason}"
+        detail = "" if isinstance(reason, str) else _traceback(reason)
+        mark = _mark(event.source, event.kind, event.time_ns)
+        return Rejected(stream, received, mark, "MS-0703" if is_slow else "MS-0702", what, detail)
 
 
-def _cause(error: PlantError) -> str:
-    cause = error.__cause__
+def _mark(*parts: object) -> int:
+    """In the place of a sample's number, for what is no sample of its message: the same whenever it is done again."""
+    return 1 << 32 | zlib.crc32("/".join(map(str, parts)).encode("utf-8", "surrogatepass"))
+
+
+def _traceback(cause: BaseException | None) -> str:
     return "".join(traceback.format_exception(cause)) if cause is not None else ""
 
 

@@ -58,7 +58,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Emit(msgspec.Struct, frozen=True, gc=False):
-    """A sample to store under `path` (``acme/plant1/press:parts``) in the contract `kind`. Time UTC ns."""
+    """A sample to store under `path` (``acme/plant1/press:parts``) in the contract `kind`. Time UTC ns.
+
+    A `revision` above 0 says that this corrects what was stored for the same path and time; the header `Ms-Revision`
+    carries it, and the highest one counts.
+    """
 
     path: str
     value: Any
@@ -66,6 +70,7 @@ class Emit(msgspec.Struct, frozen=True, gc=False):
     kind: str = "count"
     quality: Quality = GOOD
     unit: str | None = None
+    revision: int = 0
 
 
 class EmitEvent(msgspec.Struct, frozen=True, gc=False):
@@ -91,7 +96,14 @@ class CancelTimer(msgspec.Struct, frozen=True, gc=False):
     name: str
 
 
-Effect = Emit | EmitEvent | SetTimer | CancelTimer
+class Refuse(msgspec.Struct, frozen=True, gc=False):
+    """Put an input into quarantine with the reason, and keep the new state. (A step that raises keeps the old one.)"""
+
+    event: Event
+    reason: Exception | str
+
+
+Effect = Emit | EmitEvent | SetTimer | CancelTimer | Refuse
 Step = Callable[[S, Event], tuple[S | None, Sequence[Effect]]]
 
 

@@ -1,0 +1,148 @@
+"""How a flow is written down: one entry of `flows:` in a node's file, or the `flow.yaml` of a test."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from millstream.flow._model import PARTITIONS_MAX, SECOND_NS, Flow, Input, TimePolicy
+from millstream.flow.library import FLOW_TYPES, FlowType
+from millstream.kernel import ConfigError, NotFoundError, suggest
+from millstream.sdk import Duration
+
+
+def _as_mapping(value: Any) -> Any:
+    return {"pattern": value} if isinstance(value, str) else value
+
+
+class InputSpec(BaseModel):
+    """One input; in YAML either the pattern alone (of tags) or a mapping."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    pattern: str
+    """Paths to read, such as `acme/plant1/**:barrier`."""
+    kind: str = "tag"
+    """Kind of data: tag, count, kpi, state, event, alarm, cmd, ack."""
+
+
+class FlowSpec(BaseModel):
+    """One declared flow. What concerns the running of it (instances, start) is not known here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    """Name of the flow; its state and its outputs carry it."""
+    type: str | None = None
+    """A built-in type."""
+    python: str | None = None
+    """Your own flow: `FILE.py:NAME`, relative to this file; a `Flow`, or a `FlowType` that takes `config`."""
+    inputs: tuple[Annotated[InputSpec, BeforeValidator(_as_mapping)], ...] = ()
+    """What it reads."""
+    version: int = Field(default=1, ge=1)
+    """A new version builds its state anew."""
+    partitions: int = Field(default=1, ge=1, le=PARTITIONS_MAX)
+    """Into how many parts its keys are divided."""
+    lateness: Duration | None = None
+    """How far out of order events may come. Default 0s; for your own flow: what it declares."""
+    idle: Duration | str | None = None
+    """How long a key must be silent until time goes on without it; `never` for recordings. Default 5s."""
+    config: dict[str, Any] = {}
+    """What the type knows."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> FlowSpec:
+        if (self.type is None) == (self.python is None):
+            raise ValueError("a flow needs either type or python")
+        if isinstance(self.idle, str) and self.idle != "never":
+            raise ValueError("idle is a duration or never")
+        return self
+
+    def time(self, default: TimePolicy | None = None) -> TimePolicy:
+        """The time policy, with the defaults of `default`."""
+        policy = default or TimePolicy()
+        if self.lateness is not None:
+            policy = replace(policy, lateness_ns=round(self.lateness * SECOND_NS))
+        if self.idle is not None:
+            idle_ns = None if isinstance(self.idle, str) else round(self.idle * SECOND_NS)
+            policy = replace(policy, idle_ns=idle_ns)
+        return policy
+
+
+def read_spec(raw: Any) -> FlowSpec:
+    """From a plain mapping. Raises ConfigError that names the first wrong key."""
+    try:
+        return FlowSpec.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"])
+        near = suggest(str(first["loc"][-1]), FlowSpec.model_fields) if first["type"] == "extra_forbidden" else None
+        raise ConfigError(
+            first["msg"].removeprefix("Value error, "), where=place or None, got=repr(first["input"])[:80],
+            next_step=f"did you mean {near!r}?" if near else None,
+        ) from error  # fmt: skip
+
+
+def build_flow(spec: FlowSpec, folder: Path, types: Mapping[str, FlowType] = FLOW_TYPES) -> Flow[Any]:
+    """The flow of a declaration; `folder` is where its `python` file is looked for. Raises ConfigError."""
+    inputs = tuple(Input(i.pattern, i.kind) for i in spec.inputs)
+    for one in inputs:
+        one.filter()  # a wrong pattern is told here
+    if spec.type is not None:
+        found = types.get(spec.type)
+        if found is None:
+            near = suggest(spec.type, types)
+            raise ConfigError(
+                "unknown type of flow", where=spec.name, expected=", ".join(sorted(types)), got=repr(spec.type),
+                next_step=f"did you mean {near!r}?" if near else None,
+            )  # fmt: skip
+        if not inputs:
+            raise ConfigError("a flow without inputs", where=spec.name)
+        return found.make(spec.name, inputs, spec.config, version=spec.version, time=spec.time())
+    own = _own(spec, folder)
+    if isinstance(own, FlowType):
+        return own.make(spec.name, inputs, spec.config, version=spec.version, time=spec.time())
+    if spec.config:
+        raise ConfigError("a Flow takes no config; give a FlowType", where=f"{spec.name}: config")
+    return replace(
+        own, name=spec.name, inputs=inputs or own.inputs, time=spec.time(own.time),
+        version=spec.version if "version" in spec.model_fields_set else own.version,
+    )  # fmt: skip
+
+
+def _own(spec: FlowSpec, folder: Path) -> Flow[Any] | FlowType:
+    file, _, name = str(spec.python).rpartition(":")
+    path = folder / file
+    if not file or not name.isidentifier():
+        raise ConfigError("not a place of a flow", where=spec.name, expected="FILE.py:NAME", got=repr(spec.python))
+    if not path.is_file():
+        raise NotFoundError("no such file", where=spec.name, got=str(path))
+    found = getattr(_module(path, spec.name), name, None)
+    if not isinstance(found, Flow | FlowType):
+        raise ConfigError(
+            "not a flow", where=f"{spec.name}: {spec.python}", expected="a Flow or a FlowType",
+            got=type(found).__name__ if found is not None else f"no {name} in the file",
+        )  # fmt: skip
+    return found
+
+
+def _module(path: Path, where: str) -> Any:
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    name = f"_flow_{path.stem}_{digest}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError("not a Python file", where=where, got=str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # msgspec looks names of types up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's file: whatever it raises is told with its name
+        raise ConfigError(f"{path.name} raised {type(error).__name__}: {error}", where=where, got=str(path)) from error
+    return module

@@ -1,0 +1,27 @@
+"""Every case of tests/golden/flow gives what is expected, however it is cut into units and wherever it is killed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from golden import GOLDEN, assert_survives_kills, load
+from millstream.flow import same, write_lines
+from millstream.flow.library import FLOW_TYPES
+
+CASES = sorted(path.parent for path in GOLDEN.glob("*/*/flow.yaml"))
+
+
+def test_every_type_has_a_golden_case() -> None:
+    assert {case.parent.name for case in CASES} == set(FLOW_TYPES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_case_gives_what_is_expected_wherever_it_is_killed(case: Path) -> None:
+    flow, items = load(case)
+    lines = write_lines([assert_survives_kills(flow, items)])
+    expected = (case / "expected.jsonl").read_text("utf-8").splitlines()
+    assert same(lines, expected), "\n".join(lines)
