@@ -33,19 +33,22 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-async def _start(module: str, *arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", f"millstream.sim.{module}", *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,  # the terminal's interrupt is for this process, which ends the others in order
-    )  # fmt: skip
+async def _start(log: Path, module: str, *arguments: str) -> asyncio.subprocess.Process:
+    with log.open("wb") as errors:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", f"millstream.sim.{module}", *arguments,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
+            start_new_session=True,  # the terminal's interrupt is for this process, which ends the others in order
+        )  # fmt: skip
 
 
-async def _port(name: str, process: asyncio.subprocess.Process) -> int:
+async def _port(name: str, process: asyncio.subprocess.Process, log: Path) -> int:
     assert process.stdout is not None
     line = await process.stdout.readline()
     if not line:
-        raise SystemExit(f"the {name} did not start: is its port taken? `--{name}-port 0` takes a free one")
+        await process.wait()
+        reason = (log.read_text(encoding="utf-8", errors="replace").strip() or "it said nothing").splitlines()[-1]
+        raise SystemExit(f"the {name} device did not start: {reason}\ntip: `--{name}-port 0` takes a free port")
     return int(json.loads(line)["port"])
 
 
@@ -70,15 +73,16 @@ def _listener(edge: Path) -> Mapping[str, Any] | None:
     return node if isinstance(node, dict) and node.get("mqtt_port") else None
 
 
-async def _keep_scale(edge: Path, secret: Path) -> None:
-    """Run the scale whenever there is an edge for it; for ever."""
+async def _keep_scale(edge: Path, folder: Path) -> None:
+    """Run the scale whenever there is an edge for it; for ever. `folder` is private."""
+    secret = folder / "password"
     while True:
         while (node := _listener(edge)) is None:
             await asyncio.sleep(LOOK_S)
         secret.touch(mode=0o600)
         secret.write_text(str(node["mqtt_password"]), encoding="utf-8")
         scale = await _start(
-            "mqtt_plant", "--port", str(node["mqtt_port"]), "--user", str(node["mqtt_user"]),
+            folder / "scale.log", "mqtt_plant", "--port", str(node["mqtt_port"]), "--user", str(node["mqtt_user"]),
             "--password-file", str(secret), "--rate", "5",
         )  # fmt: skip
         try:
@@ -96,21 +100,24 @@ async def run(options: argparse.Namespace) -> None:
     ports = {"opcua": options.opcua_port, "modbus": options.modbus_port, "mtconnect": options.mtconnect_port}
     modules = {"opcua": "opcua_plant", "modbus": "modbus_plant", "mtconnect": "shdr_adapter"}
     devices: dict[str, asyncio.subprocess.Process] = {}
-    try:
-        for name, port in ports.items():
-            devices[name] = await _start(modules[name], "--port", str(port))
-        ready = {name: await _port(name, process) for name, process in devices.items()}
-        sys.stdout.write(json.dumps(ready) + os.linesep)
-        sys.stdout.flush()
-        sys.stderr.write(f"the plant is up; its scale publishes once an edge runs in {options.edge}; Ctrl-C ends it\n")
-        with tempfile.TemporaryDirectory(prefix="millstream-sim-") as folder:
+    with tempfile.TemporaryDirectory(prefix="millstream-sim-") as name:
+        folder = Path(name)
+        try:
+            for device, port in ports.items():
+                devices[device] = await _start(folder / f"{device}.log", modules[device], "--port", str(port))
+            ready = {device: await _port(device, each, folder / f"{device}.log") for device, each in devices.items()}
+            sys.stdout.write(json.dumps(ready) + os.linesep)
+            sys.stdout.flush()
+            sys.stderr.write(
+                f"the plant is up; its scale publishes once an edge runs in {options.edge}; Ctrl-C ends it\n"
+            )
             async with asyncio.TaskGroup() as group:
-                scale = group.create_task(_keep_scale(options.edge, Path(folder) / "mqtt"))
+                scale = group.create_task(_keep_scale(options.edge, folder))
                 await ending.wait()
                 scale.cancel()
-    finally:
-        for process in devices.values():
-            await _stop(process)
+        finally:
+            for process in devices.values():
+                await _stop(process)
 
 
 def main(arguments: list[str] | None = None) -> None:
