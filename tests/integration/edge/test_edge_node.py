@@ -18,7 +18,7 @@ import psutil
 import pytest
 from ramp_edge import CATALOG
 
-from millstream.bus import Credentials, RawConnection, StreamReader, connect_nats, request_nats
+from millstream.bus import Credentials, RawConnection, StreamReader, _server, connect_nats, request_nats
 from millstream.config import load_edge
 from millstream.edge import EdgeNode
 from millstream.kernel import PlantError
@@ -271,6 +271,27 @@ async def test_a_server_that_is_killed_comes_back_and_nothing_is_lost_or_doubled
             assert series == list(range(3000))
         assert verifier.accounts["E_e1_I"].is_clean
         assert node.status()["server_restarts"] == 1
+
+
+async def test_a_server_that_is_frozen_is_restarted_and_nothing_is_lost_or_doubled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps its sockets and takes bytes, but answers nobody: only the watchdog can tell."""
+    monkeypatch.setattr(_server, "HEALTH_FAILURES_MAX", 2)
+    monkeypatch.setattr(_server, "STOP_TIMEOUT_S", 1.0)  # a frozen process heeds no SIGTERM
+    async with node_for(write_config(tmp_path, 3000)) as node:
+        await until(lambda: ramp_status(node)["samples_stored"] > 100)
+        pid = node.server.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: node.status()["server_restarts"] == 1, 60)
+        assert not psutil.pid_exists(pid)
+        await until(lambda: ramp_status(node)["state"] == "ended", 60)
+        values, verifier = await read_stream(node, "E_e1_I")
+        for series in values.values():
+            assert series == list(range(3000))
+        assert verifier.accounts["E_e1_I"].is_clean
+        await until(lambda: not {"MS-0606", "MS-0607"} & {a["code"] for a in node.status()["alarms"]})  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("what", ["type", "port", "folder", "secret"])
