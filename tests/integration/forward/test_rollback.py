@@ -63,6 +63,33 @@ async def test_an_edge_set_back_while_the_hub_is_away_is_found_by_its_note(tmp_p
             assert await values_at_hub(hub) == list(range(1, 601))
 
 
+async def test_store_and_note_set_back_together_while_the_hub_is_away_are_told_when_it_is_back(tmp_path: Path) -> None:
+    """The boot cannot know. The first look at the hub's cursor does, while the store is still behind it."""
+    async with running_hub(tmp_path) as hub:
+        port, secret = leaf_of(hub)
+        async with running_edge(tmp_path, port, secret) as edge:
+            await edge.send(300)
+            await wait_all_at_hub(hub, edge)
+        shutil.copytree(tmp_path / "e1", tmp_path / "copy")
+        async with running_edge(tmp_path, port, secret) as edge:
+            edge.sent = 300
+            await edge.send(200)
+            await wait_all_at_hub(hub, edge)
+    shutil.rmtree(tmp_path / "e1")
+    shutil.copytree(tmp_path / "copy", tmp_path / "e1")
+    async with running_edge(tmp_path, port, secret, boot_wait_s=0.2) as edge:
+        assert edge.streams.integrity == "E_e1_I"
+        async with running_hub(tmp_path, leaf_port=port):
+            await until(lambda: edge.alarm("MS-0612") is not None, "the rollback is told")
+            assert "restart this edge" in str(edge.alarm("MS-0612"))
+    async with running_hub(tmp_path, leaf_port=port) as hub, running_edge(tmp_path, port, secret) as edge:
+        assert edge.streams.integrity == "E_e1_I_g2"
+        edge.sent = 500
+        await edge.send(100)
+        await wait_all_at_hub(hub, edge)
+        assert await values_at_hub(hub) == list(range(1, 601))
+
+
 async def test_an_edge_that_boots_without_its_hub_goes_on_when_its_note_fits(tmp_path: Path) -> None:
     async with running_hub(tmp_path) as hub:
         port, secret = leaf_of(hub)
