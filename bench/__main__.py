@@ -1,22 +1,41 @@
-"""`python -m bench SCENARIO [ARGS]`: run one scenario of bench/, or list them."""
+"""`python -m bench SCENARIO [ARGS]`: run one scenario of bench/, all of them, or list them."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from pathlib import Path
 
+FOLDER = Path(__file__).parent
+
+
+def scenarios() -> dict[str, str]:
+    """Each scenario with the first sentence of what it measures."""
+    found = {}
+    for path in sorted(FOLDER.glob("*/__init__.py")):
+        about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        found[path.parent.name] = about.partition("\n")[0]
+    return found
+
 
 def main() -> int:
     """Run ``bench.<scenario>.main(argv)`` and return its exit status."""
-    scenarios = sorted(p.parent.name for p in Path(__file__).parent.glob("*/__init__.py"))
-    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        print("usage: python -m bench SCENARIO [--json] [...]\nscenarios: " + ", ".join(scenarios))
+    known = scenarios()
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print("usage: python -m bench SCENARIO [--json] [--short] [...]\n")
+        for each, about in known.items():
+            print(f"  {each:10} {about}")
+        print(f'  {"all":10} Each of them in turn.\n\nSCENARIO --help tells the rest; make bench ARGS="ingest --json"')
         return 0
-    if sys.argv[1] not in scenarios:
-        print(f"no scenario {sys.argv[1]!r}, expected one of: {', '.join(scenarios)}", file=sys.stderr)
+    if name == "all":
+        statuses = [int(importlib.import_module(f"bench.{each}").main(rest) or 0) for each in known]
+        return max(statuses)
+    if name not in known:
+        print(f"no scenario {name!r}, expected one of: {', '.join([*known, 'all'])}", file=sys.stderr)
         return 2
-    return int(importlib.import_module(f"bench.{sys.argv[1]}").main(sys.argv[2:]) or 0)
+    return int(importlib.import_module(f"bench.{name}").main(rest) or 0)
 
 
 if __name__ == "__main__":

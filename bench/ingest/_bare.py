@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import time
+from collections.abc import Callable
 
 BATCH = 1000
 WINDOW = 4000
@@ -20,6 +22,7 @@ class BareLoop:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
         self._taken: list[tuple[str, bytes, int, int]] = []
+        self._decode: Callable[[bytes], object] | None = None
         self._stream = stream
         self._subject = subject.encode()
         self._socket.sendall(
@@ -81,21 +84,27 @@ class BareLoop:
         self._buffer = self._buffer[-200:]
         return max([acked, *(int(a or b) for a, b in found)])
 
-    def read(self, count: int, payload: bytes) -> tuple[float, float]:
-        """A pull consumer without acks, two pulls of 1,000 open; each message becomes (subject, payload, seq, time)."""
+    def read(self, count: int, payload: bytes, decode: Callable[[bytes], object] | None = None) -> tuple[float, float]:
+        """A pull consumer without acks, two pulls of 1,000 open; each message becomes (subject, payload, seq, time),
+        and with `decode` each payload is decoded too."""
+        self._decode = decode
+        name = f"bare{os.getpid()}x{time.monotonic_ns()}"
         config = {
             "stream_name": self._stream,
-            "config": {"name": "bare", "deliver_policy": "all", "ack_policy": "none", "mem_storage": True},
+            "config": {"name": name, "deliver_policy": "all", "ack_policy": "none", "mem_storage": True},
         }
         body = json.dumps(config).encode()
         self._socket.sendall(
-            b"PUB $JS.API.CONSUMER.CREATE.%b.bare in.c %d\r\n%b\r\n" % (self._stream.encode(), len(body), body)
+            b"PUB $JS.API.CONSUMER.CREATE.%b.%b in.c %d\r\n%b\r\n"
+            % (self._stream.encode(), name.encode(), len(body), body)
         )
         while b"\r\n" not in self._buffer.partition(b"\r\n")[2]:
             self._buffer += self._socket.recv(65536)
         self._buffer = b""
         pull = b'{"batch":1000,"expires":30000000000}'
-        ask = b"PUB $JS.API.CONSUMER.MSG.NEXT.%b.bare in.p %d\r\n%b\r\n" % (self._stream.encode(), len(pull), pull)
+        ask = b"PUB $JS.API.CONSUMER.MSG.NEXT.%b.%b in.p %d\r\n%b\r\n" % (
+            self._stream.encode(), name.encode(), len(pull), pull,
+        )  # fmt: skip
         wall, cpu = time.perf_counter(), time.process_time()
         self._socket.sendall(ask * 2)
         have = asked = 0
@@ -121,10 +130,15 @@ class BareLoop:
             stop = end + 2 + int(parts[-1])
             if stop + 2 > len(data):
                 break
+            begin = end + 2 + (int(parts[4]) if parts[0] == b"HMSG" else 0)
             tokens = parts[3].split(b".")
-            self._taken.append((parts[1].decode(), data[end + 2 : stop], int(tokens[5]), int(tokens[7])))
+            self._taken.append((parts[1].decode(), data[begin:stop], int(tokens[5]), int(tokens[7])))
             at = stop + 2
         self._buffer = data[at:]
+        if self._decode is not None:
+            for _, payload, _, _ in self._taken:
+                if payload.startswith(b'{"timestamp_ms"'):  # a record is none
+                    self._decode(payload)
         found = len(self._taken)
         self._taken.clear()
         return found

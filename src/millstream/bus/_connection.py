@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -48,6 +49,9 @@ class Credentials:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     creds_file: Path | None = None
+
+
+_sid = itemgetter(0)
 
 
 class RawConnection:
@@ -303,7 +307,7 @@ class RawConnection:
                 future.set_result(message)
 
     def _dispatch(self, messages: list[WireMessage]) -> None:
-        sids = {m[0] for m in messages}
+        sids = set(map(_sid, messages))
         if len(sids) == 1:
             groups = {sids.pop(): messages}
         else:

@@ -160,30 +160,31 @@ class _Pull:
 
     def _on_batch(self, messages: list[WireMessage]) -> None:
         self._last_sign_s = self._loop.time()
-        run = None if self._broken else _take_run(messages, self._consumer_seq)
-        if run is not None:
-            self._held += run
-            self._consumer_seq += len(run)
-            self._outstanding -= len(run)
-        else:
-            self._take_each(messages)
+        statuses = [m for m in messages if not m[2]]  # only a stored message has a reply subject
+        data = [m for m in messages if m[2]] if statuses else messages
+        if data and not self._broken:
+            run = _take_run(data, self._consumer_seq)
+            if run is not None:
+                self._held += run
+                self._consumer_seq += len(run)
+                self._outstanding -= len(run)
+            else:
+                self._take_each(data)
+        for _, _, _, headers, _ in statuses:
+            self._on_status(headers)
         self._arrived.set()
 
     def _take_each(self, messages: list[WireMessage]) -> None:
         for _, subject, reply, headers, payload in messages:
-            if headers is not None and headers.startswith(b"NATS/1.0 "):
-                self._on_status(headers)
-                continue
             stream_seq, consumer_seq, time_ns, _ = parse_ack_subject(reply)
             if consumer_seq != self._consumer_seq + 1:  # something between server and us was dropped
                 self._break()
-            if self._broken:
                 break
             self._consumer_seq = consumer_seq
             self._held.append(Received(subject.decode(), payload, headers, stream_seq, time_ns))
             self._outstanding -= 1
 
-    def _on_status(self, block: bytes) -> None:
+    def _on_status(self, block: bytes | None) -> None:
         headers = parse_headers(block)
         text = headers.description.lower().replace(" ", "")
         if headers.status == 100 or (headers.status == 409 and "batchcompleted" in text):

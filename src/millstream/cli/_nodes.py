@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from millstream.cli._node_log import NodeLog
 from millstream.cli._options import Json, run
 from millstream.cli._output import CHECK_FAILED, OK, json_text, note
+from millstream.kernel import calm_collector
 
 if TYPE_CHECKING:
     from millstream.config import ApiConfig, EdgeConfig, Finding, HubConfig, UpConfig
@@ -118,6 +119,7 @@ def _serve(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
     for chatty in ("asyncua", "pymodbus", "gmqtt", "nats", "uvicorn"):
         # Their trouble reaches us as exceptions, which are told once.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    calm_collector()
     run(serve())
     return OK
 

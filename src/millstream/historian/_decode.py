@@ -119,7 +119,7 @@ class StreamDecoder:
         out = Decoded(join_rows([]), len(messages))
         taken = _Taken()
         known = self._routes
-        routes = [r if (r := known.get(m.subject)) is not None else self._route(m.subject) for m in messages]
+        routes = [r if (r := known.get(m[0])) is not None else self._route(m[0]) for m in messages]
         # Nearly all are one sample of a known tag; records and the like stand between runs of those.
         begin = 0
         for end in [i for i, route in enumerate(routes) if route < 0] + [len(routes)]:
@@ -160,16 +160,18 @@ class StreamDecoder:
     def _sources(self, run: Sequence[Received]) -> list[tuple[str, list[int]]] | None:
         """Where they come from: origins in order, each with the sequences there; None when a message has another header
         than its origin."""
-        headers = [m.headers for m in run if m.headers is not None]
+        headers = [m[2] for m in run if m[2] is not None]
         if not headers:
             return [(self._stream, [m.seq for m in run])]
         joined = b"".join(headers)
         count = len(run)
-        if len(headers) != count or joined.count(_SOURCE) != count or joined.count(b"\r\n") != 3 * count:
+        if len(headers) != count or joined.count(b"\r\n") != 3 * count:
             return None
         tokens = joined.split()
         width = len(tokens) // count
         if len(tokens) != width * count or tokens[0::width].count(b"NATS/1.0") != count:
+            return None
+        if tokens[1::width].count(b"Nats-Stream-Source:") != count:
             return None
         try:
             seqs = list(map(int, tokens[3::width]))
@@ -287,7 +289,7 @@ class StreamDecoder:
         )
 
     def _singles(self, taken: _Taken, out: Decoded) -> Rows:
-        payloads = [m.payload for m in taken.singles]
+        payloads = [m[1] for m in taken.singles]
         records = _decode_lines(payloads)
         faults: dict[int, DecodeError] = {}
         if records is None:

@@ -2,6 +2,7 @@
 
 from millstream.kernel._backoff import Backoff
 from millstream.kernel._clock import Clock, SystemClock
+from millstream.kernel._collector import calm_collector
 from millstream.kernel._duration import format_duration, parse_duration_s
 from millstream.kernel._errors import (
     AuthError,
@@ -31,6 +32,7 @@ __all__ = [
     "StoreFullError",
     "SystemClock",
     "Unreachable",
+    "calm_collector",
     "error_registry",
     "format_duration",
     "parse_duration_s",

@@ -99,7 +99,8 @@ def _take_run(data: bytes, at: int, stop: int, has_headers: bool, messages: list
         sids = fields[2::width]
         sid, sizes = int(sids[0]), list(map(int, fields[width - 1 :: width]))
         if has_headers:
-            blocks = [CRLF.join(lines[n : n + each - 2]) + CRLF for n in range(1, end, each)]
+            parts = [lines[n:end:each] for n in range(1, each - 1)]
+            blocks = list(map(CRLF.join, zip(*parts, repeat(b"", count), strict=True)))
             headers, header_sizes = blocks, list(map(int, fields[4::width]))
             is_whole = header_sizes == list(map(len, blocks))
             is_whole = is_whole and list(map(sub, sizes, header_sizes)) == list(map(len, payloads))

@@ -1,0 +1,58 @@
+"""Each benchmark runs on a small input: its shape and what it computed are checked, its speed never is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench._report import digest
+from bench.historian._streams import value
+
+ROOT = Path(__file__).resolve().parents[3]
+ROWS = {"historian": 3, "ingest": 9, "opcua": 1, "outage": 2, "soak": 1}
+ROW_KEYS = {"measure", "figure", "target", "ratio", "is_met", "note", "result_hash", "details"}
+
+
+def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=300)
+
+
+def test_without_arguments_the_scenarios_are_listed_with_what_they_measure() -> None:
+    done = run_bench()
+    assert done.returncode == 0
+    listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert listed == {*ROWS, "all"}
+
+
+def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:
+    done = run_bench("ingestion")
+    assert done.returncode == 2
+    assert "historian, ingest" in done.stderr
+
+
+def short(name: str, *arguments: str) -> dict[str, Any]:
+    done = run_bench(name, "--short", "--json", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert document["bench"] == name
+    assert document["machine"]["cores"] > 0
+    assert all(set(row) == ROW_KEYS for row in document["rows"])
+    return document
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_a_scenario_runs_on_a_small_input(name: str) -> None:
+    rows = short(name)["rows"]
+    assert len(rows) == ROWS[name]
+    assert all(row["figure"] == "not measured" or len(row["result_hash"]) == 16 for row in rows)
+    if name == "historian":  # every value came back, in order
+        expected = digest([value(n) for n in range(2000)])
+        assert [row["result_hash"] for row in rows[:2]] == [expected, expected]
+    if name == "outage":
+        expected = digest([0, 0, 0, list(range(1, 101))])  # nothing lost, doubled or out of order
+        assert [row["result_hash"] for row in rows] == [expected, expected]
