@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from millstream.protocols.ledger import OriginAccount
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,21 @@ def account_waveform(tag: str, expected: Sequence[float], stored: Sequence[float
     by_count = account_rows(tag, len(expected), len(stored))
     wrong = sum(1 for a, b in zip(expected, stored, strict=False) if a != b)
     return TagAccount(tag, len(expected), len(stored), by_count.lost, by_count.duplicated, wrong)
+
+
+def totals(accounts: Sequence[TagAccount], origins: Sequence[OriginAccount]) -> dict[str, int]:
+    """The counts of a whole run: what the devices miss in the historian, and what the hub's recount finds."""
+    return {
+        "samples_produced": sum(a.produced for a in accounts),
+        "lost": sum(a.lost for a in accounts) + sum(o.gaps for o in origins),
+        "duplicated": sum(a.duplicated for a in accounts) + sum(o.repeats for o in origins),
+        "out_of_order": sum(a.out_of_order for a in accounts) + sum(o.out_of_order for o in origins),
+    }
+
+
+def exit_status(result: Mapping[str, Any]) -> int:
+    """0 only when nothing was lost and nothing came twice."""
+    return 0 if result["lost"] == 0 and result["duplicated"] == 0 else 1
 
 
 def percentile(values: Sequence[float], fraction: float) -> float | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from millstream.client import Plant, connect
-from millstream.demo._account import TagAccount, percentile
+from millstream.demo._account import TagAccount, exit_status, percentile, totals
 from millstream.demo._history import device_accounts
 from millstream.demo._options import DemoOptions
 from millstream.demo._plant import (
@@ -81,7 +81,7 @@ async def run_demo(options: DemoOptions) -> int:
     print_ledger(devices, result, to_stderr=options.is_json)
     if options.is_json:
         print(json.dumps(result))  # noqa: T201  (standard output is the data)
-    return 0 if result["lost"] == 0 and result["duplicated"] == 0 else 1
+    return exit_status(result)
 
 
 async def _course(course: Course) -> tuple[dict[str, Any], dict[str, list[TagAccount]]]:
@@ -297,17 +297,12 @@ async def _counts(hub: Plant, edge: Plant) -> tuple[int, int, int]:
 
 async def _result(course: Course, hub: Plant, edge: Plant, accounts: Mapping[str, list[TagAccount]]) -> dict[str, Any]:
     at_edge, at_hub, in_historian = await _counts(hub, edge)
-    origins = (await _origins(hub)).values()
-    every = [account for group in accounts.values() for account in group]
     age = percentile(course.ages_ms, 0.99)
     return {
-        "samples_produced": sum(a.produced for a in every),
         "samples_edge": at_edge,
         "samples_hub": at_hub,
         "samples_historian": in_historian,
-        "lost": sum(a.lost for a in every) + sum(o.gaps for o in origins),
-        "duplicated": sum(a.duplicated for a in every) + sum(o.repeats for o in origins),
-        "out_of_order": sum(a.out_of_order for a in every) + sum(o.out_of_order for o in origins),
+        **totals([a for group in accounts.values() for a in group], list((await _origins(hub)).values())),
         "cut_s": course.options.cut_s,
         "catch_up_s": round(course.catch_up_s, 2),
         "live_age_p99_ms": None if age is None else round(age, 1),

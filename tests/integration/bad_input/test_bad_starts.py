@@ -1,4 +1,4 @@
-"""What keeps a node from starting: a wrong file, a taken port. One clear error each; what was stored before is there."""
+"""What keeps a node from starting: a wrong file, a taken port. One clear error each; what was stored before stays."""
 
 from __future__ import annotations
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from millstream.demo._account import account_counter, account_rows, account_waveform, percentile
+import pytest
+
+from millstream.demo._account import (
+    TagAccount,
+    account_counter,
+    account_rows,
+    account_waveform,
+    exit_status,
+    percentile,
+    totals,
+)
+from millstream.protocols.ledger import OriginAccount
 
 
 def test_a_complete_counter_is_clean() -> None:
@@ -50,3 +61,24 @@ def test_a_waveform_must_match_value_by_value() -> None:
 def test_the_percentile_is_a_measured_value() -> None:
     assert percentile([], 0.99) is None
     assert percentile([5.0, 1.0, 3.0], 0.99) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("account", "origin", "expected", "status"),
+    [
+        (account_counter("t", 3, [1, 2, 3]), OriginAccount(), (0, 0, 0), 0),
+        (account_counter("t", 3, [1, 3]), OriginAccount(), (1, 0, 0), 1),
+        (account_counter("t", 3, [1, 2, 2, 3]), OriginAccount(), (0, 1, 0), 1),
+        (account_counter("t", 3, [1, 3, 2]), OriginAccount(), (0, 0, 1), 0),
+        (TagAccount("t", 3, 3, 0, 0, 0), OriginAccount(gaps=2), (2, 0, 0), 1),
+        (TagAccount("t", 3, 3, 0, 0, 0), OriginAccount(repeats=2), (0, 2, 0), 1),
+        (TagAccount("t", 3, 3, 0, 0, 0), OriginAccount(out_of_order=2), (0, 0, 2), 0),
+    ],
+)
+def test_what_a_device_or_the_hub_misses_is_in_the_result_and_in_the_exit_status(
+    account: TagAccount, origin: OriginAccount, expected: tuple[int, int, int], status: int
+) -> None:
+    result = totals([account], [origin])
+    assert (result["lost"], result["duplicated"], result["out_of_order"]) == expected
+    assert result["samples_produced"] == 3
+    assert exit_status(result) == status

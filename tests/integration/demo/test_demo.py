@@ -1,0 +1,85 @@
+"""The demo as a person runs it, and its account against the very data that it left, with a truth that is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import psutil
+
+import millstream
+from millstream.config import load_hub
+from millstream.demo._account import exit_status, totals
+from millstream.demo._history import device_accounts
+from millstream.demo._plant import DEVICES, MQTT, OPCUA, SHDR
+from millstream.hub import HubNode
+
+KEYS = {
+    "samples_produced", "samples_edge", "samples_hub", "samples_historian", "lost", "duplicated", "out_of_order",
+    "cut_s", "catch_up_s", "live_age_p99_ms", "edge_rss_mb",
+}  # fmt: skip
+
+
+def _programs_of(folder: Path) -> list[str]:
+    found = (" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
+    return [command for command in found if str(folder) in command]
+
+
+async def test_a_short_demo_proves_itself_and_sees_a_truth_that_is_wrong(tmp_path: Path) -> None:
+    kept, temporary = tmp_path / "kept", tmp_path / "tmp"
+    temporary.mkdir()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "millstream", "demo", "--for", "6s", "--cut", "2s", "--json", "--keep", str(kept),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**os.environ, "TMPDIR": str(temporary)},
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(240):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, err.decode()
+    result = json.loads(out.decode().splitlines()[-1])
+    assert set(result) >= KEYS
+    assert (result["lost"], result["duplicated"], result["cut_s"]) == (0, 0, 2.0)
+    assert result["samples_produced"] > 10_000
+    assert result["is_level"]
+    assert result["catch_up_s"] > 0
+    assert _programs_of(kept) == []
+    assert list(temporary.iterdir()) == []
+    await _account_again(kept, result["samples_produced"])
+
+
+async def _account_again(kept: Path, produced: int) -> None:
+    """The hub that the demo left behind, asked once with the devices' truth and then with lies."""
+    truth = {d.name: json.loads(d.truth_file(kept).read_text())["produced"] for d in (*DEVICES, MQTT)}
+    config, findings = load_hub(kept / "hub.yaml")
+    assert config is not None, findings
+    async with HubNode(config) as hub, asyncio.TaskGroup() as group:
+        running = group.create_task(hub.run())
+        async with millstream.connect(kept / "hub") as plant:
+            for device, name, change, expected in [
+                (OPCUA, "", 0, (0, 0)),
+                (OPCUA, _first_counter(truth[OPCUA.name]), 1, (1, 0)),
+                (MQTT, "scale/weight", 1, (1, 0)),
+                (SHDR, "adapter_seq", -1, (0, 1)),
+                (MQTT, "scale/count", -1, (0, 1)),
+            ]:
+                told = deepcopy(truth)
+                if change:
+                    told[device.name][name] += change
+                accounts = await device_accounts(plant, told)
+                found = totals([a for tags in accounts.values() for a in tags], [])
+                assert (found["lost"], found["duplicated"]) == expected, (name, change)
+                assert exit_status(found) == (1 if change else 0)
+                assert found["samples_produced"] == produced + change
+        running.cancel()
+
+
+def _first_counter(names: dict[str, int]) -> str:
+    return next(name for name in names if name.startswith("counter"))
