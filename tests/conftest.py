@@ -13,11 +13,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import peers  # lives in tools/, which is no package
+
+# What an example may take is no property of the code on a machine that others use too.
+hypothesis.settings.register_profile(
+    "millstream", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("millstream")
 
 _MISSING: set[str] = set()
 T = TypeVar("T")

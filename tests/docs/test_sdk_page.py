@@ -49,7 +49,7 @@ async def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 async def history_holds(count: int) -> None:
     """The historian commits a moment after the streams do."""
-    async with millstream.connect() as plant, asyncio.timeout(20):
+    async with millstream.connect() as plant, asyncio.timeout(60):
         while await rows_in_history(plant) < count:
             await asyncio.sleep(0.05)
 

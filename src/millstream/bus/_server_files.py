@@ -8,14 +8,13 @@ import json
 import os
 import secrets as random_source
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 
 from millstream.bus._server_config import ServerSecrets
-from millstream.kernel import ConfigError, PlantError
+from millstream.kernel import ConfigError, PlantError, bind_port
 
 try:
     import fcntl
@@ -155,23 +154,11 @@ def pick_ports(wanted: Mapping[str, int], remembered: Mapping[str, int], host: s
     with contextlib.ExitStack() as stack:
         for name, port in wanted.items():
             if port == 0:
-                probe = _bound(host, remembered.get(name, 0)) or _bound(host, 0)
+                probe = bind_port(host, remembered.get(name, 0)) or bind_port(host)
                 assert probe is not None
                 port = stack.enter_context(probe).getsockname()[1]
             ports[name] = port
     return ports
-
-
-def _bound(host: str, port: int) -> socket.socket | None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    probe = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-    except OSError:
-        probe.close()
-        return None
-    return probe
 
 
 def load_ports(data_dir: Path) -> dict[str, int]:

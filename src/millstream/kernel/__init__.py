@@ -15,6 +15,7 @@ from millstream.kernel._errors import (
     StoreFullError,
     Unreachable,
 )
+from millstream.kernel._ports import bind_port, free_port
 from millstream.kernel._registry import ErrorEntry, error_registry
 from millstream.kernel._suggest import suggest
 
@@ -32,9 +33,11 @@ __all__ = [
     "StoreFullError",
     "SystemClock",
     "Unreachable",
+    "bind_port",
     "calm_collector",
     "error_registry",
     "format_duration",
+    "free_port",
     "parse_duration_s",
     "suggest",
 ]

@@ -18,7 +18,6 @@ import math
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from collections import deque
@@ -30,6 +29,8 @@ from typing import IO, Any
 from asyncua import Server, ua
 from asyncua.server.history import HistoryStorageInterface
 from asyncua.server.user_managers import UserManager
+
+from millstream.kernel import free_port
 
 NAMESPACE = "urn:millstream:sim:plant"
 HISTORY_VALUES_MAX = 20_000  # of one tag: more than half an hour at 10 a second
@@ -241,11 +242,7 @@ async def _build(server: Any, tags_count: int, history: RingHistory) -> list[Poi
 
 
 def _free_port(host: str, port: int) -> int:
-    if port:
-        return port
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    return port or free_port(host)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,19 +13,14 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 
+from millstream.kernel import free_port
+
 
 def program(name: str) -> str:
     """Where it lies; brokers are often outside the user's PATH."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     assert path is not None, f"{name} is missing"
     return path
-
-
-def free_port() -> int:
-    """One that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -59,7 +53,7 @@ class Mosquitto:
         self.process = await asyncio.create_subprocess_exec(
             program("mosquitto"), "-c", str(self.folder / "mosquitto.conf"), stderr=asyncio.subprocess.DEVNULL
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 with contextlib.suppress(OSError):
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -76,7 +70,7 @@ class Mosquitto:
         """SIGTERM: sessions are written down."""
         if self.process is not None and self.process.returncode is None:
             self.process.terminate()
-            await asyncio.wait_for(self.process.wait(), 10)
+            await asyncio.wait_for(self.process.wait(), 60)
         self.process = None
 
 
@@ -110,6 +104,6 @@ async def publisher(port: int, user: str | None = None, password: str | None = N
 async def published(client: paho.Client, topic: str, *payloads: bytes, qos: int = 1) -> None:
     """Publish, and wait for the last PUBACK."""
     sent = [client.publish(topic, payload, qos=qos) for payload in payloads]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not all(info.is_published() for info in sent):
             await asyncio.sleep(0.005)

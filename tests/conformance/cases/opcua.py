@@ -16,7 +16,7 @@ from millstream.connectors.opcua import OpcUaConnector
 from millstream.sdk import Tag
 from millstream.sdk.testing import ConformanceCase, NotApplicable, Peer
 
-READY_S = 30.0
+READY_S = 120.0
 
 
 @dataclass
@@ -67,7 +67,7 @@ class OpcUaCase(ConformanceCase):
 
     connector = OpcUaConnector
     folder: ClassVar[Path] = Path(package.__file__).parent
-    deadline_s = 20.0
+    deadline_s = 60.0
 
     @asynccontextmanager
     async def peer(self) -> AsyncIterator[Peer]:

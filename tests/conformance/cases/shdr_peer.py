@@ -69,7 +69,7 @@ class ShdrPeer(Peer):
 
     async def connected(self) -> None:
         """Wait for a client."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not self.writers:
                 await asyncio.sleep(0.005)
 

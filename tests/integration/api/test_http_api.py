@@ -46,7 +46,7 @@ async def api(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     source = stream()
     options = HistorianOptions(commit_every_s=0.02)
     async with HistorianService(MemoryReader(source), folder, streams=("H_INTEGRITY",), options=options) as historian:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while historian.positions["H_INTEGRITY"] < source.last_seq:
                 await asyncio.sleep(0.01)
 

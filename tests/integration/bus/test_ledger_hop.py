@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
-from conftest import LEDGER, SUBJECT, Server, make_stream
+from bus_server import LEDGER, SUBJECT, Server, make_stream
+
 from millstream.bus import GroupCommitPublisher, StreamApi, StreamReader
 from millstream.protocols.ledger import LedgerVerifier, parse_stream_source
 from millstream.protocols.nats_wire import parse_headers
@@ -23,7 +24,7 @@ async def test_a_sourced_stream_is_recounted_by_its_origin(server: Server) -> No
         last = await StreamApi(connection).state("E_edge1_I")
         verifier = LedgerVerifier()
         count = 0
-        async with asyncio.timeout(20), aclosing(StreamReader(connection).read("HOP")) as batches:
+        async with asyncio.timeout(60), aclosing(StreamReader(connection).read("HOP")) as batches:
             async for batch in batches:
                 for message in batch:
                     headers = parse_headers(message.headers)

@@ -10,8 +10,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
+from bus_server import LEDGER, SUBJECT, Server, make_stream, recounted
 
-from conftest import LEDGER, SUBJECT, Server, make_stream, recounted
 from millstream.bus import (
     FastIngestPublisher,
     GroupCommitPublisher,
@@ -107,7 +107,7 @@ async def produce(publisher: Publisher, total: int, size: int = 7) -> None:
 
 async def until(publisher: Publisher, count: int) -> None:
     """Wait until so many messages are stored."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while publisher.stats().messages_stored < count:
             await asyncio.sleep(0.001)
 
@@ -198,7 +198,7 @@ async def test_a_full_stream_holds_the_source_back_and_loses_nothing(rig: Rig) -
         api = StreamApi(connection)
         async with rig.publisher(connection, queue_messages_max=50) as publisher, asyncio.TaskGroup() as group:
             producer = group.create_task(produce(publisher, 1000, size=5))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not publisher.stats().is_full:
                     await asyncio.sleep(0.01)
             assert not producer.done()
@@ -220,7 +220,7 @@ async def test_a_second_instance_fences_the_first(rig: Rig) -> None:
                 await (await second.submit(messages(2, 2)))
                 await second.flush()
             future = await first.submit(messages(4, 1))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 with pytest.raises(FencedError):
                     await future
             with pytest.raises(FencedError):
@@ -242,7 +242,7 @@ async def test_a_message_that_can_never_be_stored_is_refused_and_the_others_go_o
             before = await publisher.submit(messages(0, 3))
             foreign = await publisher.submit([Message("elsewhere.x", b"x")])
             after = await publisher.submit(messages(3, 3))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await before
                 with pytest.raises(PlantError, match="refuse"):
                     await foreign
@@ -341,7 +341,7 @@ async def test_an_acknowledged_tail_that_the_store_forgot_is_stored_again_to_the
             shutil.rmtree(server.root / "js")  # the whole tail, and the stream with it
             await server.start()
             await rig.make_stream(connection)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(await stored(connection)) < len(before):
                     await asyncio.sleep(0.02)
             await (await publisher.submit(messages(300, 5)))
@@ -360,7 +360,7 @@ async def test_a_batch_is_never_larger_than_its_stream_can_hold(server: Server) 
         payload = b"x" * 10_000
         async with GroupCommitPublisher(connection, STREAM, ledger_subject=LEDGER) as publisher:
             futures = [await publisher.submit([Message(SUBJECT, payload)] * 3) for _ in range(20)]
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not all(f.done() for f in futures):
                     state = await api.state(STREAM)
                     if publisher.stats().is_full and state.messages > 1:
@@ -384,7 +384,7 @@ async def test_what_can_never_fit_into_its_stream_is_refused_and_the_others_go_o
                 with pytest.raises(PlantError, match="too large for its stream's max_bytes"):
                     await publisher.submit([Message(SUBJECT, b"x" * 6_000)] * 10)
             after = await publisher.submit(messages(3, 3))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await before
                 await after
                 await publisher.flush()
@@ -397,7 +397,7 @@ async def test_a_position_larger_than_the_server_takes_is_refused_and_the_link_s
         async with rig.publisher(connection) as publisher:
             with pytest.raises(PlantError, match="too large"):
                 await publisher.submit(messages(0, 1), Control(POSITION, b"x" * 1_048_577))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await (await publisher.submit(messages(0, 1)))
                 await publisher.flush()
             assert connection.connects == 1

@@ -8,8 +8,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
+from bus_server import SUBJECT, Server, make_stream
 
-from conftest import SUBJECT, Server, make_stream
 from millstream.bus import NatsPyConnection, StreamApi, StreamReader, Transport
 from millstream.kernel import NotFoundError
 from millstream.sdk import Received
@@ -44,10 +44,10 @@ async def fill(connection: Transport, first: int, last: int, subject: str = SUBJ
     for n in range(first, last - 1):
         connection.publish(subject, b"%d" % n)
     await connection.drained()
-    await connection.request(subject, b"%d" % (last - 1))
+    await connection.request(subject, b"%d" % (last - 1), timeout_s=60.0)  # behind thousands of synced writes
 
 
-async def take(batches: Any, count: int, timeout_s: float = 20.0) -> list[Received]:
+async def take(batches: Any, count: int, timeout_s: float = 60.0) -> list[Received]:
     """The next `count` messages."""
     found: list[Received] = []
     async with asyncio.timeout(timeout_s):
@@ -169,7 +169,7 @@ async def test_a_large_backlog_of_large_messages_stays_within_its_bytes(rig: Rig
         await make_stream(connection)
         payload = b"x" * 500_000
         for _ in range(40):
-            await connection.request(SUBJECT, payload)
+            await connection.request(SUBJECT, payload, timeout_s=60.0)
         async with aclosing(StreamReader(connection).read(STREAM, wait_s=0.5)) as batches:
             found = await take(batches, 40)
         assert [len(m.payload) for m in found] == [500_000] * 40
@@ -188,6 +188,6 @@ async def test_leaving_a_read_removes_its_consumer(rig: Rig) -> None:
         async with aclosing(StreamReader(connection).read(STREAM)) as batches:
             await take(batches, 10)
         api = StreamApi(connection)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (await api.request(f"CONSUMER.NAMES.{STREAM}"))["consumers"]:
                 await asyncio.sleep(0.02)

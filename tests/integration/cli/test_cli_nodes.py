@@ -32,7 +32,7 @@ class Running:
     async def stop(self, number: signal.Signals) -> tuple[int, str]:
         """Signal the whole process group, as a terminal does; the exit status and what it said on standard error."""
         os.killpg(self.process.pid, number)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             _, err = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, err.decode()
@@ -62,7 +62,7 @@ async def ready(*files: Path) -> None:
 
 async def value_at(plant: Plant, path: str) -> Any:
     """Wait until a tag has a value."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (found := await plant.last(path)):
             await asyncio.sleep(0.05)
     return found[0].value

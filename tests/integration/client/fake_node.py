@@ -74,7 +74,7 @@ class FakeNode:
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen([NATS_SERVER, "-c", str(config)], stderr=log)  # noqa: ASYNC220
         ports = self.folder / f"nats-server_{self.process.pid}.ports"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not ports.exists() or not ports.read_text().strip():
                 await asyncio.sleep(0.01)
         self.url = json.loads(ports.read_text())["nats"][0]
@@ -83,7 +83,7 @@ class FakeNode:
         js = self.client.jetstream()
         republish = RePublish(src="uns.v1.>", dest="live.uns.v1.>")
         common: dict[str, Any] = {"allow_direct": True, "allow_atomic": True}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             if self.role == "hub":
                 await js.add_stream(StreamConfig(name="H_LOCAL", subjects=["uns.v1.>"], **common))
                 await js.add_stream(
@@ -142,7 +142,7 @@ class FakeNode:
     async def stored(self, stream: str, count: int) -> None:
         """Wait until a stream holds that many messages: sourcing takes a moment."""
         js = self.client.jetstream()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await js.stream_info(stream)).state.messages < count:
                 await asyncio.sleep(0.02)
 

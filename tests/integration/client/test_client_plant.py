@@ -26,7 +26,7 @@ TEMPERATURE = "acme/plant1/press:temperature"
 async def take(plant: Plant, count: int, *patterns: str, **options: str) -> list[Reading]:
     """The next readings that are live."""
     found: list[Reading] = []
-    async with asyncio.timeout(10), aclosing(plant.live(*patterns, **options)) as readings:
+    async with asyncio.timeout(60), aclosing(plant.live(*patterns, **options)) as readings:
         async for reading in readings:
             found.append(reading)
             if len(found) == count:
@@ -83,7 +83,7 @@ async def test_live_begins_with_the_last_values_when_asked(hub: FakeNode) -> Non
     async with millstream.connect(hub.folder) as plant:
         await plant.publish(TEMPERATURE, 5)
         await hub.stored("H_INTEGRITY", 1)
-        async with asyncio.timeout(10), aclosing(plant.live("**", initial=True)) as readings:
+        async with asyncio.timeout(60), aclosing(plant.live("**", initial=True)) as readings:
             assert (await anext(readings)).value == 5
 
 
@@ -334,7 +334,7 @@ async def test_live_goes_on_after_the_server_was_killed(edge: FakeNode) -> None:
         seen = scope.create_task(take(plant, 2, "acme"))
         await asyncio.sleep(0)
         await edge.restart_server()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not seen.done():
                 with suppress(Unreachable):
                     await plant.publish(TEMPERATURE, 1)

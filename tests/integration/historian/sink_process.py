@@ -37,9 +37,18 @@ async def exact(connection: RawConnection, folder: Path) -> None:
     options = HistorianOptions(commit_rows=300, commit_every_s=0.02, watch_every_s=0.2)
     async with HistorianService(
         StreamReader(connection), folder, streams=(STREAM,), states=States(StreamApi(connection)), options=options
-    ):
+    ) as service:
         (folder / "started").touch()
-        await asyncio.Event().wait()
+        while True:  # the database refuses a second reader, so the test is told how far it is
+            note(folder / "position", service.positions.get(STREAM, 0))
+            await asyncio.sleep(0.05)
+
+
+def note(path: Path, number: int) -> None:
+    """Write a number, whole or not at all."""
+    new = path.with_suffix(".new")
+    new.write_text(str(number))
+    new.replace(path)
 
 
 async def naive(connection: RawConnection, folder: Path) -> None:
@@ -58,7 +67,8 @@ async def naive(connection: RawConnection, folder: Path) -> None:
                 fake += 1
                 rows = decoder.decode(messages).rows
                 store.commit(Commit(Position("rows", fake, 1), 0, rows, tags.dirty()))
-                await asyncio.sleep(0.1)  # the acknowledgement is under way
+                note(folder / "unacknowledged", messages[-1].seq)
+                await asyncio.sleep(60.0)  # the acknowledgement is under way; so long that the kill comes before it
                 store.set_position(Position(STREAM, 1, messages[-1].seq))
 
 

@@ -92,7 +92,7 @@ async def process(*command: str, cwd: Path | None = None) -> AsyncIterator[tuple
     child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=cwd)
     try:
         assert child.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             ready = json.loads(await child.stdout.readline())
         yield child, ready
     finally:

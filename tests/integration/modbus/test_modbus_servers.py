@@ -134,13 +134,13 @@ async def test_each_answered_poll_of_the_plant_has_its_own_number_and_the_truth_
         assert await values(session, heartbeat) == [(0, "Good")] * 1
         child.send_signal(signal.SIGUSR2)
         seen: list[int] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(seen) < 50:
                 ((number, _),) = await values(session, heartbeat)
                 seen += [number] if number else []
         assert seen == list(range(1, 51))
         child.send_signal(signal.SIGUSR1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not truth.exists():
                 await values(session, "holding:10:float32")
         produced = json.loads(truth.read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from cases.mosquitto_peer import published, publisher
 
-from millstream.bus import Credentials, MemoryReader, MemoryStream, RawConnection, StreamReader
+from millstream.bus import Credentials, MemoryReader, MemoryStream, RawConnection, StreamApi, StreamReader
 from millstream.config import InstalledConnectors, load_edge
 from millstream.connectors.mqtt import MqttConfig, MqttConnector
 from millstream.edge import EdgeNode
@@ -65,16 +65,16 @@ async def scale(node: EdgeNode, folder: Path) -> AsyncIterator[asyncio.subproces
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             ready = json.loads(await process.stdout.readline())
         assert ready["port"] == node.server.settings.mqtt_port
         yield process
     finally:
         process.terminate()
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
 
 
-async def until(condition: Callable[[], bool], deadline_s: float = 30.0) -> None:
+async def until(condition: Callable[[], bool], deadline_s: float = 60.0) -> None:
     async with asyncio.timeout(deadline_s):
         while not condition():
             await asyncio.sleep(0.02)
@@ -94,19 +94,21 @@ def stored(node: EdgeNode) -> int:
 
 
 async def values_of(node: EdgeNode) -> dict[str, list[Any]]:
-    """What the edge's stream holds, by subject."""
+    """What the edge's stream holds now, by subject."""
     found: dict[str, list[Any]] = {}
     credentials = Credentials(node.server.user, node.server.password)
     async with (
+        asyncio.timeout(60),
         RawConnection(node.server.url, credentials=credentials) as connection,
-        aclosing(StreamReader(connection).read("E_e1_I", wait_s=0.5)) as lists,
+        aclosing(StreamReader(connection).read("E_e1_I")) as lists,
     ):
+        last_seq = (await StreamApi(connection).state("E_e1_I")).last_seq
         async for received in lists:
-            if not received:
-                break
             for item in received:
                 if not is_ledger_subject(item.subject) and "._meta." not in item.subject:
                     found.setdefault(item.subject, []).append(decode_sample(item.payload).value)
+            if received and received[-1].seq >= last_seq:
+                break
     return found
 
 
@@ -160,7 +162,7 @@ async def read(store: MemoryStream, resume: Position | None, count: int) -> tupl
     tag = Tag("n", "n")
     async with session_of(store).open() as session, aclosing(session.stream([tag], resume)) as stream:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(4):
+            async with asyncio.timeout(60):
                 while sum(len(batch.samples) for batch in found) < count:
                     found.append(await anext(stream))
     return [sample.value for batch in found for sample in batch.samples], found[-1].position if found else None

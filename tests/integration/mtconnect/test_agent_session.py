@@ -39,7 +39,7 @@ async def take(
     """Values, the last position, and the gaps at the source."""
     values: list[Any] = []
     position = None
-    async with asyncio.timeout(5), source.open() as session:
+    async with asyncio.timeout(60), source.open() as session:
         assert isinstance(session, Streamed)
         assert isinstance(session, SourceCounted)
         async with aclosing(session.stream(tags, resume)) as stream:
@@ -199,7 +199,7 @@ async def test_an_agent_that_does_not_answer_is_unreachable() -> None:
     try:
         with pytest.raises(Unreachable, match="does not answer within"):
             await take(MTConnectConnector(config, ConnectorTools()), 1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await gone.wait()
     finally:
         server.close()

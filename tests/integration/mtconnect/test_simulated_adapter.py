@@ -33,18 +33,18 @@ async def adapter(truth: Path, *arguments: str) -> AsyncIterator[tuple[asyncio.s
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             ready: dict[str, Any] = json.loads(await process.stdout.readline())
         yield process, int(ready["port"])
     finally:
         if process.returncode is None:
             process.terminate()
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
 
 
 async def final_truth(path: Path) -> dict[str, Any]:
     """The file, once it is final."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             if path.exists():
                 document: dict[str, Any] = json.loads(path.read_text())
@@ -74,7 +74,7 @@ async def test_every_observation_that_was_written_is_received(tmp_path: Path) ->
             os.kill(process.pid, signal.SIGUSR2)
             expected: dict[str, Any] = {}
             try:
-                async with asyncio.timeout(30), aclosing(session.stream(tags, None)) as stream:
+                async with asyncio.timeout(60), aclosing(session.stream(tags, None)) as stream:
                     async for batch in stream:
                         assert not batch.frames_bad
                         received.update(sample.tag for sample in batch.samples)
@@ -100,7 +100,7 @@ async def test_lines_without_a_client_are_gone_and_numbered(tmp_path: Path) -> N
             writer.write(b"* PING\n")
             pongs = 0
             count = 0
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while count < 50 or not pongs:
                     data = await reader.read(4096)
                     pongs += data.count(b"* PONG 10000\n")

@@ -20,7 +20,7 @@ from millstream.connectors.opcua import OpcUaConfig, OpcUaConnector
 from millstream.model import Sample
 from millstream.sdk import ConnectorTools, Position, Session, Tag
 
-READY_S = 30.0
+READY_S = 120.0
 
 
 @dataclass
@@ -100,7 +100,7 @@ async def read_until(
     is_enough: Callable[[list[Sample]], bool],
     *,
     resume: Position | None = None,
-    within_s: float = 15.0,
+    within_s: float = 60.0,
 ) -> tuple[list[Sample], Position | None]:
     """Stream until enough; gives the samples and the last position."""
     samples: list[Sample] = []

@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import sys
 from typing import Any
 
 from asyncua import Server, ua
 from asyncua.common.structures104 import new_enum, new_struct, new_struct_field
+
+from millstream.kernel import free_port
 
 
 async def main() -> None:
@@ -19,9 +20,7 @@ async def main() -> None:
     server = Server()
     await server.init()
     server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
     index = await server.register_namespace("urn:structures")
     await new_struct(

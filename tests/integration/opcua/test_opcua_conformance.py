@@ -34,7 +34,7 @@ async def test_every_variable_is_browsed_subscribed_and_mapped(start_node_server
             seen.update((sample.tag, sample) for sample in samples)
             return len(seen) == len(tags)
 
-        await read_until(session, tags, is_enough, within_s=40)
+        await read_until(session, tags, is_enough, within_s=90)
         assert session.take_source_gaps() == 0
 
     quality = Counter(sample.quality.label for sample in seen.values())

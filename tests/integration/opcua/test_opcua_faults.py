@@ -6,7 +6,6 @@ import asyncio
 import socket
 import struct
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from asyncua import Server, ua
 from opcua_kit import Process, StartPlant, connector_for, read_until, tags_of
 
-from millstream.kernel import PlantError, ProtocolViolation, Unreachable
+from millstream.kernel import PlantError, ProtocolViolation, Unreachable, free_port
 from millstream.model import BAD_DATA_UNAVAILABLE
 from millstream.sdk import Tag
 
@@ -49,7 +48,7 @@ async def tcp_peer(serve: Serve) -> AsyncIterator[str]:
         await server.wait_closed()
 
 
-async def open_fails(endpoint: str, within_s: float = 5.0) -> PlantError:
+async def open_fails(endpoint: str, within_s: float = 60.0) -> PlantError:
     """The error with which opening ends."""
     connector = connector_for(endpoint, request_timeout="1s")
     async with asyncio.timeout(within_s):
@@ -131,7 +130,7 @@ async def test_garbage_in_the_middle_of_a_session_ends_it_with_the_frame(start_p
         await anext(stream)
         poison.set()
         with pytest.raises(ProtocolViolation) as caught:  # noqa: PT012 (each step may raise it)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 async for _ in stream:
                     pass
         assert caught.value.frame.startswith(b"\xde\xad\xbe\xef")
@@ -143,9 +142,7 @@ async def own_server() -> AsyncIterator[tuple[Server, int, str]]:
     server = Server()
     await server.init()
     server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
     index = await server.register_namespace("urn:test")
     async with server:
@@ -191,7 +188,7 @@ async def test_a_node_that_appears_later_is_found_by_the_retry() -> None:
                 await server.nodes.objects.add_variable(
                     ua.NodeId("late", index), ua.QualifiedName("late", index), ua.Variant(7, ua.VariantType.Int32)
                 )
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     second = await anext(stream)
             assert [sample.value for sample in second.samples] == [7]
 
@@ -209,9 +206,8 @@ async def test_writes_and_browsing_run_beside_a_stream() -> None:
             assert [sample.value for sample in (await anext(stream)).samples] == [1.0]
             results = await session.write([Write(tag, 2.5)])
             assert results[0].quality.is_good
-            started_s = time.monotonic()
-            assert [sample.value for sample in (await anext(stream)).samples] == [2.5]
-            assert time.monotonic() - started_s < 3
+            async with asyncio.timeout(60):
+                assert [sample.value for sample in (await anext(stream)).samples] == [2.5]
             names = [info.name async for info in session.browse()]
             assert "setpoint" in names
 
@@ -227,7 +223,7 @@ async def test_a_subscription_that_the_server_forgets_is_noticed() -> None:
             await anext(stream)
             service = server.iserver.subscription_service
             await service.delete_subscriptions(list(service.subscriptions))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 with pytest.raises(Unreachable):
                     await anext(stream)
 

@@ -53,7 +53,7 @@ async def test_a_full_queue_holds_submitters_back_in_the_order_of_their_calls() 
         assert [t.done() for t in tasks] == [True, True, False, False, False, False]
         tasks[3].cancel()
         out: list[str] = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(out) < 5:
                 out += names(queue.take(messages_max=1, bytes_max=10**9))
                 await asyncio.sleep(0)

@@ -124,7 +124,7 @@ class Bench:
                 await task
 
     async def done(self, runner: FlowRunner) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(runner.running) < len(runner._partitions) or any(
                 r.core.position("IN") < self.source.last_seq or not r.is_idle or r.core.is_worth_a_commit
                 for r in runner.running.values()

@@ -356,7 +356,7 @@ async def test_old_days_are_sealed_by_themselves_and_queries_do_not_notice(tmp_p
     options = HistorianOptions(commit_every_s=0.02, watch_every_s=0.02, maintain_every_s=0.05)
     async with service(tmp_path, stream, options=options) as historian:
         counts = set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not list((tmp_path / "days").glob("*.parquet")) or historian.positions["H_INTEGRITY"] < 1000:
                 if historian.positions["H_INTEGRITY"] == 1000:
                     counts.add(await total(historian))
