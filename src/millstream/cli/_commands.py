@@ -7,6 +7,7 @@ from dataclasses import dataclass
 NODES = "Run a node"
 DATA = "Look at data"
 CARE = "Care for a node"
+FLOWS = "Flows"
 FILES = "Configuration"
 
 
@@ -19,6 +20,12 @@ class Command:
     help: str
     group: str
 
+
+PARENTS = {
+    "deadletter": "What could not become data, kept as raw bytes.",
+    "flow": "Stateful processing, run exactly once.",
+}
+"""One line of help for a command that has sub-commands."""
 
 COMMANDS = (
     Command("up", "_nodes:up", "Run an edge and its hub on this machine.", NODES),
@@ -36,6 +43,7 @@ COMMANDS = (
     Command("tail", "_look:tail", "Follow values as they are stored.", DATA),
     Command("query", "_query:query", "Ask the history: samples, windows, last values, as of a moment.", DATA),
     Command("publish", "_look:publish", "Store one value.", DATA),
+    Command("flow test", "_flow_test:run_cases", "Test flows: samples in, samples out, in virtual time.", FLOWS),
     Command("status", "_state:status", "Show how the nodes are: connectors, streams, uplink, alarms.", CARE),
     Command("ledger", "_state:ledger", "Show the account: stored, forwarded, missing, repeated.", CARE),
     Command("top", "_top_command:top", "Watch a node live in the terminal.", CARE),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Group, UnknownCommandError
 
 from millstream import __version__
-from millstream.cli._commands import COMMANDS
+from millstream.cli._commands import COMMANDS, PARENTS
 from millstream.cli._output import INTERRUPTED, OK, report_error, report_usage
 from millstream.kernel import PlantError, suggest
 
@@ -46,7 +46,7 @@ def build_app(detailed: str | None = None) -> App:
             continue
         if parent not in parents:
             parents[parent] = App(
-                name=parent, help="What could not become data, kept as raw bytes.", help_epilogue="", group=group
+                name=parent, help=PARENTS[parent], help_epilogue="", group=group
             )
             app.command(parents[parent])
         parents[parent].command(target, name=name, help=summary)

@@ -29,6 +29,7 @@ from millstream.config._hub import (
 from millstream.config._load import ConnectorTypes, Role, config_error, load_any, load_edge, load_hub, load_up, role_of
 from millstream.config._schema import json_schema
 from millstream.config._units import unit_problem
+from millstream.config._yaml import read_yaml
 
 __all__ = [
     "ApiConfig",
@@ -61,6 +62,7 @@ __all__ = [
     "load_edge",
     "load_hub",
     "load_up",
+    "read_yaml",
     "role_of",
     "unit_problem",
 ]

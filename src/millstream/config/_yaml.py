@@ -113,6 +113,14 @@ def read_text(path: Path) -> str:
         ) from None
 
 
+def read_yaml(path: Path) -> Any:
+    """The plain value of a file. Raises ConfigError for the first thing that is wrong with the file or its YAML."""
+    document = parse_yaml(read_text(path))
+    for trouble in document.troubles:
+        raise ConfigError(trouble.message, where=f"{path}:{trouble.line}", next_step=trouble.hint)
+    return document.plain()
+
+
 def parse_yaml(text: str) -> Document:
     """Parse one document; never raises, troubles are listed."""
     builder = _Builder()

@@ -1,6 +1,7 @@
 """Flows: pure step functions over the namespace, run exactly once. See docs/how-to/flows.md."""
 
-from millstream.flow._cases import read_lines, same, write_lines
+from millstream.flow._cases import read_lines, tidy_lines, write_lines
+from millstream.flow._context import Context, as_of, remember
 from millstream.flow._core import Counts, FlowCore, StepFailedError, Unit, partition_of
 from millstream.flow._drive import Kills, Outcome, Tick, drive, drive_all, with_ticks
 from millstream.flow._model import (
@@ -18,13 +19,17 @@ from millstream.flow._model import (
     key_of_tag,
 )
 from millstream.flow._order import Ordered, in_order
+from millstream.flow._pattern import Found, Progress, Sequenced
 from millstream.flow._ports import Quarantine, Rejected, StreamFacts, Streams
 from millstream.flow._runner import FlowRunner, PartitionRunner, Wiring
 from millstream.flow._spec import FlowSpec, InputSpec, build_flow, read_spec
 from millstream.flow._store import EntryCodec, KeyStore
+from millstream.flow._verify import verify
+from millstream.flow._windows import Pane, Panes, Result, Session, Sessions, Sliding, Span
 
 __all__ = [
     "CancelTimer",
+    "Context",
     "Counts",
     "Effect",
     "Emit",
@@ -35,17 +40,27 @@ __all__ = [
     "FlowCore",
     "FlowRunner",
     "FlowSpec",
+    "Found",
     "Input",
     "InputSpec",
     "KeyStore",
     "Kills",
     "Ordered",
     "Outcome",
+    "Pane",
+    "Panes",
     "PartitionRunner",
+    "Progress",
     "Quarantine",
     "Refuse",
     "Rejected",
+    "Result",
+    "Sequenced",
+    "Session",
+    "Sessions",
     "SetTimer",
+    "Sliding",
+    "Span",
     "StepFailedError",
     "StreamFacts",
     "Streams",
@@ -53,6 +68,7 @@ __all__ = [
     "TimePolicy",
     "Unit",
     "Wiring",
+    "as_of",
     "build_flow",
     "drive",
     "drive_all",
@@ -62,7 +78,9 @@ __all__ = [
     "partition_of",
     "read_lines",
     "read_spec",
-    "same",
+    "remember",
+    "tidy_lines",
+    "verify",
     "with_ticks",
     "write_lines",
 ]

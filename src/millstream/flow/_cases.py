@@ -10,7 +10,7 @@ Output: the same keys in the same order, times in RFC 3339; `revision` on a corr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -127,9 +127,21 @@ def _line(message: Message) -> str:
             line["unit"] = fact.unit
     if REVISION_HEADER in said:
         line["revision"] = int(said[REVISION_HEADER])
-    return msgspec.json.encode(line).decode()
+    return _plain(line)
 
 
-def same(one: Iterable[str], other: Iterable[str]) -> bool:
-    """True when two outputs say the same; the form of the JSON (blanks, order of keys) does not count."""
-    return [msgspec.json.decode(a) for a in one] == [msgspec.json.decode(b) for b in other]
+def _plain(line: dict[str, Any]) -> str:
+    return msgspec.json.encode(msgspec.json.decode(msgspec.json.encode(line))).decode()
+
+
+def tidy_lines(text: str, name: str = "expected.jsonl") -> list[str]:
+    """Expected outputs in the form of `write_lines`: blanks and the way a number is written do not count; blank lines
+    and comments (#) are left out. Raises ConfigError with the line."""
+    lines = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            try:
+                lines.append(msgspec.json.encode(msgspec.json.decode(line)).decode())
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ConfigError(f"not JSON: {error}", where=f"{name}:{number}", got=line[:80]) from error
+    return lines
