@@ -163,6 +163,11 @@ def edge_source(stream: str, domain: str) -> StreamConfig:
     return {"name": stream, "external": {"api": f"$JS.{domain}.API"}}
 
 
+def cursors_subject(edge: str) -> str:
+    """Where a hub tells an edge its cursors: JSON, stream name -> [sequence, error or null]."""
+    return f"millstream.node.{edge}.cursors"
+
+
 def retired_stream(config: StreamConfig) -> StreamConfig:
     """The same stream when a new generation has taken its place: it is read until the hub has all, and not written.
     What is in it goes after a week, long enough for a hub that loses its newest data."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from millstream.bus import (
     HUB_DLQ,
     HUB_DOMAIN,
@@ -26,6 +28,7 @@ from millstream.bus import (
     StreamBounds,
     StreamInfo,
     StreamName,
+    cursors_subject,
     deadletter_stream,
     delete_stream,
     ensure_stream,
@@ -53,10 +56,12 @@ from millstream.edge._positions import PositionKeeper
 from millstream.edge._uplink import CursorWatch, Refusals, StreamFlow, UplinkStatus, judge, stuck_s, trim_below
 from millstream.kernel import Clock, NotFoundError, PlantError, SystemClock
 from millstream.model import AssetPath
+from millstream.protocols.nats_wire import WireMessage
 
 CHECK_INTERVAL_S = 1.0
 NOTE_INTERVAL_S = 10.0  # each note is one synced write; flash memory should not wear out for it
 HUB_TIMEOUT_S = 2.0
+TOLD_FRESH_S = 2.5  # a hub tells its cursors once a second; one that does not (any more) is asked
 HANG_S = 15.0  # a little above two missed pings, which the server sees by itself
 REDIALS_BEFORE_RESTART = 3
 FILL_ALARM_RATIO = 0.8
@@ -134,6 +139,8 @@ class EdgeForward:
         self._redials_count = 0
         self._last_redial_ns = 0
         self._noted: ForwardNote | None = None
+        self._told: Mapping[str, tuple[int, str | None]] = {}
+        self._told_ns: int | None = None
 
     # -- what the node reads ------------------------------------------------------------------------------------------
 
@@ -270,18 +277,33 @@ class EdgeForward:
 
     async def run(self) -> None:
         """Check once a second, for ever."""
-        noted_ns = self._clock.monotonic_ns()
-        while True:
-            try:
-                await self._check()
-                now_ns = self._clock.monotonic_ns()
-                if now_ns - noted_ns >= NOTE_INTERVAL_S * 1e9:
-                    noted_ns = now_ns
-                    await self._write_note(is_clean=False)
-                    await self._keep_positions()
-            except PlantError as error:  # the own server restarts: its supervisor tells
-                self._on_log(f"forward: {error}")
-            await self._clock.sleep(self._settings.check_interval_s)
+        sid = self._connection.subscribe(cursors_subject(self._settings.edge), self._on_cursors)
+        try:
+            noted_ns = self._clock.monotonic_ns()
+            while True:
+                try:
+                    await self._check()
+                    now_ns = self._clock.monotonic_ns()
+                    if now_ns - noted_ns >= NOTE_INTERVAL_S * 1e9:
+                        noted_ns = now_ns
+                        await self._write_note(is_clean=False)
+                        await self._keep_positions()
+                except PlantError as error:  # the own server restarts: its supervisor tells
+                    self._on_log(f"forward: {error}")
+                await self._clock.sleep(self._settings.check_interval_s)
+        finally:
+            self._connection.unsubscribe(sid)
+
+    def _on_cursors(self, messages: list[WireMessage]) -> None:
+        with contextlib.suppress(msgspec.DecodeError):  # not from a hub of ours: then it is asked
+            self._told = msgspec.json.decode(messages[-1][4], type=dict[str, tuple[int, str | None]])
+            self._told_ns = self._clock.monotonic_ns()
+
+    async def _cursors_now(self) -> Mapping[str, tuple[int, str | None]]:
+        """As told by the hub a moment ago, else as asked. Raises Unreachable."""
+        if self._told_ns is not None and self._clock.monotonic_ns() - self._told_ns < TOLD_FRESH_S * 1e9:
+            return self._told
+        return await self._hub_cursors()
 
     async def close(self) -> None:
         """After the last message is stored: note a clean stop."""
@@ -302,10 +324,10 @@ class EdgeForward:
             self._noted = note
 
     async def _check(self) -> None:
-        cursors: dict[str, tuple[int, str | None]] | None = None
+        cursors: Mapping[str, tuple[int, str | None]] | None = None
         if self._settings.has_uplink:
             with contextlib.suppress(PlantError):
-                cursors = await self._hub_cursors()
+                cursors = await self._cursors_now()
         for watched in self._watched:
             info = await find_stream(self._api, watched.name)
             if info is not None:

@@ -45,6 +45,7 @@ from millstream.bus import (
 )
 from millstream.config import HubConfig
 from millstream.historian import HistorianOptions, HistorianService
+from millstream.hub._cursors import CursorTeller
 from millstream.hub._history import HubDeadLetters, HubRequests, HubStreamStates
 from millstream.hub._ledger import HubLedger, accounts_as_dict
 from millstream.hub._sources import SourceKeeper
@@ -103,6 +104,8 @@ class HubNode:
         """Keep the sources and the ledger until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.sources.run(), name="sources")
+            teller = CursorTeller(self._connection, lambda: self.sources.edges, self._clock)
+            group.create_task(teller.run(), name="cursors")
             if self._ledger is not None:
                 group.create_task(self._ledger.run(), name="ledger")
 

@@ -119,6 +119,11 @@ class SourceKeeper:
         """Edge -> when it last answered, UTC ns."""
         return dict(self._reached_ns)
 
+    @property
+    def edges(self) -> Sequence[str]:
+        """The configured edges."""
+        return self._edges
+
     def set_edges(self, edges: Sequence[str]) -> None:
         """Use other edges from the next check on; the sources of those that stay are not touched."""
         self._edges = list(edges)

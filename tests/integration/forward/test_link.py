@@ -34,6 +34,7 @@ from millstream.bus import (
     hub_stream,
 )
 from millstream.bus._server_config import ServerSecrets, render_config
+from millstream.kernel import Unreachable
 from millstream.sdk import Message
 from millstream.sim import FaultProxy
 
@@ -65,7 +66,7 @@ async def test_a_black_holed_link_shows_growing_data_age_and_recovers(tmp_path: 
             proxy.swallow()
             await edge.send(200)
             await until(lambda: edge.forward.uplink.data_age_ms > 2000, "the age of waiting data grows")
-            assert edge.forward.uplink.state == "cut"  # although the server still believes in its connection
+            await until(lambda: edge.forward.uplink.state == "cut", "cut, although the server believes in its link")
             proxy.restore()
             await wait_all_at_hub(hub, edge)
 
@@ -248,3 +249,18 @@ async def test_edges_with_the_same_tags_have_streams_of_unique_names(tmp_path: P
             assert {first.streams.integrity, second.streams.integrity} == {"E_e1_I", "E_e2_I"}
         assert await values_at_hub(hub, "e1") == list(range(1, 201))
         assert await values_at_hub(hub, "e2") == list(range(1, 301))
+
+
+async def test_a_hub_tells_an_edge_its_cursors_so_that_it_need_not_ask(tmp_path: Path) -> None:
+    """Each answer would hold the sources of all edges: that grows with the square of their number."""
+    async with running_hub(tmp_path) as hub:
+        port, secret = leaf_of(hub)
+        async with running_edge(tmp_path, port, secret) as edge:
+            await until(lambda: edge.forward.uplink.state == "idle", "the hub has been seen")
+
+            async def refuse(subject: str, *_: object, **__: object) -> None:
+                raise Unreachable("not to be asked")
+
+            edge.forward._hub.request = refuse  # type: ignore[method-assign, assignment]
+            await edge.send(100)
+            await until(lambda: edge.forward.uplink.cursor_seq >= 100, "the cursor moves")

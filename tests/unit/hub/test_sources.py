@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from millstream.bus import SourceInfo, StreamName
+from millstream.bus import SourceInfo, StreamInfo, StreamName
+from millstream.hub._cursors import cursors_by_edge
 from millstream.hub._sources import OnEdge, plan_sources
 
 
@@ -33,3 +34,17 @@ def test_generations_follow_one_another(
     current: list[str], on_edge: list[OnEdge], cursors: dict[str, SourceInfo], planned: list[str]
 ) -> None:
     assert plan_sources(current, on_edge, cursors) == planned
+
+
+def test_each_edge_is_told_of_its_own_streams_only() -> None:
+    sources = {
+        "E_a_I": SourceInfo(5, 0, 0, None),
+        "E_b_I": SourceInfo(7, 0, 0, "stalled (10228)"),
+        "H_LOCAL": SourceInfo(1, 0, 0, None),
+    }
+    info = StreamInfo("H_INTEGRITY", "", 0, 0, 0, 0, {}, sources)
+    assert cursors_by_edge([info], ["a", "b", "new"]) == {
+        "a": {"E_a_I": (5, None)},
+        "b": {"E_b_I": (7, "stalled (10228)")},
+        "new": {},
+    }
