@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "client"))
+INTEGRATION = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(INTEGRATION / "client"), str(INTEGRATION / "modbus"), str(INTEGRATION.parent / "conformance")]
 from fake_node import FakeNode, fake_node
 
 

@@ -88,12 +88,14 @@ def framed(request: bytes, pdu: bytes) -> bytes:
 
 @asynccontextmanager
 async def process(*command: str, cwd: Path | None = None) -> AsyncIterator[tuple[asyncio.subprocess.Process, Any]]:
-    """A device in a process of its own, and the first line that it printed."""
+    """A device in a process of its own, and the first object that it printed."""
     child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=cwd)
     try:
         assert child.stdout is not None
         async with asyncio.timeout(60):
-            ready = json.loads(await child.stdout.readline())
+            while not (line := await child.stdout.readline()).startswith(b"{"):
+                assert line, "the device ended before it was ready"
+            ready = json.loads(line)
         yield child, ready
     finally:
         if child.returncode is None:

@@ -194,10 +194,14 @@ async def test_a_position_of_another_source_is_not_taken_for_ours() -> None:
 
 
 async def test_without_a_listener_the_edge_says_how_to_open_one() -> None:
-    mqtt = MqttConnector(MqttConfig.model_validate({"source": "stream"}), ConnectorTools())
-    with pytest.raises(Unreachable, match="mqtt_port"):
-        async with mqtt.open():
-            pass
+    for tools, words in (
+        (ConnectorTools(reader=MemoryReader(filled())), "mqtt_port"),
+        (ConnectorTools(), "start the edge"),  # as `millstream probe` does it
+    ):
+        mqtt = MqttConnector(MqttConfig.model_validate({"source": "stream"}), tools)
+        with pytest.raises(Unreachable, match=words):
+            async with mqtt.open():
+                pass
 
 
 def test_a_tag_that_cannot_be_right_is_told_offline() -> None:

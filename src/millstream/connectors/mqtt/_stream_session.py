@@ -100,7 +100,13 @@ class StreamSession:
 @asynccontextmanager
 async def open_stream(config: MqttConfig, tools: ConnectorTools) -> AsyncIterator[StreamSession]:
     """The node's own stream. Raises Unreachable where there is no listener."""
-    if tools.reader is None or tools.mqtt_stream is None:
+    if tools.reader is None:
+        raise Unreachable(
+            "the edge's own listener can be read inside the running edge only",
+            where=tools.name,
+            next_step="start the edge; `millstream status` shows whether this connector is connected",
+        )
+    if tools.mqtt_stream is None:
         raise Unreachable(
             "this node has no MQTT listener",
             where=tools.name,
