@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import nats.errors
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
 from nats.aio.msg import Msg
 from nats.micro import add_service as _add_service
 from nats.micro.request import Request
@@ -36,6 +36,13 @@ class HealingClient(Client):
         self.options["max_reconnect_attempts"] = -1
         self.options["reconnect_time_wait"] = wait_s
         self._heals = True
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        """Hang up first: after a handshake that failed (no INFO in time, garbage) the base class forgets the socket,
+        and a server that accepts and says nothing would cost one with each try."""
+        if self._transport:
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(s)
 
     async def _process_err(self, err_msg: str) -> None:
         if not self._heals or "permissions violation" in err_msg.lower():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from millstream.kernel import PlantError, Unreachable
 
 FRAMES_COUNT_MAX = 65_536  # frames that one subscription keeps for a slow reader; about 64 MB at 1 KiB each
 CONNECT_ATTEMPTS_MAX = 1  # a person waits: two tries, then the error
+FLUSH_TRY_S, FLUSH_TRIES_MAX = 2, 5  # a listener waits ten seconds for the server to know of it
 _RECONNECT_WAIT_S = 0.25
 
 
@@ -152,7 +153,7 @@ class Link:
                 for subject in subjects:
                     handle = await self._client.subscribe(subject, cb=subscription._on_message)
                     handles.append(handle)
-                await self._client.flush()
+                await self._flush()
             except nats.errors.Error as error:
                 raise _translated(error, self.url) from error
             yield subscription
@@ -161,6 +162,14 @@ class Link:
             if not self._client.is_closed:
                 for handle in handles:
                     await handle.unsubscribe()
+
+    async def _flush(self) -> None:
+        """Until the server has answered a ping; asked again when the link that carried it was lost."""
+        for _ in range(FLUSH_TRIES_MAX - 1):
+            with suppress(nats.errors.TimeoutError):
+                await self._client.flush(timeout=FLUSH_TRY_S)
+                return
+        await self._client.flush(timeout=FLUSH_TRY_S)
 
     async def publish(self, subject: str, payload: bytes, *, headers: Mapping[str, str] | None = None) -> None:
         """Send without an answer; only for what nobody has to store."""

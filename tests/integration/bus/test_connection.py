@@ -91,6 +91,28 @@ async def test_a_silent_server_is_given_up_and_found_again(server: Server, monke
             await connection.wait_connected()
 
 
+async def test_a_server_whose_handshake_fails_is_dialled_again_with_one_socket_at_a_time(server: Server) -> None:
+    open_count = accepted_count = most = 0
+
+    async def mumble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_count, accepted_count, most
+        accepted_count, open_count = accepted_count + 1, open_count + 1
+        most = max(most, open_count)
+        writer.write(b"not a server of this protocol\r\n")
+        await reader.read()  # ends when the client hangs up
+        open_count -= 1
+        writer.close()
+
+    async with NatsPyConnection(server.url, credentials=server.credentials) as connection:
+        server.kill()
+        other = await asyncio.start_server(mumble, "127.0.0.1", server.port)
+        async with other, asyncio.timeout(60):
+            while accepted_count < 8:
+                await asyncio.sleep(0.01)
+        assert not connection.is_connected
+    assert most <= 2  # the one before may still be hanging up
+
+
 async def test_an_error_inside_the_scope_is_not_wrapped(server: Server) -> None:
     with pytest.raises(KeyError):
         async with server.connect():

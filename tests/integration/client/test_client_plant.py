@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_node import NOW_NS, PASSWORD, USER, FakeNode
+from nats.errors import FlushTimeoutError
 
 import millstream
 from millstream.client import Plant, Reading
@@ -325,6 +326,25 @@ async def test_clocks_are_compared(edge: FakeNode) -> None:
     async with millstream.connect(edge.folder) as plant:
         skews = await plant.clock_skews()
     assert abs(skews["edge1"]) < 1.0
+
+
+async def test_a_listener_whose_link_is_lost_at_once_asks_again(hub: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with millstream.connect(hub.folder) as plant:
+        client = plant._link._client
+        flush, asked = client.flush, 0
+
+        async def lose_the_first_answer(timeout: float = 10) -> None:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                raise FlushTimeoutError
+            await flush(timeout)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(client, "flush", lose_the_first_answer)
+        async with asyncio.TaskGroup() as scope:
+            seen = scope.create_task(take(plant, 1, "acme"))
+            await publish_until_seen(plant, seen, TEMPERATURE)
+    assert asked == 2
 
 
 async def test_live_goes_on_after_the_server_was_killed(edge: FakeNode) -> None:
