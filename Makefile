@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+JOBS ?= 4  # of the tests, which wait more than they compute; 0: in one process, for --pdb
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev test demo bench lint gen changes peers clean
@@ -26,9 +27,9 @@ setup-dev: $(VENV)/.dev  ## the same, with the test tools
 peers: $(VENV)/.dev  ## install the foreign programs that integration tests talk to (npm, Debian)
 	@$(BIN)/python tools/peers.py install
 
-test: $(VENV)/.dev  ## run every check and test (ARGS="-k modbus" narrows)
+test: $(VENV)/.dev  ## run every check and test (ARGS="-k modbus" narrows, JOBS=0 is one process)
 	@$(BIN)/python tools/peers.py list
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(strip $(JOBS)) --dist worksteal $(ARGS)
 
 demo: $(VENV)/.runtime  ## a plant, an edge and a hub on this machine, with a cut uplink; ARGS="--for 30s --cut 8s --json"
 	@$(BIN)/millstream demo $(ARGS)
