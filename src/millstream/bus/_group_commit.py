@@ -59,15 +59,19 @@ class _Batch:
 
 class GroupCommitPublisher:
     """`Publisher` of one integrity stream. Enter it as a scope; entering raises NotFoundError, Unreachable,
-    AuthError."""
+    AuthError.
+
+    `publish_prefix` stands before each subject on the wire when the stream listens elsewhere and transforms it away.
+    """
 
     def __init__(
-        self, connection: Transport, stream: str, *, ledger_subject: str, domain: str | None = None,
-        clock: Clock | None = None, queue_messages_max: int = QUEUE_MESSAGES_MAX, queue_bytes_max: int =
-        QUEUE_BYTES_MAX,
+        self, connection: Transport, stream: str, *, ledger_subject: str, publish_prefix: str = "",
+        domain: str | None = None, clock: Clock | None = None, queue_messages_max: int = QUEUE_MESSAGES_MAX,
+        queue_bytes_max: int = QUEUE_BYTES_MAX,
     ) -> None:  # fmt: skip
         self._connection = connection
         self._stream = stream
+        self._wire_prefix = publish_prefix.encode()
         self._api = StreamApi(connection, domain, patience_s=START_PATIENCE_S)
         self._reader = StreamReader(connection, domain=domain)
         self._clock = clock or SystemClock()
@@ -278,8 +282,8 @@ class GroupCommitPublisher:
             block = base + len(digits) + len(lines)
             total = block + len(payload)
             out.append(
-                b"HPUB %b %d %d\r\n%b%b\r\n%b\r\n%b\r\n"
-                % (subject_bytes(message.subject), block, total, head, digits, lines, payload)
+                b"HPUB %b%b %d %d\r\n%b%b\r\n%b\r\n%b\r\n"
+                % (self._wire_prefix, subject_bytes(message.subject), block, total, head, digits, lines, payload)
             )
             size += total
             if size >= _CHUNK_BYTES:
@@ -294,8 +298,9 @@ class GroupCommitPublisher:
             )
             block_bytes = b"%b%d\r\n%b\r\n" % (head, number, lines)
             out.append(
-                b"HPUB %b %b %d %d\r\n%b%b\r\n"
+                b"HPUB %b%b %b %d %d\r\n%b%b\r\n"
                 % (
+                    self._wire_prefix,
                     subject.encode(),
                     reply if is_last else b"",
                     len(block_bytes),

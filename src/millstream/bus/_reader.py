@@ -108,10 +108,7 @@ class _Pull:
             "mem_storage": True, "inactive_threshold": int(INACTIVE_S * 1e9), "num_replicas": 1,
         }  # fmt: skip
         subject = f"CONSUMER.CREATE.{self._stream}.{self._name}"
-        if len(filter_subjects) == 1:
-            config["filter_subject"] = filter_subjects[0]
-            subject += f".{filter_subjects[0]}"
-        elif filter_subjects:
+        if filter_subjects:
             config["filter_subjects"] = list(filter_subjects)
         await self._api.request(subject, {"stream_name": self._stream, "config": config, "action": "create"})
         self._last_sign_s = self._loop.time()

@@ -32,8 +32,9 @@ MQTT_SETUP_USER = "millstream-setup"
 HUB_DOMAIN = "hub"
 """JetStream domain of every hub, so that an edge can ask its hub without knowing its name."""
 SYSTEM_USER = "system"
-LEAF_DENIED = ("uns.>", "fast.>", "dlq.>", "$MQTT.>")
+LEAF_DENIED = ("uns.>", "fast.>", "flow.>", "dlq.>", "$MQTT.>")
 """Subjects that never cross a leaf link as plain messages, in either direction."""
+_SYSTEM = ("$JS.>", "$JSC.>", "$SRV.>", "_INBOX.>")
 LIVE = "live.uns.v1.>"
 """Copies of what was stored. They cross from edge to hub, only where somebody listens and beside the sourcing, so that
 live data does not queue behind a backlog; what an edge may subscribe to at its hub has them not. (A remote that denies
@@ -281,12 +282,8 @@ def _mqtt_user(user: MqttUser) -> dict[str, Any]:
         "password": user.secret,
         "allowed_connection_types": ["MQTT", "MQTT_WS"],
         "permissions": {
-            "publish": {
-                "deny": ["uns.>", "live.>", "fast.>", "dlq.>", "millstream.>", "$JS.>", "$JSC.>", "$SRV.>", "_INBOX.>"]
-            },
-            "subscribe": {
-                "deny": ["uns.>", "fast.>", "dlq.>", "millstream.>", "$JS.>", "$JSC.>", "$SRV.>", "_INBOX.>"]
-            },
+            "publish": {"deny": ["uns.>", "live.>", "fast.>", "flow.>", "dlq.>", "millstream.>", *_SYSTEM]},
+            "subscribe": {"deny": ["uns.>", "fast.>", "flow.>", "dlq.>", "millstream.>", *_SYSTEM]},
         },
     }
 

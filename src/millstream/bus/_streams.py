@@ -8,6 +8,8 @@ Chosen after measuring nats-server 2.15.1:
   second (170 on a 5 ms disk), asynchronous 100,000; what a power loss takes from it stands at the edges still.
 - The throughput stream listens on ``fast.uns.v1.>`` and stores ``uns.v1...``; transform, republishing, atomic and fast
   batches and sources all work together.
+- The stream of a node's flows listens on ``flow.uns.v1.>`` in the same way, since two streams of one server may not
+  listen on the same subjects; transform, atomic batches and fencing by the stored subject work together.
 - Republishing happens after storing, so live consumers see only what is stored.
 """
 
@@ -22,13 +24,15 @@ from millstream.kernel import ConfigError, NotFoundError, PlantError
 
 StreamConfig = Mapping[str, Any]
 """A stream as JetStream's API wants it."""
-Kind = Literal["I", "T", "MQTT", "DLQ"]
+Kind = Literal["I", "T", "F", "MQTT", "DLQ"]
 WhenFull = Literal["block", "drop_oldest", "thin"]
 
 NAMESPACE = "uns.v1.>"
 LIVE = "live.uns.v1.>"
 FAST_PREFIX = "fast."
+FLOW_PREFIX = "flow."
 HUB_INTEGRITY, HUB_THROUGHPUT, HUB_LOCAL, HUB_DLQ = "H_INTEGRITY", "H_THROUGHPUT", "H_LOCAL", "H_DLQ"
+HUB_FLOW = "H_FLOW"
 MQTT_MESSAGES = "$MQTT_msgs"
 DLQ_BYTES_MAX = 256 << 20
 LOCAL_BYTES_MAX = 1 << 30
@@ -36,7 +40,7 @@ RETIRED_AGE_S = 7 * 86400
 _RETIRED = "retired."
 STREAM_BYTES_MIN = 16 << 20  # a bound below a few storage blocks would thrash
 _REPUBLISH = {"src": NAMESPACE, "dest": LIVE}
-_NAME = re.compile(r"E_(?P<edge>.+)_(?P<kind>I|T|MQTT|DLQ)(?:_g(?P<generation>[1-9]\d*))?\Z")
+_NAME = re.compile(r"E_(?P<edge>.+)_(?P<kind>I|T|F|MQTT|DLQ)(?:_g(?P<generation>[1-9]\d*))?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,17 @@ def throughput_stream(name: str, bounds: StreamBounds) -> StreamConfig:
         "subject_transform": {"src": FAST_PREFIX + NAMESPACE, "dest": NAMESPACE},
         "allow_batched": True,
         "persist_mode": "async",
+        "republish": _REPUBLISH,
+    }
+
+
+def flow_stream(name: str, bounds: StreamBounds) -> StreamConfig:
+    """What a node's flows say, with their state: atomic group commit. Its node trims it, nothing else forgets."""
+    return {
+        **_base(name, bounds),
+        "subjects": [FLOW_PREFIX + NAMESPACE],
+        "subject_transform": {"src": FLOW_PREFIX + NAMESPACE, "dest": NAMESPACE},
+        "allow_atomic": True,
         "republish": _REPUBLISH,
     }
 

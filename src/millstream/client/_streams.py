@@ -16,7 +16,7 @@ from millstream.protocols.cloudevents import parse_time_ns
 SUBJECTS_PER_REQUEST_MAX = 250  # of one batched direct get: the server answers at most 1,024, a request stays small
 PAGES_COUNT_MAX = 10_000  # of any listing: ends a server that never says it is done
 _HUB = re.compile(r"H_(INTEGRITY|THROUGHPUT)(_g\d+)?\Z")
-_EDGE = re.compile(r"E_.+_[IT](_g\d+)?\Z")
+_EDGE = re.compile(r"E_.+_[ITF](_g\d+)?\Z")
 _DEAD = re.compile(r"(H|E_.+)_DLQ(_g\d+)?\Z")
 
 

@@ -15,6 +15,7 @@ from millstream.config._edge import (
     UplinkConfig,
 )
 from millstream.config._finding import Finding
+from millstream.config._flow import FlowEntry, FlowInput
 from millstream.config._hub import (
     ApiConfig,
     EdgeAccess,
@@ -41,6 +42,8 @@ __all__ = [
     "EdgeIdentity",
     "EdgeServer",
     "Finding",
+    "FlowEntry",
+    "FlowInput",
     "HistorianConfig",
     "HubConfig",
     "HubIdentity",

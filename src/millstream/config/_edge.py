@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, InstanceOf, SerializeAsAny, model_validator
 
+from millstream.config._flow import FLOWS_COUNT_MAX, FlowEntry
 from millstream.config._types import (
     Address,
     BufferSize,
@@ -93,6 +94,8 @@ class StreamsConfig(Section):
     """Synced to disk before a source is acknowledged."""
     throughput: StreamConfig | None = None
     """Lazily synced; made when a connector asks for it."""
+    flow_max_bytes: BufferSize = 1 << 30
+    """Bytes on disk of what flows say and of their state; what is no longer needed goes first."""
 
 
 class ScaleConfig(Section):
@@ -193,6 +196,8 @@ class EdgeConfig(Section):
     """Store and forward."""
     connectors: tuple[ConnectorEntry, ...] = Field(default=(), max_length=CONNECTORS_COUNT_MAX)
     """The sources."""
+    flows: tuple[FlowEntry, ...] = Field(default=(), max_length=FLOWS_COUNT_MAX)
+    """What is worked out here."""
 
     @property
     def path(self) -> AssetPath:

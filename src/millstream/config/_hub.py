@@ -13,6 +13,7 @@ from millstream.config._edge import (
     StreamsConfig,
     UplinkConfig,
 )
+from millstream.config._flow import FLOWS_COUNT_MAX, FlowEntry
 from millstream.config._types import (
     BufferSize,
     EdgeName,
@@ -112,6 +113,8 @@ class HubStreams(Section):
     """Bytes on disk of each stream; the oldest are dropped, the historian keeps them."""
     max_age: Duration | None = None
     """Age at which data leaves the streams; left out: never by age."""
+    flow_max_bytes: BufferSize = 1 << 30
+    """Bytes on disk of what flows say and of their state; what is no longer needed goes first."""
 
 
 class HubConfig(Section):
@@ -129,6 +132,8 @@ class HubConfig(Section):
     """History; `null`: none at this hub."""
     api: ApiConfig | None = None
     """HTTP; left out: none."""
+    flows: tuple[FlowEntry, ...] = Field(default=(), max_length=FLOWS_COUNT_MAX)
+    """What is worked out here, from the data of all edges."""
 
 
 class UpServer(Section):
@@ -171,6 +176,10 @@ class UpConfig(Section):
     """History; `null`: none."""
     api: ApiConfig | None = None
     """HTTP; left out: none."""
+    flows: tuple[FlowEntry, ...] = Field(default=(), max_length=FLOWS_COUNT_MAX)
+    """What is worked out at the edge."""
+    hub_flows: tuple[FlowEntry, ...] = Field(default=(), max_length=FLOWS_COUNT_MAX)
+    """What is worked out at the hub, from the data of all edges."""
 
     @model_validator(mode="after")
     def _apart(self) -> UpConfig:
@@ -194,11 +203,13 @@ class UpConfig(Section):
             edges=(own, *self.edges),
             historian=self.historian,
             api=self.api,
+            flows=self.hub_flows,
         )
 
     def edge_config(self, uplink: UplinkConfig) -> EdgeConfig:
         """The edge half. `uplink` is where the hub half listens, known once it runs."""
         server = EdgeServer(host=self.server.host, mqtt_port=self.server.mqtt_port)
         return EdgeConfig(
-            edge=self.edge, server=server, uplink=uplink, streams=self.streams, connectors=self.connectors
-        )
+            edge=self.edge, server=server, uplink=uplink, streams=self.streams, connectors=self.connectors,
+            flows=self.flows,
+        )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -34,6 +34,7 @@ from millstream.bus import (
     ensure_stream,
     find_stream,
     fit_bounds,
+    flow_stream,
     integrity_stream,
     is_retired,
     list_streams,
@@ -67,7 +68,9 @@ REDIALS_BEFORE_RESTART = 3
 FILL_ALARM_RATIO = 0.8
 REFRESH_ABOVE_RATIO = 0.4  # of a stream's bound: from here on its older half may soon be dropped
 MQTT_BYTES_MAX = 256 << 20
-_HUB_STREAMS = {"I": HUB_INTEGRITY, "T": HUB_THROUGHPUT, "DLQ": HUB_DLQ}
+_MAKE = {"I": integrity_stream, "T": throughput_stream, "F": flow_stream}
+Floor = Callable[[], Awaitable[int]]
+"""Gives the sequence of the flow stream from which on its records are needed. Raises PlantError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class ForwardSettings:
     data_dir: Path
     integrity: StreamBounds
     throughput: StreamBounds | None = None
+    flow: StreamBounds | None = None
     has_mqtt: bool = False
     has_uplink: bool = False
     room_bytes: int | None = None
@@ -96,12 +100,13 @@ class EdgeStreams:
     throughput: str | None
     mqtt: str | None
     deadletter: str
+    flow: str | None = None
 
 
 @dataclass(slots=True)
 class _Watched:
     name: str
-    kind: Literal["I", "T", "DLQ"]
+    kind: Literal["I", "T", "F", "DLQ"]
     boot_last_seq: int
     info: StreamInfo
     watch: CursorWatch = field(default_factory=CursorWatch)
@@ -141,6 +146,7 @@ class EdgeForward:
         self._noted: ForwardNote | None = None
         self._told: Mapping[str, tuple[int, str | None]] = {}
         self._told_ns: int | None = None
+        self.flow_floor: Floor | None = None
 
     # -- what the node reads ------------------------------------------------------------------------------------------
 
@@ -148,6 +154,11 @@ class EdgeForward:
     def uplink(self) -> UplinkStatus:
         """State of the way to the hub, at most one check old."""
         return self._uplink
+
+    @property
+    def api(self) -> StreamApi:
+        """JetStream's API of the edge."""
+        return self._api
 
     @property
     def alarms(self) -> list[ServerAlarm]:
@@ -172,6 +183,9 @@ class EdgeForward:
         throughput = None
         if settings.throughput is not None:
             throughput = await self._prepare_stream("T", names, note, hub, bounds["T"])
+        flow = None
+        if settings.flow is not None:
+            flow = await self._prepare_stream("F", names, note, hub, bounds["F"])
         name = str(StreamName(settings.edge, "DLQ"))
         deadletter = await ensure_stream(self._start_api, deadletter_stream(name, settings.edge))
         self._watched.append(_Watched(name, "DLQ", deadletter.last_seq, deadletter))
@@ -180,13 +194,15 @@ class EdgeForward:
             self._mqtt = await self._server.open_mqtt(self._start_api, mqtt_stream(mqtt_name, bounds["MQTT"]))
         await self._retire_leftovers(names)
         await self._write_note(is_clean=False)
-        return EdgeStreams(integrity, throughput, self._mqtt.name if self._mqtt else None, name)
+        return EdgeStreams(integrity, throughput, self._mqtt.name if self._mqtt else None, name, flow)
 
     def _fitted(self) -> dict[str, StreamBounds]:
         settings = self._settings
         wanted = {"I": settings.integrity}
         if settings.throughput is not None:
             wanted["T"] = settings.throughput
+        if settings.flow is not None:
+            wanted["F"] = settings.flow
         if settings.has_mqtt:
             wanted["MQTT"] = StreamBounds(min(MQTT_BYTES_MAX, settings.integrity.max_bytes))
         if settings.room_bytes is None:
@@ -199,7 +215,7 @@ class EdgeForward:
 
     async def _prepare_stream(
         self,
-        kind: Literal["I", "T"],
+        kind: Literal["I", "T", "F"],
         names: list[str],
         note: ForwardNote,
         hub: Mapping[str, int] | None,
@@ -214,11 +230,10 @@ class EdgeForward:
             known_generation=known,
             hub_cursor=None if hub is None else hub.get(found.name if found else "", 0),
             note=note.streams.get(found.name) if found else None,
-            is_sure=kind == "I" or note.is_clean,
+            is_sure=kind != "T" or note.is_clean,
         )
         if not self._settings.has_uplink and found is not None and not is_retired(found.config):
             finding = Finding(BootDecision.CONTINUE, "no uplink", on_disk)
-        make = integrity_stream if kind == "I" else throughput_stream
         name = str(StreamName(edge, kind, finding.generation))
         if finding.decision is BootDecision.NEW_GENERATION:
             assert found is not None
@@ -226,8 +241,8 @@ class EdgeForward:
             await ensure_stream(self._start_api, retired_stream(found.config))
         elif finding.decision is BootDecision.CREATE and finding.generation > 1:
             self._raise("MS-0612", f"{name} is begun: {finding.reason}")
-        info = await ensure_stream(self._start_api, make(name, bounds))
-        if finding.generation > 1:
+        info = await ensure_stream(self._start_api, _MAKE[kind](name, bounds))
+        if finding.generation > 1 and kind != "F":  # flows take their state along by themselves
             older = [n for n in names if n != name]
             await self._positions.carry(info, older, self._hub if hub is not None else None)
         self._watched.append(_Watched(name, kind, info.last_seq, info))
@@ -267,7 +282,7 @@ class EdgeForward:
         current = {w.name for w in self._watched}
         for name in names:
             parsed = StreamName.parse(name)
-            if parsed is None or name in current or parsed.kind not in ("I", "T"):
+            if parsed is None or name in current or parsed.kind not in ("I", "T", "F"):
                 continue
             info = await find_stream(self._start_api, name)
             if info is not None and is_retired(info.config) and info.messages == 0:
@@ -336,6 +351,7 @@ class EdgeForward:
             self._mqtt = await find_stream(self._api, self._mqtt.name) or self._mqtt
         self._watch_log()
         self._watch_fill()
+        await self._trim_flow(cursors)
         if not self._settings.has_uplink:
             return
         await self._measure(cursors)
@@ -420,17 +436,31 @@ class EdgeForward:
         for watched in self._watched:
             info = watched.info
             is_filling = info.bytes > REFRESH_ABOVE_RATIO * int(info.config.get("max_bytes", 0)) > 0
-            if watched.kind != "DLQ" and (is_filling or info.config.get("max_age")):
+            if watched.kind in ("I", "T") and (is_filling or info.config.get("max_age")):
                 await self._positions.refresh(info, info.first_seq + info.messages // 2)
 
     async def _trim(self, cursors: Mapping[str, tuple[int, str | None]] | None) -> None:
         """Make room before a `block` stream is full: what the hub has had for long goes first."""
         for watched in self._watched:
-            if cursors is None or watched.name not in cursors:
+            if cursors is None or watched.name not in cursors or watched.kind == "F":
                 continue
             seq = trim_below(watched.info, cursors[watched.name][0])
             if seq is not None:
                 await self._positions.refresh(watched.info, seq)
+                await purge_below(self._api, watched.name, seq)
+
+    async def _trim_flow(self, cursors: Mapping[str, tuple[int, str | None]] | None) -> None:
+        """The same for what flows said: what no flow needs to find its state again, and the hub has."""
+        for watched in self._watched:
+            if watched.kind != "F" or self.flow_floor is None:
+                continue
+            cursor = watched.info.last_seq
+            if self._settings.has_uplink:
+                cursor = (cursors or {}).get(watched.name, (0, None))[0]
+            if trim_below(watched.info, cursor) is None:
+                continue
+            seq = trim_below(watched.info, min(cursor, await self.flow_floor() - 1))
+            if seq is not None:
                 await purge_below(self._api, watched.name, seq)
 
     # -- alarms -------------------------------------------------------------------------------------------------------

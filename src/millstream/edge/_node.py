@@ -27,7 +27,7 @@ from millstream.bus import (
 from millstream.config import ConnectorEntry, ConnectorTypes, EdgeConfig, InstalledConnectors
 from millstream.edge._deadletter import StreamDeadLetters
 from millstream.edge._describe import describe, load_meta, save_meta
-from millstream.edge._forward import EdgeForward
+from millstream.edge._forward import EdgeForward, EdgeStreams
 from millstream.edge._lifecycle import Alarm, Lifecycle
 from millstream.edge._log import LineLog, Sink, to_logging
 from millstream.edge._pipeline import Pipeline
@@ -38,6 +38,7 @@ from millstream.edge._thinning import Thinning
 from millstream.kernel import Backoff, Clock, ConfigError, PlantError, SystemClock
 from millstream.protocols.ledger import position_subject, record_subject
 from millstream.sdk import ConnectorConfig, ConnectorTools, Publisher
+from millstream.worker import FlowSupervisor, Surroundings, floor_of, state_subject
 
 SERVICE_NAME = "millstream-edge"
 STOP_TIMEOUT_S = 10.0  # for connectors to close, send and be answered; then they are cut off
@@ -68,6 +69,7 @@ class EdgeNode:
         self._forward: EdgeForward | None = None
         self._publishers: dict[str, tuple[str, Publisher]] = {}
         self._supervisors: list[Supervisor] = []
+        self._flows: list[FlowSupervisor] = []
         self._alarms: dict[str, Alarm] = {}
         self._meter = ProcessMeter()
         self._started_ns = 0
@@ -130,6 +132,7 @@ class EdgeNode:
             self._supervisors = [
                 self._supervise(entry, connection, streams.mqtt, dead_letters) for entry in config.connectors
             ]
+            self._flows = self._plan_flows(server, streams)
             await self._serve_status(stack, server)
             await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
             await self._run_parts(stop, streams.integrity)
@@ -141,10 +144,14 @@ class EdgeNode:
             keep = group.create_task(self._kept("housekeeping", self._keep_house))
             meta = group.create_task(self._kept("descriptions", lambda: self._publish_meta(stream)))
             tasks = [group.create_task(s.run(), name=s.plan.name) for s in self._supervisors]
+            for flow in self._flows:
+                group.create_task(flow.run(), name=f"flow {flow.entry.name}")
             self._log.info("edge is up", connectors=len(tasks), url=self._server.url if self._server else None)
             self._ready.set()
             await stop.wait()
             await self._stop_connectors(tasks)
+            for flow in self._flows:
+                flow.stop()
             for task in (watch, keep, meta):
                 task.cancel()
         self._log.info("edge stops")
@@ -229,6 +236,28 @@ class EdgeNode:
             log=log,
         )
 
+    def _plan_flows(self, server: NatsServer, streams: EdgeStreams) -> list[FlowSupervisor]:
+        """Supervisors of the flows' workers; they read what this edge stores and write into the stream of flows."""
+        config, forward = self.config, self._forward
+        if streams.flow is None or not config.flows:
+            return []
+        assert forward is not None
+        inputs = [name for name in (streams.integrity, streams.throughput, streams.flow) if name is not None]
+        place, name = config.path, config.edge.name
+        around = Surroundings(
+            name, str(place), server.url, server.user, server.password, tuple(inputs), streams.flow, name,
+            config.edge.data_dir.absolute(),
+        )  # fmt: skip
+        subjects = [
+            state_subject(place, name, flow.name, flow.version, partition)
+            for flow in config.flows for partition in range(flow.partitions)
+        ]  # fmt: skip
+        api, stream = forward.api, streams.flow
+        forward.flow_floor = lambda: floor_of(api, stream, subjects)
+        return [
+            FlowSupervisor(entry, around, clock=self._clock, log=LineLog(name, self._sink)) for entry in config.flows
+        ]
+
     def _unit_bytes_max(self, stream: str) -> int:
         """A quarter of what the stream may hold, so that what is submitted at once always fits once there is room."""
         assert self._forward is not None
@@ -292,6 +321,7 @@ class EdgeNode:
             ],
             "streams": [info.as_dict() for info in forward.streams] if forward else [],
             "dropped_messages": self._store_watch.dropped_messages,
+            "flows": [flow.status() for flow in self._flows],
             "uplink": forward.uplink.as_dict() if forward else {"state": "none"},
             **self._meter.read(server.pid if server else None),
             "server_restarts": server.restarts_count if server else 0,

@@ -26,6 +26,8 @@ from millstream.model import AssetPath
 from millstream.protocols.ledger import CONTRACT, is_record_subject
 from millstream.protocols.uns_subject import PREFIX, escape_token
 
+_FLOW_MARK = ".flow-"  # a flow keeps its state records by itself
+
 
 class PositionKeeper:
     """Carries and refreshes the position records of one edge."""
@@ -74,7 +76,8 @@ class PositionKeeper:
             if api is self._api:
                 raise
             return []  # the hub is gone again: then the next place is asked
-        return [subject for subject in raw["state"].get("subjects") or {} if not is_record_subject(subject)]
+        found = [subject for subject in raw["state"].get("subjects") or {} if not is_record_subject(subject)]
+        return [subject for subject in found if _FLOW_MARK not in subject]
 
     async def _write(self, info: StreamInfo, subject: str, payload: bytes, *, expected_seq: int) -> None:
         target = FAST_PREFIX + subject if info.config.get("allow_batched") else subject

@@ -35,7 +35,8 @@ def server_settings(config: EdgeConfig) -> ServerSettings:
 
 def _file_bytes(config: EdgeConfig) -> int:
     throughput = config.streams.throughput or StreamConfig()
-    return config.streams.integrity.max_bytes + throughput.max_bytes + SLACK_BYTES
+    flow_bytes = config.streams.flow_max_bytes if config.flows else 0
+    return config.streams.integrity.max_bytes + throughput.max_bytes + flow_bytes + SLACK_BYTES
 
 
 def leaf_remote(config: EdgeConfig) -> LeafRemote | None:
@@ -73,6 +74,7 @@ def forward_settings(config: EdgeConfig, *, room_bytes: int | None) -> ForwardSe
         data_dir=config.edge.data_dir,
         integrity=_bounds(config.streams.integrity),
         throughput=_bounds(throughput) if throughput is not None else None,
+        flow=StreamBounds(config.streams.flow_max_bytes) if config.flows else None,
         has_mqtt=config.server.mqtt_port is not None and config.server.url is None,
         has_uplink=config.uplink is not None,
         room_bytes=room_bytes,

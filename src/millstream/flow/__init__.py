@@ -1,6 +1,7 @@
 """Flows: pure step functions over the namespace, run exactly once. See docs/how-to/flows.md."""
 
 from millstream.flow._cases import read_lines, tidy_lines, write_lines
+from millstream.flow._codec import Commit, decode_commit, encode_commit
 from millstream.flow._context import Context, as_of, remember
 from millstream.flow._core import Counts, FlowCore, StepFailedError, Unit, partition_of
 from millstream.flow._drive import Kills, Outcome, Tick, drive, drive_all, with_ticks
@@ -29,6 +30,7 @@ from millstream.flow._windows import Pane, Panes, Result, Session, Sessions, Sli
 
 __all__ = [
     "CancelTimer",
+    "Commit",
     "Context",
     "Counts",
     "Effect",
@@ -70,8 +72,10 @@ __all__ = [
     "Wiring",
     "as_of",
     "build_flow",
+    "decode_commit",
     "drive",
     "drive_all",
+    "encode_commit",
     "in_order",
     "key_of_asset",
     "key_of_tag",

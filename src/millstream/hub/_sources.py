@@ -36,7 +36,7 @@ ASK_TIMEOUT_S = 2.0
 EDGES_PER_S = 200  # so many are asked a second, however many there are
 SILENT_NS = 2_500_000_000  # a live source hears its edge's heartbeat every second
 KICK_PAUSE_NS, KICK_PAUSE_NS_MAX = 3_000_000_000, 60_000_000_000
-KINDS = {"I": HUB_INTEGRITY, "T": HUB_THROUGHPUT, "DLQ": HUB_DLQ}
+KINDS = {"I": HUB_INTEGRITY, "T": HUB_THROUGHPUT, "F": HUB_INTEGRITY, "DLQ": HUB_DLQ}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +146,13 @@ class SourceKeeper:
     async def _check(self) -> None:
         await self._refresh()
         answers = await self._ask(self._due())
-        for kind in KINDS:
-            planned: dict[str, list[str]] = {edge: [] for edge in self._strangers(KINDS[kind])}
+        for hub_stream in dict.fromkeys(KINDS.values()):
+            planned: dict[str, list[str]] = {edge: [] for edge in self._strangers(hub_stream)}
             for edge, names in answers.items():
                 if names is not None:
-                    current = self._current(edge, kind)
-                    cursors = self._infos[KINDS[kind]].sources
-                    planned[edge] = plan_sources(current, names.get(kind, []), cursors)
-            await self._apply(kind, planned)
-            await self._kick(KINDS[kind], {edge for edge, names in answers.items() if names is not None})
+                    planned[edge] = self._plan(hub_stream, edge, names)
+            await self._apply(hub_stream, planned)
+            await self._kick(hub_stream, {edge for edge, names in answers.items() if names is not None})
         self._watch()
 
     def _strangers(self, hub_stream: str) -> Set[str]:
@@ -196,13 +194,20 @@ class SourceKeeper:
                 kinds[kind] = [OnEdge(i.name, r["state"]["last_seq"]) for i, r in zip(items, raw, strict=True)]
         return kinds
 
-    def _current(self, edge: str, kind: str) -> list[str]:
-        names = [StreamName.parse(name) for name in self._infos[KINDS[kind]].sources]
-        return [str(name) for name in names if name is not None and name.edge == edge]
+    def _plan(self, hub_stream: str, edge: str, on_edge: Mapping[str, Sequence[OnEdge]]) -> list[str]:
+        """What one hub stream takes from one edge: each kind by itself."""
+        cursors = self._infos[hub_stream].sources
+        parsed = [StreamName.parse(name) for name in cursors]
+        planned: list[str] = []
+        for kind, into in KINDS.items():
+            if into == hub_stream:
+                current = [str(n) for n in parsed if n is not None and n.edge == edge and n.kind == kind]
+                planned += plan_sources(current, on_edge.get(kind, []), cursors)
+        return planned
 
-    async def _apply(self, kind: str, planned: Mapping[str, Sequence[str]]) -> None:
+    async def _apply(self, hub_stream: str, planned: Mapping[str, Sequence[str]]) -> None:
         """Bring the sources of one hub stream to `planned`; those of edges that are not in it stay."""
-        info = self._infos[KINDS[kind]]
+        info = self._infos[hub_stream]
         have = list(info.config.get("sources") or ())
         keep = [s for s in have if _edge_of(s) not in planned]
         want = [edge_source(name, edge) for edge, names in planned.items() for name in names]

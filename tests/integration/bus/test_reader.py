@@ -92,6 +92,16 @@ async def test_reading_starts_where_it_is_told_and_filters(rig: Rig) -> None:
             assert values(await take(batches, 30)) == list(range(10, 40))
 
 
+async def test_one_filter_may_have_wildcards(rig: Rig) -> None:
+    async with rig.connect() as connection:
+        await make_stream(connection)
+        await fill(connection, 0, 2, "uns.v1.a.b._tag.x")
+        await fill(connection, 2, 4, "uns.v1.a.b._tag.y")
+        await fill(connection, 4, 6, "uns.v1.c.b._tag.x")
+        async with aclosing(StreamReader(connection).read(STREAM, filter_subjects=["uns.v1.*.b._tag.x"])) as batches:
+            assert values(await take(batches, 4)) == [0, 1, 4, 5]
+
+
 async def test_a_restart_of_the_server_leaves_no_gap_and_no_repeat(rig: Rig) -> None:
     async with rig.connect() as connection:
         await make_stream(connection)

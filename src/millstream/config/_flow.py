@@ -1,0 +1,144 @@
+"""What a file says of a flow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
+
+from millstream.config._types import Name, Section, Size
+from millstream.kernel import ConfigError, DecodeError, parse_duration_s
+from millstream.protocols.cloudevents import parse_time_ns
+from millstream.protocols.uns_pattern import KINDS, Pattern
+from millstream.sdk import Duration
+
+FLOWS_COUNT_MAX = 64  # each is at least one process
+PARTITIONS_COUNT_MAX = 256
+INSTANCES_COUNT_MAX = 32
+FLOW_MEMORY_BYTES_MIN = 64 << 20  # less does not hold the program itself
+
+
+def _pattern(value: str) -> str:
+    try:
+        Pattern.parse(value).subject_filter("_tag")
+    except DecodeError as error:
+        raise ValueError(f"{error.what}, expected {error.expected}") from error
+    return value
+
+
+def _kind(value: str) -> str:
+    if value not in KINDS:
+        raise ValueError(f"unknown kind of data, expected one of {', '.join(KINDS)}")
+    return value
+
+
+def _start(value: object) -> object:
+    if isinstance(value, str) and value not in ("beginning", "now"):
+        try:
+            parse_time_ns(value)
+        except DecodeError as error:
+            raise ValueError("expected 'beginning', 'now' or a time such as 2026-01-31T06:00:00Z") from error
+    return value
+
+
+def _idle(value: object) -> object:
+    if value is None or value == "never" or isinstance(value, float):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("expected a duration such as 5s, or never")
+    try:
+        return parse_duration_s(value)
+    except ConfigError as error:
+        raise ValueError(f"expected a duration such as 5s, or never, got {value!r:.40}") from error
+
+
+def _python(value: str, info: ValidationInfo) -> str:
+    file, colon, name = value.rpartition(":")
+    if not colon or not file.endswith(".py") or not name.isidentifier():
+        raise ValueError("expected a file and what it defines, such as flows/mine.py:flow")
+    folder = info.context.get("folder") if isinstance(info.context, dict) else None
+    return f"{Path(folder or '') / Path(file).expanduser()}:{name}"
+
+
+class FlowInput(Section):
+    """One input of a flow."""
+
+    pattern: Annotated[str, AfterValidator(_pattern)]
+    """Path or pattern: `acme/plant1/press:barrier`, `acme/**:barrier`."""
+    kind: Annotated[str, AfterValidator(_kind)] = "tag"
+    """`tag`, `event`, `state`, `count`, `kpi`, `alarm`, `cmd` or `ack`."""
+
+
+_INPUT_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"pattern": {"type": "string"}, "kind": {"enum": list(KINDS)}},
+            "required": ["pattern"],
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
+def _input(value: object) -> object:
+    return {"pattern": value} if isinstance(value, str) else value
+
+
+class FlowEntry(Section):
+    """One flow: what it reads, what it does, how it is run."""
+
+    name: Name
+    """Unique in this node."""
+    type: str | None = None
+    """A built-in flow, see the page on flows; or `python`."""
+    python: Annotated[str, AfterValidator(_python)] | None = None
+    """A flow of your own: `flows/mine.py:flow`, a file and the `Flow` in it."""
+    inputs: tuple[
+        Annotated[
+            FlowInput,
+            BeforeValidator(_input),
+            WithJsonSchema(_INPUT_SCHEMA),
+        ],
+        ...,
+    ] = Field(default=(), max_length=1000)
+    """Paths or patterns; `{pattern: ..., kind: state}` for what is no tag. Left out: what the flow itself says."""
+    version: int = Field(default=1, ge=1, le=1_000_000)
+    """Raise it when the step or the state changes: the state is built anew, and nothing is said twice."""
+    partitions: int = Field(default=1, ge=1, le=PARTITIONS_COUNT_MAX)
+    """Into how many parts the keys are divided: as many instances can share the work. Fixed for a version."""
+    instances: int = Field(default=1, ge=0, le=INSTANCES_COUNT_MAX)
+    """Worker processes that this node starts; 0: only those that `millstream flow run` starts."""
+    start: Annotated[
+        str, BeforeValidator(_start), WithJsonSchema({"type": "string", "examples": ["beginning", "now"]})
+    ] = "beginning"
+    """Where a flow that has no state yet begins: `beginning`, `now`, or a time."""
+    lateness: Duration | None = None
+    """How much later than newer data a sample may come without being late; left out: what the flow says."""
+    idle: Annotated[
+        float | Literal["never"] | None,
+        BeforeValidator(_idle),
+        WithJsonSchema({"type": "string", "examples": ["5s", "never"]}),
+    ] = None
+    """How long after their time the timers of a silent key fire; `never`: only data moves time; left out: what the flow
+    says."""
+    step_timeout: Duration = 1.0
+    """Processor time that one input may take; then it goes into quarantine."""
+    max_memory: Size = 512 << 20
+    """Memory of one worker process, beyond what the program itself needs."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """The flow type's own configuration."""
+
+    @model_validator(mode="after")
+    def _one(self) -> FlowEntry:
+        if (self.type is None) == (self.python is None):
+            raise ValueError("a flow needs exactly one of 'type' and 'python'")
+        if self.type is not None and not self.inputs:
+            raise ValueError("'inputs' is missing: what the flow reads")
+        if self.max_memory < FLOW_MEMORY_BYTES_MIN:
+            raise ValueError(f"'max_memory' is too small, expected at least {FLOW_MEMORY_BYTES_MIN >> 20}MiB")
+        if not 0.01 <= self.step_timeout <= 3600:
+            raise ValueError("'step_timeout' is out of range, expected 10ms to 1h")
+        return self

@@ -1,0 +1,47 @@
+"""What a worker process is told, in one line of JSON on its standard input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from millstream.config import FlowEntry
+from millstream.kernel import ConfigError
+
+SPEC_BYTES_MAX = 1 << 20
+
+
+class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker of one flow. `inputs` are the streams it reads, `output` the one it writes; `place` is the path that
+    its records stand under; `entry` the flow's section as in the file (paths made absolute)."""
+
+    node: str
+    place: str
+    url: str
+    user: str | None
+    password: str | None
+    inputs: list[str]
+    output: str
+    deadletters: str
+    scratch: str
+    entry: dict[str, Any]
+    instance: str
+    parent_pid: int = 0
+
+    def flow_entry(self) -> FlowEntry:
+        """The typed section."""
+        return FlowEntry.model_validate(self.entry)
+
+
+def encode_spec(spec: WorkerSpec) -> bytes:
+    """One line."""
+    return msgspec.json.encode(spec) + b"\n"
+
+
+def decode_spec(line: bytes) -> WorkerSpec:
+    """Raises ConfigError."""
+    try:
+        return msgspec.json.decode(line, type=WorkerSpec)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"not the order of a worker: {error}", next_step="workers are started by a node") from error

@@ -1,0 +1,90 @@
+"""Ends steps that do not end: timers of the operating system interrupt the user's code, wherever it is.
+
+Processor time decides, so that a machine that stalls or swaps puts no sound input into quarantine; a step that waits
+(it must not: no I/O) is interrupted after many times as long on the wall clock. A step that swallows the interruption
+ends the process, after a note that makes the next start reject that input unseen.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+from millstream.flow import Event, Flow
+
+LOOKS = 3  # so many looks at the same call before it is interrupted
+WALL_FACTOR = 30
+SWALLOWED_MAX = 5
+
+
+class StepWatchdog:
+    """Watches the user's functions of one process; main thread only. `on_stuck` ends the process."""
+
+    def __init__(self, timeout_s: float, on_stuck: Callable[[], None]) -> None:
+        self._timeout_s = timeout_s
+        self._on_stuck = on_stuck
+        self._number = 0
+        self._is_inside = False
+        self._seen = {signal.SIGPROF: (0, 0), signal.SIGALRM: (0, 0)}
+        self._interrupted = (0, 0)
+
+    def start(self) -> None:
+        """From here on."""
+        period_s = self._timeout_s / (LOOKS - 1)
+        for number, timer, factor in (
+            (signal.SIGPROF, signal.ITIMER_PROF, 1),
+            (signal.SIGALRM, signal.ITIMER_REAL, WALL_FACTOR),
+        ):
+            signal.signal(number, self._look)
+            signal.setitimer(timer, period_s * factor, period_s * factor)
+
+    def stop(self) -> None:
+        """No more interruptions."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def guard(self, flow: Flow[Any]) -> Flow[Any]:
+        """The same flow, with its functions watched."""
+        step, key, regroup = flow.step, flow.key, flow.regroup
+
+        def guarded_step(state: Any, event: Event) -> Any:
+            self._number += 1
+            self._is_inside = True
+            try:
+                return step(state, event)
+            finally:
+                self._is_inside = False
+
+        return replace(
+            flow, step=guarded_step, key=self._guarded(key), regroup=None if regroup is None else self._guarded(regroup)
+        )
+
+    def _guarded(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def guarded(argument: Any) -> Any:
+            self._number += 1
+            self._is_inside = True
+            try:
+                return function(argument)
+            finally:
+                self._is_inside = False
+
+        return guarded
+
+    def _look(self, number: int, frame: FrameType | None) -> None:
+        if not self._is_inside:
+            return
+        which = signal.Signals(number)
+        call, looks = self._seen[which]
+        looks = looks + 1 if call == self._number else 1
+        self._seen[which] = (self._number, looks)
+        if looks < LOOKS:
+            return
+        call, count = self._interrupted
+        count = count + 1 if call == self._number else 1
+        self._interrupted = (self._number, count)
+        if count > SWALLOWED_MAX:
+            self._on_stuck()
+        raise TimeoutError(f"a step ran longer than {self._timeout_s:g} s")

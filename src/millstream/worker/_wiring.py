@@ -1,0 +1,60 @@
+"""The ports of a flow on a node's server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from millstream.bus import FLOW_PREFIX, GroupCommitPublisher, RawConnection, StreamApi, StreamReader, find_stream
+from millstream.flow import Flow, Quarantine, StreamFacts, Wiring
+from millstream.kernel import Clock, NotFoundError
+from millstream.model import AssetPath
+from millstream.sdk import Log
+from millstream.worker._names import ledger_subject, state_subject
+from millstream.worker._spec import WorkerSpec
+
+
+class BusStreams:
+    """`Streams` by JetStream's API."""
+
+    def __init__(self, connection: RawConnection, *, patience_s: float = 0.0) -> None:
+        self._api = StreamApi(connection, patience_s=patience_s)
+
+    async def facts(self, stream: str) -> StreamFacts:
+        """The stream now. Raises NotFoundError, Unreachable."""
+        info = await find_stream(self._api, stream)
+        if info is None:
+            raise NotFoundError("no such stream", where=stream)
+        return StreamFacts(info.created, info.first_seq, info.last_seq)
+
+
+def bus_wiring(
+    spec: WorkerSpec, flow: Flow[Any], partitions: int, connection: RawConnection, quarantine: Quarantine, *,
+    clock: Clock, log: Log, start_seqs: Mapping[str, int] | None = None, muted: Mapping[str, int] | None = None,
+) -> Wiring:  # fmt: skip
+    """Everything that `FlowRunner` needs."""
+    place = AssetPath.parse(spec.place)
+
+    def open_publisher(partition: int) -> GroupCommitPublisher:
+        subject = ledger_subject(place, spec.node, flow.name, flow.version, partition)
+        return GroupCommitPublisher(
+            connection, spec.output, ledger_subject=subject, publish_prefix=FLOW_PREFIX, clock=clock
+        )
+
+    return Wiring(
+        inputs=spec.inputs,
+        output=spec.output,
+        control_subject={
+            number: state_subject(place, spec.node, flow.name, flow.version, number) for number in range(partitions)
+        },
+        open_publisher=open_publisher,
+        reader=StreamReader(connection),
+        streams=BusStreams(connection),
+        quarantine=quarantine,
+        clock=clock,
+        log=log,
+        scratch=Path(spec.scratch),
+        start_seqs=start_seqs,
+        muted=muted,
+    )

@@ -1,0 +1,184 @@
+"""An edge whose barrier counts, and a flow in a file of its own, for the tests of flows in real nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from millstream.bus import Credentials, NatsServer, RawConnection, StreamApi, StreamReader
+from millstream.config import load_edge
+from millstream.edge import EdgeNode
+from millstream.model import Sample
+from millstream.protocols.ledger import is_ledger_subject
+from millstream.protocols.nats_wire import parse_headers
+from millstream.protocols.uns_payload import decode_sample
+from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, ConnectorTools, Duration, Position, Tag
+
+DEADLINE_S = 90.0  # of a whole condition; the tests take a fraction of it unless the machine is overloaded
+
+FLOW_FILE = '''
+from millstream.flow import Emit, Flow, Input
+
+
+def count(state, event):
+    """One more."""
+    if event.value == -1:
+        raise ValueError("no such row")
+    if event.value == -2:
+        while True:
+            pass
+    if event.value == -3:
+        return list(range(1_000_000)), []
+    total = (state if isinstance(state, int) else 0) + 1
+    return total, [Emit(f"{event.key}:rows", total, event.time_ns)]
+
+
+flow = Flow(name="rows", inputs=(Input("acme/**:row"),), step=count, initial=int, state_type=object)
+'''
+
+EDGE_FILE = """
+edge: {{name: e1, path: acme/p1, data_dir: data}}
+streams: {{integrity: {{max_bytes: 64MiB}}, flow_max_bytes: 64MiB}}
+connectors:
+  - name: ramp
+    type: ramp
+    config: {config}
+    tags: {tags}
+flows: {flows}
+"""
+
+
+class RampConfig(ConnectorConfig):
+    rows: int = 1000
+    batch_rows: int = 5
+    pause: Duration = 0.001
+    odd: dict[str, int] = Field(default_factory=dict)
+    """Row -> what stands there instead."""
+
+
+class RampSession:
+    def __init__(self, config: RampConfig) -> None:
+        self._config = config
+
+    async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
+        row = int(resume) if resume is not None else 0
+        odd = self._config.odd
+        while row < self._config.rows:
+            end = min(row + self._config.batch_rows, self._config.rows)
+            samples = [
+                Sample(tag.key, odd.get(str(r), r), source_time_ns=(r + 1) * 1_000_000)
+                for r in range(row, end) for tag in tags
+            ]  # fmt: skip
+            row = end
+            yield Batch(samples, position=Position(str(row).encode()))
+            await asyncio.sleep(self._config.pause)
+
+    async def ack(self, up_to: Position) -> None:
+        """Nothing to release."""
+
+
+class RampConnector:
+    info: ClassVar[ConnectorInfo] = ConnectorInfo("ramp", "numbers", "none")
+    Config: ClassVar[type[ConnectorConfig]] = RampConfig
+
+    def __init__(self, config: RampConfig, tools: ConnectorTools) -> None:
+        self._config = config
+
+    def check_tag(self, tag: Tag) -> None:
+        """Every address is right."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[RampSession]:
+        yield RampSession(self._config)
+
+
+CATALOG: Any = {"ramp": RampConnector}
+FLOW: dict[str, Any] = {"name": "rows", "python": "mine.py:flow", "step_timeout": "300ms"}
+
+
+def write_site(
+    folder: Path, *, flows: Sequence[dict[str, Any]] = (FLOW,), machines: int = 1, flow_file: str = FLOW_FILE,
+    **ramp: object,
+) -> Path:  # fmt: skip
+    """The edge's file and its flow's; YAML takes JSON."""
+    import json
+
+    (folder / "mine.py").write_text(flow_file, encoding="utf-8")
+    tags = [{"name": "row", "path": f"m{i}", "address": str(i)} for i in range(machines)]
+    path = folder / "edge.yaml"
+    text = EDGE_FILE.format(config=json.dumps(ramp), tags=json.dumps(tags), flows=json.dumps(list(flows)))
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def edge_of(path: Path, log: list[str] | None = None) -> EdgeNode:
+    """The node of a file; its log lines go into `log`."""
+    config, findings = load_edge(path, CATALOG)
+    assert config is not None, [str(f) for f in findings]
+    return EdgeNode(config, connectors=CATALOG, log=lambda level, line: (log if log is not None else []).append(line))
+
+
+async def until(
+    check: Callable[[], Awaitable[bool]] | Callable[[], bool], what: str, deadline_s: float = DEADLINE_S,
+    tell: Callable[[], object] = lambda: "",
+) -> None:  # fmt: skip
+    """Poll until true."""
+    end = time.monotonic() + deadline_s
+    while True:
+        found = check()
+        if (await found) if not isinstance(found, bool) else found:
+            return
+        assert time.monotonic() < end, f"not in time: {what}: {tell()}"
+        await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def client_of(server: NatsServer) -> AsyncIterator[RawConnection]:
+    """A plain connection to a server."""
+    async with RawConnection(server.url, credentials=Credentials(server.user, server.password)) as connection:
+        yield connection
+
+
+async def outputs(server: NatsServer, stream: str = "E_e1_F") -> list[tuple[str, Any, str, str]]:
+    """Subject, value, flow mark, origin of all that flows have said."""
+    async with client_of(server) as connection:
+        last_seq = (await StreamApi(connection).state(stream)).last_seq
+        found: list[tuple[str, Any, str, str]] = []
+        if not last_seq:
+            return found
+        async with aclosing(StreamReader(connection).read(stream)) as batches:
+            async for messages in batches:
+                for message in messages:
+                    if not is_ledger_subject(message.subject):
+                        headers = parse_headers(message.headers).values
+                        if "Ms-Flow" in headers:
+                            value = decode_sample(message.payload).value
+                            found.append((message.subject, value, headers["Ms-Flow"], headers["Ms-Flow-In"]))
+                if messages and messages[-1].seq >= last_seq:
+                    break
+        return found
+
+
+def rows_of(found: Sequence[tuple[str, Any, str, str]], machine: int = 0) -> list[int]:
+    """The counts of one machine."""
+    return [value for subject, value, _, _ in found if subject == f"uns.v1.acme.p1.m{machine}._count.rows"]
+
+
+def flow_status(edge: EdgeNode, index: int = 0) -> dict[str, Any]:
+    """One flow in the node's status."""
+    return edge.status()["flows"][index]  # type: ignore[index, no-any-return]
+
+
+def taken(edge: EdgeNode, index: int = 0) -> int:
+    """How far the flow has come in the edge's integrity stream, its slowest partition."""
+    offsets = [
+        part["offsets"].get("E_e1_I", 0) for worker in flow_status(edge, index)["workers"]
+        for part in worker.get("partitions", ())
+    ]  # fmt: skip
+    return min(offsets, default=0)
