@@ -31,6 +31,7 @@ from millstream.bus._publisher import (
     OwnedTask,
     close_publisher,
     incarnation,
+    read_after_control,
 )
 from millstream.bus._queue import QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, Unit, UnitQueue, fail_unit, resolve_unit
 from millstream.bus._reader import StreamReader
@@ -39,7 +40,7 @@ from millstream.bus._units import header_lines
 from millstream.kernel import Backoff, Clock, FencedError, PlantError, StoreFullError, SystemClock, Unreachable
 from millstream.protocols.ledger import encode_record, is_ledger_subject
 from millstream.protocols.nats_wire import WireMessage, parse_headers, subject_bytes
-from millstream.sdk import Control, Message, PublisherStats, Stored
+from millstream.sdk import Control, Message, PublisherStats, Received, Stored
 
 FLOW = 500  # messages between two acks, as asked for; the server may say less
 WINDOW_MESSAGES = 8000  # sent and not yet acknowledged
@@ -129,6 +130,10 @@ class FastIngestPublisher:
         """See `Publisher.last_control`. Raises Unreachable."""
         found = await self._api.last(self._stream, subject)
         return found.payload if found is not None else None
+
+    async def after_control(self, subject: str) -> list[Received]:
+        """See `Publisher.after_control`. Raises Unreachable."""
+        return await read_after_control(self._api, self._reader, self._stream, subject)
 
     async def flush(self) -> None:
         """Wait until all that was submitted is stored and its record written."""

@@ -26,6 +26,7 @@ from millstream.bus._publisher import (
     OwnedTask,
     close_publisher,
     incarnation,
+    read_after_control,
     writer_prefix,
 )
 from millstream.bus._queue import QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, Unit, UnitQueue, fail_unit
@@ -35,7 +36,7 @@ from millstream.bus._units import header_lines
 from millstream.kernel import Backoff, Clock, FencedError, PlantError, StoreFullError, SystemClock, Unreachable
 from millstream.protocols.ledger import LedgerRecord, encode_record, is_ledger_subject
 from millstream.protocols.nats_wire import parse_headers, subject_bytes
-from millstream.sdk import Control, Message, PublisherStats, Stored
+from millstream.sdk import Control, Message, PublisherStats, Received, Stored
 
 BATCH_MESSAGES_MAX = 1000  # nats-server's bound of one atomic batch
 BATCH_BYTES_MAX = 16 * 1024 * 1024
@@ -117,6 +118,10 @@ class GroupCommitPublisher:
         """See `Publisher.last_control`. Raises Unreachable."""
         found = await self._api.last(self._stream, subject)
         return found.payload if found is not None else None
+
+    async def after_control(self, subject: str) -> list[Received]:
+        """See `Publisher.after_control`. Raises Unreachable."""
+        return await read_after_control(self._api, self._reader, self._stream, subject)
 
     async def flush(self) -> None:
         """Wait until all that was submitted is stored, without linger. Raises what the newest submission raises."""

@@ -118,6 +118,11 @@ class MemoryPublisher:
         last = self._stream.last(subject)
         return last.payload if last else None
 
+    async def after_control(self, subject: str) -> list[Received]:
+        """What stands behind the newest control."""
+        last = self._stream.last(subject)
+        return self._stream.messages[last.seq :] if last else []
+
     async def flush(self) -> None:
         """Nothing is ever queued."""
 

@@ -6,13 +6,17 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 
+from millstream.bus._jetstream import StreamApi
 from millstream.bus._queue import Unit, UnitQueue, resolve_unit
+from millstream.bus._reader import StreamReader
 from millstream.bus._scope import leave_group
 from millstream.kernel import Clock, FencedError, PlantError, Unreachable
 from millstream.protocols.ledger import LedgerRecord, decode_record, encode_record
 from millstream.sdk import PublisherStats, Received, Stored
 
+AFTER_CONTROL_MAX = 100_000  # messages; more than all queues together hold
 CLOSE_FLUSH_S = 5.0  # leaving the scope waits this long for what is queued
 RETRY_FLOOR_S, RETRY_CEILING_S = 0.05, 2.0
 NO_RECORD = LedgerRecord(0, 0, 0, 0, 0, 0)
@@ -111,6 +115,26 @@ class OwnedTask:
         if self._task is not None:
             self._task.cancel()
         await leave_group(self._group, error)
+
+
+async def read_after_control(api: StreamApi, reader: StreamReader, stream: str, subject: str) -> list[Received]:
+    """See `Publisher.after_control`. Raises Unreachable."""
+    found: list[Received] = []
+    control = await api.last(stream, subject)
+    if control is None:
+        return found
+    state = await api.state(stream)
+    start = max(control.seq + 1, state.first_seq, state.last_seq - AFTER_CONTROL_MAX + 1)
+    if state.last_seq < start:
+        return found
+    async with aclosing(reader.read(stream, start_seq=start)) as batches:
+        async for batch in batches:
+            found += batch
+            if not batch:  # nothing more, or no link: look again
+                state = await api.state(stream)
+            if state.last_seq <= (found[-1].seq if found else start - 1) or state.first_seq > state.last_seq:
+                return found
+    return found
 
 
 async def close_publisher(flush: Callable[[], Awaitable[None]], task: OwnedTask, error: BaseException | None) -> None:

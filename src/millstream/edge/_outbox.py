@@ -77,18 +77,24 @@ class Outbox:
         """Units that the store has not answered; at most `UNITS_UNANSWERED_MAX`."""
         return len(self._unanswered)
 
-    def adopt(self, mark: Mark) -> None:
-        """Continue where the last run stood."""
+    def adopt(self, mark: Mark, *, is_rewindable: bool) -> None:
+        """Continue where the last run stood; `is_rewindable` when it has left a record."""
         self.mark = self._sent_mark = mark
-        self._is_rewindable = mark != Mark()
+        self._is_rewindable = is_rewindable
 
     def begin_session(self) -> None:
         """Positions of earlier sessions are not acknowledged in this one: its resume position says as much."""
         self._session += 1
         self._stored = None
 
-    def expect_positions(self) -> None:
-        """The source rewinds: from now on samples behind the last position are counted."""
+    async def expect_positions(self) -> None:
+        """The source rewinds: from now on samples behind the last position are counted. The first record comes before
+        any data, so that what a crash leaves without a record always stands behind one. Raises PlantError."""
+        if self._is_rewindable:
+            return
+        async with self._lock:
+            beginning = Control(self._position_subject, encode_mark(Mark(), self._counters()))
+            await (await self._publisher.submit((), beginning))
         self._is_rewindable = True
 
     # -- in -----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from millstream.config import MappedTag
+from millstream.edge._repeats import Repeats
 from millstream.edge._scaling import scale_array, scale_value
 from millstream.kernel import DecodeError
 from millstream.model import (
@@ -31,7 +32,7 @@ from millstream.model import (
 )
 from millstream.protocols.uns_payload import ARROW_TYPE, encode_block, encode_sample
 from millstream.protocols.uns_subject import tag_subject
-from millstream.sdk import Message
+from millstream.sdk import Message, Received
 
 BLOCK_BYTES_MAX = 256 * 1024  # of one collected or split block: small enough for a slow uplink to interleave
 BLOCK_SAMPLES_MAX = 20_000
@@ -74,7 +75,9 @@ class Output:
 
 @dataclass(slots=True)
 class PipelineCounters:
-    """Samples since the connector's first start. `received` = stored or queued + `filtered` + `dead` - `added`."""
+    """Samples since the connector's first start. `received` = stored or queued + `filtered` + `dead` - `added`.
+    `repeated`, of this run: stored by the run before without a record of it, given again by the source, not stored
+    again."""
 
     received: int = 0
     filtered: int = 0
@@ -82,6 +85,7 @@ class PipelineCounters:
     added: int = 0
     dead: int = 0
     clock_flags: int = 0
+    repeated: int = 0
 
 
 class _TagState:
@@ -142,11 +146,16 @@ class Pipeline:
         self._payload_bytes_max = payload_bytes_max - HEADER_BYTES
         self._tags: dict[str, _TagState] = {}
         self._collecting: dict[str, _TagState] = {}
+        self._repeats: Repeats | None = None
         for mapped in tags:
             state = self._tags[mapped.tag.key] = _TagState(tag_subject(mapped.path), mapped.config.unit)
             state.configure(mapped)
         self._configured_count = len(self._tags)
         self.publishing_ns_min = min((s.publishing_ns for s in self._tags.values() if s.collects), default=10**9)
+
+    def expect_repeats(self, stored: Sequence[Received]) -> None:
+        """What the run before stored behind its last record. The source gives it again; it is not stored again."""
+        self._repeats = Repeats(stored) or None
 
     # -- samples ------------------------------------------------------------------------------------------------------
 
@@ -183,10 +192,20 @@ class Pipeline:
             state.last_source_ns = source_ns
             if clock is not None:
                 self.counters.clock_flags += 1
-        if state.collects:
+        if self._repeats is not None and self._is_repeat(self._repeats, state.subject, value, quality, source_ns):
+            self.counters.repeated += 1
+        elif state.collects:
             self._collect(state, value, quality, source_ns, clock, now_ns, monotonic_ns, out)
         else:
             self._emit(state, value, quality, source_ns, clock, now_ns, out)
+
+    def _is_repeat(
+        self, repeats: Repeats, subject: str, value: Value | None, quality: int, source_ns: int | None
+    ) -> bool:
+        is_repeat = repeats.take(subject, value, quality, source_ns)
+        if not repeats:
+            self._repeats = None
+        return is_repeat
 
     def _is_suppressed(self, state: _TagState, value: Value | None, quality: int) -> bool:
         last = state.last_value
@@ -328,7 +347,7 @@ class Pipeline:
             self._reject(state, block.values, "columns of a block differ in length", BAD, None, now_ns, out)
             self.counters.dead += count - 1
             return
-        if state.has_deadband or self.thins or not isinstance(block.values, np.ndarray):
+        if state.has_deadband or self.thins or self._repeats is not None or not isinstance(block.values, np.ndarray):
             self._feed_rows(block, now_ns, monotonic_ns, out)
             return
         self.counters.received += count

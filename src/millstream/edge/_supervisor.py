@@ -108,7 +108,7 @@ class Supervisor:
             "samples_bad": counters.bad,
             "samples_added": counters.added,
             "samples_dead": counters.dead,
-            "samples_stored": self.outbox.samples_stored_count,
+            "samples_stored": self.outbox.samples_stored_count + counters.repeated,
             "clock_flags": counters.clock_flags,
             "polls_missed": self.polls_missed_count,
             "frames_quarantined": self.frames_quarantined_count,
@@ -192,7 +192,9 @@ class Supervisor:
         """Read where the last run stood. False when this cannot be known: starting anew could count twice."""
         while not self._stopping.is_set():
             try:
-                mark, kept = decode_mark(await self._publisher.last_control(self.plan.position_subject))
+                record = await self._publisher.last_control(self.plan.position_subject)
+                mark, kept = decode_mark(record)
+                behind = await self._publisher.after_control(self.plan.position_subject) if record else ()
             except Unreachable as error:
                 if not await self._recover(error, is_link=False):
                     return False
@@ -200,7 +202,8 @@ class Supervisor:
                 self._fail_for_good(error)
                 return False
             else:
-                self.outbox.adopt(mark)
+                self.outbox.adopt(mark, is_rewindable=record is not None)
+                self.pipeline.expect_repeats(behind)
                 self._adopt_counters(kept)
                 return True
         return False
@@ -348,7 +351,7 @@ class Supervisor:
         if self._take_gaps is not None:
             self.source_gaps_count += self._take_gaps()
         if batch.position is not None:
-            self.outbox.expect_positions()
+            await self.outbox.expect_positions()
         if batch.frames_bad:
             self.frames_quarantined_count += len(batch.frames_bad)
             await self.outbox.bury([DeadLetter(frame, reason) for frame, reason in batch.frames_bad])

@@ -133,6 +133,14 @@ class _Origin:
     window_messages: int = 0
     window_samples: int = 0
     window_missing: int = 0
+    passed: list[str] = field(default_factory=list)  # records that did not count what stands in the window
+
+    def is_open_to_others(self, subject: str) -> bool:
+        """What the record of `subject` does not count may be another publisher's, the front of a commit that a power
+        loss tore, until each publisher of the stream has passed it by."""
+        if subject not in self.passed:
+            self.passed.append(subject)
+        return len(self.passed) < len(self.totals)
 
 
 class LedgerVerifier:
@@ -236,23 +244,28 @@ class LedgerVerifier:
     def _check(state: _Origin, origin_seq: int, subject: str, record: LedgerRecord) -> None:
         account = state.account
         before = state.totals.get(subject)
-        is_whole = before is not None or account.first_seq == 1
-        if is_whole:
+        state.totals[subject] = record
+        state.record_seq = origin_seq
+        rest_messages = rest_samples = 0
+        if before is not None or account.first_seq == 1:
             base_messages = before.total_messages if before is not None else 0
             base_samples = before.total_samples if before is not None else 0
             messages_short = record.total_messages - base_messages - state.window_messages
             samples_short = record.total_samples - base_samples - state.window_samples
             if messages_short > 0:  # what the sequence already shows as missing is not counted twice
                 account.gaps += max(0, messages_short - state.window_missing)
-            elif before is not None and record.batch <= before.batch:
+            elif messages_short < 0 and before is not None and record.batch <= before.batch:
                 account.repeats -= messages_short
+            elif messages_short < 0 and state.is_open_to_others(subject):
+                rest_messages, rest_samples = -messages_short, max(0, -samples_short)
             else:
                 account.surplus -= messages_short
             account.samples_missing += max(0, samples_short)
-            account.samples_surplus += max(0, -samples_short)
-        state.totals[subject] = record
-        state.record_seq = origin_seq
-        state.window_messages = state.window_samples = state.window_missing = account.unrecorded = 0
+            account.samples_surplus += max(0, -samples_short - rest_samples)
+        if not rest_messages:
+            state.passed.clear()
+        state.window_messages, state.window_samples, state.window_missing = rest_messages, rest_samples, 0
+        account.unrecorded = rest_messages
 
 
 def _fill(missing: list[tuple[int, int]], seq: int) -> bool:

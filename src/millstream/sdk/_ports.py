@@ -64,6 +64,12 @@ class Publisher(Protocol):
         """The payload of the newest stored control record of `subject`, or None."""
         ...
 
+    async def after_control(self, subject: str) -> Sequence[Received]:
+        """What the stream holds behind the newest control record of `subject`, at most the newest 100,000 messages;
+        nothing when there is no such record. A writer that ended in the middle of its work finds there what it stored
+        and no record covers."""
+        ...
+
     async def flush(self) -> None:
         """Wait until everything submitted so far is stored."""
         ...

@@ -176,3 +176,28 @@ def test_a_stranger_without_the_header_is_a_surplus() -> None:
     for seq, subject, samples, payload in stream_of([[1]]):
         verifier.feed("E", seq + 1, subject, samples, payload)
     assert verifier.accounts["E"].surplus == 1
+
+
+def two_publishers(*, claims: bool) -> list[Entry]:
+    """The first tears three messages, the second stores a batch, then the first counts its three, or does not."""
+    other = RECORD + "2"
+    entries: list[Entry] = [(1, "uns.v1.a.b._tag.t", 1, b"x")]
+    entries.append((2, RECORD, 0, encode_record(LedgerRecord(1, 1, 1, 1, 1, 1))))
+    entries += [(seq, "uns.v1.a.b._tag.t", 1, b"x") for seq in (3, 4, 5)]
+    entries.append((6, "uns.v1.a.b._tag.u", 1, b"x"))
+    entries.append((7, other, 0, encode_record(LedgerRecord(1, 1, 1, 1, 1, 2))))
+    entries.append((8, "uns.v1.a.b._tag.t", 1, b"x"))
+    total = 5 if claims else 2
+    entries.append((9, RECORD, 0, encode_record(LedgerRecord(2, total - 1, total - 1, total, total, 3))))
+    return entries
+
+
+def test_what_a_power_loss_tore_is_counted_by_its_own_publisher_though_another_came_between() -> None:
+    account = recount(two_publishers(claims=True))
+    assert account.is_clean
+    assert account.unrecorded == 0
+
+
+def test_what_no_publisher_counts_is_a_surplus_once_all_have_passed_it_by() -> None:
+    account = recount(two_publishers(claims=False))
+    assert (account.surplus, account.samples_surplus, account.gaps) == (3, 3, 0)
