@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -113,15 +114,19 @@ def replay(
     *ids: str,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
     path: str | None = None,
+    file: Path | None = None,
     keep: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
     target: Target = DEFAULT,
 ) -> int:
     """Send dead letters again to where they should have gone.
 
-    A letter whose bytes still make no sense is refused and stays. Each is stored once, also when this is interrupted.
+    A letter whose bytes still make no sense is refused and stays, until it is replayed with a file that has them put
+    right. Each is stored once, also when this is interrupted.
 
     Examples:
+
+        millstream deadletter replay E_edge1_DLQ:7 --file letter.json
 
         millstream deadletter replay E_edge1_DLQ:7 --path acme/plant1/press:temperature
         millstream deadletter replay --all --json
@@ -134,11 +139,15 @@ def replay(
         All that there are.
     path
         Store them at this tag instead.
+    file
+        Store what this file holds instead: one JSON sample or an Arrow block. For one letter.
     keep
         Leave the letters where they are.
     json
         Print one object a letter.
     """
+
+    payload = None if file is None else _repaired(file, ids, is_all=all_)
 
     async def work() -> int:
         """Each by itself: one that is refused does not stop the others."""
@@ -146,7 +155,7 @@ def replay(
         async with target.connect() as plant:
             for letter in await _chosen(plant, ids, is_all=all_):
                 try:
-                    stored = await plant.replay(letter, path=path, keep=keep)
+                    stored = await plant.replay(letter, path=path, payload=payload, keep=keep)
                 except PlantError as error:
                     refused += 1
                     if json:
@@ -161,6 +170,15 @@ def replay(
         return FAILED if refused else OK
 
     return run(work())
+
+
+def _repaired(file: Path, ids: tuple[str, ...], *, is_all: bool) -> bytes:
+    if is_all or len(set(ids)) != 1:
+        raise PlantError("a file is for one letter", expected="one id beside --file", code="MS-0582")
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise PlantError(f"cannot read the file: {error.strerror or error}", where=str(file), code="MS-0385") from error
 
 
 async def _chosen(plant: Plant, ids: tuple[str, ...], *, is_all: bool) -> list[DeadLetter]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any
 
 from millstream.client._streams import StoredFrame, Streams
 from millstream.kernel import DecodeError, NotFoundError, PlantError
 from millstream.protocols.cloudevents import format_time
-from millstream.protocols.uns_payload import ARROW_TYPE, decode_block, decode_sample
+from millstream.protocols.uns_payload import ARROW_TYPE, JSON_TYPE, decode_block, decode_sample
 from millstream.protocols.uns_subject import decode_subject
 
 PREVIEW_BYTES = 120
+_REPAIR = "save the bytes with `deadletter show ID --raw`, correct them, then `deadletter replay ID --file FILE`"
+CLOCK_SLACK_NS = 3_600_000_000_000  # the server's clock may have been set back since the letter was stored
 READ_COUNT = 200  # letters of one direct get; each may be large
 
 
@@ -28,6 +31,7 @@ class DeadLetter:
     subject: str | None = None
     content_type: str | None = None
     part: str | None = None
+    stored_ns: int = 0
 
     @property
     def path(self) -> str | None:
@@ -81,7 +85,7 @@ def check_replay(letter: DeadLetter, subject: str) -> None:
     """Raise when the letter would only come back: its bytes must make sense under `subject` now."""
     where = f"dead letter {letter.id}"
     if letter.part is not None:
-        raise PlantError("a letter in parts is larger than any message", where=where, code="MS-0385")
+        raise PlantError("a letter in parts is larger than any message", where=where, next_step=_REPAIR, code="MS-0385")
     contract = decode_subject(subject).contract
     if contract in ("_event", "_meta"):
         return
@@ -94,9 +98,26 @@ def check_replay(letter: DeadLetter, subject: str) -> None:
         raise PlantError(
             f"the bytes are still malformed: {error.what}",
             where=where,
-            next_step="correct the sender, or save the bytes with `deadletter show --raw` and publish the value",
+            next_step=_REPAIR,
             code="MS-0385",
         ) from error
+
+
+def repaired(letter: DeadLetter, payload: bytes) -> DeadLetter:
+    """The letter with other bytes: JSON, else Arrow. Its id stays, so that it is stored once whatever its bytes are."""
+    content_type = JSON_TYPE if payload.lstrip()[:1] in (b"{", b"[") else ARROW_TYPE
+    return replace(letter, payload=payload, content_type=content_type, part=None)
+
+
+async def find_replayed(streams: Streams, letter: DeadLetter, subject: str, message_id: str) -> StoredFrame | None:
+    """Where the letter was stored by a replay that did not come to its end; a replay is younger than its letter."""
+    since_ns = max(0, letter.stored_ns - CLOCK_SLACK_NS)
+    for stream in await streams.of_data(with_local=True):
+        async with aclosing(streams.since(stream, subject, since_ns)) as frames:
+            async for frame in frames:
+                if frame.headers.get("Nats-Msg-Id") == message_id:
+                    return frame
+    return None
 
 
 async def remove_letter(streams: Streams, letter_id: str) -> None:
@@ -118,6 +139,7 @@ def _letter(frame: StoredFrame) -> DeadLetter:
         headers.get("Ms-Subject"),
         headers.get("Content-Type"),
         headers.get("Ms-Part"),
+        frame.time_ns,
     )
 
 

@@ -15,10 +15,12 @@ from millstream.bus._link import Frame, Link, open_link
 from millstream.client._deadletter import (
     DeadLetter,
     check_replay,
+    find_replayed,
     read_letter,
     read_letters,
     refuse_without_subject,
     remove_letter,
+    repaired,
 )
 from millstream.client._history import ask, resolve
 from millstream.client._ledger import Ledger, account_from, read_rows, recount
@@ -369,9 +371,16 @@ class Plant:
         """One letter. Raises NotFoundError."""
         return await read_letter(self._streams, id)
 
-    async def replay(self, letter: DeadLetter, *, path: Where | None = None, keep: bool = False) -> Stored:
-        """Store a letter where it should have gone (or at `path`), then remove it unless `keep`. Raises PlantError when
-        its bytes still make no sense: it would only come back."""
+    async def replay(
+        self, letter: DeadLetter, *, path: Where | None = None, payload: bytes | None = None, keep: bool = False
+    ) -> Stored:
+        """Store a letter where it should have gone (or at `path`), then remove it unless `keep`.
+
+        `payload` are its bytes put right: one JSON sample or an Arrow block. Raises PlantError when the bytes make no
+        sense: it would only come back. Each is stored once, however often a replay is cut off and tried again.
+        """
+        if payload is not None:
+            letter = repaired(letter, payload)
         subject = letter.subject if path is None else _subject(path, "tag")
         if subject is None:
             raise refuse_without_subject(letter)
@@ -379,10 +388,8 @@ class Plant:
         headers = {"Nats-Msg-Id": f"replay|{letter.id}|{letter.time_ns}"}
         if letter.content_type is not None:
             headers["Content-Type"] = letter.content_type
-        # A replay that was cut off before the removal is recognised while its value is the newest of its tag.
-        stored = await self._stored_since(subject, 1 << 62, headers)
-        if stored is None:
-            stored = await self._store(subject, letter.payload, headers)
+        found = await find_replayed(self._streams, letter, subject, headers["Nats-Msg-Id"])
+        stored = Stored(found.stream, found.seq) if found else await self._store(subject, letter.payload, headers)
         if not keep:
             await remove_letter(self._streams, letter.id)
         return stored

@@ -11,9 +11,10 @@ from typing import Any
 
 from millstream.bus._link import Frame, Link
 from millstream.kernel import NotFoundError, PlantError
-from millstream.protocols.cloudevents import parse_time_ns
+from millstream.protocols.cloudevents import format_time, parse_time_ns
 
 SUBJECTS_PER_REQUEST_MAX = 250  # of one batched direct get: the server answers at most 1,024, a request stays small
+SINCE_COUNT = 500  # messages of one direct get
 PAGES_COUNT_MAX = 10_000  # of any listing: ends a server that never says it is done
 _HUB = re.compile(r"H_(INTEGRITY|THROUGHPUT)(_g\d+)?\Z")
 _EDGE = re.compile(r"E_.+_[ITF](_g\d+)?\Z")
@@ -106,6 +107,20 @@ class Streams:
             self._direct(stream, {"seq": start_seq, "batch": count, "next_by_subj": subject})
         ) as frames:
             return [frame async for frame in frames]
+
+    async def since(self, stream: str, subject: str, time_ns: int) -> AsyncGenerator[StoredFrame, None]:
+        """All messages of one subject that were stored at `time_ns` or later, in order."""
+        start: dict[str, Any] = {"start_time": format_time(time_ns)}
+        for _ in range(PAGES_COUNT_MAX):
+            last = 0
+            request = {**start, "batch": SINCE_COUNT, "next_by_subj": subject}
+            async with aclosing(self._direct(stream, request)) as frames:
+                async for frame in frames:
+                    last = frame.seq
+                    yield frame
+            if not last:
+                return
+            start = {"seq": last + 1}
 
     async def delete(self, stream: str, seq: int) -> None:
         """Take one message out of a stream. Raises NotFoundError when it is not there."""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-INTEGRATION = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(INTEGRATION / "client"), str(INTEGRATION / "modbus"), str(INTEGRATION.parent / "conformance")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "client"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "modbus"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "conformance"))
 from fake_node import FakeNode, fake_node
 
 

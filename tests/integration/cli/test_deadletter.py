@@ -63,3 +63,56 @@ async def test_a_letter_without_a_place_or_sense_is_refused_and_stays(
         assert status == 1
         assert "refused E_edge1_DLQ:1" in err
         assert (await count(node, "E_edge1_DLQ"), await count(node, "E_edge1_I")) == (1, 0)
+
+
+BROKEN = b'{"timestamp_ms": 1790000000000, "value": 20,5}'
+
+
+async def test_a_repaired_letter_is_stored_once_at_its_place(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async with fake_node(tmp_path / "node", "edge", "edge1") as node:
+        await bury(node, BROKEN)
+        file = tmp_path / "letter.json"
+        file.write_bytes(BROKEN)
+        status, _, err = await run(capfd, node, "replay", "E_edge1_DLQ:1", "--file", str(file))
+        assert status == 1
+        assert "--file FILE" in err
+        file.write_bytes(BROKEN.replace(b"20,5", b"20.5"))
+        status, out, _ = await run(capfd, node, "replay", "E_edge1_DLQ:1", "--file", str(file), "--json")
+        assert (status, json.loads(out)["stored"]["stream"]) == (0, "E_edge1_I")
+        assert (await count(node, "E_edge1_DLQ"), await count(node, "E_edge1_I")) == (0, 1)
+        assert (await node.client.jetstream().get_last_msg("E_edge1_I", SUBJECT)).data == GOOD
+
+
+async def test_a_replay_that_was_cut_off_is_not_stored_twice_although_newer_values_came(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with fake_node(tmp_path / "node", "edge", "edge1") as node:
+        await bury(node, BROKEN)
+        file = tmp_path / "letter.json"
+        file.write_bytes(GOOD)
+        words = ("replay", "E_edge1_DLQ:1", "--file", str(file))
+        await publish_values(node, 600)
+        assert (await run(capfd, node, *words, "--keep"))[0] == 0  # as if it was killed before the removal
+        await publish_values(node, 600)
+        assert (await run(capfd, node, *words))[0] == 0
+        assert (await count(node, "E_edge1_DLQ"), await count(node, "E_edge1_I")) == (0, 1201)
+
+
+async def publish_values(node: FakeNode, values: int) -> None:
+    """Store so many values of the same tag."""
+    goal = await count(node, "E_edge1_I") + values
+    for number in range(values):
+        await node.client.publish(SUBJECT, b'{"timestamp_ms": 1790000000001, "value": %d}' % number)
+    await node.client.flush()
+    async with asyncio.timeout(30):
+        while await count(node, "E_edge1_I") < goal:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_file_is_for_one_letter(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async with fake_node(tmp_path, "edge", "edge1") as node:
+        for words in (("--all",), ("E_edge1_DLQ:1", "E_edge1_DLQ:2")):
+            status, _, err = await run(capfd, node, "replay", *words, "--file", "letter.json")
+            assert status != 0
+            assert "one letter" in err
+        assert (await run(capfd, node, "replay", "E_edge1_DLQ:1", "--file", str(tmp_path / "none")))[0] == 1
