@@ -127,7 +127,6 @@ def replay(
     Examples:
 
         millstream deadletter replay E_edge1_DLQ:7 --file letter.json
-
         millstream deadletter replay E_edge1_DLQ:7 --path acme/plant1/press:temperature
         millstream deadletter replay --all --json
 
