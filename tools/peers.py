@@ -15,6 +15,7 @@ from pathlib import Path
 
 PEERS_DIR = Path(__file__).resolve().parent.parent / "tests" / "peers"
 NPM_PEERS = ("node-opcua", "jsmodbus", "modbus-serial")
+RIGHTS = ("mount",)  # what a machine may withhold from everybody; nothing can be installed to gain it
 DEBIAN_PROGRAMS = {"mosquitto": "mosquitto", "mosquitto_pub": "mosquitto-clients"}
 
 
