@@ -14,6 +14,7 @@ from millstream.bus._reader import StreamReader
 from millstream.bus._server import NatsServer, ServerAlarm
 from millstream.bus._server_config import HUB_DOMAIN, LeafListener, LeafRemote, LeafUser, MqttUser, ServerSettings
 from millstream.bus._server_files import disk_error, load_secret, store_room_bytes, write_private
+from millstream.bus._store_repair import sync_descriptions
 from millstream.bus._streams import (
     FAST_PREFIX,
     FLOW_PREFIX,
@@ -112,6 +113,7 @@ __all__ = [
     "request_nats",
     "retired_stream",
     "store_room_bytes",
+    "sync_descriptions",
     "throughput_stream",
     "write_private",
 ]

@@ -47,6 +47,7 @@ from millstream.bus._server_files import (
     write_private,
 )
 from millstream.bus._server_log import LogTail, explain_start, http_get_json
+from millstream.bus._store_repair import SET_ASIDE_MAX, LostStreamError, find_lost, set_aside, sync_descriptions
 from millstream.bus._streams import MQTT_MESSAGES, JetStreamApi, StreamConfig, StreamInfo, ensure_stream
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock, Unreachable
 
@@ -253,6 +254,11 @@ class NatsServer:
         except Unreachable:
             return None
 
+    async def sync_descriptions(self) -> None:
+        """To be called when streams have been made: nats-server itself does not sync all of what they are."""
+        if not self.is_given:
+            await asyncio.to_thread(sync_descriptions, self.data_dir)
+
     async def open_mqtt(self, api: JetStreamApi, config: StreamConfig) -> StreamInfo:
         """Make the stream of what MQTT devices publish (`mqtt_stream`), then admit them. Raises PlantError.
 
@@ -348,6 +354,16 @@ class NatsServer:
         write_private(self.data_dir / "server" / "nats-server.conf", text)
 
     async def _start(self) -> None:
+        """Start; a stream that the server cannot read any more is set aside for it."""
+        for _ in range(SET_ASIDE_MAX):
+            try:
+                return await self._start_once()
+            except LostStreamError as lost:
+                kept = await asyncio.to_thread(set_aside, self.data_dir, lost, self._clock.now_ns())
+                self._raise_alarm("MS-0624", f"the store of {lost.stream} was damaged; it was set aside at {kept}")
+        return await self._start_once()
+
+    async def _start_once(self) -> None:
         """Start the process and wait until it is ready and checked; on failure it is stopped again."""
         self._log_tail.skip_to_end()
         folder = self.data_dir / "server"
@@ -401,6 +417,8 @@ class NatsServer:
                 health = await self.monitor("/healthz")
                 if health.get("status") == "ok" or (_WRITE_ERROR in str(health.get("error")) and self._is_disk_full()):
                     return  # on a full disk it runs, serves what it has, and is watched
+                if (lost := find_lost(str(health.get("error")))) is not None:
+                    raise lost
             await self._clock.sleep(delay_s)
             delay_s = min(0.25, delay_s * 1.5)
 

@@ -193,6 +193,7 @@ class EdgeForward:
             mqtt_name = str(StreamName(settings.edge, "MQTT"))
             self._mqtt = await self._server.open_mqtt(self._start_api, mqtt_stream(mqtt_name, bounds["MQTT"]))
         await self._retire_leftovers(names)
+        await self._server.sync_descriptions()
         await self._write_note(is_clean=False)
         return EdgeStreams(integrity, throughput, self._mqtt.name if self._mqtt else None, name, flow)
 

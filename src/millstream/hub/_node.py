@@ -177,6 +177,7 @@ class HubNode:
                 await ensure_stream(api, hub_stream(name, bounds[name], sources))
         if config.server.mqtt_port is not None and not self.server.is_given:
             await self.server.open_mqtt(api, mqtt_stream("H_MQTT", StreamBounds(MQTT_BYTES_MAX)))
+        await self.server.sync_descriptions()
 
     # -- what others see ----------------------------------------------------------------------------------------------
 

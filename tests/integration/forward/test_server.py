@@ -220,3 +220,34 @@ async def test_an_edge_added_at_run_time_does_not_disturb_the_others(tmp_path: P
         await until(lambda: not [s for s in hub.sources.sources() if "e2" in s["origin"]], "e2 is given up")
         await first.send(100)
         await wait_all_at_hub(hub, first)
+
+
+async def test_a_stream_that_a_power_loss_has_torn_is_set_aside_and_the_others_go_on(tmp_path: Path) -> None:
+    async with NatsServer(ServerSettings("s1"), tmp_path) as server, client_of(server) as connection:
+        api = StreamApi(connection)
+        for name, extra in (("KEPT", {}), ("TORN", {"persist_mode": "async"})):
+            await api.request(f"STREAM.CREATE.{name}", {"name": name, "subjects": [f"{name}.>"], **extra})
+    (tmp_path / "jetstream/jetstream/PLANT/streams/TORN/meta.sum").write_bytes(b"")  # as a power loss leaves it
+    async with NatsServer(ServerSettings("s1"), tmp_path) as server, client_of(server) as connection:
+        assert [alarm.code for alarm in server.alarms] == ["MS-0624"]
+        assert "TORN" in server.alarms[0].message
+        assert (await StreamApi(connection).state("KEPT")).last_seq == 0
+    assert [path.name.partition("-")[0] for path in (tmp_path / "set-aside").iterdir()] == ["TORN"]
+
+
+async def test_what_a_stream_is_stands_on_the_disk_once_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def note(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    async with NatsServer(ServerSettings("s1"), tmp_path) as server, client_of(server) as connection:
+        await StreamApi(connection).request("STREAM.CREATE.ONE", {"name": "ONE", "persist_mode": "async"})
+        monkeypatch.setattr(os, "fsync", note)
+        await server.sync_descriptions()
+    folder = tmp_path / "jetstream/jetstream/PLANT/streams"
+    assert {str(folder), *(str(folder / name) for name in ("ONE", "ONE/meta.inf", "ONE/meta.sum"))} <= set(synced)

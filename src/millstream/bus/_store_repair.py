@@ -1,0 +1,63 @@
+"""A stream that nats-server cannot read any more is set aside, so that the node starts with all the others.
+
+nats-server writes the description of a stream with `persist_mode: async` without a sync, when it is made and when it is
+changed. After a power loss within the next half minute it finds a torn one, gives the stream up, and calls itself
+unhealthy for ever. Measured with 2.15.1 and a file system that forgets what was not synced.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from millstream.kernel import PlantError
+
+FOLDER = "set-aside"
+SET_ASIDE_MAX = 64  # in one start; a node has fewer streams
+_LOST = re.compile(r"stream '(?P<account>[^' ]+) > (?P<stream>[^']+)' could not be recovered")
+
+
+class LostStreamError(PlantError):
+    """A stream cannot be recovered by its server."""
+
+    default_code = "MS-0624"
+
+    def __init__(self, account: str, stream: str) -> None:
+        super().__init__("a stream cannot be read any more", where=stream)
+        self.account = account
+        self.stream = stream
+
+
+def find_lost(health: str) -> LostStreamError | None:
+    """The stream that a health page complains of; None when it complains of something else."""
+    match = _LOST.search(health)
+    return LostStreamError(match["account"], match["stream"]) if match is not None else None
+
+
+def set_aside(data_dir: Path, lost: LostStreamError, now_ns: int) -> Path:
+    """Move the stream's folder out of the store of a server that does not run; where to. Raises OSError."""
+    found = data_dir / "jetstream" / "jetstream" / lost.account / "streams" / lost.stream
+    kept = data_dir / FOLDER / f"{lost.stream}-{now_ns}"
+    kept.parent.mkdir(mode=0o700, exist_ok=True)
+    found.rename(kept)
+    return kept
+
+
+def sync_descriptions(data_dir: Path) -> None:
+    """Put the descriptions of all streams on the disk, so that from now on a power loss tears none. Raises OSError."""
+    streams = data_dir / "jetstream" / "jetstream"
+    for folder in streams.glob("*/streams/*"):
+        for path in (folder / "meta.inf", folder / "meta.sum", folder, folder.parent):
+            _sync(path)
+
+
+def _sync(path: Path) -> None:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return  # a stream that was deleted meanwhile
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
