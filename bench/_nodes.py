@@ -15,7 +15,7 @@ import psutil
 
 from bench._report import Row
 from millstream.bus import Credentials, RawConnection
-from millstream.demo._processes import Child
+from millstream.rig import Child
 
 POLL_S = 0.1
 

@@ -59,11 +59,3 @@ def totals(accounts: Sequence[TagAccount], origins: Sequence[OriginAccount]) -> 
 def exit_status(result: Mapping[str, Any]) -> int:
     """0 only when nothing was lost and nothing came twice."""
     return 0 if result["lost"] == 0 and result["duplicated"] == 0 else 1
-
-
-def percentile(values: Sequence[float], fraction: float) -> float | None:
-    """The nearest-rank percentile, None of nothing."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -65,23 +63,6 @@ def sample_data(name: str) -> Path:
 def tag(device: str, name: str) -> str:
     """The path of one of the demo's tags."""
     return f"{SITE}/{device}:{name}"
-
-
-def write_document(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a configuration; JSON is YAML."""
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-
-
-def write_private(path: Path, text: str) -> Path:
-    """Write a secret, readable by its owner only."""
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def new_secret() -> str:
-    """A secret for this run."""
-    return secrets.token_urlsafe(24)
 
 
 def hub_document(folder: Path, secret: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How the demo speaks: a line while it runs, a table at the end, one JSON object for programs."""
+"""The demo's last word: a table for people, whose figures are also the JSON object for programs."""
 
 from __future__ import annotations
 
@@ -24,17 +24,6 @@ RESULT_KEYS = (
     "live_age_p99_ms",
     "edge_rss_mb",
 )
-
-
-class Progress:
-    """One line a step on standard error, so that standard output stays data."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-
-    def say(self, text: str) -> None:
-        """Print one line."""
-        self._console.print(text)
 
 
 def print_ledger(devices: Mapping[str, Sequence[TagAccount]], result: Mapping[str, Any], *, to_stderr: bool) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from millstream.client import Plant, connect
-from millstream.demo._account import TagAccount, exit_status, percentile, totals
+from millstream.demo._account import TagAccount, exit_status, totals
 from millstream.demo._history import device_accounts
 from millstream.demo._options import DemoOptions
 from millstream.demo._plant import (
@@ -25,14 +25,11 @@ from millstream.demo._plant import (
     Device,
     edge_document,
     hub_document,
-    new_secret,
-    write_document,
-    write_private,
-)  # fmt: skip
-from millstream.demo._processes import Child
-from millstream.demo._report import Progress, print_ledger
+)
+from millstream.demo._report import print_ledger
 from millstream.kernel import PlantError, SystemClock
 from millstream.protocols.ledger import OriginAccount
+from millstream.rig import Child, Progress, new_secret, percentile, write_document, write_private
 from millstream.sim import FaultProxy
 
 DRAIN_TIMEOUT_S = 60.0

@@ -1,6 +1,7 @@
 """What everything else stands on: errors, clocks, back-off, bounds. Standard library only."""
 
 from millstream.kernel._backoff import Backoff
+from millstream.kernel._chance import Chance, seeded
 from millstream.kernel._clock import Clock, SystemClock
 from millstream.kernel._collector import calm_collector
 from millstream.kernel._duration import format_duration, parse_duration_s
@@ -22,6 +23,7 @@ from millstream.kernel._suggest import suggest
 __all__ = [
     "AuthError",
     "Backoff",
+    "Chance",
     "Clock",
     "ConfigError",
     "DecodeError",
@@ -39,5 +41,6 @@ __all__ = [
     "format_duration",
     "free_port",
     "parse_duration_s",
+    "seeded",
     "suggest",
 ]

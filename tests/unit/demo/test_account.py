@@ -10,10 +10,10 @@ from millstream.demo._account import (
     account_rows,
     account_waveform,
     exit_status,
-    percentile,
     totals,
 )
 from millstream.protocols.ledger import OriginAccount
+from millstream.rig import percentile
 
 
 def test_a_complete_counter_is_clean() -> None:

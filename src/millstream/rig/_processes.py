@@ -1,4 +1,4 @@
-"""Child processes of the demo: nodes and devices, started, asked and ended by pid."""
+"""Child processes of a whole plant on one machine: nodes and devices, started, asked and ended by pid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,18 @@ class Child:
         self.ready: Mapping[str, Any] = {}
 
     @classmethod
-    async def start(cls, name: str, arguments: list[str], folder: Path) -> Child:
-        """Start ``python -m ...`` with standard error in ``<folder>/<name>.log``."""
+    async def start(cls, name: str, arguments: Sequence[str], folder: Path, *, is_told: bool = False) -> Child:
+        """Start ``python -m ...`` with standard error behind what stands in ``<folder>/<name>.log``.
+
+        With `is_told` its standard input is a pipe for `tell`.
+        """
         log = folder / f"{name}.log"
-        with log.open("wb") as sink:
+        with log.open("ab") as sink:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE if is_told else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=sink,
                 cwd=folder,
@@ -64,6 +67,13 @@ class Child:
                     return dict(json.loads(path.read_text(encoding="utf-8")))
                 await asyncio.sleep(0.05)
 
+    async def tell(self, message: Mapping[str, Any]) -> None:
+        """One line of JSON on its standard input, if it still runs."""
+        assert self.process.stdin is not None
+        with suppress(ConnectionError):
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            await self.process.stdin.drain()
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if it still runs."""
         with suppress(ProcessLookupError):
@@ -83,6 +93,12 @@ class Child:
         await asyncio.sleep(0)
         return self.process.returncode if self.process.returncode is not None else -1
 
+    async def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        await self._drain()
+        await asyncio.sleep(0)
+
     async def _drain(self) -> None:
         if self.process.stdout is not None:
             while await self.process.stdout.read(65536):
@@ -94,6 +110,6 @@ class Child:
         return PlantError(
             f"{self.name} {what}",
             got=tail or "no output",
-            next_step=f"read {self.log.name} in the demo's folder",
+            next_step=f"run with --keep FOLDER and read {self.log.name} there",
             code="MS-0690",
         )
