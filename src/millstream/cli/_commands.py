@@ -32,6 +32,7 @@ COMMANDS = (
     Command("edge", "_nodes:edge", "Run an edge node.", NODES),
     Command("hub", "_nodes:hub", "Run a hub.", NODES),
     Command("demo", "_demo:demo", "Show the whole path on real data, with a cut uplink and the ledger.", NODES),
+    Command("torture", "_torture:torture", "Break a plant on this machine in every way, and count the parts.", NODES),
     Command("check", "_files:check", "Check configuration files: all errors at once, no network.", FILES),
     Command("schema", "_files:schema", "Print the JSON Schema of a configuration file, for editors.", FILES),
     Command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from cyclopts import App, CycloptsError, Group, UnknownCommandError
 
@@ -45,9 +46,7 @@ def build_app(detailed: str | None = None) -> App:
             app.command(target, name=name, help=summary, group=group, help_epilogue="")
             continue
         if parent not in parents:
-            parents[parent] = App(
-                name=parent, help=PARENTS[parent], help_epilogue="", group=group
-            )
+            parents[parent] = App(name=parent, help=PARENTS[parent], help_epilogue="", group=group)
             app.command(parents[parent])
         parents[parent].command(target, name=name, help=summary)
     return app
@@ -79,10 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(tokens: list[str], is_json: bool) -> int:
-    if tokens[:1] == ["demo"]:  # it has a parser of its own, whose --help must reach it
-        from millstream.cli._demo import demo
-
-        return demo(*tokens[1:])
+    if tokens[:1] in (["demo"], ["torture"]):  # they have parsers of their own, whom --help must reach
+        run = import_module(f"millstream.{tokens[0]}").main
+        return int(run(tokens[1:]))
     words = [token for token in tokens if not token.startswith("-")]
     names = {command.name for command in COMMANDS}
     app = build_app(next((" ".join(words[:count]) for count in (2, 1) if " ".join(words[:count]) in names), None))

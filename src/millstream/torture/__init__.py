@@ -1,0 +1,5 @@
+"""Break a plant in every way and count the parts: `millstream torture`."""
+
+from millstream.torture._main import main
+
+__all__ = ["main"]
