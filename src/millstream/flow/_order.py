@@ -33,10 +33,10 @@ class Held(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     type: str = ""
 
 
-class Ordered(msgspec.Struct, Generic[S], array_like=True):
-    """The state of a wrapped flow: its own, and what waits in the order of time."""
+class Ordered(msgspec.Struct, array_like=True):
+    """The state of a wrapped flow: its own, encoded, and what waits in the order of time."""
 
-    inner: S | None = None
+    inner: bytes | None = None
     held: list[Held] = []
 
 
@@ -45,56 +45,54 @@ def in_order(flow: Flow[S]) -> Flow[Any]:
     What comes later than that is given to it at once, flagged as late. The timer name ``~order`` is taken."""
     if not flow.time.lateness_ns:
         return flow
-    state_type: Any = Ordered[flow.state_type]  # type: ignore[name-defined]  # the type is known at run time only
-    return replace(flow, step=_Ordering(flow), initial=Ordered, state_type=state_type)  # type: ignore[arg-type]
+    return replace(flow, step=_Ordering(flow), initial=Ordered, state_type=Ordered)  # type: ignore[arg-type]
 
 
 class _Ordering(Generic[S]):
-    """The step of a wrapped flow."""
+    """The step of a wrapped flow. The inner state is decoded for each event, so that a step that changes it in place
+    and then raises has changed nothing."""
 
     def __init__(self, flow: Flow[S]) -> None:
         self._step = flow.step
         self._initial = flow.initial
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(flow.state_type).decode
 
-    def __call__(self, state: Ordered[S], event: Event) -> tuple[Ordered[S] | None, Sequence[Effect]]:
+    def __call__(self, state: Ordered, event: Event) -> tuple[Ordered | None, Sequence[Effect]]:
         held = state.held
         if event.is_timer and event.timer == TIMER:
             count = bisect_right(held, event.time_ns, key=_time_of)
             due, state.held = held[:count], held[count:]
             return self._release(state, event.key, due)
         if event.is_timer or event.is_late:
-            inner, effects = self._step(self._inner(state), event)
-            return self._kept(state, inner, effects)
+            return self._kept(state, self._inner_step(state, event))
         waiting = Held(event.time_ns, event.kind, event.source, event.value, int(event.quality), event.unit, event.type)
         held.insert(bisect_right(held, event.time_ns, key=_time_of), waiting)
         if len(held) > HELD_MAX:
             return self._release(state, event.key, [held.pop(0)])
         return state, (SetTimer(TIMER, held[0].time_ns),) if waiting is held[0] else ()
 
-    def _inner(self, state: Ordered[S]) -> S:
-        return state.inner if state.inner is not None else self._initial()
+    def _inner_step(self, state: Ordered, event: Event) -> Sequence[Effect]:
+        inner = self._initial() if state.inner is None else self._decode(state.inner)
+        inner, effects = self._step(inner, event)
+        state.inner = None if inner is None else self._encode(inner)
+        return effects
 
-    def _release(self, state: Ordered[S], key: str, due: list[Held]) -> tuple[Ordered[S] | None, Sequence[Effect]]:
+    def _release(self, state: Ordered, key: str, due: list[Held]) -> tuple[Ordered | None, Sequence[Effect]]:
         effects: list[Effect] = []
-        inner = state.inner
         for one in due:
             quality = Quality(one.quality) if one.quality else GOOD
             event = Event(key, one.kind, one.time_ns, one.value, quality, one.source, False, "", one.type, one.unit)
             try:
-                inner, said = self._step(inner if inner is not None else self._initial(), event)
+                effects += self._inner_step(state, event)
             except Exception as error:  # noqa: BLE001 - the user's code; the event must not stay and fail for ever
                 effects.append(Refuse(event, error))
-            else:
-                effects += said
-        return self._kept(state, inner, effects)
+        return self._kept(state, effects)
 
-    def _kept(
-        self, state: Ordered[S], inner: S | None, effects: Sequence[Effect]
-    ) -> tuple[Ordered[S] | None, Sequence[Effect]]:
-        state.inner = inner
-        if not state.held:
-            return (None if inner is None else state), [*effects, CancelTimer(TIMER)]
-        return state, [*effects, SetTimer(TIMER, state.held[0].time_ns)]
+    def _kept(self, state: Ordered, effects: Sequence[Effect]) -> tuple[Ordered | None, Sequence[Effect]]:
+        if state.held:
+            return state, [*effects, SetTimer(TIMER, state.held[0].time_ns)]
+        return (None if state.inner is None else state), [*effects, CancelTimer(TIMER)]
 
 
 def _time_of(held: Held) -> int:
