@@ -126,7 +126,7 @@ async def site_with_devices(folder: Path, *, odd_type: str = "float") -> AsyncIt
         devices.mqtt = await stack.enter_async_context(
             publisher(settings.mqtt_port, *site.node.server.mqtt_credentials)
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not all(site.connector(name)["state"] == "connected" for name in NAMES) or not shdr.writers:
                 await asyncio.sleep(0.02)
         await devices.say_good(site, 1)

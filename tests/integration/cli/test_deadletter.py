@@ -104,7 +104,7 @@ async def publish_values(node: FakeNode, values: int) -> None:
     for number in range(values):
         await node.client.publish(SUBJECT, b'{"timestamp_ms": 1790000000001, "value": %d}' % number)
     await node.client.flush()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await count(node, "E_edge1_I") < goal:
             await asyncio.sleep(0.02)
 

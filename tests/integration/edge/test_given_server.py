@@ -36,7 +36,7 @@ async def foreign_server(folder: Path, jetstream: str) -> AsyncIterator[int]:
     process = spawn(config)
     try:
         ports = folder / f"nats-server_{process.pid}.ports"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not ports.exists() or not ports.read_text().strip():
                 await asyncio.sleep(0.02)
         yield int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
@@ -67,7 +67,7 @@ def jetstream(folder: Path, domain: str) -> str:
 
 async def test_a_fitting_server_is_used_and_what_cannot_be_seen_is_said(tmp_path: Path) -> None:
     async with foreign_server(tmp_path, jetstream(tmp_path, "e1")) as port, node_on(tmp_path, port) as node:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while node.status()["connectors"][0]["samples_stored"] < 50:  # type: ignore[index]
                 await asyncio.sleep(0.02)
         findings = [f for f in judge(Facts(0, nodes=[node.status()])) if f.code == "MS-0604"]

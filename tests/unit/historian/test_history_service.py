@@ -57,7 +57,7 @@ class States:
         return StreamState(self.created[stream], found.first_seq, found.last_seq)
 
 
-async def eventually(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
+async def eventually(is_so: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not is_so():
             await asyncio.sleep(0.005)
