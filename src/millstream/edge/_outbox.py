@@ -115,9 +115,9 @@ class Outbox:
         out = self._out
         return len(out.messages) >= UNIT_MESSAGES_MAX or out.bytes >= self._unit_bytes_max
 
-    def reached(self, position: Position) -> None:
-        """All data up to `position` has been fed."""
-        self.mark = Mark(position)
+    def reached(self, position: Position, *, skip: int = 0) -> None:
+        """All data up to `position` has been fed, and `skip` samples behind it are stored already."""
+        self.mark = Mark(position, skip)
 
     def lose_link(self) -> None:
         """Mark every tag as without communication, once."""
@@ -153,9 +153,12 @@ class Outbox:
             self._pending.append(_Unit(messages, control, position, self._session))
 
     def _control(self) -> Control | None:
-        """The record of the mark, when there is something new to say and everything before it is in the units."""
+        """The record of the mark, when there is something new to say and everything before it is in the units. While
+        repeats are awaited there is none: behind it a second crash would not look for those still to come."""
         mark = self.mark
         if mark == self._sent_mark or not self._is_rewindable or self._pipeline.is_collecting:
+            return None
+        if self._pipeline.awaits_repeats:
             return None
         self._sent_mark = mark
         return Control(self._position_subject, encode_mark(mark, self._counters()))

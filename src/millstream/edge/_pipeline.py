@@ -157,6 +157,15 @@ class Pipeline:
         """What the run before stored behind its last record. The source gives it again; it is not stored again."""
         self._repeats = Repeats(stored) or None
 
+    @property
+    def awaits_repeats(self) -> bool:
+        """The source has not given again all that is stored without a record."""
+        return self._repeats is not None
+
+    def forget_repeats(self) -> None:
+        """They do not come: the source has lost them, or another answers in its place."""
+        self._repeats = None
+
     # -- samples ------------------------------------------------------------------------------------------------------
 
     def feed(self, samples: Sequence[Sample], now_ns: int, monotonic_ns: int, out: Output) -> None:

@@ -45,6 +45,7 @@ OPEN_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
 ACK_TIMEOUT_S = 30.0
+REPEATS_WAIT_S = 30.0  # of one session
 POLL_INTERVAL_S_MIN = 0.005  # "0s" means as fast as the source answers, but never a busy loop
 BLOCK_ROWS_MAX = 65_536  # of one array block that go into one unit
 LIST_ROWS_MAX = 1_000  # the same for values of any size
@@ -273,6 +274,8 @@ class Supervisor:
                 start = partial(self._start, group)
                 start(self._watch(), "watch")
                 start(self.outbox.flush_when_due(), "flusher")
+                if self.pipeline.awaits_repeats:
+                    start(self._forget_repeats(), "repeats")
                 if isinstance(session, Acknowledged):
                     start(self._acknowledge(session), "acknowledger")
                 if isinstance(session, Streamed):
@@ -286,6 +289,14 @@ class Supervisor:
             pass
         if isinstance(session, Acknowledged):
             await self._acknowledge_last(session)
+
+    async def _forget_repeats(self) -> None:
+        """Positions wait for them, and with the positions the acknowledgements: not for ever."""
+        await self._clock.sleep(REPEATS_WAIT_S)
+        if self.pipeline.awaits_repeats:
+            self._log.warning("the source did not give again what a crash left without a record")
+            self.pipeline.forget_repeats()
+            await self.outbox.send()
 
     def _start(self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], name: str) -> None:
         task = group.create_task(work, name=f"{self.plan.name} {name}")
@@ -374,8 +385,7 @@ class Supervisor:
                 if len(piece) and self.outbox.feed_block(piece):
                     await self.outbox.send()
         if batch.position is not None:
-            self.outbox.reached(batch.position)
-            self._skip = 0
+            self.outbox.reached(batch.position, skip=self._skip)  # a source may cut its batches anew
         await self.outbox.send()
 
     def _without_skipped(self, block: Block) -> Block:
