@@ -409,7 +409,7 @@ class FlowCore(Generic[S]):
             return self._codec.decode(raw)
         if len(self._store) >= KEYS_MAX:
             raise StepFailedError("too many keys", where=self.flow.name, expected=f"at most {KEYS_MAX}", code="MS-0704")
-        return Entry(self.flow.initial())
+        return Entry({}, 0, self.flow.initial())
 
     def _regroup(self, source: _Source, event: Event) -> str | None:
         """The key by value; None when another partition has it."""
@@ -436,20 +436,23 @@ class FlowCore(Generic[S]):
 
     def _run(self, key: str, entry: Entry[S], event: Event, arrival_ns: int) -> None:
         """Call the step; nothing of it counts unless all of it is sound."""
-        where = f"{self.flow.name} key {key}"
         before = entry.timers
         try:
             state, effects = self.flow.step(entry.state, event)
         except Exception as error:  # the user's code; its input is kept and told, the others go on
             code = "MS-0703" if isinstance(error, TimeoutError) else None
-            raise StepFailedError(f"step raised {type(error).__name__}: {error}", where=where, code=code) from error
+            raise StepFailedError(
+                f"step raised {type(error).__name__}: {error}", where=self._where(key), code=code
+            ) from error  # fmt: skip
         refused: list[Rejected] = []
-        messages, timers = self._apply(where, before, effects, arrival_ns, refused) if effects else ((), before)
+        messages, timers = self._apply(key, before, effects, arrival_ns, refused) if effects else ((), before)
         if state is None:
-            self._store.drop(key)
-            self._pending.changed[key] = None
+            if self._store.get(key) is not None:
+                self._store.drop(key)
+                self._pending.changed[key] = None
         else:
-            self._changed(key, self._encoded(where, Entry(state, max(entry.newest_ns, event.time_ns), timers)))
+            newest_ns = event.time_ns if event.time_ns > entry.newest_ns else entry.newest_ns
+            self._changed(key, self._encoded(key, Entry(timers, newest_ns, state)))
             if timers is not before:
                 for name, at_ns in timers.items():
                     if before.get(name) != at_ns:
@@ -459,14 +462,17 @@ class FlowCore(Generic[S]):
         for rejected in refused:
             self._keep(rejected)
 
-    def _encoded(self, where: str, entry: Entry[S]) -> bytes:
+    def _where(self, key: str) -> str:
+        return f"{self.flow.name} key {key}"
+
+    def _encoded(self, key: str, entry: Entry[S]) -> bytes:
         try:
             raw = self._codec.encode(entry)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise StepFailedError(f"state cannot be stored: {error}", where=where) from error
+            raise StepFailedError(f"state cannot be stored: {error}", where=self._where(key)) from error
         if len(raw) > STATE_BYTES_MAX:
             raise StepFailedError(
-                "state of one key grows too large", where=where, expected=f"at most {STATE_BYTES_MAX} bytes",
+                "state of one key grows too large", where=self._where(key), expected=f"at most {STATE_BYTES_MAX} bytes",
                 got=str(len(raw)), code="MS-0704",
             )  # fmt: skip
         return raw
@@ -479,13 +485,13 @@ class FlowCore(Generic[S]):
             pending.bytes += len(raw) + len(key)
 
     def _apply(
-        self, where: str, before: dict[str, int], effects: Sequence[Effect], arrival_ns: int, refused: list[Rejected]
+        self, key: str, before: dict[str, int], effects: Sequence[Effect], arrival_ns: int, refused: list[Rejected]
     ) -> tuple[list[Message], dict[str, int]]:
         timers = dict(before)
         messages: list[Message] = []
         for effect in effects:
             if isinstance(effect, (Emit, EmitEvent)):
-                self._check_output(where, effect)
+                self._check_output(key, effect)
                 origin = f"{self._origin}:{self._output_index + len(messages)}"
                 messages.append(self._encoder.encode(effect, origin, arrival_ns))
             elif isinstance(effect, SetTimer):
@@ -493,25 +499,27 @@ class FlowCore(Generic[S]):
             elif isinstance(effect, CancelTimer):
                 timers.pop(effect.name, None)
             elif isinstance(effect, Refuse):
-                refused.append(self._refused(where, effect, arrival_ns))
+                refused.append(self._refused(key, effect, arrival_ns))
             else:
-                raise StepFailedError("not an effect", where=where, got=repr(effect)[:80])
+                raise StepFailedError("not an effect", where=self._where(key), got=repr(effect)[:80])
         if len(messages) > OUTPUTS_MAX or len(timers) > TIMERS_MAX:
             raise StepFailedError(
-                "too much for one step", where=where, expected=f"at most {OUTPUTS_MAX} outputs and {TIMERS_MAX} timers",
+                "too much for one step", where=self._where(key),
+                expected=f"at most {OUTPUTS_MAX} outputs and {TIMERS_MAX} timers",
                 got=f"{len(messages)} and {len(timers)}", code="MS-0704",
             )  # fmt: skip
         return messages, timers
 
-    def _check_output(self, where: str, effect: Emit | EmitEvent) -> None:
+    def _check_output(self, key: str, effect: Emit | EmitEvent) -> None:
         if effect.kind not in self.flow.outputs:
             raise StepFailedError(
-                "step emits what the flow does not declare", where=where, expected=", ".join(self.flow.outputs),
-                got=effect.kind,
+                "step emits what the flow does not declare", where=self._where(key),
+                expected=", ".join(self.flow.outputs), got=effect.kind,
             )  # fmt: skip
         if (effect.kind in EVENT_KINDS) != isinstance(effect, EmitEvent):
             raise StepFailedError(
-                "wrong form of output", where=where, expected="EmitEvent for events and alarms, Emit for samples",
+                "wrong form of output", where=self._where(key),
+                expected="EmitEvent for events and alarms, Emit for samples",
                 got=f"{type(effect).__name__} of kind {effect.kind}",
             )  # fmt: skip
 

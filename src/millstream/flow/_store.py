@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Generic
 
@@ -23,15 +23,12 @@ PAGE_KEYS = 1000
 FILE_CACHE_KIB = 65_536
 
 
-class Entry(Generic[S]):
+class Entry(msgspec.Struct, Generic[S], array_like=True):
     """What is kept of one key: timers by name (event time, UTC ns), the newest event time, the state."""
 
-    __slots__ = ("newest_ns", "state", "timers")
-
-    def __init__(self, state: S, newest_ns: int = 0, timers: dict[str, int] | None = None) -> None:
-        self.state = state
-        self.newest_ns = newest_ns
-        self.timers = timers if timers is not None else {}
+    timers: dict[str, int]
+    newest_ns: int
+    state: S
 
 
 class _Timers(msgspec.Struct, array_like=True):
@@ -42,18 +39,12 @@ class EntryCodec(Generic[S]):
     """Entries as MessagePack: [timers, newest time, state]."""
 
     def __init__(self, state_type: Any) -> None:
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(tuple[dict[str, int], int, state_type]).decode
-        self._timers = msgspec.msgpack.Decoder(_Timers).decode
-
-    def encode(self, entry: Entry[S]) -> bytes:
-        """Raises TypeError for a state that cannot be encoded."""
-        return self._encode((entry.timers, entry.newest_ns, entry.state))
-
-    def decode(self, raw: bytes) -> Entry[S]:
+        entry_type: Any = Entry[state_type]
+        self.encode: Callable[[Entry[S]], bytes] = msgspec.msgpack.Encoder().encode
+        """Raises TypeError, ValueError or OverflowError for a state that cannot be encoded."""
+        self.decode: Callable[[bytes], Entry[S]] = msgspec.msgpack.Decoder(entry_type).decode
         """Raises msgspec.ValidationError when the state type has changed without a new version of the flow."""
-        timers, newest_ns, state = self._decode(raw)
-        return Entry(state, newest_ns, timers)
+        self._timers = msgspec.msgpack.Decoder(_Timers).decode
 
     def timers(self, raw: bytes) -> dict[str, int]:
         """The timers only, which is quick."""

@@ -1,0 +1,126 @@
+"""The core alone: what it reads, what it writes down, what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from millstream.flow import (
+    Emit,
+    Event,
+    Flow,
+    FlowCore,
+    Input,
+    KeyStore,
+    Refuse,
+    Tick,
+    TimePolicy,
+    drive,
+    in_order,
+    read_lines,
+    write_lines,
+)
+from millstream.flow._codec import decode_facts
+from millstream.sdk import Received
+
+LINES = """{"time": "1s", "path": "acme/press1:temperature", "value": 1}
+{"time": "2s", "path": "acme/saw1:temperature", "value": 2}
+{"time": "3s", "path": "acme/press2:temperature", "value": 3}
+{"time": "4s", "path": "acme/press2:temperature/mean", "value": 4}
+"""
+
+
+def received(text: str = LINES) -> list[Received]:
+    return [one for one in read_lines(text) if isinstance(one, Received)]
+
+
+def flow(step: Any, pattern: str = "acme/**", state: Any = int, **more: Any) -> Flow[Any]:
+    return Flow("f", (Input(pattern),), step, state, state, outputs=("kpi",), **more)
+
+
+def copy(state: int, event: Event) -> tuple[int, list[Any]]:
+    return state, [Emit(f"{event.key}:copy", event.value, event.time_ns, kind="kpi")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "values"),
+    [
+        ("acme/press*:temperature", [1, 3]),
+        ("**:temperature", [1, 2, 3]),
+        ("acme/press2:temperature", [3]),
+        ("acme/*:temp*", [1, 2, 3]),
+        ("acme/**", [1, 2, 3, 4]),
+        ("**:temperature/*", [4]),
+    ],
+)
+def test_a_flow_reads_what_its_pattern_says_and_nothing_beside(pattern: str, values: list[int]) -> None:
+    outcome = drive(flow(copy, pattern), received())
+    assert [msgspec.json.decode(message.payload)["value"] for message in outcome.messages] == values
+
+
+def test_a_flow_without_state_writes_no_keys_down() -> None:
+    def pass_on(state: int, event: Event) -> tuple[None, list[Any]]:
+        return None, copy(state, event)[1]
+
+    core: FlowCore[Any] = FlowCore(flow(pass_on), KeyStore())
+    core.begin()
+    for one in received():
+        core.feed("IN", one)
+    unit = core.take()
+    assert (len(unit.messages), unit.commit.entries) == (4, [])
+
+
+def test_a_key_that_is_given_up_is_written_down_as_gone() -> None:
+    def forget(state: int, event: Event) -> tuple[int | None, list[Any]]:
+        return (1, []) if event.value == 1 else (None, [])
+
+    core: FlowCore[Any] = FlowCore(flow(forget, key=lambda address: "one"), KeyStore())
+    core.begin()
+    first, second, *_ = received()
+    core.feed("IN", first)
+    [(key, raw)] = core.take().commit.entries
+    assert (key, raw is None) == ("one", False)
+    core.feed("IN", second)
+    assert core.take().commit.entries == [("one", None)]
+
+
+def test_a_step_may_refuse_an_input_and_keep_the_rest() -> None:
+    def check(state: int, event: Event) -> tuple[int, list[Any]]:
+        if event.value == 2:
+            return state + 1, [Refuse(event, "two is no temperature")]
+        return state + 1, copy(state, event)[1]
+
+    outcome = drive(flow(check), received())
+    assert len(outcome.messages) == 3
+    [rejected] = outcome.rejected
+    assert (rejected.code, rejected.reason, rejected.received.seq) == ("MS-0702", "two is no temperature", 2)
+    assert rejected.received.subject == "uns.v1.acme.saw1._tag.temperature"
+    assert decode_facts("tag", rejected.received)[0].value == 2
+    assert write_lines([outcome])[-1] == '{"rejected":"two is no temperature","code":"MS-0702","line":2}'
+
+
+def test_an_input_that_fails_when_its_turn_comes_fails_once_and_leaves_no_trace() -> None:
+    """The step changes its state in place and then raises: the state before it stands."""
+
+    def add(state: dict[str, int], event: Event) -> tuple[dict[str, int], list[Any]]:
+        state["sum"] = state.get("sum", 0) + event.value
+        if event.value == 2:
+            raise ValueError("two")
+        return state, [Emit("acme:sum", state["sum"], event.time_ns, kind="kpi")]
+
+    late = TimePolicy(lateness_ns=10**12)
+    summing = in_order(flow(add, state=dict, key=lambda address: "one", time=late))
+    outcome = drive(summing, [*received(), Tick(2 * 10**18)])
+    assert [msgspec.json.decode(message.payload)["value"] for message in outcome.messages] == [1, 4, 8]
+    [rejected] = outcome.rejected
+    assert (rejected.reason, "ValueError: two" in rejected.detail) == ("step raised ValueError: two", True)
+
+
+def test_a_corrected_result_says_how_often() -> None:
+    def correct(state: int, event: Event) -> tuple[int, list[Any]]:
+        return state + 1, [Emit("acme:sum", state, 0, kind="kpi", revision=state)]
+
+    outcome = drive(flow(correct, key=lambda address: "one"), received())
+    assert [dict(message.headers).get("Ms-Revision") for message in outcome.messages] == [None, "1", "2", "3"]
