@@ -81,6 +81,11 @@ class StreamApi:
         """One message by sequence; None when it is not there."""
         return await self._direct(stream, f"DIRECT.GET.{stream}", msgspec.json.encode({"seq": seq}))
 
+    async def next(self, stream: str, seq: int, subject_filter: str) -> Received | None:
+        """The first message at or after `seq` that fits the filter; None when there is none."""
+        body = msgspec.json.encode({"seq": seq, "next_by_subj": subject_filter})
+        return await self._direct(stream, f"DIRECT.GET.{stream}", body)
+
     async def _direct(self, stream: str, subject: str, payload: bytes = b"") -> Received | None:
         async def ask() -> Received | None:
             return _received(await self.connection.request(f"{self.prefix}.{subject}", payload), stream)

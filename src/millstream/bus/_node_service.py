@@ -13,6 +13,7 @@ from millstream.bus._client import add_micro_service, connect_nats
 from millstream.bus._patience import START_PATIENCE_S, patiently
 
 Answer = Callable[[], Awaitable[object]]
+AnswerTo = Callable[[bytes], Awaitable[object]]
 
 
 @contextlib.asynccontextmanager
@@ -24,14 +25,17 @@ async def node_service(
     name: str,
     version: str,
     endpoints: Mapping[str, tuple[str, Answer]],
+    asked: Mapping[str, tuple[str, AnswerTo]] | None = None,
 ) -> AsyncIterator[None]:
     """Answer requests while in the scope. `endpoints` maps a name to (subject, what gives the answer, sent as JSON);
-    `version` is a Python package version. Raises Unreachable or AuthError on entering."""
+    those in `asked` get the request's payload. `version` is a Python package version. Raises Unreachable or AuthError
+    on entering."""
     client = await patiently(
         lambda: connect_nats(url, user, password, name=f"{name} service"), patience_s=START_PATIENCE_S, where=url
     )
     try:
         handlers = {endpoint: (subject, _handler(answer)) for endpoint, (subject, answer) in endpoints.items()}
+        handlers |= {name: (subject, _handler_of(answer)) for name, (subject, answer) in (asked or {}).items()}
         service = await add_micro_service(client, name, semantic_version(version), handlers)
         try:
             yield
@@ -46,6 +50,13 @@ async def node_service(
 def _handler(answer: Answer) -> Callable[[Request], Awaitable[None]]:
     async def handle(request: Request) -> None:
         await request.respond(msgspec.json.encode(await answer()))
+
+    return handle
+
+
+def _handler_of(answer: AnswerTo) -> Callable[[Request], Awaitable[None]]:
+    async def handle(request: Request) -> None:
+        await request.respond(msgspec.json.encode(await answer(request.data)))
 
     return handle
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from types import TracebackType
@@ -38,7 +38,7 @@ from millstream.edge._thinning import Thinning
 from millstream.kernel import Backoff, Clock, ConfigError, PlantError, SystemClock
 from millstream.protocols.ledger import position_subject, record_subject
 from millstream.sdk import ConnectorConfig, ConnectorTools, Publisher
-from millstream.worker import FlowSupervisor, Surroundings, floor_of, state_subject
+from millstream.worker import FlowDirector, Surroundings
 
 SERVICE_NAME = "millstream-edge"
 STOP_TIMEOUT_S = 10.0  # for connectors to close, send and be answered; then they are cut off
@@ -69,7 +69,7 @@ class EdgeNode:
         self._forward: EdgeForward | None = None
         self._publishers: dict[str, tuple[str, Publisher]] = {}
         self._supervisors: list[Supervisor] = []
-        self._flows: list[FlowSupervisor] = []
+        self._flows: FlowDirector | None = None
         self._alarms: dict[str, Alarm] = {}
         self._meter = ProcessMeter()
         self._started_ns = 0
@@ -132,7 +132,7 @@ class EdgeNode:
             self._supervisors = [
                 self._supervise(entry, connection, streams.mqtt, dead_letters) for entry in config.connectors
             ]
-            self._flows = self._plan_flows(server, streams)
+            self._flows = await self._plan_flows(server, connection, streams)
             await self._serve_status(stack, server)
             await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
             await self._run_parts(stop, streams.integrity)
@@ -144,14 +144,14 @@ class EdgeNode:
             keep = group.create_task(self._kept("housekeeping", self._keep_house))
             meta = group.create_task(self._kept("descriptions", lambda: self._publish_meta(stream)))
             tasks = [group.create_task(s.run(), name=s.plan.name) for s in self._supervisors]
-            for flow in self._flows:
-                group.create_task(flow.run(), name=f"flow {flow.entry.name}")
+            flows = None if self._flows is None else group.create_task(self._kept("flows", self._flows.run))
             self._log.info("edge is up", connectors=len(tasks), url=self._server.url if self._server else None)
             self._ready.set()
             await stop.wait()
             await self._stop_connectors(tasks)
-            for flow in self._flows:
-                flow.stop()
+            if self._flows is not None and flows is not None:  # workers end before what they write to
+                self._flows.stop()
+                await asyncio.wait([flows])
             for task in (watch, keep, meta):
                 task.cancel()
         self._log.info("edge stops")
@@ -236,27 +236,24 @@ class EdgeNode:
             log=log,
         )
 
-    def _plan_flows(self, server: NatsServer, streams: EdgeStreams) -> list[FlowSupervisor]:
-        """Supervisors of the flows' workers; they read what this edge stores and write into the stream of flows."""
+    async def _plan_flows(
+        self, server: NatsServer, connection: RawConnection, streams: EdgeStreams
+    ) -> FlowDirector | None:
+        """The flows read what this edge stores and write into a stream of their own."""
         config, forward = self.config, self._forward
         if streams.flow is None or not config.flows:
-            return []
+            return None
         assert forward is not None
-        inputs = [name for name in (streams.integrity, streams.throughput, streams.flow) if name is not None]
-        place, name = config.path, config.edge.name
+        inputs = tuple(name for name in (streams.integrity, streams.throughput, streams.flow) if name is not None)
         around = Surroundings(
-            name, str(place), server.url, server.user, server.password, tuple(inputs), streams.flow, name,
-            config.edge.data_dir.absolute(),
+            config.edge.name, str(config.path), server.url, server.user, server.password, inputs, streams.flow,
+            config.edge.name, config.edge.data_dir.absolute(),
         )  # fmt: skip
-        subjects = [
-            state_subject(place, name, flow.name, flow.version, partition)
-            for flow in config.flows for partition in range(flow.partitions)
-        ]  # fmt: skip
-        api, stream = forward.api, streams.flow
-        forward.flow_floor = lambda: floor_of(api, stream, subjects)
-        return [
-            FlowSupervisor(entry, around, clock=self._clock, log=LineLog(name, self._sink)) for entry in config.flows
-        ]
+        log = LineLog(config.edge.name, self._sink)
+        director = FlowDirector(config.flows, around, connection, clock=self._clock, log=log)
+        await director.prepare()
+        forward.flow_floor = director.floor
+        return director
 
     def _unit_bytes_max(self, stream: str) -> int:
         """A quarter of what the stream may hold, so that what is submitted at once always fits once there is room."""
@@ -307,6 +304,7 @@ class EdgeNode:
             *self._store_alarms,
             *(server.alarms if server else ()),
             *(forward.alarms if forward else ()),
+            *(self._flows.alarms if self._flows else ()),
         ]
         return {
             "role": "edge",
@@ -321,7 +319,7 @@ class EdgeNode:
             ],
             "streams": [info.as_dict() for info in forward.streams] if forward else [],
             "dropped_messages": self._store_watch.dropped_messages,
-            "flows": [flow.status() for flow in self._flows],
+            "flows": self._flows.status() if self._flows else [],
             "uplink": forward.uplink.as_dict() if forward else {"state": "none"},
             **self._meter.read(server.pid if server else None),
             "server_restarts": server.restarts_count if server else 0,
@@ -335,9 +333,14 @@ class EdgeNode:
         subject = f"millstream.node.{self.config.edge.name}.status"
         service = node_service(
             server.url, server.user, server.password, name=SERVICE_NAME, version=millstream.__version__,
-            endpoints={"status": (subject, _answer)},
+            endpoints={"status": (subject, _answer)}, asked=self._asked(),
         )  # fmt: skip
         await stack.enter_async_context(service)
+
+    def _asked(self) -> dict[str, tuple[str, Callable[[bytes], Awaitable[object]]]]:
+        if self._flows is None:
+            return {}
+        return {"flows": (f"millstream.node.{self.config.edge.name}.flows", self._flows.answer)}
 
     def _node_info(self, server: NatsServer) -> Mapping[str, object]:
         info: dict[str, object] = {

@@ -1,9 +1,9 @@
 """Flows: pure step functions over the namespace, run exactly once. See docs/how-to/flows.md."""
 
 from millstream.flow._cases import read_lines, tidy_lines, write_lines
-from millstream.flow._codec import Commit, decode_commit, encode_commit
+from millstream.flow._codec import Commit, Offset, decode_commit, encode_commit
 from millstream.flow._context import Context, as_of, remember
-from millstream.flow._core import Counts, FlowCore, StepFailedError, Unit, partition_of
+from millstream.flow._core import Counts, FlowCore, StepFailedError, Unit
 from millstream.flow._drive import Kills, Outcome, Tick, drive, drive_all, with_ticks
 from millstream.flow._model import (
     CancelTimer,
@@ -19,6 +19,7 @@ from millstream.flow._model import (
     key_of_asset,
     key_of_tag,
 )
+from millstream.flow._muting import Muting, muted_by, partition_of
 from millstream.flow._order import Ordered, in_order
 from millstream.flow._pattern import Found, Progress, Sequenced
 from millstream.flow._ports import Quarantine, Rejected, StreamFacts, Streams
@@ -47,6 +48,8 @@ __all__ = [
     "InputSpec",
     "KeyStore",
     "Kills",
+    "Muting",
+    "Offset",
     "Ordered",
     "Outcome",
     "Pane",
@@ -79,6 +82,7 @@ __all__ = [
     "in_order",
     "key_of_asset",
     "key_of_tag",
+    "muted_by",
     "partition_of",
     "read_lines",
     "read_spec",

@@ -118,8 +118,9 @@ class Commit(msgspec.Struct, array_like=True, frozen=True):
     """The state record that ends each batch of a partition: where its inputs were read to, and what changed.
 
     `offsets` is by input stream. `entries` are encoded keys, None for a key that is forgotten.
-    Reading the records from stream sequence `restore_seq` on gives every key. Outputs of inputs up to `muted` were
-    left out (a replay that takes over from an older version).
+    Reading the records from stream sequence `restore_seq` on gives every key. What `muted` says is left out (see
+    `Muting`: this version takes over from an older one). With a `successor` this is the last record: that version has
+    taken over, and nobody may write after it.
     """
 
     format: int
@@ -129,6 +130,7 @@ class Commit(msgspec.Struct, array_like=True, frozen=True):
     restore_seq: int
     entries: list[tuple[str, bytes | None]]
     muted: dict[str, int] = {}
+    successor: int = 0
 
 
 COMMIT_FORMAT = 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 import traceback
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -42,9 +42,11 @@ from millstream.flow._model import (
     S,
     SetTimer,
 )
+from millstream.flow._muting import Muting, partition_of
 from millstream.flow._ports import Rejected
 from millstream.flow._store import Entry, EntryCodec, KeyStore
 from millstream.kernel import ConfigError, DecodeError, PlantError
+from millstream.protocols.ledger import is_ledger_subject
 from millstream.protocols.uns_pattern import Pattern
 from millstream.protocols.uns_subject import decode_subject
 from millstream.sdk import Message, Received
@@ -57,11 +59,6 @@ FIRINGS_MAX = 1000  # timers that one event or one tick of a key may fire
 SUBJECTS_MAX = 100_000
 CLOCK_SLACK = 100_000
 UNIT_OUTPUTS = 450  # from here on a unit goes out; with one more step it still fits into a batch
-
-
-def partition_of(key: str, partitions: int) -> int:
-    """Where a key lives: the same on every machine and in every process."""
-    return zlib.crc32(key.encode("utf-8", "surrogatepass")) % partitions if partitions > 1 else 0
 
 
 class StepFailedError(PlantError):
@@ -121,7 +118,9 @@ class FlowCore(Generic[S]):
         self.partition = partition
         self.counts = Counts()
         self.arrival_ns = 0
-        self.muted: dict[str, int] = {}
+        self._muted: dict[str, int] = {}
+        self._muting: Muting | None = None
+        self._own_mark = f"\r\nMs-Flow: {flow.name}/".encode()
         self.working_on: tuple[str, int] | None = None
         self._partitions = partitions
         self._created = created or {}
@@ -135,6 +134,7 @@ class FlowCore(Generic[S]):
         self._pending = _Pending()
         self._offsets: dict[str, Offset] = {}
         self._committed: dict[str, Offset] = {}
+        self._has_moved = False
         self._number = self._tick_ns = 0
         self._restore_seq = self._written = 0
         self._cycle: Iterator[str] | None = None
@@ -159,7 +159,7 @@ class FlowCore(Generic[S]):
             self._number, self._tick_ns = commit.number, commit.tick_ns
             self._restore_seq = commit.restore_seq or seq
             self._record_seq = seq
-            self.muted = dict(commit.muted)
+            self.mute(commit.muted)
         self._committed = dict(self._offsets)
 
     def begin(self, torn: Iterable[Received] = ()) -> str | None:
@@ -201,6 +201,27 @@ class FlowCore(Generic[S]):
         if stream not in self._offsets:
             self._offsets[stream] = Offset(self._created.get(stream, ""), seq - 1)
 
+    # -- taking over from an older version ----------------------------------------------------------------------------
+
+    def mute(self, muted: Mapping[str, int]) -> None:
+        """Say nothing about what `muted` covers; an empty one ends it."""
+        self._muted = dict(muted)
+        self._muting = Muting(muted) if muted else None
+
+    @property
+    def is_muted(self) -> bool:
+        """True while this version has not come to where the older one ended."""
+        return self._muting is not None
+
+    def settling_ns(self) -> int | None:
+        """When all inputs were read as far as the older version has: up to where its timers have fired. Fire them (they
+        stay silent), then `mute({})`. None: not yet, or not muted."""
+        if self._muting is None:
+            return None
+        streams = list(self._created) or list(self._offsets)
+        positions = {stream: self.position(stream) for stream in streams}
+        return None if self._muting.is_behind(positions, streams) else self._muting.tick_ns
+
     # -- inputs -------------------------------------------------------------------------------------------------------
 
     def feed(self, stream: str, received: Received) -> bool:
@@ -210,7 +231,20 @@ class FlowCore(Generic[S]):
         if received.seq <= offset.seq:
             return True
         created = offset.created
-        source = self._source(received.subject)
+        if is_ledger_subject(received.subject) or (received.headers and self._own_mark in received.headers):
+            # Records, and what it said itself, are no input. They are no reason either to write the position down: that
+            # would make a record, which comes back here.
+            self._offsets[stream] = Offset(created, received.seq)
+            return True
+        self._has_moved = True
+        try:
+            source = self._source(received.subject)
+        except StepFailedError as error:
+            if self.partition == 0:  # nobody knows whose it is, so one of them tells
+                self.working_on = (stream, received.seq)
+                self._reject(received, 0, error)
+            self._offsets[stream] = Offset(created, received.seq)
+            return True
         if source is None or not (source.is_mine or self.flow.regroup):
             self._offsets[stream] = Offset(created, received.seq)
             return True
@@ -279,7 +313,7 @@ class FlowCore(Generic[S]):
     @property
     def has_moved(self) -> bool:
         """The position changed since the last unit."""
-        return self._offsets != self._committed
+        return self._has_moved
 
     @property
     def is_full(self) -> bool:
@@ -297,8 +331,9 @@ class FlowCore(Generic[S]):
         self._roll(entries, pending.changed)
         self._written += len(entries)
         self._committed = dict(self._offsets)
+        self._has_moved = False
         commit = Commit(
-            COMMIT_FORMAT, self._number, self._committed, self._tick_ns, self._restore_seq, entries, self.muted
+            COMMIT_FORMAT, self._number, self._committed, self._tick_ns, self._restore_seq, entries, self._muted
         )
         return Unit(pending.messages, commit, pending.rejected)
 
@@ -368,7 +403,10 @@ class FlowCore(Generic[S]):
         kind = address.contract[1:]
         if not any(kind == wanted and pattern.matches(address) for pattern, wanted in self._wanted):
             return None
-        key = self.flow.key(address)
+        try:
+            key = str(self.flow.key(address))
+        except Exception as error:  # the user's code; what it cannot take is kept and told
+            raise StepFailedError(f"key raised {type(error).__name__}: {error}", where=self.flow.name) from error
         return _Source(key, kind, str(address.tag), partition_of(key, self._partitions) == self.partition)
 
     def _take(self, source: _Source, fact: Fact, received: Received) -> bool:
@@ -458,7 +496,7 @@ class FlowCore(Generic[S]):
                     if before.get(name) != at_ns:
                         heapq.heappush(self._clock, (at_ns, key, name))
         for message in messages:
-            self._output(message)
+            self._output(message, key, event.time_ns if event.is_timer else None)
         for rejected in refused:
             self._keep(rejected)
 
@@ -523,14 +561,19 @@ class FlowCore(Generic[S]):
                 got=f"{type(effect).__name__} of kind {effect.kind}",
             )  # fmt: skip
 
-    def _output(self, message: Message) -> None:
+    def _is_muted(self, muting: Muting, key: str, timer_ns: int | None) -> bool:
+        stream, _, seq = self._origin.rpartition(":")
+        if stream != "tick" and muting.mutes(key, stream, int(seq)):
+            return True
+        return timer_ns is not None and muting.mutes_timer(key, timer_ns)
+
+    def _output(self, message: Message, key: str, timer_ns: int | None) -> None:
         origin = f"{self._origin}:{self._output_index}"
         self._output_index += 1
         if self._torn and self._torn.pop(origin, None) is not None:
             self.counts.repeated_outputs += 1
             return
-        stream, _, seq = self._origin.rpartition(":")
-        if self.muted and stream != "tick" and int(seq) <= self.muted.get(stream, 0):
+        if self._muting is not None and self._is_muted(self._muting, key, timer_ns):
             return
         self.counts.outputs += 1
         self._pending.messages.append(message)

@@ -86,6 +86,8 @@ class PartitionRunner:
         )
         subject = wiring.control_subject[self.partition]
         newest = await self._publisher.last_control(subject)
+        if newest is not None and (successor := decode_commit(newest).successor):
+            raise FencedError("a newer version of the flow has taken over", where=subject, got=f"version {successor}")
         if newest is None:
             await self._be_born()
             return
@@ -96,7 +98,7 @@ class PartitionRunner:
 
     async def _be_born(self) -> None:
         """The first record comes before any output, so that a torn commit always stands behind a record."""
-        self.core.muted = dict(self._wiring.muted or {})
+        self.core.mute(self._wiring.muted or {})
         for stream, start_seq in (self._wiring.start_seqs or {}).items():
             self.core.start_at(stream, start_seq)
         await self._submit()
@@ -160,8 +162,17 @@ class PartitionRunner:
                 await self._take(stream, batch)
             elif until_ns:
                 await self._tick(until_ns)
+            if self.core.is_muted:
+                await self._take_over()
             if self._inbox.empty():
                 await self._commit()
+
+    async def _take_over(self) -> None:
+        """Speak, once everything that an older version has said is behind."""
+        until_ns = self.core.settling_ns()
+        if until_ns is not None:
+            await self._tick(until_ns)
+            self.core.mute({})
 
     async def _recover(self, first: str) -> None:
         """Finish the unit that was torn, from the same input that it was made of, before anything else is taken."""
@@ -308,5 +319,5 @@ class FlowRunner:
                 continue  # nobody knows yet what is there to be read
             until_ns = min([now_ns, *behind]) - idle_ns
             for runner in self.running.values():
-                if runner.is_idle and runner.core.timer_due(until_ns):
+                if runner.is_idle and not runner.core.is_muted and runner.core.timer_due(until_ns):
                     await runner.tick(until_ns)

@@ -1,65 +1,244 @@
-"""One instance of a flow: takes its partitions, runs them, says how they are."""
+"""One instance of a flow: finds its share of the partitions, runs them, says how they are."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
 from typing import Any
 
-from millstream.bus import START_PATIENCE_S, Credentials, RawConnection
+from millstream.bus import START_PATIENCE_S, Credentials, RawConnection, StreamApi
 from millstream.config import FlowEntry
 from millstream.flow import Flow, FlowRunner
-from millstream.kernel import Clock
+from millstream.kernel import Backoff, Clock, FencedError, PlantError
 from millstream.sdk import Log
+from millstream.worker._beats import (
+    BEAT_INTERVAL_S,
+    BEATS_MISSED_MAX,
+    LISTEN_S,
+    Beat,
+    BeatListener,
+    ask_subject,
+    send_beat,
+)
+from millstream.worker._control import ControlStore, FlowControl, declared_control
 from millstream.worker._deadletters import FlowDeadLetters
+from millstream.worker._plan import LiveView, partitions_to_take
 from millstream.worker._spec import WorkerSpec
+from millstream.worker._start import start_seqs
+from millstream.worker._takeover import end_version
 from millstream.worker._wiring import bus_wiring
 
-REPORT_INTERVAL_S = 1.0
 Report = Callable[[dict[str, Any]], None]
 
 
-async def run_instance(
-    spec: WorkerSpec, entry: FlowEntry, flow: Flow[Any], stop: asyncio.Event, *, clock: Clock, log: Log, report: Report
-) -> None:
-    """Run until `stop` is set. Raises FencedError when another instance has a partition, Unreachable, DecodeError."""
-    async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(
-            RawConnection(
-                spec.url, credentials=Credentials(spec.user, spec.password), name=f"flow {entry.name}",
-                patience_s=START_PATIENCE_S,
-            )
-        )  # fmt: skip
-        letters = FlowDeadLetters(connection, spec.deadletters, entry.name, flow.version, clock)
-        wiring = bus_wiring(spec, flow, entry.partitions, connection, letters, clock=clock, log=log)
-        runner = FlowRunner(flow, range(entry.partitions), entry.partitions, wiring)
-        running = asyncio.get_running_loop().create_task(runner.run(), name=f"flow {entry.name}")
-        stopping = asyncio.get_running_loop().create_task(stop.wait())
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What an instance is given: clock, log, where reports go."""
+
+    clock: Clock
+    log: Log
+    report: Report
+
+
+@dataclass(slots=True)
+class _Running:
+    """The partitions that run now, as one task."""
+
+    version: int
+    partitions: tuple[int, ...]
+    runner: FlowRunner
+    task: asyncio.Task[None]
+
+
+class Instance:
+    """Runs until `stop`. Raises ConfigError, DecodeError, what the flow's streams refuse for good."""
+
+    def __init__(self, spec: WorkerSpec, entry: FlowEntry, flow: Flow[Any], around: Around) -> None:
+        self._spec, self._entry, self._flow, self._around = spec, entry, flow, around
+        self._control = FlowControl()
+        self._view = LiveView(round((BEAT_INTERVAL_S * BEATS_MISSED_MAX + 2 * entry.step_timeout) * 1e9))
+        self._running: _Running | None = None
+        self._wake = asyncio.Event()
+        self._beats = 0
+        self._backoff = Backoff(BEAT_INTERVAL_S, 10.0)
+        self._not_before_ns = 0
+        self._connection: RawConnection
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """See the class."""
+        spec = self._spec
+        async with AsyncExitStack() as stack:
+            self._connection = await stack.enter_async_context(
+                RawConnection(
+                    spec.url, credentials=Credentials(spec.user, spec.password), name=f"flow {self._entry.name}",
+                    patience_s=START_PATIENCE_S,
+                )
+            )  # fmt: skip
+            store = ControlStore(self._connection, patience_s=START_PATIENCE_S)
+            self._control = declared_control(self._entry, (await store.get(self._entry.name))[0])
+            listener = BeatListener(self._connection, self._entry.name, self._hear)
+            stack.callback(listener.close)
+            sid = self._connection.subscribe(ask_subject(self._entry.name), lambda _: self._beat())
+            stack.callback(self._connection.unsubscribe, sid)
+            listener.ask()
+            await self._around.clock.sleep(LISTEN_S)
+            following = asyncio.get_running_loop().create_task(self._follow(store))
+            stack.push_async_callback(_end, following)
+            stack.push_async_callback(self._leave)
+            stopping = asyncio.get_running_loop().create_task(stop.wait())
+            stack.push_async_callback(_end, stopping)
+            while not stopping.done():
+                if following.done():
+                    following.result()
+                await self._turn()
+                self._beat()
+                await self._rest(stopping)
+
+    async def _rest(self, stopping: asyncio.Task[Any]) -> None:
+        waking = asyncio.get_running_loop().create_task(self._wake.wait())
+        waits: set[asyncio.Task[Any]] = {stopping, waking}
+        if self._running is not None:
+            waits.add(self._running.task)
         try:
-            while not running.done() and not stopping.done():
-                report(runner_report(runner))
-                await asyncio.wait([running, stopping], timeout=REPORT_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=BEAT_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (running, stopping):
-                task.cancel()
-            await asyncio.wait([running, stopping])
-        if not running.cancelled():
-            running.result()
+            await _end(waking)
+        self._wake.clear()
+
+    # -- what is to be run --------------------------------------------------------------------------------------------
+
+    def _hear(self, beat: Beat) -> None:
+        if beat.instance == self._spec.instance:
+            return
+        if beat.is_gone:
+            self._view.gone(beat.instance)
+            self._wake.set()
+            return
+        now_ns = self._around.clock.monotonic_ns()
+        self._view.heard(beat.instance, beat.number, beat.version, beat.held, now_ns)
+
+    async def _follow(self, store: ControlStore) -> None:
+        async with aclosing(store.follow(self._entry.name)) as decisions:
+            async for control in decisions:
+                self._control = declared_control(self._entry, control)
+                self._wake.set()
+
+    async def _turn(self) -> None:
+        """Compare what runs with what should, and change it."""
+        clock, running = self._around.clock, self._running
+        if running is not None and running.task.done():
+            await self._ended(running)
+            running = self._running
+        control = self._control
+        mine = running.partitions if running is not None and running.version == control.version else ()
+        wanted: Sequence[int] = ()
+        if not control.is_paused and clock.monotonic_ns() >= self._not_before_ns:
+            live = self._view.live(clock.monotonic_ns())
+            wanted = partitions_to_take(self._spec.instance, control.version, control.partitions, live, mine)
+        if running is not None and (running.version != control.version or tuple(wanted) != running.partitions):
+            await self._end_running()
+            running = None
+        if running is None and wanted:
+            await self._begin(control, tuple(wanted))
+
+    async def _begin(self, control: FlowControl, partitions: tuple[int, ...]) -> None:
+        spec, around = self._spec, self._around
+        flow = replace(self._flow, version=control.version)
+        try:
+            muted: Mapping[str, int] = {}
+            if control.before is not None:
+                muted = await end_version(
+                    self._connection, spec, flow.name, control.before, control.version, around.clock
+                )
+            starts = await start_seqs(StreamApi(self._connection), spec.inputs, control.start, flow.filters())
+        except (PlantError, FencedError) as error:
+            around.log.warning("flow cannot begin", flow=flow.name, error=str(error))
+            self._not_before_ns = around.clock.monotonic_ns() + int(self._backoff.next_s() * 1e9)
+            return
+        letters = FlowDeadLetters(self._connection, spec.deadletters, flow.name, flow.version, around.clock)
+        wiring = bus_wiring(
+            spec, flow, control.partitions, self._connection, letters, clock=around.clock, log=around.log,
+            start_seqs=starts, muted=muted,
+        )  # fmt: skip
+        runner = FlowRunner(flow, partitions, control.partitions, wiring)
+        task = asyncio.get_running_loop().create_task(runner.run(), name=f"flow {flow.name}")
+        self._running = _Running(control.version, partitions, runner, task)
+        around.log.info("flow runs", flow=flow.name, version=flow.version, partitions=list(partitions))
+
+    async def _ended(self, running: _Running) -> None:
+        """The runner ended by itself: fenced, or something is wrong."""
+        self._running = None
+        error = running.task.exception()
+        assert error is not None
+        if not _is_fenced(error):
+            raise error
+        self._around.log.warning("fenced: another instance has a partition", flow=self._entry.name, error=str(error))
+        self._not_before_ns = self._around.clock.monotonic_ns() + int(self._backoff.next_s() * 1e9)
+
+    async def _end_running(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            await _end(running.task)
+
+    async def _leave(self) -> None:
+        await self._end_running()
+        self._beat(is_gone=True)
+        with contextlib.suppress(PlantError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._connection.drained()
+
+    # -- what others see ----------------------------------------------------------------------------------------------
+
+    def _beat(self, *, is_gone: bool = False) -> None:
+        running = self._running
+        self._beats += 1
+        report = {
+            "instance": self._spec.instance,
+            "version": self._control.version,
+            "is_paused": self._control.is_paused,
+            "filters": self._flow.filters(),
+            "inputs": self._spec.inputs,
+            "partitions": [] if running is None else partition_reports(running.runner),
+        }
+        if running is not None and any(each.commits > 1 for each in running.runner.running.values()):
+            self._backoff.reset()
+        held = list(running.partitions) if running is not None else []
+        beat = Beat(
+            instance=self._spec.instance, number=self._beats, version=self._control.version, held=held,
+            is_gone=is_gone, report=report,
+        )  # fmt: skip
+        send_beat(self._connection, self._entry.name, beat)
+        self._around.report(report)
 
 
-def runner_report(runner: FlowRunner) -> dict[str, Any]:
+def _is_fenced(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(FencedError)[1] is None
+    return isinstance(error, FencedError)
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    """Cancel and wait; how it ended does not matter any more."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
+
+
+def partition_reports(runner: FlowRunner) -> list[dict[str, Any]]:
     """How the partitions are."""
-    return {
-        "partitions": [
-            {
-                "partition": number,
-                "offsets": {stream: offset.seq for stream, offset in each.core.offsets.items()},
-                "restore_seq": each.core.restore_seq,
-                "keys": each.core.keys_count,
-                "commits": each.commits,
-                **{name: getattr(each.core.counts, name) for name in each.core.counts.__slots__},
-            }
-            for number, each in runner.running.items()
-        ]
-    }
+    return [
+        {
+            "partition": number,
+            "offsets": {stream: offset.seq for stream, offset in each.core.offsets.items()},
+            "restore_seq": each.core.restore_seq,
+            "keys": each.core.keys_count,
+            "commits": each.commits,
+            "is_muted": each.core.is_muted,
+            **{name: getattr(each.core.counts, name) for name in each.core.counts.__slots__},
+        }
+        for number, each in runner.running.items()
+    ]

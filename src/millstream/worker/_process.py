@@ -17,7 +17,7 @@ import msgspec
 
 from millstream.kernel import ConfigError, FencedError, PlantError, SystemClock
 from millstream.worker._build import build_flow
-from millstream.worker._instance import run_instance
+from millstream.worker._instance import Around, Instance
 from millstream.worker._spec import SPEC_BYTES_MAX, WorkerSpec, decode_spec
 from millstream.worker._watchdog import StepWatchdog
 
@@ -76,9 +76,8 @@ async def _run(spec: WorkerSpec, entry: Any, flow: Any, log: PipeLog) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        await run_instance(
-            spec, entry, flow, stop, clock=SystemClock(), log=log, report=lambda status: log.put({"status": status})
-        )
+        around = Around(SystemClock(), log, lambda status: log.put({"status": status}))
+        await Instance(spec, entry, flow, around).run(stop)
     except PlantError as error:
         return _tell(log, error)
     except BaseExceptionGroup as group:

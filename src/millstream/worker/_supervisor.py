@@ -7,8 +7,8 @@ import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 from millstream.config import FlowEntry
 from millstream.kernel import Backoff, Clock
 from millstream.sdk import Log
+from millstream.worker._process import MISCONFIGURED
 from millstream.worker._spec import WorkerSpec, encode_spec
 
 STOP_TIMEOUT_S = 10.0
@@ -50,7 +51,12 @@ class _Worker:
     error: dict[str, Any] | None = None
     text: str | None = None
     since_ns: int = 0
-    report: Mapping[str, Any] = field(default_factory=dict)
+    status: int | None = None
+
+    @property
+    def is_misconfigured(self) -> bool:
+        """The last one ended because of what the file says."""
+        return self.status == MISCONFIGURED
 
 
 class FlowSupervisor:
@@ -80,7 +86,7 @@ class FlowSupervisor:
         backoff = Backoff(floor_s=0.2, ceiling_s=30.0)
         while not self._stop.is_set():
             began_ns = self._clock.monotonic_ns()
-            status = await self._run_once(worker)
+            status = worker.status = await self._run_once(worker)
             if self._stop.is_set():
                 break
             if self._clock.monotonic_ns() - began_ns > SOUND_NS:
@@ -105,7 +111,6 @@ class FlowSupervisor:
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, limit=LINE_BYTES_MAX,
         )  # fmt: skip
         worker.pid, worker.starts_count = process.pid, worker.starts_count + 1
-        worker.report = {}
         self._enter(worker, "starting")
         ending: asyncio.Task[None] | None = None
         try:
@@ -164,7 +169,6 @@ class FlowSupervisor:
 
     def _take(self, worker: _Worker, message: dict[str, Any]) -> None:
         if "status" in message:
-            worker.report = message["status"]
             if worker.state != "running":
                 self._enter(worker, "running")
             return
@@ -172,7 +176,7 @@ class FlowSupervisor:
             worker.error, worker.text = message.get("error"), message["text"]
         write: Callable[..., None] = getattr(self._log, message.get("level", "info"), self._log.info)
         fields = {"text": message["text"]} if "text" in message else message.get("fields") or {}
-        write(str(message.get("event")), flow=self.entry.name, worker=worker.index, **fields)
+        write(str(message.get("event")), **{"flow": self.entry.name, "worker": worker.index, **fields})
 
     def _enter(self, worker: _Worker, state: str) -> None:
         if worker.state != state:
@@ -180,20 +184,12 @@ class FlowSupervisor:
 
     # -- what others see ----------------------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
-        """As the node's status shows it."""
-        entry = self.entry
-        return {
-            "name": entry.name,
-            "type": entry.type or "python",
-            "version": entry.version,
-            "partitions_count": entry.partitions,
-            "output": self._around.output,
-            "workers": [
-                {
-                    "index": w.index, "state": w.state, "pid": w.pid, "starts_count": w.starts_count,
-                    "error": w.text, "since_ns": w.since_ns, **w.report,
-                }
-                for w in self.workers
-            ],
-        }  # fmt: skip
+    def status(self) -> list[dict[str, Any]]:
+        """The workers as the node's status shows them."""
+        return [
+            {
+                "index": w.index, "state": w.state, "pid": w.pid, "starts_count": w.starts_count, "error": w.text,
+                "since_ns": w.since_ns,
+            }
+            for w in self.workers
+        ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -107,8 +108,6 @@ def write_site(
     **ramp: object,
 ) -> Path:  # fmt: skip
     """The edge's file and its flow's; YAML takes JSON."""
-    import json
-
     (folder / "mine.py").write_text(flow_file, encoding="utf-8")
     tags = [{"name": "row", "path": f"m{i}", "address": str(i)} for i in range(machines)]
     path = folder / "edge.yaml"
@@ -175,10 +174,9 @@ def flow_status(edge: EdgeNode, index: int = 0) -> dict[str, Any]:
     return edge.status()["flows"][index]  # type: ignore[index, no-any-return]
 
 
-def taken(edge: EdgeNode, index: int = 0) -> int:
-    """How far the flow has come in the edge's integrity stream, its slowest partition."""
-    offsets = [
-        part["offsets"].get("E_e1_I", 0) for worker in flow_status(edge, index)["workers"]
-        for part in worker.get("partitions", ())
-    ]  # fmt: skip
-    return min(offsets, default=0)
+async def ask(edge: EdgeNode, action: str, flow: str = "rows", **more: object) -> dict[str, Any]:
+    """What `millstream flow` asks a node."""
+    async with client_of(edge.server) as connection:
+        request = json.dumps({"action": action, "flow": flow, **more}).encode()
+        answer = await connection.request("millstream.node.e1.flows", request, timeout_s=20.0)
+        return json.loads(answer[4])  # type: ignore[no-any-return]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,6 @@ def account(hub: HubNode, origin: str) -> dict[str, Any]:
 
 
 async def test_outputs_of_a_flow_are_sourced_and_counted_by_the_hub(tmp_path: Path) -> None:
-    import json
-
     (tmp_path / "mine.py").write_text(FLOW_FILE, encoding="utf-8")
     path = tmp_path / "up.yaml"
     path.write_text(FILE.format(flows=json.dumps([FLOW]), hub_flows=json.dumps([])), encoding="utf-8")

@@ -1,0 +1,107 @@
+"""What people decided about a flow (paused, replayed, switched to another version), kept in a stream of the node."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+
+from millstream.bus import RawConnection, StreamApi, StreamConfig, StreamReader, decode_answer
+from millstream.config import FlowEntry
+from millstream.kernel import ConfigError, DecodeError
+from millstream.protocols.uns_subject import escape_token
+
+CONTROL_STREAM = "FLOW_CONTROL"
+CONTROL_BYTES_MAX = 16 << 20
+CONTROL_SUBJECT = "flow.control."
+
+
+class FlowControl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The newest decision. `version` is what runs and stands in what the flow says; `declared` the version in the file
+    that it was made for. `start` is where the running version began; `before` (version, partitions) is the one that it
+    takes over from."""
+
+    version: int = 1
+    declared: int = 1
+    partitions: int = 1
+    is_paused: bool = False
+    start: str = "beginning"
+    before: tuple[int, int] | None = None
+
+
+def control_stream() -> StreamConfig:
+    """One small message a flow."""
+    return {
+        "name": CONTROL_STREAM, "subjects": [f"{CONTROL_SUBJECT}>"], "storage": "file", "retention": "limits",
+        "max_msgs_per_subject": 1, "max_bytes": CONTROL_BYTES_MAX, "discard": "old", "allow_direct": True,
+        "num_replicas": 1,
+    }  # fmt: skip
+
+
+def declared_control(entry: FlowEntry, known: FlowControl | None) -> FlowControl:
+    """What runs after the file was read: `known`, or a switch to what the file now says. Raises ConfigError when the
+    number of partitions changed within a version: each key would begin anew in another partition."""
+    if known is None:
+        return FlowControl(
+            version=entry.version, declared=entry.version, partitions=entry.partitions, start=entry.start
+        )
+    if entry.version > known.declared:
+        return switched(known, max(known.version + 1, entry.version), entry, start=entry.start)
+    if entry.version < known.declared:
+        raise ConfigError(
+            "the file has an older version of this flow than ran here", where=f"flow {entry.name}",
+            expected=f"version {known.declared} or newer", got=str(entry.version),
+            next_step="give the changed flow a new version number", code="MS-0706",
+        )  # fmt: skip
+    if entry.partitions != known.partitions:
+        raise ConfigError(
+            "the number of partitions changed within a version", where=f"flow {entry.name}",
+            expected=str(known.partitions), got=str(entry.partitions),
+            next_step="raise 'version' too: the state is then built anew, and nothing is said twice", code="MS-0706",
+        )  # fmt: skip
+    return known
+
+
+def switched(known: FlowControl, version: int, entry: FlowEntry, *, start: str) -> FlowControl:
+    """The decision to go on with another version, from `start` on, in silence up to where the old one is."""
+    return msgspec.structs.replace(
+        known, version=version, declared=entry.version, partitions=entry.partitions, start=start,
+        before=(known.version, known.partitions),
+    )  # fmt: skip
+
+
+class ControlStore:
+    """Reads and writes the decisions of one node's flows."""
+
+    def __init__(self, connection: RawConnection, *, patience_s: float = 0.0) -> None:
+        self._connection = connection
+        self._api = StreamApi(connection, patience_s=patience_s)
+        self._reader = StreamReader(connection)
+
+    async def get(self, flow: str) -> tuple[FlowControl | None, int]:
+        """The newest decision and its sequence. Raises Unreachable."""
+        found = await self._api.last(CONTROL_STREAM, CONTROL_SUBJECT + escape_token(flow))
+        return (None, 0) if found is None else (_decode(found.payload), found.seq)
+
+    async def put(self, flow: str, control: FlowControl, expected_seq: int) -> None:
+        """Write a decision. Raises FencedError when there is a newer one than was read."""
+        subject = CONTROL_SUBJECT + escape_token(flow)
+        lines = f"Nats-Expected-Last-Subject-Sequence: {expected_seq}\r\n".encode()
+        answer = await self._connection.request(subject, msgspec.json.encode(control), header_lines=lines)
+        decode_answer(answer[4], where=subject)
+
+    async def follow(self, flow: str) -> AsyncGenerator[FlowControl, None]:
+        """Each decision, the newest there is first."""
+        subject = CONTROL_SUBJECT + escape_token(flow)
+        async with aclosing(self._reader.read(CONTROL_STREAM, filter_subjects=[subject])) as batches:
+            async for batch in batches:
+                if batch:
+                    yield _decode(batch[-1].payload)
+
+
+def _decode(payload: bytes) -> FlowControl:
+    try:
+        return msgspec.json.decode(payload, type=FlowControl)
+    except msgspec.DecodeError as error:
+        raise DecodeError(f"not a decision about a flow: {error}", got=repr(payload[:80]), code="MS-0701") from error
