@@ -44,11 +44,10 @@ from millstream.flow._model import (
 )
 from millstream.flow._muting import Muting, partition_of
 from millstream.flow._ports import Rejected
+from millstream.flow._sources import Source, SourceTable, StepFailedError
 from millstream.flow._store import Entry, EntryCodec, KeyStore
-from millstream.kernel import ConfigError, DecodeError, PlantError
+from millstream.kernel import ConfigError, PlantError
 from millstream.protocols.ledger import is_ledger_subject
-from millstream.protocols.uns_pattern import Pattern
-from millstream.protocols.uns_subject import decode_subject
 from millstream.sdk import Message, Received
 
 COMMIT_BYTES_MAX = 512 * 1024  # of changed keys in one state record
@@ -56,15 +55,8 @@ CYCLE_KEYS_MIN = 64  # unchanged keys that ride along with each commit while the
 CYCLE_SLACK = 2  # written entries a live key before that begins
 NEVER = (2**63, "")
 FIRINGS_MAX = 1000  # timers that one event or one tick of a key may fire
-SUBJECTS_MAX = 100_000
 CLOCK_SLACK = 100_000
 UNIT_OUTPUTS = 450  # from here on a unit goes out; with one more step it still fits into a batch
-
-
-class StepFailedError(PlantError):
-    """A step raised, or gave what it may not give."""
-
-    default_code = "MS-0702"
 
 
 @dataclass(slots=True)
@@ -87,14 +79,6 @@ class Unit:
     messages: list[Message]
     commit: Commit
     rejected: list[Rejected]
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    key: str
-    kind: str
-    text: str
-    is_mine: bool
 
 
 @dataclass(slots=True)
@@ -127,8 +111,7 @@ class FlowCore(Generic[S]):
         self._store = store
         self._codec: EntryCodec[S] = EntryCodec(flow.state_type)
         self._encoder = OutputEncoder(f"{flow.name}/{flow.version}/{partition}")
-        self._wanted = [(Pattern.parse(i.pattern), i.kind) for i in flow.inputs]
-        self._sources: dict[str, _Source | None] = {}
+        self._sources = SourceTable(flow, partition, partitions)
         self._clock: list[tuple[int, str, str]] = []
         self._clock_max = CLOCK_SLACK
         self._pending = _Pending()
@@ -238,7 +221,7 @@ class FlowCore(Generic[S]):
             return True
         self._has_moved = True
         try:
-            source = self._source(received.subject)
+            source = self._sources.find(received.subject)
         except StepFailedError as error:
             if self.partition == 0:  # nobody knows whose it is, so one of them tells
                 self.working_on = (stream, received.seq)
@@ -386,30 +369,7 @@ class FlowCore(Generic[S]):
 
     # -- one event ----------------------------------------------------------------------------------------------------
 
-    def _source(self, subject: str) -> _Source | None:
-        try:
-            return self._sources[subject]
-        except KeyError:
-            if len(self._sources) >= SUBJECTS_MAX:
-                self._sources.clear()
-            source = self._sources[subject] = self._look_up(subject)
-            return source
-
-    def _look_up(self, subject: str) -> _Source | None:
-        try:
-            address = decode_subject(subject)
-        except DecodeError:
-            return None
-        kind = address.contract[1:]
-        if not any(kind == wanted and pattern.matches(address) for pattern, wanted in self._wanted):
-            return None
-        try:
-            key = str(self.flow.key(address))
-        except Exception as error:  # the user's code; what it cannot take is kept and told
-            raise StepFailedError(f"key raised {type(error).__name__}: {error}", where=self.flow.name) from error
-        return _Source(key, kind, str(address.tag), partition_of(key, self._partitions) == self.partition)
-
-    def _take(self, source: _Source, fact: Fact, received: Received) -> bool:
+    def _take(self, source: Source, fact: Fact, received: Received) -> bool:
         """One sample. False when its timers have filled the unit; it is then taken again from the start."""
         time_ns, value, quality, unit, type_ = fact
         key = source.key
@@ -449,7 +409,7 @@ class FlowCore(Generic[S]):
             raise StepFailedError("too many keys", where=self.flow.name, expected=f"at most {KEYS_MAX}", code="MS-0704")
         return Entry({}, 0, self.flow.initial())
 
-    def _regroup(self, source: _Source, event: Event) -> str | None:
+    def _regroup(self, source: Source, event: Event) -> str | None:
         """The key by value; None when another partition has it."""
         assert self.flow.regroup is not None
         try:
