@@ -19,9 +19,8 @@ from millstream.demo._plant import (
     WAVEFORM,
     edge_document,
     hub_document,
-    new_secret,
-    write_private,
 )
+from millstream.rig import new_secret, write_private
 
 RSS_MB_MAX = 150.0
 SLOPE_MB_PER_H_MAX = 20.0  # of a run of minutes; a leak of 1 KiB a second is 3.6 MB an hour

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TOO_OLD = "sys.version_info = (3, 9, 2, 'final', 0)"
 NO_ENSUREPIP = "sys.modules['ensurepip'] = None"
+HANDED_DOWN = ("MFLAGS", "ARGS", "JOBS", "PYTHON")  # by the `make test` that runs this
 NO_PIP = """
 import subprocess
 calls = iter([0, 1])  # the environment is made; pip cannot reach its index
@@ -43,7 +44,9 @@ def fake_python(folder: Path, state: str) -> Path:
 
 
 def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name not in HANDED_DOWN
+    }
     return subprocess.run(
         ["make", "--no-print-directory", *words], cwd=folder, capture_output=True, text=True, env=kept, check=False
     )

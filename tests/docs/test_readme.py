@@ -35,6 +35,7 @@ SHELL = blocks(README, "sh")
 MAKE, PREPARE, SIMULATE, RUN, LOOK, OWN = SHELL
 ENDLESS = ("millstream tail",)
 INTERRUPTED = 130
+HANDED_DOWN = ("MFLAGS", "ARGS", "JOBS", "PYTHON")  # by the `make test` that runs this
 
 
 def test_every_make_target_of_the_page_exists() -> None:
@@ -52,7 +53,9 @@ def recipe(line: str) -> str:
 
 def without_make() -> dict[str, str]:
     """The environment without what `make test` itself hands down."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name not in HANDED_DOWN
+    }
 
 
 def test_make_hands_the_arguments_to_the_program() -> None:
