@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import cli_docs
+import flow_docs
 from millstream.config import EdgeConfig, HubConfig, UpConfig
 from millstream.config._schema import section_schema
+from millstream.kernel import format_duration
 
 Pages: TypeAlias = Mapping[Path, Callable[[], str]]
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,6 +136,7 @@ def _simple(option: dict[str, Any]) -> str:
         "number": "number",
         "boolean": "true or false",
         "object": "mapping",
+        "array": "list",
     }
     kind = option.get("type", "")
     text = " or ".join(names[k] for k in kind) if isinstance(kind, list) else names.get(kind, "mapping")
@@ -143,10 +146,12 @@ def _simple(option: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     default = field.get("default")
-    if default is None or default in ({}, []) or isinstance(default, dict):
+    if default is None or default in ({}, [], "") or isinstance(default, dict):
         return ""
     if field.get("examples") == ["512MiB", "4GB"]:
         return f"`{_size(default)}`"
+    if isinstance(default, float) and "ns|us|ms" in str(field.get("pattern")):
+        return f"`{format_duration(default)}`"
     return f"`{default}`"
 
 
@@ -158,7 +163,11 @@ def _size(value: int) -> str:
     return str(value)
 
 
-PAGES: Pages = {PAGE: configuration_page, cli_docs.PAGE: cli_docs.command_page}
+PAGES: Pages = {
+    PAGE: configuration_page,
+    cli_docs.PAGE: cli_docs.command_page,
+    flow_docs.PAGE: lambda: flow_docs.flows_page(_table),
+}
 
 
 def stale(pages: Pages) -> list[Path]:

@@ -139,6 +139,8 @@ def _module(path: Path, where: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError("not a Python file", where=where, got=str(path))
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.insert(0, folder)  # so that the file can import what lies beside it
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # msgspec looks names of types up there
     try:

@@ -106,6 +106,13 @@ def test_an_endless_loop_ends_the_case(tmp_path: Path, capsys: pytest.CaptureFix
     assert "no expected.jsonl" in problem or "endless loop" in problem
 
 
+def test_an_entry_of_a_node_is_taken_as_it_is_and_finds_what_lies_beside_its_file(tmp_path: Path) -> None:
+    code = "from beside_it import parts\n"
+    folder = case(tmp_path / "one", code, FLOW + "instances: 2\nstart: now\nstep_timeout: 2s\nmax_memory: 1GiB\n")
+    (folder / "beside_it.py").write_text(GOOD)
+    assert main(["flow", "test", str(tmp_path), "--update"]) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [

@@ -124,3 +124,11 @@ def test_a_corrected_result_says_how_often() -> None:
 
     outcome = drive(flow(correct, key=lambda address: "one"), received())
     assert [dict(message.headers).get("Ms-Revision") for message in outcome.messages] == [None, "1", "2", "3"]
+
+
+def test_a_flow_does_not_read_what_it_said_itself() -> None:
+    own, other = (
+        received()[0]._replace(headers=b"NATS/1.0\r\nMs-Flow: %b/2/0\r\n\r\n" % name) for name in (b"f", b"other")
+    )
+    assert len(drive(flow(copy), [own]).messages) == 0
+    assert len(drive(flow(copy), [other]).messages) == 1

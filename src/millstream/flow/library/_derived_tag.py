@@ -22,7 +22,7 @@ class DerivedTagConfig(FlowConfig):
     names: Names
     """Short names of the tags: `{u: power/voltage, i: power/current}`."""
     expression: str
-    """Such as `u * i / 1000`; see below for what it may hold."""
+    """Such as `u * i / 1000`; see above for what it may hold."""
     output: OutputName
     """Name of the result, at the same place."""
     unit: str | None = None
