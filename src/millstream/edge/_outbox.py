@@ -59,6 +59,7 @@ class Outbox:
         self._out = Output()
         self._is_rewindable = False
         self._session = 0
+        self._said: tuple[int, int] | None = None
         self._sent_mark = Mark()
         self._lock = asyncio.Lock()
         self._pending: deque[_Unit] = deque()
@@ -78,7 +79,7 @@ class Outbox:
         return len(self._unanswered)
 
     def adopt(self, mark: Mark, *, is_rewindable: bool) -> None:
-        """Continue where the last run stood; `is_rewindable` when it has left a record."""
+        """Continue where the last run stood; `is_rewindable` when it has left a record of positions."""
         self.mark = self._sent_mark = mark
         self._is_rewindable = is_rewindable
 
@@ -145,7 +146,7 @@ class Outbox:
     def _make_units(self) -> None:
         self._pending_dead += self._out.take_dead()
         *parts, messages = _parts(self._out.take(), self._unit_bytes_max)
-        control = self._control()
+        control = self._control() or (self._presence() if messages else None)
         for part in parts:
             self._pending.append(_Unit(part, None, None, self._session))
         if messages or control is not None:
@@ -162,6 +163,16 @@ class Outbox:
             return None
         self._sent_mark = mark
         return Control(self._position_subject, encode_mark(mark, self._counters()))
+
+    def _presence(self) -> Control | None:
+        """A source that cannot rewind leaves a record as well, with its first data and whenever more is known to be
+        missing: the next run then knows that something may be missing before it."""
+        counters = dict(self._counters())
+        known = (counters.get("gaps", 0), counters.get("quarantined", 0))
+        if self._is_rewindable or known == self._said:
+            return None
+        self._said = known
+        return Control(self._position_subject, encode_mark(Mark(), counters, rewinds=False))
 
     async def _send_dead(self) -> None:
         while self._pending_dead:

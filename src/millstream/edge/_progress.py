@@ -1,4 +1,4 @@
-"""How far a rewindable source has been stored: the control record beside its data."""
+"""How far a source has been stored: the control record beside its data."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ class _Record(msgspec.Struct, omit_defaults=True):
     position: str | None
     skip: int = 0
     counters: dict[str, int] = {}
+    rewinds: bool = True
 
 
 _decoder = msgspec.json.Decoder(_Record)
 _encoder = msgspec.json.Encoder()
 
 
-def encode_mark(mark: Mark, counters: Mapping[str, int]) -> bytes:
-    """The control record's payload."""
+def encode_mark(mark: Mark, counters: Mapping[str, int], *, rewinds: bool = True) -> bytes:
+    """The control record's payload. One that does not rewind says only that the source was read, and its counters."""
     position = base64.b64encode(mark.position).decode("ascii") if mark.position is not None else None
-    return _encoder.encode(_Record(position, mark.skip, dict(counters)))
+    return _encoder.encode(_Record(position, mark.skip, dict(counters), rewinds))
 
 
 def decode_mark(payload: bytes | None) -> tuple[Mark, dict[str, int]]:
@@ -49,3 +50,8 @@ def decode_mark(payload: bytes | None) -> tuple[Mark, dict[str, int]]:
     if record.skip < 0:
         raise DecodeError("not a position record: skip is negative", got=repr(payload[:80]), code="MS-0307")
     return Mark(Position(position) if position is not None else None, record.skip), dict(record.counters)
+
+
+def does_rewind(payload: bytes | None) -> bool:
+    """Whether a record, which `decode_mark` could read, is that of a source that rewinds."""
+    return payload is not None and _decoder.decode(payload).rewinds

@@ -25,7 +25,7 @@ from millstream.edge._deadletter import DeadLetterStore
 from millstream.edge._lifecycle import Halt, Lifecycle
 from millstream.edge._outbox import UNIT_BYTES_MAX, Outbox, Settled
 from millstream.edge._pipeline import DeadLetter, Pipeline
-from millstream.edge._progress import decode_mark
+from millstream.edge._progress import decode_mark, does_rewind
 from millstream.kernel import Clock, FencedError, PlantError, ProtocolViolation, Unreachable
 from millstream.model import Block
 from millstream.sdk import (
@@ -195,7 +195,8 @@ class Supervisor:
             try:
                 record = await self._publisher.last_control(self.plan.position_subject)
                 mark, kept = decode_mark(record)
-                behind = await self._publisher.after_control(self.plan.position_subject) if record else ()
+                rewinds = does_rewind(record)
+                behind = await self._publisher.after_control(self.plan.position_subject) if rewinds else ()
             except Unreachable as error:
                 if not await self._recover(error, is_link=False):
                     return False
@@ -203,9 +204,11 @@ class Supervisor:
                 self._fail_for_good(error)
                 return False
             else:
-                self.outbox.adopt(mark, is_rewindable=record is not None)
+                self.outbox.adopt(mark, is_rewindable=rewinds)
                 self.pipeline.expect_repeats(behind)
                 self._adopt_counters(kept)
+                if record is not None and not rewinds:
+                    self.outbox.lose_link()  # what it said while nobody listened is missing: the gap is marked
                 return True
         return False
 

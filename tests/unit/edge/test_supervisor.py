@@ -393,6 +393,35 @@ def test_gaps_that_the_source_shows_are_counted() -> None:
     assert made.supervisor.status()["source_gaps"] == 17
 
 
+def test_what_a_source_without_positions_said_while_the_node_was_away_is_a_marked_gap() -> None:
+    first = rig(Script(rows_count=10, tags_count=2, has_positions=False))
+    run_virtual(first.supervisor.run())
+    assert first.bad == []
+    second = rig(Script(rows_count=5, tags_count=2, has_positions=False), stream=first.stream)
+    run_virtual(second.supervisor.run())
+    assert second.bad == [BAD_NO_COMMUNICATION] * 2
+    values = [d["value"] for d in second.decoded()]
+    assert values[18:24] == [9, 9, None, None, 0, 0]  # between what was before and what came after
+    assert second.script.resumes == [None]
+    assert second.values == [r for r in range(10) for _ in range(2)] + [r for r in range(5) for _ in range(2)]
+
+
+def test_gaps_at_the_source_are_known_after_a_restart() -> None:
+    first = rig(Script(gaps=17), polled=True)
+    run_virtual(for_a_while(first, 3))
+    second = rig(Script(gaps=3), polled=True, stream=first.stream)
+    run_virtual(for_a_while(second, 3))
+    assert second.supervisor.status()["source_gaps"] == 20
+
+
+def test_a_source_that_rewinds_has_no_gap_over_a_restart() -> None:
+    first = rig(Script(rows_count=10))
+    run_virtual(first.supervisor.run())
+    second = rig(Script(rows_count=15), stream=first.stream)
+    run_virtual(second.supervisor.run())
+    assert second.bad == []
+
+
 def test_a_clock_that_jumps_moves_no_poll() -> None:
     clock = JumpingClock(LoopClock())
     made = rig(Script(), polled=True, clock=clock)
