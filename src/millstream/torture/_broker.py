@@ -32,9 +32,25 @@ class PlainBroker:
         self._port = port
         self.broker: asyncio.subprocess.Process | None = None
         self.counter: Child | None = None
+        self._striking = asyncio.Lock()
+
+    async def strike(self, *, is_broker: bool) -> None:
+        """kill -9 of one of the two, which is started again at once."""
+        async with self._striking:
+            if is_broker and self.broker is not None:
+                self.broker.kill()
+                await self.broker.wait()
+                await self._start_broker()
+            elif not is_broker and self.counter is not None:
+                await self.counter.kill()
+                await self.start_counter()
 
     async def start(self) -> None:
         """Both, as after a boot."""
+        await self._start_broker()
+        await self.start_counter()
+
+    async def _start_broker(self) -> None:
         self._data.mkdir(exist_ok=True)
         config = self._data / "mosquitto.conf"
         config.write_text(
@@ -48,7 +64,6 @@ class PlainBroker:
             self.broker = await asyncio.create_subprocess_exec(
                 program, "-c", str(config), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
             )
-        await self.start_counter()
 
     async def start_counter(self) -> None:
         """The service alone."""

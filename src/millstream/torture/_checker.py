@@ -168,9 +168,13 @@ def check_gaps(where: str, produced: int, numbers: Sequence[object]) -> tuple[Ac
     account = Account(where, produced, sum(1 for n in numbers if n is not None))
     last, is_marked, gaps = 0, True, 0
     for number in numbers:
-        n = _number(number)
-        if n < 0:
+        if number is None:
             is_marked = True
+            continue
+        n = _line(number)
+        if n is None:
+            account.invented += 1
+            account.note("not a line", [number])
             continue
         if n <= last:
             account.duplicated += 1
@@ -189,3 +193,10 @@ def check_gaps(where: str, produced: int, numbers: Sequence[object]) -> tuple[Ac
             account.lost += produced - last
             account.note("unmarked", [f"{last + 1} to {produced}"])
     return account, gaps
+
+
+def _line(value: object) -> int | None:
+    """A whole number from 1 on; an adapter's numbers may come as floats."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or value != int(value):
+        return None
+    return int(value)

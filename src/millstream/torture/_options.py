@@ -63,8 +63,6 @@ def parse_options(argv: list[str]) -> TortureOptions:
         parser.error(f"--cuts is too small: expected at least 1, got {options.cuts}")
     if options.keep is not None and options.keep.exists() and any(options.keep.iterdir()):
         parser.error(f"--keep must be a new or empty folder: {options.keep}")
-    if options.what != POWER:
-        parser.error("only `millstream torture power` so far")
     kinds = () if options.what == POWER else tuple(k for k in options.faults if k != POWER)
     has_power = options.what == POWER or POWER in options.faults
     return TortureOptions(

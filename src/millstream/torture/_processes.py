@@ -10,7 +10,7 @@ import psutil
 from millstream.rig import Child
 
 SERVER = "nats-server"
-WORKER_MARK = "flow"
+WORKER_MARK = "millstream.worker"
 
 
 def family(child: Child) -> list[psutil.Process]:
@@ -36,7 +36,7 @@ def workers_of(child: Child) -> list[psutil.Process]:
     found = []
     for process in family(child)[1:]:
         with contextlib.suppress(psutil.Error):
-            if process.name() != SERVER and WORKER_MARK in process.cmdline()[1:6]:
+            if process.name() != SERVER and WORKER_MARK in process.cmdline()[1:4]:
                 found.append(process)
     return found
 

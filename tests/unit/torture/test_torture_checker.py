@@ -139,3 +139,5 @@ def test_each_hole_of_a_source_that_cannot_rewind_must_be_marked() -> None:
     assert check_gaps("s", 2, [1, 2, 3])[0].invented == 1
     assert check_gaps("s", 3, [1])[0].lost == 2
     assert check_gaps("s", 3, [1, None]) == (Account("s", 3, 1), 2)
+    assert check_gaps("s", 2, [1.0, 2.0]) == (Account("s", 2, 2), 0)
+    assert check_gaps("s", 2, [1, "2"])[0].invented == 1  # what is no number is no mark

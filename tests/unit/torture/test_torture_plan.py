@@ -56,7 +56,6 @@ def test_unknown_faults_and_too_short_runs_are_usage_errors(capsys: pytest.Captu
     assert "meteor" in capsys.readouterr().err
 
 
-@pytest.mark.skip(reason="x")
 def test_power_alone_and_power_among_others() -> None:
     assert parse_options(["power"]).faults == ()
     assert parse_options(["power"]).power_cuts == 3
