@@ -53,9 +53,8 @@ EDGE_FLOWS: tuple[dict[str, Any], ...] = (
         "idle": "never",
         "config": {"mode": "counter", "output": flows.PARTS},
     },
+    {"name": "rate", "python": f"{FLOWS_FILE}:rate"},
 )
-HUB_FLOWS: tuple[dict[str, Any], ...] = ()
-EDGE_FLOWS = (*EDGE_FLOWS, {"name": "rate", "python": f"{FLOWS_FILE}:rate"})  # XX
 BARRIERS, PLAIN, ADAPTER = "barriers", "plain-barriers", "mazak1"
 
 
@@ -161,7 +160,7 @@ async def _start_nodes(
     plan = SitePlan(
         course.folder, tuple(machine_names(MACHINES)), mqtt_port,
         write_private(course.folder / "edge.secret", new_secret()), leaf_port, uplink_port, UPLINK_BYTES,
-        connectors=[_adapter_connector(int(adapter.ready["port"]))], edge_flows=EDGE_FLOWS, hub_flows=HUB_FLOWS,
+        connectors=[_adapter_connector(int(adapter.ready["port"]))], edge_flows=EDGE_FLOWS,
     )  # fmt: skip
     write_document(course.folder / "hub.yaml", hub_document(plan))
     write_document(course.folder / "edge.yaml", edge_document(plan))
@@ -254,7 +253,7 @@ async def _status(keeper: Keeper, role: str) -> Mapping[str, Any]:
         for found in await plant.status():
             if found.get("role") == role:
                 return found
-    raise PlantError("the node does not answer", where=role, code="MS-0692")
+    raise PlantError("the node does not answer", where=role, code="MS-0690")
 
 
 async def _evidence(course: Course, keeper: Keeper) -> Evidence:
