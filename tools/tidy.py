@@ -21,6 +21,7 @@ CLIENT_HOMES = {
     "pymodbus": ("connectors/modbus", "sim"),
     "gmqtt": ("connectors/mqtt", "sim"),
     "duckdb": ("historian",),
+    "jsonschema_rs": ("protocols",),
     "h11": ("connectors/mtconnect",),
     "starlette": ("api",),
     "uvicorn": ("api",),

@@ -16,6 +16,9 @@ from millstream.bus._server_config import HUB_DOMAIN, LeafListener, LeafRemote, 
 from millstream.bus._server_files import disk_error, load_secret, store_room_bytes, write_private
 from millstream.bus._store_repair import sync_descriptions
 from millstream.bus._streams import (
+    CONTRACTS,
+    CONTRACTS_COPY,
+    CONTRACTS_PREFIX,
     FAST_PREFIX,
     FLOW_PREFIX,
     HUB_DLQ,
@@ -30,6 +33,7 @@ from millstream.bus._streams import (
     StreamConfig,
     StreamInfo,
     StreamName,
+    contracts_stream,
     cursors_subject,
     deadletter_stream,
     delete_stream,
@@ -51,6 +55,9 @@ from millstream.bus._streams import (
 from millstream.bus._transport import Transport
 
 __all__ = [
+    "CONTRACTS",
+    "CONTRACTS_COPY",
+    "CONTRACTS_PREFIX",
     "Credentials",
     "FAST_PREFIX",
     "FLOW_PREFIX",
@@ -92,6 +99,7 @@ __all__ = [
     "add_micro_service",
     "api_request",
     "connect_nats",
+    "contracts_stream",
     "cursors_subject",
     "deadletter_stream",
     "decode_answer",

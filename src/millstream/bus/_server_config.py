@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from millstream.bus._streams import CONTRACTS
 from millstream.kernel import ConfigError
 
 PLANT_ACCOUNT = "PLANT"
@@ -32,7 +33,7 @@ MQTT_SETUP_USER = "millstream-setup"
 HUB_DOMAIN = "hub"
 """JetStream domain of every hub, so that an edge can ask its hub without knowing its name."""
 SYSTEM_USER = "system"
-LEAF_DENIED = ("uns.>", "fast.>", "flow.>", "dlq.>", "$MQTT.>")
+LEAF_DENIED = ("uns.>", "fast.>", "flow.>", "dlq.>", "$KV.>", "$MQTT.>")
 """Subjects that never cross a leaf link as plain messages, in either direction."""
 _SYSTEM = ("$JS.>", "$JSC.>", "$SRV.>", "_INBOX.>")
 LIVE = "live.uns.v1.>"
@@ -250,6 +251,7 @@ def _leaf_user(user: LeafUser, hub: str, users: Sequence[LeafUser]) -> dict[str,
                     "_R_.>",
                     "millstream.>",
                     f"$JS.{hub}.API.STREAM.INFO.*",
+                    f"$JS.{hub}.API.DIRECT.GET.{CONTRACTS}",
                     LIVE,
                     *ledger,
                 ],

@@ -33,6 +33,9 @@ FAST_PREFIX = "fast."
 FLOW_PREFIX = "flow."
 HUB_INTEGRITY, HUB_THROUGHPUT, HUB_LOCAL, HUB_DLQ = "H_INTEGRITY", "H_THROUGHPUT", "H_LOCAL", "H_DLQ"
 HUB_FLOW = "H_FLOW"
+CONTRACTS, CONTRACTS_PREFIX = "KV_contracts", "$KV.contracts."
+CONTRACTS_BYTES_MAX = 64 << 20
+CONTRACTS_COPY = "the contracts of the hub"
 MQTT_MESSAGES = "$MQTT_msgs"
 DLQ_BYTES_MAX = 256 << 20
 LOCAL_BYTES_MAX = 1 << 30
@@ -158,8 +161,23 @@ def mqtt_stream(name: str, bounds: StreamBounds) -> StreamConfig:
 def deadletter_stream(name: str, node: str, *, edges: Sequence[StreamConfig] | None = None) -> StreamConfig:
     """What could not be understood, with its reason; the oldest goes first. At a hub also the edges' (`edges`)."""
     bounds = StreamBounds(DLQ_BYTES_MAX, None, "drop_oldest")
-    config = {**_base(name, bounds), "subjects": [f"dlq.{node}.>"], "duplicate_window": 120 * 1_000_000_000}
+    config = {
+        **_base(name, bounds), "subjects": [f"dlq.{node}.>"], "duplicate_window": 120 * 1_000_000_000,
+        "allow_atomic": True,
+    }  # fmt: skip
     return config if edges is None else {**config, "sources": list(edges)}
+
+
+def contracts_stream(*, is_copy: bool = False) -> StreamConfig:
+    """The key-value bucket of contracts: each version once, never changed. At an edge that has a hub a copy of the
+    hub's, sequence by sequence."""
+    return {
+        **_base(CONTRACTS, StreamBounds(CONTRACTS_BYTES_MAX)),
+        "subjects": [CONTRACTS_PREFIX + ">"],
+        "max_msgs_per_subject": 1,
+        "deny_delete": True,
+        "description": CONTRACTS_COPY if is_copy else "the contracts that hold here",
+    }
 
 
 def hub_stream(name: str, bounds: StreamBounds, sources: Sequence[StreamConfig]) -> StreamConfig:

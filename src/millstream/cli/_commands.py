@@ -8,6 +8,7 @@ NODES = "Run a node"
 DATA = "Look at data"
 CARE = "Care for a node"
 FLOWS = "Flows"
+CONTRACTS = "Contracts"
 FILES = "Configuration"
 
 
@@ -22,6 +23,7 @@ class Command:
 
 
 PARENTS = {
+    "contract": "What values promise, checked before they are stored.",
     "deadletter": "What could not become data, kept as raw bytes.",
     "flow": "Stateful processing, run exactly once.",
 }
@@ -45,6 +47,23 @@ COMMANDS = (
     Command("query", "_query:query", "Ask the history: samples, windows, last values, as of a moment.", DATA),
     Command("publish", "_look:publish", "Store one value.", DATA),
     Command("flow test", "_flow_test:run_cases", "Test flows: samples in, samples out, in virtual time.", FLOWS),
+    Command(
+        "contract check",
+        "_contract:check",
+        "Check a contract file: what publishing it would change, and for whom.",
+        CONTRACTS,
+    ),
+    Command(
+        "contract publish", "_contract:publish", "Publish the contracts of a file, each as its next version.", CONTRACTS
+    ),
+    Command("contract list", "_contract:list_", "List the contracts that count.", CONTRACTS),
+    Command("contract show", "_contract:show", "Show one contract.", CONTRACTS),
+    Command(
+        "contract diff",
+        "_contract:diff",
+        "Compare two versions of a contract: additive or breaking, and why.",
+        CONTRACTS,
+    ),
     Command("status", "_state:status", "Show how the nodes are: connectors, streams, uplink, alarms.", CARE),
     Command("ledger", "_state:ledger", "Show the account: stored, forwarded, missing, repeated.", CARE),
     Command("top", "_top_command:top", "Watch a node live in the terminal.", CARE),

@@ -1,5 +1,6 @@
 """The Python SDK: live values, last values, history, events and the ledger, by path and type."""
 
+from millstream.client._contracts import Consumer, Review
 from millstream.client._deadletter import DeadLetter
 from millstream.client._ledger import Ledger, LedgerRow
 from millstream.client._node import NodeAddress, find_node, is_process
@@ -9,11 +10,15 @@ from millstream.client._sync import SyncPlant, connect_sync
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._tree import TagEntry, TreeNode, build_tree
 from millstream.protocols.cloudevents import CloudEvent
+from millstream.protocols.contract import Contract, ContractBroken
 from millstream.protocols.uns_pattern import KINDS, Pattern
 
 __all__ = [
     "KINDS",
     "CloudEvent",
+    "Consumer",
+    "Contract",
+    "ContractBroken",
     "DeadLetter",
     "Ledger",
     "LedgerRow",
@@ -21,6 +26,7 @@ __all__ = [
     "Pattern",
     "Plant",
     "Reading",
+    "Review",
     "Span",
     "SyncPlant",
     "TagEntry",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from millstream.client._streams import StoredFrame, Streams
@@ -15,12 +16,14 @@ from millstream.protocols.uns_subject import decode_subject
 PREVIEW_BYTES = 120
 _REPAIR = "save the bytes with `deadletter show ID --raw`, correct them, then `deadletter replay ID --file FILE`"
 CLOCK_SLACK_NS = 3_600_000_000_000  # the server's clock may have been set back since the letter was stored
+CARRIED = ("ce-", "traceparent", "tracestate")  # headers of a letter that belong to the message itself
 READ_COUNT = 200  # letters of one direct get; each may be large
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One letter. `id` names it for `show` and `replay`; `subject` is where it should have gone, if that is known."""
+    """One letter. `id` names it for `show` and `replay`; `subject` is where it should have gone, if that is known;
+    `contract` the version that it breaks; `headers` are those that its message had and gets again."""
 
     id: str
     source: str
@@ -32,6 +35,8 @@ class DeadLetter:
     content_type: str | None = None
     part: str | None = None
     stored_ns: int = 0
+    contract: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str | None:
@@ -48,7 +53,8 @@ class DeadLetter:
         return {
             "id": self.id, "time": format_time(self.time_ns), "source": self.source, "code": self.code,
             "reason": self.reason, "path": self.path, "bytes": len(self.payload), "content_type": self.content_type,
-            "part": self.part, "preview": self.payload[:PREVIEW_BYTES].decode("utf-8", "backslashreplace"),
+            "part": self.part, "contract": self.contract, "traceparent": self.headers.get("traceparent"),
+            "preview": self.payload[:PREVIEW_BYTES].decode("utf-8", "backslashreplace"),
         }  # fmt: skip
 
 
@@ -140,6 +146,8 @@ def _letter(frame: StoredFrame) -> DeadLetter:
         headers.get("Content-Type"),
         headers.get("Ms-Part"),
         frame.time_ns,
+        headers.get("Ms-Contract"),
+        {name: text for name, text in headers.items() if name.lower().startswith(CARRIED)},
     )
 
 

@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from millstream.bus._link import Frame, Link, open_link
+from millstream.client._contracts import Registry, Review
 from millstream.client._deadletter import (
     DeadLetter,
     check_replay,
@@ -32,6 +33,7 @@ from millstream.client._tree import TagEntry, TreeNode, build_tree
 from millstream.kernel import Clock, DecodeError, NotFoundError, SystemClock, Unreachable, suggest
 from millstream.model import GOOD, AssetPath, Quality, TagPath, Value
 from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event, parse_time_ns
+from millstream.protocols.contract import Contract, Verdict
 from millstream.protocols.ledger import WRITER_HEADER
 from millstream.protocols.uns_pattern import KINDS, Pattern, contract_of
 from millstream.protocols.uns_payload import encode_sample
@@ -57,6 +59,7 @@ class Plant:
         self._address = address
         self._clock = clock
         self._streams = Streams(link)
+        self._registry = Registry(link, self._streams, clock)
         self._units: dict[str, str] | None = None
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""
@@ -314,7 +317,11 @@ class Plant:
         return await self._store(encode_subject(UnsAddress(asset, "_event", names)), payload, headers)
 
     async def _store(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Stored:
-        """Publish and wait for the answer; without one, look whether it is stored before sending it again."""
+        """Check the contracts, publish and wait for the answer; without one, look whether it is stored before sending
+        it again. What breaks a contract goes into quarantine, and ContractBroken is raised."""
+        violation = await self._registry.violation(subject, payload, headers)
+        if violation is not None:
+            raise await self._registry.quarantine(subject, payload, headers, violation)
         begun_ns = self._clock.now_ns()
         for _ in range(PUBLISH_ATTEMPTS_MAX):
             try:
@@ -385,7 +392,8 @@ class Plant:
         if subject is None:
             raise refuse_without_subject(letter)
         check_replay(letter, subject)
-        headers = {"Nats-Msg-Id": f"replay|{letter.id}|{letter.time_ns}"}
+        await self._registry.check_replay(letter, subject)
+        headers = {**letter.headers, "Nats-Msg-Id": f"replay|{letter.id}|{letter.time_ns}"}
         if letter.content_type is not None:
             headers["Content-Type"] = letter.content_type
         found = await find_replayed(self._streams, letter, subject, headers["Nats-Msg-Id"])
@@ -393,6 +401,21 @@ class Plant:
         if not keep:
             await remove_letter(self._streams, letter.id)
         return stored
+
+    async def contracts(self) -> list[Contract]:
+        """All versions of all contracts that this node knows, by name and version."""
+        return sorted(await self._registry.versions(), key=lambda c: (c.name, c.version))
+
+    async def review_contract(self, contract: Contract) -> Review:
+        """What publishing a contract would change, and for which flows; nothing is stored."""
+        return await self._registry.review(contract, await self.status())
+
+    async def publish_contract(
+        self, contract: Contract, *, is_breaking_allowed: bool = False
+    ) -> tuple[Verdict, Contract]:
+        """Store the next version of a contract; it holds at the edges as soon as they hear of it. Unchanged ones are
+        not stored again. Raises ConfigError, and PlantError for a breaking change unless that is allowed."""
+        return await self._registry.publish(contract, is_breaking_allowed=is_breaking_allowed)
 
     async def streams(self) -> list[Mapping[str, Any]]:
         """The server's own description of each stream that it has: configuration, state, sources, its time."""

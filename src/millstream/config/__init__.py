@@ -1,6 +1,7 @@
 """Configuration files: typed, checked offline, every error with its place."""
 
 from millstream.config._catalog import InstalledConnectors
+from millstream.config._contract import ContractEntry, ContractFile, load_contracts
 from millstream.config._edge import (
     ConnectorEntry,
     DeadbandConfig,
@@ -36,6 +37,8 @@ __all__ = [
     "ApiConfig",
     "ConnectorEntry",
     "ConnectorTypes",
+    "ContractEntry",
+    "ContractFile",
     "DeadbandConfig",
     "EdgeAccess",
     "EdgeConfig",
@@ -62,6 +65,7 @@ __all__ = [
     "config_error",
     "json_schema",
     "load_any",
+    "load_contracts",
     "load_edge",
     "load_hub",
     "load_up",

@@ -25,7 +25,7 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 def load_edge(path: Path, connectors: ConnectorTypes) -> tuple[EdgeConfig | None, list[Finding]]:
     """Load an edge file. The configuration is None exactly when there are findings; never raises for a bad file."""
-    return _load(path, EdgeConfig, lambda raw, model, found: _check_edge(raw, model, found, connectors, path))
+    return load_file(path, EdgeConfig, lambda raw, model, found: _check_edge(raw, model, found, connectors, path))
 
 
 def load_hub(path: Path) -> tuple[HubConfig | None, list[Finding]]:
@@ -35,7 +35,7 @@ def load_hub(path: Path) -> tuple[HubConfig | None, list[Finding]]:
         check_hub(raw, found)
         return model
 
-    return _load(path, HubConfig, _check)
+    return load_file(path, HubConfig, _check)
 
 
 def load_up(path: Path, connectors: ConnectorTypes) -> tuple[UpConfig | None, list[Finding]]:
@@ -45,7 +45,7 @@ def load_up(path: Path, connectors: ConnectorTypes) -> tuple[UpConfig | None, li
         check_hub(raw, found)
         return _check_edge(raw, model, found, connectors, path)
 
-    return _load(path, UpConfig, _check)
+    return load_file(path, UpConfig, _check)
 
 
 def load_any(path: Path, connectors: ConnectorTypes) -> tuple[EdgeConfig | HubConfig | UpConfig | None, list[Finding]]:
@@ -76,9 +76,10 @@ def config_error(findings: list[Finding]) -> ConfigError:
     )
 
 
-def _load(
+def load_file(
     path: Path, model_type: type[ConfigT], check: Callable[[Any, ConfigT | None, Findings], ConfigT | None]
 ) -> tuple[ConfigT | None, list[Finding]]:
+    """Load a file of a model; `check` adds what the model does not see. None exactly when there are findings."""
     try:
         text = read_text(path)
     except ConfigError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -13,6 +15,8 @@ from millstream.protocols.uns_subject import escape_token
 
 REASON_LENGTH_MAX = 512
 PART_MARGIN_BYTES = 8192  # of max_payload, for the headers
+BATCH_LETTERS_MAX = 200  # of one atomic batch: four syncs for all of them
+BATCH_BYTES_MAX = 4 << 20
 
 
 class Requester(Protocol):
@@ -24,12 +28,20 @@ class Requester(Protocol):
         """One request, one answer. Raises Unreachable."""
         ...
 
+    def publish(self, subject: str, payload: bytes, *, reply: str = "", header_lines: bytes = b"") -> None:
+        """One message without an answer. Raises Unreachable."""
+        ...
+
 
 class DeadLetterStore(Protocol):
     """Where dead letters go."""
 
     async def write(self, source: str, letter: DeadLetter) -> None:
         """Return when it is stored; waits for the store as long as it takes."""
+        ...
+
+    async def write_all(self, source: str, letters: Sequence[DeadLetter]) -> None:
+        """As `write`, for many; they take little longer than one."""
         ...
 
 
@@ -45,6 +57,8 @@ def letter_headers(source: str, letter: DeadLetter, now_ns: int, part: tuple[int
         fields.append(("Ms-Subject", letter.subject))
     if letter.content_type is not None:
         fields.append(("Content-Type", letter.content_type))
+    if letter.contract is not None:
+        fields.append(("Ms-Contract", letter.contract))
     if part[1] > 1:
         fields.append(("Ms-Part", f"{part[0]}/{part[1]}"))
     return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("utf-8")
@@ -67,12 +81,44 @@ class StreamDeadLetters:
 
     async def write(self, source: str, letter: DeadLetter) -> None:
         """Return when it is stored; waits for the store as long as it takes."""
+        await self.write_all(source, (letter,))
+
+    async def write_all(self, source: str, letters: Sequence[DeadLetter]) -> None:
+        """Return when all are stored; in order, many at once as one atomic batch."""
         subject = f"dlq.{self._node}.{escape_token(source)}"
-        parts = split_letter(letter.payload, self._part_bytes_max)
-        for i, part in enumerate(parts):
-            lines = letter_headers(source, letter, self._clock.now_ns(), (i + 1, len(parts)))
-            await self._store(subject, part, lines)
-        self.written_count += 1
+        batch: list[tuple[bytes, bytes]] = []
+        size = 0
+        for letter in letters:
+            parts = split_letter(letter.payload, self._part_bytes_max)
+            for i, part in enumerate(parts):
+                if batch and (len(batch) >= BATCH_LETTERS_MAX or size + len(part) > BATCH_BYTES_MAX):
+                    await self._store_batch(subject, batch)
+                    batch, size = [], 0
+                lines = letter_headers(source, letter, self._clock.now_ns(), (i + 1, len(parts)))
+                batch.append((part, lines))
+                size += len(part)
+        await self._store_batch(subject, batch)
+        self.written_count += len(letters)
+
+    async def _store_batch(self, subject: str, batch: Sequence[tuple[bytes, bytes]]) -> None:
+        """All of them; one by one where the server takes no batch of them."""
+        backoff = Backoff(floor_s=0.1, ceiling_s=10.0)
+        while len(batch) > 1:
+            name = secrets.token_hex(8)
+            try:
+                for index, (payload, lines) in enumerate(batch[:-1]):
+                    self._connection.publish(subject, payload, header_lines=lines + _batch_lines(name, index + 1))
+                last = batch[-1][1] + _batch_lines(name, len(batch)) + b"Nats-Batch-Commit: 1\r\n"
+                answer = await self._connection.request(subject, batch[-1][0], header_lines=last)
+                _check_stored(answer[4], subject)
+            except Unreachable:  # asked again: letters twice are better than none
+                await self._clock.sleep(backoff.next_s())
+            except PlantError:
+                break
+            else:
+                return
+        for payload, lines in batch:
+            await self._store(subject, payload, lines)
 
     async def _store(self, subject: str, payload: bytes, lines: bytes) -> None:
         backoff = Backoff(floor_s=0.1, ceiling_s=10.0)
@@ -84,6 +130,10 @@ class StreamDeadLetters:
                 await self._clock.sleep(backoff.next_s())
             else:
                 return
+
+
+def _batch_lines(name: str, sequence: int) -> bytes:
+    return f"Nats-Batch-Id: {name}\r\nNats-Batch-Sequence: {sequence}\r\n".encode("ascii")
 
 
 def _check_stored(answer: bytes, subject: str) -> None:

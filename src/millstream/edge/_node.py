@@ -14,17 +14,21 @@ from pydantic import ValidationError
 import millstream
 from millstream.bus import (
     FAST_PREFIX,
+    HUB_DOMAIN,
+    START_PATIENCE_S,
     FastIngestPublisher,
     GroupCommitPublisher,
     NatsServer,
     NodeFile,
     ProcessMeter,
     RawConnection,
+    StreamApi,
     StreamReader,
     node_service,
     store_room_bytes,
 )
 from millstream.config import ConnectorEntry, ConnectorTypes, EdgeConfig, InstalledConnectors
+from millstream.edge._contracts import ContractKeeper
 from millstream.edge._deadletter import StreamDeadLetters
 from millstream.edge._describe import describe, load_meta, save_meta
 from millstream.edge._forward import EdgeForward, EdgeStreams
@@ -36,6 +40,7 @@ from millstream.edge._store_watch import StoreWatch
 from millstream.edge._supervisor import ConnectorPlan, Supervisor
 from millstream.edge._thinning import Thinning
 from millstream.kernel import Backoff, Clock, ConfigError, PlantError, SystemClock
+from millstream.protocols.contract import ContractBook
 from millstream.protocols.ledger import position_subject, record_subject
 from millstream.sdk import ConnectorConfig, ConnectorTools, Publisher
 from millstream.worker import FlowDirector, Surroundings
@@ -67,6 +72,7 @@ class EdgeNode:
         self._task: asyncio.Task[None] | None = None
         self._server: NatsServer | None = None
         self._forward: EdgeForward | None = None
+        self._contracts: ContractKeeper | None = None
         self._publishers: dict[str, tuple[str, Publisher]] = {}
         self._supervisors: list[Supervisor] = []
         self._flows: FlowDirector | None = None
@@ -132,6 +138,7 @@ class EdgeNode:
             self._supervisors = [
                 self._supervise(entry, connection, streams.mqtt, dead_letters) for entry in config.connectors
             ]
+            self._contracts = await self._open_contracts(connection)
             self._flows = await self._plan_flows(server, connection, streams)
             await self._serve_status(stack, server)
             await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
@@ -139,7 +146,9 @@ class EdgeNode:
 
     async def _run_parts(self, stop: asyncio.Event, stream: str) -> None:
         assert self._forward is not None
+        assert self._contracts is not None
         async with asyncio.TaskGroup() as group:
+            contracts = group.create_task(self._kept("contracts", self._contracts.run))
             watch = group.create_task(self._kept("uplink watch", self._forward.run))
             keep = group.create_task(self._kept("housekeeping", self._keep_house))
             meta = group.create_task(self._kept("descriptions", lambda: self._publish_meta(stream)))
@@ -152,7 +161,7 @@ class EdgeNode:
             if self._flows is not None and flows is not None:  # workers end before what they write to
                 self._flows.stop()
                 await asyncio.wait([flows])
-            for task in (watch, keep, meta):
+            for task in (contracts, watch, keep, meta):
                 task.cancel()
         self._log.info("edge stops")
 
@@ -236,6 +245,20 @@ class EdgeNode:
             log=log,
         )
 
+    async def _open_contracts(self, connection: RawConnection) -> ContractKeeper:
+        """Contracts hold from the first sample on: those that this edge knows, until it hears of newer ones."""
+        hub = StreamApi(connection, HUB_DOMAIN) if self.config.uplink is not None else None
+        keeper = ContractKeeper(
+            StreamApi(connection, patience_s=START_PATIENCE_S), hub, clock=self._clock, log=self._log,
+            on_book=self._enforce,
+        )  # fmt: skip
+        await keeper.open()
+        return keeper
+
+    def _enforce(self, book: ContractBook) -> None:
+        for supervisor in self._supervisors:
+            supervisor.pipeline.enforce(book)
+
     async def _plan_flows(
         self, server: NatsServer, connection: RawConnection, streams: EdgeStreams
     ) -> FlowDirector | None:
@@ -297,7 +320,7 @@ class EdgeNode:
 
     def status(self) -> dict[str, object]:
         """What the status service answers."""
-        forward, server = self._forward, self._server
+        forward, server, contracts = self._forward, self._server, self._contracts
         alarms: list[Any] = [s.lifecycle.alarm for s in self._supervisors if s.lifecycle.alarm is not None]
         alarms += [
             *self._alarms.values(),
@@ -305,6 +328,7 @@ class EdgeNode:
             *(server.alarms if server else ()),
             *(forward.alarms if forward else ()),
             *(self._flows.alarms if self._flows else ()),
+            *(contracts.alarms() if contracts else ()),
         ]
         return {
             "role": "edge",
@@ -320,6 +344,7 @@ class EdgeNode:
             "streams": [info.as_dict() for info in forward.streams] if forward else [],
             "dropped_messages": self._store_watch.dropped_messages,
             "flows": self._flows.status() if self._flows else [],
+            "contracts": contracts.status() if contracts else {},
             "uplink": forward.uplink.as_dict() if forward else {"state": "none"},
             **self._meter.read(server.pid if server else None),
             "server_restarts": server.restarts_count if server else 0,

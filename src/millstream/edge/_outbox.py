@@ -138,6 +138,10 @@ class Outbox:
             if flush:
                 self._pipeline.flush_all(self._clock.now_ns(), self._out)
             self._make_units()
+            # A record says that everything before it is kept, so letters come first; without one, samples do not wait
+            # for the letters of another tag.
+            if not any(unit.control is not None for unit in self._pending):
+                await self._send_units()
             await self._send_dead()
             await self._send_units()
         if self._pipeline.is_collecting:
@@ -176,8 +180,10 @@ class Outbox:
 
     async def _send_dead(self) -> None:
         while self._pending_dead:
-            await self._dead_letters.write(self._name, self._pending_dead[0])
-            self._pending_dead.popleft()
+            letters = tuple(self._pending_dead)
+            await self._dead_letters.write_all(self._name, letters)
+            for _ in letters:
+                self._pending_dead.popleft()
 
     async def _send_units(self) -> None:
         while self._pending:
@@ -237,10 +243,11 @@ class Outbox:
                 self._all_settled.set()
 
     async def _bury_unit(self, unit: _Unit, error: PlantError) -> None:
+        letters = []
         for message in unit.messages:
             self._pipeline.counters.dead += message.samples_count
-            letter = DeadLetter(message.payload, str(error), error.code, message.subject, message.content_type)
-            await self._dead_letters.write(self._name, letter)
+            letters.append(DeadLetter(message.payload, str(error), error.code, message.subject, message.content_type))
+        await self._dead_letters.write_all(self._name, letters)
 
     async def drained(self) -> None:
         """Wait until everything submitted is answered."""

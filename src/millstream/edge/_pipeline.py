@@ -1,7 +1,8 @@
 """From a connector's samples to messages: place, unit, scale, deadband, clock flags, blocks. Pure; times are given.
 
 Order in, order out, for each tag. Nothing is dropped but what a deadband or thinning suppresses (counted) and what
-cannot be a message (it becomes a dead letter, and a sample of bad quality in its place).
+cannot be a message or breaks a contract (it becomes a dead letter, and a sample of bad quality takes its place; of a
+run of samples that break a contract, the first one's).
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from millstream.model import (
     TagPath,
     Value,
 )
-from millstream.protocols.uns_payload import ARROW_TYPE, encode_block, encode_sample
+from millstream.protocols.contract import ContractBook, SubjectCheck, Violation, check_block
+from millstream.protocols.uns_payload import ARROW_TYPE, JSON_TYPE, encode_block, encode_sample
 from millstream.protocols.uns_subject import tag_subject
 from millstream.sdk import Message, Received
 
@@ -45,13 +47,15 @@ _UNENCODABLE = (DecodeError, TypeError, ValueError, AttributeError, OverflowErro
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Raw bytes that could not become data, and why. `subject` is where they should have gone, if known."""
+    """Raw bytes that could not become data, and why. `subject` is where they should have gone, if known; `contract`
+    the version that they break, such as ``press-temperature/3``."""
 
     payload: bytes
     reason: str
     code: str = "MS-0300"
     subject: str | None = None
     content_type: str | None = None
+    contract: str | None = None
 
 
 @dataclass(slots=True)
@@ -92,15 +96,17 @@ class _TagState:
     """What is kept of one tag between samples."""
 
     __slots__ = (
-        "absolute", "bytes", "clock", "collects", "due_ns", "factor", "has_clock", "has_deadband", "has_last",
-        "is_lost", "is_scaled", "last_quality", "last_source_ns", "last_value", "offset", "percent", "publishing_ns",
-        "qualities", "subject", "thin_next", "times", "unit", "values",
+        "absolute", "bytes", "check", "clock", "collects", "due_ns", "factor", "has_clock", "has_deadband", "has_last",
+        "is_broken", "is_lost", "is_scaled", "last_quality", "last_source_ns", "last_value", "offset", "percent",
+        "publishing_ns", "qualities", "subject", "thin_next", "times", "unit", "values",
     )  # fmt: skip
 
     def __init__(self, subject: str, unit: str | None = None) -> None:
         self.subject = subject
         self.unit = unit
         self.is_scaled = self.has_deadband = self.has_last = self.collects = self.is_lost = self.thin_next = False
+        self.is_broken = False
+        self.check: SubjectCheck | None = None
         self.factor: int | float = 1
         self.offset: int | float = 0
         self.absolute: float | None = None
@@ -147,6 +153,7 @@ class Pipeline:
         self._tags: dict[str, _TagState] = {}
         self._collecting: dict[str, _TagState] = {}
         self._repeats: Repeats | None = None
+        self._book = ContractBook()
         for mapped in tags:
             state = self._tags[mapped.tag.key] = _TagState(tag_subject(mapped.path), mapped.config.unit)
             state.configure(mapped)
@@ -165,6 +172,12 @@ class Pipeline:
     def forget_repeats(self) -> None:
         """They do not come: the source has lost them, or another answers in its place."""
         self._repeats = None
+
+    def enforce(self, book: ContractBook) -> None:
+        """From now on the contracts of `book` hold; what each tag has to keep is looked up here, not per sample."""
+        self._book = book
+        for state in self._tags.values():
+            state.check = book.check_of(state.subject)
 
     # -- samples ------------------------------------------------------------------------------------------------------
 
@@ -186,6 +199,12 @@ class Pipeline:
             self.counters.bad += 1
         if state.is_scaled:
             value = scale_value(value, state.factor, state.offset)
+        if state.check is not None and value is not None and quality >> 30 < 2:
+            violation = state.check.find(value, state.unit)
+            if violation is not None:
+                self._quarantine(state, violation, value, quality, source_ns, now_ns, out)
+                return
+            state.is_broken = False
         if (state.has_deadband or self.thins) and self._is_suppressed(state, value, quality):
             self.counters.filtered += 1
             if source_ns is not None:
@@ -255,6 +274,59 @@ class Pipeline:
         out.messages.append(Message(state.subject, payload))
         out.bytes += len(payload)
 
+    # -- contracts ----------------------------------------------------------------------------------------------------
+
+    def _quarantine(
+        self, state: _TagState, violation: Violation, value: Value, quality: Quality, source_ns: int | None,
+        now_ns: int, out: Output,
+    ) -> None:  # fmt: skip
+        """A sample that breaks a contract: kept as the message that it would have been."""
+        content_type: str | None = JSON_TYPE
+        try:
+            payload = encode_sample(
+                value, quality=quality, source_time_ns=source_ns, ingest_time_ns=now_ns, unit=state.unit
+            )
+        except _UNENCODABLE:
+            payload, content_type = _raw(value), None
+        self._quarantine_payload(state, violation, payload, content_type, 1, out)
+        self._mark_broken(state, violation, source_ns, now_ns, out)
+
+    def _quarantine_payload(
+        self, state: _TagState, violation: Violation, payload: bytes, content_type: str | None, count: int, out: Output
+    ) -> None:
+        self.counters.dead += count
+        out.dead.append(DeadLetter(payload, str(violation), "MS-0330", state.subject, content_type, violation.contract))
+
+    def _mark_broken(
+        self, state: _TagState, violation: Violation, source_ns: int | None, now_ns: int, out: Output
+    ) -> None:
+        """Once a run of violations: whoever reads the tag sees that there is no good value."""
+        if state.is_broken:
+            return
+        if state.values:
+            self._flush(state, now_ns, out)
+        state.is_broken, state.has_last = True, False
+        self.counters.added += 1
+        self.counters.bad += 1
+        quality = BAD_TYPE_MISMATCH if violation.is_type else BAD_OUT_OF_RANGE
+        payload = encode_sample(
+            None, quality=quality, source_time_ns=_storable_ns(source_ns), ingest_time_ns=now_ns, unit=state.unit
+        )
+        out.messages.append(Message(state.subject, payload))
+        out.bytes += len(payload)
+
+    def _is_block_broken(self, state: _TagState, block: Block, payload: bytes, now_ns: int, out: Output) -> bool:
+        """Whether a block breaks a contract; then it is in quarantine as a whole."""
+        if state.check is None:
+            return False
+        violation = check_block(state.check, block, state.unit)
+        if violation is None:
+            state.is_broken = False
+            return False
+        self._quarantine_payload(state, violation, payload, ARROW_TYPE, len(block), out)
+        self._mark_broken(state, violation, int(block.source_time_ns[0]), now_ns, out)
+        return True
+
     def _reject(
         self,
         state: _TagState,
@@ -269,8 +341,9 @@ class Pipeline:
         self.counters.added += 1
         self.counters.bad += 1
         out.dead.append(DeadLetter(_raw(value), reason, "MS-0308", state.subject))
-        time_ns = source_ns if isinstance(source_ns, int) and abs(source_ns) < 1 << 63 else None
-        payload = encode_sample(None, quality=quality, source_time_ns=time_ns, ingest_time_ns=now_ns, unit=state.unit)
+        payload = encode_sample(
+            None, quality=quality, source_time_ns=_storable_ns(source_ns), ingest_time_ns=now_ns, unit=state.unit
+        )
         out.messages.append(Message(state.subject, payload))
         out.bytes += len(payload)
 
@@ -336,6 +409,11 @@ class Pipeline:
         if not payload or len(payload) > self._payload_bytes_max:
             for value, q, time_ns in zip(values, qualities, times, strict=True):
                 self._emit(state, value, q, time_ns if state.has_clock else None, state.clock, now_ns, out)
+            return
+        violation = state.check.find_columns(values) if state.check is not None else None
+        if violation is not None:  # each value by itself was right: the columns they make together are not
+            self._quarantine_payload(state, violation, payload, ARROW_TYPE, len(values), out)
+            self._mark_broken(state, violation, times[0] if state.has_clock else None, now_ns, out)
             return
         out.messages.append(Message(state.subject, payload, ARROW_TYPE, len(values)))
         out.bytes += len(payload)
@@ -403,6 +481,8 @@ class Pipeline:
                 self._reject(state, piece.values, f"block cannot be encoded: {error}", BAD, None, now_ns, out)
                 self.counters.dead += len(piece) - 1
                 continue
+            if self._is_block_broken(state, piece, payload, now_ns, out):
+                continue
             out.messages.append(Message(state.subject, payload, ARROW_TYPE, len(piece)))
             out.bytes += len(payload)
 
@@ -442,8 +522,13 @@ class Pipeline:
             if prefix in self._tags:
                 state.inherit(self._tags[prefix])
                 break
+        state.check = self._book.check_of(state.subject)
         self._tags[key] = state
         return state
+
+
+def _storable_ns(source_ns: object) -> int | None:
+    return source_ns if isinstance(source_ns, int) and abs(source_ns) < 1 << 63 else None
 
 
 def _size(value: object) -> int:

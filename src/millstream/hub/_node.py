@@ -32,6 +32,7 @@ from millstream.bus import (
     StreamApi,
     StreamBounds,
     StreamReader,
+    contracts_stream,
     deadletter_stream,
     ensure_stream,
     find_stream,
@@ -168,6 +169,7 @@ class HubNode:
             self._log.warning(message)
         bounds = {n: StreamBounds(size, config.streams.max_age, "drop_oldest") for n, size in sizes.items()}
         await ensure_stream(api, local_stream(bounds[HUB_LOCAL]))
+        await ensure_stream(api, contracts_stream())
         for name, fixed in ((HUB_INTEGRITY, [{"name": HUB_LOCAL}]), (HUB_THROUGHPUT, []), (HUB_DLQ, [])):
             found = await find_stream(api, name)
             sources = fixed if found is None else [*(found.config.get("sources") or fixed)]

@@ -82,6 +82,53 @@ def contract_of(kind: str) -> str:
     return f"_{kind}"
 
 
+def covers(one: Pattern, other: Pattern) -> bool:
+    """True when `one` surely fits every path that `other` fits."""
+    return _covers(one.asset, other.asset) and _covers(one.names, other.names)
+
+
+def overlap(one: Pattern, other: Pattern) -> bool:
+    """True unless there surely is no path that fits both."""
+    return _meet(one.asset, other.asset) and _meet(one.names, other.names)
+
+
+def _covers(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    if not one or not other:
+        return not other and all(part == "**" for part in one)
+    if one[0] == "**":
+        return any(_covers(one[1:], other[skip:]) for skip in range(len(other) + 1))
+    if other[0] == "**":
+        return False
+    return _covers_one(one[0], other[0]) and _covers(one[1:], other[1:])
+
+
+def _covers_one(one: str, other: str) -> bool:
+    if "*" in other:
+        return one in ("*", other)
+    return _fits_one(one, _unquote(other))
+
+
+def _meet(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    if not one or not other:
+        return all(part == "**" for part in (*one, *other))
+    if one[0] == "**":
+        return any(_meet(one[1:], other[skip:]) for skip in range(len(other) + 1)) or _meet(one, other[1:])
+    if other[0] == "**":
+        return _meet(other, one)
+    return _meet_one(one[0], other[0]) and _meet(one[1:], other[1:])
+
+
+def _meet_one(one: str, other: str) -> bool:
+    if "*" not in one:
+        return _fits_one(other, _unquote(one))
+    if "*" not in other:
+        return _fits_one(one, _unquote(other))
+    fixed = [(part.partition("*")[0], part.rpartition("*")[2]) for part in (one, other)]
+    (start, end), (start2, end2) = fixed
+    is_start = start.startswith(start2) or start2.startswith(start)
+    return is_start and (end.endswith(end2) or end2.endswith(end))
+
+
 def _fits(parts: tuple[str, ...], names: tuple[str, ...]) -> bool:
     if not parts:
         return not names

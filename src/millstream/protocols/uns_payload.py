@@ -70,7 +70,8 @@ _decoder = msgspec.json.Decoder(SampleRecord)
 _any_decoder = msgspec.json.Decoder()
 
 
-def _to_json(value: Value | None) -> Any:
+def to_json_form(value: Value | None) -> Any:
+    """A value as JSON writes it: what JSON cannot say in its special form, all else as it is."""
     kind = type(value)
     if kind is float:
         number = cast("float", value)
@@ -82,12 +83,12 @@ def _to_json(value: Value | None) -> Any:
     if kind is bytes:
         return {"$bytes": base64.b64encode(cast("bytes", value)).decode("ascii")}
     if kind is list:
-        return [_to_json(item) for item in cast("list[Value]", value)]
+        return [to_json_form(item) for item in cast("list[Value]", value)]
     if kind is dict:
         mapping = cast("dict[str, Value]", value)
         if any(key.startswith("$") for key in mapping):
-            return {"$dict": [[key, _to_json(item)] for key, item in mapping.items()]}
-        return {key: _to_json(item) for key, item in mapping.items()}
+            return {"$dict": [[key, to_json_form(item)] for key, item in mapping.items()]}
+        return {key: to_json_form(item) for key, item in mapping.items()}
     return value
 
 
@@ -115,7 +116,7 @@ def _from_json(value: Any) -> Any:
 
 def encode_value(value: Value | None) -> bytes:
     """One value as JSON text, special forms included."""
-    return _encoder.encode(_to_json(value))
+    return _encoder.encode(to_json_form(value))
 
 
 def decode_value(text: bytes | str) -> Value | None:
@@ -140,7 +141,7 @@ def encode_sample(
         raise _no_value(quality)
     kind = type(value)
     if not (kind is str or kind is bool or value is None or (kind is float and math.isfinite(cast("float", value)))):
-        value = _to_json(value)
+        value = to_json_form(value)
     basis_ns = source_time_ns if source_time_ns is not None else ingest_time_ns
     try:
         return _encoder.encode(

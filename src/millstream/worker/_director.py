@@ -197,6 +197,7 @@ class FlowDirector:
             state = "catching up"
         return {
             "name": entry.name, "type": entry.type or "python", "state": state, "version": control.version,
+            "inputs": [{"pattern": i.pattern, "kind": i.kind} for i in entry.inputs],
             "partitions_count": control.partitions, "output": self._around.output,
             "instances": [
                 {"instance": name, "version": report.get("version"), "is_paused": bool(report.get("is_paused")),

@@ -147,6 +147,9 @@ class Recorder:
     async def write(self, source: str, letter: DeadLetter) -> None:
         self.letters.append(letter)
 
+    async def write_all(self, source: str, letters: Sequence[DeadLetter]) -> None:
+        self.letters += letters
+
     def info(self, event: str, **fields: object) -> None:
         self.lines.append(("info", event))
 

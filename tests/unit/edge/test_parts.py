@@ -126,6 +126,9 @@ class FakeConnection:
             raise answer
         return (1, b"", None, None, answer)
 
+    def publish(self, subject: str, payload: bytes, *, reply: str = "", header_lines: bytes = b"") -> None:
+        self.sent.append((subject, payload, header_lines))
+
 
 def test_dead_letters_are_sent_until_they_are_stored() -> None:
     connection = FakeConnection([Unreachable("x"), b'{"error":{"code":503,"description":"busy"}}', b"garbage"])
@@ -147,6 +150,18 @@ def test_a_large_dead_letter_is_kept_in_parts() -> None:
     run_virtual(StreamDeadLetters(connection, "e1", LoopClock()).write("a", DeadLetter(raw, "why")))
     assert b"".join(payload for _, payload, _ in connection.sent) == raw
     assert b"Ms-Part: 1/5\r\n" in connection.sent[0][2]
+
+
+def test_many_dead_letters_are_one_batch_and_singles_where_the_server_takes_none() -> None:
+    letters = [DeadLetter(b"%d" % n, "why", contract="press/3") for n in range(3)]
+    connection = FakeConnection([])
+    run_virtual(StreamDeadLetters(connection, "e1", LoopClock()).write_all("a", letters))
+    assert [payload for _, payload, _ in connection.sent] == [b"0", b"1", b"2"]
+    assert [b"Nats-Batch-Commit: 1" in lines for _, _, lines in connection.sent] == [False, False, True]
+    assert all(b"Ms-Contract: press/3\r\n" in lines for _, _, lines in connection.sent)
+    refusing = FakeConnection([b'{"error":{"code":400,"description":"batch publish is not enabled"}}'])
+    run_virtual(StreamDeadLetters(refusing, "e1", LoopClock()).write_all("a", letters))
+    assert [payload for _, payload, lines in refusing.sent if b"Nats-Batch-Id" not in lines] == [b"0", b"1", b"2"]
 
 
 @given(st.text(max_size=2000))
