@@ -23,6 +23,7 @@ from millstream.client._deadletter import (
     remove_letter,
     repaired,
 )
+from millstream.client._flows import ask_flow, flow_lists
 from millstream.client._history import ask, resolve
 from millstream.client._ledger import Ledger, account_from, read_rows, recount
 from millstream.client._node import NodeAddress, find_node
@@ -455,6 +456,19 @@ class Plant:
         answers = await asyncio.gather(*(self._node_status(subject) for subject in subjects))
         found = {str(answer.get("name")): answer for answer in answers if answer is not None}
         return sorted(found.values(), key=lambda a: (a.get("name") != self._address.name, str(a.get("name"))))
+
+    async def flows(self) -> list[Mapping[str, Any]]:
+        """The flows of each node that can be seen from here: ``{"node": ..., "flows": [...]}``."""
+        return await flow_lists(self._link, await self._flow_subjects())
+
+    async def ask_flow(self, flow: str, action: str, **more: Any) -> Mapping[str, Any]:
+        """Status, lag, pause, resume or replay of one flow, named ``name`` or ``node/name``. Raises NotFoundError."""
+        return await ask_flow(self._link, await self._flow_subjects(), flow, action, more)
+
+    async def _flow_subjects(self) -> list[str]:
+        endpoints = [e for service in await self._services() for e in service.get("endpoints") or ()]
+        subjects = {str(endpoint.get("subject", "")) for endpoint in endpoints}
+        return sorted(s for s in subjects if s.startswith("millstream.node.") and s.endswith(".flows"))
 
     async def _services(self) -> list[Mapping[str, Any]]:
         found = []

@@ -6,8 +6,10 @@ from millstream.worker._deadletters import FlowDeadLetters
 from millstream.worker._director import FlowDirector
 from millstream.worker._instance import Around, Instance
 from millstream.worker._names import floor_of, flow_publisher, state_subject
+from millstream.worker._process import bound_memory
 from millstream.worker._spec import WorkerSpec
 from millstream.worker._supervisor import FlowSupervisor, Surroundings
+from millstream.worker._watchdog import StepWatchdog
 
 __all__ = [
     "Around",
@@ -17,8 +19,10 @@ __all__ = [
     "FlowDeadLetters",
     "FlowSupervisor",
     "Instance",
+    "StepWatchdog",
     "Surroundings",
     "WorkerSpec",
+    "bound_memory",
     "build_flow",
     "floor_of",
     "flow_publisher",

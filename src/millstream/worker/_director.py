@@ -120,7 +120,7 @@ class FlowDirector:
         if action == "list":
             return {"flows": self.status()}
         actions: dict[str, Callable[[_Managed, Mapping[str, Any]], Awaitable[object]]] = {
-            "lag": self._lag, "pause": self._pause, "resume": self._resume, "replay": self._replay,
+            "status": self._one, "lag": self._lag, "pause": self._pause, "resume": self._resume, "replay": self._replay,
         }  # fmt: skip
         if action not in actions:
             raise ConfigError("unknown action", expected=", ".join(actions), got=repr(action)[:60])
@@ -134,6 +134,14 @@ class FlowDirector:
                 next_step=f"did you mean '{near}'?" if near else "`millstream flow list` shows them",
             )  # fmt: skip
         return self._flows[name]
+
+    async def _one(self, flow: _Managed, _: Mapping[str, Any]) -> object:
+        around = self._around
+        where = {
+            "node": around.node, "place": around.place, "inputs": around.inputs, "output": around.output,
+            "deadletters": around.deadletters,
+        }  # fmt: skip
+        return {**self._flow_status(flow), "around": where}
 
     async def _lag(self, flow: _Managed, _: Mapping[str, Any]) -> object:
         place = AssetPath.parse(self._around.place)

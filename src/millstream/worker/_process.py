@@ -19,7 +19,7 @@ from millstream.kernel import ConfigError, FencedError, PlantError, SystemClock
 from millstream.worker._build import build_flow
 from millstream.worker._instance import Around, Instance
 from millstream.worker._spec import SPEC_BYTES_MAX, WorkerSpec, decode_spec
-from millstream.worker._watchdog import StepWatchdog
+from millstream.worker._watchdog import NOTES_FILE, StepWatchdog
 
 STOPPED, FAILED, MISCONFIGURED, FENCED, STUCK = 0, 1, 2, 3, 75
 _PR_SET_PDEATHSIG = 1
@@ -57,7 +57,9 @@ def main() -> int:
         spec = decode_spec(sys.stdin.buffer.readline(SPEC_BYTES_MAX))
         die_with(spec.parent_pid)
         entry = spec.flow_entry()
-        watchdog = StepWatchdog(entry.step_timeout, lambda: _end_stuck(log, entry.name))
+        watchdog = StepWatchdog(
+            entry.step_timeout, lambda: _end_stuck(log, entry.name), Path(spec.scratch) / NOTES_FILE
+        )
         flow = watchdog.guard(build_flow(entry))
     except PlantError as error:
         log.put({"level": "error", "event": "flow cannot start", "error": error.as_dict(), "text": str(error)})

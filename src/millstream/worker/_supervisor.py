@@ -79,6 +79,7 @@ class FlowSupervisor:
         async with asyncio.TaskGroup() as group:
             for worker in self.workers:
                 group.create_task(self._keep(worker), name=f"flow {self.entry.name} worker {worker.index}")
+            await self._stop.wait()
 
     # -- one worker ---------------------------------------------------------------------------------------------------
 

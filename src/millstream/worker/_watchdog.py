@@ -7,9 +7,11 @@ ends the process, after a note that makes the next start reject that input unsee
 
 from __future__ import annotations
 
+import hashlib
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,14 +20,20 @@ from millstream.flow import Event, Flow
 LOOKS = 3  # so many looks at the same call before it is interrupted
 WALL_FACTOR = 30
 SWALLOWED_MAX = 5
+NOTES_MAX = 1000
+NOTES_FILE = "stuck.txt"
 
 
 class StepWatchdog:
-    """Watches the user's functions of one process; main thread only. `on_stuck` ends the process."""
+    """Watches the user's functions of one process; main thread only. `on_stuck` ends the process; `notes` is the file
+    that tells the next one which event did it."""
 
-    def __init__(self, timeout_s: float, on_stuck: Callable[[], None]) -> None:
+    def __init__(self, timeout_s: float, on_stuck: Callable[[], None], notes: Path) -> None:
         self._timeout_s = timeout_s
         self._on_stuck = on_stuck
+        self._notes = notes
+        self._event: Event | None = None
+        self._stuck = frozenset(_read(notes))
         self._number = 0
         self._is_inside = False
         self._seen = {signal.SIGPROF: (0, 0), signal.SIGALRM: (0, 0)}
@@ -52,6 +60,9 @@ class StepWatchdog:
 
         def guarded_step(state: Any, event: Event) -> Any:
             self._number += 1
+            if self._stuck and _mark(event) in self._stuck:
+                raise TimeoutError("a step that swallows its interruption has ended the process for this event")
+            self._event = event
             self._is_inside = True
             try:
                 return step(state, event)
@@ -86,5 +97,25 @@ class StepWatchdog:
         count = count + 1 if call == self._number else 1
         self._interrupted = (self._number, count)
         if count > SWALLOWED_MAX:
+            self._note()
             self._on_stuck()
         raise TimeoutError(f"a step ran longer than {self._timeout_s:g} s")
+
+    def _note(self) -> None:
+        if self._event is None:
+            return
+        marks = [*_read(self._notes), _mark(self._event)][-NOTES_MAX:]
+        self._notes.parent.mkdir(parents=True, exist_ok=True)
+        self._notes.write_text("\n".join(marks) + "\n", encoding="ascii")
+
+
+def _read(notes: Path) -> list[str]:
+    try:
+        return notes.read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _mark(event: Event) -> str:
+    parts = (event.key, event.kind, event.source, event.timer, event.time_ns, repr(event.value)[:1000])
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]

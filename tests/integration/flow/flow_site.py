@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from pydantic import Field
 from millstream.bus import Credentials, NatsServer, RawConnection, StreamApi, StreamReader
 from millstream.config import load_edge
 from millstream.edge import EdgeNode
+from millstream.kernel import Unreachable
 from millstream.model import Sample
 from millstream.protocols.ledger import is_ledger_subject
 from millstream.protocols.nats_wire import parse_headers
@@ -130,9 +131,10 @@ async def until(
     """Poll until true."""
     end = time.monotonic() + deadline_s
     while True:
-        found = check()
-        if (await found) if not isinstance(found, bool) else found:
-            return
+        with suppress(Unreachable):  # the server is just being started again
+            found = check()
+            if (await found) if not isinstance(found, bool) else found:
+                return
         assert time.monotonic() < end, f"not in time: {what}: {tell()}"
         await asyncio.sleep(0.05)
 

@@ -1,0 +1,107 @@
+"""Steps that raise, never end or grow: their input is kept with the reason, and everything else goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from flow_site import FLOW, client_of, edge_of, flow_status, outputs, rows_of, until, write_site
+
+from millstream.bus import StreamApi, StreamReader
+from millstream.edge import EdgeNode
+from millstream.protocols.nats_wire import parse_headers
+
+
+async def letters(edge: EdgeNode) -> list[dict[str, str]]:
+    """The headers of all dead letters."""
+    async with client_of(edge.server) as connection:
+        state = await StreamApi(connection).state("E_e1_DLQ")
+        if not state.messages:
+            return []
+        async with aclosing(StreamReader(connection).read("E_e1_DLQ")) as batches:
+            async for batch in batches:
+                return [dict(parse_headers(message.headers).values) for message in batch]
+    return []
+
+
+async def test_bad_inputs_go_into_quarantine_and_the_others_count(tmp_path: Path) -> None:
+    log: list[str] = []
+    other = {**FLOW, "name": "other"}
+    path = write_site(tmp_path, flows=[FLOW, other], rows=60, odd={"10": -1, "20": -2, "30": -3})
+    async with edge_of(path, log) as edge:
+
+        async def is_done() -> bool:
+            return len(rows_of(await outputs(edge.server))) >= 2 * 57
+
+        await until(is_done, "57 rows of both flows", tell=lambda: (flow_status(edge), log))
+        for name in ("rows/1/0", "other/1/0"):
+            mine = [found for found in await outputs(edge.server) if found[2] == name]
+            assert rows_of(mine) == list(range(1, 58))
+        found = [letter for letter in await letters(edge) if letter["Ms-Source"] == "flow rows"]
+        assert [letter["Ms-Code"] for letter in found] == ["MS-0702", "MS-0703", "MS-0704"]
+        assert "ValueError: no such row" in found[0]["Ms-Reason"]
+        assert "mine.py" in found[0]["Ms-Detail"]
+        assert "longer than 0.3 s" in found[1]["Ms-Reason"]
+        assert found[0]["Ms-Subject"] == "uns.v1.acme.p1.m0._tag.row"
+        assert "MS-0702" in {alarm["code"] for alarm in edge.status()["alarms"]}  # type: ignore[attr-defined]
+        assert flow_status(edge)["workers"][0]["starts_count"] == 1
+
+
+STUBBORN = '''
+from millstream.flow import Emit, Flow, Input
+
+
+def count(state, event):
+    """Swallows every interruption."""
+    while event.value == 10:
+        try:
+            while True:
+                pass
+        except Exception:
+            pass
+    return state + 1, [Emit(f"{event.key}:rows", state + 1, event.time_ns)]
+
+
+flow = Flow(name="rows", inputs=(Input("acme/**:row"),), step=count, initial=int, state_type=int)
+'''
+
+
+async def test_a_step_that_swallows_its_interruption_is_ended_and_its_input_rejected(tmp_path: Path) -> None:
+    log: list[str] = []
+    path = write_site(tmp_path, rows=60, flow_file=STUBBORN, flows=[{**FLOW, "step_timeout": "100ms"}])
+    async with edge_of(path, log) as edge:
+
+        async def is_done() -> bool:
+            return len(rows_of(await outputs(edge.server))) >= 59
+
+        await until(is_done, "59 rows", tell=lambda: (flow_status(edge), log))
+        assert rows_of(await outputs(edge.server)) == list(range(1, 60))
+        [letter] = await letters(edge)
+        assert letter["Ms-Code"] == "MS-0703"
+
+
+async def test_killed_servers_and_workers_cost_nothing(tmp_path: Path) -> None:
+    log: list[str] = []
+    flow: dict[str, Any] = {**FLOW, "partitions": 2, "instances": 2}
+    path = write_site(tmp_path, flows=[flow], rows=600, machines=4, pause="60ms")
+    async with edge_of(path, log) as edge:
+
+        async def has(rows: int) -> bool:
+            found = await outputs(edge.server)
+            return all(len(rows_of(found, m)) >= rows for m in range(4))
+
+        def tell() -> object:
+            return flow_status(edge), log
+
+        for target in (50, 150, 250):
+            await until(lambda target=target: has(target), f"{target} rows", tell=tell)  # type: ignore[misc]
+            pids = [worker["pid"] for worker in flow_status(edge)["workers"] if worker["pid"] is not None]
+            assert edge.server.pid is not None
+            for pid in (edge.server.pid, *pids[: target // 100]):
+                os.kill(pid, signal.SIGKILL)
+        await until(lambda: has(600), "all rows", tell=tell)
+        found = await outputs(edge.server)
+        assert [rows_of(found, m) for m in range(4)] == [list(range(1, 601))] * 4
