@@ -15,27 +15,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from millstream.bus import HUB_INTEGRITY
-from millstream.client import connect
 from millstream.kernel import NotFoundError, PlantError, SystemClock, seeded
 from millstream.rig import Child, Progress, new_secret, write_document, write_private
-from millstream.sim.producer_ledger import LedgerFollower, MachineTruth, Truth, read_ledger
+from millstream.sim.producer_ledger import LedgerFollower, Truth, read_ledger
 from millstream.torture._broker import PlainBroker, why_no_broker
-from millstream.torture._checker import Account, check_parts
 from millstream.torture._disk import PowerCutDisk
+from millstream.torture._gather import gather
 from millstream.torture._lazy import PATH, STREAM, LazyWriter
 from millstream.torture._processes import family, strike
-from millstream.torture._sinks import Samples, good, read_history, read_stream
+from millstream.torture._reference import edge_flows
+from millstream.torture._sinks import read_stream
 from millstream.torture._site import (
-    EDGE,
     SitePlan,
     barrier_arguments,
     edge_document,
     free_ports,
     hub_document,
     machine_names,
-    tag,
 )
+from millstream.torture._verdict import Evidence, judge
 
 MACHINES, RATE = 3, 20.0
 CYCLE_S = (1.5, 3.5)  # between a boot and the cut
@@ -82,7 +80,14 @@ async def run_power(folder: Path, *, cycles: int, seed: int, say: Progress) -> d
     async with PowerCutDisk(folder) as disk, AsyncExitStack() as stack:
         secret = write_private(folder / "edge.secret", new_secret())
         plan = SitePlan(
-            disk.path, tuple(machine_names(MACHINES)), ports[0], secret, ports[2], ports[2], integrity_bytes="64MiB"
+            disk.path,
+            tuple(machine_names(MACHINES)),
+            ports[0],
+            secret,
+            ports[2],
+            ports[2],
+            integrity_bytes="64MiB",
+            edge_flows=edge_flows(),
         )
         broker = PlainBroker(disk.path / "mosquitto", folder, ports[1]) if reason is None else None
         bench = _Bench(folder, disk, plan, broker, say)
@@ -95,25 +100,23 @@ async def run_power(folder: Path, *, cycles: int, seed: int, say: Progress) -> d
             say.say(f"power cut {cycle + 1} of {cycles}")
         await _quiet(bench)
         truth = read_ledger(bench.ledger("edge-barriers"))
-        accounts = await _integrity(bench, truth)
-        tallies = [_sum(accounts, truth), await _lazy(bench), *([_plain(bench)] if broker is not None else [])]
+        verdict = judge(await _evidence(bench, truth))
+        tallies = [_ours(verdict, truth), await _lazy(bench), *([_plain(bench)] if broker is not None else [])]
         if broker is None:
             say.say(f"without the comparison: {reason}")
-    return _result(tallies, accounts, seed=seed, cycles=cycles, seconds=(clock.monotonic_ns() - begun_ns) / 1e9)
+    return _result(tallies, verdict, seed=seed, cycles=cycles, seconds=(clock.monotonic_ns() - begun_ns) / 1e9)
 
 
-def _result(tallies: list[Tally], accounts: list[Account], *, seed: int, cycles: int, seconds: float) -> dict[str, Any]:
-    ours, *controls = tallies
+def _result(
+    tallies: list[Tally], verdict: Mapping[str, Any], *, seed: int, cycles: int, seconds: float
+) -> dict[str, Any]:
+    controls = tallies[1:]
     return {
         "seed": seed,
         "power_cuts": cycles,
         "services": [asdict(t) for t in tallies],
-        "parts_true": ours.acked,
-        "parts_counted": ours.survived,
-        "lost": ours.lost,
-        "duplicated": ours.duplicated,
+        **verdict,
         "is_control_failing": any(t.lost for t in controls),
-        "details": [a.as_dict() for a in accounts if not a.is_equal],
         "seconds": round(seconds, 1),
     }
 
@@ -183,7 +186,7 @@ async def _quiet(bench: _Bench) -> None:
             while not all(follower.look().is_final for follower in followers):
                 await asyncio.sleep(POLL_S)
             truth = read_ledger(bench.ledger("edge-barriers"))
-            while await _stored(bench) < truth.acked_count:
+            while await _behind(bench, truth):
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
         bench.say.say("not everything that was acknowledged has appeared in time")
@@ -191,46 +194,21 @@ async def _quiet(bench: _Bench) -> None:
         await bench.broker.counter.stop()  # it saves its counts when it ends in order
 
 
-async def _stored(bench: _Bench) -> int:
-    """Different parts in the sink that has the fewest."""
-    counts = []
-    for samples in (await _samples(bench)).values():
-        numbers = (samples.get(("_tag", tag(m, "barrier")), []) for m in bench.plan.machines)
-        counts.append(sum(len({o.value for o in good(each)}) for each in numbers))
-    return min(counts)
+async def _behind(bench: _Bench, truth: Truth) -> bool:
+    """True while a sink lacks parts."""
+    evidence = await _evidence(bench, truth)
+    numbers = [rows for path, rows in evidence.history.items() if path.endswith(":barrier")]
+    rows = sum(len({o.value for o in each}) for each in numbers)
+    return rows < truth.made_count or int(judge(evidence)["parts_counted"]) < truth.made_count
 
 
-async def _samples(bench: _Bench) -> dict[str, Samples]:
-    async with connect(node=bench.disk.path / "hub") as hub:
-        paths = [tag(machine, name) for machine in bench.plan.machines for name in ("barrier", "grams")]
-        history = {("_tag", path): await read_history(hub, path) for path in paths}
-    return {
-        "edge": await read_stream(bench.node, f"E_{EDGE}_I"),
-        "hub": await read_stream(bench.hub_node, HUB_INTEGRITY),
-        "historian": history,
-    }
+async def _evidence(bench: _Bench, truth: Truth) -> Evidence:
+    return await gather(bench.node, bench.hub_node, truth, bench.plan.machines)
 
 
-async def _integrity(bench: _Bench, truth: Truth) -> list[Account]:
-    return [
-        check_parts(
-            f"{sink} {machine}",
-            truth.machines.get(machine, MachineTruth()),
-            good(samples.get(("_tag", tag(machine, "barrier")), [])),
-            good(samples.get(("_tag", tag(machine, "grams")), [])),
-            allow_resends=True,
-        )
-        for sink, samples in (await _samples(bench)).items()
-        for machine in bench.plan.machines
-    ]
-
-
-def _sum(accounts: list[Account], truth: Truth) -> Tally:
-    lost = sum(a.lost + a.wrong + a.out_of_order for a in accounts)
-    acked = truth.acked_count
-    return Tally(
-        INTEGRITY, acked, acked - sum(a.lost for a in accounts), lost, sum(a.duplicated + a.invented for a in accounts)
-    )
+def _ours(report: Mapping[str, Any], truth: Truth) -> Tally:
+    acked, lost = truth.acked_count, int(report["lost"])
+    return Tally(INTEGRITY, acked, max(0, acked - lost), lost, int(report["duplicated"]))
 
 
 async def _lazy(bench: _Bench) -> Tally:

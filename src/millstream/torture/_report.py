@@ -19,7 +19,11 @@ KEYS = (
 def is_passed(report: Mapping[str, Any]) -> bool:
     """True when every part is counted exactly once in every sink, and, for power cuts, the controls have lost."""
     is_power_right = all(
-        part["lost"] == 0 and part["duplicated"] == 0 and part["parts_true"] > 0 and part["is_control_failing"]
+        part["lost"] == 0
+        and part["duplicated"] == 0
+        and part["parts_true"] > 0
+        and part["is_control_failing"]
+        and part.get("is_equal", True)
         for part in (report, report.get("power") or {})
         if "power_cuts" in part
     )

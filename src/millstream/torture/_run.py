@@ -14,19 +14,18 @@ from typing import Any
 
 from millstream.bus import HUB_INTEGRITY
 from millstream.client import connect
-from millstream.kernel import Clock, NotFoundError, PlantError, SystemClock
+from millstream.kernel import Clock, PlantError, SystemClock
 from millstream.rig import Child, Progress, new_secret, percentile, write_document, write_private
 from millstream.sim import FaultProxy
 from millstream.sim.producer_ledger import LedgerFollower, Truth
-from millstream.torture import flows
 from millstream.torture._broker import PlainBroker, why_no_broker
 from millstream.torture._faults import Injector
+from millstream.torture._gather import gather
 from millstream.torture._keeper import Keeper
 from millstream.torture._links import Links
 from millstream.torture._plan import Fault, make_plan
-from millstream.torture._sinks import Samples, read_history, read_stream
+from millstream.torture._reference import edge_flows
 from millstream.torture._site import (
-    EDGE,
     SITE,
     SitePlan,
     barrier_arguments,
@@ -35,7 +34,7 @@ from millstream.torture._site import (
     hub_document,
     machine_names,
 )
-from millstream.torture._verdict import Evidence, judge
+from millstream.torture._verdict import judge
 from millstream.torture._watch import Watch
 
 MACHINES, RATE = 3, 10.0
@@ -43,18 +42,6 @@ UPLINK_BYTES = "16MiB"  # the edge's bound: small, so that it can be reached
 REST_TIMEOUT_S = 90.0  # after the last fault: all acknowledged, forwarded, counted and in the history, or it failed
 POLL_S = 0.25
 LEVEL_LOOKS = 5  # in a row that show the same
-FLOWS_FILE = str(Path(flows.__file__))
-EDGE_FLOWS: tuple[dict[str, Any], ...] = (
-    {"name": "once", "python": f"{FLOWS_FILE}:once"},
-    {
-        "name": "parts",
-        "type": "part_counter",
-        "inputs": [{"pattern": f"{SITE}/*:{flows.COUNTED}", "kind": "count"}],
-        "idle": "never",
-        "config": {"mode": "counter", "output": flows.PARTS},
-    },
-    {"name": "rate", "python": f"{FLOWS_FILE}:rate"},
-)
 BARRIERS, PLAIN, ADAPTER = "barriers", "plain-barriers", "mazak1"
 
 
@@ -107,7 +94,10 @@ async def _course(course: Course, stack: AsyncExitStack) -> dict[str, Any]:
         course.say.say("the faults are over; waiting until everything is counted")
         is_at_rest = await _come_to_rest(course, keeper, watch)
         rest_s = (clock.monotonic_ns() - rest_ns) / 1e9
-        evidence = await _evidence(course, keeper)
+        evidence = await gather(
+            keeper.node("edge"), keeper.node("hub"), watch.follower.look(), machine_names(MACHINES),
+            adapter=f"{SITE}/{ADAPTER}:adapter_seq", adapter_lines=await _adapter_truth(course),
+        )  # fmt: skip
     report = judge(evidence)
     report["is_equal"] = bool(report["is_equal"]) and is_at_rest and not keeper.failures
     return {
@@ -160,7 +150,7 @@ async def _start_nodes(
     plan = SitePlan(
         course.folder, tuple(machine_names(MACHINES)), mqtt_port,
         write_private(course.folder / "edge.secret", new_secret()), leaf_port, uplink_port, UPLINK_BYTES,
-        connectors=[_adapter_connector(int(adapter.ready["port"]))], edge_flows=EDGE_FLOWS,
+        connectors=[_adapter_connector(int(adapter.ready["port"]))], edge_flows=edge_flows(),
     )  # fmt: skip
     write_document(course.folder / "hub.yaml", hub_document(plan))
     write_document(course.folder / "edge.yaml", edge_document(plan))
@@ -254,38 +244,6 @@ async def _status(keeper: Keeper, role: str) -> Mapping[str, Any]:
             if found.get("role") == role:
                 return found
     raise PlantError("the node does not answer", where=role, code="MS-0690")
-
-
-async def _evidence(course: Course, keeper: Keeper) -> Evidence:
-    truth = LedgerFollower(course.ledger(BARRIERS)).look()
-    machines = machine_names(MACHINES)
-    hub_node = keeper.node("hub")
-    url, user, password = (str(hub_node[name]) for name in ("nats_url", "user", "password"))
-    async with connect(url=url, user=user, password=password) as hub:
-        history = {
-            path: await read_history(hub, path)
-            for m in machines
-            for path in (f"{SITE}/{m}:barrier", f"{SITE}/{m}:grams")
-        }
-    return Evidence(
-        truth=truth,
-        machines=tuple(machines),
-        edge=await _edge_streams(keeper.node("edge")),
-        hub=await read_stream(hub_node, HUB_INTEGRITY),
-        history=history,
-        adapter=f"{SITE}/{ADAPTER}:adapter_seq",
-        adapter_lines=await _adapter_truth(course),
-    )
-
-
-async def _edge_streams(node: Mapping[str, Any]) -> list[Samples]:
-    found = []
-    for name in (f"E_{EDGE}_I", f"E_{EDGE}_F"):
-        try:
-            found.append(await read_stream(node, name))
-        except NotFoundError:
-            found.append({})
-    return found
 
 
 async def _adapter_truth(course: Course) -> int:

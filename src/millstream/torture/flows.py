@@ -1,7 +1,7 @@
-"""The flows of the tortured site, as a user writes them: given to the nodes as a file.
+"""The flow of the tortured site that is written by hand: given to the edge as a file, as a user does it.
 
 `once` counts each part once, however often its device sends it: a part's number is its business key, and a machine
-numbers its parts in ascending order. The built-in part counter stands behind it, and `rate` behind that.
+numbers its parts in ascending order. The built-in part counter and rate stand behind it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from millstream.flow import Effect, Emit, Event, Flow, Input, Panes, Sliding, TimePolicy
+from millstream.flow import Effect, Emit, Event, Flow, Input, TimePolicy
 
-SECOND_NS = 1_000_000_000
-WINDOW_NS = 2 * SECOND_NS
 COUNTED, PARTS, RATE = "counted", "parts", "parts_per_window"
 
 
@@ -33,24 +31,6 @@ def count_once(state: Seen, event: Event) -> tuple[Seen, Sequence[Effect]]:
     return state, (Emit(f"{event.key}:{COUNTED}", state.parts, event.time_ns),)
 
 
-def _add(count: int, _: Event) -> int:
-    return count + 1
-
-
-window = Sliding(WINDOW_NS, initial=int, fold=_add, merge=int.__add__, keep_ns=30 * WINDOW_NS)
-
-
-def parts_per_window(state: Panes[int], event: Event) -> tuple[Panes[int], Sequence[Effect]]:
-    """Parts of each two seconds of the machines' own time; corrected when a late part comes."""
-    results, effects = window.take(state, event)
-    said = [Emit(f"{event.key}:{RATE}", r.value, r.end_ns, "kpi", revision=r.revision) for r in results]
-    return state, [*effects, *said]
-
-
 once = Flow(
     "once", (Input("acme/plant1/*:barrier"),), count_once, Seen, Seen, outputs=("count",), time=TimePolicy(0, None)
 )
-rate = Flow(
-    "rate", (Input(f"acme/plant1/*:{PARTS}", "count"),), parts_per_window, Panes[int], Panes[int], outputs=("kpi",),
-    time=TimePolicy(0, None),
-)  # fmt: skip

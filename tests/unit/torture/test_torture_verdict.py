@@ -54,7 +54,7 @@ def test_the_reference_counts_each_part_and_makes_whole_windows() -> None:
     assert said[flows.COUNTED][-1].value == COUNT
     assert said[flows.PARTS][-1].value == COUNT - 1  # a counter's first reading is where it begins
     assert len(said[flows.RATE]) >= 4
-    assert all(o.time_ns % flows.WINDOW_NS == 0 for o in said[flows.RATE])
+    assert all(o.time_ns % (2 * SECOND) == 0 for o in said[flows.RATE])
 
 
 def test_a_part_that_came_again_changes_no_count() -> None:
@@ -119,6 +119,7 @@ def test_a_report_passes_only_when_all_its_halves_do() -> None:
     assert is_passed({"is_equal": True, "power": power})
     assert not is_passed({"is_equal": True, "power": {**power, "lost": 1}})
     assert not is_passed({"is_equal": False, "power": power})
+    assert not is_passed({"is_equal": True, "power": {**power, "is_equal": False}})
     assert not is_passed({**power, "is_control_failing": False})
     assert not is_passed({})
 

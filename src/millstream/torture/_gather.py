@@ -1,0 +1,43 @@
+"""Reads every sink of a site that has come to rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from millstream.bus import HUB_INTEGRITY
+from millstream.client import connect
+from millstream.kernel import NotFoundError
+from millstream.sim.producer_ledger import Truth
+from millstream.torture._sinks import Samples, read_history, read_stream
+from millstream.torture._site import EDGE, tag
+from millstream.torture._verdict import Evidence
+
+
+async def gather(
+    edge: Mapping[str, Any], hub: Mapping[str, Any], truth: Truth, machines: Sequence[str], *, adapter: str = "",
+    adapter_lines: int = 0,
+) -> Evidence:  # fmt: skip
+    """`edge` and `hub` are the nodes' ``node.json``. Raises NotFoundError, Unreachable."""
+    async with connect(url=str(hub["nats_url"]), user=str(hub["user"]), password=str(hub["password"])) as plant:
+        paths = [tag(machine, name) for machine in machines for name in ("barrier", "grams")]
+        history = {path: await read_history(plant, path) for path in paths}
+    return Evidence(
+        truth=truth,
+        machines=tuple(machines),
+        edge=await _edge_streams(edge),
+        hub=await read_stream(hub, HUB_INTEGRITY),
+        history=history,
+        adapter=adapter,
+        adapter_lines=adapter_lines,
+    )
+
+
+async def _edge_streams(node: Mapping[str, Any]) -> list[Samples]:
+    found = []
+    for name in (f"E_{EDGE}_I", f"E_{EDGE}_F"):
+        try:
+            found.append(await read_stream(node, name))
+        except NotFoundError:
+            found.append({})
+    return found
