@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from millstream.flow import Input, Kills, Tick, TimePolicy, drive
@@ -79,7 +79,7 @@ def test_a_level_counts_when_it_has_held(changes: list[tuple[int, bool]], hold: 
 @QUICK
 @given(
     st.lists(st.tuples(st.integers(0, 400), st.sampled_from(["", "", "", "restart"])), min_size=1, max_size=40),
-    st.sampled_from([16, 32]), st.integers(0, 2**32), st.booleans(),
+    st.sampled_from([16, 32]), st.integers(-2000, 2000), st.booleans(),
 )  # fmt: skip
 def test_a_device_counter_is_followed_over_overflow_and_restart(
     steps: list[tuple[int, str]], bits: int, start: int, is_signed: bool
@@ -99,12 +99,16 @@ def test_a_device_counter_is_followed_over_overflow_and_restart(
     assert got[-1][1] == expected
 
 
+@example([(10**9, v) for v in (0, 1.5, 1.2, 0.9, 0)], 1.0, 200)  # a line that passes the newest but not the first
+@example([(10**9, v) for v in (0, -1.5, -1.2, -0.9, 0)], 1.0, 200)
 @QUICK
 @given(
     st.lists(
-        st.tuples(st.integers(1, 10**10), st.floats(-1e6, 1e6) | st.integers(-1000, 1000)), min_size=1, max_size=80
+        st.tuples(st.integers(1, 10**10), st.floats(-1e6, 1e6) | st.floats(-3, 3) | st.integers(-9, 9)),
+        min_size=1,
+        max_size=80,
     ),
-    st.floats(1e-3, 1e5), st.integers(1, 200),
+    st.floats(1, 4) | st.floats(1e-3, 1e5), st.integers(1, 200),
 )  # fmt: skip
 def test_every_sample_lies_within_the_error_of_the_compressed_line(
     steps: list[tuple[int, float]], error: float, interval_s: int

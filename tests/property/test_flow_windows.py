@@ -143,9 +143,12 @@ def test_sessions_that_are_kept_end_up_exact_whatever_comes_late(
     session = Session(gap, initial=int, fold=add, merge=plus, keep_ns=1000)
     results = run(windowed(session), Sessions[int], events, lateness)
     standing: dict[int, tuple[int, int]] = {}
+    retracted = set()
     for r in results:
         assert not r["is_supplement"]
+        assert r["start_ns"] - BASE not in retracted, "what was taken back never returns"
         if r["is_retracted"]:
+            retracted.add(r["start_ns"] - BASE)
             del standing[r["start_ns"] - BASE]
         else:
             standing[r["start_ns"] - BASE] = (r["end_ns"] - BASE, r["value"])

@@ -36,10 +36,11 @@ def check(first: Path, /, *more: Path, json: Json = False) -> int:
         Print one object with all findings.
     """
     from millstream.config import InstalledConnectors, load_any
+    from millstream.flow.library import FLOW_TYPES
 
     files = (first, *more)
     connectors = InstalledConnectors()
-    findings = [finding for file in files for finding in load_any(file, connectors)[1]]
+    findings = [finding for file in files for finding in load_any(file, connectors, FLOW_TYPES)[1]]
     if json:
         print_json({"ok": not findings, "files": [str(f) for f in files], "findings": [f.as_dict() for f in findings]})
     else:

@@ -43,8 +43,9 @@ def edge(*, config: ConfigFile, json: Json = False) -> int:
         Log in JSON, one object a line, on standard error.
     """
     from millstream.config import InstalledConnectors, load_edge
+    from millstream.flow.library import FLOW_TYPES
 
-    loaded, findings = load_edge(config, InstalledConnectors())
+    loaded, findings = load_edge(config, InstalledConnectors(), FLOW_TYPES)
     if loaded is None:
         return _refuse(findings, is_json=json)
     return _serve(lambda stop: _run_edge(loaded, stop, NodeLog(loaded.edge.name, is_json=json)))
@@ -68,8 +69,9 @@ def hub(*, config: ConfigFile, json: Json = False) -> int:
         Log in JSON, one object a line, on standard error.
     """
     from millstream.config import load_hub
+    from millstream.flow.library import FLOW_TYPES
 
-    loaded, findings = load_hub(config)
+    loaded, findings = load_hub(config, FLOW_TYPES)
     if loaded is None:
         return _refuse(findings, is_json=json)
     return _serve(lambda stop: _run_hub(loaded, stop, NodeLog(loaded.hub.name, is_json=json)))
@@ -93,8 +95,9 @@ def up(*, config: ConfigFile, json: Json = False) -> int:
         Log in JSON, one object a line, on standard error.
     """
     from millstream.config import InstalledConnectors, load_up
+    from millstream.flow.library import FLOW_TYPES
 
-    loaded, findings = load_up(config, InstalledConnectors())
+    loaded, findings = load_up(config, InstalledConnectors(), FLOW_TYPES)
     if loaded is None:
         return _refuse(findings, is_json=json)
     return _serve(lambda stop: _run_up(loaded, stop, is_json=json))

@@ -17,6 +17,7 @@ from millstream.config._edge import (
 )
 from millstream.config._finding import Finding
 from millstream.config._flow import FlowEntry, FlowInput
+from millstream.config._flow_check import FlowKind, FlowKinds
 from millstream.config._hub import (
     ApiConfig,
     EdgeAccess,
@@ -47,6 +48,8 @@ __all__ = [
     "Finding",
     "FlowEntry",
     "FlowInput",
+    "FlowKind",
+    "FlowKinds",
     "HistorianConfig",
     "HubConfig",
     "HubIdentity",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from millstream.config._edge import ConnectorEntry, EdgeConfig
 from millstream.config._finding import Finding, Findings
+from millstream.config._flow_check import FlowKinds, check_flows
 from millstream.config._hub import HubConfig, UpConfig
 from millstream.config._semantics import check_connector, check_edge_names, check_hub
 from millstream.config._yaml import Loc, parse_yaml, read_text
@@ -19,41 +20,56 @@ from millstream.sdk import Connector
 ConnectorTypes = Mapping[str, type[Connector]]
 """Connector classes by type name; looking one up may raise ConfigError (an extra is not installed)."""
 
+NO_FLOWS: FlowKinds = {}
+
 Role = Literal["edge", "hub", "up"]
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
-def load_edge(path: Path, connectors: ConnectorTypes) -> tuple[EdgeConfig | None, list[Finding]]:
+def load_edge(
+    path: Path, connectors: ConnectorTypes, flows: FlowKinds = NO_FLOWS
+) -> tuple[EdgeConfig | None, list[Finding]]:
     """Load an edge file. The configuration is None exactly when there are findings; never raises for a bad file."""
-    return load_file(path, EdgeConfig, lambda raw, model, found: _check_edge(raw, model, found, connectors, path))
+
+    def _check(raw: Any, model: EdgeConfig | None, found: Findings) -> EdgeConfig | None:
+        check_flows(raw, found, flows)
+        return _check_edge(raw, model, found, connectors, path)
+
+    return load_file(path, EdgeConfig, _check)
 
 
-def load_hub(path: Path) -> tuple[HubConfig | None, list[Finding]]:
+def load_hub(path: Path, flows: FlowKinds = NO_FLOWS) -> tuple[HubConfig | None, list[Finding]]:
     """Load a hub file, as `load_edge`."""
 
     def _check(raw: Any, model: HubConfig | None, found: Findings) -> HubConfig | None:
+        check_flows(raw, found, flows)
         check_hub(raw, found)
         return model
 
     return load_file(path, HubConfig, _check)
 
 
-def load_up(path: Path, connectors: ConnectorTypes) -> tuple[UpConfig | None, list[Finding]]:
+def load_up(
+    path: Path, connectors: ConnectorTypes, flows: FlowKinds = NO_FLOWS
+) -> tuple[UpConfig | None, list[Finding]]:
     """Load the file of a single machine, as `load_edge`."""
 
     def _check(raw: Any, model: UpConfig | None, found: Findings) -> UpConfig | None:
+        check_flows(raw, found, flows)
         check_hub(raw, found)
         return _check_edge(raw, model, found, connectors, path)
 
     return load_file(path, UpConfig, _check)
 
 
-def load_any(path: Path, connectors: ConnectorTypes) -> tuple[EdgeConfig | HubConfig | UpConfig | None, list[Finding]]:
+def load_any(
+    path: Path, connectors: ConnectorTypes, flows: FlowKinds = NO_FLOWS
+) -> tuple[EdgeConfig | HubConfig | UpConfig | None, list[Finding]]:
     """Load a file of whatever role, told by its sections."""
     role = role_of(path)
     if role == "up":
-        return load_up(path, connectors)
-    return load_hub(path) if role == "hub" else load_edge(path, connectors)
+        return load_up(path, connectors, flows)
+    return load_hub(path, flows) if role == "hub" else load_edge(path, connectors, flows)
 
 
 def role_of(path: Path) -> Role:

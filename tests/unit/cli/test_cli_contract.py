@@ -117,6 +117,23 @@ def test_check_reports_all_errors_at_once(tmp_path: Path, capsys: pytest.Capture
     assert main(["check", str(tmp_path / "none.yaml")]) == 6
 
 
+def test_check_looks_into_the_configuration_of_flows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "edge.yaml"
+    file.write_text(
+        f"{EDGE}flows:\n"
+        '  - {name: a, type: part_conter, inputs: ["acme/**:b"]}\n'
+        '  - {name: b, type: part_counter, inputs: ["acme/**:b"], config: {hold: 5, tresh: 1}}\n'
+        '  - {name: c, type: derived_tag, inputs: ["acme/**:b"],'
+        ' config: {names: {x: b}, expression: x + y, output: z}}\n'
+        '  - {name: d, type: part_counter, inputs: ["acme/**:b"], config: {hold: 20ms}}\n'
+    )
+    assert main(["check", str(file), "--json"]) == 6
+    found = {f["path"]: (f["line"], f["message"]) for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert set(found) == {"flows[0].type", "flows[1].config.hold", "flows[1].config.tresh", "flows[2].config"}
+    assert found["flows[1].config.hold"][0] == 5
+    assert found["flows[2].config"] == (6, "unknown name in an expression, expected x, got 'y'")
+
+
 def test_a_wrong_file_refuses_to_run_with_every_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("edge: {name: e1, data_dir: data}\nconnectors: 5\n")

@@ -42,6 +42,15 @@ class FlowType:
     build: Build
     description: str
 
+    def problem(self, config: Any) -> str | None:
+        """What the model of a configuration cannot tell: a wrong expression, units that do not fit; None: nothing."""
+        try:
+            self.build("check", (Input("**"),), config, version=1, time=TimePolicy())
+        except ConfigError as error:
+            parts = [error.what, f"expected {error.expected}" if error.expected else "", f"got {error.got}"]
+            return ", ".join(part for part in parts if part and part != "got None")
+        return None
+
     def make(
         self, name: str, inputs: Sequence[Input], config: Any, *, version: int = 1, time: TimePolicy | None = None
     ) -> Flow[Any]:
