@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 FOLDER = Path(__file__).parent
 
@@ -38,5 +40,10 @@ def main() -> int:
     return int(importlib.import_module(f"bench.{name}").main(rest) or 0)
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)  # so that every scope is left and no process stays behind
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _leave)
     sys.exit(main())

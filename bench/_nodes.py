@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import psutil
 
 from bench._report import Row
 from millstream.bus import Credentials, RawConnection
+from millstream.kernel import Unreachable
 from millstream.rig import Child
 
 POLL_S = 0.1
+ROOT = str(Path(__file__).resolve().parents[1])
 
 
 class Rig:
@@ -29,6 +32,8 @@ class Rig:
 
     async def start(self, name: str, arguments: list[str]) -> Child:
         """``python -m arguments``."""
+        if ROOT not in os.environ.get("PYTHONPATH", "").split(os.pathsep):  # processes of bench/ run elsewhere
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), ROOT]))
         child = await Child.start(name, arguments, self.folder)
         self.children.append(child)
         return child
@@ -92,7 +97,10 @@ async def poll(is_done: Any, *, timeout_s: float, what: str) -> None:
     """Wait until the coroutine function says so."""
     try:
         async with asyncio.timeout(timeout_s):
-            while not await is_done():
+            while True:
+                with suppress(Unreachable):  # a node whose server starts again is asked again
+                    if await is_done():
+                        return
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
         raise SystemExit(f"bench: {what} did not happen within {timeout_s:g} s") from None

@@ -12,9 +12,12 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from bench._server import BenchServer
+
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(slots=True)
@@ -36,17 +39,21 @@ def parser(name: str, about: str) -> argparse.ArgumentParser:
     """The options that each scenario has."""
     options = argparse.ArgumentParser(prog=f"bench {name}", description=about)
     options.add_argument("--json", action="store_true", help="print one JSON object")
+    options.add_argument("--save", action="store_true", help="keep the result in bench/results, for the page in docs/")
     options.add_argument("--short", action="store_true", help="a small input that shows the shape, not the speed")
     return options
 
 
-def finish(name: str, argv: Sequence[str], rows: Sequence[Row], *, is_json: bool) -> int:
-    """Print; 1 when a target is missed."""
-    if is_json:
-        document = {
-            "bench": name, "command": " ".join(["python -m bench", name, *argv]), "date": _today(),
-            "machine": machine(), "rows": [asdict(row) for row in rows],
-        }  # fmt: skip
+def finish(name: str, argv: Sequence[str], rows: Sequence[Row], chosen: argparse.Namespace) -> int:
+    """Print, keep if asked to; 1 when a target is missed."""
+    shown = [argument for argument in argv if argument not in ("--json", "--save")]
+    document = {
+        "bench": name, "command": " ".join(["python -m bench", name, *shown]), "date": _today(),
+        "machine": machine(), "rows": [asdict(row) for row in rows],
+    }  # fmt: skip
+    if chosen.save:
+        (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if chosen.json:
         print(json.dumps(document))
     else:
         for row in rows:

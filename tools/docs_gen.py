@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import bench_page
 import cli_docs
 import flow_docs
 from millstream.config import EdgeConfig, HubConfig, UpConfig
@@ -167,6 +168,7 @@ PAGES: Pages = {
     PAGE: configuration_page,
     cli_docs.PAGE: cli_docs.command_page,
     flow_docs.PAGE: lambda: flow_docs.flows_page(_table),
+    bench_page.PAGE: bench_page.benchmark_page,
 }
 
 

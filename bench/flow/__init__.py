@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     count, repeat = (2000, 1) if chosen.short else (chosen.events, chosen.repeat)
     messages = _messages(count, min(chosen.keys, count))
     rows = [_row(name, messages, repeat, is_short=chosen.short) for name in FLOWS]
-    return finish("flow", argv, rows, is_json=chosen.json)
+    return finish("flow", argv, rows, chosen)
 
 
 def _messages(count: int, keys: int) -> list[Received]:

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
             last_seq = int(_measure("fill", server.url, stream, count)["last_seq"])
             rows.append(_reading(server, stream, what, last_seq, count, repeat, is_short=chosen.short))
     rows.append(_committing(count))
-    return finish("historian", argv, rows, is_json=chosen.json)
+    return finish("historian", argv, rows, chosen)
 
 
 def _measure(case: str, url: str, stream: str, number: int) -> dict[str, Any]:
@@ -64,10 +64,12 @@ def _reading(
     ours, bare, bare_json = best["arrow"], best["bare"], best["bare_json"]
     rate, ratio, ratio_json = count / ours["wall_s"], *(b["wall_s"] / ours["wall_s"] for b in (bare, bare_json))
     is_exact = ours["rows"] == count and ours["is_clean"]
+    cpu = {case: f"{found['cpu_s'] / count * 1e6:.1f} us" for case, found in best.items()}
     return Row(
         f"reading {what} into Arrow batches", f"{rate:,.0f} messages/s", f"{RATE_MIN:,} messages/s, ratio {RATIO_MIN}",
         ratio=round(ratio, 2), is_met=is_exact and (is_short or (rate >= RATE_MIN and ratio >= RATIO_MIN)),
-        note=f"ratio {ratio_json:.2f} to a bare loop that decodes JSON too; client {ours['rss_mb']:.0f} MB",
+        note=f"{cpu['arrow']}, the loop {cpu['bare']}; ratio {ratio_json:.2f} to a loop that decodes JSON too "
+        f"({cpu['bare_json']}); {ours['rss_mb']:.0f} MB",
         result_hash=str(ours["result_hash"]),
         details={
             "messages_per_s": round(rate), "ratio_to_json_loop": round(ratio_json, 2),

@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.ingest import _bare
 from millstream.bus import FastIngestPublisher, GroupCommitPublisher, RawConnection, StreamApi, StreamReader
+from millstream.kernel import calm_collector
 from millstream.model import Block
 from millstream.protocols.uns_payload import ARROW_TYPE, encode_block, encode_sample
 from millstream.sdk import Message
@@ -106,6 +107,7 @@ async def prepare(url: str, kind: str, count: int, fill: bool) -> None:
 
 def main() -> None:
     """Run the case named on the command line."""
+    calm_collector()  # as a node does
     case, url, kind, count, samples = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
     if case.startswith("bare_"):
         asyncio.run(prepare(url, kind, count, case == "bare_read"))

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     chosen = options.parse_args(argv)
     tags, for_s = (20, 3.0) if chosen.short else (chosen.tags, chosen.for_s)
     row = asyncio.run(run(tags, for_s, settle_s=0.5 if chosen.short else SETTLE_S))
-    return finish("opcua", argv, [row], is_json=chosen.json)
+    return finish("opcua", argv, [row], chosen)
 
 
 def edge_document(folder: str, ready: Mapping[str, Any]) -> dict[str, Any]:

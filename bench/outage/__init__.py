@@ -10,6 +10,7 @@ level. Then the hub's stream is read and must hold each value once, in order.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from bench._report import Row, digest, finish, parser
 from bench.outage._load import LEDGER, LiveAges, Load
 from millstream.bus import FastIngestPublisher, GroupCommitPublisher, RawConnection, StreamApi, StreamReader
 from millstream.protocols.uns_payload import SampleRecord
-from millstream.sim import FaultProxy
+from millstream.rig import Child
 
 CATCH_UP_S_MAX, AGE_P99_MS_MAX = 10.0, 1000.0
 BEFORE_S = 5.0  # of load before the cut
@@ -53,13 +54,13 @@ def main(argv: list[str]) -> int:
     if chosen.short:
         plans = [Plan(kind, 500, 1.0, 1.0) for kind in kinds]
     rows = [asyncio.run(run(plan, is_short=chosen.short)) for plan in plans]
-    return finish("outage", argv, rows, is_json=chosen.json)
+    return finish("outage", argv, rows, chosen)
 
 
 async def run(plan: Plan, *, is_short: bool) -> Row:
     """One outage."""
     async with open_rig() as rig, AsyncExitStack() as scopes:
-        hub_node, edge_node, proxy = await _start(rig, scopes)
+        hub_node, edge_node, uplink = await _start(rig)
         at_edge = await scopes.enter_async_context(plain_connection(edge_node))
         at_hub = await scopes.enter_async_context(plain_connection(hub_node))
         letter = plan.kind[0].upper()
@@ -71,7 +72,7 @@ async def run(plan: Plan, *, is_short: bool) -> Row:
         load, live = Load(publisher, plan.rate), LiveAges(at_hub)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(load.run())
-            times = await _course(plan, proxy, edge, hub, (edge_stream, hub_stream), live)
+            times = await _course(plan, uplink, edge, hub, (edge_stream, hub_stream), live)
             load.stop()
             await running
         goal = (await edge.state(edge_stream)).last_seq
@@ -84,7 +85,7 @@ async def run(plan: Plan, *, is_short: bool) -> Row:
     return _row(plan, times, live, values, load.sent, is_short=is_short)
 
 
-async def _start(rig: Rig, scopes: AsyncExitStack) -> tuple[Mapping[str, Any], Mapping[str, Any], FaultProxy]:
+async def _start(rig: Rig) -> tuple[Mapping[str, Any], Mapping[str, Any], Child]:
     secret = rig.folder / "edge.secret"
     secret.touch(mode=0o600)
     secret.write_text("bench-only-loopback-secret", encoding="ascii")
@@ -94,14 +95,15 @@ async def _start(rig: Rig, scopes: AsyncExitStack) -> tuple[Mapping[str, Any], M
         "edges": [{"name": "plant1", "path": SITE, "secret": {"file": str(secret)}}], "historian": {}, "api": {},
     }  # fmt: skip
     _, hub_node = await rig.start_node("hub", hub_document)
-    proxy = await scopes.enter_async_context(FaultProxy("127.0.0.1", int(hub_node["leaf_port"])))
+    uplink = await rig.start("uplink", ["bench.outage._uplink", str(hub_node["leaf_port"])])
+    await uplink.wait_ready()
     edge_document = {
         "edge": {"name": "plant1", "path": SITE, "data_dir": str(rig.folder / "edge")},
-        "uplink": {"url": f"nats://127.0.0.1:{proxy.port}", "secret": {"file": str(secret)}},
+        "uplink": {"url": f"nats://127.0.0.1:{uplink.ready['port']}", "secret": {"file": str(secret)}},
         "streams": {"integrity": bounds, "throughput": bounds}, "connectors": [],
     }  # fmt: skip
     _, edge_node = await rig.start_node("edge", edge_document)
-    return hub_node, edge_node, proxy
+    return hub_node, edge_node, uplink
 
 
 def _publisher(
@@ -125,7 +127,7 @@ class Times:
 
 
 async def _course(
-    plan: Plan, proxy: FaultProxy, edge: StreamApi, hub: StreamApi, streams: Sequence[str], live: LiveAges
+    plan: Plan, uplink: Child, edge: StreamApi, hub: StreamApi, streams: Sequence[str], live: LiveAges
 ) -> Times:
     clock, times = asyncio.get_running_loop().time, Times()
 
@@ -137,12 +139,12 @@ async def _course(
 
     await poll(is_forwarding, timeout_s=60, what="a first value at the hub")
     await asyncio.sleep(plan.before_s)
-    proxy.cut()
+    uplink.signal(signal.SIGUSR1)
     times.cut = clock()
     await asyncio.sleep(plan.cut_s)
     goal = (await edge.state(streams[0])).last_seq
     times.backlog = goal - (await hub.state(streams[1])).last_seq
-    proxy.restore()
+    uplink.signal(signal.SIGUSR2)
     times.restored = clock()
 
     async def has_caught_up() -> bool:

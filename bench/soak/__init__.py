@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     options.add_argument("--for", dest="for_s", type=float, default=600.0)
     chosen = options.parse_args(argv)
     rows = asyncio.run(run(4.0 if chosen.short else chosen.for_s, is_short=chosen.short))
-    return finish("soak", argv, rows, is_json=chosen.json)
+    return finish("soak", argv, rows, chosen)
 
 
 async def run(for_s: float, *, is_short: bool) -> list[Row]:

@@ -56,3 +56,16 @@ def test_a_scenario_runs_on_a_small_input(name: str) -> None:
     if name == "outage":
         expected = digest([0, 0, 0, list(range(1, 101))])  # nothing lost, doubled or out of order
         assert [row["result_hash"] for row in rows] == [expected, expected]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bench" / "results").glob("*.json")), ids=lambda path: path.stem)
+def test_a_kept_result_is_of_a_full_run_of_a_scenario_that_exists(path: Path) -> None:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert document["bench"] == path.stem
+    assert "--short" not in document["command"]
+    assert 1 <= len(document["rows"]) <= ROWS[path.stem]
+    assert all(set(row) == ROW_KEYS for row in document["rows"])
+
+
+def test_every_scenario_has_a_kept_result() -> None:
+    assert {path.stem for path in (ROOT / "bench" / "results").glob("*.json")} == set(ROWS)
