@@ -14,7 +14,7 @@ from millstream.api._metrics import METRICS_TYPE, metrics_text
 from millstream.api._openapi import openapi
 from millstream.api._parameters import QUERIES, ROWS_MAX, parse_query
 from millstream.api._render import choose_type, render
-from millstream.historian import HistorianService, Query, decode_query
+from millstream.historian import EVENT_KINDS, SAMPLE_KINDS, HistorianService, Query, decode_query
 from millstream.kernel import AuthError, Clock, ConfigError, DecodeError, NotFoundError, PlantError, SystemClock
 from millstream.protocols.uns_payload import JSON_TYPE
 
@@ -112,9 +112,20 @@ class _Api:
         return Response(body, media_type=media_type, headers={"Cache-Control": "no-store"})
 
     async def _tags(self, request: Request) -> Response:
-        found = self._historian.tags(request.query_params.get("pattern", "*"))
+        wanted = request.query_params
+        kind = wanted.get("kind")
+        if kind is not None and kind not in (*SAMPLE_KINDS, *EVENT_KINDS):
+            raise DecodeError(
+                "parameter is malformed", where="kind", expected=", ".join((*SAMPLE_KINDS, *EVENT_KINDS)), got=kind,
+                code="MS-0320",
+            )  # fmt: skip
+        found = self._historian.tags(wanted.get("pattern", "*"), kind)
         tags = [
-            {"tag": e.path, "description": None if e.description is None else msgspec.Raw(e.description.encode())}
+            {
+                "tag": e.path,
+                "kind": e.kind,
+                "description": None if e.description is None else msgspec.Raw(e.description.encode()),
+            }
             for e in found[:TAGS_MAX]
         ]
         return _json({"tags": tags, "truncated": len(found) > TAGS_MAX})

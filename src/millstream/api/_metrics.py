@@ -11,6 +11,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TOTALS = {
     "messages": "messages stored",
     "samples": "samples stored",
+    "events": "events and alarms stored",
     "repeats": "messages left out as repeats",
     "dead_letters": "messages that could not be decoded",
     "gap_messages": "messages gone before they were read",

@@ -8,7 +8,19 @@ import msgspec
 
 from millstream.api._parameters import QUERIES, ROWS_DEFAULT, ROWS_MAX, Parameter
 from millstream.api._render import CSV_TYPE
-from millstream.historian import AGGREGATES, AsOf, Count, Last, QualityFilter, Range, Window
+from millstream.historian import (
+    AGGREGATES,
+    EVENT_KINDS,
+    SAMPLE_KINDS,
+    AsOf,
+    Count,
+    Events,
+    Last,
+    Names,
+    QualityFilter,
+    Range,
+    Window,
+)
 from millstream.protocols.uns_payload import ARROW_TYPE, JSON_TYPE
 
 _PLAIN = {
@@ -20,7 +32,7 @@ _PLAIN = {
 def openapi(version: str) -> dict[str, Any]:
     """The whole document."""
     schemas, components = msgspec.json.schema_components(
-        [Last, Range, Window, AsOf, Count], ref_template="#/components/schemas/{name}"
+        [Last, Range, Window, AsOf, Count, Events, Names], ref_template="#/components/schemas/{name}"
     )
     return {
         "openapi": "3.1.0",
@@ -67,7 +79,13 @@ def _paths(query_schemas: list[dict[str, Any]]) -> dict[str, Any]:
                     "in": "query",
                     "schema": {"type": "string", "default": "*"},
                     "description": "shell pattern over names",
-                }
+                },
+                {
+                    "name": "kind",
+                    "in": "query",
+                    "schema": {"enum": [*SAMPLE_KINDS, *EVENT_KINDS]},
+                    "description": "of this kind only; left out: of all",
+                },
             ],
             "responses": _responses({JSON_TYPE: {"schema": {"type": "object"}}}),
         }
@@ -138,6 +156,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "count": {"type": "integer", "minimum": 1, "maximum": ROWS_MAX, "default": ROWS_DEFAULT},
         "quality": {"enum": list(get_args(QualityFilter))},
         "aggregates": {"enum": list(AGGREGATES)},
+        "kind": {"enum": list(SAMPLE_KINDS), "default": "tag"},
+        "event_kind": {"enum": list(EVENT_KINDS), "default": "event"},
         "format": {"enum": ["json", "csv", "arrow"]},
     }
     one = forms.get(parameter.form, {"type": "string"})

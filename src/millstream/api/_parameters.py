@@ -10,7 +10,20 @@ from typing import Any, get_args
 
 import msgspec
 
-from millstream.historian import AGGREGATES, AsOf, Count, Last, QualityFilter, Query, Range, Window, decode_query
+from millstream.historian import (
+    AGGREGATES,
+    EVENT_KINDS,
+    SAMPLE_KINDS,
+    AsOf,
+    Count,
+    Events,
+    Last,
+    QualityFilter,
+    Query,
+    Range,
+    Window,
+    decode_query,
+)
 from millstream.kernel import ConfigError, DecodeError, parse_duration_s, suggest
 
 ROWS_DEFAULT = 10_000
@@ -24,12 +37,14 @@ class Parameter:
 
     name: str
     field: str
-    form: str  # names, time, times, duration, count, flag, quality, aggregates, name
+    form: str  # names, time, times, duration, count, flag, quality, aggregates, name, kind, event_kind
     about: str
     is_required: bool = False
 
 
 _TAG = Parameter("tag", "tags", "names", 'a tag\'s name or a pattern such as "acme/p1*"; may stand several times', True)
+_KIND = Parameter("kind", "data_kind", "kind", f"of what kind: {', '.join(SAMPLE_KINDS)}; left out: tag")
+_EVENT_KIND = Parameter("kind", "data_kind", "event_kind", "event or alarm; left out: event")
 _START = Parameter(
     "start", "start_ns", "time", "first moment: RFC 3339, ns since 1970, now, or relative such as -15min"
 )
@@ -38,12 +53,13 @@ _QUALITY = Parameter("quality", "quality", "quality", "any, usable (not bad) or 
 _LIMIT = Parameter("limit", "limit", "count", f"rows at most, up to {ROWS_MAX}")
 
 QUERIES: Mapping[str, tuple[type[Query], str, tuple[Parameter, ...]]] = {
-    "last": (Last, "The newest sample of each tag", (_TAG,)),
+    "last": (Last, "The newest sample of each tag", (_TAG, _KIND)),
     "range": (
         Range,
         "Samples as stored, by time",
         (
             _TAG,
+            _KIND,
             _START,
             _END,
             _QUALITY,
@@ -56,6 +72,7 @@ QUERIES: Mapping[str, tuple[type[Query], str, tuple[Parameter, ...]]] = {
         "Aggregates over windows of time",
         (
             _TAG,
+            _KIND,
             _START,
             _END,
             Parameter("every", "every_ns", "duration", 'length of a window, e.g. "1min"', True),
@@ -69,6 +86,7 @@ QUERIES: Mapping[str, tuple[type[Query], str, tuple[Parameter, ...]]] = {
         "The newest sample at or before each reference time",
         (
             _TAG,
+            _KIND,
             _START,
             _END,
             Parameter("reference", "reference", "name", "a tag whose sample times are the reference"),
@@ -79,7 +97,20 @@ QUERIES: Mapping[str, tuple[type[Query], str, tuple[Parameter, ...]]] = {
             _LIMIT,
         ),
     ),
-    "count": (Count, "How many samples each tag has", (_TAG, _START, _END, _QUALITY)),
+    "count": (Count, "How many samples each tag has", (_TAG, _KIND, _START, _END, _QUALITY)),
+    "events": (
+        Events,
+        "Events or alarms, by time",
+        (
+            _TAG,
+            _EVENT_KIND,
+            Parameter("type", "type", "name", "a CloudEvents type; a final * stands for any ending"),
+            _START,
+            _END,
+            _LIMIT,
+            Parameter("descending", "descending", "flag", "newest first"),
+        ),
+    ),
 }
 
 
@@ -187,6 +218,8 @@ def _parse(parameter: Parameter, text: str, now_ns: int) -> Any:
         "flag": _flag,
         "quality": _choice(get_args(QualityFilter)),
         "aggregates": _choice(AGGREGATES),
+        "kind": _choice(SAMPLE_KINDS),
+        "event_kind": _choice(EVENT_KINDS),
     }
     try:
         return forms[parameter.form](text)

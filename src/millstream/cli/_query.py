@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from millstream.client import Plant
 
+_RIGHT = frozenset(("value", "count", "min", "max", "mean", "sum", "first", "last", "time_weighted_mean"))
 Format = Literal["table", "csv", "jsonl", "arrow", "parquet"]
 
 
@@ -29,6 +30,8 @@ def query(
     at: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     last: Annotated[bool, Parameter(negative="")] = False,
     quality: Literal["any", "usable", "good"] | None = None,
+    kind: Literal["tag", "count", "kpi", "state", "event", "alarm"] = "tag",
+    type: str | None = None,
     limit: int | None = None,
     output: Annotated[Format | None, Parameter(name=["--output", "-o"], group=OUTPUT_GROUP)] = None,
     file: Annotated[Path | None, Parameter(group=OUTPUT_GROUP)] = None,
@@ -40,6 +43,7 @@ def query(
     Examples:
 
         millstream query acme/plant1/press:temperature --start -1h --every 1min -a mean -a max
+        millstream query acme/plant1 --kind event --start -1d --type 'com.acme.*'
         millstream query 'acme/**:**' --start 2026-01-31 --end 2026-02-01 -o arrow --file day.arrow
 
     Parameters
@@ -60,6 +64,10 @@ def query(
         The newest sample of each tag.
     quality
         any, usable (not bad) or good.
+    kind
+        What is asked for; event and alarm give events, with --start, --end, --type and --limit.
+    type
+        Of events: a CloudEvents type; a final * stands for any ending.
     limit
         Rows at most.
     output
@@ -75,7 +83,7 @@ def query(
         async with target.connect() as plant:
             table = await _asked(
                 plant, patterns, start, end, every=every, aggregates=aggregate, at=at, last=last, quality=quality,
-                limit=limit,
+                kind=kind, type=type, limit=limit,
             )  # fmt: skip
         _write(table, "jsonl" if json else output or _format_of(file), file)
         if (table.schema.metadata or {}).get(b"truncated") == b"true":
@@ -96,16 +104,26 @@ async def _asked(
     at: str | None,
     last: bool,
     quality: str | None,
+    kind: str,
+    type: str | None,
     limit: int | None,
 ) -> pa.Table:
+    if kind in ("event", "alarm"):
+        if any((every, aggregates, at, last, quality)):
+            raise PlantError(
+                "events are no samples", expected="--start, --end, --type and --limit with this --kind", code="MS-0582"
+            )
+        return await plant.event_history(patterns, start or "-1h", end, type=type, kind=kind, limit=limit)
+    if type is not None:
+        raise PlantError("samples have no type", expected="--kind event or alarm beside --type", code="MS-0582")
     if sum((start is not None, at is not None, last)) > 1:
         raise PlantError("these do not go together", expected="one of --start, --at, --last", code="MS-0582")
     if last:
-        return await plant.last_history(*patterns)
+        return await plant.last_history(*patterns, kind=kind)
     if at is not None:
-        return await plant.asof(patterns, at, quality=quality)
+        return await plant.asof(patterns, at, quality=quality, kind=kind)
     return await plant.history(
-        patterns, start or "-1h", end, every=every, aggregate=aggregates, limit=limit, quality=quality
+        patterns, start or "-1h", end, every=every, aggregate=aggregates, limit=limit, quality=quality, kind=kind
     )
 
 
@@ -192,6 +210,6 @@ def _print(table: pa.Table) -> None:
     for row in rows:
         if isinstance(row.get("quality"), int):
             row["quality"] = Quality(row["quality"]).label  # type: ignore[call-overload]
-    right = [name for name in table.column_names if name not in ("tag", "timestamp", "sample_timestamp", "quality")]
+    right = [name for name in table.column_names if name in _RIGHT]
     print_table(table.column_names, [list(row.values()) for row in rows], right=right)
     note(f"{len(rows)} row{'s' if len(rows) != 1 else ''}")

@@ -8,15 +8,19 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from millstream.bus._link import Link
-from millstream.kernel import NotFoundError, PlantError, Unreachable
+from millstream.kernel import DecodeError, NotFoundError, PlantError, Unreachable
 from millstream.model import TagPath
+from millstream.protocols.cloudevents import CloudEvent
 from millstream.protocols.uns_pattern import Pattern
+from millstream.protocols.uns_payload import decode_value
 from millstream.protocols.uns_subject import UnsAddress
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 QUERY_SUBJECT = "millstream.historian.query"
+SAMPLE_KINDS = ("tag", "count", "kpi", "state")
+EVENT_KINDS = ("event", "alarm")
 ANSWER_BYTES_MAX = 1 << 30  # of one answer; more should be asked for in parts
 
 
@@ -63,8 +67,8 @@ def _reported(header: str) -> PlantError:
     )  # fmt: skip
 
 
-async def resolve(link: Link, patterns: Sequence[Pattern], *, timeout_s: float = 30.0) -> Sequence[str]:
-    """The tag names that patterns stand for, as the historian knows them. Raises NotFoundError when none fits.
+async def resolve(link: Link, patterns: Sequence[Pattern], kind: str, *, timeout_s: float = 30.0) -> Sequence[str]:
+    """The names of a kind that patterns stand for, as the historian knows them. Raises NotFoundError when none fits.
 
     The historian's own patterns are a shell's, in which a star crosses levels: they are asked for as a superset.
     """
@@ -72,16 +76,35 @@ async def resolve(link: Link, patterns: Sequence[Pattern], *, timeout_s: float =
     wide = [pattern for pattern in patterns if not pattern.is_exact]
     if not wide:
         return names
-    table = await ask(link, {"kind": "last", "tags": ["*"]}, timeout_s=timeout_s)
-    known = sorted(set(table.column("tag").to_pylist())) if "tag" in table.column_names else []
+    table = await ask(link, {"kind": "names", "tags": ["*"], "data_kind": kind}, timeout_s=timeout_s)
+    known = table.column("tag").to_pylist() if "tag" in table.column_names else []
     found = [name for name in known if any(_matches(pattern, name) for pattern in wide)]
     if not found and not names:
         raise NotFoundError(
-            "no tag with history fits",
+            f"no {kind} with history fits",
             got=", ".join(p.text for p in wide),
             next_step="list tags with `millstream tree`",
         )
     return list(dict.fromkeys([*names, *found]))
+
+
+def check_kind(kind: str, expected: Sequence[str]) -> str:
+    """The kind, when history has rows of this form for it. Raises DecodeError."""
+    if kind not in expected:
+        raise DecodeError(
+            "history has no such kind of data", expected=", ".join(expected), got=repr(kind), code="MS-0580"
+        )
+    return kind
+
+
+def stored_event(row: Mapping[str, Any]) -> CloudEvent:
+    """An event from a row of an answer, `timestamp` as UTC ns."""
+    raw = row["data"]
+    data = None if raw is None else decode_value(raw)
+    extensions = json.loads(row["extensions"]) if row["extensions"] else {}
+    return CloudEvent(
+        row["id"], row["source"], row["type"], data, row["timestamp"], row["subject"], row["content_type"], extensions
+    )
 
 
 def _matches(pattern: Pattern, name: str) -> bool:

@@ -8,8 +8,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from itertools import combinations
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from millstream.bus._link import Frame, Link, open_link
 from millstream.client._contracts import Registry, Review
@@ -24,9 +23,19 @@ from millstream.client._deadletter import (
     repaired,
 )
 from millstream.client._flows import ask_flow, flow_lists
-from millstream.client._history import ask, resolve
+from millstream.client._history import EVENT_KINDS, SAMPLE_KINDS, ask, check_kind, resolve, stored_event
 from millstream.client._ledger import Ledger, account_from, read_rows, recount
 from millstream.client._node import NodeAddress, find_node
+from millstream.client._paths import (
+    Where,
+    disjoint,
+    event_place,
+    to_address,
+    to_entry,
+    to_names,
+    to_patterns,
+    to_subject,
+)
 from millstream.client._reading import Reading, last_reading, readings_of
 from millstream.client._streams import StoredFrame, Streams, newest, refuse
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
@@ -48,8 +57,6 @@ LIVE_PREFIX = "live."
 STATUS_QUIET_S = 0.5  # nodes that have not answered by then are listed as away
 PUBLISH_ATTEMPTS_MAX = 2  # the second one only after a look that the first is not stored
 CLOCK_SLACK_NS = 10_000_000_000  # between this machine's clock and the server's, when both tell one moment
-
-Where: TypeAlias = "str | AssetPath | TagPath"
 
 
 class Plant:
@@ -76,7 +83,7 @@ class Plant:
         Only stored values are seen. Ends with Unreachable when the plant is closed; a lost link heals by itself, and
         what was missed meanwhile is in the history. Consume under `aclosing` when you leave early.
         """
-        checked = _patterns(patterns)
+        checked = to_patterns(patterns)
         units = await self._known_units()
         contract = contract_of(kind)
         async with self._listen(checked, contract) as arrivals:
@@ -88,9 +95,27 @@ class Plant:
                 for reading in readings_of(path, frame.payload, frame.headers, unit=units.get(path)):
                     yield reading
 
-    async def events(self, *patterns: Where, type: str | None = None) -> AsyncGenerator[CloudEvent, None]:
-        """Events as they are stored; `type` is a CloudEvents type, a final ``*`` stands for any ending."""
-        async with self._listen(_patterns(patterns), "_event") as arrivals:
+    async def events(
+        self,
+        *patterns: Where,
+        type: str | None = None,
+        kind: str = "event",
+        start: Time | None = None,
+        end: Time = "now",
+    ) -> AsyncGenerator[CloudEvent, None]:
+        """Events as they are stored, for ever; with `start` those of the history up to `end` instead.
+
+        `type` is a CloudEvents type, a final ``*`` stands for any ending; `kind` is "event" or "alarm".
+        """
+        check_kind(kind, EVENT_KINDS)
+        if start is not None:
+            table = await self.event_history(patterns, start, end, type=type, kind=kind)
+            at = table.schema.get_field_index("timestamp")
+            if at >= 0:
+                for row in table.set_column(at, "timestamp", table.column(at).cast("int64")).to_pylist():
+                    yield stored_event(row)
+            return
+        async with self._listen(to_patterns(patterns), contract_of(kind)) as arrivals:
             async for frame, _ in arrivals:
                 try:
                     event = decode_event(frame.headers, frame.payload)
@@ -103,7 +128,7 @@ class Plant:
     async def _listen(
         self, patterns: Sequence[Pattern], contract: str
     ) -> AsyncGenerator[AsyncGenerator[tuple[Frame, UnsAddress], None], None]:
-        subjects = _disjoint([LIVE_PREFIX + pattern.subject_filter(contract) for pattern in patterns])
+        subjects = disjoint([LIVE_PREFIX + pattern.subject_filter(contract) for pattern in patterns])
         async with self._link.subscribe(subjects) as subscription:
 
             async def arrivals() -> AsyncGenerator[tuple[Frame, UnsAddress], None]:
@@ -111,7 +136,7 @@ class Plant:
                 dropped_before = 0
                 while True:
                     for frame in await subscription.take():
-                        address = _address(frame.subject.removeprefix(LIVE_PREFIX))
+                        address = to_address(frame.subject.removeprefix(LIVE_PREFIX))
                         if address is None or address.contract != contract:
                             continue
                         if any(pattern.matches(address) for pattern in patterns):
@@ -141,7 +166,7 @@ class Plant:
 
     async def last(self, *patterns: Where, kind: str = "tag") -> list[Reading]:
         """The last stored reading of every tag that fits, in order of path; empty when none does."""
-        checked = _patterns(patterns)
+        checked = to_patterns(patterns)
         units = await self._known_units()
         frames = await self._last_frames(checked, contract_of(kind))
         return [
@@ -167,14 +192,16 @@ class Plant:
         return {
             subject: count
             for subject, count in found.items()
-            if (address := _address(subject)) is not None and address.contract in contracts and pattern.matches(address)
+            if (address := to_address(subject)) is not None
+            and address.contract in contracts
+            and pattern.matches(address)
         }
 
     async def tags(self, *patterns: Where, kind: str | None = None) -> list[TagEntry]:
         """What there is: every tag that fits, with its description; `kind` None means every kind but descriptions."""
         counts: dict[tuple[str, str], int] = {}
         for stream in await self._streams.of_data(with_local=True):
-            for pattern in _patterns(patterns):
+            for pattern in to_patterns(patterns):
                 found = await self._subjects(stream, pattern, None if kind is None else contract_of(kind))
                 for subject, count in found.items():
                     address = decode_subject(subject)
@@ -182,7 +209,7 @@ class Plant:
                     counts[key] = max(count, counts.get(key, 0))
         described = await self._descriptions()
         return [
-            _entry(path, of_kind, count, described.get(path, {}))
+            to_entry(path, of_kind, count, described.get(path, {}))
             for (path, of_kind), count in sorted(counts.items())
             if of_kind != "meta" or kind == "meta"
         ]
@@ -219,16 +246,19 @@ class Plant:
         aggregate: str | Sequence[str] | None = None,
         limit: int | None = None,
         quality: str | None = None,
+        kind: str = "tag",
     ) -> pa.Table:
         """Stored samples from `start` (included) to `end` (not), or, with `every`, aggregates by window.
 
-        Aggregates: count, min, max, mean, sum, first, last, time_weighted_mean. Columns: tag, time (UTC) and the
-        values, or one column an aggregate. `quality` is "any", "usable" or "good".
+        Aggregates: count, min, max, mean, sum, first, last, time_weighted_mean. Columns: tag, kind, time (UTC) and the
+        values, or one column an aggregate. `quality` is "any", "usable" or "good"; `kind` is "tag", "count", "kpi" or
+        "state": the same path in two kinds is two histories.
         """
         now_ns = self._clock.now_ns()
-        names = await self._history_names(paths)
+        names = await self._history_names(paths, check_kind(kind, SAMPLE_KINDS))
         request: dict[str, Any] = {
             "kind": "range" if every is None else "window",
+            "data_kind": kind,
             "tags": names,
             "start_ns": to_time_ns(start, now_ns),
             "end_ns": to_time_ns(end, now_ns),
@@ -237,7 +267,7 @@ class Plant:
         }
         if every is not None:
             request["every_ns"] = to_span_ns(every)
-            request["aggregates"] = _names(aggregate)
+            request["aggregates"] = to_names(aggregate)
         elif aggregate is not None:
             raise DecodeError("an aggregate needs windows", expected='every="1min" beside aggregate', code="MS-0582")
         return await ask(self._link, request)
@@ -249,26 +279,55 @@ class Plant:
         *,
         max_age: Span | None = None,
         quality: str | None = None,
+        kind: str = "tag",
     ) -> pa.Table:
         """What was known at one or more moments: the newest sample of each tag at or before each."""
         now_ns = self._clock.now_ns()
         moments = [at] if isinstance(at, str) or not isinstance(at, Sequence) else list(at)
         request = {
             "kind": "asof",
-            "tags": await self._history_names(paths),
+            "data_kind": kind,
+            "tags": await self._history_names(paths, check_kind(kind, SAMPLE_KINDS)),
             "times_ns": [to_time_ns(moment, now_ns) for moment in moments],
             "max_age_ns": None if max_age is None else to_span_ns(max_age),
             "quality": quality,
         }
         return await ask(self._link, request)
 
-    async def last_history(self, *patterns: Where) -> pa.Table:
+    async def last_history(self, *patterns: Where, kind: str = "tag") -> pa.Table:
         """The newest sample of each tag as the historian has it."""
-        return await ask(self._link, {"kind": "last", "tags": await self._history_names(patterns)})
+        names = await self._history_names(patterns, check_kind(kind, SAMPLE_KINDS))
+        return await ask(self._link, {"kind": "last", "data_kind": kind, "tags": names})
 
-    async def _history_names(self, paths: Where | Sequence[Where]) -> Sequence[str]:
+    async def event_history(
+        self,
+        paths: Where | Sequence[Where],
+        start: Time,
+        end: Time = "now",
+        *,
+        type: str | None = None,
+        kind: str = "event",
+        limit: int | None = None,
+    ) -> pa.Table:
+        """Stored events from `start` (included) to `end` (not), oldest first.
+
+        Columns: tag, kind, timestamp, id, source, type, subject, content_type, data and extensions (JSON text).
+        """
+        now_ns = self._clock.now_ns()
+        request = {
+            "kind": "events",
+            "data_kind": kind,
+            "tags": await self._history_names(paths, check_kind(kind, EVENT_KINDS)),
+            "type": type,
+            "start_ns": to_time_ns(start, now_ns),
+            "end_ns": to_time_ns(end, now_ns),
+            "limit": limit,
+        }
+        return await ask(self._link, request)
+
+    async def _history_names(self, paths: Where | Sequence[Where], kind: str) -> Sequence[str]:
         several = [paths] if isinstance(paths, (str, AssetPath, TagPath)) else list(paths)
-        return await resolve(self._link, _patterns(several))
+        return await resolve(self._link, to_patterns(several), kind)
 
     async def publish(
         self,
@@ -282,7 +341,7 @@ class Plant:
     ) -> Stored:
         """Store one value and return once it is on disk. `time` is the source time; left out, it is now."""
         now_ns = self._clock.now_ns()
-        subject = _subject(path, kind)
+        subject = to_subject(path, kind)
         payload = encode_sample(
             value,
             quality=quality,
@@ -308,7 +367,7 @@ class Plant:
         `path` is a place, or a tag path whose names replace the ones that the type gives.
         """
         now_ns = self._clock.now_ns()
-        asset, names = _event_place(path, type)
+        asset, names = event_place(path, type)
         event = CloudEvent(
             id or str(uuid.uuid4()), source or f"/{asset}", type, data,
             now_ns if time is None else to_time_ns(time, now_ns), subject,
@@ -389,7 +448,7 @@ class Plant:
         """
         if payload is not None:
             letter = repaired(letter, payload)
-        subject = letter.subject if path is None else _subject(path, "tag")
+        subject = letter.subject if path is None else to_subject(path, "tag")
         if subject is None:
             raise refuse_without_subject(letter)
         check_replay(letter, subject)
@@ -517,64 +576,3 @@ async def connect(
                 next_step="start it again; its node.json is a leftover", code="MS-0682",
             ) from error  # fmt: skip
         raise
-
-
-def _patterns(texts: Sequence[Where]) -> list[Pattern]:
-    return [Pattern.parse(text) for text in texts] or [Pattern.parse("**:**")]
-
-
-def _disjoint(subjects: Sequence[str]) -> list[str]:
-    """Filters that let at least as much through but no message twice: when two overlap, one for what they share."""
-    unique = list(dict.fromkeys(subjects))
-    if not any(_overlap(one.split("."), other.split(".")) for one, other in combinations(unique, 2)):
-        return unique
-    shared = []
-    for tokens in zip(*(subject.split(".") for subject in unique), strict=False):
-        if len(set(tokens)) > 1 or tokens[0] == ">":
-            break
-        shared.append(tokens[0])
-    return [".".join([*shared, ">"])] if len(unique) > 1 else unique
-
-
-def _overlap(one: Sequence[str], other: Sequence[str]) -> bool:
-    for a, b in zip(one, other, strict=False):
-        if ">" in (a, b):
-            return True
-        if a != b and "*" not in (a, b):
-            return False
-    return len(one) == len(other)
-
-
-def _address(subject: str) -> UnsAddress | None:
-    try:
-        return decode_subject(subject)
-    except DecodeError:
-        return None  # not of the namespace: others may use the server too
-
-
-def _subject(path: Where, kind: str) -> str:
-    tag = Pattern.parse(path).tag
-    return encode_subject(UnsAddress(tag.asset, contract_of(kind), tag.names))
-
-
-def _event_place(path: Where, type_name: str) -> tuple[AssetPath, tuple[str, ...]]:
-    text = str(path)
-    if ":" in text:
-        tag = TagPath.parse(text)
-        return tag.asset, tag.names
-    names = tuple(part for part in type_name.split(".") if part)
-    return AssetPath.parse(text), names or (type_name or "event",)
-
-
-def _names(aggregate: str | Sequence[str] | None) -> list[str] | None:
-    if aggregate is None:
-        return None
-    return [aggregate] if isinstance(aggregate, str) else list(aggregate)
-
-
-def _entry(path: str, kind: str, count: int, raw: Mapping[str, Any]) -> TagEntry:
-    source = raw.get("source")
-    return TagEntry(
-        path, kind, count, raw.get("unit"), raw.get("data_type"), raw.get("description"),
-        source.get("address") if isinstance(source, dict) else None,
-    )  # fmt: skip

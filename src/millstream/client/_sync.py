@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from millstream.client._ledger import Ledger
 from millstream.client._node import NodeAddress
-from millstream.client._plant import Plant, Where, connect
+from millstream.client._paths import Where
+from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
 from millstream.client._times import Span, Time
 from millstream.client._tree import TagEntry, TreeNode
@@ -75,9 +76,16 @@ class SyncPlant:
         """As `Plant.live`, a generator; close it or leave the loop to stop listening."""
         return self._iterate(lambda: self._plant.live(*patterns, kind=kind, initial=initial))
 
-    def events(self, *patterns: Where, type: str | None = None) -> Generator[CloudEvent, None, None]:
+    def events(
+        self,
+        *patterns: Where,
+        type: str | None = None,
+        kind: str = "event",
+        start: Time | None = None,
+        end: Time = "now",
+    ) -> Generator[CloudEvent, None, None]:
         """As `Plant.events`, a generator."""
-        return self._iterate(lambda: self._plant.events(*patterns, type=type))
+        return self._iterate(lambda: self._plant.events(*patterns, type=type, kind=kind, start=start, end=end))
 
     def _iterate(self, start: Callable[[], AsyncGenerator[T, None]]) -> Generator[T, None, None]:
         items = start()
@@ -117,11 +125,26 @@ class SyncPlant:
         aggregate: str | Sequence[str] | None = None,
         limit: int | None = None,
         quality: str | None = None,
+        kind: str = "tag",
     ) -> pa.Table:
         """As `Plant.history`."""
-        return self._thread.run(
-            self._plant.history(paths, start, end, every=every, aggregate=aggregate, limit=limit, quality=quality)
+        asked = self._plant.history(
+            paths, start, end, every=every, aggregate=aggregate, limit=limit, quality=quality, kind=kind
         )
+        return self._thread.run(asked)
+
+    def event_history(
+        self,
+        paths: Where | Sequence[Where],
+        start: Time,
+        end: Time = "now",
+        *,
+        type: str | None = None,
+        kind: str = "event",
+        limit: int | None = None,
+    ) -> pa.Table:
+        """As `Plant.event_history`."""
+        return self._thread.run(self._plant.event_history(paths, start, end, type=type, kind=kind, limit=limit))
 
     def asof(
         self,
@@ -130,9 +153,10 @@ class SyncPlant:
         *,
         max_age: Span | None = None,
         quality: str | None = None,
+        kind: str = "tag",
     ) -> pa.Table:
         """As `Plant.asof`."""
-        return self._thread.run(self._plant.asof(paths, at, max_age=max_age, quality=quality))
+        return self._thread.run(self._plant.asof(paths, at, max_age=max_age, quality=quality, kind=kind))
 
     def publish(
         self,

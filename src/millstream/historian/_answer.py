@@ -1,5 +1,6 @@
-"""From the dialect's raw columns to what a user sees: Arrow tables with the columns tag, timestamp, value, quality.
+"""From the dialect's raw columns to what a user sees: Arrow tables.
 
+Samples have the columns tag, kind, timestamp, value, quality.
 `value` has the type of the tags asked for (float64, int64, bool, string; floats and integers that a float64 holds
 exactly give float64); where they differ, or hold bytes, lists or
 mappings, it is JSON text and the schema's metadata says ``value_encoding: json``. ``truncated: true`` there says
@@ -9,9 +10,11 @@ that the limit cut rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 from millstream.historian._columns import KIND_BOOL, KIND_FLOAT, KIND_INT, KIND_NONE, KIND_TEXT, to_value
+from millstream.historian._tags import TagEntry
 from millstream.protocols.uns_payload import encode_value
 
 if TYPE_CHECKING:
@@ -20,7 +23,15 @@ if TYPE_CHECKING:
 IPC_PART_BYTES = 480 * 1024  # of one reply; below the 512 KiB that leaf links and clients are set up for
 
 
-def samples_table(raw: pa.Table, paths: Sequence[str], limit: int) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What tag numbers are called: paths by number, and the kind of all of them."""
+
+    paths: Sequence[str]
+    kind: str
+
+
+def samples_table(raw: pa.Table, names: Naming, limit: int) -> pa.Table:
     """Answer of range, last and as-of. `raw` has tag_id, ts, kind, value, whole, text, quality (and sample_ts for
     as-of)."""
     import pyarrow as pa
@@ -29,25 +40,49 @@ def samples_table(raw: pa.Table, paths: Sequence[str], limit: int) -> pa.Table:
     values, is_json = _values(raw)
     if is_json:
         metadata["value_encoding"] = "json"
-    columns = {"tag": _tags(raw, paths), "timestamp": _times(raw.column("ts")), "value": values}
+    columns = {**_named(raw, names), "timestamp": _times(raw.column("ts")), "value": values}
     columns["quality"] = raw.column("quality").cast(pa.uint32())
     if "sample_ts" in raw.column_names:
         columns["sample_timestamp"] = _times(raw.column("sample_ts"))
     return pa.table(columns).replace_schema_metadata(metadata)
 
 
-def aggregates_table(raw: pa.Table, paths: Sequence[str], limit: int | None) -> pa.Table:
-    """Answer of window and count: tag, timestamp (start of the window; not for count), then the aggregates."""
+def aggregates_table(raw: pa.Table, names: Naming, limit: int | None) -> pa.Table:
+    """Answer of window and count: tag, kind, timestamp (start of the window; not for count), then the aggregates."""
     import pyarrow as pa
 
     raw, metadata = _cut(raw, limit)
-    columns = {"tag": _tags(raw, paths)}
+    columns = _named(raw, names)
     for name in raw.column_names:
         if name == "ts":
             columns["timestamp"] = _times(raw.column("ts"))
         elif name != "tag_id":
             columns[name] = raw.column(name)
     return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def events_table(raw: pa.Table, names: Naming, limit: int) -> pa.Table:
+    """Answer of events: tag, kind, timestamp, id, source, type, subject, content_type, data, extensions (the last two
+    as JSON text)."""
+    import pyarrow as pa
+
+    raw, metadata = _cut(raw, limit)
+    columns = {**_named(raw, names), "timestamp": _times(raw.column("ts"))}
+    columns.update((name, raw.column(name)) for name in raw.column_names if name not in ("tag_id", "ts"))
+    return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def names_table(entries: Sequence[TagEntry]) -> pa.Table:
+    """Answer of names: tag, kind, description (JSON text)."""
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            "tag": pa.array([e.path for e in entries], pa.string()).dictionary_encode(),
+            "kind": pa.array([e.kind for e in entries], pa.string()).dictionary_encode(),
+            "description": pa.array([e.description for e in entries], pa.string()),
+        }
+    )
 
 
 def ipc_parts(table: pa.Table, part_bytes_max: int = IPC_PART_BYTES) -> Iterator[bytes]:
@@ -90,6 +125,15 @@ def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
 
     return column.cast(pa.timestamp("ns")).cast(pa.timestamp("ns", "UTC"))
+
+
+def _named(raw: pa.Table, names: Naming) -> dict[str, Any]:
+    """The columns that say whose a row is."""
+    import numpy as np
+    import pyarrow as pa
+
+    kinds = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(raw), np.int8)), pa.array([names.kind], pa.string()))
+    return {"tag": _tags(raw, names.paths), "kind": kinds}
 
 
 def _tags(raw: pa.Table, paths: Sequence[str]) -> pa.Array:

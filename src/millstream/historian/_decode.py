@@ -16,7 +16,9 @@ import msgspec
 import numpy as np
 
 from millstream.historian._columns import TIME_MAX_NS, TIME_MIN_NS, to_columns
+from millstream.historian._events import EventRow, event_row
 from millstream.historian._ports import DeadLetter
+from millstream.historian._query import EVENT_KINDS, SAMPLE_KINDS
 from millstream.historian._rows import Rows, join_rows
 from millstream.historian._tags import TagDictionary
 from millstream.kernel import DecodeError, NotFoundError, PlantError
@@ -27,11 +29,13 @@ from millstream.sdk import Received
 
 ROUTES_COUNT_MAX = 1_000_000  # remembered subjects; then they are looked up anew
 RUN_MESSAGES_MIN = 8  # below it, taking them one by one is cheaper
-_LEDGER, _META, _OTHER, _BAD = -1, -2, -3, -4
+_LEDGER, _META, _OTHER, _BAD, _EVENT = -1, -2, -3, -4, -5  # an event of tag n: _EVENT - n
 _SOURCE = b"\r\nNats-Stream-Source:"
 _WRITER = f"\r\n{WRITER_HEADER}:".encode()
 _COUNT = b"\r\nMs-Count:"
 _TYPE = b"\r\nContent-Type:"
+_REVISION = b"\r\nMs-Revision:"
+_KINDS = {f"_{kind}": kind for kind in (*SAMPLE_KINDS, *EVENT_KINDS)}
 _lines = msgspec.json.Decoder(SampleRecord)
 
 
@@ -40,6 +44,7 @@ class Decoded:
     """What one list of messages holds."""
 
     rows: Rows
+    events: list[EventRow] = field(default_factory=list)
     messages: int = 0
     repeats: int = 0
     others: int = 0
@@ -116,7 +121,7 @@ class StreamDecoder:
 
     def decode(self, messages: Sequence[Received]) -> Decoded:
         """All `messages`, in stream order. Never raises for what is in them."""
-        out = Decoded(join_rows([]), len(messages))
+        out = Decoded(join_rows([]), messages=len(messages))
         taken = _Taken()
         known = self._routes
         routes = [r if (r := known.get(m[0])) is not None else self._route(m[0]) for m in messages]
@@ -194,6 +199,7 @@ class StreamDecoder:
             if is_arrow and route >= 0:
                 block = self._block(message, origin, seq, count, route, taken.order, out)
                 if block is not None:
+                    self._look_for_revision(headers, route)
                     taken.blocks.append(block)
                     taken.order += len(block)
                 return
@@ -201,19 +207,28 @@ class StreamDecoder:
             if not self._ledger.feed(origin, seq, subject, max(count, 0), message.payload, is_guest=is_guest):
                 out.repeats += 1
             elif route >= 0:
+                self._look_for_revision(headers, route)
                 taken.add([message], [route])
+            elif route <= _EVENT:
+                out.events.append(event_row(message, _EVENT - route))
             elif route != _LEDGER:
                 self._beside(route, message, out)
         except PlantError as error:
             self._refuse(message, error, out)
+
+    def _look_for_revision(self, headers: bytes | None, tag_id: int) -> None:
+        if headers is not None and _REVISION in headers:
+            self._tags.mark_corrected(tag_id)
 
     def _route(self, subject: str) -> int:
         if len(self._routes) >= ROUTES_COUNT_MAX:
             self._routes.clear()
         try:
             address = decode_subject(subject)
-            if address.contract == "_tag":
-                route = self._tags.intern(str(address.tag))
+            kind = _KINDS.get(address.contract)
+            if kind is not None:
+                tag_id = self._tags.intern(str(address.tag), kind)
+                route = _EVENT - tag_id if kind in EVENT_KINDS else tag_id
             else:
                 route = {"_ledger": _LEDGER, "_meta": _META}.get(address.contract, _OTHER)
         except (DecodeError, NotFoundError):

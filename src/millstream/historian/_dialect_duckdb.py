@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from millstream.historian._columns import TIME_MAX_NS, TIME_MIN_NS
-from millstream.historian._query import Aggregate, AsOf, Count, QualityFilter, Range, Window
+from millstream.historian._query import Aggregate, AsOf, Count, Events, QualityFilter, Range, Window
 
 DAY_NS = 86_400 * 10**9
 MINUTE_NS, HOUR_NS = 60 * 10**9, 3600 * 10**9
@@ -40,6 +40,15 @@ class Segment:
         return (self.day + 1) * DAY_NS
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The tags that a query is about; `single_ids` of them have one value a time (see `TagEntry.is_single`)."""
+
+    tag_ids: Sequence[int]
+    single_ids: Sequence[int] = ()
+    reference_id: int | None = None
+
+
 @dataclass(slots=True)
 class Sql:
     """Statement and its parameters, in order."""
@@ -60,13 +69,18 @@ def _span(start_ns: int | None, end_ns: int | None) -> _Span:
     return _Span(start, end)
 
 
-def _samples(tag_ids: Sequence[int], span: _Span, segments: Sequence[Segment]) -> Sql:
+def _condition(tag_ids: Sequence[int], span: _Span) -> Sql:
     where = ["ts >= make_timestamp_ns(?)", "ts < make_timestamp_ns(?)", "tag_id BETWEEN ? AND ?"]
     bound: list[object] = [span.start_ns, span.end_ns, min(tag_ids), max(tag_ids)]
     if len(tag_ids) > 1:
         where.append("tag_id IN (SELECT unnest(?::UINTEGER[]))")
         bound.append(list(tag_ids))
-    condition = " AND ".join(where)
+    return Sql(" AND ".join(where), bound)
+
+
+def _samples(chosen: Chosen, span: _Span, segments: Sequence[Segment]) -> Sql:
+    found = _condition(chosen.tag_ids, span)
+    condition, bound = found.text, found.parameters
     columns = "kind, value, whole, text, quality"
     sql = Sql(f"SELECT tag_id, ts, n, {columns} FROM readings WHERE {condition}", list(bound))
     files = [s.file for s in segments if s.file and s.start_ns < span.end_ns and s.end_ns > span.start_ns]
@@ -76,12 +90,35 @@ def _samples(tag_ids: Sequence[int], span: _Span, segments: Sequence[Segment]) -
             f" FROM read_parquet(?, file_row_number = true) WHERE {condition}"
         )
         sql.parameters += [_SEALED_FIRST, files, *bound]
+    if chosen.single_ids:
+        # Before any filter: a bad value that corrects a good one hides it.
+        sql.text = (
+            f"SELECT * FROM ({sql.text}) QUALIFY row_number() OVER (PARTITION BY tag_id, ts ORDER BY n DESC) = 1"
+            " OR tag_id NOT IN (SELECT unnest(?::UINTEGER[]))"
+        )
+        sql.parameters.append(list(chosen.single_ids))
     return sql
 
 
-def render_range(query: Range, tag_ids: Sequence[int], segments: Sequence[Segment]) -> Sql:
+def render_events(query: Events, chosen: Chosen) -> Sql:
+    """Columns tag_id, ts, id, source, type, subject, content_type, data, extensions; one row more than `limit` shows
+    that it was cut."""
+    found = _condition(chosen.tag_ids, _span(query.start_ns, query.end_ns))
+    if query.type is not None:
+        found.text += " AND starts_with(type, ?)" if query.type.endswith("*") else " AND type = ?"
+        found.parameters.append(query.type.removesuffix("*"))
+    way = "DESC" if query.descending else "ASC"
+    return Sql(
+        f"SELECT * EXCLUDE (n) FROM (SELECT * FROM events WHERE {found.text} "
+        "QUALIFY row_number() OVER (PARTITION BY tag_id, ts, source, id ORDER BY n DESC) = 1) "
+        f"ORDER BY ts {way}, tag_id, n {way} LIMIT ?",
+        [*found.parameters, query.limit + 1],
+    )
+
+
+def render_range(query: Range, chosen: Chosen, segments: Sequence[Segment]) -> Sql:
     """Columns tag_id, ts, kind, value, whole, text, quality; one row more than `limit` shows that it was cut."""
-    source = _samples(tag_ids, _span(query.start_ns, query.end_ns), segments)
+    source = _samples(chosen, _span(query.start_ns, query.end_ns), segments)
     way = "DESC" if query.descending else "ASC"
     return Sql(
         f"SELECT tag_id, ts, kind, value, whole, text, quality FROM ({source.text}) WHERE {_QUALITY[query.quality]} "
@@ -90,9 +127,9 @@ def render_range(query: Range, tag_ids: Sequence[int], segments: Sequence[Segmen
     )
 
 
-def render_count(query: Count, tag_ids: Sequence[int], segments: Sequence[Segment]) -> Sql:
+def render_count(query: Count, chosen: Chosen, segments: Sequence[Segment]) -> Sql:
     """Columns tag_id, count."""
-    source = _samples(tag_ids, _span(query.start_ns, query.end_ns), segments)
+    source = _samples(chosen, _span(query.start_ns, query.end_ns), segments)
     return Sql(
         f"SELECT tag_id, count(*) AS count FROM ({source.text}) WHERE {_QUALITY[query.quality]} GROUP BY 1 ORDER BY 1",
         source.parameters,
@@ -119,16 +156,16 @@ _FROM_PARTS: dict[Aggregate, str] = {
 }
 
 
-def render_window(query: Window, tag_ids: Sequence[int], segments: Sequence[Segment]) -> Sql:
+def render_window(query: Window, chosen: Chosen, segments: Sequence[Segment]) -> Sql:
     """Columns tag_id, ts (start of the window) and one column for each aggregate, in the order asked for."""
     if "time_weighted_mean" in query.aggregates:
-        return _render_weighted(query, tag_ids, segments)
+        return _render_weighted(query, chosen, segments)
     span = _span(query.start_ns, query.end_ns)
-    rolled = _rolled_segments(query, span, segments)
+    rolled = _rolled_segments(query, span, segments, is_single=bool(chosen.single_ids))
     base = span.start_ns // query.every_ns * query.every_ns
     if rolled:
-        return _render_rolled(query, tag_ids, segments, rolled, base)
-    source = _samples(tag_ids, span, segments)
+        return _render_rolled(query, chosen, segments, rolled, base)
+    source = _samples(chosen, span, segments)
     picks = ", ".join(f"{_FROM_RAW[a]} AS {a}" for a in dict.fromkeys(query.aggregates))
     return Sql(
         f"WITH s AS (SELECT tag_id, epoch_ns(ts) AS t_ns, n, {_NUMBER} AS number FROM ({source.text}) "
@@ -139,23 +176,25 @@ def render_window(query: Window, tag_ids: Sequence[int], segments: Sequence[Segm
     )
 
 
-def _rolled_segments(query: Window, span: _Span, segments: Sequence[Segment]) -> list[Segment]:
+def _rolled_segments(query: Window, span: _Span, segments: Sequence[Segment], *, is_single: bool) -> list[Segment]:
     """Days that their rollups can answer for: whole, in windows of whole minutes, with the quality they were made
-    with."""
+    with. A correction that is not sealed yet would be counted beside what it corrects: such tags are answered from
+    their samples while there are any."""
     if query.every_ns % MINUTE_NS or query.quality != "usable" or not _ROLLED.issuperset(query.aggregates):
         return []
-    return [s for s in segments if s.rollup and s.start_ns >= span.start_ns and s.end_ns <= span.end_ns]
+    whole = [s for s in segments if s.rollup and s.start_ns >= span.start_ns and s.end_ns <= span.end_ns]
+    return [s for s in whole if s.file is None] if is_single else whole
 
 
 def _render_rolled(
     query: Window,
-    tag_ids: Sequence[int],
+    chosen: Chosen,
     segments: Sequence[Segment],
     rolled: Sequence[Segment],
     base: int,
 ) -> Sql:
     days = {s.day for s in rolled}
-    raw = _samples(tag_ids, _span(query.start_ns, query.end_ns), [s for s in segments if s.day not in days])
+    raw = _samples(chosen, _span(query.start_ns, query.end_ns), [s for s in segments if s.day not in days])
     level = 3600 if query.every_ns % HOUR_NS == 0 else 60
     picks = ", ".join(f"{_FROM_PARTS[a]} AS {a}" for a in dict.fromkeys(query.aggregates))
     # A sealed sample of the same time came before a hot one: `place` is the hot row's n, or less than all of them.
@@ -173,7 +212,7 @@ def _render_rolled(
         "SELECT tag_id, (at_ns - ?::BIGINT) // ?::BIGINT * ?::BIGINT + ?::BIGINT AS ts, "
         f"{picks} FROM parts GROUP BY 1, 2 ORDER BY 2, 1 LIMIT ?"
     )
-    files, ids = [s.rollup for s in rolled], list(tag_ids)
+    files, ids = [s.rollup for s in rolled], list(chosen.tag_ids)
     return Sql(
         text,
         [
@@ -198,11 +237,11 @@ def _render_rolled(
     )
 
 
-def _render_weighted(query: Window, tag_ids: Sequence[int], segments: Sequence[Segment]) -> Sql:
+def _render_weighted(query: Window, chosen: Chosen, segments: Sequence[Segment]) -> Sql:
     """With the time-weighted mean: each sample holds from its time to the next one's, cut at the windows."""
     span = _span(query.start_ns, query.end_ns)
     every, base = query.every_ns, span.start_ns // query.every_ns * query.every_ns
-    source = _samples(tag_ids, _Span(TIME_MIN_NS, span.end_ns), segments)
+    source = _samples(chosen, _Span(TIME_MIN_NS, span.end_ns), segments)
     usable = _QUALITY[query.quality]
     plain = [a for a in dict.fromkeys(query.aggregates) if a != "time_weighted_mean"]
     picks = "".join(f", {_FROM_RAW[a]} AS {a}" for a in plain)
@@ -259,15 +298,14 @@ def _render_weighted(query: Window, tag_ids: Sequence[int], segments: Sequence[S
 
 def render_asof(
     query: AsOf,
-    tag_ids: Sequence[int],
-    reference_id: int | None,
+    chosen: Chosen,
     segments: Sequence[Segment],
 ) -> Sql:
     """Columns tag_id, ts (reference time), sample_ts, kind, value, whole, text, quality; no row where there is no
     sample."""
-    times, last_ns, first_ns = _reference(query, reference_id, segments)
+    times, last_ns, first_ns = _reference(query, chosen.reference_id, segments)
     oldest = TIME_MIN_NS if query.max_age_ns is None or first_ns is None else first_ns - query.max_age_ns
-    source = _samples(tag_ids, _span(oldest, last_ns + 1), segments)
+    source = _samples(chosen, _span(oldest, last_ns + 1), segments)
     text = (
         f"WITH r AS ({times.text}), ids AS (SELECT unnest(?::UINTEGER[]) AS tag_id), "
         "wanted AS (SELECT ids.tag_id, r.t_ns FROM r CROSS JOIN ids), "
@@ -277,7 +315,7 @@ def render_asof(
         "SELECT w.tag_id, w.t_ns AS ts, s.t_ns AS sample_ts, s.kind, s.value, s.whole, s.text, s.quality "
         "FROM wanted w ASOF JOIN s ON w.tag_id = s.tag_id AND w.t_ns >= s.t_ns "
     )
-    parameters = [*times.parameters, list(tag_ids), *source.parameters]
+    parameters = [*times.parameters, list(chosen.tag_ids), *source.parameters]
     if query.max_age_ns is not None:
         text += "WHERE w.t_ns - s.t_ns <= ? "
         parameters.append(query.max_age_ns)
@@ -300,7 +338,7 @@ def _reference(query: AsOf, reference_id: int | None, segments: Sequence[Segment
             span.start_ns,
         )
     assert reference_id is not None
-    source = _samples([reference_id], span, segments)
+    source = _samples(Chosen([reference_id]), span, segments)
     return (
         Sql(f"SELECT DISTINCT epoch_ns(ts) AS t_ns FROM ({source.text})", source.parameters),
         span.end_ns - 1,

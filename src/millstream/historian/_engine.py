@@ -6,24 +6,37 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from millstream.historian._answer import aggregates_table, samples_table
+from millstream.historian._answer import Naming, aggregates_table, events_table, names_table, samples_table
 from millstream.historian._dialect_duckdb import (
+    Chosen,
     Segment,
     Sql,
     render_asof,
     render_count,
+    render_events,
     render_range,
     render_window,
 )
-from millstream.historian._query import TAGS_COUNT_MAX, AsOf, Count, Last, Query, Range, refuse
+from millstream.historian._query import TAGS_COUNT_MAX, AsOf, Count, Events, Last, Names, Query, Range, Window, refuse
 from millstream.historian._store import HistoryStore
-from millstream.historian._tags import TagDictionary
+from millstream.historian._tags import TagDictionary, TagEntry
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a query is about: numbers, their kind, the paths by number; for a question for names the entries."""
+
+    chosen: Chosen
+    kind: str
+    paths: Sequence[str]
+    entries: tuple[TagEntry, ...] = ()
 
 
 class QueryEngine:
@@ -38,32 +51,42 @@ class QueryEngine:
         self._doomed: list[tuple[int, tuple[str, ...]]] = []
         self._lock = threading.Lock()
 
-    def plan(self, query: Query) -> tuple[list[int], int | None, list[str]]:
-        """Numbers of the tags, number of the reference tag, names by number. Raises NotFoundError, DecodeError."""
-        tag_ids = self._tags.resolve(query.tags)
+    def plan(self, query: Query) -> Plan:
+        """What the query is about. Raises NotFoundError, DecodeError."""
+        if isinstance(query, Names):
+            found = {e.tag_id: e for pattern in query.tags for e in self._tags.find(pattern, query.data_kind)}
+            entries = sorted(found.values(), key=lambda e: (e.path, e.kind))
+            return Plan(Chosen(list(found)), "", (), tuple(replace(entry) for entry in entries))
+        tag_ids = self._tags.resolve(query.tags, query.data_kind)
         if len(tag_ids) > TAGS_COUNT_MAX:
             raise refuse(
                 "query names too many tags", expected=f"at most {TAGS_COUNT_MAX}", got=str(len(tag_ids)), where="tags"
             )
         reference = None
         if isinstance(query, AsOf) and query.reference is not None:
-            reference = self._tags.resolve([query.reference])[0]
-        return tag_ids, reference, self._tags.paths()
+            reference = self._tags.resolve([query.reference], query.data_kind)[0]
+        single_ids = [tag_id for tag_id in tag_ids if self._tags.entry(tag_id).is_single]
+        return Plan(Chosen(tag_ids, single_ids, reference), query.data_kind, self._tags.paths())
 
-    def answer(self, query: Query, tag_ids: Sequence[int], reference: int | None, paths: Sequence[str]) -> pa.Table:
+    def answer(self, query: Query, plan: Plan) -> pa.Table:
         """The answer as Arrow (see `_answer`). Raises HistoryStoreError."""
+        names = Naming(plan.paths, plan.kind)
+        if isinstance(query, Names):
+            return names_table(plan.entries)
         if isinstance(query, Last):
-            return self._last(tag_ids, paths)
+            return self._last(plan.chosen.tag_ids, names)
         with self._reading(), self._store.faults("answer"):
             cursor = self._store.cursor()
             try:
                 cursor.execute("BEGIN")  # hot rows and the list of sealed days must be of one moment
-                raw = _run(cursor, self._render(query, tag_ids, reference, self._segments(cursor)))
+                raw = _run(cursor, self._render(query, plan.chosen, self._segments(cursor)))
             finally:
                 cursor.close()
+        if isinstance(query, Events):
+            return events_table(raw, names, query.limit)
         if isinstance(query, Range | AsOf):
-            return samples_table(raw, paths, query.limit)
-        return aggregates_table(raw, paths, None if isinstance(query, Count) else query.limit)
+            return samples_table(raw, names, query.limit)
+        return aggregates_table(raw, names, None if isinstance(query, Count) else query.limit)
 
     def _segments(self, cursor: duckdb.DuckDBPyConnection) -> list[Segment]:
         folder = self._store.folder
@@ -74,18 +97,21 @@ class QueryEngine:
         ]
 
     @staticmethod
-    def _render(query: Query, tag_ids: Sequence[int], reference: int | None, segments: Sequence[Segment]) -> Sql:
-        ids = list(tag_ids) or [2**32 - 1]  # a pattern that matches nothing: a number that no tag has
+    def _render(query: Query, chosen: Chosen, segments: Sequence[Segment]) -> Sql:
+        if not chosen.tag_ids:
+            chosen = Chosen([2**32 - 1])  # a pattern that matches nothing: a number that no tag has
+        if isinstance(query, Events):
+            return render_events(query, chosen)
         if isinstance(query, Range):
-            return render_range(query, ids, segments)
+            return render_range(query, chosen, segments)
         if isinstance(query, AsOf):
-            return render_asof(query, ids, reference, segments)
+            return render_asof(query, chosen, segments)
         if isinstance(query, Count):
-            return render_count(query, ids, segments)
-        assert not isinstance(query, Last)
-        return render_window(query, ids, segments)
+            return render_count(query, chosen, segments)
+        assert isinstance(query, Window)
+        return render_window(query, chosen, segments)
 
-    def _last(self, tag_ids: Sequence[int], paths: Sequence[str]) -> pa.Table:
+    def _last(self, tag_ids: Sequence[int], names: Naming) -> pa.Table:
         import pyarrow as pa
 
         rows = [row for tag_id in tag_ids if (row := self._store.last.get(tag_id)) is not None]
@@ -100,7 +126,7 @@ class QueryEngine:
                 "quality": pa.array([r.quality for r in rows], pa.uint32()),
             }
         )
-        return samples_table(raw, paths, max(1, len(rows)))
+        return samples_table(raw, names, max(1, len(rows)))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

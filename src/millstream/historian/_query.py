@@ -1,7 +1,10 @@
 """The query model: what can be asked of a history, without a word of SQL. Pure; dialects render it.
 
 The same structures are the JSON form of requests (``{"kind": "range", "tags": [..], ..}``). Times are UTC ns;
-`start_ns` is included, `end_ns` is not. Tags are names or shell patterns.
+`start_ns` is included, `end_ns` is not. Tags are names or shell patterns, of one kind of data: `data_kind`.
+
+Of a plain tag every sample counts, also of equal time. Of all other kinds, and of a tag that was ever corrected (a
+sample with a revision came), there is one value a time: the one stored last. Earlier ones stay stored.
 """
 
 from __future__ import annotations
@@ -24,15 +27,43 @@ Aggregate: TypeAlias = Literal["count", "min", "max", "mean", "sum", "first", "l
 AGGREGATES: tuple[Aggregate, ...] = ("count", "min", "max", "mean", "sum", "first", "last", "time_weighted_mean")
 
 
+SampleKind: TypeAlias = Literal["tag", "count", "kpi", "state"]
+EventKind: TypeAlias = Literal["event", "alarm"]
+SAMPLE_KINDS: tuple[SampleKind, ...] = ("tag", "count", "kpi", "state")
+EVENT_KINDS: tuple[EventKind, ...] = ("event", "alarm")
+
+
 class _Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", kw_only=True):
     tags: tuple[str, ...]
 
 
-class Last(_Query, frozen=True, tag="last"):
+class Names(_Query, frozen=True, tag="names"):
+    """What the history knows: paths with their kind and description, by name. `data_kind` None: of all kinds."""
+
+    data_kind: SampleKind | EventKind | None = None
+
+
+class Events(_Query, frozen=True, tag="events"):
+    """Events or alarms by time, then path, then arrival. `type` is a CloudEvents type; a final ``*`` stands for any
+    ending. An event that came again with the same path, source, id and time is given once, as stored last."""
+
+    data_kind: EventKind = "event"
+    type: str | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+    limit: int = 100_000
+    descending: bool = False
+
+
+class _Samples(_Query, frozen=True):
+    data_kind: SampleKind = "tag"
+
+
+class Last(_Samples, frozen=True, tag="last"):
     """The newest sample of each tag (greatest source time, whatever its quality). Answered from memory."""
 
 
-class Range(_Query, frozen=True, tag="range"):
+class Range(_Samples, frozen=True, tag="range"):
     """Samples as stored, by time, then tag, then arrival. `limit` bounds the rows over all tags."""
 
     start_ns: int | None = None
@@ -42,7 +73,7 @@ class Range(_Query, frozen=True, tag="range"):
     descending: bool = False
 
 
-class Window(_Query, frozen=True, tag="window"):
+class Window(_Samples, frozen=True, kw_only=True, tag="window"):
     """Aggregates over windows of `every_ns`, aligned to 1970-01-01T00:00Z; a window without a sample has no row.
 
     `count` counts samples of any type. The others take numbers (bools as 0 and 1) and leave out NaN and infinities;
@@ -59,7 +90,7 @@ class Window(_Query, frozen=True, tag="window"):
     limit: int = 100_000
 
 
-class AsOf(_Query, frozen=True, tag="asof"):
+class AsOf(_Samples, frozen=True, tag="asof"):
     """For each reference time and tag: the newest sample at or before it, at most `max_age_ns` old.
 
     Reference times are the sample times of `reference`, or every `every_ns`, or `times_ns`: exactly one of the three.
@@ -75,7 +106,7 @@ class AsOf(_Query, frozen=True, tag="asof"):
     limit: int = 100_000
 
 
-class Count(_Query, frozen=True, tag="count"):
+class Count(_Samples, frozen=True, tag="count"):
     """How many samples each tag has in a range."""
 
     start_ns: int | None = None
@@ -83,7 +114,7 @@ class Count(_Query, frozen=True, tag="count"):
     quality: QualityFilter = "any"
 
 
-Query: TypeAlias = Last | Range | Window | AsOf | Count
+Query: TypeAlias = Last | Range | Window | AsOf | Count | Events | Names
 
 _decoder: msgspec.json.Decoder[Query] = msgspec.json.Decoder(Query)
 
@@ -107,7 +138,7 @@ def check_query(query: Query) -> None:
     """Refuse what cannot be answered or would not end. Raises DecodeError."""
     if not query.tags:
         raise refuse("query names no tag", expected='at least one, e.g. "*"', where="tags")
-    if isinstance(query, Last):
+    if isinstance(query, Last | Names):
         return
     for name in ("start_ns", "end_ns"):
         number = getattr(query, name)
@@ -117,7 +148,7 @@ def check_query(query: Query) -> None:
         raise refuse(
             "range ends before it starts", expected="end_ns >= start_ns", got=f"{query.start_ns}..{query.end_ns}"
         )
-    if isinstance(query, Range | Window | AsOf) and not 1 <= query.limit <= ROWS_COUNT_MAX:
+    if isinstance(query, Range | Window | AsOf | Events) and not 1 <= query.limit <= ROWS_COUNT_MAX:
         raise refuse("limit is out of range", expected=f"1 to {ROWS_COUNT_MAX}", got=str(query.limit), where="limit")
     if isinstance(query, Window):
         _check_window(query)

@@ -150,10 +150,11 @@ class Sealer:
         return sealed.old
 
     def expire(self, before_day: int) -> tuple[str, ...]:
-        """Retention: forget samples of days before `before_day` (their rollups stay); the files to remove.
+        """Retention: forget samples and events of days before `before_day` (rollups stay); the files to remove.
         Raises HistoryStoreError."""
         with self._store.transaction("drop old days") as con:
             rows = con.execute("SELECT file FROM segments WHERE day < ? AND file IS NOT NULL", [before_day]).fetchall()
+            con.execute("DELETE FROM events WHERE ts < make_timestamp_ns(?)", [before_day * DAY_NS])
             con.execute("UPDATE segments SET file = NULL, rows = 0 WHERE day < ? AND file IS NOT NULL", [before_day])
             return tuple(row[0] for row in rows)
 
@@ -208,6 +209,7 @@ class Sealer:
 
 
 def _rollup_sql(file: Path) -> str:
+    single = "SELECT tag_id FROM tags WHERE kind <> 'tag' OR is_corrected"
     number = "CASE WHEN kind BETWEEN 1 AND 3 AND isfinite(value) THEN value END"
     levels = " UNION ALL ".join(
         f"SELECT {every // 10**9} AS level_s, tag_id, "
@@ -221,7 +223,11 @@ def _rollup_sql(file: Path) -> str:
     )
     return (
         f"WITH s AS (SELECT tag_id, epoch_ns(ts) AS t_ns, file_row_number AS n, {number} AS number "
-        f"FROM read_parquet({_quoted(file)}, file_row_number = true) WHERE quality < 2147483648) "
+        # One value a time where later ones correct earlier ones; only there, since a window over all rows is dear.
+        f"FROM (SELECT * FROM read_parquet({_quoted(file)}, file_row_number = true) WHERE tag_id NOT IN ({single}) "
+        f"UNION ALL SELECT * FROM read_parquet({_quoted(file)}, file_row_number = true) WHERE tag_id IN ({single}) "
+        "QUALIFY row_number() OVER (PARTITION BY tag_id, ts ORDER BY file_row_number DESC) = 1) "
+        "WHERE quality < 2147483648) "
         f"SELECT * FROM ({levels}) ORDER BY level_s, tag_id, start_ns"
     )
 

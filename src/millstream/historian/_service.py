@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from millstream.historian._answer import ipc_parts
 from millstream.historian._engine import QueryEngine
 from millstream.historian._ports import DeadLetterSink, Reply, RequestServer, StreamState, StreamStates
-from millstream.historian._query import Last, Query, check_query, decode_query
+from millstream.historian._query import Last, Names, Query, check_query, decode_query
 from millstream.historian._seal import Sealer
 from millstream.historian._sink import StreamSink
 from millstream.historian._store import DAY_NS, MEMORY_BYTES_MAX, HistoryStore, HistoryStoreError
@@ -71,6 +71,7 @@ class HistorianStats:
     tags: int
     messages: int
     samples: int
+    events: int
     repeats: int
     others: int
     dead_letters: int
@@ -286,15 +287,15 @@ class HistorianService:
         return True
 
     async def query(self, query: Query) -> pa.Table:
-        """Answer one query as Arrow: tag, timestamp, value, quality; windows have a column for each aggregate.
+        """Answer one query as Arrow: tag, kind, timestamp, value, quality; windows have a column for each aggregate.
 
         Raises DecodeError (MS-0320) for a query that cannot be answered, NotFoundError for an unknown tag,
         HistoryStoreError, and refuses when too many wait.
         """
         check_query(query)
-        tag_ids, reference, paths = self._engine.plan(query)
-        if isinstance(query, Last):
-            return self._engine.answer(query, tag_ids, reference, paths)
+        plan = self._engine.plan(query)
+        if isinstance(query, Last | Names):
+            return self._engine.answer(query, plan)
         if self._queries_waiting >= QUERIES_WAITING_MAX:
             raise HistoryStoreError(
                 "too many queries wait",
@@ -304,9 +305,7 @@ class HistorianService:
         assert self._readers is not None, "the historian is not running"
         self._queries_waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._readers, self._engine.answer, query, tag_ids, reference, paths
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._engine.answer, query, plan)
         finally:
             self._queries_waiting -= 1
 
@@ -320,9 +319,9 @@ class HistorianService:
             return
         yield Reply(b"", (("Ms-Status", "done"),))
 
-    def tags(self, pattern: str = "*") -> list[TagEntry]:
-        """Known tags whose name matches a shell pattern, sorted by name."""
-        return self._tags.find(pattern)
+    def tags(self, pattern: str = "*", kind: str | None = "tag") -> list[TagEntry]:
+        """What is known of a kind (None: of all) whose name matches a shell pattern, sorted by name."""
+        return self._tags.find(pattern, kind)
 
     @property
     def positions(self) -> dict[str, int]:
@@ -367,7 +366,7 @@ class HistorianService:
             error=next(iter(self._errors.values()), None),
             **{
                 name: counters.get(name, 0)
-                for name in ("messages", "samples", "repeats", "others", "dead_letters", "expired")
+                for name in ("messages", "samples", "events", "repeats", "others", "dead_letters", "expired")
             },
         )
 

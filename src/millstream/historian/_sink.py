@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from millstream.historian._decode import Decoded, StreamDecoder
+from millstream.historian._events import EventRow
 from millstream.historian._ports import DeadLetter, StreamState
 from millstream.historian._rows import Rows, join_rows
 from millstream.historian._store import Commit, HistoryStore, HistoryStoreError, Position
@@ -27,6 +28,7 @@ class _Pending:
     """What is decoded and not yet stored."""
 
     parts: list[Rows] = field(default_factory=list)
+    events: list[EventRow] = field(default_factory=list)
     bad: list[DeadLetter] = field(default_factory=list)
     gaps: list[tuple[int, int]] = field(default_factory=list)
     origins: set[str] = field(default_factory=set)
@@ -39,14 +41,16 @@ class _Pending:
         """Take one decoded list in."""
         if len(decoded.rows):
             self.parts.append(decoded.rows)
+        self.events += decoded.events
         self.bad += decoded.bad
         self.origins |= decoded.origins
-        self.rows += len(decoded.rows)
+        self.rows += len(decoded.rows) + len(decoded.events)
         self.payload_bytes += payload_bytes
         self.begun_ns = now_ns if self.begun_ns is None else self.begun_ns
         for name, count in (
             ("messages", decoded.messages),
             ("samples", len(decoded.rows)),
+            ("events", len(decoded.events)),
             ("repeats", decoded.repeats),
             ("others", decoded.others),
             ("dead_letters", len(decoded.bad)),
@@ -213,6 +217,7 @@ class StreamSink:
             tuple(pending.bad),
             pending.counts,
             self._clock.now_ns(),
+            tuple(pending.events),
         )
         backoff = Backoff(floor_s=0.2, ceiling_s=10.0)
         while True:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from millstream.historian._events import EventRow, events_arrow
 from millstream.historian._last import LastRow, LastValues
 from millstream.historian._ports import DeadLetter
 from millstream.historian._rows import Rows
-from millstream.historian._schema import SCHEMA, SCHEMA_VERSION
+from millstream.historian._schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION
 from millstream.historian._tags import TagEntry
 from millstream.kernel import ConfigError, FencedError, PlantError
 
@@ -60,6 +61,7 @@ class Commit:
     bad: Sequence[DeadLetter] = ()
     counts: Mapping[str, int] | None = None
     now_ns: int = 0
+    events: Sequence[EventRow] = ()
 
 
 class HistoryStore:
@@ -115,6 +117,8 @@ class HistoryStore:
         version = found[0] if found else None
         if version is None:
             con.execute("INSERT INTO schema_version VALUES (?)", [SCHEMA_VERSION])
+        elif 1 <= version < SCHEMA_VERSION:
+            self._migrate(version)
         elif version != SCHEMA_VERSION:
             raise ConfigError(
                 "history has another layout",
@@ -129,6 +133,14 @@ class HistoryStore:
         ).fetchone()
         self._order = int(row[0]) if row else 0
         self.last = LastValues(self._load_last())
+
+    def _migrate(self, version: int) -> None:
+        """Bring a store that an earlier version made up to date; after a crash it is as it was, or done."""
+        with self.transaction("be migrated") as con:
+            for number in range(version, SCHEMA_VERSION):
+                for statement in MIGRATIONS[number]:
+                    con.execute(statement)
+            con.execute("UPDATE schema_version SET version = ?", [SCHEMA_VERSION])
 
     def close(self) -> None:
         """Close; a crash instead of it loses nothing."""
@@ -196,9 +208,10 @@ class HistoryStore:
                 got=str(at),
                 code="MS-0421",
             )
-        order = self._order + len(batch.rows)
+        order = self._order + len(batch.rows) + len(batch.events)
         with self.transaction("store rows") as con:
             self._insert_rows(con, batch.rows)
+            _insert_events(con, batch.events, self._order + len(batch.rows))
             self._insert_beside(con, batch)
             _write_position(con, batch.position)
             con.execute("INSERT OR REPLACE INTO counters VALUES ('order', ?)", [order])
@@ -251,7 +264,7 @@ class HistoryStore:
 
     def tags(self) -> list[TagEntry]:
         """The whole dictionary."""
-        return [TagEntry(*row) for row in self._all("SELECT tag_id, path, description FROM tags ORDER BY tag_id")]
+        return [TagEntry(*row) for row in self._all("SELECT * FROM tags ORDER BY tag_id")]
 
     def ledger(self, stream: str) -> dict[str, bytes]:
         """State of each origin that came through `stream`."""
@@ -363,6 +376,15 @@ def _write_position(con: duckdb.DuckDBPyConnection, position: Position) -> None:
     )
 
 
+def _insert_events(con: duckdb.DuckDBPyConnection, events: Sequence[EventRow], first_order: int) -> None:
+    if events:
+        con.register("incoming_events", events_arrow(events, first_order))
+        try:
+            con.execute("INSERT INTO events SELECT * FROM incoming_events")
+        finally:
+            con.unregister("incoming_events")
+
+
 def _insert_tags(con: duckdb.DuckDBPyConnection, tags: Sequence[TagEntry]) -> None:
     """By Arrow: thousands of tags come at once when a site is connected, and a statement each would take seconds."""
     import pyarrow as pa
@@ -375,11 +397,13 @@ def _insert_tags(con: duckdb.DuckDBPyConnection, tags: Sequence[TagEntry]) -> No
                     "tag_id": pa.array([t.tag_id for t in tags], pa.uint32()),
                     "path": pa.array([t.path for t in tags]),
                     "description": pa.array([t.description for t in tags], pa.string()),
+                    "kind": pa.array([t.kind for t in tags]),
+                    "is_corrected": pa.array([t.is_corrected for t in tags]),
                 }
             ),
         )
         try:
-            con.execute("INSERT OR REPLACE INTO tags SELECT tag_id, path, description FROM incoming_tags")
+            con.execute("INSERT OR REPLACE INTO tags SELECT * FROM incoming_tags")
         finally:
             con.unregister("incoming_tags")
 

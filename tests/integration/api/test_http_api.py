@@ -21,6 +21,7 @@ from millstream.api import create_app, load_or_make_token, serve_api
 from millstream.bus import MemoryReader, MemoryStream
 from millstream.historian import HistorianOptions, HistorianService
 from millstream.kernel import ConfigError
+from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.uns_payload import ARROW_TYPE, encode_sample
 
 TOKEN = "a-token-for-these-tests-only"
@@ -38,6 +39,11 @@ def stream() -> MemoryStream:
             f"uns.v1.acme.p1._tag.{name}", encode_sample(value, quality=0, source_time_ns=T0, ingest_time_ns=T0)
         )
     made.append("uns.v1.acme.p1._meta.speed", b'{"unit":"1/min"}')
+    made.append("uns.v1.acme.p1._count.parts", encode_sample(7, quality=0, source_time_ns=T0, ingest_time_ns=T0))
+    for kind, name in (("event", "stopped"), ("event", "started"), ("alarm", "hot")):
+        headers, payload = encode_event(CloudEvent(f"{kind}-{name}", "/press", f"com.acme.{name}", {"by": 3}, T0))
+        lines = "".join(f"{key}: {text}\r\n" for key, text in headers.items())
+        made.append(f"uns.v1.acme.p1._{kind}.{name}", payload, f"NATS/1.0\r\n{lines}\r\n".encode())
     return made
 
 
@@ -67,6 +73,7 @@ async def test_each_question_is_answered_as_json(tmp_path: Path) -> None:
             "data": [
                 {
                     "tag": TAG,
+                    "kind": "tag",
                     "timestamp": "2023-11-14T22:14:59.123456789Z",
                     "timestamp_ns": T0 + 99 * 10**9 + 123_456_789,
                     "value": 49.5,
@@ -106,11 +113,31 @@ async def test_each_question_is_answered_as_json(tmp_path: Path) -> None:
         posted = (await client.post("/api/v1/query", content=b'{"kind":"last","tags":["acme/p1:count"]}')).text
         assert "9223372036854775807" in posted
         tags = (await client.get("/api/v1/tags", params={"pattern": "*speed"})).json()
-        assert tags["tags"] == [{"tag": TAG, "description": {"unit": "1/min"}}]
+        assert tags["tags"] == [{"tag": TAG, "kind": "tag", "description": {"unit": "1/min"}}]
         ledger = (await client.get("/api/v1/ledger")).json()
         assert ledger["origins"]["H_INTEGRITY"]["is_clean"] is True
         status = (await client.get("/api/v1/status")).json()
-        assert (status["node"], status["historian"]["samples"]) == ({"name": "hub1"}, 103)
+        assert (status["node"], status["historian"]["samples"]) == ({"name": "hub1"}, 104)
+
+
+async def test_counts_events_and_alarms_are_asked_for_by_kind(tmp_path: Path) -> None:
+    async with api(tmp_path) as client:
+        counted = (await client.get("/api/v1/range", params={"tag": "acme/*", "kind": "count"})).json()
+        assert [(r["tag"], r["kind"], r["value"]) for r in counted["data"]] == [("acme/p1:parts", "count", 7)]
+        events = (await client.get("/api/v1/events", params={"tag": "*", "type": "com.acme.s*"})).json()
+        assert [(r["tag"], r["id"], r["data"]) for r in events["data"]] == [
+            ("acme/p1:stopped", "event-stopped", '{"by":3}'),
+            ("acme/p1:started", "event-started", '{"by":3}'),
+        ]
+        late = (await client.get("/api/v1/events", params={"tag": "*", "start": str(T0 + 1)})).json()
+        alarms = (await client.get("/api/v1/events", params={"tag": "*", "kind": "alarm"})).json()
+        assert (late["data"], [r["type"] for r in alarms["data"]]) == ([], ["com.acme.hot"])
+        names = (await client.get("/api/v1/tags", params={"kind": "alarm"})).json()["tags"]
+        assert names == [{"tag": "acme/p1:hot", "kind": "alarm", "description": None}]
+        for path, kind in (("range", "event"), ("events", "tag"), ("tags", "tags")):
+            assert (await client.get(f"/api/v1/{path}", params={"tag": "*", "kind": kind})).status_code == 400
+        metrics = (await client.get("/metrics")).text
+        assert "millstream_historian_events_total 3" in metrics
 
 
 async def test_answers_come_as_csv_and_arrow_too(tmp_path: Path) -> None:
@@ -118,11 +145,12 @@ async def test_answers_come_as_csv_and_arrow_too(tmp_path: Path) -> None:
         arrow = await client.get("/api/v1/range", params={"tag": TAG}, headers={"Accept": ARROW_TYPE})
         assert arrow.headers["content-type"] == ARROW_TYPE
         table = pa.ipc.open_stream(arrow.content).read_all()
-        assert (table.num_rows, table.column_names) == (100, ["tag", "timestamp", "value", "quality"])
+        assert (table.num_rows, table.column_names) == (100, ["tag", "kind", "timestamp", "value", "quality"])
         text = (await client.get("/api/v1/range", params={"tag": "acme/p1:text", "format": "csv"})).text
         (row,) = csv.DictReader(io.StringIO(text))
         assert row == {
             "tag": "acme/p1:text",
+            "kind": "tag",
             "timestamp": "2023-11-14T22:13:20.000000000Z",
             "value": 'a,"b"\n',
             "quality": "0",
@@ -196,7 +224,11 @@ async def test_the_description_names_every_path_and_parameter(tmp_path: Path) ->
         for path, methods in document["paths"].items():
             for method in methods:
                 assert (await client.request(method.upper(), path)).status_code not in (404, 405), path
-        assert [p["name"] for p in document["paths"]["/api/v1/last"]["get"]["parameters"]] == ["tag", "format"]
+        assert [p["name"] for p in document["paths"]["/api/v1/last"]["get"]["parameters"]] == [
+            "tag",
+            "kind",
+            "format",
+        ]
         text = json.dumps(document)
         for reference in {part.split('"')[0] for part in text.split('"$ref": "#/components/schemas/')[1:]}:
             assert reference in document["components"]["schemas"]
@@ -205,8 +237,8 @@ async def test_the_description_names_every_path_and_parameter(tmp_path: Path) ->
 async def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
     async with api(tmp_path) as client:
         lines = (await client.get("/metrics")).text.splitlines()
-    assert "millstream_historian_samples_total 103" in lines
-    assert 'millstream_historian_position{stream="H_INTEGRITY"} 104' in lines
+    assert "millstream_historian_samples_total 104" in lines
+    assert 'millstream_historian_position{stream="H_INTEGRITY"} 108' in lines
     assert 'millstream_ledger_gaps{origin="H_INTEGRITY"} 0' in lines
 
 

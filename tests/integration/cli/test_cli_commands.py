@@ -117,7 +117,15 @@ async def test_a_query_asks_for_what_was_meant(hub: FakeNode, say: Any) -> None:
     await say("query", TEMPERATURE, "--start", "-1h", "--every", "1min", "-a", "mean", "-a", "max")
     await say("query", TEMPERATURE, "--at", "-10min", "--quality", "good")
     await say("query", TEMPERATURE, "--last")
-    kinds = [(q["kind"], q.get("aggregates"), q.get("quality")) for q in hub.queries]
+    await say(
+        "query", "acme/plant1/press:stopped", "--kind", "event", "--type", "com.*", "--start", "-1d", "--limit", "5"
+    )
+    await say("query", TEMPERATURE, "--kind", "count", "--start", "-1h")
+    events, counts = hub.queries[3:]
+    asked = (events["kind"], events["data_kind"], events["type"], events["limit"])
+    assert asked == ("events", "event", "com.*", 5)
+    assert (counts["kind"], counts["data_kind"]) == ("range", "count")
+    kinds = [(q["kind"], q.get("aggregates"), q.get("quality")) for q in hub.queries[:3]]
     assert kinds == [("window", ["mean", "max"], None), ("asof", None, "good"), ("last", None, None)]
 
 
@@ -125,6 +133,8 @@ async def test_a_query_that_contradicts_itself_is_a_usage_error(hub: FakeNode, s
     assert (await say("query", TEMPERATURE, "--at", "now", "--last")).status == 2
     assert (await say("query", TEMPERATURE, "--start", "yesterday")).status == 2
     assert (await say("query", TEMPERATURE, "-a", "mean")).status == 2
+    assert (await say("query", TEMPERATURE, "--type", "com.acme")).status == 2
+    assert (await say("query", TEMPERATURE, "--kind", "alarm", "--last")).status == 2
 
 
 async def test_a_refused_query_keeps_the_historians_code(hub: FakeNode, say: Any) -> None:

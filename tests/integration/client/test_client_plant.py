@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from fake_node import NOW_NS, PASSWORD, USER, FakeNode
 from nats.errors import FlushTimeoutError
@@ -18,6 +19,7 @@ import millstream
 from millstream.client import Plant, Reading
 from millstream.kernel import AuthError, DecodeError, NotFoundError, PlantError, Unreachable
 from millstream.model import BAD, BAD_DECODING_ERROR, Block
+from millstream.protocols.cloudevents import JSON_TYPE, CloudEvent
 from millstream.protocols.ledger import LedgerRecord, encode_record
 from millstream.protocols.uns_payload import ARROW_TYPE, encode_block, encode_sample
 
@@ -172,6 +174,7 @@ async def test_history_is_one_table_of_all_parts(hub: FakeNode) -> None:
     assert table.column("value").to_pylist() == [20.5, 21.0]
     assert hub.queries[0] == {
         "kind": "window",
+        "data_kind": "tag",
         "tags": [TEMPERATURE],
         "start_ns": 1_767_225_600_000_000_000,
         "end_ns": 1_767_312_000_000_000_000,
@@ -179,6 +182,22 @@ async def test_history_is_one_table_of_all_parts(hub: FakeNode) -> None:
         "aggregates": ["mean"],
     }
     assert hub.queries[1]["times_ns"] == [1_767_225_600_000_000_000, NOW_NS]
+
+
+async def test_events_of_the_history_end_by_themselves(hub: FakeNode) -> None:
+    row = {"id": "1", "source": "/press", "type": "com.acme.stopped", "subject": None, "content_type": JSON_TYPE}
+    times = pa.array([NOW_NS + 1], pa.timestamp("ns", "UTC"))
+    columns = {name: pa.array([value], pa.string()) for name, value in row.items()}
+    more = {"data": pa.array(['{"n":1}']), "extensions": pa.array(['{"rank":"2"}'])}
+    hub.history = pa.table({"tag": ["acme/plant1/press:stopped"], "timestamp": times, **columns, **more})
+    async with millstream.connect(hub.folder) as plant:
+        found = [event async for event in plant.events("acme/plant1/press:stopped", start="-1d", kind="alarm")]
+        with pytest.raises(DecodeError, match="no such kind"):
+            await plant.event_history("acme:x", "-1d", kind="tag")
+        with pytest.raises(DecodeError, match="no such kind"):
+            await plant.history(TEMPERATURE, "-1d", kind="event")
+    assert found == [CloudEvent("1", "/press", "com.acme.stopped", {"n": 1}, NOW_NS + 1, extensions={"rank": "2"})]
+    assert (hub.queries[0]["kind"], hub.queries[0]["data_kind"]) == ("events", "alarm")
 
 
 async def test_a_pattern_of_history_is_resolved_by_levels_not_by_shell_stars(hub: FakeNode) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.client import CloudEvent, Pattern, find_node, to_span_ns, to_time_ns
-from millstream.client._plant import _disjoint
+from millstream.client._paths import disjoint
 from millstream.kernel import ConfigError, DecodeError, NotFoundError, PlantError
 from millstream.model import AssetPath, TagPath
 from millstream.protocols.cloudevents import decode_event, encode_event, format_time, parse_time_ns
@@ -82,10 +82,10 @@ def test_the_server_filters_as_much_as_it_can(text: str, subject_filter: str) ->
 
 
 def test_overlapping_filters_become_one() -> None:
-    assert _disjoint(["uns.v1.a._tag.x", "uns.v1.b._tag.x"]) == ["uns.v1.a._tag.x", "uns.v1.b._tag.x"]
-    assert _disjoint(["uns.v1.a.>", "uns.v1.a._tag.x"]) == ["uns.v1.a.>"]
-    assert _disjoint(["uns.v1.*._tag.x", "uns.v1.b.*.x"]) == ["uns.v1.>"]
-    assert _disjoint(["uns.v1.a", "uns.v1.a"]) == ["uns.v1.a"]
+    assert disjoint(["uns.v1.a._tag.x", "uns.v1.b._tag.x"]) == ["uns.v1.a._tag.x", "uns.v1.b._tag.x"]
+    assert disjoint(["uns.v1.a.>", "uns.v1.a._tag.x"]) == ["uns.v1.a.>"]
+    assert disjoint(["uns.v1.*._tag.x", "uns.v1.b.*.x"]) == ["uns.v1.>"]
+    assert disjoint(["uns.v1.a", "uns.v1.a"]) == ["uns.v1.a"]
 
 
 NOW = 1_790_000_000_000_000_000

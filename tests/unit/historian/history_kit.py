@@ -37,6 +37,7 @@ class S:
     time_ns: int
     value: Any
     quality: int = 0
+    kind: str = "tag"
 
 
 class History:
@@ -45,7 +46,7 @@ class History:
     def __init__(self, folder: Path) -> None:
         self.store = HistoryStore(folder)
         self.store.open()
-        self.tags = TagDictionary()
+        self.tags = TagDictionary(self.store.tags())
         self.sealer = Sealer(self.store)
         self.engine = QueryEngine(self.store, self.tags)
         self.seq = 0
@@ -55,7 +56,7 @@ class History:
     def add(self, samples: Sequence[S]) -> None:
         columns = to_columns([s.value for s in samples])
         rows = Rows(
-            np.array([self.tags.intern(s.tag) for s in samples], np.uint32),
+            np.array([self.tags.intern(s.tag, s.kind) for s in samples], np.uint32),
             np.array([s.time_ns for s in samples], np.int64),
             np.arange(len(samples)),
             np.array([s.quality for s in samples], np.uint32),
@@ -74,13 +75,14 @@ class History:
 
     def ask(self, query: Query) -> pa.Table:
         check_query(query)
-        return self.engine.answer(query, *self.engine.plan(query))
+        return self.engine.answer(query, self.engine.plan(query))
 
 
 @contextmanager
-def history() -> Iterator[History]:
-    with tempfile.TemporaryDirectory() as folder:
-        made = History(Path(folder))
+def history(folder: Path | None = None) -> Iterator[History]:
+    """A new store, or the one in `folder`."""
+    with tempfile.TemporaryDirectory() as new:
+        made = History(folder or Path(new))
         try:
             yield made
         finally:

@@ -250,7 +250,7 @@ def test_ledger_records_and_descriptions_are_no_samples() -> None:
             received(encode_sample(1.0, quality=0, source_time_ns=T0, ingest_time_ns=1), 1),
             received(record, 2, subject="uns.v1.acme.p1._ledger.edge1.main"),
             received(b'{"unit":"1/min"}', 3, subject="uns.v1.acme.p1._meta.speed"),
-            received(b"{}", 4, subject="uns.v1.acme.p1._event.started"),
+            received(b"{}", 4, subject="uns.v1.acme.p1._cmd.start"),
             received(b"not json", 5, subject="uns.v1.acme.p1._meta.speed"),
             received(b"not json", 6, subject="uns.v1.acme.p1._ledger.edge1.main"),
         ]

@@ -51,7 +51,7 @@ def seal(sealer: Sealer, store: HistoryStore) -> None:
 
 def count(engine: QueryEngine) -> int:
     query = Count(tags=TAGS)
-    return sum(r["count"] for r in rows_of(engine.answer(query, *engine.plan(query))))
+    return sum(r["count"] for r in rows_of(engine.answer(query, engine.plan(query))))
 
 
 @pytest.mark.parametrize("is_late", [False, True])
@@ -122,7 +122,7 @@ def test_late_data_is_merged_at_once_and_sealed_again_in_order_with_its_rollup(t
     before = rows_of(made.ask(query))
     made.seal(DAY)
     assert rows_of(made.ask(query)) == before
-    assert before == [{"tag": TAGS[0], "timestamp": T0, "count": 7, "first": 0.0, "last": 27.0}]
+    assert before == [{"tag": TAGS[0], "kind": "tag", "timestamp": T0, "count": 7, "first": 0.0, "last": 27.0}]
     assert len(list((tmp_path / "days").glob("*"))) == 1
     made.store.close()
 

@@ -315,7 +315,7 @@ async def test_requests_are_answered_in_small_parts_and_a_closing_one(tmp_path: 
         assert max(len(r.payload) for r in replies) <= 512 * 1024
         table = pa.concat_tables([pa.ipc.open_stream(r.payload).read_all() for r in replies[:-1]])
         assert table.num_rows == 30_000
-        assert table.column_names == ["tag", "timestamp", "value", "quality"]
+        assert table.column_names == ["tag", "kind", "timestamp", "value", "quality"]
         assert table.column("value").to_pylist() == [float(i) for i in range(30_000)]
         assert len(set(table.column("tag").to_pylist())) == 3000
 
