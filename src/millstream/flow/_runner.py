@@ -30,6 +30,7 @@ TICK_INTERVAL_S = 0.25
 POSITION_INTERVAL_NS = 1 * SECOND_NS  # a position that moved without outputs is written down that often
 CAUGHT_UP_NS = 2 * SECOND_NS  # an input whose newest message is younger is not behind
 TAIL_WAIT_S = 0.2
+ANSWER_S = 5.0  # how long an end waits for the answer to what was sent before it
 
 
 class OpenPublisher(Protocol):
@@ -152,6 +153,11 @@ class PartitionRunner:
     def is_idle(self) -> bool:
         """Nothing waits to be taken."""
         return self._inbox.empty()
+
+    @property
+    def unanswered(self) -> asyncio.Future[Stored] | None:
+        """The unit that was sent last, until it is settled."""
+        return self._in_flight
 
     async def run(self) -> None:
         """Take and commit until cancelled. Raises FencedError when another instance has the partition."""
@@ -279,6 +285,14 @@ class FlowRunner:
                 await self._run_all()
             except* FencedError as group:
                 raise group.exceptions[0] from None
+            finally:
+                await self._answered()
+
+    async def _answered(self) -> None:
+        """Whoever has ended a runner (paused it, say) sees all that it will ever have said, if the store answers."""
+        sent = [answer for runner in self.running.values() if (answer := runner.unanswered) is not None]
+        if sent:
+            await asyncio.wait(sent, timeout=ANSWER_S)
 
     async def _run_all(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -179,9 +179,9 @@ class Instance:
         self._not_before_ns = self._around.clock.monotonic_ns() + int(self._backoff.next_s() * 1e9)
 
     async def _end_running(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            await _end(running.task)
+        if self._running is not None:
+            await _end(self._running.task)
+            self._running = None  # not before: a beat meanwhile must not say that nothing runs
 
     async def _leave(self) -> None:
         await self._end_running()
