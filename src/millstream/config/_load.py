@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from millstream.config._edge import ConnectorEntry, EdgeConfig
 from millstream.config._finding import Finding, Findings
 from millstream.config._flow_check import FlowKinds, check_flows
+from millstream.config._flow_rules import check_flow_rules
 from millstream.config._hub import HubConfig, UpConfig
 from millstream.config._semantics import check_connector, check_edge_names, check_hub
 from millstream.config._yaml import Loc, parse_yaml, read_text
@@ -32,7 +33,7 @@ def load_edge(
     """Load an edge file. The configuration is None exactly when there are findings; never raises for a bad file."""
 
     def _check(raw: Any, model: EdgeConfig | None, found: Findings) -> EdgeConfig | None:
-        check_flows(raw, found, flows)
+        _check_flows(raw, found, flows, path)
         return _check_edge(raw, model, found, connectors, path)
 
     return load_file(path, EdgeConfig, _check)
@@ -42,7 +43,7 @@ def load_hub(path: Path, flows: FlowKinds = NO_FLOWS) -> tuple[HubConfig | None,
     """Load a hub file, as `load_edge`."""
 
     def _check(raw: Any, model: HubConfig | None, found: Findings) -> HubConfig | None:
-        check_flows(raw, found, flows)
+        _check_flows(raw, found, flows, path)
         check_hub(raw, found)
         return model
 
@@ -55,7 +56,7 @@ def load_up(
     """Load the file of a single machine, as `load_edge`."""
 
     def _check(raw: Any, model: UpConfig | None, found: Findings) -> UpConfig | None:
-        check_flows(raw, found, flows)
+        _check_flows(raw, found, flows, path)
         check_hub(raw, found)
         return _check_edge(raw, model, found, connectors, path)
 
@@ -130,6 +131,13 @@ def _validate(raw: Any, model_type: type[ConfigT], findings: Findings, path: Pat
 
 def _context(path: Path) -> dict[str, Any]:
     return {"folder": str(path.absolute().parent)}
+
+
+def _check_flows(raw: Any, findings: Findings, kinds: FlowKinds, path: Path) -> None:
+    check_flows(raw, findings, kinds)
+    for key in ("flows", "hub_flows"):
+        if isinstance(flows := raw.get(key), list):
+            check_flow_rules(flows, (key,), findings, _context(path))
 
 
 EdgeLike = TypeVar("EdgeLike", EdgeConfig, UpConfig)

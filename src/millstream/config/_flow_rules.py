@@ -1,0 +1,103 @@
+"""What neither a schema nor a flow's type can say of it: names that repeat, its file, whether it would feed itself."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from millstream.config._finding import Findings
+from millstream.config._flow import FlowEntry
+from millstream.config._yaml import Loc
+from millstream.kernel import DecodeError, PlantError, suggest
+from millstream.protocols.uns_pattern import Pattern
+
+SOURCE_BYTES_MAX = 4 << 20
+
+
+def check_flow_rules(raw: Sequence[Any], loc: Loc, findings: Findings, context: dict[str, Any]) -> None:
+    """All flows of a file, each as far as it is valid. The user's own files are parsed, not run."""
+    seen: dict[str, int] = {}
+    for i, item in enumerate(raw):
+        if not isinstance(item, Mapping):
+            continue
+        name = item.get("name")
+        if isinstance(name, str) and seen.setdefault(name, i) != i:
+            findings.add((*loc, i, "name"), f"name {name!r:.80} stands twice, first as {loc[0]}[{seen[name]}]")
+        try:
+            entry = FlowEntry.model_validate(item, context=context)
+        except ValidationError:  # its errors of form stand in the report of the whole file
+            continue
+        if entry.python is not None:
+            _check_python(entry, (*loc, i), findings)
+        else:
+            _check_inputs(entry, _outputs(entry), (*loc, i), findings)
+
+
+def _outputs(entry: FlowEntry) -> Sequence[str]:
+    """The kinds that a built-in flow gives out; none when that cannot be told, which is told elsewhere."""
+    from millstream.flow import Input, TimePolicy
+    from millstream.flow.library import FLOW_TYPES
+
+    found = FLOW_TYPES.get(entry.type or "")
+    if found is None:
+        return ()
+    inputs = tuple(Input(i.pattern, i.kind) for i in entry.inputs)
+    try:
+        config = found.Config.model_validate(entry.config)
+        return found.build(entry.name, inputs, config, version=entry.version, time=TimePolicy()).outputs
+    except (ValidationError, PlantError):
+        return ()
+
+
+def _check_inputs(entry: FlowEntry, outputs: Sequence[str], loc: Loc, findings: Findings) -> None:
+    """An input that takes every name of a kind which the flow itself gives out would take the flow's own outputs."""
+    for i, each in enumerate(entry.inputs):
+        try:
+            names = Pattern.parse(each.pattern).names
+        except DecodeError:
+            continue
+        if each.kind in outputs and names[-1] in ("*", "**"):
+            findings.add(
+                (*loc, "inputs", i), f"takes every {each.kind} there, the flow's own outputs too: {each.pattern!r:.80}",
+                hint="name the tags, such as 'acme/plant1/**:barrier'",
+            )  # fmt: skip
+
+
+def _check_python(entry: FlowEntry, loc: Loc, findings: Findings) -> None:
+    file, _, name = str(entry.python).rpartition(":")
+    try:
+        with Path(file).open("rb") as stream:
+            tree = ast.parse(stream.read(SOURCE_BYTES_MAX))
+    except OSError as error:
+        findings.add((*loc, "python"), f"file cannot be read: {file}: {error.strerror}", code="MS-0102")
+        return
+    except (SyntaxError, ValueError) as error:
+        findings.add((*loc, "python"), f"not a Python file: {file}: {error}")
+        return
+    names = _defined(tree)
+    if name not in names:
+        near = suggest(name, names)
+        findings.add(
+            (*loc, "python"), f"{name!r} is not defined in {file}", hint=f"did you mean '{near}'?" if near else None
+        )
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """The names that the file gives out, wherever it binds them at its top level."""
+    found: set[str] = set()
+    todo: list[ast.AST] = list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+            continue
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            found.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        todo += ast.iter_child_nodes(node)
+    return found
