@@ -53,6 +53,7 @@ from millstream.bus._streams import (
     throughput_stream,
 )
 from millstream.bus._transport import Transport
+from millstream.bus._trim import trim_below
 
 __all__ = [
     "CONTRACTS",
@@ -125,5 +126,6 @@ __all__ = [
     "store_room_bytes",
     "sync_descriptions",
     "throughput_stream",
+    "trim_below",
     "write_private",
 ]

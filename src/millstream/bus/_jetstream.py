@@ -7,7 +7,7 @@ Errors are translated here and nowhere else (ADR-7 err_code on the left).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from millstream.protocols.nats_wire import WireMessage, parse_headers, subject_m
 from millstream.sdk import Received
 
 WRONG_LAST_SEQUENCE = 10071
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 BATCH_INCOMPLETE = 10176
 BATCH_UNKNOWN = 10208
 _FULL = frozenset({10077, 10047, 10023, 10122, 10123})  # bytes, memory/storage resources, insufficient, messages
@@ -104,7 +105,7 @@ def _received(message: WireMessage, stream: str) -> Received | None:
         stored = datetime.fromisoformat(headers.values["Nats-Time-Stamp"][:26].rstrip("Z")).replace(tzinfo=UTC)
         return Received(
             headers.values["Nats-Subject"], message[4], message[3], int(headers.values["Nats-Sequence"]),
-            int(stored.timestamp() * 1_000_000) * 1000,
+            (stored - _EPOCH) // _MICROSECOND * 1000,
         )  # fmt: skip
     except (KeyError, ValueError) as error:
         raise ProtocolViolation("direct get without its headers", frame=message[3] or b"") from error

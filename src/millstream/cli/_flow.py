@@ -277,4 +277,5 @@ async def _spec(node_name: str, entry: FlowEntry, target: Target) -> WorkerSpec:
         node=around["node"], place=around["place"], url=node.nats_url, user=node.user, password=password,
         inputs=list(around["inputs"]), output=around["output"], deadletters=around["deadletters"],
         scratch=str(Path(tempfile.gettempdir()) / f"millstream-{instance}"), entry={}, instance=instance,
+        has_origins=bool(around["has_origins"]),
     )  # fmt: skip

@@ -42,6 +42,7 @@ from millstream.bus import (
     purge_below,
     retired_stream,
     throughput_stream,
+    trim_below,
 )
 from millstream.edge._boot import (
     BootDecision,
@@ -54,7 +55,7 @@ from millstream.edge._boot import (
     save_note,
 )
 from millstream.edge._positions import PositionKeeper
-from millstream.edge._uplink import CursorWatch, Refusals, StreamFlow, UplinkStatus, judge, stuck_s, trim_below
+from millstream.edge._uplink import CursorWatch, Refusals, StreamFlow, UplinkStatus, judge, stuck_s
 from millstream.kernel import Clock, NotFoundError, PlantError, SystemClock
 from millstream.model import AssetPath
 from millstream.protocols.nats_wire import WireMessage

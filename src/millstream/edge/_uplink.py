@@ -12,8 +12,6 @@ from millstream.bus import StreamInfo
 UplinkState = Literal["none", "flowing", "idle", "behind", "cut", "hung"]
 FLOWING_NS = 2_000_000_000
 BEHIND_AGE_MS = 2000  # older than this waits for more than a round trip and a check
-TRIM_ABOVE_RATIO, TRIM_TO_RATIO = 0.7, 0.5  # of a bound; what is left serves a hub that loses its newest data
-ROOM_BYTES = 32 << 20  # two of the largest atomic batches must always fit, else a small stream blocks for ever
 REFUSED_FOR_S = 20.0  # a refusal counts so long after the last one
 
 _LEAF_REFUSED = re.compile(
@@ -106,19 +104,6 @@ def stuck_s(flows: Sequence[StreamFlow], *, is_hub_there: bool, now_ns: int) -> 
     """The longest time that messages of a stream have waited without the hub's cursor moving. A stream that the hub
     does not source (yet) does not count while the hub answers: dialling again would not help it."""
     return max((f.watch.stuck_s(now_ns) for f in flows if f.is_sourced or not is_hub_there), default=0.0)
-
-
-def trim_below(info: StreamInfo, cursor_seq: int) -> int | None:
-    """The sequence below which a nearly full `block` stream may be purged, None when it need not or must not: only what
-    the hub has, and only down to half of the bound, so that a hub which loses its newest data finds it here."""
-    max_bytes = int(info.config.get("max_bytes", -1))
-    above = max(TRIM_TO_RATIO * max_bytes / 2, min(TRIM_ABOVE_RATIO * max_bytes, max_bytes - ROOM_BYTES))
-    if info.config.get("discard") != "new" or max_bytes <= 0 or info.bytes < above:
-        return None
-    excess = info.bytes - above * TRIM_TO_RATIO / TRIM_ABOVE_RATIO
-    by_size = info.first_seq + int(info.messages * excess / info.bytes)
-    seq = min(by_size, cursor_seq + 1)
-    return seq if seq > info.first_seq else None
 
 
 class Refusals:

@@ -3,7 +3,7 @@
 from millstream.flow._cases import read_lines, tidy_lines, write_lines
 from millstream.flow._codec import Commit, Offset, decode_commit, encode_commit
 from millstream.flow._context import Context, as_of, remember
-from millstream.flow._core import Counts, FlowCore, Unit
+from millstream.flow._core import FlowCore
 from millstream.flow._drive import Kills, Outcome, Tick, drive, drive_all, with_ticks
 from millstream.flow._model import (
     CancelTimer,
@@ -22,11 +22,12 @@ from millstream.flow._model import (
 from millstream.flow._muting import Muting, muted_by, partition_of
 from millstream.flow._order import Ordered, in_order
 from millstream.flow._pattern import Found, Progress, Sequenced
-from millstream.flow._ports import Quarantine, Rejected, StreamFacts, Streams
+from millstream.flow._ports import Origins, Quarantine, Rejected, StreamFacts, Streams
 from millstream.flow._runner import FlowRunner, PartitionRunner, Wiring
 from millstream.flow._sources import StepFailedError
 from millstream.flow._spec import FlowSpec, InputSpec, build_flow, read_spec
 from millstream.flow._store import EntryCodec, KeyStore
+from millstream.flow._unit import Counts, Unit
 from millstream.flow._verify import verify
 from millstream.flow._windows import Pane, Panes, Result, Session, Sessions, Sliding, Span
 
@@ -52,6 +53,7 @@ __all__ = [
     "Muting",
     "Offset",
     "Ordered",
+    "Origins",
     "Outcome",
     "Pane",
     "Panes",

@@ -120,7 +120,7 @@ class Commit(msgspec.Struct, array_like=True, frozen=True):
     `offsets` is by input stream. `entries` are encoded keys, None for a key that is forgotten.
     Reading the records from stream sequence `restore_seq` on gives every key. What `muted` says is left out (see
     `Muting`: this version takes over from an older one). With a `successor` this is the last record: that version has
-    taken over, and nobody may write after it.
+    taken over, and nobody may write after it. `marks` are messages to read on from (see `_places`).
     """
 
     format: int
@@ -131,6 +131,7 @@ class Commit(msgspec.Struct, array_like=True, frozen=True):
     entries: list[tuple[str, bytes | None]]
     muted: dict[str, int] = {}
     successor: int = 0
+    marks: dict[str, list[tuple[int, int]]] = {}
 
 
 COMMIT_FORMAT = 1

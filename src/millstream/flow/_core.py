@@ -13,7 +13,6 @@ import heapq
 import traceback
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Generic
 
 from millstream.flow._codec import (
@@ -43,9 +42,11 @@ from millstream.flow._model import (
     SetTimer,
 )
 from millstream.flow._muting import Muting, partition_of
+from millstream.flow._places import Mark, is_from, with_mark
 from millstream.flow._ports import Rejected
 from millstream.flow._sources import Source, SourceTable, StepFailedError
 from millstream.flow._store import Entry, EntryCodec, KeyStore
+from millstream.flow._unit import Counts, Pending, Unit
 from millstream.kernel import ConfigError, PlantError
 from millstream.protocols.ledger import is_ledger_subject
 from millstream.sdk import Message, Received
@@ -59,42 +60,12 @@ CLOCK_SLACK = 100_000
 UNIT_OUTPUTS = 450  # from here on a unit goes out; with one more step it still fits into a batch
 
 
-@dataclass(slots=True)
-class Counts:
-    """Since the partition was opened here."""
-
-    messages: int = 0
-    events: int = 0
-    outputs: int = 0
-    late: int = 0
-    timers: int = 0
-    rejected: int = 0
-    repeated_outputs: int = 0  # found in the stream after a torn commit, and not stored again
-
-
-@dataclass(slots=True)
-class Unit:
-    """What belongs into one atomic batch."""
-
-    messages: list[Message]
-    commit: Commit
-    rejected: list[Rejected]
-
-
-@dataclass(slots=True)
-class _Pending:
-    messages: list[Message] = field(default_factory=list)
-    changed: dict[str, None] = field(default_factory=dict)
-    rejected: list[Rejected] = field(default_factory=list)
-    bytes: int = 0
-
-
 class FlowCore(Generic[S]):
     """See the module. `created` maps each input stream to the mark of its making (see `StreamFacts`)."""
 
     def __init__(
         self, flow: Flow[S], store: KeyStore, *, partition: int = 0, partitions: int = 1,
-        created: dict[str, str] | None = None,
+        created: dict[str, str] | None = None, output: str = "",
     ) -> None:  # fmt: skip
         if not 0 <= partition < partitions:
             raise ConfigError("no such partition", where=flow.name, expected=f"0 to {partitions - 1}")
@@ -105,6 +76,8 @@ class FlowCore(Generic[S]):
         self._muted: dict[str, int] = {}
         self._muting: Muting | None = None
         self._own_mark = f"\r\nMs-Flow: {flow.name}/".encode()
+        self._output_stream = output
+        self.marks: dict[str, list[Mark]] = {}
         self.working_on: tuple[str, int] | None = None
         self._partitions = partitions
         self._created = created or {}
@@ -114,7 +87,7 @@ class FlowCore(Generic[S]):
         self._sources = SourceTable(flow, partition, partitions)
         self._clock: list[tuple[int, str, str]] = []
         self._clock_max = CLOCK_SLACK
-        self._pending = _Pending()
+        self._pending = Pending()
         self._offsets: dict[str, Offset] = {}
         self._committed: dict[str, Offset] = {}
         self._has_moved = False
@@ -143,6 +116,7 @@ class FlowCore(Generic[S]):
             self._restore_seq = commit.restore_seq or seq
             self._record_seq = seq
             self.mute(commit.muted)
+            self.marks = {stream: [Mark(*mark) for mark in marks] for stream, marks in commit.marks.items()}
         self._committed = dict(self._offsets)
 
     def begin(self, torn: Iterable[Received] = ()) -> str | None:
@@ -205,6 +179,12 @@ class FlowCore(Generic[S]):
         positions = {stream: self.position(stream) for stream in streams}
         return None if self._muting.is_behind(positions, streams) else self._muting.tick_ns
 
+    def read_up_to(self, stream: str, last: Received) -> None:
+        """All of a stream that others fill was taken up to `last`, each message by its origin."""
+        mark = Mark(last.seq, last.stored_time_ns // 1000)
+        self.marks[stream] = with_mark(self.marks.get(stream, ()), mark)
+        self._offsets[stream] = Offset(self._created.get(stream, ""), last.seq)
+
     # -- inputs -------------------------------------------------------------------------------------------------------
 
     def feed(self, stream: str, received: Received) -> bool:
@@ -214,7 +194,7 @@ class FlowCore(Generic[S]):
         if received.seq <= offset.seq:
             return True
         created = offset.created
-        if is_ledger_subject(received.subject) or (received.headers and self._own_mark in received.headers):
+        if is_ledger_subject(received.subject) or self._is_own(stream, received.headers):
             # Records, and what it said itself, are no input. They are no reason either to write the position down: that
             # would make a record, which comes back here.
             self._offsets[stream] = Offset(created, received.seq)
@@ -257,6 +237,12 @@ class FlowCore(Generic[S]):
         self._offsets[stream] = Offset(created, received.seq)
         self.working_on = None
         return True
+
+    def _is_own(self, stream: str, headers: bytes | None) -> bool:
+        """A flow of the same name at another node is another flow; without a stream's name every stream is its own."""
+        if headers is None or self._own_mark not in headers:
+            return False
+        return not self._output_stream or is_from(stream, self._output_stream)
 
     def tick(self, now_ns: int) -> None:
         """Fire timers that are due at `now_ns`, the event time of silent keys, until the unit is full. It goes into a
@@ -306,7 +292,7 @@ class FlowCore(Generic[S]):
 
     def take(self) -> Unit:
         """All that is pending, as one unit; the core goes on with the next."""
-        pending, self._pending = self._pending, _Pending()
+        pending, self._pending = self._pending, Pending()
         self._number += 1
         if len(self._clock) > self._clock_max:  # most are of timers that were moved
             self._wind()
@@ -316,7 +302,14 @@ class FlowCore(Generic[S]):
         self._committed = dict(self._offsets)
         self._has_moved = False
         commit = Commit(
-            COMMIT_FORMAT, self._number, self._committed, self._tick_ns, self._restore_seq, entries, self._muted
+            COMMIT_FORMAT,
+            self._number,
+            self._committed,
+            self._tick_ns,
+            self._restore_seq,
+            entries,
+            self._muted,
+            marks={stream: [(mark.seq, mark.time_us) for mark in marks] for stream, marks in self.marks.items()},
         )
         return Unit(pending.messages, commit, pending.rejected)
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from millstream.flow._codec import decode_commit, encode_commit
-from millstream.flow._core import FlowCore, Unit
+from millstream.flow._core import FlowCore
 from millstream.flow._model import Flow
 from millstream.flow._ports import Rejected
 from millstream.flow._store import KeyStore
+from millstream.flow._unit import Unit
 from millstream.protocols.nats_wire import VERSION_LINE, encode_header_lines
 from millstream.sdk import Message, Received
 

@@ -23,6 +23,19 @@ class Streams(Protocol):
         ...
 
 
+class Origins(Protocol):
+    """How a stream is read that is filled from other streams, and may lose its newest messages and take them again."""
+
+    def resets(self) -> int:
+        """Changes whenever that may have happened: what comes then has to be read from a known place on."""
+        ...
+
+    async def stored_us(self, stream: str, seq: int) -> int | None:
+        """When the message was stored, UTC microseconds; 0 when it is older than the stream's first, None when there is
+        none. Raises Unreachable."""
+        ...
+
+
 class Rejected(NamedTuple):
     """An input that a flow could not take: `sample` of the message, what was wrong, where."""
 

@@ -19,9 +19,10 @@ from typing import Any, Protocol
 from millstream.flow._codec import FLOW_HEADER, decode_commit, encode_commit
 from millstream.flow._core import FlowCore
 from millstream.flow._model import SECOND_NS, Flow
-from millstream.flow._ports import Quarantine, Streams
+from millstream.flow._places import origin_of
+from millstream.flow._ports import Origins, Quarantine, Streams
 from millstream.flow._store import KeyStore
-from millstream.kernel import Clock, FencedError, PlantError
+from millstream.kernel import Clock, FencedError, PlantError, Unreachable
 from millstream.sdk import Control, Log, Publisher, Reader, Received, Stored
 
 INBOX_BATCHES_MAX = 4  # of one partition; then its readers wait
@@ -31,6 +32,7 @@ POSITION_INTERVAL_NS = 1 * SECOND_NS  # a position that moved without outputs is
 CAUGHT_UP_NS = 2 * SECOND_NS  # an input whose newest message is younger is not behind
 TAIL_WAIT_S = 0.2
 ANSWER_S = 5.0  # how long an end waits for the answer to what was sent before it
+RESTORE_SILENCES_MAX = 300  # a minute without a record that must be there
 
 
 class OpenPublisher(Protocol):
@@ -58,6 +60,7 @@ class Wiring:
     scratch: Path | None = None
     start_seqs: Mapping[str, int] | None = None
     muted: Mapping[str, int] | None = None
+    origins: Origins | None = None
 
 
 class PartitionRunner:
@@ -83,8 +86,9 @@ class PartitionRunner:
         name = f"{flow.name}-{flow.version}-{self.partition}.scratch"
         self._store = KeyStore(wiring.scratch / name if wiring.scratch is not None else None)
         self.core = FlowCore(
-            flow, self._store, partition=self.partition, partitions=self._partitions, created=dict(created)
-        )
+            flow, self._store, partition=self.partition, partitions=self._partitions, created=dict(created),
+            output=wiring.output,
+        )  # fmt: skip
         subject = wiring.control_subject[self.partition]
         newest = await self._publisher.last_control(subject)
         if newest is not None and (successor := decode_commit(newest).successor):
@@ -111,11 +115,17 @@ class PartitionRunner:
         reading = self._wiring.reader.read(
             self._wiring.output, start_seq=start_seq, filter_subjects=[subject], wait_s=TAIL_WAIT_S
         )
+        silences = 0
         async with aclosing(reading) as batches:
             async for batch in batches:
-                self.core.restore((r.seq, decode_commit(r.payload)) for r in batch)
-                if batch and batch[-1].payload == newest:
-                    return batch[-1].seq
+                # An instance that is being replaced may write more meanwhile: its fence shows at the first commit.
+                end = next((i + 1 for i, r in enumerate(batch) if r.payload == newest), None)
+                self.core.restore((r.seq, decode_commit(r.payload)) for r in batch[:end])
+                if end is not None:
+                    return batch[end - 1].seq
+                silences = 0 if batch else silences + 1
+                if silences > RESTORE_SILENCES_MAX:
+                    break
         raise PlantError("the state records end early", where=subject)
 
     async def _tail(self, after_seq: int) -> list[Received]:
@@ -186,28 +196,57 @@ class PartitionRunner:
         if first.startswith("tick:"):
             core.tick(int(first.removeprefix("tick:")))
         else:
-            reading = self._wiring.reader.read(
-                first, start_seq=core.position(first) + 1, filter_subjects=self._flow.filters(), wait_s=TAIL_WAIT_S
-            )
-            async with aclosing(reading) as batches:
-                async for batch in batches:
-                    await self._take(first, batch)
-                    if not batch or not core.torn_count:
-                        break
+            for stream in [first] if self._wiring.origins is None else self._wiring.inputs:
+                await self._make_again(stream)
         await self.finish()
         if core.torn_count:
             self._wiring.log.warning("outputs of a torn commit could not be made again", count=core.torn_count)
+
+    async def _make_again(self, stream: str) -> None:
+        reading = self._wiring.reader.read(
+            stream, start_seq=await self.resume_seq(stream), filter_subjects=self._flow.filters(), wait_s=TAIL_WAIT_S
+        )
+        async with aclosing(reading) as batches:
+            async for batch in batches:
+                if batch:
+                    await self._take(stream, batch)
+                if not batch or not self.core.torn_count:
+                    break
+
+    async def resume_seq(self, stream: str) -> int:
+        """From where an input stream has to be read. Raises Unreachable."""
+        origins, core = self._wiring.origins, self.core
+        if origins is None or not core.marks.get(stream):
+            return core.position(stream) + 1
+        marks = core.marks[stream]
+        while marks and await origins.stored_us(stream, marks[-1].seq) not in (marks[-1].time_us, 0):
+            marks.pop()  # it was taken back, and stands elsewhere now
+        return marks[-1].seq + 1 if marks else 1
 
     async def _take(self, stream: str, batch: Sequence[Received]) -> None:
         if self._unit_stream not in (None, stream) and self.core.is_worth_a_commit:
             await self._commit()
         self._unit_stream = stream
         core = self.core
+        if self._wiring.origins is not None:
+            await self._take_by_origin(stream, batch)
+            return
         for received in batch:
             while not core.feed(stream, received):
                 await self._commit()
             if core.is_full:
                 await self._commit()
+
+    async def _take_by_origin(self, stream: str, batch: Sequence[Received]) -> None:
+        core = self.core
+        for received in batch:
+            origin, message = origin_of(stream, received)
+            while not core.feed(origin, message):
+                await self._commit()
+            if core.is_full:
+                core.read_up_to(stream, received)
+                await self._commit()
+        core.read_up_to(stream, batch[-1])
 
     async def _tick(self, now_ns: int) -> None:
         """Fire what is due; a unit of its own."""
@@ -305,13 +344,28 @@ class FlowRunner:
 
     async def _read(self, stream: str) -> None:
         """One input stream, for all partitions."""
+        origins = self._wiring.origins
+        while True:
+            resets = origins.resets() if origins is not None else 0
+            try:
+                await self._read_on(stream, resets)
+            except Unreachable:
+                if origins is None:
+                    raise
+                await self._wiring.clock.sleep(TAIL_WAIT_S)
+
+    async def _read_on(self, stream: str, resets: int) -> None:
+        """Until the stream may have lost messages."""
         runners = list(self.running.values())
-        start_seq = 1 + min(runner.core.position(stream) for runner in runners)
+        start_seq = min([await runner.resume_seq(stream) for runner in runners])
+        origins = self._wiring.origins
         reading = self._wiring.reader.read(
             stream, start_seq=start_seq, filter_subjects=self._flow.filters(), batch_max=READ_BATCH_MAX
         )
         async with aclosing(reading) as batches:
             async for batch in batches:
+                if origins is not None and origins.resets() != resets:
+                    return
                 if batch:
                     self._arrived[stream] = (batch[-1].stored_time_ns, False)
                     for runner in runners:

@@ -19,6 +19,7 @@ import millstream
 from millstream.bus import (
     HUB_DLQ,
     HUB_DOMAIN,
+    HUB_FLOW,
     HUB_INTEGRITY,
     HUB_LOCAL,
     HUB_THROUGHPUT,
@@ -37,12 +38,15 @@ from millstream.bus import (
     ensure_stream,
     find_stream,
     fit_bounds,
+    flow_stream,
     hub_stream,
     load_secret,
     local_stream,
     mqtt_stream,
     node_service,
+    purge_below,
     store_room_bytes,
+    trim_below,
 )
 from millstream.config import HubConfig
 from millstream.historian import HistorianOptions, HistorianService
@@ -50,13 +54,15 @@ from millstream.hub._cursors import CursorTeller
 from millstream.hub._history import HubDeadLetters, HubRequests, HubStreamStates
 from millstream.hub._ledger import HubLedger, accounts_as_dict
 from millstream.hub._sources import SourceKeeper
-from millstream.kernel import Clock, SystemClock
+from millstream.kernel import Clock, PlantError, SystemClock
 from millstream.model import AssetPath
 from millstream.protocols.uns_subject import PREFIX, escape_token
 from millstream.sdk import Log
+from millstream.worker import FlowDirector, Surroundings
 
 LOCAL_BYTES_MAX = 1 << 30
 MQTT_BYTES_MAX = 256 << 20
+TRIM_INTERVAL_S = 2.0
 SLACK_BYTES = 1 << 30  # dead letters and what MQTT sessions need, beside the configured bounds
 
 
@@ -83,6 +89,7 @@ class HubNode:
         self._alarms: list[dict[str, object]] = []
         self._started_ns = 0
         self._ledger: HubLedger | None = None
+        self._flows: FlowDirector | None = None
         self.historian: HistorianService | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -109,6 +116,9 @@ class HubNode:
             group.create_task(teller.run(), name="cursors")
             if self._ledger is not None:
                 group.create_task(self._ledger.run(), name="ledger")
+            if self._flows is not None:
+                group.create_task(self._flows.run(), name="flows")
+                group.create_task(self._trim_flows(self._flows), name="flows' stream")
 
     async def _open(self) -> None:
         config = self.config
@@ -130,9 +140,33 @@ class HubNode:
             self.historian = await self._stack.enter_async_context(self._historian())
         else:
             self._ledger = HubLedger(self._connection, (HUB_INTEGRITY, HUB_THROUGHPUT), clock=self._clock)
+        if config.flows:
+            self._flows = self._director()
+            await self._flows.prepare()
         await self._serve()
         await self._stack.enter_async_context(self._file.hold(self._node_fields()))
         self._log.info("hub is up", name=config.hub.name, url=self.server.url)
+
+    def _director(self) -> FlowDirector:
+        config, server = self.config, self.server
+        around = Surroundings(
+            config.hub.name, config.hub.name, server.url, server.user, server.password,
+            (HUB_INTEGRITY, HUB_THROUGHPUT), HUB_FLOW, "hub", self._data_dir.absolute(), has_origins=True,
+        )  # fmt: skip
+        return FlowDirector(config.flows, around, self._connection, clock=self._clock, log=self._log)
+
+    async def _trim_flows(self, flows: FlowDirector) -> None:
+        """Make room in the stream of what flows say: what they need no more, and H_INTEGRITY has."""
+        api = StreamApi(self._connection)
+        while True:
+            with contextlib.suppress(PlantError):
+                info, sourced = await find_stream(api, HUB_FLOW), await find_stream(api, HUB_INTEGRITY)
+                source = sourced.sources.get(HUB_FLOW) if sourced is not None else None
+                if info is not None and source is not None and trim_below(info, source.cursor_seq) is not None:
+                    seq = trim_below(info, min(source.cursor_seq, await flows.floor() - 1))
+                    if seq is not None:
+                        await purge_below(api, HUB_FLOW, seq)
+            await self._clock.sleep(TRIM_INTERVAL_S)
 
     def _historian(self) -> HistorianService:
         options = self.config.historian
@@ -160,6 +194,8 @@ class HubNode:
             HUB_THROUGHPUT: config.streams.max_bytes,
             HUB_LOCAL: min(LOCAL_BYTES_MAX, config.streams.max_bytes),
         }
+        if config.flows:
+            wanted[HUB_FLOW] = config.streams.flow_max_bytes
         room = store_room_bytes(self._data_dir)
         sizes = wanted if self.server.is_given else fit_bounds(wanted, room)
         if sizes != wanted:
@@ -169,10 +205,16 @@ class HubNode:
             self._log.warning(message)
         bounds = {n: StreamBounds(size, config.streams.max_age, "drop_oldest") for n, size in sizes.items()}
         await ensure_stream(api, local_stream(bounds[HUB_LOCAL]))
+        local = [{"name": HUB_LOCAL}]
+        if config.flows:
+            flow_bounds = StreamBounds(bounds[HUB_FLOW].max_bytes)
+            await ensure_stream(api, flow_stream(HUB_FLOW, flow_bounds))
+            local.append({"name": HUB_FLOW})
         await ensure_stream(api, contracts_stream())
-        for name, fixed in ((HUB_INTEGRITY, [{"name": HUB_LOCAL}]), (HUB_THROUGHPUT, []), (HUB_DLQ, [])):
+        for name, fixed in ((HUB_INTEGRITY, local), (HUB_THROUGHPUT, []), (HUB_DLQ, [])):
             found = await find_stream(api, name)
-            sources = fixed if found is None else [*(found.config.get("sources") or fixed)]
+            sources = list(fixed if found is None else found.config.get("sources") or fixed)
+            sources += [source for source in fixed if source["name"] not in {s["name"] for s in sources}]
             if name == HUB_DLQ:
                 await ensure_stream(api, deadletter_stream(name, "hub", edges=sources))
             else:
@@ -222,6 +264,7 @@ class HubNode:
                 "status": (f"millstream.node.{name}.status", self.status),
                 "ledger": (f"millstream.node.{name}.ledger", answer_ledger),
             },
+            asked={} if self._flows is None else {"flows": (f"millstream.node.{name}.flows", self._flows.answer)},
         )
         await self._stack.enter_async_context(service)
 
@@ -233,7 +276,8 @@ class HubNode:
 
     async def status(self) -> dict[str, Any]:
         """The node's status as JSON."""
-        alarms = [*self._alarms, *(a.as_dict() for a in (*self.server.alarms, *self.sources.alarms))]
+        flows = self._flows.alarms if self._flows is not None else []
+        alarms = [*self._alarms, *(a.as_dict() for a in (*self.server.alarms, *self.sources.alarms, *flows))]
         return {
             "role": "hub",
             "name": self.config.hub.name,
@@ -245,6 +289,7 @@ class HubNode:
             "sources": self.sources.sources(),
             "edges": self._edges(),
             "ledger": self.ledger(),
+            "flows": self._flows.status() if self._flows is not None else [],
             "historian": await self._historian_status(),
             "server_restarts": self.server.restarts_count,
             **self._meter.read(self.server.pid),
@@ -268,7 +313,8 @@ def server_settings(config: HubConfig) -> ServerSettings:
     if server.url is not None:
         password = server.secret.resolve() if server.secret is not None else None
         return ServerSettings(config.hub.name, domain=HUB_DOMAIN, url=server.url, user=server.user, password=password)
-    total = 2 * config.streams.max_bytes + LOCAL_BYTES_MAX + MQTT_BYTES_MAX + SLACK_BYTES
+    flow_bytes = config.streams.flow_max_bytes if config.flows else 0
+    total = 2 * config.streams.max_bytes + flow_bytes + LOCAL_BYTES_MAX + MQTT_BYTES_MAX + SLACK_BYTES
     return ServerSettings(
         config.hub.name,
         domain=HUB_DOMAIN,

@@ -139,7 +139,7 @@ class FlowDirector:
         around = self._around
         where = {
             "node": around.node, "place": around.place, "inputs": around.inputs, "output": around.output,
-            "deadletters": around.deadletters,
+            "deadletters": around.deadletters, "has_origins": around.has_origins,
         }  # fmt: skip
         return {**self._flow_status(flow), "around": where}
 

@@ -14,7 +14,8 @@ SPEC_BYTES_MAX = 1 << 20
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One worker of one flow. `inputs` are the streams it reads, `output` the one it writes; `place` is the path that
-    its records stand under; `entry` the flow's section as in the file (paths made absolute)."""
+    its records stand under; `entry` the flow's section as in the file (paths made absolute); `has_origins` says that
+    the inputs are a hub's."""
 
     node: str
     place: str
@@ -28,6 +29,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     entry: dict[str, Any]
     instance: str
     parent_pid: int = 0
+    has_origins: bool = False
 
     def flow_entry(self) -> FlowEntry:
         """The typed section."""

@@ -39,6 +39,7 @@ class Surroundings:
     output: str
     deadletters: str
     data_dir: Path
+    has_origins: bool = False
 
 
 @dataclass(slots=True)
@@ -148,6 +149,7 @@ class FlowSupervisor:
             scratch=str(around.data_dir / "flows" / f"{entry.name}-{worker.index}"),
             entry=entry.model_dump(mode="json", exclude_defaults=True),
             instance=f"{around.node}-{worker.index}-{secrets.token_hex(3)}", parent_pid=os.getpid(),
+            has_origins=around.has_origins,
         )  # fmt: skip
 
     async def _listen(self, worker: _Worker, process: asyncio.subprocess.Process) -> None:

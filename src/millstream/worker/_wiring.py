@@ -29,6 +29,25 @@ class BusStreams:
         return StreamFacts(info.created, info.first_seq, info.last_seq)
 
 
+class HubOrigins:
+    """`Origins` by JetStream's API: a hub's streams may lose their newest messages with the server."""
+
+    def __init__(self, connection: RawConnection) -> None:
+        self._connection = connection
+        self._api = StreamApi(connection)
+
+    def resets(self) -> int:
+        """Each login; a server that lives goes on with what it had."""
+        return self._connection.connects
+
+    async def stored_us(self, stream: str, seq: int) -> int | None:
+        """See `Origins.stored_us`. Raises Unreachable."""
+        found = await self._api.get(stream, seq)
+        if found is not None:
+            return found.stored_time_ns // 1000
+        return 0 if (await self._api.state(stream)).first_seq > seq else None
+
+
 def bus_wiring(
     spec: WorkerSpec, flow: Flow[Any], partitions: int, connection: RawConnection, quarantine: Quarantine, *,
     clock: Clock, log: Log, start_seqs: Mapping[str, int] | None = None, muted: Mapping[str, int] | None = None,
@@ -57,4 +76,5 @@ def bus_wiring(
         scratch=Path(spec.scratch),
         start_seqs=start_seqs,
         muted=muted,
+        origins=HubOrigins(connection) if spec.has_origins else None,
     )

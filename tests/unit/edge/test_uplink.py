@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from millstream.bus import StreamBounds, StreamInfo, integrity_stream
-from millstream.edge._uplink import CursorWatch, Refusals, StreamFlow, judge, stuck_s, trim_below
+from millstream.bus import StreamBounds, StreamInfo, integrity_stream, trim_below
+from millstream.edge._uplink import CursorWatch, Refusals, StreamFlow, judge, stuck_s
 
 _S = 1_000_000_000
 
