@@ -82,8 +82,8 @@ def plant_command(*arguments: str) -> list[str]:
 
 
 def connector_for(endpoint: str, **config: Any) -> OpcUaConnector:
-    """A connector without security."""
-    config = {"security": {"policy": "none"}, **config}
+    """A connector without security, patient with servers on a machine under load."""
+    config = {"security": {"policy": "none"}, "request_timeout": "60s", **config}
     return OpcUaConnector(OpcUaConfig.model_validate({"endpoint": endpoint, **config}), ConnectorTools())
 
 
