@@ -23,6 +23,7 @@ from millstream.bus import (
     ProcessMeter,
     RawConnection,
     StreamApi,
+    StreamName,
     StreamReader,
     node_service,
     store_room_bytes,
@@ -271,6 +272,7 @@ class EdgeNode:
         around = Surroundings(
             config.edge.name, str(config.path), server.url, server.user, server.password, inputs, streams.flow,
             config.edge.name, config.edge.data_dir.absolute(),
+            generation=name.generation if (name := StreamName.parse(streams.flow)) else 1,
         )  # fmt: skip
         log = LineLog(config.edge.name, self._sink)
         director = FlowDirector(config.flows, around, connection, clock=self._clock, log=log)

@@ -63,6 +63,17 @@ def declared_control(entry: FlowEntry, known: FlowControl | None) -> FlowControl
     return known
 
 
+def refuse_rolled_back(entry: FlowEntry, control: FlowControl, known: FlowControl) -> None:
+    """The state of a flow was lost with its stream, but others have what it said. Beginning again from old data would
+    say it twice. Raises ConfigError unless the file says to begin anew with what is to come."""
+    if control.version > known.version and control.start != "beginning":
+        return
+    raise ConfigError(
+        "the state of this flow was lost with its stream, and the hub has what it said", where=f"flow {entry.name}",
+        next_step="raise 'version' and set 'start: now' to count on from here", code="MS-0707",
+    )  # fmt: skip
+
+
 def switched(known: FlowControl, version: int, entry: FlowEntry, *, start: str) -> FlowControl:
     """The decision to go on with another version, from `start` on, in silence up to where the old one is."""
     return msgspec.structs.replace(

@@ -17,7 +17,14 @@ from millstream.model import AssetPath
 from millstream.protocols.cloudevents import parse_time_ns
 from millstream.sdk import Log
 from millstream.worker._beats import BEAT_INTERVAL_S, BEATS_MISSED_MAX, Beat, BeatListener
-from millstream.worker._control import ControlStore, FlowControl, control_stream, declared_control, switched
+from millstream.worker._control import (
+    ControlStore,
+    FlowControl,
+    control_stream,
+    declared_control,
+    refuse_rolled_back,
+    switched,
+)
 from millstream.worker._lag import flow_lag
 from millstream.worker._names import floor_of, state_subject
 from millstream.worker._supervisor import CRASHES_BEFORE_ALARM, FlowSupervisor, Surroundings
@@ -61,12 +68,22 @@ class FlowDirector:
             known, seq = await store.get(name)
             try:
                 flow.control = declared_control(flow.entry, known)
+                if known is not None and await self._is_rolled_back(api, name, known):
+                    refuse_rolled_back(flow.entry, flow.control, known)
             except ConfigError as error:
                 flow.refusal, flow.since_ns = error, self._clock.now_ns()
                 self._log.error("flow is not started", flow=name, error=str(error))
                 continue
             if flow.control != known:
                 await store.put(name, flow.control, seq)
+
+    async def _is_rolled_back(self, api: StreamApi, name: str, known: FlowControl) -> bool:
+        """True when the flows' stream was begun anew since this version ran: its state is not there."""
+        if self._around.generation == 1:
+            return False
+        place, node = AssetPath.parse(self._around.place), self._around.node
+        subjects = [state_subject(place, node, name, known.version, number) for number in range(known.partitions)]
+        return all([await api.last(self._around.output, subject) is None for subject in subjects])
 
     async def run(self) -> None:
         """Until `stop`."""

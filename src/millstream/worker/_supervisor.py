@@ -40,6 +40,7 @@ class Surroundings:
     deadletters: str
     data_dir: Path
     has_origins: bool = False
+    generation: int = 1
 
 
 @dataclass(slots=True)
