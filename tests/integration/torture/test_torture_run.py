@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from millstream.torture._network import why_no_packet_loss
@@ -57,3 +58,25 @@ def test_a_fault_that_cannot_be_had_here_is_told_and_left_out(tmp_path: Path) ->
     assert "root" in report["missing"]["drop"]
     assert "drop" not in report["faults"]
     assert "without drop" in done.stderr
+
+
+def test_a_run_that_is_told_to_stop_leaves_no_process_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "millstream", "torture", "--for", "60s", "--faults", "kill,pause"]
+    process = subprocess.Popen([*command, "--keep", str(folder)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    line = next(line for line in process.stderr if line.startswith("seed"))  # the devices run, faults begin
+    assert "faults in 60 s" in line
+    process.terminate()
+    process.stderr.read()
+    process.stderr.close()
+    assert process.wait(120) == 130
+    left = [p.cmdline() for p in psutil.process_iter() if _is_of(p, folder)]
+    assert left == []
+
+
+def _is_of(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return any(str(folder) in part for part in process.cmdline())
+    except psutil.Error:
+        return False
