@@ -56,7 +56,7 @@ from millstream.edge._boot import (
 )
 from millstream.edge._positions import PositionKeeper
 from millstream.edge._uplink import CursorWatch, Refusals, StreamFlow, UplinkStatus, judge, stuck_s
-from millstream.kernel import Clock, NotFoundError, PlantError, SystemClock
+from millstream.kernel import Clock, NotFoundError, PlantError, StoreFullError, SystemClock
 from millstream.model import AssetPath
 from millstream.protocols.nats_wire import WireMessage
 
@@ -69,6 +69,7 @@ REDIALS_BEFORE_RESTART = 3
 FILL_ALARM_RATIO = 0.8
 REFRESH_ABOVE_RATIO = 0.4  # of a stream's bound: from here on its older half may soon be dropped
 MQTT_BYTES_MAX = 256 << 20
+POSITIONS_ROOM_BYTES = 1 << 20  # records of some hundred bytes a connector; writers that wait may take of it too
 _MAKE = {"I": integrity_stream, "T": throughput_stream, "F": flow_stream}
 Floor = Callable[[], Awaitable[int]]
 """Gives the sequence of the flow stream from which on its records are needed. Raises PlantError."""
@@ -447,9 +448,25 @@ class EdgeForward:
             if cursors is None or watched.name not in cursors or watched.kind == "F":
                 continue
             seq = trim_below(watched.info, cursors[watched.name][0])
-            if seq is not None:
+            if seq is None:
+                continue
+            try:
                 await self._positions.refresh(watched.info, seq)
+            except StoreFullError:
+                await self._trim_full(watched.info, seq)
+            else:
                 await purge_below(self._api, watched.name, seq)
+
+    async def _trim_full(self, info: StreamInfo, seq: int) -> None:
+        """A position has to be written again before the stream forgets it, and a full stream does not even take that:
+        the bound is raised a little until there is room."""
+        raised = int(info.config["max_bytes"]) + POSITIONS_ROOM_BYTES
+        await ensure_stream(self._api, {**info.config, "max_bytes": raised})
+        try:
+            await self._positions.refresh(info, seq)
+            await purge_below(self._api, info.name, seq)
+        finally:
+            await ensure_stream(self._api, info.config)
 
     async def _trim_flow(self, cursors: Mapping[str, tuple[int, str | None]] | None) -> None:
         """The same for what flows said: what no flow needs to find its state again, and the hub has."""

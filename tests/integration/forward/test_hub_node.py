@@ -114,3 +114,35 @@ async def test_a_hub_that_is_away_lets_a_full_block_stream_hold_the_source_back(
         async with running_hub(tmp_path, leaf_port=port) as hub:
             await sending
             await wait_all_at_hub(hub, edge)
+
+
+async def test_a_full_stream_is_trimmed_also_when_a_position_stands_at_its_very_beginning(tmp_path: Path) -> None:
+    """The position has to be written again before the stream forgets it, and a full stream takes nothing."""
+    async with running_hub(tmp_path) as hub:
+        port, secret = leaf_of(hub)
+    position = "uns.v1.acme.e1._ledger.e1.main.quiet"
+    async with running_edge(tmp_path, port, secret, integrity=StreamBounds(200_000), boot_wait_s=0.2) as edge:
+        await edge.connection.request(position, b'{"position":"MQ=="}')
+
+        async def send_all() -> None:
+            for _ in range(30):
+                await edge.send(100)
+
+        sending = asyncio.ensure_future(send_all())
+        await until(lambda: edge.publisher.stats().is_full, "full")
+        guest = b"Ms-Writer: test\r\n"
+        for size in (2000, 200, 20):  # to the last byte
+            answer = b""
+            while b"error" not in answer:
+                filler = edge.connection.request("uns.v1.acme.e1._state.filler", b"x" * size, header_lines=guest)
+                answer = (await filler)[4]
+        async with running_hub(tmp_path, leaf_port=port) as hub:
+            await asyncio.wait_for(sending, 60)
+            await wait_all_at_hub(hub, edge)
+        info = await find_stream(edge.api, "E_e1_I")
+        found = await edge.api.last("E_e1_I", position)
+        assert info is not None
+        assert found is not None
+        assert info.first_seq > 1
+        assert found.payload == b'{"position":"MQ=="}'
+        assert info.config["max_bytes"] == 200_000
