@@ -37,6 +37,14 @@ def test_every_part_is_counted_once_through_kills_cuts_and_repetitions(tmp_path:
     assert report["is_at_rest"] is True
 
 
+def test_all_faults_together_come_to_rest(tmp_path: Path) -> None:
+    """Seed 34 once filled a store so that it could never be trimmed again."""
+    status, report, text = torture(tmp_path / "run", "--for", "20s", "--seed", "34")
+    assert status == 0, text
+    assert report["is_at_rest"] is True
+    assert report["faults"]["full"] >= 1
+
+
 @pytest.mark.skipif(NO_LOSS is not None, reason=f"no packets can be dropped here: {NO_LOSS}")
 def test_lost_packets_stay_in_a_network_of_our_own(tmp_path: Path) -> None:
     status, report, text = torture(tmp_path / "run", "--for", "6s", "--seed", "2", "--faults", "drop,delay")
