@@ -61,7 +61,7 @@ class Emit(msgspec.Struct, frozen=True, gc=False):
     """A sample to store under `path` (``acme/plant1/press:parts``) in the contract `kind`. Time UTC ns.
 
     A `revision` above 0 says that this corrects what was stored for the same path and time; the header `Ms-Revision`
-    carries it, and the highest one counts.
+    carries it. The history keeps all and gives the one stored last, which has the highest revision.
     """
 
     path: str

@@ -56,7 +56,7 @@ async def naive(connection: RawConnection, folder: Path) -> None:
     store, tags = HistoryStore(folder), TagDictionary()
     store.open()
     for entry in store.tags():
-        tags.intern(entry.path)
+        tags.intern(entry.path, entry.kind)
     ledger = LedgerVerifier()
     decoder = StreamDecoder(STREAM, 1, tags=tags, ledger=ledger, now_ns=lambda: 0)
     (folder / "started").touch()

@@ -16,6 +16,7 @@ import duckdb
 import pytest
 
 from millstream.bus import Credentials, GroupCommitPublisher, RawConnection, StreamApi
+from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.uns_payload import encode_sample
 from millstream.sdk import Message
 
@@ -94,13 +95,18 @@ async def make_stream(connection: RawConnection) -> None:
 
 
 def messages(first: int, count: int) -> list[Message]:
-    return [
-        Message(
-            f"uns.v1.acme.p1._tag.t{i % 17}",
-            encode_sample(i, quality=0, source_time_ns=T0 + i * 10**6, ingest_time_ns=T0),
-        )
-        for i in range(first, first + count)
-    ]
+    return [message(i) for i in range(first, first + count)]
+
+
+def message(number: int) -> Message:
+    """Tags, counts and KPIs under the same paths; every fifth is an event."""
+    time_ns = T0 + number * 10**6
+    if number % 5 == 4:
+        headers, payload = encode_event(CloudEvent(str(number), "/press", "com.acme.stopped", number, time_ns))
+        return Message("uns.v1.acme.p1._event.stopped", payload, headers.pop("Content-Type"), 0, tuple(headers.items()))
+    kind = ("tag", "count", "kpi")[number % 3]
+    payload = encode_sample(number, quality=0, source_time_ns=time_ns, ingest_time_ns=T0)
+    return Message(f"uns.v1.acme.p1._{kind}.t{number % 17}", payload)
 
 
 def start_sink(server: Server, folder: Path, mode: str) -> subprocess.Popen[bytes]:
@@ -109,9 +115,12 @@ def start_sink(server: Server, folder: Path, mode: str) -> subprocess.Popen[byte
 
 
 def stored(folder: Path) -> tuple[int, int, int]:
-    """Rows, distinct values, position."""
+    """Rows and events, distinct ones, position."""
     with duckdb.connect(str(folder / "hot.duckdb"), read_only=True) as con:
-        rows, distinct = con.execute("SELECT count(*), count(DISTINCT value) FROM readings").fetchall()[0]
+        rows, distinct = con.execute(
+            "SELECT count(*), count(DISTINCT number) FROM"
+            " (SELECT value AS number FROM readings UNION ALL SELECT id::DOUBLE FROM events)"
+        ).fetchall()[0]
         position = con.execute("SELECT coalesce(max(last_seq), 0) FROM sink_pos WHERE stream = ?", [STREAM]).fetchall()[
             0
         ][0]
