@@ -57,7 +57,7 @@ CYCLE_SLACK = 2  # written entries a live key before that begins
 NEVER = (2**63, "")
 FIRINGS_MAX = 1000  # timers that one event or one tick of a key may fire
 CLOCK_SLACK = 100_000
-UNIT_OUTPUTS = 450  # from here on a unit goes out; with one more step it still fits into a batch
+UNIT_OUTPUTS = 590  # from here on a unit goes out; with one more step and two records it fits into a batch of 1000
 
 
 class FlowCore(Generic[S]):
@@ -387,6 +387,8 @@ class FlowCore(Generic[S]):
                     "timers set each other without end", where=f"{self.flow.name} key {key}",
                     expected=f"at most {FIRINGS_MAX} for one event", code="MS-0704",
                 )  # fmt: skip
+            if self.is_full:  # the last timer has left no room for the event itself
+                return False
         is_late = time_ns < entry.newest_ns - lateness_ns
         self.counts.events += 1
         self.counts.late += is_late

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from millstream.bus._group_commit import BATCH_MESSAGES_MAX
 from millstream.flow import (
     Emit,
     Event,
@@ -15,6 +16,7 @@ from millstream.flow import (
     Input,
     KeyStore,
     Refuse,
+    SetTimer,
     Tick,
     TimePolicy,
     drive,
@@ -23,6 +25,8 @@ from millstream.flow import (
     write_lines,
 )
 from millstream.flow._codec import decode_facts
+from millstream.flow._core import UNIT_OUTPUTS
+from millstream.flow._model import OUTPUTS_MAX
 from millstream.sdk import Received
 
 LINES = """{"time": "1s", "path": "acme/press1:temperature", "value": 1}
@@ -132,3 +136,24 @@ def test_a_flow_does_not_read_what_it_said_itself() -> None:
     )
     assert len(drive(flow(copy), [own]).messages) == 0
     assert len(drive(flow(copy), [other]).messages) == 1
+
+
+def test_a_unit_fits_into_a_batch_whatever_timers_and_events_say() -> None:
+    def talk(state: int, event: Event) -> tuple[int, list[Any]]:
+        if event.key == "acme/small":
+            return state, [Emit("acme/small:n", event.value, event.time_ns, kind="kpi")]
+        said = [Emit(f"acme/big:n{i}", state, event.time_ns, kind="kpi") for i in range(OUTPUTS_MAX)]
+        return state + 1, said if event.is_timer or state else [SetTimer("t", event.time_ns + 1)]
+
+    lines = ['{"time": "1s", "path": "acme/big:x", "value": 1}']
+    lines += [f'{{"time": "2s", "path": "acme/small:x", "value": {n}}}' for n in range(UNIT_OUTPUTS - 1)]
+    lines += ['{"time": "3s", "path": "acme/big:x", "value": 1}']
+    core: FlowCore[Any] = FlowCore(flow(talk, time=TimePolicy(idle_ns=None)), KeyStore(), created={"IN": "made"})
+    core.begin()
+    sizes = []
+    for one in received("\n".join(lines)):
+        while not core.feed("IN", one):
+            sizes.append(len(core.take().messages))
+    sizes.append(len(core.take().messages))
+    assert sizes == [UNIT_OUTPUTS - 1 + OUTPUTS_MAX, OUTPUTS_MAX]
+    assert max(sizes) + 2 <= BATCH_MESSAGES_MAX
