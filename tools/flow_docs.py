@@ -27,7 +27,7 @@ What holds for all of them:
 - `lateness` is how far out of order events may come. A type that looks at edges, levels or states takes the events of a
   key in the order of their times as far as that reaches; what comes later still is taken in the order in which it came,
   and so is everything when `lateness` is 0, so a clock that is set back loses nothing.
-- A corrected result has the header `Ms-Revision`; of results for the same path and time the one stored last counts, which has the highest.
+- A corrected result has the header `Ms-Revision`; of results for the same path and time the one stored last counts.
 
 **Expressions** (`derived_tag`, `machine_state`) are in Python's grammar, of which numbers, texts, names, arithmetic,
 comparisons, `and`, `or`, `not`, `in`, `a if b else c` and these functions are allowed:
