@@ -13,7 +13,7 @@ from bench._report import digest
 from bench.historian._streams import value
 
 ROOT = Path(__file__).resolve().parents[3]
-ROWS = {"flow": 3, "historian": 3, "ingest": 9, "opcua": 1, "outage": 2, "soak": 1}
+ROWS = {"count": 6, "flow": 3, "historian": 3, "ingest": 9, "opcua": 1, "outage": 2, "soak": 1}
 ROW_KEYS = {"measure", "figure", "target", "ratio", "is_met", "note", "result_hash", "details"}
 
 
@@ -53,6 +53,12 @@ def test_a_scenario_runs_on_a_small_input(name: str) -> None:
     if name == "historian":  # every value came back, in order
         expected = digest([value(n) for n in range(2000)])
         assert [row["result_hash"] for row in rows[:2]] == [expected, expected]
+    if name == "count":  # each way comes to the same totals, and no output is doubled
+        events, keys = 2000, 50
+        totals = sorted((f"machine{k}", events // keys // 2) for k in range(keys))
+        assert rows[0]["result_hash"] == digest(totals)
+        assert rows[1]["details"]["outputs"] == events // 2 + keys
+        assert rows[5]["figure"] == "not measured" or rows[5]["result_hash"] == digest(totals)
     if name == "outage":
         expected = digest([0, 0, 0, list(range(1, 101))])  # nothing lost, doubled or out of order
         assert [row["result_hash"] for row in rows] == [expected, expected]
