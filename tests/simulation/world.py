@@ -124,6 +124,9 @@ class Quiet:
     async def write(self, source: str, letter: DeadLetter) -> None:
         self.letters.append(letter)
 
+    async def write_all(self, source: str, letters: Sequence[DeadLetter]) -> None:
+        self.letters += letters
+
     async def put(self, flow: str, rejected: Rejected) -> None:
         self.rejected.append(rejected)
 

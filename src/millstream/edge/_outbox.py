@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from millstream.edge._deadletter import DeadLetterStore
 from millstream.edge._pipeline import DeadLetter, Output, Pipeline
@@ -17,6 +18,10 @@ from millstream.sdk import Control, Message, Position, Publisher, Stored
 UNITS_UNANSWERED_MAX = 64  # of one connector; then it waits for the store
 UNIT_MESSAGES_MAX = 900  # what the publisher takes; connectors give batches of at most 800, so that few are cut
 UNIT_BYTES_MAX = 8 << 20
+LETTERS_WAITING_MAX = 1000  # of one connector; then it waits for them
+LETTERS_BATCH_MAX = 200
+LETTERS_DELAY_NS_MAX = 100_000_000  # of a record by letters before it: so long a source waits for its acknowledgement
+LETTERS_RETRY_S = 1.0
 _REFUSED_UNIT = ("MS-0402", "MS-0403")  # this unit only; the ones behind it may be stored
 
 
@@ -40,6 +45,9 @@ class Outbox:
 
     A unit leaves the list of pending ones only when the publisher has it, so that a cancelled `send` loses nothing: the
     next one goes on.
+
+    Dead letters are written beside, so that samples do not wait for them. A record says that all before it is kept, so
+    there is none while letters wait; at the latest after `LETTERS_DELAY_NS_MAX` a source that rewinds waits for them.
     """
 
     def __init__(
@@ -64,6 +72,10 @@ class Outbox:
         self._lock = asyncio.Lock()
         self._pending: deque[_Unit] = deque()
         self._pending_dead: deque[DeadLetter] = deque()
+        self._dead_since_ns: int | None = None
+        self._dead_error: PlantError | None = None
+        self._dead_come = asyncio.Event()
+        self._dead_gone = asyncio.Event()
         self._slots = asyncio.Semaphore(UNITS_UNANSWERED_MAX)
         self._unanswered: deque[tuple[_Unit, asyncio.Future[Stored] | PlantError]] = deque()
         self._changed = asyncio.Event()
@@ -125,10 +137,49 @@ class Outbox:
         self._pipeline.lose_link(self._clock.now_ns(), self._out)
 
     async def bury(self, letters: Sequence[DeadLetter]) -> None:
-        """Store dead letters before anything that comes later."""
+        """Store dead letters, before any record that comes later. Waits only when too many wait already."""
         async with self._lock:
+            self._add_dead(letters)
+            await self._await_letters(LETTERS_WAITING_MAX)
+
+    def _add_dead(self, letters: Sequence[DeadLetter]) -> None:
+        if letters:
             self._pending_dead += letters
-            await self._send_dead()
+            if self._dead_since_ns is None:
+                self._dead_since_ns = self._clock.monotonic_ns()
+            self._dead_come.set()
+
+    async def _await_letters(self, count_max: int) -> None:
+        """Until at most so many wait. Raises what refuses them."""
+        while len(self._pending_dead) > count_max and self._dead_error is None:
+            self._dead_gone.clear()
+            await self._dead_gone.wait()
+        error, self._dead_error = self._dead_error, None
+        if error is not None:
+            raise error
+
+    async def write_letters(self) -> None:
+        """Write what waits, for ever; the record that waited for it follows."""
+        while True:
+            while not self._pending_dead:
+                self._dead_come.clear()
+                await self._dead_come.wait()
+            letters = tuple(islice(self._pending_dead, LETTERS_BATCH_MAX))
+            try:
+                await self._dead_letters.write_all(self._name, letters)
+            except PlantError as error:
+                self._dead_error = error  # whoever feeds next is told; the letters stay
+                self._dead_gone.set()
+                await self._clock.sleep(LETTERS_RETRY_S)
+                continue
+            self._dead_error = None
+            for _ in letters:
+                self._pending_dead.popleft()
+            if not self._pending_dead:
+                self._dead_since_ns = None
+            self._dead_gone.set()
+            if not self._pending_dead and self._is_rewindable:
+                await self.send()
 
     # -- out ----------------------------------------------------------------------------------------------------------
 
@@ -137,18 +188,19 @@ class Outbox:
         async with self._lock:
             if flush:
                 self._pipeline.flush_all(self._clock.now_ns(), self._out)
+            self._add_dead(self._out.take_dead())
+            await self._await_letters(0 if flush or self._is_record_late() else LETTERS_WAITING_MAX)
             self._make_units()
-            # A record says that everything before it is kept, so letters come first; without one, samples do not wait
-            # for the letters of another tag.
-            if not any(unit.control is not None for unit in self._pending):
-                await self._send_units()
-            await self._send_dead()
             await self._send_units()
         if self._pipeline.is_collecting:
             self._collected.set()
 
+    def _is_record_late(self) -> bool:
+        since_ns = self._dead_since_ns
+        is_late = since_ns is not None and self._clock.monotonic_ns() - since_ns > LETTERS_DELAY_NS_MAX
+        return is_late and self._is_rewindable
+
     def _make_units(self) -> None:
-        self._pending_dead += self._out.take_dead()
         *parts, messages = _parts(self._out.take(), self._unit_bytes_max)
         control = self._control() or (self._presence() if messages else None)
         for part in parts:
@@ -163,7 +215,7 @@ class Outbox:
         mark = self.mark
         if mark == self._sent_mark or not self._is_rewindable or self._pipeline.is_collecting:
             return None
-        if self._pipeline.awaits_repeats:
+        if self._pipeline.awaits_repeats or self._pending_dead:
             return None
         self._sent_mark = mark
         return Control(self._position_subject, encode_mark(mark, self._counters()))
@@ -177,13 +229,6 @@ class Outbox:
             return None
         self._said = known
         return Control(self._position_subject, encode_mark(Mark(), counters, rewinds=False))
-
-    async def _send_dead(self) -> None:
-        while self._pending_dead:
-            letters = tuple(self._pending_dead)
-            await self._dead_letters.write_all(self._name, letters)
-            for _ in letters:
-                self._pending_dead.popleft()
 
     async def _send_units(self) -> None:
         while self._pending:
@@ -250,7 +295,8 @@ class Outbox:
         await self._dead_letters.write_all(self._name, letters)
 
     async def drained(self) -> None:
-        """Wait until everything submitted is answered."""
+        """Wait until everything submitted is answered and every letter is stored."""
+        await self._await_letters(0)
         await self._all_settled.wait()
 
     async def next_stored(self) -> Settled:

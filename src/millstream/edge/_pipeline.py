@@ -306,12 +306,17 @@ class Pipeline:
         if state.values:
             self._flush(state, now_ns, out)
         state.is_broken, state.has_last = True, False
+        self._replace(state, BAD_TYPE_MISMATCH if violation.is_type else BAD_OUT_OF_RANGE, source_ns, now_ns, out)
+
+    def _replace(self, state: _TagState, quality: Quality, source_ns: int | None, now_ns: int, out: Output) -> None:
+        """A sample of bad quality in the place of one that is a dead letter; the run before may have stored it."""
+        time_ns = source_ns if isinstance(source_ns, int) and abs(source_ns) < 1 << 63 else None
         self.counters.added += 1
         self.counters.bad += 1
-        quality = BAD_TYPE_MISMATCH if violation.is_type else BAD_OUT_OF_RANGE
-        payload = encode_sample(
-            None, quality=quality, source_time_ns=_storable_ns(source_ns), ingest_time_ns=now_ns, unit=state.unit
-        )
+        if self._repeats is not None and self._is_repeat(self._repeats, state.subject, None, quality, time_ns):
+            self.counters.repeated += 1
+            return
+        payload = encode_sample(None, quality=quality, source_time_ns=time_ns, ingest_time_ns=now_ns, unit=state.unit)
         out.messages.append(Message(state.subject, payload))
         out.bytes += len(payload)
 
@@ -338,14 +343,8 @@ class Pipeline:
         out: Output,
     ) -> None:
         self.counters.dead += 1
-        self.counters.added += 1
-        self.counters.bad += 1
         out.dead.append(DeadLetter(_raw(value), reason, "MS-0308", state.subject))
-        payload = encode_sample(
-            None, quality=quality, source_time_ns=_storable_ns(source_ns), ingest_time_ns=now_ns, unit=state.unit
-        )
-        out.messages.append(Message(state.subject, payload))
-        out.bytes += len(payload)
+        self._replace(state, quality, source_ns, now_ns, out)
 
     # -- collecting ---------------------------------------------------------------------------------------------------
 
@@ -525,10 +524,6 @@ class Pipeline:
         state.check = self._book.check_of(state.subject)
         self._tags[key] = state
         return state
-
-
-def _storable_ns(source_ns: object) -> int | None:
-    return source_ns if isinstance(source_ns, int) and abs(source_ns) < 1 << 63 else None
 
 
 def _size(value: object) -> int:

@@ -6,6 +6,7 @@
       flusher           sends collected blocks when their publishing interval is over
       acknowledger      tells the source what is stored
     settler             takes the store's answers in order, over all sessions
+    letters             writes dead letters beside the samples, over all sessions
 
 A position is written in the same unit as the last of its data. What a unit cannot hold is counted behind the last
 position (`Mark.skip`) and left out when the source sends it again.
@@ -154,9 +155,11 @@ class Supervisor:
         try:
             async with asyncio.TaskGroup() as group:
                 settler = group.create_task(self.outbox.settle(), name=f"{self.plan.name} settler")
+                letters = group.create_task(self.outbox.write_letters(), name=f"{self.plan.name} letters")
                 await self._sessions()
                 await self.outbox.drained()
                 settler.cancel()
+                letters.cancel()
         except* Exception as errors:  # noqa: BLE001 - the store refuses this writer, or a bug: the others must go on
             self._fail_for_good(_first(errors))
         finally:

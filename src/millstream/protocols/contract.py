@@ -188,6 +188,8 @@ def _changes(old: Contract, new: Contract) -> Iterable[Change]:
     strict = new.is_enforced
     if old.kind != new.kind:
         yield Change(strict, "kind", f"{old.kind} is now {new.kind}")
+    if old.description != new.description:
+        yield Change(False, "description", "said in other words")
     if old.unit != new.unit:
         yield Change(strict and new.unit is not None, "unit", f"{old.unit or 'none'} is now {new.unit or 'not said'}")
     if old.columns != new.columns:

@@ -13,7 +13,9 @@ from bench._report import digest
 from bench.historian._streams import value
 
 ROOT = Path(__file__).resolve().parents[3]
-ROWS = {"count": 6, "flow": 3, "historian": 3, "ingest": 9, "opcua": 1, "outage": 2, "soak": 1}
+ROWS = {
+    "contracts": 4, "count": 6, "flow": 3, "historian": 3, "ingest": 9, "opcua": 1, "outage": 2, "soak": 1,
+}  # fmt: skip
 ROW_KEYS = {"measure", "figure", "target", "ratio", "is_met", "note", "result_hash", "details"}
 
 
