@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
     if chosen.short:
         for row in rows:
             row.is_met = True
-    return finish("contracts", argv, rows, is_json=chosen.json)
+    return finish("contracts", argv, rows, chosen)
 
 
 def pipeline_rows(count: int) -> list[Row]:
@@ -91,9 +91,9 @@ def _us(count: int, make: Callable[[int], Any], book: ContractBook) -> tuple[flo
     for _ in range(3):
         made, out = _pipeline(), Output()
         made.enforce(book)
-        begun_ns = time.perf_counter_ns()
+        begun_ns = time.process_time_ns()
         made.feed(samples, NOW_NS, 0, out)
-        best = min(best, (time.perf_counter_ns() - begun_ns) / 1e3 / count)
+        best = min(best, (time.process_time_ns() - begun_ns) / 1e3 / count)
         messages = len(out.messages)
     return best, messages
 
@@ -108,35 +108,36 @@ def block_row(count: int) -> Row:
         block = Block(_key(0), times, values)
         made.feed_block(block, NOW_NS, 0, out)  # the first one imports the encoder
         repeats = max(2, count // BLOCK_ROWS)
-        begun_ns = time.perf_counter_ns()
+        begun_ns = time.process_time_ns()
         for _ in range(repeats):
             made.feed_block(block, NOW_NS, 0, out)
-        figures.append((time.perf_counter_ns() - begun_ns) / repeats / BLOCK_ROWS)
+        figures.append((time.process_time_ns() - begun_ns) / repeats / BLOCK_ROWS)
     free, kept = figures
+    note = f"without: {free:.1f} ns"
+    found = digest([made.counters.received, made.counters.dead])
     return Row(
-        "blocks of 10,000, with a contract", f"{kept:.1f} ns/sample", "", kept / free, note=f"without: {free:.1f}"
+        "blocks of 10,000, with a contract", f"{kept:.1f} ns/sample", "", kept / free, note=note, result_hash=found
     )
 
 
 async def stored_rows(count: int) -> list[Row]:
     """Samples a second of nine good tags, stored; the tenth keeps its contract, or breaks it each time."""
-    rates = {}
-    for name in ("keeps", "breaks", "keeps again", "breaks again"):
-        rates[name] = await _stored(count, is_broken=name.startswith("breaks"))
-    clean, dirty = max(rates["keeps"], rates["keeps again"]), max(rates["breaks"], rates["breaks again"])
-    return [
-        Row(
-            "nine good tags beside one that breaks",
-            f"{dirty:,.0f} good samples/s",
-            f"ratio {RATIO_MIN}",
-            dirty / clean,
-            dirty >= RATIO_MIN * clean,
-            f"beside one that keeps its contract: {clean:,.0f}",
-        )
-    ]
+    clean, dirty, kept = 0.0, 0.0, (0, 0)
+    for _ in range(2):  # in turns; other work on the machine only ever slows a run down
+        clean = max(clean, (await _stored(count, is_broken=False))[0])
+        rate, kept = await _stored(count, is_broken=True)
+        dirty = max(dirty, rate)
+    figure, note = (
+        f"{dirty:,.0f} good samples/s",
+        f"beside one that keeps its contract: {clean:,.0f}; {kept[1]} letters",
+    )
+    row = Row("nine good tags beside one that breaks", figure, f"ratio {RATIO_MIN}", dirty / clean)
+    row.is_met, row.note, row.result_hash = dirty >= RATIO_MIN * clean, note, digest(kept)
+    return [row]
 
 
-async def _stored(count: int, *, is_broken: bool) -> float:
+async def _stored(count: int, *, is_broken: bool) -> tuple[float, tuple[int, int]]:
+    """The rate; samples stored and letters, when all of it is over."""
     clock, place = SystemClock(), EdgeConfig(edge=_identity()).path
     with tempfile.TemporaryDirectory() as folder:
         async with NatsServer(ServerSettings("e1"), Path(folder)) as server, server.connect("bench") as connection:
@@ -165,7 +166,9 @@ async def _stored(count: int, *, is_broken: bool) -> float:
                 seconds = (time.perf_counter_ns() - begun_ns) / 1e9
                 for task in tasks:
                     task.cancel()
-    return count * (TAGS_COUNT - 1) / TAGS_COUNT / seconds
+                letters = (await api.state("E_e1_DLQ")).messages
+                kept = (outbox.samples_stored_count, letters)
+    return count * (TAGS_COUNT - 1) / TAGS_COUNT / seconds, kept
 
 
 def _batches(count: int, *, is_broken: bool) -> Sequence[Sequence[Sample]]:
