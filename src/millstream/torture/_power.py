@@ -23,7 +23,7 @@ from millstream.torture._disk import PowerCutDisk
 from millstream.torture._gather import gather
 from millstream.torture._lazy import PATH, STREAM, LazyWriter
 from millstream.torture._processes import family, strike
-from millstream.torture._reference import edge_flows
+from millstream.torture._reference import edge_flows, hub_flows
 from millstream.torture._sinks import read_stream
 from millstream.torture._site import (
     SitePlan,
@@ -88,6 +88,7 @@ async def run_power(folder: Path, *, cycles: int, seed: int, say: Progress) -> d
             ports[2],
             integrity_bytes="64MiB",
             edge_flows=edge_flows(),
+            hub_flows=hub_flows(),
         )
         broker = PlainBroker(disk.path / "mosquitto", folder, ports[1]) if reason is None else None
         bench = _Bench(folder, disk, plan, broker, say)

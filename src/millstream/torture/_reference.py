@@ -22,22 +22,28 @@ LIBRARY: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("parts", "part_counter", flows.COUNTED, {"mode": "counter", "output": flows.PARTS}),
     ("rate", "rate", flows.PARTS, {"window": WINDOW, "every": WINDOW, "keep": "1min", "output": flows.RATE}),
 )
-"""Built-in flows of the edge: name, type, name of the input (a count), configuration."""
+"""Built-in flows, the first at the edge, the second at the hub: name, type, name of the input (a count),
+configuration."""
 
 
 def edge_flows() -> list[dict[str, Any]]:
-    """The flows, as the edge's file has them."""
-    built_in = [
-        {
-            "name": name,
-            "type": type_name,
-            "inputs": [{"pattern": f"{SITE}/*:{source}", "kind": "count"}],
-            "idle": "never",
-            "config": config,
-        }
-        for name, type_name, source, config in LIBRARY
-    ]
-    return [{"name": "once", "python": f"{Path(flows.__file__)}:once"}, *built_in]
+    """The edge's flows, as its file has them."""
+    return [{"name": "once", "python": f"{Path(flows.__file__)}:once"}, _section(*LIBRARY[0])]
+
+
+def hub_flows() -> list[dict[str, Any]]:
+    """The hub's flow, as its file has it."""
+    return [_section(*LIBRARY[1])]
+
+
+def _section(name: str, type_name: str, source: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": type_name,
+        "inputs": [{"pattern": f"{SITE}/*:{source}", "kind": "count"}],
+        "idle": "never",
+        "config": config,
+    }
 
 
 def _chain() -> list[Flow[Any]]:

@@ -24,7 +24,7 @@ from millstream.torture._gather import gather
 from millstream.torture._keeper import Keeper
 from millstream.torture._links import Links
 from millstream.torture._plan import Fault, make_plan
-from millstream.torture._reference import edge_flows
+from millstream.torture._reference import edge_flows, hub_flows
 from millstream.torture._site import (
     SITE,
     SitePlan,
@@ -150,7 +150,7 @@ async def _start_nodes(
     plan = SitePlan(
         course.folder, tuple(machine_names(MACHINES)), mqtt_port,
         write_private(course.folder / "edge.secret", new_secret()), leaf_port, uplink_port, UPLINK_BYTES,
-        connectors=[_adapter_connector(int(adapter.ready["port"]))], edge_flows=edge_flows(),
+        connectors=[_adapter_connector(int(adapter.ready["port"]))], edge_flows=edge_flows(), hub_flows=hub_flows(),
     )  # fmt: skip
     write_document(course.folder / "hub.yaml", hub_document(plan))
     write_document(course.folder / "edge.yaml", edge_document(plan))
