@@ -11,7 +11,7 @@ from millstream.kernel import NotFoundError
 from millstream.sim.producer_ledger import Truth
 from millstream.torture._sinks import Samples, read_history, read_stream
 from millstream.torture._site import EDGE, tag
-from millstream.torture._verdict import Evidence
+from millstream.torture._verdict import CONTRACTS, Evidence
 
 
 async def gather(
@@ -20,8 +20,12 @@ async def gather(
 ) -> Evidence:  # fmt: skip
     """`edge` and `hub` are the nodes' ``node.json``. Raises NotFoundError, Unreachable."""
     async with connect(url=str(hub["nats_url"]), user=str(hub["user"]), password=str(hub["password"])) as plant:
-        paths = [tag(machine, name) for machine in machines for name in ("barrier", "grams")]
-        history = {path: await read_history(plant, path) for path in paths}
+        kinds = {"barrier": "tag", "grams": "tag", **{name: contract[1:] for name, contract in CONTRACTS.items()}}
+        history = {
+            tag(machine, name): await read_history(plant, tag(machine, name), kind)
+            for machine in machines
+            for name, kind in kinds.items()
+        }
     return Evidence(
         truth=truth,
         machines=tuple(machines),

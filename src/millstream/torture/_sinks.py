@@ -63,10 +63,10 @@ def _take(found: Samples, item: Received) -> None:
     samples.append(Output(record.value if record.quality == 0 else None, record.time_ns))
 
 
-async def read_history(hub: Plant, path: str) -> list[Output]:
+async def read_history(hub: Plant, path: str, kind: str = "tag") -> list[Output]:
     """The good rows of one tag in the historian, in order of source time; empty when there is none."""
     try:
-        table = await hub.history(path, 0, TIMES_MAX_NS, limit=ROWS_MAX, quality="good")
+        table = await hub.history(path, 0, TIMES_MAX_NS, limit=ROWS_MAX, quality="good", kind=kind)
     except NotFoundError:
         return []
     values = table.column("value").to_pylist()

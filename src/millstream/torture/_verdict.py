@@ -80,6 +80,8 @@ def _machine(evidence: Evidence, machine: str) -> list[Account]:
         path = tag(machine, name)
         stored = hub.get((CONTRACTS[name], path), [])
         accounts.append(check_outputs(f"hub {path}", expected, stored))
+        rows = list(evidence.history.get(path, []))
+        accounts.append(_check_history(f"historian {path}", [_newest(stored)], [rows]))
         accounts.append(check_tail(f"edge {path}", stored, _of(evidence, CONTRACTS[name], path)))
     return accounts
 
@@ -97,6 +99,11 @@ def _check_history(where: str, hub: list[list[Output]], history: list[list[Outpu
             setattr(account, name, getattr(account, name) + getattr(one, name))
         account.examples += one.examples
     return account
+
+
+def _newest(outputs: Sequence[Output]) -> list[Output]:
+    """What the history keeps of results that were corrected: the newest of each time."""
+    return list({output.time_ns: output for output in outputs}.values())
 
 
 def _place(output: Output) -> tuple[int, str]:

@@ -37,6 +37,7 @@ def evidence() -> Evidence:
             history[tag(machine, name)] = list(hub[("_tag", tag(machine, name))])
         for name, outputs in reference(machine, truth.machines[machine]).items():
             hub[(CONTRACTS[name], tag(machine, name))] = outputs
+            history[tag(machine, name)] = list(outputs)
     hub[("_tag", ADAPTER)] = [Output(n, n) for n in range(1, 6)]
     edge = [{key: outputs[-3:] for key, outputs in hub.items()}]
     return Evidence(truth, MACHINES, edge, hub, history, ADAPTER, 5)
@@ -106,6 +107,22 @@ def test_an_unmarked_hole_of_the_adapter_is_not_equal_and_a_marked_one_is_counte
     found.hub[("_tag", ADAPTER)] = [Output(1, 1), Output(None, 2), Output(5, 5)]
     assert judge(found)["is_equal"]
     assert judge(found)["lines_lost_at_source"] == 3
+
+
+def test_of_a_corrected_window_the_history_has_the_newest_value() -> None:
+    found = evidence()
+    path, key = tag("m1", flows.RATE), ("_kpi", tag("m1", flows.RATE))
+    first = found.hub[key][0]
+    truth = found.truth.machines["m1"]
+    late = replace(truth, made=[*truth.made, Part(COUNT + 1, truth.made[0].time_ns, 1.0)], acked=truth.acked)
+    corrected = reference("m1", late)[flows.RATE]
+    assert [o.time_ns for o in corrected].count(first.time_ns) == 2
+    found.truth.machines["m1"] = late
+    found.hub[key] = corrected
+    found.history[path] = corrected[1:]
+    assert not any(d["where"] == f"historian {path}" for d in judge(found)["details"])
+    found.history[path] = corrected
+    assert any(d["where"] == f"historian {path}" for d in judge(found)["details"])
 
 
 def test_a_run_without_parts_proves_nothing() -> None:
