@@ -187,3 +187,14 @@ async def _stored(plant: millstream.client.Plant, path: str, count: int) -> list
         while len(found := await values(plant, path)) < count:
             await asyncio.sleep(0.02)
     return found
+
+
+async def test_an_edge_that_comes_to_another_hub_takes_that_hubs_contracts(tmp_path: Path) -> None:
+    async with edge_node(tmp_path, Mouth()) as node, millstream.connect(tmp_path / "edge") as plant:
+        for name in ("mine", "own"):
+            await plant.publish_contract(Contract(**_fields(NUMBER) | {"name": name}))
+        await until(lambda: set(enforced(node)) == {"mine", "own"}, "its own contracts")
+    async with hub_node(tmp_path) as hub, millstream.connect(tmp_path / "hub") as plant:
+        await plant.publish_contract(NUMBER)
+        async with edge_node(tmp_path, Mouth(), uplink_to(hub, tmp_path)) as node:
+            await until(lambda: enforced(node) == {"press-temperature": 1}, "the hub's contracts")
