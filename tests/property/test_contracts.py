@@ -75,6 +75,51 @@ def loosened(draw: st.DrawFn) -> tuple[Any, Any]:
     return schema, {k: v for k, v in schema.items() if k != gone}
 
 
+KEYWORDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "number": {
+        "minimum": NUMBERS, "maximum": NUMBERS, "exclusiveMinimum": NUMBERS, "exclusiveMaximum": NUMBERS,
+        "multipleOf": st.sampled_from([1, 2, 3, 4, 0.5]),
+    },
+    "string": {
+        "minLength": st.integers(0, 3), "maxLength": st.integers(0, 4), "pattern": st.sampled_from(["^a", "b$", "a+"])
+    },
+    "array": {
+        "items": LEAVES, "minItems": st.integers(0, 2), "maxItems": st.integers(0, 3), "uniqueItems": st.booleans()
+    },
+    "object": {
+        "properties": st.dictionaries(st.sampled_from("pq"), LEAVES, max_size=2), "additionalProperties": LEAVES,
+        "required": st.lists(st.sampled_from("pqr"), max_size=2, unique=True),
+    },
+}  # fmt: skip
+KEYWORDS["integer"] = KEYWORDS["number"]
+FITTING = {
+    "number": NUMBERS, "integer": st.integers(-6, 6), "string": TEXTS, "array": st.lists(st.sampled_from([0, 1, "a", None]), max_size=4),
+    "object": st.dictionaries(st.sampled_from("pqr"), SCALARS, max_size=3),
+}  # fmt: skip
+
+
+@st.composite
+def tweaked(draw: st.DrawFn) -> tuple[Any, Any, list[Any]]:
+    """A schema of one type, the same with one keyword said otherwise, and values of the type."""
+    kind = draw(st.sampled_from(sorted(KEYWORDS)))
+    keyword, other = (draw(st.sampled_from(sorted(KEYWORDS[kind]))) for _ in range(2))
+    said = {name: draw(KEYWORDS[kind][name]) for name in sorted({keyword, other}) if draw(st.booleans())}
+    old = {"type": kind, **said}
+    new = {**old, keyword: draw(KEYWORDS[kind][keyword])}
+    return old, new, draw(st.lists(FITTING[kind], min_size=10, max_size=30))
+
+
+@settings(max_examples=400, deadline=None)
+@given(tweaked())
+def test_a_keyword_said_otherwise_takes_nothing_away_unless_told(case: tuple[Any, Any, list[Any]]) -> None:
+    old, new, values = case
+    if narrowings(old, new):
+        return
+    before, after = Validator(old), Validator(new)
+    for value in values:
+        assert not before.is_valid(value) or after.is_valid(value), value
+
+
 @QUICK
 @given(st.one_of(st.tuples(SCHEMAS, SCHEMAS), loosened()), st.lists(VALUES, min_size=10, max_size=40))
 def test_what_fits_the_old_schema_fits_one_that_takes_nothing_away(pair: tuple[Any, Any], values: list[Any]) -> None:
