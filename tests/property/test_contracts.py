@@ -93,7 +93,8 @@ KEYWORDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 }  # fmt: skip
 KEYWORDS["integer"] = KEYWORDS["number"]
 FITTING = {
-    "number": NUMBERS, "integer": st.integers(-6, 6), "string": TEXTS, "array": st.lists(st.sampled_from([0, 1, "a", None]), max_size=4),
+    "number": NUMBERS, "integer": st.integers(-6, 6), "string": TEXTS,
+    "array": st.lists(st.sampled_from([0, 1, "a", None]), max_size=4),
     "object": st.dictionaries(st.sampled_from("pqr"), SCALARS, max_size=3),
 }  # fmt: skip
 
