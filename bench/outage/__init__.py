@@ -21,7 +21,8 @@ import msgspec
 
 from bench._nodes import Rig, open_rig, plain_connection, poll
 from bench._report import Row, digest, finish, parser
-from bench.outage._load import LEDGER, LiveAges, Load
+from bench.outage._live import read_ages
+from bench.outage._load import LEDGER, Load
 from millstream.bus import FastIngestPublisher, GroupCommitPublisher, RawConnection, StreamApi, StreamReader
 from millstream.protocols.uns_payload import SampleRecord
 from millstream.rig import Child
@@ -78,12 +79,15 @@ async def run(plan: Plan, *, is_short: bool) -> Row:
         hub = StreamApi(at_hub, str(hub_node["domain"]))
         publisher = _publisher(plan.kind, at_edge, edge_stream, edge_node)
         await scopes.enter_async_context(publisher)
-        load, live = Load(publisher, plan.rate), LiveAges(at_hub)
+        load, out = Load(publisher, plan.rate), rig.folder / "ages"
+        listener = await rig.start("listener", ["bench.outage._live", str(rig.folder / "hub" / "node.json"), str(out)])
+        await listener.wait_ready()
         async with asyncio.TaskGroup() as group:
             running = group.create_task(load.run())
-            times = await _course(plan, uplink, edge, hub, (edge_stream, hub_stream), live)
+            times = await _course(plan, uplink, edge, hub, (edge_stream, hub_stream))
             load.stop()
             await running
+        await listener.stop()
         goal = (await edge.state(edge_stream)).last_seq
 
         async def is_level() -> bool:
@@ -91,7 +95,8 @@ async def run(plan: Plan, *, is_short: bool) -> Row:
 
         await poll(is_level, timeout_s=120, what="a level hub")
         values = await _values(at_hub, hub_stream, str(hub_node["domain"]), goal)
-    return _row(plan, times, live, values, load.sent, is_short=is_short)
+        ages = read_ages(out)
+    return _row(plan, times, ages, values, load.sent, is_short=is_short)
 
 
 async def _start(rig: Rig) -> tuple[Mapping[str, Any], Mapping[str, Any], Child]:
@@ -135,16 +140,14 @@ class Times:
     backlog: int = 0
 
 
-async def _course(
-    plan: Plan, uplink: Child, edge: StreamApi, hub: StreamApi, streams: Sequence[str], live: LiveAges
-) -> Times:
+async def _course(plan: Plan, uplink: Child, edge: StreamApi, hub: StreamApi, streams: Sequence[str]) -> Times:
     clock, times = asyncio.get_running_loop().time, Times()
 
     async def behind() -> int:
         return (await edge.state(streams[0])).last_seq - (await hub.state(streams[1])).last_seq
 
     async def is_forwarding() -> bool:
-        return bool(live.ages) and await behind() < plan.rate
+        return (await hub.state(streams[1])).last_seq > 0 and await behind() < plan.rate
 
     await poll(is_forwarding, timeout_s=60, what="a first value at the hub")
     await asyncio.sleep(plan.before_s)
@@ -185,11 +188,14 @@ def _measure(plan: Plan) -> str:
     return f"catch-up after {plan.cut_s:g} s at {plan.rate:,} messages/s, {plan.kind}"
 
 
-def _row(plan: Plan, times: Times, live: LiveAges, values: list[int], sent: int, *, is_short: bool) -> Row:
+def _row(
+    plan: Plan, times: Times, live: Sequence[tuple[float, float]], values: list[int], sent: int, *, is_short: bool
+) -> Row:
     lost, doubled = sent - len(set(values)), len(values) - len(set(values))
     disordered = sum(b < a for a, b in pairwise(values))
     catch_up_s = times.level - times.restored
-    ages = live.between(times.restored, times.level + 2.0)
+    ages = sorted(age for at, age in live if times.restored <= at < times.level + 2.0)
+    link_back_s = next((at for at, _ in live if at >= times.restored), float("inf")) - times.restored
     p99 = ages[int(len(ages) * 0.99)] if ages else float("inf")
     is_exact = lost == doubled == disordered == 0
     return Row(
@@ -198,7 +204,8 @@ def _row(plan: Plan, times: Times, live: LiveAges, values: list[int], sent: int,
         note=f"{times.backlog:,} messages waited; {sent:,} sent, {lost} lost, {doubled} doubled",
         result_hash=digest([lost, doubled, disordered, values[:100]]),
         details={
-            "catch_up_s": round(catch_up_s, 2), "backlog_there_s": round(times.caught_up - times.restored, 2),
+            "catch_up_s": round(catch_up_s, 2), "link_back_s": round(link_back_s, 2),
+            "backlog_there_s": round(times.caught_up - times.restored, 2),
             "live_age_p99_ms": round(p99, 1), "live_age_max_ms": round(ages[-1], 1) if ages else None,
             "live_values": len(ages), "backlog_messages": times.backlog, "sent": sent, "lost": lost,
             "doubled": doubled, "out_of_order": disordered,

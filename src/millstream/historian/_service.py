@@ -94,7 +94,8 @@ class _Silent:
 
 class HistorianService:
     """Use as ``async with HistorianService(reader, folder) as historian``. Leaving the scope stops it; a crash
-    instead of it loses nothing. Raises FencedError on entry when another process has the folder."""
+    instead of it loses nothing. While `is_held` says so nothing is read: the machine has more urgent work. Raises
+    FencedError on entry when another process has the folder."""
 
     def __init__(
         self,
@@ -108,6 +109,7 @@ class HistorianService:
         clock: Clock | None = None,
         log: Log | None = None,
         options: HistorianOptions | None = None,
+        is_held: Callable[[], bool] = lambda: False,
     ) -> None:
         self._reader = reader
         self._states = states
@@ -116,6 +118,7 @@ class HistorianService:
         self._clock = clock or SystemClock()
         self._log = log or _Silent()
         self._options = options or HistorianOptions()
+        self._is_held = is_held
         self._stream_names = tuple(streams)
         self._store = HistoryStore(folder, memory_bytes_max=self._options.memory_bytes_max)
         self._sealer = Sealer(self._store)
@@ -193,6 +196,7 @@ class HistorianService:
             log=self._log,
             commit_rows=self._options.commit_rows,
             commit_every_s=self._options.commit_every_s,
+            is_held=self._is_held,
         )
 
     async def _on_writer(self, call: Callable[[], T]) -> T:

@@ -18,6 +18,7 @@ from millstream.protocols.ledger import LedgerVerifier, OriginAccount
 from millstream.sdk import Log, Reader, Received
 
 READ_MESSAGES_MAX = 2_000  # of one list: about 10 ms of decoding, which is how long the event loop stands still
+HELD_CHECK_S = 0.1
 PAYLOAD_BYTES_MAX = 32 * 2**20  # of one commit; blocks of text or waveforms reach it before the rows
 
 T = TypeVar("T")
@@ -73,6 +74,7 @@ class StreamSink:
         log: Log,
         commit_rows: int,
         commit_every_s: float,
+        is_held: Callable[[], bool] = lambda: False,
     ) -> None:
         self.stream = stream
         self.is_stale = False
@@ -87,6 +89,7 @@ class StreamSink:
         self._log = log
         self._commit_rows = commit_rows
         self._commit_every_s = commit_every_s
+        self._is_held = is_held
         self._ledger = LedgerVerifier()
         self._decoder: StreamDecoder | None = None
         self._pending = _Pending()
@@ -117,8 +120,12 @@ class StreamSink:
                 if messages:
                     is_first = False
                     self._take(messages)
-                if self._is_due():
+                is_held = self._is_held()
+                if self._is_due() or (is_held and self._pending.begun_ns is not None):
                     await self._commit()
+                while is_held and not self.is_stale:
+                    await self._clock.sleep(HELD_CHECK_S)
+                    is_held = self._is_held()
                 if self.is_stale:
                     return
 

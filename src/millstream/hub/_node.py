@@ -52,6 +52,7 @@ from millstream.config import HubConfig
 from millstream.historian import HistorianOptions, HistorianService
 from millstream.hub._cursors import CursorTeller
 from millstream.hub._history import HubDeadLetters, HubRequests, HubStreamStates
+from millstream.hub._hold import CatchUpHold
 from millstream.hub._ledger import HubLedger, accounts_as_dict
 from millstream.hub._sources import SourceKeeper
 from millstream.kernel import Clock, PlantError, SystemClock
@@ -137,7 +138,8 @@ class HubNode:
             on_log=lambda line: self._log.info(line),
         )
         if config.historian is not None:
-            self.historian = await self._stack.enter_async_context(self._historian())
+            hold = CatchUpHold(self.sources.behind_messages, self._clock)
+            self.historian = await self._stack.enter_async_context(self._historian(hold))
         else:
             self._ledger = HubLedger(self._connection, (HUB_INTEGRITY, HUB_THROUGHPUT), clock=self._clock)
         if config.flows:
@@ -168,7 +170,7 @@ class HubNode:
                         await purge_below(api, HUB_FLOW, seq)
             await self._clock.sleep(TRIM_INTERVAL_S)
 
-    def _historian(self) -> HistorianService:
+    def _historian(self, hold: CatchUpHold) -> HistorianService:
         options = self.config.historian
         assert options is not None
         return HistorianService(
@@ -185,6 +187,7 @@ class HubNode:
                 retention_s=options.retention,
                 memory_bytes_max=options.max_memory,
             ),
+            is_held=hold.is_held,
         )
 
     async def _ensure_streams(self) -> None:

@@ -115,6 +115,13 @@ class SourceKeeper:
             for info in self._infos.values() for name, s in info.sources.items()
         ]  # fmt: skip
 
+    def behind_messages(self) -> int:
+        """What connected edges hold and the hub's streams do not, as of the last check."""
+        return sum(
+            source.lag for info in self._infos.values() for source in info.sources.values()
+            if 0 <= source.active_ns <= SILENT_NS
+        )  # fmt: skip
+
     def reached(self) -> dict[str, int]:
         """Edge -> when it last answered, UTC ns."""
         return dict(self._reached_ns)

@@ -389,3 +389,19 @@ async def test_too_many_waiting_queries_are_refused(tmp_path: Path) -> None:
         historian._queries_waiting = 32
         with pytest.raises(HistoryStoreError, match="too many queries"):
             await historian.query(Count(tags=("*",)))
+
+
+async def test_history_that_is_held_stores_what_it_has_and_reads_no_more_until_it_is_let_go(tmp_path: Path) -> None:
+    stream, held = MemoryStream("H"), asyncio.Event()
+    fill(stream, 10)
+    async with service(tmp_path, stream, is_held=held.is_set) as historian:
+        await eventually(lambda: historian.positions["H"] == 10)
+        held.set()
+        fill(stream, 5, first=10)
+        await eventually(lambda: historian.positions["H"] == 15)  # the list that was under way
+        fill(stream, 10, first=15)
+        await asyncio.sleep(0.3)
+        assert historian.positions["H"] == 15
+        held.clear()
+        await eventually(lambda: historian.positions["H"] == 25)
+        assert await total(historian) == 25
