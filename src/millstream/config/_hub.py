@@ -95,6 +95,8 @@ class HistorianConfig(Section):
     """Age at which history is dropped; left out: never."""
     max_memory: Size = 256 << 20
     """Memory of the query engine."""
+    query_timeout: Duration = Field(default=20.0, ge=0.1, le=3600.0)
+    """Time that one question may take; then it is stopped and says so."""
 
 
 class ApiConfig(Section):

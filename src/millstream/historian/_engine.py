@@ -21,12 +21,47 @@ from millstream.historian._dialect_duckdb import (
     render_window,
 )
 from millstream.historian._query import TAGS_COUNT_MAX, AsOf, Count, Events, Last, Names, Query, Range, Window, refuse
-from millstream.historian._store import HistoryStore
+from millstream.historian._store import HistoryStore, HistoryStoreError
 from millstream.historian._tags import TagDictionary, TagEntry
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+
+class QueryStopped(HistoryStoreError):
+    """A query took longer than it may, or whoever asked went away."""
+
+    default_code = "MS-0422"
+
+
+class Running:
+    """One query under way; `stop` ends it from another thread, also before it has begun."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cursor: duckdb.DuckDBPyConnection | None = None
+        self.is_stopped = False
+
+    def stop(self) -> None:
+        """End it; the thread that runs it raises within moments."""
+        with self._lock:
+            self.is_stopped = True
+            if self._cursor is not None:
+                self._cursor.interrupt()
+
+    @contextmanager
+    def holding(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+        """While `cursor` may be interrupted. Raises QueryStopped when it was stopped before."""
+        with self._lock:
+            if self.is_stopped:
+                raise QueryStopped("query was stopped")
+            self._cursor = cursor
+        try:
+            yield cursor
+        finally:
+            with self._lock:
+                self._cursor = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +103,9 @@ class QueryEngine:
         single_ids = [tag_id for tag_id in tag_ids if self._tags.entry(tag_id).is_single]
         return Plan(Chosen(tag_ids, single_ids, reference), query.data_kind, self._tags.paths())
 
-    def answer(self, query: Query, plan: Plan) -> pa.Table:
-        """The answer as Arrow (see `_answer`). Raises HistoryStoreError."""
+    def answer(self, query: Query, plan: Plan, running: Running | None = None) -> pa.Table:
+        """The answer as Arrow (see `_answer`). Raises HistoryStoreError, and QueryStopped once `running` is stopped."""
+        running = running or Running()
         names = Naming(plan.paths, plan.kind)
         if isinstance(query, Names):
             return names_table(plan.entries)
@@ -78,8 +114,9 @@ class QueryEngine:
         with self._reading(), self._store.faults("answer"):
             cursor = self._store.cursor()
             try:
-                cursor.execute("BEGIN")  # hot rows and the list of sealed days must be of one moment
-                raw = _run(cursor, self._render(query, plan.chosen, self._segments(cursor)))
+                with running.holding(cursor):
+                    cursor.execute("BEGIN")  # hot rows and the list of sealed days must be of one moment
+                    raw = _run(cursor, self._render(query, plan.chosen, self._segments(cursor)))
             finally:
                 cursor.close()
         if isinstance(query, Events):

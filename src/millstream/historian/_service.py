@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from millstream.historian._answer import ipc_parts
-from millstream.historian._engine import QueryEngine
+from millstream.historian._engine import Plan, QueryEngine, QueryStopped, Running
 from millstream.historian._ports import DeadLetterSink, Reply, RequestServer, StreamState, StreamStates
 from millstream.historian._query import Last, Names, Query, check_query, decode_query
 from millstream.historian._seal import Sealer
@@ -46,6 +46,7 @@ class HistorianOptions:
     commit_every_s: float = 0.5
     maintain_every_s: float = 300.0
     watch_every_s: float = 2.0
+    query_s_max: float = 20.0
     memory_bytes_max: int = MEMORY_BYTES_MAX
 
 
@@ -306,12 +307,28 @@ class HistorianService:
                 expected=f"at most {QUERIES_WAITING_MAX}",
                 next_step="ask again later or for less",
             )
-        assert self._readers is not None, "the historian is not running"
         self._queries_waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, self._engine.answer, query, plan)
+            return await self._timed(query, plan)
         finally:
             self._queries_waiting -= 1
+
+    async def _timed(self, query: Query, plan: Plan) -> pa.Table:
+        """The answer within `query_s_max`, waiting for a thread included; a query nobody waits for is stopped."""
+        assert self._readers is not None, "the historian is not running"
+        running, limit_s = Running(), self._options.query_s_max
+        answer = asyncio.get_running_loop().run_in_executor(self._readers, self._engine.answer, query, plan, running)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await answer
+        except TimeoutError as error:
+            raise QueryStopped(
+                "query takes too long",
+                expected=f"an answer within {limit_s:g} s",
+                next_step="ask for less time, fewer tags or aggregates, or raise historian.query_timeout",
+            ) from error
+        finally:
+            running.stop()
 
     async def _reply(self, request: bytes) -> AsyncIterator[Reply]:
         try:
@@ -320,6 +337,11 @@ class HistorianService:
                 yield Reply(part)
         except PlantError as error:
             yield Reply(b"", (("Ms-Error", json.dumps(error.as_dict())),))
+            return
+        except Exception as error:  # noqa: BLE001 (a bug in one query is told to who asked, and must not end the others)
+            self._note("query", f"{type(error).__name__}: {error}")
+            fault = HistoryStoreError("query met a fault of the historian", got=type(error).__name__)
+            yield Reply(b"", (("Ms-Error", json.dumps(fault.as_dict())),))
             return
         yield Reply(b"", (("Ms-Status", "done"),))
 

@@ -186,6 +186,7 @@ class HubNode:
                 hot_window_s=options.hot_window,
                 retention_s=options.retention,
                 memory_bytes_max=options.max_memory,
+                query_s_max=options.query_timeout,
             ),
             is_held=hold.is_held,
         )

@@ -7,11 +7,15 @@ import asyncio
 import json
 import os
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -28,6 +32,7 @@ from millstream.historian import (
     StreamState,
 )
 from millstream.historian import _store as store_module
+from millstream.historian._engine import QueryStopped, Running
 from millstream.kernel import FencedError, Unreachable
 from millstream.protocols.ledger import LedgerRecord, encode_record
 from millstream.protocols.uns_payload import encode_sample
@@ -405,3 +410,49 @@ async def test_history_that_is_held_stores_what_it_has_and_reads_no_more_until_i
         held.clear()
         await eventually(lambda: historian.positions["H"] == 25)
         assert await total(historian) == 25
+
+
+async def test_a_query_that_takes_too_long_is_stopped_and_the_next_one_is_answered(tmp_path: Path) -> None:
+    stream = MemoryStream("H")
+    fill(stream, 10)
+    async with service(tmp_path, stream, options=replace(FAST, query_s_max=1e-6)) as historian:
+        await eventually(lambda: historian.positions["H"] == 10)
+        with pytest.raises(QueryStopped, match="too long"):
+            await total(historian)
+    async with service(tmp_path, stream) as historian:
+        assert await total(historian) == 10
+
+
+def test_a_query_under_way_ends_within_moments_of_its_stop() -> None:
+    running, has_begun = Running(), threading.Event()
+
+    def ask() -> None:
+        with duckdb.connect() as connection, running.holding(connection.cursor()) as cursor:
+            has_begun.set()
+            cursor.execute("SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b").fetchall()
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask)
+        assert has_begun.wait(60)
+        while not answer.done():  # a stop that comes before the engine has begun is not heard
+            running.stop()
+            wait([answer], timeout=0.05)
+        with pytest.raises(duckdb.InterruptException):
+            answer.result()
+    with pytest.raises(QueryStopped), running.holding(duckdb.connect()):
+        pass
+
+
+async def test_a_fault_in_one_query_is_told_to_who_asked_and_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(query: object) -> None:
+        raise ZeroDivisionError(query)
+
+    requests, question = Requests(), {"kind": "last", "tags": ["*"]}
+    async with service(tmp_path, MemoryStream("H"), requests=requests) as historian:
+        with monkeypatch.context() as patch:
+            patch.setattr(historian, "query", broken)
+            (reply,) = await requests.ask(question)
+            assert "fault of the historian" in dict(reply.headers)["Ms-Error"]
+        assert dict((await requests.ask(question))[-1].headers) == {"Ms-Status": "done"}
