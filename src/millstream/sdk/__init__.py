@@ -23,6 +23,7 @@ from millstream.sdk._contract import (
 )
 from millstream.sdk._ports import Control, Message, Publisher, PublisherStats, Reader, Received, Stored
 from millstream.sdk._secret import ConfigPath, SecretRef
+from millstream.sdk._tls import TlsFiles, client_context, tls_fault
 
 __all__ = [
     "Acknowledged",
@@ -54,8 +55,11 @@ __all__ = [
     "Stored",
     "Streamed",
     "Tag",
+    "TlsFiles",
     "Unreachable",
     "Writable",
     "Write",
     "WriteResult",
+    "client_context",
+    "tls_fault",
 ]

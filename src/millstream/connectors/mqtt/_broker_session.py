@@ -21,7 +21,7 @@ from millstream.connectors.mqtt._router import Router
 from millstream.kernel import AuthError, ConfigError, PlantError, ProtocolViolation, Unreachable
 from millstream.model import BAD_NOT_READABLE, Sample
 from millstream.protocols.mqtt_window import ENTRIES_MAX, StoredPosition, Window, digest
-from millstream.sdk import Batch, ConnectorTools, Position, Tag
+from millstream.sdk import Batch, ConnectorTools, Position, Tag, TlsFiles, client_context, tls_fault
 
 INBOX_MESSAGES_MAX = 2_000  # received, not yet taken by the runtime; then the socket is not read
 INBOX_BYTES_MAX = 4 * 1024 * 1024
@@ -30,6 +30,9 @@ SUBSCRIBE_TOPICS = 100  # of one SUBSCRIBE
 FRAME_BYTES_MAX = 1 << 16  # of a packet that is no MQTT
 CLOSE_TIMEOUT_S = 2.0
 NEVER_RECONNECT = -2  # gmqtt: -1 means for ever, and 0 still tries once
+CLOSED_BY_TLS = (  # with TLS 1.3 the reason comes after the handshake, and the closing of the socket may overtake it
+    "read the broker's log; one that wants or refuses a client certificate closes like this: certificate, key"
+)
 REFUSED_SUBSCRIPTION = 0x80  # MQTT 3.1.1, 3.9.3; with MQTT 5 every code from here on
 _AUTH_CODES = frozenset({4, 5, 134, 135, 138, 140})  # CONNACK of 3.1.1 (3.2.2.3) and 5.0 (3.2.2.2)
 
@@ -170,8 +173,15 @@ class BrokerSession:
         if not connecting.done():
             if self._failure is not None:
                 raise self._failure
+            reason = self._loss()
+            if reason is not None and (fault := tls_fault(reason, self._where)) is not None:
+                raise fault from reason
             if self._lost.is_set():
-                raise Unreachable("broker closed the connection instead of accepting it", where=self._where)
+                raise Unreachable(
+                    "broker closed the connection instead of accepting it",
+                    where=self._where,
+                    next_step=CLOSED_BY_TLS if self._config.tls else None,
+                )
             raise Unreachable(
                 "broker did not answer in time", where=self._where, expected=f"{self._config.connect_timeout:g}s"
             )
@@ -182,9 +192,17 @@ class BrokerSession:
             if error._code in _AUTH_CODES:
                 raise AuthError("broker refuses user or password", where=self._where, got=str(error)) from error
             raise Unreachable("broker refuses the connection", where=self._where, got=str(error)) from error
+        if (fault := tls_fault(error, self._where)) is not None:
+            raise fault from error
         if isinstance(error, OSError):
             raise Unreachable(f"broker cannot be reached: {error}", where=self._where) from error
         raise error
+
+    def _loss(self) -> BaseException | None:
+        """Why the socket was closed: gmqtt tells it to its log only, but asyncio's protocol keeps it."""
+        connection = self._client._connection
+        closed: asyncio.Future[None] | None = connection._protocol._closed if connection is not None else None
+        return closed.exception() if closed is not None and closed.done() else None
 
     async def close(self) -> None:
         """Take leave; what is not stored stays unacknowledged. Whatever happens, the socket is closed."""
@@ -409,17 +427,11 @@ def _nothing(*_arguments: object) -> None:
 async def open_broker(config: MqttConfig, tools: ConnectorTools, numbers: Numbers) -> AsyncIterator[BrokerSession]:
     """Connect to the broker. Raises Unreachable, AuthError, ConfigError."""
     secret = await asyncio.to_thread(config.secret.resolve) if config.secret is not None else None
-    context = await asyncio.to_thread(_tls_context, config) if config.tls else None
+    files = TlsFiles(config.ca_file, config.certificate, config.key, config.crl_file)
+    context = await asyncio.to_thread(client_context, files) if config.tls else None
     session = BrokerSession(config, tools, numbers)
     try:
         await session.connect(secret, context)
         yield session
     finally:
         await session.close()
-
-
-def _tls_context(config: MqttConfig) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=config.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"ca_file cannot be read: {error}", where=str(config.ca_file)) from error

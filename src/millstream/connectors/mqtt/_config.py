@@ -57,6 +57,12 @@ class MqttConfig(ConnectorConfig):
     """broker: encrypt, and check the broker's certificate."""
     ca_file: ConfigPath | None = None
     """broker: certificates to trust instead of the system's."""
+    certificate: ConfigPath | None = None
+    """broker: our certificate, PEM, for brokers that ask for one."""
+    key: ConfigPath | None = None
+    """broker: its private key, PEM without a password; left out, it stands in the certificate's file."""
+    crl_file: ConfigPath | None = None
+    """broker: list of revoked certificates, PEM, from the authority in `ca_file`."""
     persistent: bool = True
     """broker: it keeps the session, so messages with QoS 1 wait there while the edge is away."""
     session_expiry: Duration = 7 * 86_400.0
@@ -85,6 +91,10 @@ class MqttConfig(ConnectorConfig):
                 raise ValueError("source broker needs 'client_id', a name that no other client of the broker has")
             if self.secret is not None and not self.user:
                 raise ValueError("'secret' needs 'user'")
+            if not self.tls and (self.ca_file or self.certificate or self.key or self.crl_file):
+                raise ValueError("certificates need 'tls: true'")
+            if self.key is not None and self.certificate is None:
+                raise ValueError("'key' needs 'certificate'")
         elif self.host is not None:
             raise ValueError("source stream reads the edge's own listener: it has no 'host'")
         _check_path(self.timestamp_path)
