@@ -27,11 +27,11 @@ def start_plant() -> Iterator[StartPlant]:
 
 @pytest.fixture
 def start_node_server(tmp_path: Path) -> Iterator[StartPlant]:
-    """Start node-opcua with its conformance address space."""
+    """Start node-opcua: with its conformance address space, or what another script gives it."""
     started: list[Process] = []
 
-    def start(kind: str = "plain", **environment: str) -> Process:
-        script = Path(__file__).resolve().parents[2] / "peers" / "opcua_conformance.js"
+    def start(kind: str = "plain", name: str = "conformance", **environment: str) -> Process:
+        script = Path(__file__).resolve().parents[2] / "peers" / f"opcua_{name}.js"
         process = Process(["node", str(script), str(tmp_path / "pki"), kind], environment)
         started.append(process)
         process.start()

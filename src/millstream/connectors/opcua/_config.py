@@ -106,6 +106,8 @@ class OpcUaConfig(ConnectorConfig):
     """Values of one tag in one history request."""
     session_timeout: Duration = 60.0
     """The server forgets a session that was silent for this long."""
+    channel_lifetime: Duration = Field(default=3600.0, ge=1.0)
+    """Lifetime of the secure channel's keys; they are renewed at three quarters of what the server grants."""
     message_bytes_max: int = Field(default=64 * 1024 * 1024, ge=65536)
     """Longest message accepted from the server."""
     browse_nodes_max: int = Field(default=200_000, ge=1)

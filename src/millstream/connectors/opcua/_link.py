@@ -21,7 +21,6 @@ from millstream.kernel import AuthError, ConfigError, Unreachable
 from millstream.sdk import ConnectorTools, SecretRef
 
 CLOSE_TIMEOUT_S = 1.0
-CHANNEL_LIFETIME_MS = 3_600_000
 RENEW_RATIO = 0.75  # of the channel's lifetime (OPC 10000-4, 5.6.2.1)
 NODES_PER_REQUEST_MAX = 1000  # where the server states no limit
 _POLICIES = {
@@ -55,6 +54,7 @@ class Link:
         self._config = config
         self._tools = tools
         self._renew_at_ns = 0
+        self._renewing = asyncio.Lock()
         self._client = Client(config.endpoint, timeout=config.request_timeout)
         self._ua = GuardedClient(config.request_timeout, config.message_bytes_max)
         self._client.uaclient = self._ua
@@ -63,7 +63,7 @@ class Link:
         self._client.description = f"Millstream {tools.name}"
         self._client.product_uri = "urn:millstream"
         self._client.session_timeout = int(config.session_timeout * 1000)
-        self._client.secure_channel_timeout = CHANNEL_LIFETIME_MS
+        self._client.secure_channel_timeout = int(config.channel_lifetime * 1000)
         self._client.application_uri = config.application_uri or "urn:millstream:client"
 
     @property
@@ -166,13 +166,16 @@ class Link:
         self.structures.learn(found)
 
     async def keep_channel(self) -> None:
-        """Renew the secure channel when three quarters of its life are over."""
-        if self._tools.clock.monotonic_ns() < self._renew_at_ns:
-            return
-        with translated(self.where, self.protocol.violation):
-            await self._client.open_secure_channel(renew=True)
-            self._ua.revolve_security_token()
-        self._plan_renewal()
+        """Renew the secure channel at three quarters of its life. Writes may ask for it beside the stream."""
+        async with self._renewing:
+            if self._tools.clock.monotonic_ns() < self._renew_at_ns:
+                return
+            with translated(self.where, self.protocol.violation):
+                await self._client.open_secure_channel(renew=True)
+                self._ua.revolve_security_token()
+            self._plan_renewal()
+            # The server keeps to its old keys until it sees the new token: on a quiet link that may be after their end.
+            await self.check()
 
     async def check(self) -> None:
         """A small read that proves that the server answers."""

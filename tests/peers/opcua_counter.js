@@ -1,0 +1,61 @@
+// A small node-opcua server whose counter says each number once. Prints {"port": ..} when it listens; SIGTERM ends it.
+// Arguments: PKI_DIR [secure]. With "secure": encrypted endpoints for whoever comes.
+const net = require("node:net");
+const { OPCUAServer, OPCUACertificateManager, DataType, MessageSecurityMode, SecurityPolicy, Variant, nodesets } =
+  require("node-opcua");
+
+const PERIOD_MS = 50;
+
+function freePort() {
+  return new Promise((resolve) => {
+    const probe = net.createServer().listen(0, "127.0.0.1", () => {
+      const { port } = probe.address();
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+(async () => {
+  const [pki, kind] = process.argv.slice(2);
+  const secure = kind === "secure";
+  const port = await freePort();
+  const serverCertificateManager = new OPCUACertificateManager({
+    rootFolder: pki,
+    automaticallyAcceptUnknownCertificate: true,
+  });
+  await serverCertificateManager.initialize();
+  const server = new OPCUAServer({
+    port,
+    host: "127.0.0.1",
+    hostname: "127.0.0.1",
+    nodeset_filename: [nodesets.standard],
+    serverCertificateManager,
+    userCertificateManager: serverCertificateManager,
+    securityModes: secure ? [MessageSecurityMode.SignAndEncrypt, MessageSecurityMode.Sign] : [MessageSecurityMode.None],
+    securityPolicies: secure
+      ? [SecurityPolicy.Basic256Sha256, SecurityPolicy.Aes256_Sha256_RsaPss]
+      : [SecurityPolicy.None],
+  });
+  await server.initialize();
+  const namespace = server.engine.addressSpace.registerNamespace("urn:counter");
+  const counter = namespace.addVariable({
+    organizedBy: server.engine.addressSpace.rootFolder.objects,
+    browseName: "counter",
+    nodeId: "s=counter",
+    dataType: "UInt32",
+    minimumSamplingInterval: 0, // each change is reported, none is sampled away
+  });
+  let count = 0;
+  const step = () => {
+    count += 1;
+    counter.setValueFromSource(new Variant({ dataType: DataType.UInt32, value: count }));
+  };
+  step();
+  const timer = setInterval(step, PERIOD_MS);
+  await server.start();
+  process.on("SIGTERM", () => {
+    clearInterval(timer);
+    server.shutdown(100).then(() => process.exit(0));
+  });
+  console.log(JSON.stringify({ port }));
+})();
