@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
@@ -11,9 +12,11 @@ from nats.micro.request import Request
 
 from millstream.bus._client import add_micro_service, connect_nats
 from millstream.bus._patience import START_PATIENCE_S, patiently
+from millstream.kernel import PlantError
 
 Answer = Callable[[], Awaitable[object]]
 AnswerTo = Callable[[bytes], Awaitable[object]]
+ANSWERS_AT_ONCE_MAX = 64  # then the next request waits in its subscription
 
 
 @contextlib.asynccontextmanager
@@ -35,11 +38,13 @@ async def node_service(
     )
     try:
         handlers = {endpoint: (subject, _handler(answer)) for endpoint, (subject, answer) in endpoints.items()}
-        handlers |= {name: (subject, _handler_of(answer)) for name, (subject, answer) in (asked or {}).items()}
+        running = _Running()
+        handlers |= {name: (subject, running.handler_of(answer)) for name, (subject, answer) in (asked or {}).items()}
         service = await add_micro_service(client, name, semantic_version(version), handlers)
         try:
             yield
         finally:
+            await running.end()
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):  # the server may be gone already
                 await service.stop()
     finally:
@@ -54,11 +59,42 @@ def _handler(answer: Answer) -> Callable[[Request], Awaitable[None]]:
     return handle
 
 
-def _handler_of(answer: AnswerTo) -> Callable[[Request], Awaitable[None]]:
-    async def handle(request: Request) -> None:
-        await request.respond(msgspec.json.encode(await answer(request.data)))
+class _Running:
+    """Answers under way, beside one another: one that waits for a machine must not hold up the next."""
 
-    return handle
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._gate = asyncio.Semaphore(ANSWERS_AT_ONCE_MAX)
+
+    def handler_of(self, answer: AnswerTo) -> Callable[[Request], Awaitable[None]]:
+        async def handle(request: Request) -> None:
+            await self._gate.acquire()
+            task = asyncio.get_running_loop().create_task(_respond(request, answer))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+
+        return handle
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._gate.release()
+
+    async def end(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+async def _respond(request: Request, answer: AnswerTo) -> None:
+    try:
+        reply = await answer(request.data)
+    except PlantError as error:
+        reply = {"error": error.as_dict()}
+    except Exception as error:  # noqa: BLE001 (a bug in one answer is told to who asked, and must not end the node)
+        reply = {"error": PlantError(f"the node met a fault: {type(error).__name__}: {error}").as_dict()}
+    with contextlib.suppress(nats.errors.Error, OSError):  # whoever asked is gone
+        await request.respond(msgspec.json.encode(reply))
 
 
 def semantic_version(version: str) -> str:

@@ -46,6 +46,7 @@ COMMANDS = (
     Command("tail", "_look:tail", "Follow values as they are stored.", DATA),
     Command("query", "_query:query", "Ask the history: samples, windows, last values, as of a moment.", DATA),
     Command("publish", "_look:publish", "Store one value.", DATA),
+    Command("write", "_write:write", "Write one value to a machine, through its edge.", DATA),
     Command("flow test", "_flow_test:run_cases", "Test flows: samples in, samples out, in virtual time.", FLOWS),
     Command(
         "contract check",

@@ -218,7 +218,7 @@ def publish(
     async def work() -> int:
         """Store and tell where."""
         async with target.connect() as plant:
-            stored = await plant.publish(path, _parsed(value), unit=unit, time=time, kind=kind)
+            stored = await plant.publish(path, parsed_value(value), unit=unit, time=time, kind=kind)
         if json:
             print_json({"stream": stored.stream, "seq": stored.last_seq})
         else:
@@ -228,7 +228,8 @@ def publish(
     return run(work())
 
 
-def _parsed(text: str) -> Any:
+def parsed_value(text: str) -> Any:
+    """A value as people type it: JSON, or else text."""
     try:
         value = json_format.loads(text)
     except ValueError:

@@ -9,9 +9,11 @@ from millstream.client._reading import Reading
 from millstream.client._sync import SyncPlant, connect_sync
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._tree import TagEntry, TreeNode, build_tree
+from millstream.client._writes import NotWritten
 from millstream.protocols.cloudevents import CloudEvent
 from millstream.protocols.contract import Contract, ContractBroken
 from millstream.protocols.uns_pattern import KINDS, Pattern
+from millstream.protocols.write_request import WritableTag, WriteAnswer
 
 __all__ = [
     "KINDS",
@@ -23,6 +25,7 @@ __all__ = [
     "Ledger",
     "LedgerRow",
     "NodeAddress",
+    "NotWritten",
     "Pattern",
     "Plant",
     "Reading",
@@ -32,6 +35,8 @@ __all__ = [
     "TagEntry",
     "Time",
     "TreeNode",
+    "WritableTag",
+    "WriteAnswer",
     "build_tree",
     "connect",
     "connect_sync",

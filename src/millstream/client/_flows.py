@@ -17,7 +17,7 @@ async def flow_lists(link: Link, subjects: Sequence[str]) -> list[Mapping[str, A
     found: list[Mapping[str, Any]] = []
     for subject in subjects:
         try:
-            answer = await _ask(link, subject, {"action": "list"})
+            answer = await ask_node(link, subject, json.dumps({"action": "list"}).encode())
         except Unreachable:
             continue
         found.append({"node": subject.split(".")[2], "flows": answer.get("flows", [])})
@@ -40,11 +40,15 @@ async def ask_flow(
             "no such flow" if not having else "more than one node has a flow of this name", got=repr(flow)[:80],
             next_step=f"there are: {', '.join(known)}" if known else "no node that can be seen from here runs flows",
         )  # fmt: skip
-    return await _ask(link, f"millstream.node.{having[0]}.flows", {**more, "action": action, "flow": name})
+    question = json.dumps({**more, "action": action, "flow": name}).encode()
+    return await ask_node(link, f"millstream.node.{having[0]}.flows", question)
 
 
-async def _ask(link: Link, subject: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    reply = await link.request(subject, json.dumps(request).encode(), timeout_s=ANSWER_TIMEOUT_S)
+async def ask_node(
+    link: Link, subject: str, payload: bytes, *, timeout_s: float = ANSWER_TIMEOUT_S
+) -> Mapping[str, Any]:
+    """One question to a node's service, its answer as an object. Raises Unreachable, and the error that it answers."""
+    reply = await link.request(subject, payload, timeout_s=timeout_s)
     raw = json.loads(reply.payload)
     error = raw.get("error")
     if isinstance(error, dict):

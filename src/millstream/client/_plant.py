@@ -40,6 +40,7 @@ from millstream.client._reading import Reading, last_reading, readings_of
 from millstream.client._streams import StoredFrame, Streams, newest, refuse
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._tree import TagEntry, TreeNode, build_tree
+from millstream.client._writes import writable_tags, write_tag
 from millstream.kernel import Clock, DecodeError, NotFoundError, SystemClock, Unreachable, suggest
 from millstream.model import GOOD, AssetPath, Quality, TagPath, Value
 from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event, parse_time_ns
@@ -48,6 +49,7 @@ from millstream.protocols.ledger import WRITER_HEADER
 from millstream.protocols.uns_pattern import KINDS, Pattern, contract_of
 from millstream.protocols.uns_payload import encode_sample
 from millstream.protocols.uns_subject import PREFIX, UnsAddress, decode_subject, encode_subject
+from millstream.protocols.write_request import WritableTag, WriteAnswer
 from millstream.sdk import Stored
 
 if TYPE_CHECKING:
@@ -518,16 +520,31 @@ class Plant:
 
     async def flows(self) -> list[Mapping[str, Any]]:
         """The flows of each node that can be seen from here: ``{"node": ..., "flows": [...]}``."""
-        return await flow_lists(self._link, await self._flow_subjects())
+        return await flow_lists(self._link, await self._node_subjects("flows"))
 
     async def ask_flow(self, flow: str, action: str, **more: Any) -> Mapping[str, Any]:
         """Status, lag, pause, resume or replay of one flow, named ``name`` or ``node/name``. Raises NotFoundError."""
-        return await ask_flow(self._link, await self._flow_subjects(), flow, action, more)
+        return await ask_flow(self._link, await self._node_subjects("flows"), flow, action, more)
 
-    async def _flow_subjects(self) -> list[str]:
+    async def writable(self) -> Mapping[str, Sequence[WritableTag]]:
+        """By edge, the tags that may be written, with their bounds."""
+        return await writable_tags(self._link, await self._node_subjects("write"))
+
+    async def write(
+        self, path: Where, value: Value, *, valid: Span = 10.0, id: str | None = None, who: str | None = None
+    ) -> WriteAnswer:
+        """Write one value to a machine; returns once it took it. `valid` is how long the request may wait; the same
+        `id` again is carried out once. Raises NotWritten with what became of it."""
+        subjects, now_ns = await self._node_subjects("write"), self._clock.now_ns()
+        return await write_tag(
+            self._link, subjects, str(Pattern.parse(path).tag), value, now_ns=now_ns, valid_ns=to_span_ns(valid), id=id,
+            who=who,
+        )  # fmt: skip
+
+    async def _node_subjects(self, what: str) -> list[str]:
         endpoints = [e for service in await self._services() for e in service.get("endpoints") or ()]
         subjects = {str(endpoint.get("subject", "")) for endpoint in endpoints}
-        return sorted(s for s in subjects if s.startswith("millstream.node.") and s.endswith(".flows"))
+        return sorted(s for s in subjects if s.startswith("millstream.node.") and s.endswith(f".{what}"))
 
     async def _services(self) -> list[Mapping[str, Any]]:
         found = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError as FutureCancelled
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +20,7 @@ from millstream.client._tree import TagEntry, TreeNode
 from millstream.kernel import Unreachable
 from millstream.model import GOOD, Quality, Value
 from millstream.protocols.cloudevents import CloudEvent
+from millstream.protocols.write_request import WritableTag, WriteAnswer
 from millstream.sdk import Stored
 
 if TYPE_CHECKING:
@@ -184,6 +185,16 @@ class SyncPlant:
     ) -> Stored:
         """As `Plant.event`."""
         return self._thread.run(self._plant.event(path, type, data, id=id, source=source, time=time, subject=subject))
+
+    def writable(self) -> Mapping[str, Sequence[WritableTag]]:
+        """As `Plant.writable`."""
+        return self._thread.run(self._plant.writable())
+
+    def write(
+        self, path: Where, value: Value, *, valid: Span = 10.0, id: str | None = None, who: str | None = None
+    ) -> WriteAnswer:
+        """As `Plant.write`."""
+        return self._thread.run(self._plant.write(path, value, valid=valid, id=id, who=who))
 
     def ledger(self, *, recounted: bool = False) -> Ledger:
         """As `Plant.ledger`."""

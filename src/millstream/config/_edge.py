@@ -128,6 +128,27 @@ class DeadbandConfig(Section):
         return self
 
 
+class WriteConfig(Section):
+    """That a tag may be written, and how. A tag without this section is never written."""
+
+    interval: Duration = Field(default=1.0, ge=0.05)
+    """Shortest time between two writes; what comes sooner is refused."""
+    minimum: float | None = Field(default=None, allow_inf_nan=False)
+    """Smallest value, in the tag's unit."""
+    maximum: float | None = Field(default=None, allow_inf_nan=False)
+    """Largest value, in the tag's unit."""
+    read_back: Duration | None = 2.0
+    """How long the machine may take to show what was written; `null`: the value is not read back."""
+    lifetime_max: Duration = Field(default=60.0, gt=0)
+    """Longest time that a request may ask to stay valid for."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> WriteConfig:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError("'minimum' is above 'maximum'")
+        return self
+
+
 class TagConfig(Section):
     """One tag: from an address in the source to a place in the namespace."""
 
@@ -151,6 +172,8 @@ class TagConfig(Section):
     """How long samples are collected into one message; left out: the connector's."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The connector's own options of a tag."""
+    write: WriteConfig | None = None
+    """That the tag may be written; left out: never."""
 
 
 class ConnectorEntry(Section):

@@ -40,6 +40,7 @@ from millstream.edge._settings import forward_settings, make_data_dir, server_se
 from millstream.edge._store_watch import StoreWatch
 from millstream.edge._supervisor import ConnectorPlan, Supervisor
 from millstream.edge._thinning import Thinning
+from millstream.edge._writes import WriteDesk
 from millstream.kernel import Backoff, Clock, ConfigError, PlantError, SystemClock
 from millstream.protocols.contract import ContractBook
 from millstream.protocols.ledger import position_subject, record_subject
@@ -77,6 +78,7 @@ class EdgeNode:
         self._publishers: dict[str, tuple[str, Publisher]] = {}
         self._supervisors: list[Supervisor] = []
         self._flows: FlowDirector | None = None
+        self._writes: WriteDesk | None = None
         self._alarms: dict[str, Alarm] = {}
         self._meter = ProcessMeter()
         self._started_ns = 0
@@ -140,6 +142,7 @@ class EdgeNode:
                 self._supervise(entry, connection, streams.mqtt, dead_letters) for entry in config.connectors
             ]
             self._contracts = await self._open_contracts(connection)
+            self._writes = await self._open_writes()
             self._flows = await self._plan_flows(server, connection, streams)
             await self._serve_status(stack, server)
             await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
@@ -256,6 +259,23 @@ class EdgeNode:
         await keeper.open()
         return keeper
 
+    async def _open_writes(self) -> WriteDesk | None:
+        """None unless a tag of this edge may be written."""
+        config, name = self.config, self.config.edge.name
+        owned = [
+            (s, m) for s, e in zip(self._supervisors, config.connectors, strict=True) for m in config.mapped_tags(e)
+        ]
+        if not any(mapped.config.write is not None for _, mapped in owned):
+            return None
+        desk = WriteDesk(
+            [mapped for _, mapped in owned], {mapped.tag.key: s for s, mapped in owned},
+            self._publishers["integrity"][1], place=config.path,
+            state_subject=position_subject(config.path, name, "integrity", "write requests"), clock=self._clock,
+            log=LineLog(name, self._sink),
+        )  # fmt: skip
+        await desk.open()
+        return desk
+
     def _enforce(self, book: ContractBook) -> None:
         for supervisor in self._supervisors:
             supervisor.pipeline.enforce(book)
@@ -347,6 +367,7 @@ class EdgeNode:
             "dropped_messages": self._store_watch.dropped_messages,
             "flows": self._flows.status() if self._flows else [],
             "contracts": contracts.status() if contracts else {},
+            "writes": self._writes.status() if self._writes else {},
             "uplink": forward.uplink.as_dict() if forward else {"state": "none"},
             **self._meter.read(server.pid if server else None),
             "server_restarts": server.restarts_count if server else 0,
@@ -365,9 +386,13 @@ class EdgeNode:
         await stack.enter_async_context(service)
 
     def _asked(self) -> dict[str, tuple[str, Callable[[bytes], Awaitable[object]]]]:
-        if self._flows is None:
-            return {}
-        return {"flows": (f"millstream.node.{self.config.edge.name}.flows", self._flows.answer)}
+        base = f"millstream.node.{self.config.edge.name}"
+        asked: dict[str, tuple[str, Callable[[bytes], Awaitable[object]]]] = {}
+        if self._flows is not None:
+            asked["flows"] = (f"{base}.flows", self._flows.answer)
+        if self._writes is not None:
+            asked["write"] = (f"{base}.write", self._writes.answer)
+        return asked
 
     def _node_info(self, server: NatsServer) -> Mapping[str, object]:
         info: dict[str, object] = {

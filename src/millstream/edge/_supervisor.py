@@ -3,6 +3,7 @@
     session loop        opens, runs, closes, backs off; one session at a time
       poll groups       one task a sampling interval, fixed rate, never overlapping
       stream            one task, consumed at the store's pace
+      writer            carries out writes, between reads
       flusher           sends collected blocks when their publishing interval is over
       acknowledger      tells the source what is stored
     settler             takes the store's answers in order, over all sessions
@@ -27,6 +28,7 @@ from millstream.edge._lifecycle import Halt, Lifecycle
 from millstream.edge._outbox import UNIT_BYTES_MAX, Outbox, Settled
 from millstream.edge._pipeline import DeadLetter, Pipeline
 from millstream.edge._progress import decode_mark, does_rewind
+from millstream.edge._writer import SessionWriter
 from millstream.kernel import Clock, FencedError, PlantError, ProtocolViolation, Unreachable
 from millstream.model import Block
 from millstream.sdk import (
@@ -93,6 +95,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._died: str | None = None
         self._read_lock = asyncio.Lock()
+        self.writer = SessionWriter(clock, self._read_lock)
 
     # -- what status shows --------------------------------------------------------------------------------------------
 
@@ -280,6 +283,7 @@ class Supervisor:
                 start = partial(self._start, group)
                 start(self._watch(), "watch")
                 start(self.outbox.flush_when_due(), "flusher")
+                start(self.writer.run(session), "writer")
                 if self.pipeline.awaits_repeats:
                     start(self._forget_repeats(), "repeats")
                 if isinstance(session, Acknowledged):

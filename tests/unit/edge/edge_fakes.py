@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from millstream.bus import MemoryPublisher, MemoryStream
-from millstream.config import ConnectorEntry, EdgeConfig, EdgeIdentity
+from millstream.config import ConnectorEntry, EdgeConfig, EdgeIdentity, MappedTag
 from millstream.edge._lifecycle import Lifecycle
 from millstream.edge._pipeline import DeadLetter, Pipeline
 from millstream.edge._supervisor import ConnectorPlan, Supervisor
@@ -168,6 +168,7 @@ class Rig:
     supervisor: Supervisor
     stream: MemoryStream
     recorder: Recorder
+    mapped: list[MappedTag]
 
     def decoded(self) -> list[dict[str, Any]]:
         return [msgspec.json.decode(m.payload) for m in self.stream.messages if not is_ledger_subject(m.subject)]
@@ -189,11 +190,14 @@ class Rig:
 def rig(
     script: Script, *, polled: bool = False, stream: MemoryStream | None = None, clock: Clock | None = None,
     sampling: list[str] | None = None, publishing: str | None = None, publisher: Any = None, seed: int = 1,
+    make: Callable[[Script], Any] | None = None, tag: dict[str, Any] | None = None,
 ) -> Rig:  # fmt: skip
-    """Build one; give `stream` again to continue after a crash."""
+    """Build one; give `stream` again to continue after a crash. `make` makes another session than the usual ones;
+    `tag` is added to each tag's configuration."""
     clock = clock or LoopClock()
     tags = [
         {"name": f"t{i}", "address": str(i), "sampling_interval": (sampling or ["1s"])[i % len(sampling or ["1s"])]}
+        | (tag or {})
         for i in range(script.tags_count)
     ]
     entry = ConnectorEntry.model_validate(
@@ -203,7 +207,7 @@ def rig(
     mapped = config.mapped_tags(entry)
     stream = stream or MemoryStream(clock=clock)
     recorder = Recorder()
-    make = (lambda s: PollSession(s, clock)) if polled else StreamSession
+    make = make or ((lambda s: PollSession(s, clock)) if polled else StreamSession)
     supervisor = Supervisor(
         ConnectorPlan("fake", "fake", [m.tag for m in mapped], POSITION),
         FakeConnector(script, make),  # type: ignore[arg-type]
@@ -214,7 +218,7 @@ def rig(
         clock=clock,
         log=recorder,
     )
-    return Rig(script, supervisor, stream, recorder)
+    return Rig(script, supervisor, stream, recorder, mapped)
 
 
 __all__ = ["ConnectorTools", "FakeConnector", "PollSession", "Recorder", "Rig", "Script", "StreamSession", "rig"]

@@ -1,0 +1,211 @@
+"""Writes to machines, from the request to the answer: checked, written down, carried out, read back, written down.
+
+The request is stored as an event before anything is sent, its outcome after. With each goes, in the same atomic batch,
+the list of the newest requests: an edge that is killed in between knows afterwards which writes it had sent, and a
+request that comes again is answered instead of carried out again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from millstream.config import MappedTag
+from millstream.edge._scaling import scale_value
+from millstream.edge._supervisor import Supervisor
+from millstream.edge._write_gate import WriteGate, WriteRefused, check_expiry
+from millstream.edge._writer import WriteJob, WriteOutcome
+from millstream.kernel import Clock, DecodeError, PlantError
+from millstream.model import AssetPath, TagPath, Value
+from millstream.protocols.cloudevents import CloudEvent, encode_event
+from millstream.protocols.uns_subject import UnsAddress, encode_subject
+from millstream.protocols.write_request import WriteAnswer, WriteRequest, decode_write, is_same
+from millstream.sdk import Control, Log, Message, Publisher
+
+KNOWN_COUNT_MAX = 200  # newest requests whose outcome is kept, over restarts
+AT_ONCE_MAX = 64
+REFUSALS_STORED_PER_S = 5  # a flood of wrong requests must not fill the disk; the rest is counted
+EVENT_TYPE = "millstream.write"
+
+
+@dataclass(slots=True)
+class WriteCounters:
+    """Since the start. `unstored_refusals` were answered and counted, but not written down."""
+
+    requested: int = 0
+    done: int = 0
+    refused: int = 0
+    failed: int = 0
+    unknown: int = 0
+    unstored_refusals: int = 0
+
+
+class WriteDesk:
+    """Answers write requests of one edge."""
+
+    def __init__(
+        self, tags: Sequence[MappedTag], owners: Mapping[str, Supervisor], publisher: Publisher, *,
+        place: AssetPath, state_subject: str, clock: Clock, log: Log,
+    ) -> None:  # fmt: skip
+        """`owners`: tag key -> the connector that has it."""
+        self._gate = WriteGate(tags)
+        self._owners = owners
+        self._publisher = publisher
+        self._place = place
+        self._state_subject = state_subject
+        self._clock = clock
+        self._log = log
+        self._known: dict[str, WriteAnswer] = {}
+        self._under_way: dict[str, asyncio.Future[WriteAnswer]] = {}
+        self._store_lock = asyncio.Lock()
+        self._refusals_s: tuple[int, int] = (0, 0)
+        self.counters = WriteCounters()
+
+    async def open(self) -> None:
+        """Learn what was asked before. A write that was under way when the edge ended has no known outcome. Raises
+        Unreachable."""
+        record = await self._publisher.last_control(self._state_subject)
+        if record is None:
+            return
+        for answer in msgspec.json.decode(record, type=list[WriteAnswer]):
+            self._known[answer.id] = answer
+
+    def status(self) -> dict[str, int]:
+        """Counters as the node's status shows them."""
+        return {name: getattr(self.counters, name) for name in self.counters.__slots__}
+
+    async def answer(self, payload: bytes) -> object:
+        """What the service replies: to an empty request the tags that may be written, else the outcome."""
+        if not payload:
+            return {"writable": self._gate.listed()}
+        try:
+            request = decode_write(payload)
+        except DecodeError as error:
+            self.counters.refused += 1
+            self.counters.unstored_refusals += 1
+            return {"error": error.as_dict()}
+        return await self.take(request)
+
+    async def take(self, request: WriteRequest) -> WriteAnswer:
+        """Carry out one request, or give the answer that it had."""
+        if (waiting := self._under_way.get(request.id)) is not None:
+            return await asyncio.shield(waiting)
+        if (known := self._known.get(request.id)) is not None:
+            return known
+        if len(self._under_way) >= AT_ONCE_MAX:
+            return self._answer_of(request, WriteRefused("too many writes are under way", code="MS-2009"))
+        self.counters.requested += 1
+        future: asyncio.Future[WriteAnswer] = asyncio.get_running_loop().create_future()
+        self._under_way[request.id] = future
+        try:
+            answer = await self._process(request)
+            future.set_result(answer)
+        finally:
+            if not future.done():
+                future.cancel()
+            del self._under_way[request.id]
+        counters = self.counters
+        setattr(counters, answer.state, getattr(counters, answer.state) + 1)
+        return answer
+
+    async def _process(self, request: WriteRequest) -> WriteAnswer:
+        try:
+            raw = self._gate.admit(request, self._clock.now_ns(), self._clock.monotonic_ns())
+        except WriteRefused as refusal:
+            return await self._refuse(request, refusal)
+        began = WriteAnswer(
+            request.id, "unknown", self._clock.now_ns(), "MS-2008", "the edge ended before it knew the outcome"
+        )
+        try:
+            async with asyncio.timeout((request.expires_ns - self._clock.now_ns()) / 1e9):
+                await self._store(request, began, "requested")
+            check_expiry(request, self._clock.now_ns())
+        except TimeoutError:
+            late = WriteRefused("could not be written down in time", where=request.tag, code="MS-2004")
+            return await self._conclude(request, self._answer_of(request, late))
+        except WriteRefused as refusal:
+            return await self._conclude(request, self._answer_of(request, refusal))
+        return await self._conclude(request, await self._carry_out(request, raw))
+
+    async def _carry_out(self, request: WriteRequest, raw: Value) -> WriteAnswer:
+        mapped = self._gate.find(request.tag)
+        rule = mapped.config.write
+        assert rule is not None
+        job = WriteJob(
+            mapped.tag, raw, lambda: self._clock.now_ns() < request.expires_ns, partial(is_same, raw),
+            rule.read_back, asyncio.get_running_loop().create_future(),
+        )  # fmt: skip
+        outcome = await self._owners[request.tag].writer.write(job)
+        return _judge(request, outcome, mapped, raw, self._clock.now_ns())
+
+    async def _refuse(self, request: WriteRequest, refusal: WriteRefused) -> WriteAnswer:
+        answer = self._answer_of(request, refusal)
+        second, count = self._refusals_s
+        now_s = self._clock.monotonic_ns() // 10**9
+        self._refusals_s = (now_s, count + 1 if now_s == second else 1)
+        if self._refusals_s[1] > REFUSALS_STORED_PER_S:
+            self.counters.unstored_refusals += 1
+            return answer
+        return await self._conclude(request, answer)
+
+    def _answer_of(self, request: WriteRequest, refusal: PlantError) -> WriteAnswer:
+        reason = str(refusal).removesuffix(f" [{refusal.code}]")
+        return WriteAnswer(request.id, "refused", self._clock.now_ns(), refusal.code, reason)
+
+    async def _conclude(self, request: WriteRequest, answer: WriteAnswer) -> WriteAnswer:
+        await self._store(request, answer, answer.state)
+        self._log.info("write", tag=request.tag, who=request.who, state=answer.state, reason=answer.reason)
+        return answer
+
+    async def _store(self, request: WriteRequest, answer: WriteAnswer, what: str) -> None:
+        """The event, and with it the newest requests; one at a time, so that the list never goes back."""
+        async with self._store_lock:
+            self._known[request.id] = answer
+            while len(self._known) > KNOWN_COUNT_MAX:
+                del self._known[next(iter(self._known))]
+            control = Control(self._state_subject, msgspec.json.encode(list(self._known.values())))
+            stored = await self._publisher.submit([self._event(request, answer, what)], control)
+        await asyncio.shield(stored)
+
+    def _event(self, request: WriteRequest, answer: WriteAnswer, what: str) -> Message:
+        data: dict[str, Any] = {"tag": request.tag, "value": request.value, "who": request.who, "id": request.id}
+        if what != "requested":
+            data |= {"code": answer.code, "reason": answer.reason, "read_back": answer.read_back}
+        kind = f"{EVENT_TYPE}.{what}"
+        event = CloudEvent(f"{request.id}/{what}", f"/{self._place}", kind, data, answer.time_ns, request.tag)
+        headers, payload = encode_event(event)
+        extra = tuple((name, value) for name, value in headers.items() if name != "Content-Type")
+        subject = encode_subject(UnsAddress(self._asset_of(request.tag), "_event", tuple(kind.split("."))))
+        return Message(subject, payload, headers["Content-Type"], 0, extra)
+
+    def _asset_of(self, tag: str) -> AssetPath:
+        """Where the event stands: beside the tag; a tag that is none, or none of this edge, at the edge's own place."""
+        try:
+            asset = TagPath.parse(tag).asset
+        except DecodeError:
+            return self._place
+        return asset if self._place.contains(asset) else self._place
+
+
+def _judge(request: WriteRequest, outcome: WriteOutcome, mapped: MappedTag, raw: Value, now_ns: int) -> WriteAnswer:
+    """What an outcome means for who asked."""
+    reason = outcome.result.reason
+    if not outcome.is_sent:
+        return WriteAnswer(request.id, "refused", now_ns, "MS-2007", reason)
+    if not outcome.is_certain:
+        return WriteAnswer(request.id, "unknown", now_ns, "MS-2008", reason)
+    if not outcome.result.quality.is_good:
+        return WriteAnswer(request.id, "failed", now_ns, "MS-2005", reason or str(outcome.result.quality))
+    if outcome.shown_quality is None:
+        return WriteAnswer(request.id, "done", now_ns, reason=reason)
+    scale = mapped.config.scale
+    shown = outcome.shown if scale is None else scale_value(outcome.shown, scale.factor, scale.offset)
+    if outcome.shown_quality.is_good and is_same(raw, outcome.shown):
+        return WriteAnswer(request.id, "done", now_ns, read_back=shown)
+    reason = f"the machine took the write and shows another value: {shown!r} ({outcome.shown_quality})"
+    return WriteAnswer(request.id, "failed", now_ns, "MS-2006", reason, shown)

@@ -1,0 +1,176 @@
+"""A value on its way from a hub to a machine: asked for at the hub, carried out at the edge, kept in the history."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millstream.cli import main
+from millstream.client import NotWritten, Plant, connect
+from millstream.kernel import NotFoundError
+from millstream.rig import Child, new_secret, write_document, write_private
+
+SETPOINT, PUMP, STATUS = "acme/plant1/boiler:setpoint", "acme/plant1/boiler:pump", "acme/plant1/boiler:status"
+
+
+@dataclass
+class Site:
+    """A hub, an edge, a device; all processes of their own."""
+
+    folder: Path
+    edge: Child
+    device: Child
+
+    async def start_edge(self) -> None:
+        (self.folder / "edge" / "node.json").unlink(missing_ok=True)
+        self.edge = await Child.start("edge", ["millstream", "edge", "-c", str(self.folder / "edge.yaml")], self.folder)
+        await self.edge.wait_file(self.folder / "edge" / "node.json")
+
+
+def edge_document(folder: Path, leaf_port: int, device_port: int, secret: Path) -> Mapping[str, Any]:
+    tags = [
+        {"name": "setpoint", "address": "holding:100:float32", "unit": "degC",
+         "write": {"minimum": 0, "maximum": 80, "interval": "50ms"}},
+        {"name": "pump", "address": "coil:0", "write": {"interval": "50ms"}},
+        {"name": "status", "address": "holding:17:uint16"},
+    ]  # fmt: skip
+    return {
+        "edge": {"name": "e1", "path": "acme/plant1", "data_dir": str(folder / "edge")},
+        "uplink": {"url": f"nats://127.0.0.1:{leaf_port}", "secret": {"file": str(secret)}},
+        "streams": {"integrity": {"max_bytes": "64MiB"}},
+        "connectors": [
+            {"name": "boiler", "type": "modbus", "path": "boiler", "sampling_interval": "200ms",
+             "config": {"host": "127.0.0.1", "port": device_port}, "tags": tags}
+        ],
+    }  # fmt: skip
+
+
+@asynccontextmanager
+async def site(folder: Path) -> AsyncIterator[Site]:
+    secret = write_private(folder / "edge.secret", new_secret())
+    children: list[Child] = []
+    write_document(
+        folder / "hub.yaml",
+        {
+            "hub": {"name": "hub", "data_dir": str(folder / "hub")}, "streams": {"max_bytes": "64MiB"},
+            "edges": [{"name": "e1", "path": "acme/plant1", "secret": {"file": str(secret)}}], "historian": {},
+        },
+    )  # fmt: skip
+    try:
+        device = await Child.start("device", ["millstream.sim.modbus_plant", "--port", "0"], folder)
+        children.append(device)
+        hub = await Child.start("hub", ["millstream", "hub", "-c", str(folder / "hub.yaml")], folder)
+        children.append(hub)
+        await device.wait_ready()
+        node = await hub.wait_file(folder / "hub" / "node.json")
+        document = edge_document(folder, int(node["leaf_port"]), int(device.ready["port"]), secret)
+        write_document(folder / "edge.yaml", document)
+        made = Site(folder, device, device)
+        await made.start_edge()
+        children.append(made.edge)
+        yield made
+        children[-1] = made.edge
+    finally:
+        for child in reversed(children):
+            await child.stop()
+
+
+async def listed(plant: Plant) -> None:
+    """Wait until the hub sees what its edge lets be written, and the edge's connector is open."""
+    async with asyncio.timeout(60):
+        while True:
+            nodes = {node["name"]: node for node in await plant.status()}
+            is_open = [c["state"] for c in nodes.get("e1", {}).get("connectors", [])] == ["connected"]
+            if is_open and (await plant.writable()).get("e1"):
+                return
+            await asyncio.sleep(0.1)
+
+
+async def history_of(plant: Plant, count: int) -> list[tuple[str, Any]]:
+    """Type and data of the write events in the hub's history, once there are so many."""
+    async with asyncio.timeout(60):
+        while True:
+            found = [e async for e in plant.events("acme/plant1/**", type="millstream.write.*", start="-1h")]
+            if len(found) >= count:
+                return [(e.type.removeprefix("millstream.write."), e.data) for e in found]
+            await asyncio.sleep(0.1)
+
+
+async def test_a_value_is_written_from_the_hub_and_the_history_tells_who_did_it(tmp_path: Path) -> None:
+    async with site(tmp_path), connect(node=tmp_path / "hub") as plant:
+        await listed(plant)
+        assert [(t.tag, t.minimum, t.maximum, t.unit) for t in (await plant.writable())["e1"]] == [
+            (PUMP, None, None, None), (SETPOINT, 0, 80, "degC"),
+        ]  # fmt: skip
+        answer = await plant.write(SETPOINT, 21.3, who="ada", id="one")
+        assert (answer.state, round(answer.read_back, 4)) == ("done", 21.3)
+        assert (await plant.write(SETPOINT, 21.3, who="ada", id="one")) == answer
+        assert (await plant.write(PUMP, True, who="ada")).read_back is True
+        with pytest.raises(NotWritten) as caught:
+            await plant.write(SETPOINT, 81, who="eve")
+        assert (caught.value.code, caught.value.answer.state) == ("MS-2002", "refused")
+        with pytest.raises(NotFoundError, match="MS-2001"):
+            await plant.write(STATUS, 1)
+        async with asyncio.timeout(60):
+            while round((await plant.get(SETPOINT)).value, 4) != 21.3:  # type: ignore[arg-type]
+                await asyncio.sleep(0.1)
+        told = await history_of(plant, 5)
+        assert [kind for kind, _ in told] == ["requested", "done", "requested", "done", "refused"]
+        assert [(data["who"], data["value"]) for _, data in told[-1:]] == [("eve", 81)]
+
+
+async def test_a_killed_edge_does_not_write_a_repeated_request_again(tmp_path: Path) -> None:
+    async with site(tmp_path) as made, connect(node=tmp_path / "hub") as plant:
+        await listed(plant)
+        assert (await plant.write(SETPOINT, 10, id="ten")).state == "done"
+        assert (await plant.write(SETPOINT, 20, id="twenty")).state == "done"
+        await made.edge.kill()
+        await made.start_edge()
+        await listed(plant)
+        assert (await plant.write(SETPOINT, 10, id="ten")).state == "done"  # as it was, not as it is
+        async with asyncio.timeout(60):
+            while (await plant.get(SETPOINT)).value != 20:
+                await asyncio.sleep(0.1)
+
+
+async def test_a_device_that_stands_still_leaves_an_honest_answer(tmp_path: Path) -> None:
+    async with site(tmp_path) as made, connect(node=tmp_path / "hub") as plant:
+        await listed(plant)
+        made.device.signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(NotWritten) as caught:
+                await plant.write(SETPOINT, 33, valid=20)
+            assert caught.value.answer.state in ("unknown", "refused", "failed")
+        finally:
+            made.device.signal(signal.SIGCONT)
+
+
+async def test_the_command_asks_first_and_tells_what_became_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def say(*words: str) -> tuple[int, str, str]:
+        status = await asyncio.to_thread(main, [*words, "--node", str(tmp_path / "edge")])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    async with site(tmp_path), connect(node=tmp_path / "edge") as plant:
+        await listed(plant)
+        status, out, _ = await say("write", "--list")
+        assert status == 0
+        assert SETPOINT in out
+        status, _, err = await say("write", SETPOINT, "40")
+        assert status == 2
+        assert "--yes" in err
+        status, out, _ = await say("write", SETPOINT, "40", "--yes", "--json", "--who", "ada")
+        assert (status, json.loads(out)["state"]) == (0, "done")
+        status, _, err = await say("write", SETPOINT, "1000", "--yes", "--json")
+        assert status != 0
+        assert json.loads(err)["error"]["code"] == "MS-2002"
