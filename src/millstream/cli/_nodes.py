@@ -119,7 +119,7 @@ def _serve(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
         await work(stop)
 
     os.umask(0o077)  # what a node keeps is its user's own: samples and logs, not only passwords
-    for chatty in ("asyncua", "pymodbus", "gmqtt", "nats", "uvicorn"):
+    for chatty in ("asyncua", "pymodbus", "snap7", "gmqtt", "nats", "uvicorn"):
         # Their trouble reaches us as exceptions, which are told once.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     calm_collector()

@@ -96,7 +96,7 @@ async def test_a_refused_block_is_split_once_and_the_split_is_remembered() -> No
         (1, "BadNotReadable"),
         (2, "BadNodeIdUnknown"),
         (3, "BadOutOfRange"),
-        (4, "Bad(0x808B0000)"),
+        (4, "BadDeviceFailure"),
         (6, "BadDataUnavailable"),
         (10, "BadNoCommunication"),
         (11, "BadNoCommunication"),

@@ -98,7 +98,7 @@ async def test_what_cannot_be_written_says_why_and_the_others_are_written() -> N
             ]
         )
         assert [result.quality.label for result in results] == [
-            "Bad(0x803B0000)", "BadOutOfRange", "BadTypeMismatch", "BadTypeMismatch", "BadNodeIdUnknown", "Good",
+            "BadNotWritable", "BadOutOfRange", "BadTypeMismatch", "BadTypeMismatch", "BadNodeIdUnknown", "Good",
         ]  # fmt: skip
         assert all(result.reason for result in results[:5])
 
