@@ -1,7 +1,7 @@
 """Foreign programs that the tests talk to: which there are, and how to install the missing ones.
 
-``list`` prints one line a program; ``install`` brings the npm packages of ``tests/peers`` (and with ``--debian`` the
-packages of Debian). Standard library only, since it runs before anything is installed.
+``list`` prints one line a program; ``install`` brings the npm and Python packages of ``tests/peers`` (with ``--debian``
+those of Debian instead). Standard library only, since it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 PEERS_DIR = Path(__file__).resolve().parent.parent / "tests" / "peers"
 NPM_PEERS = ("node-opcua", "jsmodbus", "modbus-serial", "sparkplug-client", "sparkplug-payload", "node-snap7")
 RIGHTS = ("mount",)  # what a machine may withhold from everybody; nothing can be installed to gain it
+PYTHON_PEERS = {"cpppo": "cpppo==5.2.5"}  # of other licences or with other pins: each in a venv, run as a process
 DEBIAN_PROGRAMS = {"mosquitto": "mosquitto", "mosquitto_pub": "mosquitto-clients"}
 
 
@@ -25,7 +26,14 @@ def is_present(name: str) -> bool:
         return _may_mount()
     if name in NPM_PEERS:
         return shutil.which("node") is not None and (PEERS_DIR / "node_modules" / name / "package.json").exists()
+    if name in PYTHON_PEERS:
+        return venv_python(name).exists()
     return _program(name) is not None
+
+
+def venv_python(name: str) -> Path:
+    """The interpreter of a Python peer's own environment."""
+    return PEERS_DIR / "venvs" / name / "bin" / "python"
 
 
 def _may_mount() -> bool:
@@ -70,6 +78,16 @@ def install_npm() -> None:
     )
 
 
+def install_python() -> None:
+    """Make an environment for each Python peer that is missing."""
+    for name, requirement in PYTHON_PEERS.items():
+        if is_present(name):
+            continue
+        folder = PEERS_DIR / "venvs" / name
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(venv_python(name)), "-m", "pip", "install", "--quiet", requirement], check=True)
+
+
 def main() -> int:
     """Run the chosen command; exit 1 when CI is set and something is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -81,11 +99,13 @@ def main() -> int:
             install_debian()
         else:
             install_npm()
+            install_python()
         return 0
-    missing = [name for name in (*NPM_PEERS, *DEBIAN_PROGRAMS) if not is_present(name)]
+    missing = [name for name in (*NPM_PEERS, *PYTHON_PEERS, *DEBIAN_PROGRAMS) if not is_present(name)]
     for name in missing:
         print(
-            f"missing: {name} (its tests are skipped and listed; `make peers` installs npm packages)", file=sys.stderr
+            f"missing: {name} (its tests are skipped and listed; `make peers` installs them)",
+            file=sys.stderr,
         )
     return 1 if missing and os.environ.get("CI") == "true" else 0
 

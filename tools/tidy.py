@@ -22,6 +22,8 @@ CLIENT_HOMES = {
     "gmqtt": ("connectors/mqtt", "connectors/sparkplug", "sim"),
     "google": ("protocols",),
     "snap7": ("connectors/s7", "sim"),
+    "pylogix": ("connectors/ethernet_ip",),
+    "pycomm3": ("connectors/ethernet_ip",),
     "duckdb": ("historian",),
     "jsonschema_rs": ("protocols",),
     "h11": ("connectors/mtconnect",),

@@ -1,0 +1,86 @@
+"""EtherNet/IP with pylogix against cpppo's controller."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import millstream.connectors.ethernet_ip as package
+from cases import cpppo_peer
+from millstream.connectors.ethernet_ip import EtherNetIpConfig, EtherNetIpConnector
+from millstream.model import Value
+from millstream.sdk import ConnectorTools, Tag, Write
+from millstream.sdk.testing import ConformanceCase, ExpectedValue, Peer
+
+TAGS = (Tag("speed", "Mixer.Speed"), Tag("step", "Step"), Tag("valve", "Valves[3]"))
+WRITES = (Write(Tag("speed", "Mixer.Speed"), 2.5), Write(Tag("step", "Step"), 7))
+# Tag of the controller, its type there, and the value that it gets before it is read.
+EXTREMES: tuple[tuple[str, str, Value], ...] = (
+    ("Nan", "LREAL", math.nan),
+    ("MinusInfinity", "REAL", -math.inf),
+    ("Smallest", "LREAL", 5e-324),
+    ("Sint", "SINT", -128),
+    ("Lint", "LINT", -(2**63)),
+    ("Ulint", "ULINT", 2**64 - 1),
+    ("Udint", "UDINT", 2**32 - 1),
+    ("Many", "DINT[500]", [(-1) ** i * (2**31 - 1 - i) for i in range(500)]),
+)
+
+
+def address_of(name: str, value: Value) -> str:
+    """A list is read from its first element on."""
+    return f"{name}[0]{{{len(value)}}}" if isinstance(value, list) else name
+
+
+@dataclass
+class ControllerPeer(Peer):
+    """The controller stands behind a relay."""
+
+    relay: cpppo_peer.Relay = field(default_factory=lambda: cpppo_peer.Relay(0))
+
+    async def break_link(self) -> None:
+        """The cable is out."""
+        await self.relay.close()
+
+    async def restore_link(self) -> None:
+        """It is back."""
+        await self.relay.open()
+
+    async def poison(self) -> None:
+        """The next answer is one of another protocol."""
+        self.relay.poison = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+
+
+class CpppoCase(ConformanceCase):
+    """A controller that knows its tags by name and has no list of them."""
+
+    connector = EtherNetIpConnector
+    folder: ClassVar[Path] = Path(package.__file__).parent
+    needs: ClassVar[tuple[str, ...]] = ("cpppo",)
+
+    @asynccontextmanager
+    async def peer(self) -> AsyncIterator[Peer]:
+        """A controller with values at the edges of their types."""
+        declared = [f"{name}={data_type}" for name, data_type, _ in EXTREMES]
+        expected = tuple(ExpectedValue(Tag(name, address_of(name, value)), value) for name, _, value in EXTREMES)
+        async with (
+            cpppo_peer.controller("Mixer.Speed=REAL", "Step=DINT", "Valves=BOOL[8]", *declared) as plc,
+            cpppo_peer.relayed(plc.port) as relay,
+        ):
+            config = {"host": "127.0.0.1", "port": relay.port, "timeout": "5s"}
+            peer = ControllerPeer(config, TAGS, Tag("bad", "NoSuchTag"), expected, WRITES, relay=relay)
+            await self._place(peer)
+            yield peer
+
+    async def _place(self, peer: ControllerPeer) -> None:
+        connector = EtherNetIpConnector(EtherNetIpConfig.model_validate(dict(peer.config)), ConnectorTools())
+        async with connector.open() as session:
+            results = await session.write([Write(item.tag, item.value) for item in peer.extremes])
+        assert all(result.quality.is_good for result in results), results
+
+
+CASES = (CpppoCase(),)
