@@ -45,15 +45,28 @@ class Security(_Part):
     private_key_password: SecretRef | None = None
     """The password of the private key, if it has one."""
     server_certificate: ConfigPath | None = None
-    """The server's certificate. Without it the one that the server shows is taken, and a warning logged: the link is
-    then encrypted, but the server is not authenticated."""
+    """The server's certificate, if one server is to be believed and no other. Without it and without `pki` the one
+    that the server shows is taken, and a warning logged: the link is then encrypted, but the server is not
+    authenticated."""
+    pki: ConfigPath | None = None
+    """A folder with own/, trusted/, issuers/ and rejected/; made at the first start. A server whose certificate (or
+    whose authority) is not in trusted/ is refused and its certificate written to rejected/: move it to trusted/ to
+    accept it. Revocation lists (*.crl) lie in trusted/ or issuers/. Without `certificate` and `private_key` ours are
+    made in own/."""
+    crl_required: bool = False
+    """Refuse a certificate that an authority signed whose fresh revocation list is not in `pki`."""
 
     @model_validator(mode="after")
     def _certificate_is_there(self) -> Security:
-        if self.policy is not SecurityPolicy.NONE and (self.certificate is None or self.private_key is None):
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("'certificate' and 'private_key' belong together")
+        if self.policy is not SecurityPolicy.NONE and self.certificate is None and self.pki is None:
             raise ValueError(
-                "a security policy needs 'certificate' and 'private_key'; on a trusted network write 'policy: none'"
+                "a security policy needs 'certificate' and 'private_key', or a folder 'pki' to make them in; on a "
+                "trusted network write 'policy: none'"
             )
+        if self.pki is not None and self.server_certificate is not None:
+            raise ValueError("'server_certificate' believes one server; with 'pki', put it into its folder trusted/")
         return self
 
 
@@ -90,6 +103,12 @@ class OpcUaConfig(ConnectorConfig):
     """User name; without it the session is anonymous."""
     password: SecretRef | None = None
     """Where the user's password lies."""
+    user_certificate: ConfigPath | None = None
+    """A user's certificate (.der or .pem) instead of a name and password."""
+    user_private_key: ConfigPath | None = None
+    """Its private key (.pem or .der)."""
+    user_private_key_password: SecretRef | None = None
+    """The password of that key, if it has one."""
     allow_clear_password: bool = False
     """Send the password in clear when the server offers no other way (policy none). Off: refuse instead."""
     application_uri: str | None = None
@@ -137,6 +156,10 @@ class OpcUaConfig(ConnectorConfig):
     def _user_and_password_belong_together(self) -> OpcUaConfig:
         if (self.user is None) != (self.password is None):
             raise ValueError("'user' and 'password' belong together")
+        if (self.user_certificate is None) != (self.user_private_key is None):
+            raise ValueError("'user_certificate' and 'user_private_key' belong together")
+        if self.user is not None and self.user_certificate is not None:
+            raise ValueError("a session has one user: either 'user' or 'user_certificate'")
         return self
 
 

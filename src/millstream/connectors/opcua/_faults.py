@@ -36,11 +36,12 @@ def fault(code: int, where: str) -> PlantError:
     if base in _CREDENTIALS:
         return AuthError(
             "the OPC UA server refused the user", where=where, got=name,
-            next_step="correct 'user' and the secret that 'password' refers to; without them the session is anonymous",
+            next_step="correct 'user' and the secret that 'password' refers to, or 'user_certificate'; without them "
+            "the session is anonymous",
         )  # fmt: skip
     if base in _CERTIFICATE:
         return AuthError(
-            "the OPC UA server refused the certificate", where=where, got=name,
+            "the OPC UA server refused our certificate", where=where, got=name, code="MS-0224",
             next_step="trust this client's certificate at the server, and compare its dates, host name and the "
             "application URI in its subjectAltName",
         )  # fmt: skip
@@ -95,7 +96,7 @@ def _library_error(error: ua.UaError, where: str) -> PlantError:
         )  # fmt: skip
     if "certificate mismatch" in text:
         return AuthError(
-            "the OPC UA server shows another certificate than the configured one", where=where,
+            "the OPC UA server shows another certificate than the configured one", where=where, code="MS-0221",
             next_step="find out who answers there; when the server was renewed, put its new certificate into "
             "'security.server_certificate'",
         )  # fmt: skip

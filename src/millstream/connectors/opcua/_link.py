@@ -9,29 +9,20 @@ from typing import Any
 
 from asyncua import Client, ua
 from asyncua.client.client import Shortcuts
-from asyncua.crypto import security_policies, uacrypto
 
 from millstream.connectors.opcua._address import NodeAddress
-from millstream.connectors.opcua._config import OpcUaConfig, SecurityMode, SecurityPolicy
+from millstream.connectors.opcua._config import OpcUaConfig, SecurityPolicy
 from millstream.connectors.opcua._faults import silent, translated
 from millstream.connectors.opcua._mapping import StructureReader
 from millstream.connectors.opcua._responses import ResponseReader
+from millstream.connectors.opcua._security import Protection
 from millstream.connectors.opcua._transport import GuardedClient, GuardedProtocol
-from millstream.kernel import AuthError, ConfigError, Unreachable
-from millstream.sdk import ConnectorTools, SecretRef
+from millstream.kernel import Unreachable
+from millstream.sdk import ConnectorTools
 
 CLOSE_TIMEOUT_S = 1.0
 RENEW_RATIO = 0.75  # of the channel's lifetime (OPC 10000-4, 5.6.2.1)
 NODES_PER_REQUEST_MAX = 1000  # where the server states no limit
-_POLICIES = {
-    SecurityPolicy.BASIC256SHA256: security_policies.SecurityPolicyBasic256Sha256,
-    SecurityPolicy.AES128_SHA256_RSA_OAEP: security_policies.SecurityPolicyAes128Sha256RsaOaep,
-    SecurityPolicy.AES256_SHA256_RSA_PSS: security_policies.SecurityPolicyAes256Sha256RsaPss,
-}
-_MODES = {
-    SecurityMode.SIGN: ua.MessageSecurityMode.Sign,
-    SecurityMode.SIGN_AND_ENCRYPT: ua.MessageSecurityMode.SignAndEncrypt,
-}
 _LIMITS = {
     "read": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
     "write": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerWrite,
@@ -65,6 +56,7 @@ class Link:
         self._client.session_timeout = int(config.session_timeout * 1000)
         self._client.secure_channel_timeout = int(config.channel_lifetime * 1000)
         self._client.application_uri = config.application_uri or "urn:millstream:client"
+        self._protection = Protection(self._client, config, self.where, tools)
 
     @property
     def protocol(self) -> GuardedProtocol:
@@ -80,7 +72,7 @@ class Link:
         is_open = False
         try:
             with translated(self.where):
-                await self._secure()
+                await self._protection.secure()
             await self._connect()
             with translated(self.where, self.protocol.violation):
                 await self._learn()
@@ -197,8 +189,7 @@ class Link:
             await client.send_hello()
             await self._open_channel()
             await client.create_session()
-            self._refuse_clear_password()
-            await client.activate_session(client._username, client._password, None)
+            await self._protection.activate()
         self._plan_renewal()
 
     async def _open_channel(self) -> None:
@@ -217,49 +208,6 @@ class Link:
     def _plan_renewal(self) -> None:
         lifetime_ns = int(self._client.secure_channel_timeout * 1e6 * RENEW_RATIO)
         self._renew_at_ns = self._tools.clock.monotonic_ns() + lifetime_ns
-
-    async def _secure(self) -> None:
-        config, client = self._config, self._client
-        if config.user is not None and config.password is not None:
-            client.set_user(config.user)
-            client.set_password(_secret(config.password))
-        security = config.security
-        if security.policy is SecurityPolicy.NONE:
-            return
-        policy, mode = _POLICIES[security.policy], _MODES[security.mode]
-        server: Any = security.server_certificate
-        if server is None:
-            endpoints = await client.connect_and_get_server_endpoints()
-            server = Client.find_endpoint(endpoints, mode, policy.URI).ServerCertificate
-            self._tools.log.warning("opcua_server_not_authenticated", next_step="set security.server_certificate")
-        password = _secret(security.private_key_password) if security.private_key_password else None
-        try:
-            if config.application_uri is None and security.certificate is not None:
-                client.application_uri = await _uri_in(str(security.certificate)) or client.application_uri
-            if isinstance(server, bytes):
-                server = uacrypto.der_from_x509(uacrypto.x509_from_der(server))
-            await client.set_security(
-                policy, str(security.certificate), str(security.private_key), password,
-                server if isinstance(server, bytes) else str(server), mode,
-            )  # fmt: skip
-        except (OSError, ValueError, TypeError) as error:
-            raise AuthError(
-                "certificate or private key cannot be loaded",
-                where=f"{security.certificate}, {security.private_key}, {security.server_certificate}",
-                got=f"{type(error).__name__}: {error}"[:200],
-                next_step="check the three files: DER or PEM by their ending, and the password of the private key",
-            ) from error
-
-    def _refuse_clear_password(self) -> None:
-        if self._config.user is None or self._config.allow_clear_password:
-            return
-        policy = self._client.server_policy(ua.UserTokenType.UserName)
-        if policy.SecurityPolicyUri in (None, "", security_policies.SecurityPolicyNone.URI):
-            raise AuthError(
-                "the OPC UA server wants the password in clear",
-                where=self.where,
-                next_step="use a security policy, or on a trusted network write 'allow_clear_password: true'",
-            )
 
     async def _learn(self) -> None:
         """Namespaces and limits, in one read."""
@@ -281,23 +229,6 @@ def read_request(nodes: Sequence[ua.NodeId]) -> ua.ReadRequest:
     request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
     request.Parameters.NodesToRead = [ua.ReadValueId(n, ua.AttributeIds.Value) for n in nodes]
     return request
-
-
-def _secret(reference: SecretRef) -> str:
-    try:
-        return reference.resolve()
-    except ConfigError as error:
-        raise AuthError(error.what, where=error.where, next_step=error.next_step, code=error.code) from error
-
-
-async def _uri_in(path: str) -> str | None:
-    certificate = await uacrypto.load_certificate(path)
-    for extension in certificate.extensions:
-        names = getattr(extension.value, "get_values_for_type", None)
-        if extension.oid.dotted_string == "2.5.29.17" and names is not None:
-            uris = names(uacrypto.x509.UniformResourceIdentifier)
-            return str(uris[0]) if uris else None
-    return None
 
 
 def _quiet_library() -> None:
