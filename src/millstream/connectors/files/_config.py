@@ -1,0 +1,118 @@
+"""Configuration of the files connector."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from millstream.protocols.mqtt_mapping import DataType
+from millstream.protocols.row_mapping import LongLayout, TimeRule, WhenMissing, find_zone
+from millstream.sdk import ConfigPath, ConnectorConfig, Duration
+
+Format = Literal["csv", "jsonl", "parquet"]
+FILES_COUNT_MAX = 2_000  # the position names each file of the folder, some 100 bytes a file
+
+_BY_SUFFIX: dict[str, Format] = {
+    "csv": "csv", "txt": "csv", "tsv": "csv", "log": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "json": "jsonl",
+    "parquet": "parquet", "pq": "parquet",
+}  # fmt: skip
+
+
+def _one_folder(pattern: str) -> str:
+    if "/" in pattern or "\\" in pattern or pattern.startswith("."):
+        raise ValueError("a pattern names files of one folder, e.g. *.csv")
+    return pattern
+
+
+def _known_zone(name: str) -> str:
+    find_zone(name)
+    return name
+
+
+class FilesConfig(ConnectorConfig):
+    """Which files to read, in which order, and what their columns mean."""
+
+    folder: ConfigPath
+    """The folder to watch; its sub-folders are not looked into."""
+    pattern: Annotated[str, AfterValidator(_one_folder)] = "*"
+    """Names of the files, with * and ?; when a file is renamed in rotation, its new name should match as well."""
+    format: Literal["auto"] | Format = "auto"
+    """csv, jsonl or parquet; auto goes by each file's name."""
+    order: Literal["name", "mtime"] = "name"
+    """Files are read one after the other: by name, or by the time of their last change."""
+    rotation: Literal["rename", "copy"] = "rename"
+    """How files are rotated: renamed (or just left), or copied and then emptied. With copy, a new file that begins as
+    a known one does is its copy, and only what is new in it is read."""
+    poll_interval: Duration = 1.0
+    """Pause between two looks into the folder."""
+    settle_time: Duration = 5.0
+    """parquet: a file is read when it has not changed for so long. csv and jsonl: see last_line_after."""
+    last_line_after: Duration = 60.0
+    """A last line without a line break is taken when the file has not changed for so long; 0s: never."""
+    files_max: int = Field(default=500, ge=1, le=FILES_COUNT_MAX)
+    """More matching files than this in the folder is a fault: move the old ones away."""
+    encoding: Literal["utf-8", "cp1252", "latin-1"] = "utf-8"
+    """csv and jsonl: how text is encoded."""
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    """csv: the character between columns."""
+    decimal_mark: Literal[".", ","] = "."
+    """csv: the mark in numbers."""
+    header: bool = True
+    """csv: the first line has the columns' names; without it they are called 1, 2, 3 .."""
+    skip_lines: int = Field(default=0, ge=0, le=1000)
+    """csv: lines before the header that say something else."""
+    null_values: tuple[str, ...] = ("",)
+    """csv: cells that mean no value."""
+    when_missing: WhenMissing = "ignore"
+    """A cell without a value gives no sample, or a bad one."""
+    time_columns: tuple[str, ...] = ()
+    """Where a row has its time; several are joined by a blank (date and time of day). Left out: rows have no time."""
+    time_format: str = "iso"
+    """iso, s, ms, us, ns (since 1970), or a format of strptime, e.g. "%d.%m.%Y %H:%M:%S"."""
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    """Zone of times that do not name theirs, e.g. Europe/Berlin."""
+    tag_column: str | None = None
+    """Long layout, one sample a row: the column with the tag's name."""
+    value_column: str | None = None
+    """Long layout: the column with the value."""
+    quality_column: str | None = None
+    """Long layout: the column with the OPC UA status code, if there is one."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> FilesConfig:
+        if (self.tag_column is None) != (self.value_column is None):
+            raise ValueError("the long layout needs both tag_column and value_column")
+        if self.quality_column is not None and self.tag_column is None:
+            raise ValueError("quality_column belongs to the long layout: give tag_column and value_column")
+        if self.delimiter == self.decimal_mark and self.decimal_mark == ",":
+            raise ValueError("delimiter and decimal_mark are both a comma")
+        return self
+
+    def time_rule(self) -> TimeRule | None:
+        """Where a row's time is; None when it has none."""
+        if not self.time_columns:
+            return None
+        return TimeRule(self.time_columns, self.time_format, find_zone(self.time_zone))
+
+    def long_layout(self) -> LongLayout | None:
+        """The columns of the long layout; None with the wide one."""
+        if self.tag_column is None or self.value_column is None:
+            return None
+        return LongLayout(self.tag_column, self.value_column, self.quality_column)
+
+    def format_of(self, name: str) -> Format | None:
+        """The format of a file by that name; None when it cannot be told. A rotated name, a.csv.1, counts as a.csv."""
+        if self.format != "auto":
+            return self.format
+        parts = name.lower().split(".")[1:]
+        return next((_BY_SUFFIX[part] for part in reversed(parts) if part in _BY_SUFFIX), None)
+
+
+class FilesTagOptions(BaseModel):
+    """Options of one tag."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    data_type: DataType = "auto"
+    """What the value is; auto: as the file types it, in CSV a float when it is a number, else text."""

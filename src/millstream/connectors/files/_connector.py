@@ -1,0 +1,66 @@
+"""The files connector."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+from pydantic import ValidationError
+
+from millstream.connectors.files._config import FilesConfig, FilesTagOptions
+from millstream.connectors.files._session import FilesSession
+from millstream.connectors.files._table import list_files
+from millstream.connectors.files._text import steps_of
+from millstream.kernel import ConfigError, DecodeError
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+
+
+class FilesConnector:
+    """Follows the files of a folder: CSV, JSON lines and Parquet."""
+
+    info: ClassVar[ConnectorInfo] = ConnectorInfo(
+        name="files",
+        summary="a folder of CSV, JSON lines and Parquet files, followed through growth, rotation and truncation",
+        spec="CSV (RFC 4180, one record a line), JSON lines, Apache Parquet 2",
+        maturity="gold",
+    )
+    Config: ClassVar[type[ConnectorConfig]] = FilesConfig
+    TagOptions: ClassVar[type[FilesTagOptions]] = FilesTagOptions
+
+    def __init__(self, config: FilesConfig, tools: ConnectorTools) -> None:
+        self._config = config
+        self._tools = tools
+
+    def check_tag(self, tag: Tag) -> None:
+        """An address is a column's name (long layout: the tag's name in the file). Raises ConfigError."""
+        if not tag.address.strip():
+            raise ConfigError(f"tag {tag.key!r} has no address", expected="the name of a column", code="MS-1800")
+        for name in (tag.address, *self._config.time_columns):
+            self._check_path(tag, name)
+        try:
+            FilesTagOptions.model_validate(dict(tag.options))
+        except ValidationError as error:
+            raise ConfigError(
+                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}",
+                expected="data_type: auto, float, int, bool, text or bytes",
+                code="MS-1800",
+            ) from error
+
+    def _check_path(self, tag: Tag, name: str) -> None:
+        if self._config.format != "jsonl" or self._config.tag_column is not None:
+            return
+        try:
+            steps_of(name)
+        except DecodeError as error:
+            raise ConfigError(
+                f"tag {tag.key!r}: {error.what}", expected=error.expected, got=error.got, code="MS-1800"
+            ) from error
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[FilesSession]:
+        """Look into the folder. Raises Unreachable when it cannot be read. There is nothing to release: each read opens
+        and closes its file."""
+        await asyncio.to_thread(list_files, self._config)
+        yield FilesSession(self._config, self._tools)
