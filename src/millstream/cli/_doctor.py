@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 MONITOR_TIMEOUT_S = 3.0
 MONITOR_BYTES_MAX = 4_000_000
 EXTRAS = {
-    "opcua": ("asyncua",), "modbus": ("pymodbus",), "s7": ("snap7",), "mqtt": ("gmqtt",), "historian": ("duckdb",),
-    "api": ("starlette", "uvicorn"), "top": ("textual",),
+    "opcua": ("asyncua",), "modbus": ("pymodbus",), "serial": ("serial",), "s7": ("snap7",), "mqtt": ("gmqtt",),
+    "historian": ("duckdb",), "api": ("starlette", "uvicorn"), "top": ("textual",),
 }  # fmt: skip
 SIGNS = {"critical": "✗", "warning": "!", "info": "·"}
 

@@ -1,10 +1,11 @@
-"""Modbus against the simulated plant, in this process."""
+"""Modbus against the simulated plant, in this process: by TCP, by RTU behind a gateway, by RTU on a serial line."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import struct
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import millstream.connectors.modbus as package
+from cases.rtu_peer import RtuLine, TcpGateway, Terminal, joined
 from millstream.connectors.modbus import ModbusConnector
 from millstream.sdk import Tag, Write
 from millstream.sdk.testing import ConformanceCase, ExpectedValue, Peer
@@ -95,4 +97,65 @@ class ModbusCase(ConformanceCase):
             await peer.break_link()
 
 
-CASES = (ModbusCase(),)
+@dataclass
+class RtuPeer(Peer):
+    """The plant at the end of a line, which can be cut and made noisy."""
+
+    end: TcpGateway | Terminal = field(default_factory=lambda: TcpGateway(RtuLine({})))
+
+    async def restore_link(self) -> None:
+        """Plug in."""
+        await self.end.join()
+
+    async def break_link(self) -> None:
+        """Pull the plug."""
+        await self.end.cut()
+
+    async def poison(self) -> None:
+        """A bit of the next answer is turned."""
+
+        async def spoil(answer: bytes) -> bytes:
+            self.end.line.mangle = None
+            return answer[:3] + bytes((answer[3] ^ 1,)) + answer[4:]
+
+        self.end.line.mangle = spoil
+
+
+class RtuOverTcpCase(ConformanceCase):
+    """A gateway that passes bytes on."""
+
+    connector = ModbusConnector
+    folder: ClassVar[Path] = Path(package.__file__).parent
+
+    @asynccontextmanager
+    async def peer(self) -> AsyncIterator[Peer]:
+        """As by TCP."""
+        registers, extremes = placed_extremes()
+        end = TcpGateway(RtuLine({1: ModbusPlant(registers=registers).answer}))
+        peer = RtuPeer({}, TAGS, Tag("bad", "holding:60"), extremes, WRITES, end=end)
+        async with joined(end):
+            peer.config = {
+                "transport": "rtu_over_tcp", "host": "127.0.0.1", "port": end.port, "timeout": "2s",
+                "connect_timeout": "2s",
+            }  # fmt: skip
+            yield peer
+
+
+class SerialCase(ConformanceCase):
+    """A serial line; a pseudo terminal knows no parity."""
+
+    connector = ModbusConnector
+    folder: ClassVar[Path] = Path(package.__file__).parent
+
+    @asynccontextmanager
+    async def peer(self) -> AsyncIterator[Peer]:
+        """As by TCP."""
+        registers, extremes = placed_extremes()
+        with tempfile.TemporaryDirectory() as folder:
+            end = Terminal(Path(folder) / "line", RtuLine({1: ModbusPlant(registers=registers).answer}))
+            config = {"transport": "serial", "serial_port": str(end.path), "parity": "none", "timeout": "2s"}
+            async with joined(end):
+                yield RtuPeer(config, TAGS, Tag("bad", "holding:60"), extremes, WRITES, end=end)
+
+
+CASES = (ModbusCase(), RtuOverTcpCase(), SerialCase())

@@ -1,8 +1,9 @@
-"""Makes the kit importable."""
+"""Makes the kit importable, and the lines of the conformance cases."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "conformance")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from millstream.kernel import ConfigError
 from millstream.protocols.modbus_plan import BITS_COUNT_MAX, REGISTERS_COUNT_MAX, PlanLimits, parse_range
@@ -14,10 +14,22 @@ from millstream.sdk import ConnectorConfig, Duration
 class ModbusConfig(ConnectorConfig):
     """Where the device is, and how much it takes in one request."""
 
-    host: str = Field(min_length=1)
-    """Name or address of the device or gateway."""
+    transport: Literal["tcp", "rtu_over_tcp", "serial"] = "tcp"
+    """`tcp`: Modbus TCP. `rtu_over_tcp`: the frames of a serial line behind a transparent gateway. `serial`: a line."""
+    host: str = ""
+    """Name or address of the device or gateway; not for `serial`."""
     port: int = Field(default=502, ge=1, le=65535)
     """Its port."""
+    serial_port: str | None = None
+    """The serial port, e.g. `/dev/ttyUSB0` or `COM3`; for `serial` only."""
+    baud_rate: int = Field(default=19200, ge=50, le=4_000_000)
+    """Bits per second on the line; this and the next three are for `serial` only."""
+    parity: Literal["even", "odd", "none"] = "even"
+    """Parity of the line. Without one the standard asks for two stop bits, which few devices heed."""
+    stop_bits: Literal[1, 2] = 1
+    """Stop bits of the line."""
+    local_echo: bool = False
+    """Whether the adapter of the line hears what it sends, as some for two wires do."""
     unit_id: int = Field(default=1, ge=0, le=255)
     """The unit behind that address, for tags that name none; 255 or 1 for a device with its own network port."""
     connect_timeout: Duration = 5.0
@@ -46,6 +58,14 @@ class ModbusConfig(ConnectorConfig):
             except ConfigError as error:
                 raise ValueError(f"{error.what}, expected {error.expected}, got {error.got}") from error
         return holes
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> ModbusConfig:
+        if self.transport == "serial" and not self.serial_port:
+            raise ValueError("the transport 'serial' needs 'serial_port'")
+        if self.transport != "serial" and not self.host:
+            raise ValueError(f"the transport {self.transport!r} needs 'host'")
+        return self
 
     def limits(self) -> PlanLimits:
         """What the planner may join."""

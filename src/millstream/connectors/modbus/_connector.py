@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class ModbusConnector:
-    """Polls and writes a device's registers and coils by Modbus TCP, alone or behind a gateway."""
+    """Polls and writes registers and coils by Modbus TCP or RTU, of one device or of several behind one address."""
 
     info: ClassVar[ConnectorInfo] = ConnectorInfo(
         name="modbus",
-        summary="Modbus TCP: registers and coils, neighbours read in one request, writes",
-        spec="MODBUS Application Protocol 1.1b3, MODBUS Messaging on TCP/IP 1.0b",
+        summary="Modbus TCP and RTU: registers and coils, neighbours read in one request, writes",
+        spec="MODBUS Application Protocol 1.1b3, MODBUS Messaging on TCP/IP 1.0b, MODBUS over Serial Line 1.02",
         maturity="silver",
     )
     Config: ClassVar[type[ConnectorConfig]] = ModbusConfig
@@ -75,6 +76,10 @@ class ModbusConnector:
                 next_step="pip install 'millstream[modbus]'",
                 code="MS-0106",
             ) from error
+        if self._config.transport == "serial" and importlib.util.find_spec("serial") is None:
+            raise ConfigError(
+                "Modbus on a serial line needs pyserial", next_step="pip install 'millstream[serial]'", code="MS-0106"
+            )
         link = Link(self._config, self._tools.clock)
         try:
             await link.open()

@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.pdu import ModbusPDU
 
 from millstream.connectors.modbus._config import ModbusConfig, ModbusTagOptions
 from millstream.connectors.modbus._faults import BAD_NOT_WRITABLE, SPLITTING, fault
-from millstream.connectors.modbus._link import Link, NoAnswer
+from millstream.connectors.modbus._link import Client, DamagedAnswer, Link, NoAnswer
 from millstream.connectors.modbus._units import Units
 from millstream.kernel import DecodeError, PlantError
 from millstream.model import (
+    BAD_COMMUNICATION_ERROR,
     BAD_DECODING_ERROR,
     BAD_NO_COMMUNICATION,
     BAD_OUT_OF_RANGE,
@@ -43,7 +43,7 @@ PLANS_COUNT_MAX = 64  # one for each set of tags asked together; a runtime has a
 WRITE_BITS_COUNT_MAX = 1968  # clause 6.11
 
 Reading: TypeAlias = "tuple[Value | None, Quality]"
-Call = Callable[[AsyncModbusTcpClient], Awaitable[ModbusPDU]]
+Call = Callable[[Client], Awaitable[ModbusPDU]]
 
 
 @dataclass(slots=True)
@@ -63,6 +63,7 @@ class ModbusSession:
         self._tools = tools
         self._limits = config.limits()
         self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._damaged_count = 0  # since the last whole answer
         self._units = Units(self._point(tag)[0] for tag in tools.tags)
 
     async def read(self, tags: Sequence[Tag]) -> Sequence[Sample]:
@@ -113,7 +114,9 @@ class ModbusSession:
         if not self._units.is_due(request.unit_id, self._tools.clock.monotonic_ns()):
             return False
         answer = await self._ask(request.unit_id, _reader(request))
-        if answer is None:
+        if isinstance(answer, Quality):
+            for index in request.members:
+                readings[index] = (None, answer)
             return False
         if answer.isError():
             quality, _ = fault(answer.exception_code)
@@ -137,10 +140,18 @@ class ModbusSession:
                 readings[index] = (None, BAD_DECODING_ERROR)
         return False
 
-    async def _ask(self, unit_id: int, call: Call) -> ModbusPDU | None:
-        """The unit's answer; None when it is silent and others are not. Raises Unreachable when all are."""
+    async def _ask(self, unit_id: int, call: Call) -> ModbusPDU | Quality:
+        """The unit's answer, or why there is none: it is silent and others are not, or the line damaged it.
+
+        Raises Unreachable when all are silent, ProtocolViolation when the line damages everything.
+        """
         try:
             answer = await self._link.ask(call)
+        except DamagedAnswer as error:
+            if self._damaged_count == 0:
+                self._tools.log.warning("answer damaged on the line", unit_id=unit_id, error=str(error))
+            self._damaged_count += 1
+            return BAD_COMMUNICATION_ERROR
         except NoAnswer as error:
             is_new = self._units.went_silent(unit_id, self._tools.clock.monotonic_ns())
             if self._units.are_all_silent:
@@ -148,7 +159,10 @@ class ModbusSession:
                 raise
             if is_new:
                 self._tools.log.warning("unit does not answer", unit_id=unit_id, error=str(error))
-            return None
+            return BAD_NO_COMMUNICATION
+        if self._damaged_count:
+            self._tools.log.info("answers are whole again", damaged_count=self._damaged_count)
+            self._damaged_count = 0
         if self._units.answered(unit_id):
             self._tools.log.info("unit answers again", unit_id=unit_id)
         return answer
@@ -179,8 +193,9 @@ class ModbusSession:
             return WriteResult(BAD_OUT_OF_RANGE, str(error))
         self._units.add((unit_id,))
         answer = await self._ask(unit_id, call)
-        if answer is None:
-            return WriteResult(BAD_NO_COMMUNICATION, f"unit {unit_id} does not answer")
+        if isinstance(answer, Quality):
+            words = "does not answer" if answer == BAD_NO_COMMUNICATION else "gave a damaged answer"
+            return WriteResult(answer, f"unit {unit_id} {words}; it may have taken the value")
         if answer.isError():
             quality, words = fault(answer.exception_code, is_write=True)
             return WriteResult(quality, words)
@@ -188,7 +203,7 @@ class ModbusSession:
 
 
 def _reader(request: Request) -> Call:
-    def call(client: AsyncModbusTcpClient) -> Awaitable[ModbusPDU]:
+    def call(client: Client) -> Awaitable[ModbusPDU]:
         ask = {
             Table.COIL: client.read_coils,
             Table.DISCRETE: client.read_discrete_inputs,
