@@ -6,10 +6,10 @@ ARGS ?=
 JOBS ?= 4  # of the tests, which wait more than they compute; 0: in one process, for --pdb
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev test demo bench lint gen changes peers clean
+.PHONY: help setup setup-dev test demo bench lint gen new-connector changes peers clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 $(VENV)/.runtime: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) here, expected Python 3.11 or newer: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
@@ -44,6 +44,9 @@ lint: $(VENV)/.dev  ## format, style, types, layers
 
 gen: $(VENV)/.dev  ## write the generated pages of docs/reference again
 	@$(BIN)/python tools/docs_gen.py
+
+new-connector:  ## begin a connector of your own, with tests that pass: NAME=my_scale
+	@$(PYTHON) tools/scaffold.py "$(NAME)"
 
 changes:  ## print what the next release will hold, from changes/*.md
 	@$(PYTHON) tools/changelog.py
