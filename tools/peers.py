@@ -14,7 +14,15 @@ import sys
 from pathlib import Path
 
 PEERS_DIR = Path(__file__).resolve().parent.parent / "tests" / "peers"
-NPM_PEERS = ("node-opcua", "jsmodbus", "modbus-serial", "sparkplug-client", "sparkplug-payload", "node-snap7")
+NPM_PEERS = (
+    "node-opcua",
+    "jsmodbus",
+    "modbus-serial",
+    "node-bacnet",
+    "sparkplug-client",
+    "sparkplug-payload",
+    "node-snap7",
+)
 RIGHTS = ("mount",)  # what a machine may withhold from everybody; nothing can be installed to gain it
 PYTHON_PEERS = {"cpppo": "cpppo==5.2.5", "modbus-tk": "modbus-tk==1.1.5"}  # each in a venv, run as a process
 DEBIAN_PROGRAMS = {"mosquitto": "mosquitto", "mosquitto_pub": "mosquitto-clients"}

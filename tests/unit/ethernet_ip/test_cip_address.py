@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pycomm3 import Tag as Answer
+from pycomm3.tag import Tag as Answer
 
 from millstream.connectors.ethernet_ip import EtherNetIpConfig, EtherNetIpConnector
 from millstream.connectors.ethernet_ip._faults import fault

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pycomm3 import LogixDriver, PycommError, Services
-from pycomm3 import Tag as Answer
+from pycomm3.tag import Tag as Answer
 
 from millstream.connectors.ethernet_ip._config import EtherNetIpConfig
 from millstream.connectors.ethernet_ip._driver import Reading

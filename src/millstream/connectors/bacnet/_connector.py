@@ -1,0 +1,73 @@
+"""The BACnet connector."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import ValidationError
+
+from millstream.connectors.bacnet._config import BacnetConfig, BacnetTagOptions
+from millstream.kernel import ConfigError
+from millstream.protocols.bacnet_plan import parse_address
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+
+if TYPE_CHECKING:
+    from millstream.connectors.bacnet._session import BacnetSession
+
+
+class BacnetConnector:
+    """Subscribes, reads and writes the properties of one device by BACnet/IP."""
+
+    info: ClassVar[ConnectorInfo] = ConnectorInfo(
+        name="bacnet",
+        summary="BACnet/IP: changes by subscription, many properties in one request, writes with priority",
+        spec="ANSI/ASHRAE 135-2020 (ISO 16484-5), annex J",
+        maturity="silver",
+    )
+    Config: ClassVar[type[ConnectorConfig]] = BacnetConfig
+    TagOptions: ClassVar[type[BacnetTagOptions]] = BacnetTagOptions
+
+    def __init__(self, config: BacnetConfig, tools: ConnectorTools) -> None:
+        self._config = config
+        self._tools = tools
+
+    def check_tag(self, tag: Tag) -> None:
+        """Raise ConfigError when the address is outside the grammar, or an option is wrong."""
+        parse_address(tag.address)
+        try:
+            BacnetTagOptions.model_validate(dict(tag.options))
+        except ValidationError as error:
+            raise ConfigError(
+                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}",
+                expected="priority: 1 to 16, cov: true or false",
+                code="MS-1401",
+            ) from error
+
+    def open(self) -> AbstractAsyncContextManager[BacnetSession]:
+        """Bind, find the device and ask who it is; on exit close. Raises Unreachable."""
+        return self._open()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[BacnetSession]:
+        try:
+            from millstream.connectors.bacnet._device import Device
+            from millstream.connectors.bacnet._link import BacnetLink
+            from millstream.connectors.bacnet._session import BacnetSession
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("millstream"):
+                raise
+            raise ConfigError(
+                f"the BACnet connector needs {error.name}",
+                next_step="pip install 'millstream[bacnet]'",
+                code="MS-0106",
+            ) from error
+        link = BacnetLink(self._config)
+        try:
+            await link.open()
+            device = Device(link, self._config, self._tools.log)
+            await device.meet()
+            yield BacnetSession(link, device, self._config, self._tools)
+        finally:
+            await link.close()
