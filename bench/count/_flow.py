@@ -103,9 +103,17 @@ class Surroundings:
             raise NotFoundError("no such stream", where=stream)
         return StreamFacts(info.created, info.first_seq, info.last_seq)
 
-    async def put(self, flow: str, rejected: Rejected) -> None:
+    async def put(self, flow: str, rejected: Sequence[Rejected]) -> int:
         """No input here may be refused."""
-        raise SystemExit(f"bench: refused: {rejected.reason}")
+        raise SystemExit(f"bench: refused: {rejected[0].reason}")
+
+    async def position(self) -> int:
+        """There is nothing."""
+        return 0
+
+    async def kept_since(self, position: int) -> dict[str, str]:
+        """There is nothing."""
+        return {}
 
 
 def wiring(connection: RawConnection, *, is_loose: bool = False) -> Wiring:

@@ -127,8 +127,15 @@ class Quiet:
     async def write_all(self, source: str, letters: Sequence[DeadLetter]) -> None:
         self.letters += letters
 
-    async def put(self, flow: str, rejected: Rejected) -> None:
-        self.rejected.append(rejected)
+    async def put(self, flow: str, rejected: Sequence[Rejected]) -> int:
+        self.rejected += rejected
+        return len(self.rejected)
+
+    async def position(self) -> int:
+        return len(self.rejected)
+
+    async def kept_since(self, position: int) -> dict[str, str]:
+        return {each.id: each.contract for each in self.rejected[position:]}
 
     def info(self, event: str, **fields: object) -> None:
         """Drop."""

@@ -2,6 +2,7 @@
 
 from millstream.bus._client import add_micro_service, api_request, connect_nats, get_last, request_nats
 from millstream.bus._connection import Credentials, RawConnection
+from millstream.bus._contract_log import ContractLog
 from millstream.bus._fast_ingest import FastIngestPublisher
 from millstream.bus._group_commit import GroupCommitPublisher
 from millstream.bus._jetstream import Refused, StreamApi, StreamState, decode_answer
@@ -59,6 +60,7 @@ __all__ = [
     "CONTRACTS",
     "CONTRACTS_COPY",
     "CONTRACTS_PREFIX",
+    "ContractLog",
     "Credentials",
     "FAST_PREFIX",
     "FLOW_PREFIX",

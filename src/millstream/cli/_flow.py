@@ -81,7 +81,7 @@ def status(flow: str, /, *, json: Json = False, target: Target = DEFAULT) -> int
             print_json(found)
             return OK
         note(f"flow {found['name']}: {found['state']}, version {found['version']}, writes {found['output']}")
-        columns = ("partition", "instance", "keys", "messages", "outputs", "late", "rejected", "commits")
+        columns = ("partition", "instance", "keys", "messages", "outputs", "late", "rejected", "broken", "commits")
         print_table(columns, [[p.get(c) for c in columns] for p in found["partitions"]], right=columns[2:])
         workers = ("index", "state", "pid", "starts_count", "error")
         print_table(("worker", *workers[1:]), [[w.get(c) for c in workers] for w in found["workers"]])

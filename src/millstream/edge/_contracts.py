@@ -6,13 +6,21 @@ sequence. An edge without an uplink is its own origin.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from millstream.bus import CONTRACTS, StreamApi, contracts_stream, decode_answer, delete_stream, ensure_stream
+from millstream.bus import (
+    CONTRACTS,
+    ContractLog,
+    StreamApi,
+    contracts_stream,
+    decode_answer,
+    delete_stream,
+    ensure_stream,
+)
 from millstream.edge._lifecycle import Alarm
-from millstream.kernel import Clock, DecodeError, NotFoundError, PlantError, Unreachable
-from millstream.protocols.contract import Contract, ContractBook, decode_contract
+from millstream.kernel import Clock, NotFoundError, PlantError, Unreachable
+from millstream.protocols.contract import ContractBook, Rule
 from millstream.sdk import Log, Received
 
 LOOK_INTERVAL_S = 1.0
@@ -28,31 +36,26 @@ class _Count:
     since_ns: int = 0
 
 
-@dataclass(slots=True)
-class _Known:
-    """What was read of the local bucket."""
-
-    seq: int = 0
-    contracts: list[Contract] = field(default_factory=list)
-    unreadable: dict[int, str] = field(default_factory=dict)
-
-
 class ContractKeeper:
     """`open` before anything is stored, `run` in the node's task group. `on_book` is called with each new book."""
 
     def __init__(
         self, api: StreamApi, hub: StreamApi | None, *, clock: Clock, log: Log, on_book: Callable[[ContractBook], None]
     ) -> None:
-        self.book = ContractBook()
         self._api = api
+        self._bucket = ContractLog(api)
         self._hub = hub
         self._clock = clock
         self._log = log
         self._on_book = on_book
-        self._known = _Known()
         self._is_same_origin = False
         self._counts: dict[str, _Count] = {}
         self._asked_ns: int | None = None
+
+    @property
+    def book(self) -> ContractBook:
+        """What holds here now."""
+        return self._bucket.book
 
     async def open(self) -> None:
         """Make the bucket and read what is in it. Raises PlantError."""
@@ -118,32 +121,18 @@ class ContractKeeper:
 
     async def _look(self) -> None:
         """Read what is new in the local bucket; then the pipelines are told."""
-        last_seq = (await self._api.state(CONTRACTS)).last_seq
-        if last_seq == self._known.seq:
+        bucket, told, rules = self._bucket, set(self._bucket.unreadable), self.book.rules
+        if not await bucket.look():
             return
-        if last_seq < self._known.seq:
-            self._known = _Known()
-        known = self._known
-        for seq in range(known.seq + 1, last_seq + 1):
-            received = await self._api.get(CONTRACTS, seq)
-            if received is not None:
-                self._take(received)
-            known.seq = seq
-        self._keep_counts()
-        self.book = ContractBook(known.contracts, known.seq)
+        for seq in bucket.unreadable.keys() - told:
+            self._log.warning("contract not understood", seq=seq, error=bucket.unreadable[seq])
+        self._keep_counts(rules)
         self._on_book(self.book)
-        self._log.info("contracts", enforced=len(self.book.rules), revision=known.seq)
+        self._log.info("contracts", enforced=len(self.book.rules), revision=self.book.revision)
 
-    def _take(self, received: Received) -> None:
-        try:
-            self._known.contracts.append(decode_contract(received.payload))
-        except DecodeError as error:
-            self._known.unreadable[received.seq] = str(error)
-            self._log.warning("contract not understood", key=received.subject, error=str(error))
-
-    def _keep_counts(self) -> None:
+    def _keep_counts(self, rules: Sequence[Rule]) -> None:
         """Violations are counted per contract over its versions, since the node started."""
-        for rule in self.book.rules:
+        for rule in rules:
             self._counts.setdefault(rule.contract.name, _Count()).violations += rule.violations_count
 
     def _notice(self) -> None:
@@ -168,7 +157,7 @@ class ContractKeeper:
             rules.append({"name": rule.contract.name, "version": rule.contract.version, "violations": violations})
         return {
             "revision": self.book.revision, "enforced": rules,
-            "not_understood": [{"seq": seq, "error": error} for seq, error in self._known.unreadable.items()],
+            "not_understood": [{"seq": seq, "error": error} for seq, error in self._bucket.unreadable.items()],
         }  # fmt: skip
 
     def alarms(self) -> list[Alarm]:
@@ -181,7 +170,7 @@ class ContractKeeper:
                 total = count.violations + rule.violations_count
                 text = f"contract {rule.contract.label} is broken: {total} in quarantine since the node started"
                 found.append(Alarm("MS-0330", text, count.since_ns))
-        if self._known.unreadable:
-            newest = next(reversed(self._known.unreadable.values()))
+        if self._bucket.unreadable:
+            newest = next(reversed(self._bucket.unreadable.values()))
             found.append(Alarm("MS-0331", f"contract not enforced, {newest}", now_ns))
         return found

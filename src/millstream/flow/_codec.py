@@ -120,7 +120,8 @@ class Commit(msgspec.Struct, array_like=True, frozen=True):
     `offsets` is by input stream. `entries` are encoded keys, None for a key that is forgotten.
     Reading the records from stream sequence `restore_seq` on gives every key. What `muted` says is left out (see
     `Muting`: this version takes over from an older one). With a `successor` this is the last record: that version has
-    taken over, and nobody may write after it. `marks` are messages to read on from (see `_places`).
+    taken over, and nobody may write after it. `marks` are messages to read on from (see `_places`). What the unit has
+    in quarantine stands there up to the position `letters_seq`.
     """
 
     format: int
@@ -132,6 +133,7 @@ class Commit(msgspec.Struct, array_like=True, frozen=True):
     muted: dict[str, int] = {}
     successor: int = 0
     marks: dict[str, list[tuple[int, int]]] = {}
+    letters_seq: int = 0
 
 
 COMMIT_FORMAT = 1

@@ -10,8 +10,6 @@ its time makes due are, in the order of their times. A tick moves the time of si
 from __future__ import annotations
 
 import heapq
-import traceback
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Generic
 
@@ -24,8 +22,8 @@ from millstream.flow._codec import (
     Offset,
     OutputEncoder,
     decode_facts,
-    encode_fact,
 )
+from millstream.flow._letters import OutputGuard, mark_of, refused_input, rejected_input, stand_in
 from millstream.flow._model import (
     KEYS_MAX,
     OUTPUTS_MAX,
@@ -75,6 +73,8 @@ class FlowCore(Generic[S]):
         self.arrival_ns = 0
         self._muted: dict[str, int] = {}
         self._muting: Muting | None = None
+        self._mark = f"{flow.name}/{flow.version}/{partition}"
+        self.guard = OutputGuard(self._mark)
         self._own_mark = f"\r\nMs-Flow: {flow.name}/".encode()
         self._output_stream = output
         self.marks: dict[str, list[Mark]] = {}
@@ -83,7 +83,7 @@ class FlowCore(Generic[S]):
         self._created = created or {}
         self._store = store
         self._codec: EntryCodec[S] = EntryCodec(flow.state_type)
-        self._encoder = OutputEncoder(f"{flow.name}/{flow.version}/{partition}")
+        self._encoder = OutputEncoder(self._mark)
         self._sources = SourceTable(flow, partition, partitions)
         self._clock: list[tuple[int, str, str]] = []
         self._clock_max = CLOCK_SLACK
@@ -121,8 +121,8 @@ class FlowCore(Generic[S]):
 
     def begin(self, torn: Iterable[Received] = ()) -> str | None:
         """After `restore`: `torn` are own outputs that stand behind the newest record, the front of a commit that was
-        cut off by a power loss. They are recomputed and not stored again. Returns the input stream, or "tick:<ns>",
-        that has to be taken first."""
+        cut off by a power loss. They are recomputed and not stored again, as what `guard.kept` says is not put into
+        quarantine again. Returns the input stream, or "tick:<ns>", that has to be taken first."""
         self._wind()
         first: str | None = None
         for received in torn:
@@ -131,7 +131,7 @@ class FlowCore(Generic[S]):
                 self._torn[origin] = received.payload
                 stream, number, _ = origin.rsplit(":", 2)
                 first = first or (f"tick:{number}" if stream == "tick" else stream)
-        return first
+        return first or self.guard.first_tick()
 
     def _wind(self) -> None:
         """Build the clock from the timers of all keys."""
@@ -424,7 +424,7 @@ class FlowCore(Generic[S]):
             self._run(key, entry, Event(key, "timer", at_ns, timer=name), arrival_ns)
         except PlantError as error:
             seq = self.working_on[1] if self.working_on else 0
-            mark = _mark(key, name, at_ns)
+            mark = mark_of(key, name, at_ns)
             self._reject(Received(f"timer/{key}/{name}", b"", None, seq, at_ns), mark, error)
 
     def _run(self, key: str, entry: Entry[S], event: Event, arrival_ns: int) -> None:
@@ -450,8 +450,8 @@ class FlowCore(Generic[S]):
                 for name, at_ns in timers.items():
                     if before.get(name) != at_ns:
                         heapq.heappush(self._clock, (at_ns, key, name))
-        for message in messages:
-            self._output(message, key, event.time_ns if event.is_timer else None)
+        for effect, message in messages:
+            self._output(effect, message, key, event.time_ns if event.is_timer else None)
         for rejected in refused:
             self._keep(rejected)
 
@@ -479,20 +479,21 @@ class FlowCore(Generic[S]):
 
     def _apply(
         self, key: str, before: dict[str, int], effects: Sequence[Effect], arrival_ns: int, refused: list[Rejected]
-    ) -> tuple[list[Message], dict[str, int]]:
+    ) -> tuple[list[tuple[Emit | EmitEvent, Message]], dict[str, int]]:
         timers = dict(before)
-        messages: list[Message] = []
+        messages: list[tuple[Emit | EmitEvent, Message]] = []
         for effect in effects:
             if isinstance(effect, (Emit, EmitEvent)):
                 self._check_output(key, effect)
                 origin = f"{self._origin}:{self._output_index + len(messages)}"
-                messages.append(self._encoder.encode(effect, origin, arrival_ns))
+                messages.append((effect, self._encoder.encode(effect, origin, arrival_ns)))
             elif isinstance(effect, SetTimer):
                 timers[effect.name] = int(effect.at_ns)
             elif isinstance(effect, CancelTimer):
                 timers.pop(effect.name, None)
             elif isinstance(effect, Refuse):
-                refused.append(self._refused(key, effect, arrival_ns))
+                place = self.working_on or ("", 0)
+                refused.append(refused_input(self._mark, key, effect, place, arrival_ns))
             else:
                 raise StepFailedError("not an effect", where=self._where(key), got=repr(effect)[:80])
         if len(messages) > OUTPUTS_MAX or len(timers) > TIMERS_MAX:
@@ -522,7 +523,7 @@ class FlowCore(Generic[S]):
             return True
         return timer_ns is not None and muting.mutes_timer(key, timer_ns)
 
-    def _output(self, message: Message, key: str, timer_ns: int | None) -> None:
+    def _output(self, effect: Emit | EmitEvent, message: Message, key: str, timer_ns: int | None) -> None:
         origin = f"{self._origin}:{self._output_index}"
         self._output_index += 1
         if self._torn and self._torn.pop(origin, None) is not None:
@@ -530,41 +531,29 @@ class FlowCore(Generic[S]):
             return
         if self._muting is not None and self._is_muted(self._muting, key, timer_ns):
             return
+        if self.guard.is_on:
+            violation = self.guard.find(effect, message.subject, origin)
+            if violation is not None:
+                self.counts.broken += 1
+                self._put_apart(self.guard.letter(message, origin, violation, self.arrival_ns))
+                if isinstance(effect, EmitEvent):
+                    return
+                message = self._encoder.encode(stand_in(effect, violation), origin, self.arrival_ns)
         self.counts.outputs += 1
         self._pending.messages.append(message)
 
     def _reject(self, received: Received, index: int, error: PlantError) -> None:
         stream = self.working_on[0] if self.working_on else ""
-        self._keep(Rejected(stream, received, index, error.code, error.what, _traceback(error.__cause__)))
+        self._keep(rejected_input(self._mark, stream, received, index, error))
 
     def _keep(self, rejected: Rejected) -> None:
         self.counts.rejected += 1
-        self._pending.rejected.append(rejected)
-        self._pending.bytes += len(rejected.received.payload)
+        self._put_apart(rejected)
 
-    def _refused(self, where: str, refuse: Refuse, arrival_ns: int) -> Rejected:
-        """What a step puts into quarantine by itself; the input may have come with an earlier message."""
-        event, reason = refuse.event, refuse.reason
-        try:
-            subject, payload = encode_fact(event, arrival_ns)
-        except PlantError as error:
-            raise StepFailedError("step refuses what is no input", where=where, got=repr(event)[:80]) from error
-        stream, seq = self.working_on or ("", 0)
-        received = Received(subject, payload, None, seq, arrival_ns)
-        is_slow = isinstance(reason, TimeoutError)
-        what = reason if isinstance(reason, str) else f"step raised {type(reason).__name__}: {reason}"
-        detail = "" if isinstance(reason, str) else _traceback(reason)
-        mark = _mark(event.source, event.kind, event.time_ns)
-        return Rejected(stream, received, mark, "MS-0703" if is_slow else "MS-0702", what, detail)
-
-
-def _mark(*parts: object) -> int:
-    """In the place of a sample's number, for what is no sample of its message: the same whenever it is done again."""
-    return 1 << 32 | zlib.crc32("/".join(map(str, parts)).encode("utf-8", "surrogatepass"))
-
-
-def _traceback(cause: BaseException | None) -> str:
-    return "".join(traceback.format_exception(cause)) if cause is not None else ""
+    def _put_apart(self, rejected: Rejected) -> None:
+        if rejected.id not in self.guard.kept:
+            self._pending.rejected.append(rejected)
+            self._pending.bytes += len(rejected.received.payload)
 
 
 def _header(block: bytes, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from millstream.sdk import Received
@@ -37,7 +38,9 @@ class Origins(Protocol):
 
 
 class Rejected(NamedTuple):
-    """An input that a flow could not take: `sample` of the message, what was wrong, where."""
+    """An input that a flow could not take: `sample` of the message, what was wrong, where. With a `contract` it is an
+    output that breaks it, `sample` its number among those of its input. `id` is the same whenever it is made again,
+    `flow` says whose it is."""
 
     stream: str
     received: Received
@@ -45,11 +48,22 @@ class Rejected(NamedTuple):
     code: str
     reason: str
     detail: str
+    id: str = ""
+    flow: str = ""
+    contract: str = ""
 
 
 class Quarantine(Protocol):
-    """Keeps rejected inputs where people see them."""
+    """Keeps what is rejected where people see it."""
 
-    async def put(self, flow: str, rejected: Rejected) -> None:
-        """Store it, at least once; returns when it is stored. Raises Unreachable."""
+    async def put(self, flow: str, rejected: Sequence[Rejected]) -> int:
+        """Store all of it once; returns when it is stored, with the position behind it. Raises Unreachable."""
+        ...
+
+    async def position(self) -> int:
+        """Behind the newest there is. Raises Unreachable."""
+        ...
+
+    async def kept_since(self, position: int) -> Mapping[str, str]:
+        """What this flow has there behind a position: id -> contract. Raises Unreachable."""
         ...

@@ -10,11 +10,13 @@ commit raises FencedError, and it stops.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from millstream.flow._codec import FLOW_HEADER, decode_commit, encode_commit
 from millstream.flow._core import FlowCore
@@ -23,6 +25,7 @@ from millstream.flow._places import origin_of
 from millstream.flow._ports import Origins, Quarantine, Streams
 from millstream.flow._store import KeyStore
 from millstream.kernel import Clock, FencedError, PlantError, Unreachable
+from millstream.protocols.contract import ContractBook
 from millstream.sdk import Control, Log, Publisher, Reader, Received, Stored
 
 INBOX_BATCHES_MAX = 4  # of one partition; then its readers wait
@@ -46,7 +49,8 @@ class OpenPublisher(Protocol):
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """Where a flow is run. `inputs` are the streams to read, `output` the stream to write; `control_subject` names the
-    state record of a partition. `start_seqs` says where a flow that is new begins in a stream (default: 1)."""
+    state record of a partition. `start_seqs` says where a flow that is new begins in a stream (default: 1), `contracts`
+    gives those that outputs have to keep now."""
 
     inputs: Sequence[str]
     output: str
@@ -61,6 +65,7 @@ class Wiring:
     start_seqs: Mapping[str, int] | None = None
     muted: Mapping[str, int] | None = None
     origins: Origins | None = None
+    contracts: Callable[[], ContractBook] | None = None
 
 
 class PartitionRunner:
@@ -76,6 +81,7 @@ class PartitionRunner:
         self._in_flight: asyncio.Future[Stored] | None = None
         self._unit_stream: str | None = None
         self._moved_ns = 0
+        self._letters_seq = 0
         self.commits = 0
         self.core: FlowCore[Any]
         self._store: KeyStore
@@ -97,6 +103,8 @@ class PartitionRunner:
             await self._be_born()
             return
         seq = await self._read_back(subject, newest)
+        self._letters_seq = decode_commit(newest).letters_seq
+        self.core.guard.kept = await wiring.quarantine.kept_since(self._letters_seq)
         first = self.core.begin(await self._tail(seq))
         if first is not None:
             await self._recover(first)
@@ -106,6 +114,7 @@ class PartitionRunner:
         self.core.mute(self._wiring.muted or {})
         for stream, start_seq in (self._wiring.start_seqs or {}).items():
             self.core.start_at(stream, start_seq)
+        self._letters_seq = await self._wiring.quarantine.position()
         await self._submit()
         await self._settle()
 
@@ -193,6 +202,7 @@ class PartitionRunner:
     async def _recover(self, first: str) -> None:
         """Finish the unit that was torn, from the same input that it was made of, before anything else is taken."""
         core = self.core
+        self._enforce()
         if first.startswith("tick:"):
             core.tick(int(first.removeprefix("tick:")))
         else:
@@ -228,6 +238,7 @@ class PartitionRunner:
             await self._commit()
         self._unit_stream = stream
         core = self.core
+        self._enforce()
         if self._wiring.origins is not None:
             await self._take_by_origin(stream, batch)
             return
@@ -251,11 +262,17 @@ class PartitionRunner:
     async def _tick(self, now_ns: int) -> None:
         """Fire what is due; a unit of its own."""
         core = self.core
+        self._enforce()
         while core.timer_due(now_ns):
             if core.is_worth_a_commit:
                 await self._commit()
             core.tick(now_ns)
             await self._commit()
+
+    def _enforce(self) -> None:
+        """Outputs have to keep the contracts as they are now. What was decided stays as it is."""
+        if self._wiring.contracts is not None:
+            self.core.guard.book = self._wiring.contracts()
 
     async def _commit(self) -> None:
         """Settle the unit in flight, then send what is pending. Raises FencedError."""
@@ -269,9 +286,10 @@ class PartitionRunner:
 
     async def _submit(self) -> None:
         unit = self.core.take()
-        for rejected in unit.rejected:
-            await self._wiring.quarantine.put(self._flow.name, rejected)
-        control = Control(self._wiring.control_subject[self.partition], encode_commit(unit.commit))
+        if unit.rejected:
+            self._letters_seq = await self._wiring.quarantine.put(self._flow.name, unit.rejected)
+        commit = msgspec.structs.replace(unit.commit, letters_seq=self._letters_seq)
+        control = Control(self._wiring.control_subject[self.partition], encode_commit(commit))
         self._in_flight = await self._publisher.submit(unit.messages, control)
         self._in_flight.add_done_callback(_look_at)
         self._unit_stream = None

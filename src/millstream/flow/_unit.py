@@ -18,7 +18,8 @@ class Counts:
     outputs: int = 0
     late: int = 0
     timers: int = 0
-    rejected: int = 0
+    rejected: int = 0  # inputs in quarantine
+    broken: int = 0  # outputs in quarantine, because they break a contract
     repeated_outputs: int = 0  # found in the stream after a torn commit, and not stored again
 
 

@@ -230,6 +230,7 @@ class FlowDirector:
                 for name, (_, report) in sorted(flow.reports.items())
             ],
             "rejected": sum(part.get("rejected", 0) for part in parts),
+            "broken": sum(part.get("broken", 0) for part in parts),
             "partitions": sorted(
                 ({**part, "instance": name} for name, (_, report) in flow.reports.items()
                  for part in report.get("partitions", ())),
@@ -249,8 +250,19 @@ class FlowDirector:
                 if worker.crashes >= CRASHES_BEFORE_ALARM or (worker.crashes and worker.is_misconfigured):
                     text = f"flow {name}: worker {worker.index} ended {worker.crashes} times: {worker.text}"
                     found.append(ServerAlarm("MS-0705", text, worker.since_ns))
-            count = sum(p.get("rejected", 0) for _, r in flow.reports.values() for p in r.get("partitions", ()))
-            if count:
-                text = f"flow {name}: {count} inputs are in quarantine since its workers began"
-                found.append(ServerAlarm("MS-0702", text, self._clock.now_ns()))
+            found += self._quarantine_alarms(name, flow)
+        return found
+
+    def _quarantine_alarms(self, name: str, flow: _Managed) -> list[ServerAlarm]:
+        parts = [part for _, report in flow.reports.values() for part in report.get("partitions", ())]
+        found = []
+        if count := sum(part.get("rejected", 0) for part in parts):
+            text = f"flow {name}: {count} inputs are in quarantine since its workers began"
+            found.append(ServerAlarm("MS-0702", text, self._clock.now_ns()))
+        if count := sum(part.get("broken", 0) for part in parts):
+            labels = sorted({part["broken_contract"] for part in parts if part.get("broken_contract")})
+            text = (
+                f"flow {name}: {count} outputs since its workers began broke {', '.join(labels)} and are in quarantine"
+            )
+            found.append(ServerAlarm("MS-0330", text, self._clock.now_ns()))
         return found

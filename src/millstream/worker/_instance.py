@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from millstream.bus import START_PATIENCE_S, Credentials, RawConnection, StreamApi
+from millstream.bus import START_PATIENCE_S, ContractLog, Credentials, RawConnection, StreamApi
 from millstream.config import FlowEntry
 from millstream.flow import Flow, FlowRunner
-from millstream.kernel import Backoff, Clock, FencedError, PlantError
+from millstream.kernel import Backoff, Clock, FencedError, NotFoundError, PlantError
 from millstream.sdk import Log
 from millstream.worker._beats import (
     BEAT_INTERVAL_S,
@@ -31,6 +31,7 @@ from millstream.worker._start import start_seqs
 from millstream.worker._takeover import end_version
 from millstream.worker._wiring import bus_wiring
 
+LOOK_INTERVAL_S = 1.0  # at the contracts
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -66,6 +67,7 @@ class Instance:
         self._backoff = Backoff(BEAT_INTERVAL_S, 10.0)
         self._not_before_ns = 0
         self._connection: RawConnection
+        self._contracts: ContractLog
 
     async def run(self, stop: asyncio.Event) -> None:
         """See the class."""
@@ -83,6 +85,10 @@ class Instance:
             stack.callback(listener.close)
             sid = self._connection.subscribe(ask_subject(self._entry.name), lambda _: self._beat())
             stack.callback(self._connection.unsubscribe, sid)
+            self._contracts = ContractLog(StreamApi(self._connection, patience_s=START_PATIENCE_S))
+            await self._look_at_contracts()
+            reading = asyncio.get_running_loop().create_task(self._follow_contracts())
+            stack.push_async_callback(_end, reading)
             listener.ask()
             await self._around.clock.sleep(LISTEN_S)
             following = asyncio.get_running_loop().create_task(self._follow(store))
@@ -126,6 +132,18 @@ class Instance:
                 self._control = declared_control(self._entry, control)
                 self._wake.set()
 
+    async def _look_at_contracts(self) -> None:
+        with contextlib.suppress(NotFoundError):  # a node that knows no contracts
+            if await self._contracts.look():
+                book = self._contracts.book
+                self._around.log.info("contracts", enforced=len(book.rules), revision=book.revision)
+
+    async def _follow_contracts(self) -> None:
+        while True:
+            await self._around.clock.sleep(LOOK_INTERVAL_S)
+            with contextlib.suppress(PlantError):  # the server restarts: asked again
+                await self._look_at_contracts()
+
     async def _turn(self) -> None:
         """Compare what runs with what should, and change it."""
         clock, running = self._around.clock, self._running
@@ -158,10 +176,10 @@ class Instance:
             around.log.warning("flow cannot begin", flow=flow.name, error=str(error))
             self._not_before_ns = around.clock.monotonic_ns() + int(self._backoff.next_s() * 1e9)
             return
-        letters = FlowDeadLetters(self._connection, spec.deadletters, flow.name, flow.version, around.clock)
+        letters = FlowDeadLetters(self._connection, spec.deadletters, flow.name, around.clock)
         wiring = bus_wiring(
             spec, flow, control.partitions, self._connection, letters, clock=around.clock, log=around.log,
-            start_seqs=starts, muted=muted,
+            start_seqs=starts, muted=muted, contracts=lambda: self._contracts.book,
         )  # fmt: skip
         runner = FlowRunner(flow, partitions, control.partitions, wiring)
         task = asyncio.get_running_loop().create_task(runner.run(), name=f"flow {flow.name}")
@@ -238,6 +256,7 @@ def partition_reports(runner: FlowRunner) -> list[dict[str, Any]]:
             "keys": each.core.keys_count,
             "commits": each.commits,
             "is_muted": each.core.is_muted,
+            "broken_contract": each.core.guard.newest,
             **{name: getattr(each.core.counts, name) for name in each.core.counts.__slots__},
         }
         for number, each in runner.running.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from millstream.bus import FLOW_PREFIX, GroupCommitPublisher, RawConnection, Str
 from millstream.flow import Flow, Quarantine, StreamFacts, Wiring
 from millstream.kernel import Clock, NotFoundError
 from millstream.model import AssetPath
+from millstream.protocols.contract import ContractBook
 from millstream.sdk import Log
 from millstream.worker._names import ledger_subject, state_subject
 from millstream.worker._spec import WorkerSpec
@@ -51,6 +52,7 @@ class HubOrigins:
 def bus_wiring(
     spec: WorkerSpec, flow: Flow[Any], partitions: int, connection: RawConnection, quarantine: Quarantine, *,
     clock: Clock, log: Log, start_seqs: Mapping[str, int] | None = None, muted: Mapping[str, int] | None = None,
+    contracts: Callable[[], ContractBook] | None = None,
 ) -> Wiring:  # fmt: skip
     """Everything that `FlowRunner` needs."""
     place = AssetPath.parse(spec.place)
@@ -77,4 +79,5 @@ def bus_wiring(
         start_seqs=start_seqs,
         muted=muted,
         origins=HubOrigins(connection) if spec.has_origins else None,
+        contracts=contracts,
     )
