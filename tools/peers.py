@@ -25,7 +25,7 @@ NPM_PEERS = (
 )
 RIGHTS = ("mount",)  # what a machine may withhold from everybody; nothing can be installed to gain it
 PYTHON_PEERS = {"cpppo": "cpppo==5.2.5", "modbus-tk": "modbus-tk==1.1.5"}  # each in a venv, run as a process
-DEBIAN_PROGRAMS = {"mosquitto": "mosquitto", "mosquitto_pub": "mosquitto-clients"}
+DEBIAN_PROGRAMS = {"mosquitto": "mosquitto", "mosquitto_pub": "mosquitto-clients", "postgres": "postgresql"}
 
 
 def is_present(name: str) -> bool:
@@ -36,7 +36,7 @@ def is_present(name: str) -> bool:
         return shutil.which("node") is not None and (PEERS_DIR / "node_modules" / name / "package.json").exists()
     if name in PYTHON_PEERS:
         return venv_python(name).exists()
-    return _program(name) is not None
+    return program_path(name) is not None
 
 
 def venv_python(name: str) -> Path:
@@ -54,13 +54,16 @@ def _may_mount() -> bool:
     return bool(int(capabilities, 16) >> 21 & 1) and shutil.which("mount") is not None
 
 
-def _program(name: str) -> str | None:
-    return shutil.which(name) or shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+def program_path(name: str) -> str | None:
+    """Where the program is; Debian keeps those of its servers off the path."""
+    folders = [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]
+    folders += sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+    return shutil.which(name, path=":".join(folders))
 
 
 def install_debian() -> None:
     """Install the Debian programs that are missing; needs root."""
-    packages = sorted({package for program, package in DEBIAN_PROGRAMS.items() if _program(program) is None})
+    packages = sorted({package for program, package in DEBIAN_PROGRAMS.items() if program_path(program) is None})
     if shutil.which("node") is None or shutil.which("npm") is None:
         packages += ["nodejs", "npm"]
     if packages:

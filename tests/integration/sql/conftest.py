@@ -1,0 +1,8 @@
+"""The edge as a process is in the tests of files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "files"))
