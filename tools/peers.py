@@ -24,7 +24,12 @@ NPM_PEERS = (
     "node-snap7",
 )
 RIGHTS = ("mount",)  # what a machine may withhold from everybody; nothing can be installed to gain it
-PYTHON_PEERS = {"cpppo": "cpppo==5.2.5", "modbus-tk": "modbus-tk==1.1.5"}  # each in a venv, run as a process
+PYTHON_PEERS = {  # of other licences or with other pins: each in a venv, run as a process
+    "cpppo": "cpppo==5.2.5",
+    "modbus-tk": "modbus-tk==1.1.5",
+    "pysparkplug": "pysparkplug==0.6.1",
+    "mqtt-spb-wrapper": "mqtt-spb-wrapper==2.1.2",
+}
 DEBIAN_PROGRAMS = {"mosquitto": "mosquitto", "mosquitto_pub": "mosquitto-clients", "postgres": "postgresql"}
 
 

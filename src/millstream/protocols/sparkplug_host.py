@@ -53,6 +53,13 @@ class HostOptions:
     metrics_count_max: int = METRICS_COUNT_MAX
 
 
+class Moment(NamedTuple):
+    """When something happens, ms: UTC for what is told, a clock that never jumps for what is waited for."""
+
+    wall_ms: int
+    steady_ms: int
+
+
 class _Waiting(NamedTuple):
     topic: Topic
     payload: Payload
@@ -92,7 +99,7 @@ class _Node:
         yield from self.devices.values()
 
     def due_ms(self) -> int | None:
-        """When it has to be looked at next."""
+        """When it has to be looked at next, on the steady clock."""
         times = (self.reorder_due_ms, self.birth_due_ms, self.doubt_due_ms, self.rebirth.due_ms)
         return min((each for each in times if each is not None), default=None)
 
@@ -109,7 +116,7 @@ class SparkplugHost:
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
-    def receive(self, topic_text: str, raw: bytes, now_ms: int) -> list[HostEvent]:
+    def receive(self, topic_text: str, raw: bytes, now: Moment) -> list[HostEvent]:
         """One message. Commands of other hosts and STATE are of no account."""
         try:
             topic = parse_topic(topic_text)
@@ -125,56 +132,56 @@ class SparkplugHost:
         except DecodeError as error:
             self._bad(topic, raw, [error.what])
             if topic.type is not T.NDEATH:
-                self._want_rebirth(node, "a payload that cannot be read", now_ms)
+                self._want_rebirth(node, "a payload that cannot be read", now)
             return self._done(node)
         if topic.type is T.NDEATH:
-            self._node_death(node, payload, now_ms)
+            self._node_death(node, payload, now)
             return self._done(node)
         node.doubt_due_ms = None
         if topic.type is T.NBIRTH:
-            self._flush(node, now_ms)
-            self._node_birth(node, topic, payload, raw, now_ms)
+            self._flush(node, now)
+            self._node_birth(node, topic, payload, raw, now)
         else:
-            self._in_sequence(node, _Waiting(topic, payload, raw), now_ms)
+            self._in_sequence(node, _Waiting(topic, payload, raw), now)
         return self._done(node)
 
-    def tick(self, now_ms: int) -> list[HostEvent]:
+    def tick(self, now: Moment) -> list[HostEvent]:
         """What the time brings: late messages given up, requests that were held back, silence that means death."""
         for name in list(self._timed):
             node = self._nodes[name]
-            if node.reorder_due_ms is not None and node.reorder_due_ms <= now_ms:
-                self._flush(node, now_ms)
+            if node.reorder_due_ms is not None and node.reorder_due_ms <= now.steady_ms:
+                self._flush(node, now)
                 node.is_broken = True
-                self._want_rebirth(node, "messages are missing", now_ms)
-            if node.birth_due_ms is not None and node.birth_due_ms <= now_ms:
-                self._births_overdue(node, now_ms)
-            if node.doubt_due_ms is not None and node.doubt_due_ms <= now_ms:
+                self._want_rebirth(node, "messages are missing", now)
+            if node.birth_due_ms is not None and node.birth_due_ms <= now.steady_ms:
+                self._births_overdue(node, now)
+            if node.doubt_due_ms is not None and node.doubt_due_ms <= now.steady_ms:
                 self._die(node, node.doubt_since_ms, "death of another session, then silence")
             rebirth = node.rebirth
-            if rebirth.due_ms is not None and rebirth.due_ms <= now_ms:
-                self._request(node, now_ms)
+            if rebirth.due_ms is not None and rebirth.due_ms <= now.steady_ms:
+                self._request(node, now)
             self._note_timers(name, node)
         return self._take()
 
     def due_ms(self) -> int | None:
-        """When `tick` has something to do; None when nothing is due."""
+        """When `tick` has something to do, on the steady clock; None when nothing is due."""
         times = [self._nodes[name].due_ms() for name in self._timed]
         return min((each for each in times if each is not None), default=None)
 
-    def expect(self, nodes: Iterable[tuple[str, str]], now_ms: int) -> list[HostEvent]:
+    def expect(self, nodes: Iterable[tuple[str, str]], now: Moment) -> list[HostEvent]:
         """Ask nodes for their births: those known from before the link was lost, or from the configuration."""
         for group, name in nodes:
             node = self._node(group, name)
             if node is not None and not node.own.is_online:
-                self._want_rebirth(node, "host has just connected", now_ms)
+                self._want_rebirth(node, "host has just connected", now)
                 self._note_timers((group, name), node)
         return self._take()
 
-    def disconnected(self, now_ms: int) -> list[HostEvent]:
+    def disconnected(self, now: Moment) -> list[HostEvent]:
         """The link to the broker is lost: everything is stale, and what births said is of no account any more."""
         for node in self._nodes.values():
-            self._flush(node, now_ms)
-            self._die(node, now_ms, "link to the broker is lost")
+            self._flush(node, now)
+            self._die(node, now.wall_ms, "link to the broker is lost")
         return self._take()
 
     # -- look ---------------------------------------------------------------------------------------------------------
@@ -206,7 +213,7 @@ class SparkplugHost:
 
     # -- births -------------------------------------------------------------------------------------------------------
 
-    def _node_birth(self, node: _Node, topic: Topic, payload: Payload, raw: bytes, now_ms: int) -> None:
+    def _node_birth(self, node: _Node, topic: Topic, payload: Payload, raw: bytes, now: Moment) -> None:
         bd_seq = _bd_seq(payload)
         is_same_session = node.own.is_online and bd_seq == node.bd_seq
         for device in node.devices.values():
@@ -214,9 +221,9 @@ class SparkplugHost:
                 continue
             if is_same_session:
                 device.is_awaited = True  # its birth follows
-                node.birth_due_ms = now_ms + self._options.birth_timeout_ms
+                node.birth_due_ms = now.steady_ms + self._options.birth_timeout_ms
             else:  # where no will is sent on a takeover, a new bdSeq is the death of the old session
-                self._source_death(device, now_ms, "node was born in a new session")
+                self._source_death(device, now.wall_ms, "node was born in a new session")
         node.bd_seq = bd_seq
         node.aliases.clear()
         node.definitions = {
@@ -227,9 +234,9 @@ class SparkplugHost:
         node.expected = (payload.seq + 1) % SEQ_COUNT if payload.seq is not None and payload.seq < SEQ_COUNT else None
         node.is_broken = False
         node.rebirth.due_ms = None
-        self._birth(node, node.own, _Waiting(topic, payload, raw), now_ms)
+        self._birth(node, node.own, _Waiting(topic, payload, raw), now)
 
-    def _birth(self, node: _Node, source: Source, message: _Waiting, now_ms: int) -> None:
+    def _birth(self, node: _Node, source: Source, message: _Waiting, now: Moment) -> None:
         payload = message.payload
         before = source.metrics
         if self._metrics_count - len(before) + len(payload.metrics) > self._options.metrics_count_max:
@@ -252,31 +259,31 @@ class SparkplugHost:
         self._metrics_count += len(source.metrics) - len(before)
         for name, gone in before.items():
             if name not in source.metrics and gone.datatype is not DataType.TEMPLATE:
-                self._out.append(MetricUpdate(gone.key, None, BAD_NODE_ID_UNKNOWN, now_ms))
-        self._out.append(Presence(source.group, source.node, source.device, True, now_ms, "birth"))
+                self._out.append(MetricUpdate(gone.key, None, BAD_NODE_ID_UNKNOWN, now.wall_ms))
+        self._out.append(Presence(source.group, source.node, source.device, True, now.wall_ms, "birth"))
         self._out += reader.reading.updates
         self._bad(message.topic, message.raw, reader.reading.faults)
 
-    def _births_overdue(self, node: _Node, now_ms: int) -> None:
+    def _births_overdue(self, node: _Node, now: Moment) -> None:
         node.birth_due_ms = None
         for device in node.devices.values():
             if device.is_awaited:
-                self._source_death(device, now_ms, "node was born again, the device was not")
+                self._source_death(device, now.wall_ms, "node was born again, the device was not")
 
     # -- deaths -------------------------------------------------------------------------------------------------------
 
-    def _node_death(self, node: _Node, payload: Payload, now_ms: int) -> None:
+    def _node_death(self, node: _Node, payload: Payload, now: Moment) -> None:
         if not any(source.is_online for source in node.sources()):
             return
         bd_seq = _bd_seq(payload)
         if node.bd_seq is None or bd_seq == node.bd_seq:
-            self._flush(node, now_ms)
-            self._die(node, now_ms, "NDEATH")
+            self._flush(node, now)
+            self._die(node, now.wall_ms, "NDEATH")
             return
         # Of an earlier session, and late; or of a node that cannot count. Who is alive answers.
-        node.doubt_since_ms = now_ms
-        node.doubt_due_ms = now_ms + self._options.doubt_ms
-        self._want_rebirth(node, f"NDEATH with bdSeq {bd_seq}, its birth had {node.bd_seq}", now_ms)
+        node.doubt_since_ms = now.wall_ms
+        node.doubt_due_ms = now.steady_ms + self._options.doubt_ms
+        self._want_rebirth(node, f"NDEATH with bdSeq {bd_seq}, its birth had {node.bd_seq}", now)
 
     def _die(self, node: _Node, time_ms: int, reason: str) -> None:
         for source in node.sources():
@@ -294,20 +301,20 @@ class SparkplugHost:
 
     # -- sequence -----------------------------------------------------------------------------------------------------
 
-    def _in_sequence(self, node: _Node, message: _Waiting, now_ms: int) -> None:
+    def _in_sequence(self, node: _Node, message: _Waiting, now: Moment) -> None:
         seq = message.payload.seq
         if seq is None or node.expected is None:  # mqtt-spb-wrapper: DDEATH without seq
-            self._apply(node, message, now_ms)
+            self._apply(node, message, now)
             return
         ahead = (seq - node.expected) % SEQ_COUNT if seq < SEQ_COUNT else SEQ_COUNT
         if ahead == 0:
-            self._apply(node, message, now_ms)
+            self._apply(node, message, now)
             node.expected = (seq + 1) % SEQ_COUNT
-            self._drain(node, now_ms)
+            self._drain(node, now)
             return
         size = len(message.raw)
         if (
-            ahead < SEQ_COUNT // 2
+            seq < SEQ_COUNT
             and self._options.reorder_timeout_ms > 0
             and not node.is_broken
             and seq not in node.pending
@@ -316,34 +323,32 @@ class SparkplugHost:
             node.pending[seq] = message
             node.pending_bytes += size
             if node.reorder_due_ms is None:
-                node.reorder_due_ms = now_ms + self._options.reorder_timeout_ms
+                node.reorder_due_ms = now.steady_ms + self._options.reorder_timeout_ms
             return
-        self._flush(node, now_ms)
-        if ahead < SEQ_COUNT // 2:
-            self._lost(node, (seq - node.expected) % SEQ_COUNT)
+        self._flush(node, now)
+        if not node.is_broken or ahead < SEQ_COUNT // 2:  # else it is late, or belongs to another counter
+            self._lost(node, (seq - node.expected) % SEQ_COUNT if seq < SEQ_COUNT else 0)
             node.expected = (seq + 1) % SEQ_COUNT
-        elif not node.is_broken or seq >= SEQ_COUNT:
-            node.expected = (seq + 1) % SEQ_COUNT  # what is behind is late or belongs to another counter
         node.is_broken = True
-        self._apply(node, message, now_ms)
-        self._want_rebirth(node, "messages are out of order", now_ms)
+        self._apply(node, message, now)
+        self._want_rebirth(node, "messages are out of order", now)
 
-    def _drain(self, node: _Node, now_ms: int) -> None:
+    def _drain(self, node: _Node, now: Moment) -> None:
         """Take what waited for the message that has just come."""
         while node.expected is not None and (message := node.pending.pop(node.expected, None)) is not None:
             node.pending_bytes -= len(message.raw)
-            self._apply(node, message, now_ms)
+            self._apply(node, message, now)
             node.expected = (node.expected + 1) % SEQ_COUNT
         if not node.pending:
             node.reorder_due_ms = None
 
-    def _flush(self, node: _Node, now_ms: int) -> None:
+    def _flush(self, node: _Node, now: Moment) -> None:
         """Take what waits, in its order, although something is missing before it."""
         while node.pending and node.expected is not None:
             first = min(node.pending, key=lambda seq: (seq - (node.expected or 0)) % SEQ_COUNT)
             self._lost(node, (first - node.expected) % SEQ_COUNT)
             node.expected = first
-            self._drain(node, now_ms)
+            self._drain(node, now)
         node.pending.clear()
         node.pending_bytes = 0
         node.reorder_due_ms = None
@@ -354,7 +359,7 @@ class SparkplugHost:
 
     # -- data ---------------------------------------------------------------------------------------------------------
 
-    def _apply(self, node: _Node, message: _Waiting, now_ms: int) -> None:
+    def _apply(self, node: _Node, message: _Waiting, now: Moment) -> None:
         kind = message.topic.type
         source = self._source(node, message.topic)
         if source is None:
@@ -362,23 +367,23 @@ class SparkplugHost:
         elif kind is T.DBIRTH:
             for alias in [a for a, known in node.aliases.items() if known.key.device == source.device]:
                 del node.aliases[alias]
-            self._birth(node, source, message, now_ms)
+            self._birth(node, source, message, now)
             if not node.own.is_online:
-                self._want_rebirth(node, "DBIRTH before NBIRTH", now_ms)
+                self._want_rebirth(node, "DBIRTH before NBIRTH", now)
         elif kind is T.DDEATH:
             died_ms = message.payload.timestamp_ms
             if died_ms is None or source.born_ms is None or died_ms >= source.born_ms:
-                self._source_death(source, died_ms if died_ms is not None else now_ms, "DDEATH")
+                self._source_death(source, died_ms if died_ms is not None else now.wall_ms, "DDEATH")
         elif not source.is_online:
-            self._want_rebirth(node, f"{kind} before its birth", now_ms)
+            self._want_rebirth(node, f"{kind} before its birth", now)
             self._out.append(
                 Missing(source.group, source.node, len(message.payload.metrics), f"{kind} before its birth")
             )
         else:
             source.is_awaited = False
-            self._data(node, source, message, now_ms)
+            self._data(node, source, message, now)
 
-    def _data(self, node: _Node, source: Source, message: _Waiting, now_ms: int) -> None:
+    def _data(self, node: _Node, source: Source, message: _Waiting, now: Moment) -> None:
         reader = MetricReader(source, node.definitions, is_birth=False)
         for metric in message.payload.metrics:
             if metric.name in INTERNAL:
@@ -394,7 +399,7 @@ class SparkplugHost:
         self._bad(message.topic, message.raw, reader.reading.faults)
         if reader.reading.unknown:
             self._out.append(Missing(source.group, source.node, reader.reading.unknown, "in no birth"))
-            self._want_rebirth(node, "a metric that is in no birth", now_ms)
+            self._want_rebirth(node, "a metric that is in no birth", now)
 
     def _source(self, node: _Node, topic: Topic) -> Source | None:
         if topic.device is None:
@@ -406,22 +411,22 @@ class SparkplugHost:
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
-    def _want_rebirth(self, node: _Node, reason: str, now_ms: int) -> None:
+    def _want_rebirth(self, node: _Node, reason: str, now: Moment) -> None:
         rebirth = node.rebirth
-        if rebirth.asked_ms is None or now_ms - rebirth.asked_ms >= rebirth.interval_ms:
+        if rebirth.asked_ms is None or now.steady_ms - rebirth.asked_ms >= rebirth.interval_ms:
             rebirth.reason = reason
-            self._request(node, now_ms)
+            self._request(node, now)
         elif rebirth.due_ms is None:
             rebirth.reason = reason
             rebirth.due_ms = rebirth.asked_ms + rebirth.interval_ms
 
-    def _request(self, node: _Node, now_ms: int) -> None:
+    def _request(self, node: _Node, now: Moment) -> None:
         rebirth = node.rebirth
-        if rebirth.asked_ms is not None and now_ms - rebirth.asked_ms < 4 * rebirth.interval_ms:
+        if rebirth.asked_ms is not None and now.steady_ms - rebirth.asked_ms < 4 * rebirth.interval_ms:
             rebirth.interval_ms = min(2 * rebirth.interval_ms, REBIRTH_INTERVAL_MS_MAX)
         else:
             rebirth.interval_ms = self._options.rebirth_interval_ms
-        rebirth.asked_ms, rebirth.due_ms = now_ms, None
+        rebirth.asked_ms, rebirth.due_ms = now.steady_ms, None
         self._out.append(RebirthRequest(node.own.group, node.own.node, rebirth.reason))
 
     # -- bookkeeping --------------------------------------------------------------------------------------------------

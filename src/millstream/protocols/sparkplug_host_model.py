@@ -130,6 +130,7 @@ class KnownMetric:
     datatype: DataType | None = None
     properties: PropertySet | None = None
     quality: Quality = GOOD
+    alias: int | None = None
     definition: str | None = None
     """Of a template instance: the metric that defines it."""
 
@@ -203,7 +204,7 @@ class MetricReader:
             self._source.metrics[name] = KnownMetric(self._source.key(name), None, metric.properties)
             self._put(self._source.metrics[name], metric, None, BAD_TYPE_MISMATCH, time_ms)
             return
-        known = KnownMetric(self._source.key(name), datatype, metric.properties)
+        known = KnownMetric(self._source.key(name), datatype, metric.properties, alias=metric.alias)
         if metric.raw is not None and isinstance(metric.raw.value, Template):
             if metric.raw.value.is_definition:
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from millstream.protocols.sparkplug import BD_SEQ, REBIRTH, DataType, Metric, Payload, Property
-from millstream.protocols.sparkplug_host import HostOptions, SparkplugHost
+from millstream.protocols.sparkplug_host import HostOptions, Moment, SparkplugHost
 from millstream.protocols.sparkplug_host_model import HostEvent, MetricUpdate
 from millstream.protocols.sparkplug_value import to_raw
 from millstream.protocols.sparkplug_wire import encode_payload
@@ -66,20 +66,25 @@ class Plant:
         self.host = SparkplugHost(HostOptions(**options))
         self.now_ms = T0
 
+    @property
+    def now(self) -> Moment:
+        """The steady clock starts at 0."""
+        return Moment(self.now_ms, self.now_ms - T0)
+
     def take(self, message: tuple[str, bytes], after_ms: int = 0) -> list[HostEvent]:
         """Deliver one message."""
         self.now_ms += after_ms
-        return self.host.receive(*message, self.now_ms)
+        return self.host.receive(*message, self.now)
 
     def wait(self, ms: int) -> list[HostEvent]:
         """Let time pass, in the steps that the host asks for."""
         end, found = self.now_ms + ms, []
-        while (due := self.host.due_ms()) is not None and due <= end:
-            self.now_ms = max(due, self.now_ms)
-            found += self.host.tick(self.now_ms)
-            assert (later := self.host.due_ms()) is None or later > self.now_ms
+        while (due := self.host.due_ms()) is not None and T0 + due <= end:
+            self.now_ms = max(T0 + due, self.now_ms)
+            found += self.host.tick(self.now)
+            assert (later := self.host.due_ms()) is None or T0 + later > self.now_ms
         self.now_ms = end
-        return found + self.host.tick(end)
+        return found + self.host.tick(self.now)
 
 
 def values(events: list[HostEvent]) -> dict[str, Any]:

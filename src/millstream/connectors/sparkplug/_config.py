@@ -1,0 +1,131 @@
+"""Configuration of the Sparkplug connector."""
+
+from __future__ import annotations
+
+import string
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from millstream.kernel import DecodeError
+from millstream.model import AssetPath
+from millstream.protocols.mqtt_mapping import check_filter
+from millstream.protocols.sparkplug_topic import check_id
+from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef
+
+Version = Annotated[Literal["3.1.1", "5"], BeforeValidator(lambda value: str(value))]
+PLACES = ("group", "node", "device")
+
+
+class AutoMap(BaseModel):
+    """Metrics that become tags by themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    filter: str = "#"
+    """Which sources, as group/node/device with + and # as in MQTT, e.g. Plant 1/+/#."""
+    path: str | None = None
+    """The place of the tags, in full, e.g. acme/plant1/{node}/{device}; left out, the connector's own."""
+    name: str | None = None
+    """Their name there, e.g. {device}/{metric}; left out, the ids that the path leaves out, then the metric's name."""
+
+    @model_validator(mode="after")
+    def _parses(self) -> AutoMap:
+        try:
+            check_filter(self.filter)
+            if self.path is not None:
+                used = _placeholders(self.path, PLACES)
+                AssetPath.parse(self.path.format(**dict.fromkeys(used, "x")))
+            if self.name is not None and "metric" not in _placeholders(self.name, (*PLACES, "metric")):
+                raise ValueError("'name' needs {metric}: metrics would share one tag")
+        except DecodeError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def placed(self) -> tuple[str, ...]:
+        """Which ids stand in the path."""
+        return _placeholders(self.path or "", PLACES)
+
+
+def _placeholders(text: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    found = []
+    for _, name, form, conversion in string.Formatter().parse(text):
+        if name is None:
+            continue
+        if name not in allowed or form or conversion:
+            raise ValueError(f"{{{name}}} cannot stand here, expected {', '.join(f'{{{each}}}' for each in allowed)}")
+        found.append(name)
+    return tuple(found)
+
+
+class SparkplugConfig(ConnectorConfig):
+    """Which broker, and which of its nodes."""
+
+    host: str
+    """The broker's name or address."""
+    port: int = Field(default=1883, ge=1, le=65535)
+    """Its port; with TLS often 8883."""
+    version: Version = "3.1.1"
+    """MQTT 3.1.1 or 5."""
+    client_id: str
+    """This client's name there. No two clients may share it: the broker would cut one off for the other."""
+    host_id: str
+    """Name of this host application; its STATE is published under it. No two host applications may share it."""
+    user: str | None = None
+    """User name."""
+    secret: SecretRef | None = None
+    """The password, by reference."""
+    tls: bool = False
+    """Encrypt, and check the broker's certificate."""
+    ca_file: ConfigPath | None = None
+    """Certificates to trust instead of the system's."""
+    certificate: ConfigPath | None = None
+    """Our certificate, PEM, for brokers that ask for one."""
+    key: ConfigPath | None = None
+    """Its private key, PEM without a password; left out, it stands in the certificate's file."""
+    crl_file: ConfigPath | None = None
+    """List of revoked certificates, PEM, from the authority in `ca_file`."""
+    groups: tuple[str, ...] = ()
+    """Groups to listen to; left out, all."""
+    auto_map: tuple[AutoMap, ...] = ()
+    """Metrics that become tags without being listed under tags. The first entry that fits counts."""
+    reorder_timeout: Duration = Field(default=2.0, ge=0.0)
+    """So long a message that others have overtaken is waited for; 0s does not wait."""
+    rebirth_interval: Duration = Field(default=10.0, ge=1.0)
+    """At least so long between two rebirth requests to one node; doubled while they do not help."""
+    birth_timeout: Duration = Field(default=10.0, ge=1.0)
+    """So long births may take: of the configured tags' nodes after connecting, of devices after their node's."""
+    doubt_timeout: Duration = Field(default=30.0, ge=1.0)
+    """A node whose NDEATH belongs to another session, and that is silent for so long, counts as dead."""
+    keepalive: Duration = Field(default=30.0, ge=1.0, le=65_535.0)
+    """Time between signs of life; twice as long without one and the link counts as lost."""
+    connect_timeout: Duration = 5.0
+    """How long connecting may take."""
+
+    @field_validator("host_id")
+    @classmethod
+    def _host_id(cls, value: str) -> str:
+        return _id(value, "host id")
+
+    @field_validator("groups")
+    @classmethod
+    def _groups(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(_id(each, "group id") for each in value))
+
+    @model_validator(mode="after")
+    def _fits(self) -> SparkplugConfig:
+        if self.secret is not None and not self.user:
+            raise ValueError("'secret' needs 'user'")
+        if not self.tls and (self.ca_file or self.certificate or self.key or self.crl_file):
+            raise ValueError("certificates need 'tls: true'")
+        if self.key is not None and self.certificate is None:
+            raise ValueError("'key' needs 'certificate'")
+        return self
+
+
+def _id(value: str, what: str) -> str:
+    try:
+        check_id(value, what)
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    return value

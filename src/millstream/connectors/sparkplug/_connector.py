@@ -1,0 +1,59 @@
+"""The Sparkplug connector."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+from millstream.connectors.sparkplug._config import SparkplugConfig
+from millstream.connectors.sparkplug._session import Memory, SparkplugSession, open_session
+from millstream.kernel import ConfigError, DecodeError
+from millstream.protocols.sparkplug_host_model import MetricKey
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+
+
+class SparkplugConnector:
+    """A Sparkplug host application: listens to all edge nodes of a broker."""
+
+    info: ClassVar[ConnectorInfo] = ConnectorInfo(
+        name="sparkplug",
+        summary="Sparkplug B edge nodes and devices of a broker, as their host application",
+        spec="Eclipse Sparkplug 3.0.0",
+        maturity="gold",
+    )
+    Config: ClassVar[type[ConnectorConfig]] = SparkplugConfig
+
+    def __init__(self, config: SparkplugConfig, tools: ConnectorTools) -> None:
+        self._config = config
+        self._tools = tools
+        self._memory = Memory()
+
+    def check_tag(self, tag: Tag) -> None:
+        """An address is ``group/node#metric`` or ``group/node/device#metric``."""
+        try:
+            key = MetricKey.parse(tag.address)
+        except DecodeError as error:
+            raise ConfigError(
+                f"tag {tag.key!r}: {error.what}",
+                expected=error.expected,
+                got=repr(tag.address),
+                next_step="for all metrics of a node at once use 'auto_map'",
+                code="MS-0105",
+            ) from error
+        if self._config.groups and key.group not in self._config.groups:
+            raise ConfigError(
+                f"tag {tag.key!r} is of a group that is not listened to",
+                expected=", ".join(self._config.groups),
+                got=repr(key.group),
+                next_step="add it to 'groups'",
+                code="MS-0105",
+            )
+        if tag.options:
+            raise ConfigError(f"tag {tag.key!r} has options, Sparkplug tags have none", code="MS-0105")
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[SparkplugSession]:
+        """Connect. Raises Unreachable, AuthError, ConfigError (a secret that cannot be read)."""
+        async with open_session(self._config, self._tools, self._memory) as session:
+            yield session
