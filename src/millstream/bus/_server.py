@@ -467,7 +467,16 @@ class NatsServer:
 
     async def _supervise(self) -> None:
         while True:
-            reason = await self._watch()
+            process = self._state.process
+            assert process is not None
+            # Once, not at each look: asyncio keeps every waiter of a process until it ends.
+            ended = asyncio.ensure_future(process.wait())
+            ended.add_done_callback(lambda _: self._wake.set())
+            try:
+                reason = await self._watch(process)
+            finally:
+                ended.cancel()
+                await asyncio.wait([ended])
             self._ready.clear()
             self._raise_alarm("MS-0607", f"nats-server {self.domain} is restarted: {reason}")
             with contextlib.suppress(TimeoutError):
@@ -476,15 +485,13 @@ class NatsServer:
             self._clear_alarm("MS-0607")
             self._clear_alarm("MS-0606")
 
-    async def _watch(self) -> str:
+    async def _watch(self, process: asyncio.subprocess.Process) -> str:
         """Return the reason for a restart."""
-        process = self._state.process
-        assert process is not None
         failures, healthy, was_full = 0, 0, False
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEALTH_INTERVAL_S):
-                    await _first(process.wait(), self._wake.wait())
+                    await self._wake.wait()
             self._wake.clear()
             if process.returncode is not None:
                 return _describe_exit(process.returncode)
@@ -577,14 +584,3 @@ def _describe_exit(code: int) -> str:
     if code < 0:
         return f"it was ended by {signal.Signals(-code).name}"
     return f"it exited with status {code}"
-
-
-async def _first(*waits: Any) -> None:
-    """Return when the first of `waits` is done; the others are cancelled."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from millstream.cli._node_log import NodeLog
 from millstream.cli._options import Json, run
 from millstream.cli._output import CHECK_FAILED, OK, json_text, note
-from millstream.kernel import calm_collector
+from millstream.kernel import calm_allocator, calm_collector
 
 if TYPE_CHECKING:
     from millstream.config import ApiConfig, EdgeConfig, Finding, HubConfig, UpConfig
@@ -123,6 +123,7 @@ def _serve(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
         # Their trouble reaches us as exceptions, which are told once.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     calm_collector()
+    calm_allocator()
     run(serve())
     return OK
 

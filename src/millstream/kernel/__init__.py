@@ -3,7 +3,7 @@
 from millstream.kernel._backoff import Backoff
 from millstream.kernel._chance import Chance, seeded
 from millstream.kernel._clock import Clock, SystemClock
-from millstream.kernel._collector import calm_collector
+from millstream.kernel._collector import calm_allocator, calm_collector
 from millstream.kernel._duration import format_duration, parse_duration_s
 from millstream.kernel._errors import (
     AuthError,
@@ -36,6 +36,7 @@ __all__ = [
     "SystemClock",
     "Unreachable",
     "bind_port",
+    "calm_allocator",
     "calm_collector",
     "error_registry",
     "format_duration",

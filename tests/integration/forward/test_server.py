@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import psutil
 import pytest
 from forward_site import client_of, leaf_of, running_edge, running_hub, spawn_server, until, wait_all_at_hub
 
-from millstream.bus import LeafListener, LeafRemote, LeafUser, NatsServer, ServerSettings, StreamApi
+from millstream.bus import LeafListener, LeafRemote, LeafUser, NatsServer, ServerSettings, StreamApi, _server
 from millstream.bus._server_config import MqttUser, ServerSecrets, render_config
 from millstream.bus._server_files import load_secret
 from millstream.kernel import PlantError
@@ -251,3 +252,18 @@ async def test_what_a_stream_is_stands_on_the_disk_once_it_is_made(
         await server.sync_descriptions()
     folder = tmp_path / "jetstream/jetstream/PLANT/streams"
     assert {str(folder), *(str(folder / name) for name in ("ONE", "ONE/meta.inf", "ONE/meta.sum"))} <= set(synced)
+
+
+async def test_looking_after_a_server_for_long_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio keeps each waiter of a process until the process ends."""
+    monkeypatch.setattr(_server, "HEALTH_INTERVAL_S", 0.005)
+
+    def futures() -> int:
+        gc.collect()
+        return sum(type(found) is asyncio.Future for found in gc.get_objects())
+
+    async with NatsServer(ServerSettings("e1"), tmp_path / "e1"):
+        await asyncio.sleep(0.2)
+        before = futures()
+        await asyncio.sleep(1.0)
+        assert futures() < before + 10
