@@ -1,5 +1,7 @@
 // A small node-opcua server whose counter says each number once. Prints {"port": ..} when it listens; SIGTERM ends it.
 // Arguments: PKI_DIR [secure]. With "secure": encrypted endpoints for whoever comes.
+// At SIGUSR2 the node below /Objects/boiler/temperature is deleted and another one takes its name; at the next,
+// the first one's id is back.
 const net = require("node:net");
 const { OPCUAServer, OPCUACertificateManager, DataType, MessageSecurityMode, SecurityPolicy, Variant, nodesets } =
   require("node-opcua");
@@ -52,6 +54,30 @@ function freePort() {
   };
   step();
   const timer = setInterval(step, PERIOD_MS);
+  const boiler = namespace.addObject({
+    organizedBy: server.engine.addressSpace.rootFolder.objects,
+    browseName: "boiler",
+    nodeVersion: "1", // only nodes with a version are told of when they change
+  });
+  let generation = 0;
+  const addTemperature = () => {
+    generation += 1;
+    return namespace.addVariable({
+      componentOf: boiler,
+      browseName: "temperature",
+      nodeId: `s=temperature_${generation % 2}`,
+      nodeVersion: "1",
+      dataType: "Int32",
+      value: new Variant({ dataType: DataType.Int32, value: generation }),
+    });
+  };
+  let temperature = addTemperature();
+  process.on("SIGUSR2", () => {
+    server.engine.addressSpace.modelChangeTransaction(() => {
+      server.engine.addressSpace.deleteNode(temperature);
+      temperature = addTemperature();
+    });
+  });
   await server.start();
   process.on("SIGTERM", () => {
     clearInterval(timer);

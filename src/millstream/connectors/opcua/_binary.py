@@ -224,6 +224,15 @@ class BinaryReader:
             self._flaw, value, status = None, None, _STATUS_BAD_DECODING
         return DataValue(value, status, ticks_to_ns(ticks, picoseconds))
 
+    def fields(self) -> list[Value | None]:
+        """The fields of an event; one that cannot be read is None and stands in `flawed`."""
+        found: list[Value | None] = []
+        for _ in range(self.length()):
+            value = self._contained()
+            found.append(value if self._flaw is None else None)
+            self._flaw = None
+        return found
+
     def _contained(self) -> Value | None:
         start = self.at
         value = self.variant()

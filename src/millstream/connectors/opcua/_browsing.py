@@ -8,8 +8,9 @@ from typing import Any
 
 from asyncua import ua
 
-from millstream.connectors.opcua._address import NodeAddress
+from millstream.connectors.opcua._address import parse_address
 from millstream.connectors.opcua._binary import node_id_text
+from millstream.connectors.opcua._faults import status_name
 from millstream.connectors.opcua._link import Link
 from millstream.connectors.opcua._mapping import type_name
 from millstream.kernel import NotFoundError
@@ -34,9 +35,9 @@ class Browser:
         """Yield the variables below `root`. Properties give a variable its unit; they are yielded only if asked for."""
         start = ua.NodeId(ua.ObjectIds.ObjectsFolder)
         if root is not None:
-            node = self._link.node_id(NodeAddress.parse(root))
-            if node is None:
-                raise NotFoundError("the OPC UA server does not know the namespace", where=root)
+            (node,) = await self._link.resolve([parse_address(root)])
+            if isinstance(node, int):
+                raise NotFoundError("the OPC UA server does not know the node", where=root, got=status_name(node))
             start = node
         seen = {start}
         if root is None:

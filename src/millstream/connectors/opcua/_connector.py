@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ValidationError
 
-from millstream.connectors.opcua._address import NodeAddress
+from millstream.connectors.opcua._address import parse_address
 from millstream.connectors.opcua._config import OpcUaConfig, TagOptions
 from millstream.kernel import ConfigError
 from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
@@ -34,8 +34,8 @@ class OpcUaConnector:
         self._tools = tools
 
     def check_tag(self, tag: Tag) -> None:
-        """Raise ConfigError when the address is not a node id or an option cannot be."""
-        NodeAddress.parse(tag.address)
+        """Raise ConfigError when the address is neither a node id nor a path, or an option cannot be."""
+        parse_address(tag.address)
         try:
             TagOptions.model_validate(dict(tag.options))
         except ValidationError as error:

@@ -59,6 +59,12 @@ class Followed:
         self._passed(time_ns)
         return True
 
+    def move(self) -> list[Sample]:
+        """Another node takes its place, whose first value may follow a gap; gives the samples that waited."""
+        passing = self.stop_filling() if self.is_filling else []
+        self.is_first = True
+        return passing
+
     def _wait(self, sample: Sample) -> None:
         if len(self.waiting) >= WAITING_MAX:
             self.waiting.clear()

@@ -10,7 +10,7 @@ from typing import Any
 from asyncua import Client, ua
 from asyncua.client.client import Shortcuts
 
-from millstream.connectors.opcua._address import NodeAddress
+from millstream.connectors.opcua._address import Address, BrowsePath
 from millstream.connectors.opcua._config import OpcUaConfig, SecurityPolicy
 from millstream.connectors.opcua._faults import silent, translated
 from millstream.connectors.opcua._mapping import StructureReader
@@ -22,10 +22,12 @@ from millstream.sdk import ConnectorTools
 
 CLOSE_TIMEOUT_S = 1.0
 RENEW_RATIO = 0.75  # of the channel's lifetime (OPC 10000-4, 5.6.2.1)
+_WHOLE_PATH = 0xFFFFFFFF  # as the index of what remains of a path
 NODES_PER_REQUEST_MAX = 1000  # where the server states no limit
 _LIMITS = {
     "read": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
     "write": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerWrite,
+    "translate": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds,
     "browse": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
     "monitor": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
     "history": ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData,
@@ -173,10 +175,33 @@ class Link:
         """A small read that proves that the server answers."""
         await self.request(read_request([ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)]))
 
-    def node_id(self, address: NodeAddress) -> ua.NodeId | None:
-        """The node at this server; None when the server does not know the namespace."""
-        index = address.index_in(self.namespaces)
-        return None if index is None else ua.NodeId(address.identifier, index)
+    async def resolve(self, addresses: Sequence[Address]) -> list[ua.NodeId | int]:
+        """The nodes at this server; a StatusCode for one that it does not know."""
+        found: list[ua.NodeId | int] = [ua.StatusCodes.BadNodeIdUnknown] * len(addresses)
+        paths: list[tuple[int, ua.BrowsePath]] = []
+        for i, address in enumerate(addresses):
+            if isinstance(address, BrowsePath):
+                path = browse_path(address, self.namespaces)
+                if path is not None:
+                    paths.append((i, path))
+                continue
+            index = address.index_in(self.namespaces)
+            if index is not None:
+                found[i] = ua.NodeId(address.identifier, index)
+        for at in range(0, len(paths), self.limits["translate"]):
+            part = paths[at : at + self.limits["translate"]]
+            with translated(self.where, self.protocol.violation):
+                results = await self._ua.translate_browsepaths_to_nodeids([path for _, path in part])
+            for (i, _), result in zip(part, results, strict=False):
+                found[i] = path_target(result)
+        return found
+
+    async def delete_monitored_items(self, subscription_id: int, items: Sequence[int]) -> None:
+        """DeleteMonitoredItems (5.13.6); what the server has forgotten already is no error."""
+        for at in range(0, len(items), self.limits["monitor"]):
+            part = list(items[at : at + self.limits["monitor"]])
+            with translated(self.where, self.protocol.violation):
+                await self._ua.delete_monitored_items(ua.DeleteMonitoredItemsParameters(subscription_id, part))
 
     # Opening
 
@@ -229,6 +254,34 @@ def read_request(nodes: Sequence[ua.NodeId]) -> ua.ReadRequest:
     request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
     request.Parameters.NodesToRead = [ua.ReadValueId(n, ua.AttributeIds.Value) for n in nodes]
     return request
+
+
+def browse_path(address: BrowsePath, namespaces: Sequence[str]) -> ua.BrowsePath | None:
+    """As TranslateBrowsePathsToNodeIds takes it (5.9.4); None when the server does not know a namespace."""
+    path = ua.BrowsePath()
+    path.StartingNode = ua.NodeId(ua.ObjectIds.RootFolder)
+    for step in address.steps:
+        index = step.index_in(namespaces)
+        if index is None:
+            return None
+        element = ua.RelativePathElement()
+        element.ReferenceTypeId = ua.NodeId(ua.ObjectIds.HierarchicalReferences)
+        element.IsInverse = False
+        element.IncludeSubtypes = True
+        element.TargetName = ua.QualifiedName(step.name, index)
+        path.RelativePath.Elements.append(element)
+    return path
+
+
+def path_target(result: ua.BrowsePathResult) -> ua.NodeId | int:
+    """The one node at the end of a path, or why there is none: a path that leads to two is no address."""
+    if result.StatusCode.value >> 31:
+        return int(result.StatusCode.value)
+    nodes = {ua.NodeId(target.TargetId.Identifier, target.TargetId.NamespaceIndex) for target in result.Targets or ()
+             if target.RemainingPathIndex == _WHOLE_PATH}  # fmt: skip
+    if len(nodes) > 1:
+        return int(ua.StatusCodes.BadTooManyMatches)
+    return nodes.pop() if nodes else int(ua.StatusCodes.BadNoMatch)
 
 
 def _quiet_library() -> None:

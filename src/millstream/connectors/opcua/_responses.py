@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from millstream.connectors.opcua._binary import BinaryReader, DataValue, ExtensionReader
 from millstream.kernel import DecodeError, ProtocolViolation
+from millstream.model import Value
 
 FRAME_BYTES_MAX = 65_536  # of a broken response, kept for the dead-letter stream
 _SERVICE_FAULT = 397
@@ -18,12 +19,13 @@ _HISTORY_READ_RESPONSE = 667
 _DATA_CHANGE = 811
 _STATUS_CHANGE = 820
 _HISTORY_DATA = 658
+_EVENTS = 916
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class Notifications:
-    """One Publish response. `values` are (client handle, value) in the server's order.
+    """One Publish response. `values` are (client handle, value) in the server's order, `events` (handle, fields).
 
     `sequence` numbers the message; one without values is a keep-alive, which announces the next message's number.
     """
@@ -32,6 +34,7 @@ class Notifications:
     sequence: int
     is_keep_alive: bool
     values: list[tuple[int, DataValue]]
+    events: list[tuple[int, list[Value | None]]] = field(default_factory=list)
     status_change: int | None = None
     flawed: list[tuple[bytes, str]] = field(default_factory=list)
 
@@ -112,6 +115,8 @@ def _notifications(reader: BinaryReader) -> Notifications:
         kind, end = reader.skip_extension()
         if kind == _DATA_CHANGE:
             found.values += [(reader.u32(), reader.data_value()) for _ in range(reader.length())]
+        elif kind == _EVENTS:
+            found.events += [(reader.u32(), reader.fields()) for _ in range(reader.length())]
         elif kind == _STATUS_CHANGE:
             found.status_change = reader.u32()
         reader.at = end

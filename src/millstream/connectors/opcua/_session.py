@@ -8,7 +8,7 @@ from math import inf
 
 from asyncua import ua
 
-from millstream.connectors.opcua._address import NodeAddress
+from millstream.connectors.opcua._address import is_path, parse_address
 from millstream.connectors.opcua._binary import DataValue
 from millstream.connectors.opcua._browsing import Browser
 from millstream.connectors.opcua._config import OpcUaConfig, TagOptions
@@ -21,12 +21,14 @@ from millstream.connectors.opcua._responses import ServiceFault
 from millstream.connectors.opcua._subscriptions import Subscriptions, queue_size
 from millstream.connectors.opcua._writing import Writer
 from millstream.kernel import ProtocolViolation, Unreachable
-from millstream.model import BAD_NODE_ID_UNKNOWN, Sample
+from millstream.model import Sample
 from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag, Write, WriteResult
 
 BATCH_SAMPLES_MAX = 800  # one unit of the store holds 900 messages, and a position must lie in the unit of its data
+MODEL_S_MIN = 1.0  # between two looks at a changed address space
 QUEUED_S_MIN = 3.0  # shorter standstills are bridged by the publish requests in flight
 _HISTORY_READ = 0x04  # bit of AccessLevel (OPC 10000-3, 8.57)
+_VANISHED = {ua.StatusCodes.BadNodeIdUnknown, ua.StatusCodes.BadNodeIdInvalid}  # node-opcua says the second
 _SCALAR_DATA_TYPE_MAX = 21  # i=1 to i=21 are not structures
 
 
@@ -109,8 +111,11 @@ class _Stream:
         self._all = [Followed(tag, handle, newest_ns=newest.get(tag.key)) for handle, tag in enumerate(tags)]
         self._options = [TagOptions.model_validate(dict(tag.options)) for tag in tags]
         self._refused: list[Followed] = []
-        self._said: set[int] = set()  # refused tags that were reported: once a session
+        self._vanished: dict[int, Followed] = {}  # by handle: the server has told that their nodes are gone
+        self._said: set[int] = set()  # refused tags that were reported: once while they are
         self._retry_at_ns = 0
+        self._model_changes = 0  # followed so far
+        self._model_at_ns = 0  # not before: a server that is being configured tells of each step
         self._poll_at_ns: dict[float, int] = {}
         self._history = HistoryFiller(self._link, self._config, session.tools)
         self._ready: list[Sample] = []
@@ -121,7 +126,8 @@ class _Stream:
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Set up, then yield for ever."""
-        await self._set_up([f for f in self._all if self._resolve(f)], reuse=False)
+        await self._set_up(await self._resolve(self._all), reuse=False)
+        await self._subscriptions.watch_model()
         self._taken_at_ns = self._clock.monotonic_ns()
         while True:
             self._refuse_after_standstill()
@@ -140,11 +146,33 @@ class _Stream:
 
     # Setting up
 
-    def _resolve(self, followed: Followed) -> bool:
-        followed.node = self._link.node_id(NodeAddress.parse(followed.tag.address))
-        if followed.node is None:
-            self._refuse(followed, BAD_NODE_ID_UNKNOWN)
-        return followed.node is not None
+    async def _resolve(self, followed: Sequence[Followed]) -> list[Followed]:
+        """Find the nodes; those that the server does not know are refused, the others given."""
+        found = await self._link.resolve([parse_address(item.tag.address) for item in followed])
+        known = []
+        for item, node in zip(followed, found, strict=True):
+            if isinstance(node, int):
+                item.node = None
+                self._refuse(item, node)
+            else:
+                item.node = node
+                known.append(item)
+        return known
+
+    async def _follow_model(self) -> None:
+        """The server's address space has changed: paths may lead to other nodes, and missing ones be there."""
+        refused = {item.handle for item in self._refused}
+        paths = [f for f in self._all if f.handle not in refused and is_path(f.tag.address)]
+        before = {item.handle: item.node for item in paths}
+        known = {item.handle for item in await self._resolve(paths)}
+        moved = [item for item in paths if item.node != before[item.handle]]
+        await self._subscriptions.remove(moved)
+        for item in moved:
+            self._ready += item.move()
+        if moved:
+            self._log.info("opcua_nodes_moved", tags=len(moved))
+        await self._set_up([item for item in moved if item.handle in known], reuse=True)
+        await self._retry()
 
     async def _set_up(self, followed: Sequence[Followed], *, reuse: bool) -> None:
         if not followed:
@@ -156,8 +184,11 @@ class _Stream:
             if item.has_history:
                 queued_s = item.tag.sampling_interval_s * queue_size(item.tag, option, self._config.subscription)
                 self._queued_s = min(self._queued_s, max(queued_s, QUEUED_S_MIN))
-        for item, status in await self._subscriptions.add(subscribed, options, reuse=reuse):
+        refused = await self._subscriptions.add(subscribed, options, reuse=reuse)
+        for item, status in refused:
             self._refuse(item, status)
+        # Those that are there may be refused, and reported, once more.
+        self._said -= {f.handle for f in followed} - {item.handle for item, _ in refused}
         for item in followed:
             if self._options[item.handle].mode == "poll":
                 self._poll_at_ns.setdefault(item.tag.publishing_interval_s, 0)
@@ -213,6 +244,8 @@ class _Stream:
                 item = followed[handle]
                 lost = value.status != 0 and is_overflow(value.status)
                 sample = to_sample(item.tag.key, value)
+                if value.status & 0xFFFF0000 in _VANISHED:
+                    self._vanished[handle] = item
                 if item.offer(sample, lost=lost):
                     ready(sample)
                     if lost:
@@ -290,8 +323,13 @@ class _Stream:
             if due_ns <= now_ns:
                 self._poll_at_ns[interval_s] = max(due_ns + int(interval_s * 1e9), now_ns)
                 await self._poll(interval_s)
+        if self._vanished:
+            await self._give_up_vanished()
+        if self._subscriptions.model_changes != self._model_changes and now_ns >= self._model_at_ns:
+            self._model_at_ns = now_ns + int(MODEL_S_MIN * 1e9)
+            self._model_changes = self._subscriptions.model_changes
+            await self._follow_model()
         if self._retry_at_ns and now_ns >= self._retry_at_ns:
-            self._retry_at_ns = 0
             await self._retry()
 
     async def _poll(self, interval_s: float) -> None:
@@ -310,8 +348,19 @@ class _Stream:
             self._subscriptions.hold([(f.handle, value) for f, value in zip(part, found, strict=False)])
 
     async def _retry(self) -> None:
-        again, self._refused = self._refused, []
-        await self._set_up([item for item in again if self._resolve(item)], reuse=True)
+        again, self._refused, self._retry_at_ns = self._refused, [], 0
+        await self._set_up(await self._resolve(again), reuse=True)
+
+    async def _give_up_vanished(self) -> None:
+        """What the server has deleted is monitored no longer, but looked for like a tag that it refused."""
+        refused = {item.handle for item in self._refused}
+        gone = [item for handle, item in self._vanished.items() if handle not in refused]
+        self._vanished.clear()
+        await self._subscriptions.remove(gone)
+        for item in gone:
+            self._said.add(item.handle)
+            self._refuse(item, int(ua.StatusCodes.BadNodeIdUnknown))
+            self._ready += item.move()
 
 
 def _may_be_structure(data_type: object) -> bool:

@@ -30,6 +30,7 @@ _FILTER_REFUSED = {
     ua.StatusCodes.BadDeadbandFilterInvalid,
 }
 _SEQUENCE_MAX = 2**32 - 1
+MODEL_HANDLE = 2**31 - 1  # client handle of the events of a changed address space; node-opcua makes 0 of 2**32 - 1
 
 
 @dataclass(slots=True)
@@ -76,6 +77,7 @@ class Subscriptions:
         self.dropped = 0
         self.messages_missed = 0
         self.was_held_back = False
+        self.model_changes = 0
         self.wake = asyncio.Event()
         self.flawed: deque[tuple[bytes, str]] = deque(maxlen=1000)
         self._link = link
@@ -87,6 +89,7 @@ class Subscriptions:
         self._requests_max = limits.requests_max
         self._acknowledge: list[ua.SubscriptionAcknowledgement] = []
         self._subscribed: dict[int, _Subscribed] = {}
+        self._items: dict[int, tuple[int, int]] = {}  # handle -> subscription, monitored item
         self._ids: dict[float, int] = {}  # the newest subscription of each publishing interval
         self._is_closed = False
 
@@ -158,7 +161,30 @@ class Subscriptions:
         results = await self._link.create_monitored_items(parameters)
         if len(results) != len(items):
             raise Unreachable("the OPC UA server answered for another number of items", where=self._link.where)
+        for item, result in zip(items, results, strict=True):
+            if result.StatusCode.is_good():
+                self._items[item.handle] = subscription_id, result.MonitoredItemId
         return [int(result.StatusCode.value) for result in results]
+
+    async def remove(self, followed: Sequence[Followed]) -> None:
+        """Monitor these no longer."""
+        by_subscription: dict[int, list[int]] = {}
+        for item in followed:
+            place = self._items.pop(item.handle, None)
+            if place is not None:
+                by_subscription.setdefault(place[0], []).append(place[1])
+        for subscription_id, items in by_subscription.items():
+            await self._link.delete_monitored_items(subscription_id, items)
+
+    async def watch_model(self) -> None:
+        """Ask for the events that tell of a changed address space; a server without them is left alone."""
+        if not self._subscribed:
+            return
+        parameters = ua.CreateMonitoredItemsParameters()
+        parameters.SubscriptionId = next(iter(self._subscribed))
+        parameters.TimestampsToReturn = ua.TimestampsToReturn.Neither
+        parameters.ItemsToCreate = [_model_request()]
+        await self._link.create_monitored_items(parameters)
 
     # Publishing
 
@@ -204,6 +230,7 @@ class Subscriptions:
         if not found.is_keep_alive:
             acknowledgement = ua.SubscriptionAcknowledgement(found.subscription_id, found.sequence)
             self._acknowledge.append(acknowledgement)
+        self.model_changes += sum(1 for handle, _ in found.events if handle == MODEL_HANDLE)
         if found.values:
             self._hold(found.values)
 
@@ -282,6 +309,28 @@ class Subscriptions:
 def _parts(items: Sequence[Followed], size: int) -> Iterator[Sequence[Followed]]:
     for at in range(0, len(items), size):
         yield items[at : at + size]
+
+
+def _model_request() -> ua.MonitoredItemCreateRequest:
+    """Events of the Server object whose type is BaseModelChangeEventType or below (OPC 10000-5, 6.4.31)."""
+    kind = ua.SimpleAttributeOperand()
+    kind.TypeDefinitionId = ua.NodeId(ua.ObjectIds.BaseEventType)
+    kind.BrowsePath = [ua.QualifiedName("EventType")]
+    kind.AttributeId = ua.AttributeIds.Value
+    wanted = ua.ContentFilterElement()
+    wanted.FilterOperator = ua.FilterOperator.OfType
+    wanted.FilterOperands = [ua.LiteralOperand(ua.Variant(ua.NodeId(ua.ObjectIds.BaseModelChangeEventType)))]
+    parameters = ua.MonitoringParameters()
+    parameters.ClientHandle = MODEL_HANDLE
+    parameters.SamplingInterval = 0
+    parameters.QueueSize = 10
+    parameters.DiscardOldest = True
+    parameters.Filter = ua.EventFilter([kind], ua.ContentFilter([wanted]))
+    request = ua.MonitoredItemCreateRequest()
+    request.ItemToMonitor = ua.ReadValueId(ua.NodeId(ua.ObjectIds.Server), ua.AttributeIds.EventNotifier)
+    request.MonitoringMode = ua.MonitoringMode.Reporting
+    request.RequestedParameters = parameters
+    return request
 
 
 def _item_request(

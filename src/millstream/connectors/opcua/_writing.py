@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from asyncua import ua
 
-from millstream.connectors.opcua._address import NodeAddress
+from millstream.connectors.opcua._address import Address, parse_address
 from millstream.connectors.opcua._faults import status_name
 from millstream.connectors.opcua._link import Link
 from millstream.connectors.opcua._mapping import WriteRefused, to_quality, to_variant
@@ -14,6 +14,7 @@ from millstream.kernel import ConfigError
 from millstream.model import BAD_NODE_ID_UNKNOWN, BAD_TYPE_MISMATCH
 from millstream.sdk import Write, WriteResult
 
+TYPES_MAX = 100_000  # nodes whose type is remembered; a server that renames its nodes gives ever new ones
 _BUILT_IN_MAX = 25
 
 
@@ -22,27 +23,28 @@ class Writer:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._types: dict[str, tuple[ua.VariantType, bool]] = {}  # by address; bounded by the configured tags
+        self._types: dict[ua.NodeId, tuple[ua.VariantType, bool]] = {}  # bounded by TYPES_MAX
 
     async def write(self, writes: Sequence[Write]) -> list[WriteResult]:
         """One result a write, in order. Raises only when the link is gone."""
         results: list[WriteResult | None] = [None] * len(writes)
-        nodes: dict[int, ua.NodeId] = {}
+        addresses: dict[int, Address] = {}
         for i, write in enumerate(writes):
             try:
-                node = self._link.node_id(NodeAddress.parse(write.tag.address))
+                addresses[i] = parse_address(write.tag.address)
             except ConfigError as error:
                 results[i] = WriteResult(BAD_NODE_ID_UNKNOWN, error.what)
-                continue
-            if node is None:
-                results[i] = WriteResult(BAD_NODE_ID_UNKNOWN, "the server does not know the namespace")
+        nodes: dict[int, ua.NodeId] = {}
+        for i, node in zip(addresses, await self._link.resolve(list(addresses.values())), strict=True):
+            if isinstance(node, int):
+                results[i] = WriteResult(to_quality(node), status_name(node))
             else:
                 nodes[i] = node
-        await self._learn_types({writes[i].tag.address: node for i, node in nodes.items()})
+        await self._learn_types(set(nodes.values()))
         values: dict[int, ua.DataValue] = {}
         for i in nodes:
             try:
-                values[i] = self._value(writes[i])
+                values[i] = self._value(writes[i], nodes[i])
             except WriteRefused as error:
                 results[i] = WriteResult(error.quality, error.what)
         for part in _parts(list(values), self._link.limits["write"]):
@@ -52,8 +54,8 @@ class Writer:
                 results[i] = WriteResult(to_quality(code), status_name(code) if code >> 30 else None)
         return [result or WriteResult(BAD_TYPE_MISMATCH, "the server gave no answer for it") for result in results]
 
-    def _value(self, write: Write) -> ua.DataValue:
-        known = self._types.get(write.tag.address)
+    def _value(self, write: Write, node: ua.NodeId) -> ua.DataValue:
+        known = self._types.get(node)
         if known is None:
             raise WriteRefused("the node's type is not known", BAD_NODE_ID_UNKNOWN)
         kind, is_array = known
@@ -61,29 +63,32 @@ class Writer:
         # Many controllers refuse a write that carries a time or a status (OPC 10000-4, 5.10.4.2).
         return ua.DataValue(variant, StatusCode=None)
 
-    async def _learn_types(self, nodes: dict[str, ua.NodeId]) -> None:
-        unknown = {address: node for address, node in nodes.items() if address not in self._types}
+    async def _learn_types(self, nodes: set[ua.NodeId]) -> None:
+        unknown = [node for node in nodes if node not in self._types]
         if not unknown:
             return
-        types = await self._link.read_attributes(list(unknown.values()), ua.AttributeIds.DataType)
-        ranks = await self._link.read_attributes(list(unknown.values()), ua.AttributeIds.ValueRank)
-        for address, data_type, rank in zip(unknown, types, ranks, strict=True):
+        if len(self._types) + len(unknown) > TYPES_MAX:
+            self._types.clear()
+            unknown = list(nodes)
+        types = await self._link.read_attributes(unknown, ua.AttributeIds.DataType)
+        ranks = await self._link.read_attributes(unknown, ua.AttributeIds.ValueRank)
+        for node, data_type, rank in zip(unknown, types, ranks, strict=True):
             found = data_type.Value.Value if data_type.Value is not None else None
             if not isinstance(found, ua.NodeId):
                 continue
             kind = await self._built_in(found)
             if kind is not None:
                 value_rank = rank.Value.Value if rank.Value is not None else -1
-                self._types[address] = kind, isinstance(value_rank, int) and value_rank >= 0
-        await self._correct_from_values({a: n for a, n in unknown.items() if a in self._types})
+                self._types[node] = kind, isinstance(value_rank, int) and value_rank >= 0
+        await self._correct_from_values([node for node in unknown if node in self._types])
 
-    async def _correct_from_values(self, nodes: dict[str, ua.NodeId]) -> None:
+    async def _correct_from_values(self, nodes: Sequence[ua.NodeId]) -> None:
         """Where the node holds a value, that tells its type best (abstract types, any rank)."""
-        values = await self._link.read_attributes(list(nodes.values()), ua.AttributeIds.Value)
-        for address, value in zip(nodes, values, strict=True):
+        values = await self._link.read_attributes(nodes, ua.AttributeIds.Value)
+        for node, value in zip(nodes, values, strict=True):
             variant = value.Value
             if variant is not None and isinstance(variant.VariantType, ua.VariantType) and variant.VariantType.value:
-                self._types[address] = variant.VariantType, bool(variant.is_array)
+                self._types[node] = variant.VariantType, bool(variant.is_array)
 
     async def _built_in(self, data_type: ua.NodeId) -> ua.VariantType | None:
         """The built-in type below a data type: its nearest ancestor among i=1 to i=25."""
