@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from millstream.config._finding import Findings
 from millstream.config._flow import FlowEntry
+from millstream.config._flow_cycles import check_cycles
 from millstream.config._yaml import Loc
 from millstream.kernel import DecodeError, PlantError, suggest
 from millstream.protocols.uns_pattern import Pattern
@@ -21,6 +22,7 @@ SOURCE_BYTES_MAX = 4 << 20
 def check_flow_rules(raw: Sequence[Any], loc: Loc, findings: Findings, context: dict[str, Any]) -> None:
     """All flows of a file, each as far as it is valid. The user's own files are parsed, not run."""
     seen: dict[str, int] = {}
+    sound: list[tuple[int, FlowEntry]] = []
     for i, item in enumerate(raw):
         if not isinstance(item, Mapping):
             continue
@@ -31,10 +33,12 @@ def check_flow_rules(raw: Sequence[Any], loc: Loc, findings: Findings, context: 
             entry = FlowEntry.model_validate(item, context=context)
         except ValidationError:  # its errors of form stand in the report of the whole file
             continue
+        sound.append((i, entry))
         if entry.python is not None:
             _check_python(entry, (*loc, i), findings)
         else:
             _check_inputs(entry, _outputs(entry), (*loc, i), findings)
+    check_cycles(sound, loc, findings)
 
 
 def _outputs(entry: FlowEntry) -> Sequence[str]:
