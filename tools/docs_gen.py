@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import bench_page
 import cli_docs
 import flow_docs
+import sparkplug_docs
 from millstream.config import EdgeConfig, HubConfig, UpConfig
 from millstream.config._schema import section_schema
 from millstream.kernel import format_duration
@@ -169,6 +170,7 @@ PAGES: Pages = {
     cli_docs.PAGE: cli_docs.command_page,
     flow_docs.PAGE: lambda: flow_docs.flows_page(_table),
     bench_page.PAGE: bench_page.benchmark_page,
+    sparkplug_docs.PAGE: sparkplug_docs.page,
 }
 
 
