@@ -26,6 +26,12 @@ def test_security_has_to_be_written() -> None:
         ({"endpoint": "opc.tcp://plc"}, 'expected "opc.tcp://host:port"'),
         ({"endpoint": "opc.tcp://plc:99999"}, "not an endpoint"),
         ({"endpoint": "opc.tcp://bob:pw@plc:4840"}, "no credentials in the endpoint"),
+        ({"endpoints": ["http://plc"]}, 'expected "opc.tcp://host:port"'),
+        ({"endpoints": ["opc.tcp://plc:4840"]}, "name one server twice"),
+        (
+            {"endpoints": ["opc.tcp://b:4840"], "security": {"policy": "none", "server_certificate": "a.der"}},
+            "trust several with the folder 'pki'",
+        ),
         ({"security": {}}, "needs 'certificate' and 'private_key'"),
         ({"security": {"policy": "basic256"}}, "basic256sha256"),
         ({"security": {"certificate": "a.der"}}, "belong together"),

@@ -97,6 +97,9 @@ class OpcUaConfig(ConnectorConfig):
 
     endpoint: str = Field(examples=["opc.tcp://192.168.10.20:4840"])
     """The server's address."""
+    endpoints: tuple[str, ...] = Field(default=(), max_length=9)
+    """Further servers of the same redundant set: the one with the highest ServiceLevel is followed, and left when its
+    level falls or it is gone. Values that were missed are read from the next one's history."""
     security: Security
     """Protection of the link; must be written, so that nobody talks in clear by accident."""
     user: str | None = None
@@ -138,9 +141,15 @@ class OpcUaConfig(ConnectorConfig):
     subscription: Subscription = Subscription()
     """Limits of the subscriptions."""
 
-    @field_validator("endpoint")
+    @field_validator("endpoint", "endpoints")
     @classmethod
-    def _endpoint_is_opc_tcp(cls, value: str) -> str:
+    def _endpoint_is_opc_tcp(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for endpoint in (value,) if isinstance(value, str) else value:
+            cls._check_endpoint(endpoint)
+        return value
+
+    @classmethod
+    def _check_endpoint(cls, value: str) -> None:
         try:
             parts = urlsplit(value)
             port = parts.port
@@ -150,7 +159,14 @@ class OpcUaConfig(ConnectorConfig):
             raise ValueError('expected "opc.tcp://host:port"')
         if parts.username or parts.password:
             raise ValueError("no credentials in the endpoint: use 'user' and 'password: {file: ...}'")
-        return value
+
+    @model_validator(mode="after")
+    def _servers_differ(self) -> OpcUaConfig:
+        if len({self.endpoint, *self.endpoints}) != 1 + len(self.endpoints):
+            raise ValueError("'endpoint' and 'endpoints' name one server twice")
+        if self.endpoints and self.security.server_certificate is not None:
+            raise ValueError("'server_certificate' believes one server; trust several with the folder 'pki'")
+        return self
 
     @model_validator(mode="after")
     def _user_and_password_belong_together(self) -> OpcUaConfig:

@@ -51,7 +51,7 @@ class OpcUaConnector:
     async def _open(self) -> AsyncIterator[OpcUaSession]:
         try:
             # asyncua takes a third of a second to import, and `millstream check` needs none of it.
-            from millstream.connectors.opcua._link import Link
+            from millstream.connectors.opcua._redundancy import open_best
             from millstream.connectors.opcua._session import OpcUaSession
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("millstream"):
@@ -61,8 +61,7 @@ class OpcUaConnector:
                 next_step="pip install 'millstream[opcua]'",
                 code="MS-0106",
             ) from error
-        link = Link(self._config, self._tools)
-        await link.open()
+        link = await open_best(self._config, self._tools)
         try:
             yield OpcUaSession(link, self._config, self._tools)
         finally:

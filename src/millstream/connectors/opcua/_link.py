@@ -22,6 +22,7 @@ from millstream.sdk import ConnectorTools
 
 CLOSE_TIMEOUT_S = 1.0
 RENEW_RATIO = 0.75  # of the channel's lifetime (OPC 10000-4, 5.6.2.1)
+SERVICE_LEVEL_MAX = 255  # also of a server that does not state its level
 _WHOLE_PATH = 0xFFFFFFFF  # as the index of what remains of a path
 NODES_PER_REQUEST_MAX = 1000  # where the server states no limit
 _LIMITS = {
@@ -37,8 +38,9 @@ _LIMITS = {
 class Link:
     """The services of one session. Each raises Unreachable, AuthError or ProtocolViolation."""
 
-    def __init__(self, config: OpcUaConfig, tools: ConnectorTools) -> None:
-        self.where = config.endpoint
+    def __init__(self, config: OpcUaConfig, tools: ConnectorTools, endpoint: str) -> None:
+        self.where = endpoint
+        self.service_level = SERVICE_LEVEL_MAX
         self.timeout_s = config.request_timeout
         self.namespaces: list[str] = []
         self.limits: dict[str, int] = dict.fromkeys(_LIMITS, NODES_PER_REQUEST_MAX)
@@ -48,7 +50,7 @@ class Link:
         self._tools = tools
         self._renew_at_ns = 0
         self._renewing = asyncio.Lock()
-        self._client = Client(config.endpoint, timeout=config.request_timeout)
+        self._client = Client(endpoint, timeout=config.request_timeout)
         self._ua = GuardedClient(config.request_timeout, config.message_bytes_max)
         self._client.uaclient = self._ua
         self._client.nodes = Shortcuts(self._ua.session)
@@ -235,15 +237,18 @@ class Link:
         self._renew_at_ns = self._tools.clock.monotonic_ns() + lifetime_ns
 
     async def _learn(self) -> None:
-        """Namespaces and limits, in one read."""
-        nodes = [ua.NodeId(ua.ObjectIds.Server_NamespaceArray), *(ua.NodeId(node) for node in _LIMITS.values())]
+        """Namespaces, service level and limits, in one read."""
+        fixed = (ua.ObjectIds.Server_NamespaceArray, ua.ObjectIds.Server_ServiceLevel)
+        nodes = [*(ua.NodeId(node) for node in fixed), *(ua.NodeId(node) for node in _LIMITS.values())]
         found = self.responses.values(bytes(await self.protocol.send_request(read_request(nodes))))
         if not isinstance(found, list) or len(found) != len(nodes):
             raise silent(self.where, "the OPC UA server does not state its namespaces")
         names = found[0].value
         if isinstance(names, list):
             self.namespaces += [str(name) for name in names]
-        for name, value in zip(_LIMITS, found[1:], strict=True):
+        if isinstance(found[1].value, int):
+            self.service_level = found[1].value
+        for name, value in zip(_LIMITS, found[2:], strict=True):
             if isinstance(value.value, int) and value.value > 0:
                 self.limits[name] = min(value.value, NODES_PER_REQUEST_MAX)
 

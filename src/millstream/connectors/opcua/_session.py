@@ -18,7 +18,7 @@ from millstream.connectors.opcua._history import HistoryFiller
 from millstream.connectors.opcua._link import Link, read_request
 from millstream.connectors.opcua._mapping import is_overflow, to_quality, to_sample
 from millstream.connectors.opcua._responses import ServiceFault
-from millstream.connectors.opcua._subscriptions import Subscriptions, queue_size
+from millstream.connectors.opcua._subscriptions import LEVEL_HANDLE, Subscriptions, queue_size
 from millstream.connectors.opcua._writing import Writer
 from millstream.kernel import ProtocolViolation, Unreachable
 from millstream.model import Sample
@@ -114,6 +114,7 @@ class _Stream:
         self._vanished: dict[int, Followed] = {}  # by handle: the server has told that their nodes are gone
         self._said: set[int] = set()  # refused tags that were reported: once while they are
         self._retry_at_ns = 0
+        self._has_fallen = False  # the server's service level
         self._model_changes = 0  # followed so far
         self._model_at_ns = 0  # not before: a server that is being configured tells of each step
         self._poll_at_ns: dict[float, int] = {}
@@ -127,7 +128,7 @@ class _Stream:
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Set up, then yield for ever."""
         await self._set_up(await self._resolve(self._all), reuse=False)
-        await self._subscriptions.watch_model()
+        await self._subscriptions.watch_server()
         self._taken_at_ns = self._clock.monotonic_ns()
         while True:
             self._refuse_after_standstill()
@@ -240,6 +241,7 @@ class _Stream:
         for values in self._subscriptions.take():
             for handle, value in values:
                 if handle >= len(followed):
+                    self._take_level(handle, value)
                     continue
                 item = followed[handle]
                 lost = value.status != 0 and is_overflow(value.status)
@@ -250,6 +252,12 @@ class _Stream:
                     ready(sample)
                     if lost:
                         self._session.count_gaps(1)
+
+    def _take_level(self, handle: int, value: DataValue) -> None:
+        """How well the server says that it serves; a fall matters where there is another one."""
+        if handle == LEVEL_HANDLE and isinstance(value.value, int) and self._config.endpoints:
+            self._has_fallen = value.value < self._link.service_level
+            self._link.service_level = max(self._link.service_level, value.value)
 
     def _refuse_after_standstill(self) -> None:
         """Raise when this process stood still for longer than the server's queues last: some servers drop silently,
@@ -316,7 +324,12 @@ class _Stream:
         return wait_s
 
     async def _keep(self) -> None:
-        """What is due: a new security token, polled tags, another try of refused tags."""
+        """What is due: a new security token, polled tags, another try of refused tags, another server."""
+        if self._has_fallen:
+            raise Unreachable(
+                "the OPC UA server's service level has fallen, the best of the redundant ones is asked for",
+                where=self._link.where,
+            )
         await self._link.keep_channel()
         now_ns = self._clock.monotonic_ns()
         for interval_s, due_ns in self._poll_at_ns.items():

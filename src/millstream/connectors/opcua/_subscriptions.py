@@ -22,6 +22,7 @@ from millstream.sdk import Tag
 
 MISSED_KEEP_ALIVES_MAX = 3
 PUBLISHING_S_MIN = 0.05  # 0 lets a server publish without a cycle: some, asyncua's for one, then send no keep-alive
+LEVEL_S = 1.0  # how often the server looks at its own service level for us
 LIFETIME_S_MIN = 60.0  # of a subscription without publish requests: what back-pressure may take
 _FILTER_REFUSED = {
     ua.StatusCodes.BadMonitoredItemFilterUnsupported,
@@ -30,6 +31,7 @@ _FILTER_REFUSED = {
     ua.StatusCodes.BadDeadbandFilterInvalid,
 }
 _SEQUENCE_MAX = 2**32 - 1
+LEVEL_HANDLE = 2**31 - 2  # client handle of the server's ServiceLevel
 MODEL_HANDLE = 2**31 - 1  # client handle of the events of a changed address space; node-opcua makes 0 of 2**32 - 1
 
 
@@ -176,14 +178,14 @@ class Subscriptions:
         for subscription_id, items in by_subscription.items():
             await self._link.delete_monitored_items(subscription_id, items)
 
-    async def watch_model(self) -> None:
-        """Ask for the events that tell of a changed address space; a server without them is left alone."""
+    async def watch_server(self) -> None:
+        """Ask for the events of a changed address space and for the service level; refusals are no fault."""
         if not self._subscribed:
             return
         parameters = ua.CreateMonitoredItemsParameters()
         parameters.SubscriptionId = next(iter(self._subscribed))
         parameters.TimestampsToReturn = ua.TimestampsToReturn.Neither
-        parameters.ItemsToCreate = [_model_request()]
+        parameters.ItemsToCreate = [_model_request(), _level_request()]
         await self._link.create_monitored_items(parameters)
 
     # Publishing
@@ -328,6 +330,18 @@ def _model_request() -> ua.MonitoredItemCreateRequest:
     parameters.Filter = ua.EventFilter([kind], ua.ContentFilter([wanted]))
     request = ua.MonitoredItemCreateRequest()
     request.ItemToMonitor = ua.ReadValueId(ua.NodeId(ua.ObjectIds.Server), ua.AttributeIds.EventNotifier)
+    request.MonitoringMode = ua.MonitoringMode.Reporting
+    request.RequestedParameters = parameters
+    return request
+
+
+def _level_request() -> ua.MonitoredItemCreateRequest:
+    parameters = ua.MonitoringParameters()
+    parameters.ClientHandle = LEVEL_HANDLE
+    parameters.SamplingInterval = LEVEL_S * 1000
+    parameters.QueueSize = 1
+    request = ua.MonitoredItemCreateRequest()
+    request.ItemToMonitor = ua.ReadValueId(ua.NodeId(ua.ObjectIds.Server_ServiceLevel), ua.AttributeIds.Value)
     request.MonitoringMode = ua.MonitoringMode.Reporting
     request.RequestedParameters = parameters
     return request
