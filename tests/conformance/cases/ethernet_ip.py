@@ -1,4 +1,4 @@
-"""EtherNet/IP with pylogix against cpppo's controller."""
+"""EtherNet/IP: pylogix against cpppo's controller, pycomm3 against a stand-in that has a tag list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import millstream.connectors.ethernet_ip as package
-from cases import cpppo_peer
+from cases import cpppo_peer, logix_stand_in
 from millstream.connectors.ethernet_ip import EtherNetIpConfig, EtherNetIpConnector
 from millstream.model import Value
 from millstream.sdk import ConnectorTools, Tag, Write
@@ -83,4 +83,61 @@ class CpppoCase(ConformanceCase):
         assert all(result.quality.is_good for result in results), results
 
 
-CASES = (CpppoCase(),)
+@dataclass
+class StandInPeer(Peer):
+    """The device in this process."""
+
+    listener: logix_stand_in.Listener = field(default_factory=lambda: logix_stand_in.Listener(logix_stand_in.StandIn()))
+
+    async def break_link(self) -> None:
+        """The cable is out."""
+        await self.listener.close()
+
+    async def restore_link(self) -> None:
+        """It is back."""
+        await self.listener.open()
+
+    async def poison(self) -> None:
+        """The next answer is one of another protocol."""
+
+        def once(_: bytes) -> bytes:
+            self.listener.device.mutate = None
+            return b"HTTP/1.1 400 Bad Request\r\n\r\n"
+
+        self.listener.device.mutate = once
+
+
+class StandInCase(ConformanceCase):
+    """No free simulator has a tag list, which pycomm3 needs, so this device is our own."""
+
+    connector = EtherNetIpConnector
+    folder: ClassVar[Path] = Path(package.__file__).parent
+
+    @asynccontextmanager
+    async def peer(self) -> AsyncIterator[Peer]:
+        """A controller with a few tags, an array and a structure."""
+        atomic = logix_stand_in.atomic
+        tags = {
+            "Speed": atomic(0xCA, "f", math.inf),
+            "Step": atomic(0xC4, "i", 7),
+            "Low": atomic(0xC5, "q", -(2**63)),
+            "Profile": atomic(0xC4, "i", *range(600)),
+            "Recipe": logix_stand_in.Item(logix_stand_in.RECIPE, b"\4\0\0\0\0\0\xc0\x3f", 8, 0x8345),
+        }
+        listener = logix_stand_in.Listener(logix_stand_in.StandIn(tags))
+        await listener.open()
+        try:
+            config = {"host": "127.0.0.1", "port": listener.port, "timeout": "5s", "driver": "pycomm3"}
+            expected = (
+                ExpectedValue(Tag("speed", "Speed"), math.inf),
+                ExpectedValue(Tag("low", "Low"), -(2**63)),
+                ExpectedValue(Tag("list", "Profile[0]{600}"), list(range(600))),
+                ExpectedValue(Tag("recipe", "Recipe"), {"Step": 4, "Target": 1.5}),
+            )
+            good = (Tag("speed", "Speed"), Tag("step", "Step"))
+            yield StandInPeer(config, good, Tag("bad", "Nope"), expected, (Write(good[1], 8),), listener=listener)
+        finally:
+            await listener.close()
+
+
+CASES = (CpppoCase(), StandInCase())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import struct
 
 import pytest
-from cip_kit import opened, tag, values
-from logix_stand_in import (
+from cases.logix_stand_in import (
     LOGIX_STRING,
     MULTIPLE,
     READ,
@@ -20,10 +21,12 @@ from logix_stand_in import (
     standing_in,
     text,
 )
+from cip_kit import opened, tag, values
 
-from millstream.kernel import ProtocolViolation, Unreachable
+from millstream.kernel import NotFoundError, ProtocolViolation, Unreachable
 from millstream.sdk import Write
 
+SEEDS_COUNT = 300
 DRIVERS = pytest.mark.parametrize("driver", ["pylogix", "pycomm3"])
 
 
@@ -123,6 +126,77 @@ async def test_a_refused_route_names_the_slot(driver: str) -> None:
             async with opened(port, slot=3, driver=driver):
                 pass
         assert caught.value.code == "MS-1302"
+
+
+@DRIVERS
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({}, "0100 2002 2401"),
+        ({"slot": 3}, "0103 2002 2401"),
+        ({"route": "1/2/2/192.168.5.10/1/0"}, "0102 12 0c" + b"192.168.5.10".hex() + "0100 2002 2401"),
+    ],
+)
+async def test_the_route_goes_out_as_the_specification_writes_it(
+    driver: str, config: dict[str, object], path: str
+) -> None:
+    """Volume 1, C-1.4.1: a port segment is the port and a slot, or the port with a length and an address."""
+    device = plant()
+    async with standing_in(device) as port, opened(port, driver=driver, **config) as session:
+        assert await values(session, "Step") == [(7, "Good")]
+        assert device.opened_paths[0] == bytes.fromhex(path)
+
+
+async def test_a_micro800_is_reached_without_a_route_and_asked_for_one_tag_at_a_time() -> None:
+    device = plant()
+    async with standing_in(device) as port, opened(port, micro800=True) as session:
+        assert await values(session, "Step", "Speed", "No") == [(7, "Good"), (2.5, "Good"), (None, "BadNodeIdUnknown")]
+        assert MULTIPLE not in device.requests
+        assert device.opened_paths[0] == bytes.fromhex("2002 2401")
+
+
+@DRIVERS
+async def test_a_device_that_answers_nonsense_does_not_crash_stall_or_pass_for_a_good_one(driver: str) -> None:
+    """Each reply, in most runs after the opening, has bytes changed, is cut or goes on; 300 seeds a driver."""
+    answered_count = 0
+    async with asyncio.timeout(120), standing_in(device := plant()) as port:
+        for seed in range(SEEDS_COUNT):
+            device.mutate = Mutation(seed) if seed % 4 == 0 else None
+            async with contextlib.AsyncExitStack() as stack:
+                stack.enter_context(contextlib.suppress(Unreachable, ProtocolViolation))
+                session = await stack.enter_async_context(opened(port, driver=driver, status_interval=f"{seed % 2}s"))
+                device.mutate = Mutation(seed)
+                for _ in range(2):
+                    found = await values(session, "Step", "Name", "Flags[40]", "Profile[0]{9}", "No")
+                    assert len(found) == 5
+                    assert all((value is None) == label.startswith("Bad") for value, label in found)
+                    answered_count += 1
+                with contextlib.suppress(NotFoundError):
+                    assert all([isinstance(node.name, str) async for node in session.browse()])
+                (result,) = await session.write([Write(tag("Step"), 3)])
+                assert result.reason or result.quality.is_good
+    assert answered_count > SEEDS_COUNT // 10  # not all end at once
+
+
+class Mutation:
+    """Changes each reply in a way that the seed decides. The header's length keeps true, else it only waits."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)
+
+    def __call__(self, reply: bytes) -> bytes:
+        """One reply."""
+        changed = bytearray(reply)
+        kind = self._chance.randrange(4)
+        if kind == 0 and len(changed) > 40:
+            del changed[self._chance.randrange(30, len(changed)) :]
+        elif kind == 1:
+            changed += self._chance.randbytes(self._chance.randrange(1, 40))
+        else:
+            for _ in range(self._chance.randrange(1, 4)):
+                changed[self._chance.randrange(24, len(changed))] = self._chance.randrange(256)
+        struct.pack_into("<H", changed, 2, len(changed) - 24)
+        return bytes(changed)
 
 
 @DRIVERS

@@ -33,13 +33,13 @@ class FrameReader:
     def read(self, link: socket.socket) -> bytes:
         """The next whole frame. Raises Unreachable, ProtocolViolation."""
         if self.frames_left <= 0:
-            raise self._broken("device does not come to an end", self.last_frame)
+            raise self.broken("device does not come to an end", self.last_frame)
         self.frames_left -= 1
         deadline_ns = self._clock.monotonic_ns() + int(self._timeout_s * 1e9)
         header = self._exactly(link, HEADER_BYTES, deadline_ns)
         command, length, _, status = struct.unpack_from("<HHII", header)
         if command not in _BYTES_MIN:
-            raise self._broken("answer is no EtherNet/IP frame", header)
+            raise self.broken("answer is no EtherNet/IP frame", header)
         frame = header + self._exactly(link, length, deadline_ns)
         if status:
             raise MessageRefused(
@@ -48,7 +48,7 @@ class FrameReader:
                 next_step="the connection is opened anew",
             )
         if len(frame) < _BYTES_MIN[command]:
-            raise self._broken(f"answer is too short: {len(frame)} bytes", frame)
+            raise self.broken(f"answer is too short: {len(frame)} bytes", frame)
         self.last_frame = frame
         return frame
 
@@ -80,12 +80,15 @@ class FrameReader:
         """There is no link any more."""
         return Unreachable(what, where=self.where, next_step=NEXT_STEP)
 
-    def _broken(self, what: str, frame: bytes) -> ProtocolViolation:
+    def broken(self, what: str, frame: bytes) -> ProtocolViolation:
+        """The device does not keep to the protocol."""
         return ProtocolViolation(what, where=self.where, frame=frame[:FRAME_BYTES_KEPT])
 
 
 def reply_status(frame: bytes) -> tuple[int, int | None]:
     """General and extended status of the reply in a whole frame of data (volume 1, 2-4.2)."""
+    if len(frame) < 44:
+        return 0, None
     at = 42 if frame[0] == 0x6F else 48
     extended_words = frame[at + 1] if len(frame) > at + 1 else 0
     if extended_words and len(frame) >= at + 4:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -24,7 +23,7 @@ from millstream.connectors.ethernet_ip._faults import (
     refused,
 )
 from millstream.connectors.ethernet_ip._frames import FrameReader, reply_status
-from millstream.kernel import Clock, PlantError, Unreachable
+from millstream.kernel import Clock, PlantError, ProtocolViolation, Unreachable
 from millstream.model import (
     BAD,
     BAD_DATA_UNAVAILABLE,
@@ -113,7 +112,7 @@ class Pycomm3Driver:
     def open(self) -> None:
         """Connect, and upload the tag list; Unreachable (MS-1305) for a device that has none."""
         try:
-            is_open = self._call(self._plc.open)
+            is_open = self._tried(self._plc.open)
         except (PycommError, MessageRefused) as error:
             status, extended = self._last_status()
             if "forward" in str(error).lower() or "Target did not connect" in str(error):
@@ -185,7 +184,16 @@ class Pycomm3Driver:
         self._reader.abort(self._socket.sock)
 
     def _call(self, call: Callable[[], T]) -> T:
-        """One call of the library: the choke point for what the link does. Raises PycommError for the rest."""
+        """One call of the library: the choke point. What it cannot make sense of is the device's violation."""
+        try:
+            return self._tried(call)
+        except PlantError:
+            raise
+        except Exception as error:  # its decoders raise what happens to come; a StopIteration would hang the future
+            raise self._senseless(error) from error
+
+    def _tried(self, call: Callable[[], T]) -> T:
+        """What the link does, as the library hides it below an error of its own; that one otherwise."""
         self._reader.frames_left = FRAMES_COUNT_MAX
         self._reader.last_frame = b""
         try:
@@ -197,13 +205,14 @@ class Pycomm3Driver:
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, PlantError):
                 cause = cause.__cause__ or cause.__context__
+            self._is_sound = False
             if cause is None:
                 raise
-            self._is_sound = False
             raise cause from error
-        except (struct.error, IndexError, KeyError, AttributeError, TypeError) as error:
-            self._is_sound = False
-            raise self._reader.lost(f"answer cannot be read: {error!r:.200}") from error
+
+    def _senseless(self, error: Exception) -> ProtocolViolation:
+        self._is_sound = False
+        return self._reader.broken(f"answer cannot be read: {error!r:.200}", self._reader.last_frame)
 
     def _last_status(self) -> tuple[int, int | None]:
         frame = self._reader.last_frame

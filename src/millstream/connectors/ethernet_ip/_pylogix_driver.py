@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -50,7 +49,6 @@ BEYOND = 0xFF  # general status, mostly: no such element
 SHORT_STRINGS = (0xD0, 0xDA)  # a batch gives their length instead of their text
 FRAMES_COUNT_MIN, FRAMES_PER_TAG = 64, 64  # of one call; a list of 10,000 elements of 8 bytes takes 166
 FRAMES_PER_UPLOAD = 20_000
-_DECODING = (struct.error, IndexError, KeyError, ValueError, TypeError)  # what the library raises on odd answers
 
 _STATUSES: dict[str, int] = {words: status for status, words in cip_error_codes.items()}
 _UNKNOWN_STATUS = re.compile(r"Unknown error (\d+)\Z")
@@ -62,6 +60,10 @@ class _BatchRefused(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
+
+
+class _Senseless(Exception):
+    """The library cannot read an answer."""
 
 
 class CheckedConnection(Connection):  # type: ignore[misc]  # untyped library
@@ -106,9 +108,11 @@ class PylogixDriver:
 
     def open(self) -> None:
         """Connect: TCP, session, and a CIP connection over the route."""
-        self._reader.frames_left = FRAMES_COUNT_MIN
         self._plc.SocketTimeout = self._config.connect_timeout
-        is_open, reason = self._plc.conn.connect()
+        try:
+            is_open, reason = self._call(self._plc.conn.connect, 1)
+        except _Senseless as error:
+            raise self._reader.broken(f"answer cannot be read: {error}", self._reader.last_frame) from error
         if isinstance(reason, OSError):
             raise self._reader.lost(f"device cannot be reached: {reason.strerror or reason}") from reason
         if not is_open:
@@ -147,7 +151,7 @@ class PylogixDriver:
         except _BatchRefused as refusal:
             self._has_batches = refusal.status != SERVICE_UNSUPPORTED
             return [None] * len(addresses)
-        except _DECODING:
+        except _Senseless:
             return [None] * len(addresses)  # one of them spoils the batch; alone it spoils only itself
         if len(responses) != len(names):
             return [None] * len(addresses)
@@ -182,7 +186,7 @@ class PylogixDriver:
             if self._is_stale(address, _status(response)):
                 self._plc.KnownTags.pop(address.base, None)
                 response = self._call(lambda: self._plc.Read(address.name, address.count or 1), 1)
-        except _DECODING:
+        except _Senseless:
             self._plc.KnownTags.pop(address.base, None)
             return None, BAD_DECODING_ERROR
         status = _status(response)
@@ -204,6 +208,8 @@ class PylogixDriver:
             value = value if isinstance(value, list) else [value]
             if len(value) != address.count:
                 return None, BAD_DECODING_ERROR
+        if value is None or isinstance(value, list) != (address.count is not None):
+            return None, BAD_DECODING_ERROR
         try:
             return _texts(value), GOOD
         except UnicodeDecodeError:
@@ -221,7 +227,7 @@ class PylogixDriver:
         checked = _latin(writable_value(address, data_type, value))
         try:
             response = self._call(lambda: self._plc.Write(address.name, checked), 1)
-        except _DECODING as error:
+        except _Senseless as error:
             return BAD_DECODING_ERROR, f"the answer to the write is none: {error}"
         status = _status(response)
         return fault(status, is_write=True) if status else (GOOD, None)
@@ -230,7 +236,7 @@ class PylogixDriver:
         """Controller and program tags, structures without their members."""
         try:
             response = self._call(self._plc.GetTagList, FRAMES_PER_UPLOAD // FRAMES_PER_TAG)
-        except (*_DECODING, AttributeError, MessageRefused) as error:
+        except (_Senseless, MessageRefused) as error:
             raise no_tag_list(self._reader.where, str(error)) from error
         status = _status(response)
         if status or response.Value is None:
@@ -247,18 +253,19 @@ class PylogixDriver:
 
     def status(self) -> int | None:
         """Attribute 5 of the Identity object."""
-        self._reader.frames_left = FRAMES_COUNT_MIN
-        code, frame = self._plc.conn.send(READ_STATUS)
+        try:
+            code, frame = self._call(lambda: self._plc.conn.send(READ_STATUS), 1)
+        except _Senseless:
+            return None
         if code or len(frame) < 52:
             return None
         return int.from_bytes(frame[50:52], "little")
 
     def close(self) -> None:
         """With a word to the device when the link is sound; a broken one is dropped."""
-        self._reader.frames_left = FRAMES_COUNT_MIN
         if self._is_sound:
-            with contextlib.suppress(PlantError, OSError, struct.error):
-                self._plc.Close()
+            with contextlib.suppress(PlantError, _Senseless):
+                self._call(self._plc.Close, 1)
         self._plc.conn.Socket.close()
 
     def abort(self) -> None:
@@ -278,6 +285,10 @@ class PylogixDriver:
         except OSError as error:
             self._is_sound = False
             raise self._reader.lost(f"link is lost: {error.strerror or error}") from error
+        except _BatchRefused:
+            raise
+        except Exception as error:  # its decoders raise what happens to come; a StopIteration would hang the future
+            raise _Senseless(f"{error!r:.200}") from error
 
 
 def _close_unused(connection: Connection) -> None:

@@ -8,6 +8,7 @@ controller does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -55,6 +56,8 @@ class StandIn:
     override: Callable[[bytes], bytes | None] | None = None
     closes_after_bytes: int | None = None
     requests: list[int] = field(default_factory=list)
+    opened_paths: list[bytes] = field(default_factory=list)
+    mutate: Callable[[bytes], bytes] | None = None
 
     def answer(self, frame: bytes) -> bytes | None:
         """The frame that answers `frame`; None when there is none."""
@@ -87,6 +90,8 @@ class StandIn:
     def _unconnected(self, request: bytes) -> bytes:
         service = request[0]
         if service in (0x54, 0x5B):
+            words_at = 41 if service == 0x54 else 45  # after the connection's parameters
+            self.opened_paths.append(request[words_at + 1 :])
             if self.forward_open_status is not None:
                 return bytes([service | 0x80, 0]) + self.forward_open_status
             return bytes([service | 0x80, 0, 0, 0]) + bytes(26)
@@ -199,45 +204,64 @@ def parse_path(path: bytes) -> tuple[str, int]:
     return ".".join(names), index
 
 
-@asynccontextmanager
-async def standing_in(device: StandIn) -> AsyncIterator[int]:
-    """It listens; gives its port."""
-    links: set[asyncio.Task[None]] = set()
+@dataclass
+class Listener:
+    """The device on a port, the same one again after a break."""
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        sent = 0
-        try:
-            while True:
-                header = await reader.readexactly(24)
-                frame = header + await reader.readexactly(struct.unpack_from("<H", header, 2)[0])
-                reply = device.answer(frame) or b""
-                if device.closes_after_bytes is not None and sent + len(reply) > device.closes_after_bytes:
-                    writer.write(reply[: device.closes_after_bytes - sent])
-                    await writer.drain()
-                    return
-                sent += len(reply)
-                writer.write(reply)
-        except (OSError, EOFError):
-            pass
-        finally:
-            writer.close()
+    device: StandIn
+    port: int = 0
+    server: asyncio.Server | None = None
+    links: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = asyncio.get_running_loop().create_task(talk(reader, writer))
-        links.add(link)
+    async def open(self) -> None:
+        """Listen."""
+        self.server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Nobody listens, every connection is cut."""
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+        for link in list(self.links):
+            link.cancel()
+        await asyncio.gather(*self.links, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = asyncio.get_running_loop().create_task(self._talk(reader, writer))
+        self.links.add(link)
 
         def end(done: asyncio.Task[None]) -> None:
             """Also of one that was cancelled before it began."""
-            links.discard(done)
+            self.links.discard(done)
             writer.transport.abort()
 
         link.add_done_callback(end)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sent, limit = 0, self.device.closes_after_bytes
+        with contextlib.suppress(OSError, EOFError):
+            while True:
+                header = await reader.readexactly(24)
+                frame = header + await reader.readexactly(struct.unpack_from("<H", header, 2)[0])
+                reply = self.device.answer(frame) or b""
+                if self.device.mutate is not None and reply:
+                    reply = self.device.mutate(reply)
+                if limit is not None and sent + len(reply) > limit:
+                    writer.write(reply[: limit - sent])
+                    await writer.drain()
+                    writer.close()
+                    return
+                sent += len(reply)
+                writer.write(reply)
+
+
+@asynccontextmanager
+async def standing_in(device: StandIn) -> AsyncIterator[int]:
+    """It listens; gives its port."""
+    listener = Listener(device)
+    await listener.open()
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield listener.port
     finally:
-        server.close()
-        for link in list(links):
-            link.cancel()
-        await asyncio.gather(*links, return_exceptions=True)
+        await listener.close()
