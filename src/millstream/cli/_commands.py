@@ -40,6 +40,12 @@ COMMANDS = (
     Command(
         "probe", "_probe:probe", "Test the connections of an edge file: open each, see what it can do, close it.", FILES
     ),
+    Command(
+        "discover",
+        "_discover:discover",
+        "Ask the hosts that you name which devices they are, and nobody else.",
+        FILES,
+    ),
     Command("browse", "_probe:browse", "List what a device offers, as a starting configuration.", FILES),
     Command("tree", "_look:tree", "Show the namespace: places, tags, units.", DATA),
     Command("get", "_look:get", "Print the last value of tags.", DATA),

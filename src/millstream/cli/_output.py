@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 OK, FAILED, USAGE, NOT_FOUND, DENIED, NO_LINK, CHECK_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
-_USAGE_CODES = {"MS-0580", "MS-0582", "MS-0680"}
+_USAGE_CODES = {"MS-0580", "MS-0582", "MS-0680", "MS-2100"}
 _WIDE = 4096  # columns when nobody looks: a table that goes into a file or a pipe is never cut
 
 

@@ -21,6 +21,7 @@ from millstream.sdk._contract import (
     Write,
     WriteResult,
 )
+from millstream.sdk._discovery import Discoverable, Discovered, DiscoveryInfo, DiscoveryTools, Place
 from millstream.sdk._ports import Control, Message, Publisher, PublisherStats, Reader, Received, Stored
 from millstream.sdk._secret import ConfigPath, SecretRef
 from millstream.sdk._tls import TlsFiles, client_context, tls_fault
@@ -38,10 +39,15 @@ __all__ = [
     "ConnectorTools",
     "Control",
     "DecodeError",
+    "Discoverable",
+    "Discovered",
+    "DiscoveryInfo",
+    "DiscoveryTools",
     "Duration",
     "Log",
     "Message",
     "NodeInfo",
+    "Place",
     "Polled",
     "Position",
     "ProtocolViolation",

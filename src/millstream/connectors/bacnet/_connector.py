@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +11,16 @@ from pydantic import ValidationError
 from millstream.connectors.bacnet._config import BacnetConfig, BacnetTagOptions
 from millstream.kernel import ConfigError
 from millstream.protocols.bacnet_plan import parse_address
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import (
+    ConnectorConfig,
+    ConnectorInfo,
+    ConnectorTools,
+    Discovered,
+    DiscoveryInfo,
+    DiscoveryTools,
+    Place,
+    Tag,
+)
 
 if TYPE_CHECKING:
     from millstream.connectors.bacnet._session import BacnetSession
@@ -26,6 +35,7 @@ class BacnetConnector:
         spec="ANSI/ASHRAE 135-2020 (ISO 16484-5), annex J",
         maturity="silver",
     )
+    discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo("Who-Is to each address, number and names of the device", 47808)
     Config: ClassVar[type[ConnectorConfig]] = BacnetConfig
     TagOptions: ClassVar[type[BacnetTagOptions]] = BacnetTagOptions
 
@@ -45,6 +55,15 @@ class BacnetConnector:
                 code="MS-1401",
             ) from error
 
+    @classmethod
+    async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
+        """Who a device says it is. Raises Unreachable."""
+        try:
+            from millstream.connectors.bacnet._discovery import find_device
+        except ModuleNotFoundError as error:
+            raise _missing(error) from error
+        return await find_device(place, tools)
+
     def open(self) -> AbstractAsyncContextManager[BacnetSession]:
         """Bind, find the device and ask who it is; on exit close. Raises Unreachable."""
         return self._open()
@@ -56,13 +75,7 @@ class BacnetConnector:
             from millstream.connectors.bacnet._link import BacnetLink
             from millstream.connectors.bacnet._session import BacnetSession
         except ModuleNotFoundError as error:
-            if error.name is None or error.name.startswith("millstream"):
-                raise
-            raise ConfigError(
-                f"the BACnet connector needs {error.name}",
-                next_step="pip install 'millstream[bacnet]'",
-                code="MS-0106",
-            ) from error
+            raise _missing(error) from error
         link = BacnetLink(self._config)
         try:
             await link.open()
@@ -71,3 +84,12 @@ class BacnetConnector:
             yield BacnetSession(link, device, self._config, self._tools)
         finally:
             await link.close()
+
+
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """What to say when the client library is not there; the error itself when something of ours is missing."""
+    if error.name is None or error.name.startswith("millstream"):
+        return error
+    return ConfigError(
+        f"the BACnet connector needs {error.name}", next_step="pip install 'millstream[bacnet]'", code="MS-0106"
+    )

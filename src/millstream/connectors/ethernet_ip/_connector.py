@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +12,16 @@ from millstream.connectors.ethernet_ip._config import EtherNetIpConfig
 from millstream.connectors.ethernet_ip._faults import NEXT_STEP
 from millstream.kernel import ConfigError, Unreachable
 from millstream.protocols.cip_address import parse_address
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import (
+    ConnectorConfig,
+    ConnectorInfo,
+    ConnectorTools,
+    Discovered,
+    DiscoveryInfo,
+    DiscoveryTools,
+    Place,
+    Tag,
+)
 
 if TYPE_CHECKING:
     from millstream.connectors.ethernet_ip._driver import Driver
@@ -28,6 +37,7 @@ class EtherNetIpConnector:
         spec="CIP Networks Library volumes 1 and 2, Logix 5000 Data Access (1756-PM020)",
         maturity="silver",
     )
+    discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo("List Identity, without a session", 44818)
     Config: ClassVar[type[ConnectorConfig]] = EtherNetIpConfig
 
     def __init__(self, config: EtherNetIpConfig, tools: ConnectorTools) -> None:
@@ -41,6 +51,13 @@ class EtherNetIpConnector:
             raise ConfigError(
                 f"tag {tag.key!r} has options", expected="none", got=", ".join(tag.options), code="MS-1301"
             )
+
+    @classmethod
+    async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
+        """Who a device says it is. Raises Unreachable, ProtocolViolation."""
+        from millstream.connectors.ethernet_ip._discovery import find_identity
+
+        return await find_identity(place, tools)
 
     def open(self) -> AbstractAsyncContextManager[EtherNetIpSession]:
         """Connect; on exit close. Raises Unreachable, ProtocolViolation."""

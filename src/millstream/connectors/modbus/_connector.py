@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +12,16 @@ from pydantic import ValidationError
 from millstream.connectors.modbus._config import ModbusConfig, ModbusTagOptions
 from millstream.kernel import ConfigError
 from millstream.protocols.modbus_plan import parse_address
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import (
+    ConnectorConfig,
+    ConnectorInfo,
+    ConnectorTools,
+    Discovered,
+    DiscoveryInfo,
+    DiscoveryTools,
+    Place,
+    Tag,
+)
 
 if TYPE_CHECKING:
     from millstream.connectors.modbus._session import ModbusSession
@@ -26,6 +35,9 @@ class ModbusConnector:
         summary="Modbus TCP and RTU: registers and coils, neighbours read in one request, writes",
         spec="MODBUS Application Protocol 1.1b3, MODBUS Messaging on TCP/IP 1.0b, MODBUS over Serial Line 1.02",
         maturity="silver",
+    )
+    discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo(
+        "one read of holding register 0 of each unit named", 502, units=(0, 255)
     )
     Config: ClassVar[type[ConnectorConfig]] = ModbusConfig
     TagOptions: ClassVar[type[ModbusTagOptions]] = ModbusTagOptions
@@ -59,6 +71,15 @@ class ModbusConnector:
                 code="MS-0120",
             ) from error
 
+    @classmethod
+    async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
+        """The units that answer behind an address. Raises Unreachable, ProtocolViolation."""
+        try:
+            from millstream.connectors.modbus._discovery import find_units
+        except ModuleNotFoundError as error:
+            raise _missing(error) from error
+        return await find_units(place, tools)
+
     def open(self) -> AbstractAsyncContextManager[ModbusSession]:
         """Connect; on exit close. Raises Unreachable."""
         return self._open()
@@ -69,13 +90,7 @@ class ModbusConnector:
             from millstream.connectors.modbus._link import Link
             from millstream.connectors.modbus._session import ModbusSession
         except ModuleNotFoundError as error:
-            if error.name is None or error.name.startswith("millstream"):
-                raise
-            raise ConfigError(
-                f"the Modbus connector needs {error.name}",
-                next_step="pip install 'millstream[modbus]'",
-                code="MS-0106",
-            ) from error
+            raise _missing(error) from error
         if self._config.transport == "serial" and importlib.util.find_spec("serial") is None:
             raise ConfigError(
                 "Modbus on a serial line needs pyserial", next_step="pip install 'millstream[serial]'", code="MS-0106"
@@ -86,3 +101,12 @@ class ModbusConnector:
             yield ModbusSession(link, self._config, self._tools)
         finally:
             link.close()
+
+
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """What to say when the client library is not there; the error itself when something of ours is missing."""
+    if error.name is None or error.name.startswith("millstream"):
+        return error
+    return ConfigError(
+        f"the Modbus connector needs {error.name}", next_step="pip install 'millstream[modbus]'", code="MS-0106"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +11,16 @@ from pydantic import ValidationError
 from millstream.connectors.opcua._address import parse_address
 from millstream.connectors.opcua._config import OpcUaConfig, TagOptions
 from millstream.kernel import ConfigError
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import (
+    ConnectorConfig,
+    ConnectorInfo,
+    ConnectorTools,
+    Discovered,
+    DiscoveryInfo,
+    DiscoveryTools,
+    Place,
+    Tag,
+)
 
 if TYPE_CHECKING:
     from millstream.connectors.opcua._session import OpcUaSession
@@ -26,6 +35,7 @@ class OpcUaConnector:
         spec="OPC 10000 1.05 (UA Binary over TCP)",
         maturity="gold",
     )
+    discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo("GetEndpoints and FindServers, without logging in", 4840)
     Config: ClassVar[type[ConnectorConfig]] = OpcUaConfig
     TagOptions: ClassVar[type[TagOptions]] = TagOptions
 
@@ -43,6 +53,15 @@ class OpcUaConnector:
             place = ".".join(str(part) for part in first["loc"])
             raise ConfigError(f"tag option {place or 'set'}: {first['msg']}", where=tag.key) from error
 
+    @classmethod
+    async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
+        """Who a server is and what it offers. Raises Unreachable, ProtocolViolation."""
+        try:
+            from millstream.connectors.opcua._discovery import find_servers
+        except ModuleNotFoundError as error:
+            raise _missing(error) from error
+        return await find_servers(place, tools)
+
     def open(self) -> AbstractAsyncContextManager[OpcUaSession]:
         """Connect and log in; on exit log out. Raises Unreachable, AuthError, ProtocolViolation."""
         return self._open()
@@ -54,15 +73,18 @@ class OpcUaConnector:
             from millstream.connectors.opcua._redundancy import open_best
             from millstream.connectors.opcua._session import OpcUaSession
         except ModuleNotFoundError as error:
-            if error.name is None or error.name.startswith("millstream"):
-                raise
-            raise ConfigError(
-                f"the OPC UA connector needs {error.name}",
-                next_step="pip install 'millstream[opcua]'",
-                code="MS-0106",
-            ) from error
+            raise _missing(error) from error
         link = await open_best(self._config, self._tools)
         try:
             yield OpcUaSession(link, self._config, self._tools)
         finally:
             await link.close()
+
+
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """What to say when the client library is not there; the error itself when something of ours is missing."""
+    if error.name is None or error.name.startswith("millstream"):
+        return error
+    return ConfigError(
+        f"the OPC UA connector needs {error.name}", next_step="pip install 'millstream[opcua]'", code="MS-0106"
+    )

@@ -72,7 +72,7 @@ class Link:
 
     async def open(self) -> None:
         """Connect, secure, log in, and read what the server allows."""
-        _quiet_library()
+        quiet_library()
         is_open = False
         try:
             with translated(self.where):
@@ -289,8 +289,8 @@ def path_target(result: ua.BrowsePathResult) -> ua.NodeId | int:
     return nodes.pop() if nodes else int(ua.StatusCodes.BadNoMatch)
 
 
-def _quiet_library() -> None:
-    # asyncua logs each lost link with its traceback; the runtime reports it once, in our words.
+def quiet_library() -> None:
+    """asyncua logs each lost link with its traceback; the runtime reports it once, in our words."""
     logger = logging.getLogger("asyncua")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL + 1)

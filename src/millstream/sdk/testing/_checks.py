@@ -17,6 +17,8 @@ from millstream.sdk import (
     Browsable,
     Connector,
     ConnectorConfig,
+    Discoverable,
+    DiscoveryInfo,
     Polled,
     Position,
     Session,
@@ -76,6 +78,9 @@ async def capabilities(case: ConformanceCase) -> None:
         before = held_resources()
         connector = build(case, peer)
         assert held_resources() == before, "the constructor opens something"
+        if isinstance(case.connector, Discoverable):
+            assert inspect.iscoroutinefunction(case.connector.discover), "discover is no coroutine function"
+            assert isinstance(case.connector.discovery, DiscoveryInfo), "discovery is no DiscoveryInfo"
         for tag in (*peer.tags, *([peer.bad_tag] if peer.bad_tag else [])):
             connector.check_tag(tag)
         async with connector.open() as session:
