@@ -215,9 +215,12 @@ class MetricReader:
     def value(self, known: KnownMetric, metric: Metric, time_ms: int | None, depth: int = 0) -> None:
         """A value of a known metric."""
         name = known.key.name
+        good = known.quality
         if metric.properties is not None:
-            known.properties = metric.properties
-            known.quality = self._quality(name, metric.properties)
+            good = self._quality(name, metric.properties)
+            if not metric.is_historical:  # what was says nothing of what is
+                known.properties = metric.properties
+                known.quality = good
         if metric.timestamp_ms is not None:
             time_ms = metric.timestamp_ms
         if time_ms is not None and time_ms > TIME_MS_MAX:
@@ -240,7 +243,7 @@ class MetricReader:
             self.reading.faults.append(f"{name}: {error.what}")
             self._put(known, metric, None, BAD_TYPE_MISMATCH, time_ms)
             return
-        self._put(known, metric, value, known.quality, time_ms)  # type: ignore[arg-type]
+        self._put(known, metric, value, good, time_ms)  # type: ignore[arg-type]
 
     def _datatype(self, known: KnownMetric, metric: Metric) -> DataType:
         if known.datatype is not None:
