@@ -1,0 +1,72 @@
+"""The HTTP connector."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+from pydantic import ValidationError
+
+from millstream.connectors.http._client import open_client
+from millstream.connectors.http._config import HttpConfig, HttpTagOptions
+from millstream.connectors.http._listener import open_listener
+from millstream.connectors.http._poll_session import PollSession
+from millstream.connectors.http._webhook_session import Numbers, WebhookSession
+from millstream.kernel import ConfigError, DecodeError
+from millstream.protocols.http_rules import parse_resource
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+
+
+class HttpConnector:
+    """Polls a server's JSON or text, or takes what is posted to the edge."""
+
+    info: ClassVar[ConnectorInfo] = ConnectorInfo(
+        name="http",
+        summary="values polled from a server, or posted to the edge and answered when they are stored",
+        spec="HTTP (RFC 9110, RFC 9112), JSON (RFC 8259)",
+        maturity="gold",
+    )
+    Config: ClassVar[type[ConnectorConfig]] = HttpConfig
+    TagOptions: ClassVar[type[HttpTagOptions]] = HttpTagOptions
+
+    def __init__(self, config: HttpConfig, tools: ConnectorTools) -> None:
+        self._config = config
+        self._tools = tools
+        self._numbers = Numbers()
+
+    def check_tag(self, tag: Tag) -> None:
+        """An address is `path#$.member`, `path` or `$.member`. Raises ConfigError."""
+        try:
+            parse_resource(tag.address)
+            HttpTagOptions.model_validate(dict(tag.options))
+        except DecodeError as error:
+            raise ConfigError(
+                f"tag {tag.key!r}: {error.what}", expected=error.expected, got=error.got, code="MS-1600"
+            ) from error
+        except ValidationError as error:
+            raise ConfigError(
+                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}",
+                expected="data_type: auto, float, int, bool, text or bytes",
+                code="MS-1600",
+            ) from error
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[PollSession | WebhookSession]:
+        """Ask the server once, or listen. Raises Unreachable, AuthError, ProtocolViolation, ConfigError."""
+        if self._config.mode == "poll":
+            async with open_client(self._config, self._tools.clock) as client:
+                if self._config.method == "GET":  # a POST may do something
+                    await client.probe()
+                yield PollSession(client, self._config, self._tools)
+            return
+        reference = self._config.secret
+        secret = await asyncio.to_thread(reference.resolve) if reference is not None else None
+        session = WebhookSession(self._config, secret, self._tools, self._numbers)
+        async with open_listener(self._config, session.check, session.handle) as listener:
+            session.port = listener.port
+            try:
+                yield session
+            finally:
+                session.close()
