@@ -42,7 +42,8 @@ const client = new Bacnet({ interface: address, port: Number(port), broadcastAdd
 const find = (id, property, index = 0xffffffff) => {
   const value = objects[`${id.type}:${id.instance}`]?.[property];
   if (!value || index === 0xffffffff) return value;
-  return index === 0 ? number(value.length) : [value[index - 1]];
+  if (index === 0) return number(value.length);
+  return value[index - 1] && [value[index - 1]];
 };
 const count = (key) => (objects[key][PV] = real(objects[key][PV][0].value + 1));
 const whatFails = (id) => (objects[`${id.type}:${id.instance}`] ? ErrorCode.UNKNOWN_PROPERTY : ErrorCode.UNKNOWN_OBJECT);

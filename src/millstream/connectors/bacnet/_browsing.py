@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import contextlib
+from collections.abc import AsyncGenerator, Iterable
 
 from bacpypes3.basetypes import EngineeringUnits
 
 from millstream.connectors.bacnet._device import Device
-from millstream.kernel import NotFoundError
+from millstream.kernel import ConfigError, NotFoundError
 from millstream.model import Value
 from millstream.protocols.bacnet_plan import (
     BINARY_TYPES,
@@ -54,7 +55,7 @@ async def _listed(device: Device) -> list[Property]:
     whole = Property(DEVICE_TYPE, device.number, OBJECT_LIST)
     value, quality, _ = (await device.read_raw([whole]))[whole]
     if not quality.is_bad and isinstance(value, list):
-        return [parse_address(str(name)) for name in value[:OBJECTS_COUNT_MAX] if not _is_device(name)]
+        return _objects(value[:OBJECTS_COUNT_MAX])
     size = Property(DEVICE_TYPE, device.number, OBJECT_LIST, 0)
     count, quality, _ = (await device.read_raw([size]))[size]
     if quality.is_bad or not isinstance(count, int):
@@ -63,12 +64,16 @@ async def _listed(device: Device) -> list[Property]:
         Property(DEVICE_TYPE, device.number, OBJECT_LIST, n) for n in range(1, min(count, OBJECTS_COUNT_MAX) + 1)
     ]
     found = await device.read_raw(elements)
-    names = [found[element][0] for element in elements]
-    return [parse_address(name) for name in names if isinstance(name, str) and not _is_device(name)]
+    return _objects(found[element][0] for element in elements)
 
 
-def _is_device(name: Value) -> bool:
-    return str(name).startswith("device:")
+def _objects(names: Iterable[Value | None]) -> list[Property]:
+    """What can be an address; the device itself has no present value, and a number may be none that exists."""
+    objects = []
+    for name in names:
+        with contextlib.suppress(ConfigError):
+            objects.append(parse_address(str(name)))
+    return objects
 
 
 def _no_list(reason: str) -> NotFoundError:

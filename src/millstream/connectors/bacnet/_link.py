@@ -110,6 +110,11 @@ class _Client(Application):  # type: ignore[misc]  # untyped library
         elif isinstance(apdu, ConfirmedRequestPDU):
             await self.response(RejectPDU(reason="unrecognizedService", context=apdu))
 
+    async def confirmation(self, apdu: Any) -> None:
+        """An answer. The stack takes a second one, or one to a cancelled request, for a fault of its own."""
+        with contextlib.suppress(asyncio.InvalidStateError):
+            await super().confirmation(apdu)
+
 
 class BacnetLink:
     """Opened once. Requests are answered, refused (`Refused`) or lost (Unreachable)."""
