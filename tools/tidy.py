@@ -21,6 +21,7 @@ CLIENT_HOMES = {
     "pymodbus": ("connectors/modbus", "sim"),
     "gmqtt": ("connectors/mqtt", "connectors/sparkplug", "sim"),
     "google": ("protocols",),
+    "serial": ("connectors/text",),
     "snap7": ("connectors/s7", "sim"),
     "pylogix": ("connectors/ethernet_ip",),
     "pycomm3": ("connectors/ethernet_ip",),
