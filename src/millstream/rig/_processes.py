@@ -15,6 +15,7 @@ from millstream.kernel import PlantError
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+LINE_BYTES_MAX = 1 << 24  # a device tells all its tags in one line
 
 
 class Child:
@@ -42,6 +43,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=sink,
                 cwd=folder,
+                limit=LINE_BYTES_MAX,
             )
         return cls(name, process, log)
 
