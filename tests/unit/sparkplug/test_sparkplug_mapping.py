@@ -30,6 +30,8 @@ def config(**more: Any) -> SparkplugConfig:
         ({"path": "acme/{group}/{node}/{device}"}, "g/n/d#a/b", "acme/g/n/d:a/b"),
         ({"path": "acme/{group}/{node}/{device}"}, "g/n#a/b", "acme/g/n:a/b"),
         ({"path": "acme/line-{node}"}, "g/n#a", "acme/line-n:g/a"),
+        ({"filter": "g/+/#", "path": "acme/{node}"}, "g/n/d#a", "acme/n:d/a"),
+        ({"filter": "g/n/d"}, "g/n/d#a/b", "a/b"),
         ({"path": "acme", "name": "{device}/{metric}"}, "g/n#a", "acme:a"),
         ({"path": "acme/{node}", "name": "x_{metric}"}, "g/n/d#a/b", "acme/n:x_a/b"),
         ({"path": "acme/{group}"}, "Plant 1:2/n#50% /x//y", "acme/Plant 1%3A2:n/50%25 /x/y"),
@@ -50,8 +52,8 @@ def test_the_first_rule_that_fits_counts_and_a_listed_tag_before_it() -> None:
     rules = [{"filter": "g/+", "path": "a"}, {"filter": "g/#", "path": "b"}]
     mapper = Mapper(config(auto_map=rules), (Tag("t1", "g/n#x"), Tag("t2", "g/n#x")))
     assert mapper.keys(MetricKey("g", "n", None, "x")) == ("t1", "t2")
-    assert mapper.keys(MetricKey("g", "n", None, "y")) == ("a:g/n/y",)
-    assert mapper.keys(MetricKey("g", "n", "d", "y")) == ("b:g/n/d/y",)
+    assert mapper.keys(MetricKey("g", "n", None, "y")) == ("a:n/y",)
+    assert mapper.keys(MetricKey("g", "n", "d", "y")) == ("b:n/d/y",)
     assert mapper.keys(MetricKey("h", "n", "d", "y")) == ()
 
 

@@ -27,7 +27,7 @@ class AutoMap(BaseModel):
     path: str | None = None
     """The place of the tags, in full, e.g. acme/plant1/{node}/{device}; left out, the connector's own."""
     name: str | None = None
-    """Their name there, e.g. {device}/{metric}; left out, the ids that the path leaves out, then the metric's name."""
+    """Their name there, e.g. {device}/{metric}; left out, the ids that neither filter nor path has, then the metric."""
 
     @model_validator(mode="after")
     def _parses(self) -> AutoMap:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from millstream.connectors.sparkplug._config import PLACES, AutoMap, SparkplugConfig
 from millstream.kernel import DecodeError
 from millstream.model import TagPath
-from millstream.protocols.mqtt_mapping import matches
+from millstream.protocols.mqtt_mapping import literal_prefix, matches
 from millstream.protocols.sparkplug_host_model import MetricKey
 from millstream.sdk import Tag
 
@@ -69,8 +69,8 @@ def auto_key(entry: AutoMap, metric: MetricKey) -> str:
     if entry.name is not None:
         names = _levels(entry.name.format(metric="/".join(levels), **quoted))
     else:
-        placed = entry.placed() if entry.path is not None else ()
-        names = [quoted[name] for name in PLACES if name not in placed and quoted[name]] + levels
+        told = {*entry.placed(), *PLACES[: len(literal_prefix(entry.filter))]}
+        names = [quoted[name] for name in PLACES if name not in told and quoted[name]] + levels
     if len(names) > NAMES_COUNT_MAX:
         names = [*names[: NAMES_COUNT_MAX - 1], "%2F".join(names[NAMES_COUNT_MAX - 1 :])]
     text = "/".join(names)
