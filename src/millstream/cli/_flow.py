@@ -242,13 +242,13 @@ def run_flow(
 
 
 async def _run_flow(node: str, entry: FlowEntry, target: Target, log: NodeLog) -> int:
-    from millstream.worker import Around, Instance, StepWatchdog, bound_memory, build_flow
+    from millstream.worker import STUCK, Around, Instance, StepWatchdog, bound_memory, build_flow
 
     spec = await _spec(node, entry, target)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    watchdog = StepWatchdog(entry.step_timeout, lambda: os._exit(75), Path(spec.scratch) / "stuck.txt")
+    watchdog = StepWatchdog(entry.step_timeout, entry.max_memory, Path(spec.scratch), lambda: os._exit(STUCK))
     flow = watchdog.guard(build_flow(entry))
     before = resource.getrlimit(resource.RLIMIT_AS)
     bound_memory(entry.max_memory)

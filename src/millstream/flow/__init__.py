@@ -24,7 +24,7 @@ from millstream.flow._order import Ordered, in_order
 from millstream.flow._pattern import Found, Progress, Sequenced
 from millstream.flow._ports import Origins, Quarantine, Rejected, StreamFacts, Streams
 from millstream.flow._runner import FlowRunner, PartitionRunner, Wiring
-from millstream.flow._sources import StepFailedError
+from millstream.flow._sources import ProcessFullError, StepFailedError
 from millstream.flow._spec import FlowSpec, InputSpec, build_flow, read_spec
 from millstream.flow._store import EntryCodec, KeyStore
 from millstream.flow._unit import Counts, Unit
@@ -58,6 +58,7 @@ __all__ = [
     "Pane",
     "Panes",
     "PartitionRunner",
+    "ProcessFullError",
     "Progress",
     "Quarantine",
     "Refuse",

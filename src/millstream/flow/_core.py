@@ -42,7 +42,7 @@ from millstream.flow._model import (
 from millstream.flow._muting import Muting, partition_of
 from millstream.flow._places import Mark, is_from, with_mark
 from millstream.flow._ports import Rejected
-from millstream.flow._sources import Source, SourceTable, StepFailedError
+from millstream.flow._sources import ProcessFullError, Source, SourceTable, StepFailedError
 from millstream.flow._store import Entry, EntryCodec, KeyStore
 from millstream.flow._unit import Counts, Pending, Unit
 from millstream.kernel import ConfigError, PlantError
@@ -189,7 +189,8 @@ class FlowCore(Generic[S]):
 
     def feed(self, stream: str, received: Received) -> bool:
         """Take one message; a repeat of what was taken is ignored. False when the unit is full before all of it is
-        taken: commit, then feed the same message again."""
+        taken: commit, then feed the same message again. Raises ProcessFullError when a step has no memory; what was
+        taken before can be committed."""
         offset = self._offset(stream)
         if received.seq <= offset.seq:
             return True
@@ -228,6 +229,9 @@ class FlowCore(Generic[S]):
         for index in range(done, len(facts)):
             try:
                 is_taken = not self.is_full and self._take(source, facts[index], received)
+            except ProcessFullError:
+                self._offsets[stream] = Offset(created, received.seq - 1, index, self._output_index)
+                raise
             except PlantError as error:
                 self._reject(received, index, error)
                 is_taken = True
@@ -418,10 +422,16 @@ class FlowCore(Generic[S]):
     def _fire(self, key: str, entry: Entry[S], name: str, at_ns: int, arrival_ns: int) -> None:
         """One timer of `entry`; a step that raises is not called for it again."""
         self.counts.timers += 1
+        before = self._store.get(key)
         del entry.timers[name]
         self._changed(key, self._codec.encode(entry))
         try:
             self._run(key, entry, Event(key, "timer", at_ns, timer=name), arrival_ns)
+        except ProcessFullError:
+            assert before is not None
+            self._changed(key, before)
+            heapq.heappush(self._clock, (at_ns, key, name))
+            raise
         except PlantError as error:
             seq = self.working_on[1] if self.working_on else 0
             mark = mark_of(key, name, at_ns)
@@ -432,8 +442,11 @@ class FlowCore(Generic[S]):
         before = entry.timers
         try:
             state, effects = self.flow.step(entry.state, event)
+        except ProcessFullError:
+            raise
         except Exception as error:  # the user's code; its input is kept and told, the others go on
             code = "MS-0703" if isinstance(error, TimeoutError) else None
+            code = "MS-0704" if isinstance(error, MemoryError) else code
             raise StepFailedError(
                 f"step raised {type(error).__name__}: {error}", where=self._where(key), code=code
             ) from error  # fmt: skip

@@ -85,6 +85,8 @@ class _Ordering(Generic[S]):
             event = Event(key, one.kind, one.time_ns, one.value, quality, one.source, False, "", one.type, one.unit)
             try:
                 effects += self._inner_step(state, event)
+            except MemoryError:  # whoever bounds the memory decides whether this event or the process is at fault
+                raise
             except Exception as error:  # noqa: BLE001 - the user's code; the event must not stay and fail for ever
                 effects.append(Refuse(event, error))
         return self._kept(state, effects)

@@ -23,7 +23,8 @@ from millstream.flow._core import FlowCore
 from millstream.flow._model import SECOND_NS, Flow
 from millstream.flow._places import origin_of
 from millstream.flow._ports import Origins, Quarantine, Streams
-from millstream.flow._store import KeyStore
+from millstream.flow._sources import ProcessFullError
+from millstream.flow._store import HOT_BYTES_MAX, KeyStore
 from millstream.kernel import Clock, FencedError, PlantError, Unreachable
 from millstream.protocols.contract import ContractBook
 from millstream.sdk import Control, Log, Publisher, Reader, Received, Stored
@@ -49,8 +50,9 @@ class OpenPublisher(Protocol):
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """Where a flow is run. `inputs` are the streams to read, `output` the stream to write; `control_subject` names the
-    state record of a partition. `start_seqs` says where a flow that is new begins in a stream (default: 1), `contracts`
-    gives those that outputs have to keep now."""
+    state record of a partition. About `hot_bytes` of its keys stay in memory, the others go to `scratch`. `start_seqs`
+    says where a flow that is new begins in a stream (default: 1), `contracts` gives those that outputs have to keep
+    now."""
 
     inputs: Sequence[str]
     output: str
@@ -62,6 +64,7 @@ class Wiring:
     clock: Clock
     log: Log
     scratch: Path | None = None
+    hot_bytes: int = HOT_BYTES_MAX
     start_seqs: Mapping[str, int] | None = None
     muted: Mapping[str, int] | None = None
     origins: Origins | None = None
@@ -90,7 +93,8 @@ class PartitionRunner:
         """Rebuild the state from the output stream. Raises DecodeError, NotFoundError, Unreachable, FencedError."""
         wiring, flow = self._wiring, self._flow
         name = f"{flow.name}-{flow.version}-{self.partition}.scratch"
-        self._store = KeyStore(wiring.scratch / name if wiring.scratch is not None else None)
+        scratch = wiring.scratch / name if wiring.scratch is not None else None
+        self._store = KeyStore(scratch, bytes_max=wiring.hot_bytes)
         self.core = FlowCore(
             flow, self._store, partition=self.partition, partitions=self._partitions, created=dict(created),
             output=wiring.output,
@@ -183,10 +187,14 @@ class PartitionRunner:
         self._moved_ns = self._wiring.clock.monotonic_ns()
         while True:
             stream, batch, until_ns = await self._inbox.get()
-            if batch:
-                await self._take(stream, batch)
-            elif until_ns:
-                await self._tick(until_ns)
+            try:
+                if batch:
+                    await self._take(stream, batch)
+                elif until_ns:
+                    await self._tick(until_ns)
+            except ProcessFullError:
+                await self.finish()  # the next process goes on right behind it
+                raise
             if self.core.is_muted:
                 await self._take_over()
             if self._inbox.empty():

@@ -20,6 +20,12 @@ class StepFailedError(PlantError):
     default_code = "MS-0702"
 
 
+class ProcessFullError(PlantError):
+    """What the user's code keeps has filled the memory of this process: the next one takes the same input again."""
+
+    default_code = "MS-0705"
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One subject that the flow reads. `text` is its path."""

@@ -18,9 +18,11 @@ import msgspec
 from millstream.flow._model import S
 
 HOT_KEYS_MAX = 1_000_000
-EVICT_SHARE = 10  # a tenth of the hot keys moves out at a time
+HOT_BYTES_MAX = 256 << 20
+ENTRY_BYTES = 250  # of memory that a key costs beside its text and its entry
+EVICT_SHARE = 10  # a tenth moves out at a time
 PAGE_KEYS = 1000
-FILE_CACHE_KIB = 65_536
+FILE_CACHE_SHARE = 8  # of what the keys in memory may cost
 
 
 class Entry(msgspec.Struct, Generic[S], array_like=True):
@@ -52,12 +54,16 @@ class EntryCodec(Generic[S]):
 
 
 class KeyStore:
-    """All keys of a partition. `scratch` is the file for what does not fit; made only when it is needed. Without one
-    everything stays in memory."""
+    """All keys of a partition. `scratch` is the file for what does not fit (more than `hot_max` keys, or about
+    `bytes_max`); made only when it is needed. Without one everything stays in memory."""
 
-    def __init__(self, scratch: Path | None = None, *, hot_max: int = HOT_KEYS_MAX) -> None:
+    def __init__(
+        self, scratch: Path | None = None, *, hot_max: int = HOT_KEYS_MAX, bytes_max: int = HOT_BYTES_MAX
+    ) -> None:
         self._hot: OrderedDict[str, bytes] = OrderedDict()
         self._hot_max = hot_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
         self._scratch = scratch
         self._cold: sqlite3.Connection | None = None
         self._count = 0
@@ -69,6 +75,11 @@ class KeyStore:
     def hot_count(self) -> int:
         """Keys in memory."""
         return len(self._hot)
+
+    @property
+    def hot_bytes(self) -> int:
+        """About what these cost."""
+        return self._bytes
 
     def close(self) -> None:
         """Throw the scratch file away."""
@@ -86,20 +97,25 @@ class KeyStore:
     def put(self, key: str, raw: bytes) -> None:
         """Keep an entry."""
         hot = self._hot
-        if key in hot:
-            hot[key] = raw
+        old = hot.get(key)
+        hot[key] = raw
+        if old is not None:
+            self._bytes += len(raw) - len(old)
             if self._scratch is not None:
                 hot.move_to_end(key)
-            return
-        if self._cold is None or self._cold_get(key) is None:
-            self._count += 1
-        hot[key] = raw
-        if self._scratch is not None and len(hot) > self._hot_max:
+        else:
+            self._bytes += len(raw) + len(key) + ENTRY_BYTES
+            if self._cold is None or self._cold_get(key) is None:
+                self._count += 1
+        if self._scratch is not None and (len(hot) > self._hot_max or self._bytes > self._bytes_max):
             self._evict()
 
     def drop(self, key: str) -> None:
         """Forget a key."""
-        known = self._hot.pop(key, None) is not None
+        old = self._hot.pop(key, None)
+        known = old is not None
+        if old is not None:
+            self._bytes -= len(old) + len(key) + ENTRY_BYTES
         if self._cold is not None:
             known = bool(self._cold.execute("DELETE FROM entry WHERE key = ?", (key,)).rowcount) or known
         self._count -= known
@@ -129,8 +145,13 @@ class KeyStore:
 
     def _evict(self) -> None:
         cold = self._cold or self._open()
-        count = max(1, self._hot_max // EVICT_SHARE)
-        rows = [self._hot.popitem(last=False) for _ in range(count)]
+        hot = self._hot
+        keys_max, bytes_max = (bound - bound // EVICT_SHARE for bound in (self._hot_max, self._bytes_max))
+        rows = []
+        while len(hot) > 1 and (len(hot) > keys_max or self._bytes > bytes_max):
+            key, raw = hot.popitem(last=False)
+            self._bytes -= len(raw) + len(key) + ENTRY_BYTES
+            rows.append((key, raw))
         cold.execute("BEGIN")
         cold.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?)", rows)
         cold.execute("COMMIT")
@@ -142,6 +163,6 @@ class KeyStore:
         self._cold = sqlite3.connect(self._scratch, isolation_level=None)
         self._cold.execute("PRAGMA journal_mode = OFF")
         self._cold.execute("PRAGMA synchronous = OFF")
-        self._cold.execute(f"PRAGMA cache_size = -{FILE_CACHE_KIB}")
+        self._cold.execute(f"PRAGMA cache_size = -{max(1024, self._bytes_max // FILE_CACHE_SHARE >> 10)}")
         self._cold.execute("CREATE TABLE entry (key TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID")
         return self._cold

@@ -6,7 +6,7 @@ from millstream.worker._deadletters import FlowDeadLetters
 from millstream.worker._director import FlowDirector
 from millstream.worker._instance import Around, Instance
 from millstream.worker._names import floor_of, flow_publisher, state_subject
-from millstream.worker._process import bound_memory
+from millstream.worker._process import STUCK, bound_memory
 from millstream.worker._spec import WorkerSpec
 from millstream.worker._supervisor import FlowSupervisor, Surroundings
 from millstream.worker._watchdog import StepWatchdog
@@ -19,6 +19,7 @@ __all__ = [
     "FlowDeadLetters",
     "FlowSupervisor",
     "Instance",
+    "STUCK",
     "StepWatchdog",
     "Surroundings",
     "WorkerSpec",

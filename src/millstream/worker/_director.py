@@ -247,7 +247,7 @@ class FlowDirector:
             if flow.refusal is not None:
                 found.append(ServerAlarm(flow.refusal.code, str(flow.refusal), flow.since_ns))
             for worker in flow.supervisor.workers:
-                if worker.crashes >= CRASHES_BEFORE_ALARM or (worker.crashes and worker.is_misconfigured):
+                if worker.crashes >= CRASHES_BEFORE_ALARM or (worker.crashes and worker.is_hopeless):
                     text = f"flow {name}: worker {worker.index} ended {worker.crashes} times: {worker.text}"
                     found.append(ServerAlarm("MS-0705", text, worker.since_ns))
             found += self._quarantine_alarms(name, flow)

@@ -31,6 +31,7 @@ from millstream.worker._start import start_seqs
 from millstream.worker._takeover import end_version
 from millstream.worker._wiring import bus_wiring
 
+STATE_SHARE = 0.4  # of the memory that a worker may have; the rest is for what is under way, and for the steps
 LOOK_INTERVAL_S = 1.0  # at the contracts
 Report = Callable[[dict[str, Any]], None]
 
@@ -180,6 +181,7 @@ class Instance:
         wiring = bus_wiring(
             spec, flow, control.partitions, self._connection, letters, clock=around.clock, log=around.log,
             start_seqs=starts, muted=muted, contracts=lambda: self._contracts.book,
+            hot_bytes=int(self._entry.max_memory * STATE_SHARE) // len(partitions),
         )  # fmt: skip
         runner = FlowRunner(flow, partitions, control.partitions, wiring)
         task = asyncio.get_running_loop().create_task(runner.run(), name=f"flow {flow.name}")

@@ -15,13 +15,14 @@ from typing import Any, TextIO
 
 import msgspec
 
+from millstream.flow import ProcessFullError
 from millstream.kernel import ConfigError, FencedError, PlantError, SystemClock
 from millstream.worker._build import build_flow
 from millstream.worker._instance import Around, Instance
 from millstream.worker._spec import SPEC_BYTES_MAX, WorkerSpec, decode_spec
-from millstream.worker._watchdog import NOTES_FILE, StepWatchdog
+from millstream.worker._watchdog import StepWatchdog
 
-STOPPED, FAILED, MISCONFIGURED, FENCED, STUCK = 0, 1, 2, 3, 75
+STOPPED, FAILED, MISCONFIGURED, FENCED, STUCK, FULL = 0, 1, 2, 3, 75, 76
 _PR_SET_PDEATHSIG = 1
 
 
@@ -57,15 +58,13 @@ def main() -> int:
         spec = decode_spec(sys.stdin.buffer.readline(SPEC_BYTES_MAX))
         die_with(spec.parent_pid)
         entry = spec.flow_entry()
-        watchdog = StepWatchdog(
-            entry.step_timeout, lambda: _end_stuck(log, entry.name), Path(spec.scratch) / NOTES_FILE
-        )
+        watchdog = StepWatchdog(entry.step_timeout, entry.max_memory, Path(spec.scratch), lambda: _end_stuck(log))
         flow = watchdog.guard(build_flow(entry))
     except PlantError as error:
         log.put({"level": "error", "event": "flow cannot start", "error": error.as_dict(), "text": str(error)})
         return MISCONFIGURED
-    bound_memory(entry.max_memory)
     threading.Thread(target=_end_with_input, daemon=True, name="life line").start()
+    bound_memory(entry.max_memory)
     watchdog.start()
     try:
         return asyncio.run(_run(spec, entry, flow, log))
@@ -103,7 +102,11 @@ def _first(group: BaseExceptionGroup[PlantError]) -> PlantError:
 def _tell(log: PipeLog, error: BaseException) -> int:
     if isinstance(error, PlantError):
         log.put({"level": "error", "event": "flow stops", "error": error.as_dict(), "text": str(error)})
-        return FENCED if isinstance(error, FencedError) else MISCONFIGURED if isinstance(error, ConfigError) else FAILED
+        statuses = ((FencedError, FENCED), (ConfigError, MISCONFIGURED), (ProcessFullError, FULL))
+        return next((status for kind, status in statuses if isinstance(error, kind)), FAILED)
+    if isinstance(error, MemoryError):
+        log.put({"level": "error", "event": "flow stops", "text": "no memory within 'max_memory'"})
+        return FULL
     trace = "".join(traceback.format_exception(error))[-8000:]
     log.put({"level": "error", "event": "flow crashes", "text": f"{type(error).__name__}: {error}", "trace": trace})
     return FAILED
@@ -138,13 +141,14 @@ def _end_with_input() -> None:
 
 
 def bound_memory(extra_bytes: int) -> None:
-    """Let this process grow by so much; beyond it a step gets a MemoryError, which puts its input into quarantine."""
+    """Let this process grow by so much; beyond it a step gets a MemoryError (see `StepWatchdog`)."""
     with contextlib.suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         limit = pages * os.sysconf("SC_PAGE_SIZE") + extra_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _end_stuck(log: PipeLog, name: str) -> None:
-    log.error("a step cannot be interrupted: the process ends", flow=name)
+def _end_stuck(log: PipeLog) -> None:
+    text = "a step cannot be interrupted"
+    log.put({"level": "error", "event": "flow's process ends", "text": text})
     os._exit(STUCK)

@@ -17,7 +17,7 @@ import msgspec
 from millstream.config import FlowEntry
 from millstream.kernel import Backoff, Clock
 from millstream.sdk import Log
-from millstream.worker._process import MISCONFIGURED
+from millstream.worker._process import FULL, MISCONFIGURED
 from millstream.worker._spec import WorkerSpec, encode_spec
 
 STOP_TIMEOUT_S = 10.0
@@ -56,9 +56,9 @@ class _Worker:
     status: int | None = None
 
     @property
-    def is_misconfigured(self) -> bool:
-        """The last one ended because of what the file says."""
-        return self.status == MISCONFIGURED
+    def is_hopeless(self) -> bool:
+        """The last one ended because of what the file says, or of what the steps keep: it will again."""
+        return self.status in (MISCONFIGURED, FULL)
 
 
 class FlowSupervisor:
@@ -112,6 +112,7 @@ class FlowSupervisor:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "millstream.worker", stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, limit=LINE_BYTES_MAX,
+            env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # address space that nobody uses counts against its bound
         )  # fmt: skip
         worker.pid, worker.starts_count = process.pid, worker.starts_count + 1
         self._enter(worker, "starting")

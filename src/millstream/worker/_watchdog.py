@@ -3,37 +3,51 @@
 Processor time decides, so that a machine that stalls or swaps puts no sound input into quarantine; a step that waits
 (it must not: no I/O) is interrupted after many times as long on the wall clock. A step that swallows the interruption
 ends the process, after a note that makes the next start reject that input unseen.
+
+Memory is bounded for the whole process. A step that wants more than there is gets a MemoryError; when that leaves room,
+only its input was too much. When it does not, what the user's code keeps has filled the process: it commits what came
+before and ends, and the next one takes the same input with empty hands. An input that fills two processes is rejected
+unseen by the third.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import signal
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from millstream.flow import Event, Flow
+from millstream.flow import Event, Flow, ProcessFullError
 
 LOOKS = 3  # so many looks at the same call before it is interrupted
 WALL_FACTOR = 30
 SWALLOWED_MAX = 5
 NOTES_MAX = 1000
 NOTES_FILE = "stuck.txt"
+HUNGRY_FILE = "hungry.txt"
+ROOM_SHARE = 8  # of the bound: as much has to be free after a MemoryError, and is kept for a last commit
 
 
 class StepWatchdog:
-    """Watches the user's functions of one process; main thread only. `on_stuck` ends the process; `notes` is the file
-    that tells the next one which event did it."""
+    """Watches the user's functions of one process; main thread only. `on_stuck` ends the process; `notes` is the folder
+    of the files that tell the next one which event did it."""
 
-    def __init__(self, timeout_s: float, on_stuck: Callable[[], None], notes: Path) -> None:
+    def __init__(self, timeout_s: float, memory_bytes: int, notes: Path, on_stuck: Callable[[], None]) -> None:
         self._timeout_s = timeout_s
+        self._room_bytes = memory_bytes // ROOM_SHARE
         self._on_stuck = on_stuck
-        self._notes = notes
+        self._notes = notes / NOTES_FILE
+        self._hungry_notes = notes / HUNGRY_FILE
+        self._reserve = b""
+        self._hungry = _read(self._hungry_notes)
         self._event: Event | None = None
-        self._stuck = frozenset(_read(notes))
+        self._stuck = frozenset(_read(self._notes))
         self._number = 0
         self._is_inside = False
         self._seen = {signal.SIGPROF: (0, 0), signal.SIGALRM: (0, 0)}
@@ -41,6 +55,7 @@ class StepWatchdog:
 
     def start(self) -> None:
         """From here on."""
+        self._reserve = bytes(self._room_bytes)
         period_s = self._timeout_s / (LOOKS - 1)
         for number, timer, factor in (
             (signal.SIGPROF, signal.ITIMER_PROF, 1),
@@ -62,10 +77,16 @@ class StepWatchdog:
             self._number += 1
             if self._stuck and _mark(event) in self._stuck:
                 raise TimeoutError("a step that swallows its interruption has ended the process for this event")
+            if self._hungry and self._hungry.count(_mark(event)) > 1:
+                raise MemoryError("this event has filled two processes")
             self._event = event
             self._is_inside = True
             try:
                 return step(state, event)
+            except MemoryError as error:
+                self._is_inside = False
+                self._check_room(error)
+                raise MemoryError(f"a step wants more memory than there is, {_place_of(error)}") from None
             finally:
                 self._is_inside = False
 
@@ -97,16 +118,36 @@ class StepWatchdog:
         count = count + 1 if call == self._number else 1
         self._interrupted = (self._number, count)
         if count > SWALLOWED_MAX:
-            self._note()
+            self._note(self._notes)
             self._on_stuck()
         raise TimeoutError(f"a step ran longer than {self._timeout_s:g} s")
 
-    def _note(self) -> None:
+    def _check_room(self, error: MemoryError) -> None:
+        """What the failed step held is let go; if there is no room then, the process is of no use any more. Raises
+        ProcessFullError."""
+        traceback.clear_frames(error.__traceback__)
+        gc.collect()
+        try:
+            bytearray(self._room_bytes)
+        except MemoryError:
+            self._reserve = b""
+            with contextlib.suppress(OSError, MemoryError):
+                self._note(self._hungry_notes)
+            raise ProcessFullError("its steps keep more in memory than 'max_memory' allows") from None
+
+    def _note(self, notes: Path) -> None:
         if self._event is None:
             return
-        marks = [*_read(self._notes), _mark(self._event)][-NOTES_MAX:]
-        self._notes.parent.mkdir(parents=True, exist_ok=True)
-        self._notes.write_text("\n".join(marks) + "\n", encoding="ascii")
+        marks = [*_read(notes), _mark(self._event)][-NOTES_MAX:]
+        notes.parent.mkdir(parents=True, exist_ok=True)
+        notes.write_text("\n".join(marks) + "\n", encoding="ascii")
+
+
+def _place_of(error: MemoryError) -> str:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else ""
 
 
 def _read(notes: Path) -> list[str]:

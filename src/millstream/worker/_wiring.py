@@ -52,7 +52,7 @@ class HubOrigins:
 def bus_wiring(
     spec: WorkerSpec, flow: Flow[Any], partitions: int, connection: RawConnection, quarantine: Quarantine, *,
     clock: Clock, log: Log, start_seqs: Mapping[str, int] | None = None, muted: Mapping[str, int] | None = None,
-    contracts: Callable[[], ContractBook] | None = None,
+    contracts: Callable[[], ContractBook] | None = None, hot_bytes: int = 256 << 20,
 ) -> Wiring:  # fmt: skip
     """Everything that `FlowRunner` needs."""
     place = AssetPath.parse(spec.place)
@@ -76,6 +76,7 @@ def bus_wiring(
         clock=clock,
         log=log,
         scratch=Path(spec.scratch),
+        hot_bytes=hot_bytes,
         start_seqs=start_seqs,
         muted=muted,
         origins=HubOrigins(connection) if spec.has_origins else None,

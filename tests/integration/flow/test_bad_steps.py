@@ -8,7 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from flow_site import FLOW, client_of, edge_of, flow_status, outputs, rows_of, until, write_site
+from flow_site import FLOW, FLOW_FILE, client_of, edge_of, flow_status, outputs, rows_of, until, write_site
 
 from millstream.bus import StreamApi, StreamReader
 from millstream.edge import EdgeNode
@@ -81,6 +81,61 @@ async def test_a_step_that_swallows_its_interruption_is_ended_and_its_input_reje
         assert rows_of(await outputs(edge.server)) == list(range(1, 60))
         [letter] = await letters(edge)
         assert letter["Ms-Code"] == "MS-0703"
+
+
+HUNGRY = '''
+from millstream.flow import Emit, Flow, Input
+
+KEPT = []
+
+
+def count(state, event):
+    """Wants too much for itself, or keeps more and more."""
+    if event.value == 10:
+        bytearray(1 << 40)
+    if event.value == 20:
+        while True:
+            KEPT.append(bytearray(1 << 20))
+    if event.value >= 30:
+        KEPT.append(bytearray(4 << 20))
+    return state + 1, [Emit(f"{event.key}:rows", state + 1, event.time_ns)]
+
+
+flow = Flow(name="rows", inputs=(Input("acme/**:row"),), step=count, initial=int, state_type=int)
+'''
+
+
+async def test_a_step_that_keeps_more_and_more_ends_its_own_worker_and_nothing_is_lost(tmp_path: Path) -> None:
+    log: list[str] = []
+    (tmp_path / "other.py").write_text(FLOW_FILE, encoding="utf-8")
+    other = {**FLOW, "name": "other", "python": "other.py:flow"}
+    path = write_site(tmp_path, flows=[{**FLOW, "max_memory": "128MiB"}, other], rows=80, flow_file=HUNGRY)
+    async with edge_of(path, log) as edge:
+
+        def tell() -> object:
+            return edge.status()["flows"], log
+
+        async def said(name: str) -> list[int]:
+            return rows_of([found for found in await outputs(edge.server) if found[2].startswith(f"{name}/")])
+
+        async def is_done() -> bool:
+            return len(await said("rows")) >= 78 and len(await said("other")) >= 80
+
+        await until(is_done, "78 rows of the hungry flow", tell=tell)
+        assert await said("rows") == list(range(1, 79))
+        assert await said("other") == list(range(1, 81))
+        # Two inputs were too much by themselves; those that only met a full process are not among them.
+        found = await letters(edge)
+        assert [(letter["Ms-Code"], letter["Ms-Source"]) for letter in found] == [("MS-0704", "flow rows")] * 2
+        assert "wants more memory than there is" in found[0]["Ms-Reason"]
+        assert "mine.py:" in found[0]["Ms-Reason"]
+        assert "this event has filled two processes" in found[1]["Ms-Reason"]
+        assert flow_status(edge)["workers"][0]["starts_count"] >= 4  # twice for one input, and for what was kept
+        assert flow_status(edge, 1)["workers"][0]["starts_count"] == 1
+        alarms = [alarm["message"] for alarm in edge.status()["alarms"] if alarm["code"] == "MS-0705"]  # type: ignore[attr-defined]
+        assert len(alarms) == 1
+        assert "flow rows" in alarms[0]
+        assert "more in memory than 'max_memory' allows" in alarms[0]
 
 
 async def test_killed_servers_and_workers_cost_nothing(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from millstream.flow import (
     TimePolicy,
     Wiring,
 )
+from millstream.flow._store import HOT_BYTES_MAX
 from millstream.kernel import SystemClock
 from millstream.protocols.contract import ContractBook
 from millstream.protocols.ledger import is_ledger_subject
@@ -88,6 +90,8 @@ class Bench:
         self.kill_after: int | None = None
         self.contracts: Callable[[], ContractBook] | None = None
         self.muted: dict[str, int] | None = None
+        self.scratch: Path | None = None
+        self.hot_bytes = HOT_BYTES_MAX
         self.task: asyncio.Future[None]
 
     async def facts(self, stream: str) -> StreamFacts:
@@ -115,6 +119,7 @@ class Bench:
             ["IN"], "OUT", {i: f"uns.v1.acme.site._ledger.edge.{self.flow.name}-{i}.state" for i in range(8)},
             self.publisher, MemoryReader({"IN": self.source, "OUT": self.output}), self, self, SystemClock(),
             ConnectorTools("flow").log, contracts=self.contracts, muted=self.muted,
+            scratch=self.scratch, hot_bytes=self.hot_bytes,
         )  # fmt: skip
         return FlowRunner(self.flow, partitions or range(self.partitions), self.partitions, wiring)
 

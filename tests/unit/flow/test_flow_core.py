@@ -15,6 +15,7 @@ from millstream.flow import (
     FlowCore,
     Input,
     KeyStore,
+    ProcessFullError,
     Refuse,
     SetTimer,
     Tick,
@@ -157,3 +158,31 @@ def test_a_unit_fits_into_a_batch_whatever_timers_and_events_say() -> None:
     sizes.append(len(core.take().messages))
     assert sizes == [UNIT_OUTPUTS - 1 + OUTPUTS_MAX, OUTPUTS_MAX]
     assert max(sizes) + 2 <= BATCH_MESSAGES_MAX
+
+
+@pytest.mark.parametrize("full_at", ["event", "timer"])
+def test_what_was_taken_before_the_memory_was_full_is_committed_and_the_rest_is_taken_again(full_at: str) -> None:
+    is_full = True
+
+    def step(state: int, event: Event) -> tuple[int, list[Any]]:
+        if is_full and (event.is_timer if full_at == "timer" else event.value == 3):
+            raise ProcessFullError("no room")
+        said = [Emit("acme/p:said", -1 if event.is_timer else event.value, event.time_ns, kind="kpi")]
+        return state + 1, [*said, SetTimer("t", event.time_ns + 1)] if event.value == 1 else said
+
+    one = flow(step, key=lambda address: "one", time=TimePolicy(idle_ns=None))
+    core: FlowCore[Any] = FlowCore(one, KeyStore(), created={"IN": "made"})
+    core.begin()
+    with pytest.raises(ProcessFullError):
+        _ = [core.feed("IN", each) for each in received()]
+    first = core.take()
+    again: FlowCore[Any] = FlowCore(one, KeyStore(), created={"IN": "made"})
+    again.restore([(1, first.commit)])
+    again.begin()
+    is_full = False
+    for each in received():
+        again.feed("IN", each)
+    messages = [*first.messages, *again.take().messages]
+    assert [msgspec.json.decode(message.payload)["value"] for message in messages] == [1, -1, 2, 3, 4]
+    origins = [dict(message.headers)["Ms-Flow-In"] for message in messages]
+    assert len(set(origins)) == 5
