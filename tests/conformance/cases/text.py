@@ -13,9 +13,10 @@ import millstream.connectors.text as package
 from cases.text_peer import Dialer, Listener, Plugged
 from millstream.connectors.text import TextConnector
 from millstream.kernel import free_port
-from millstream.sdk import Tag
+from millstream.sdk import Tag, Write
 from millstream.sdk.testing import ConformanceCase, ExpectedValue, Peer
 
+WRITES = (Write(Tag("setpoint", "1:float", options={"command": "SP {value:.2f}\r\n"}), 2.5),)
 TAGS = (Tag("weight", "1:float"), Tag("count", "2:int"), Tag("telegram", "$frame"))
 EXTREMES = (
     ("1:float", "-1.7976931348623157e+308", -1.7976931348623157e308),
@@ -59,7 +60,7 @@ class TextPeer(Peer):
 def made(device: Listener | Dialer | Plugged, config: dict[str, object]) -> TextPeer:
     """With its tags."""
     extremes = tuple(ExpectedValue(Tag(address, address), value) for address, _, value in EXTREMES)
-    return TextPeer({**CONFIG, **config}, TAGS, Tag("bad", "9"), extremes, device=device)
+    return TextPeer({**CONFIG, **config}, TAGS, Tag("bad", "9"), extremes, WRITES, device=device)
 
 
 class _Case(ConformanceCase):

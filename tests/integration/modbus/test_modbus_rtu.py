@@ -293,10 +293,14 @@ async def test_a_port_that_cannot_be_used_has_a_word_of_its_own(tmp_path: Path, 
 
 
 async def test_a_port_that_is_opened_and_left_at_once_leaves_nothing(end: TcpGateway | Terminal) -> None:
-    """The library begins to read a serial port only after it says that it is open."""
+    """The library begins to read a serial port only after it says that it is open, and fails when it is closed then."""
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     for _ in range(3):
         async with session_with(end):
             pass
+        await asyncio.sleep(0.01)  # what was put off to the loop's next turns
+    assert not faults
 
 
 @pytest.mark.parametrize(

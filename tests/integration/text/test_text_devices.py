@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from millstream.connectors.text import TextConfig, TextConnector
 from millstream.connectors.text._inbox import WAITING_BYTES_MAX
 from millstream.connectors.text._session import TextSession
 from millstream.kernel import ConfigError, Unreachable, free_port
-from millstream.sdk import Batch, ConnectorTools, Tag
+from millstream.sdk import Batch, ConnectorTools, Tag, Write
 
 SCALE = {
     "start": "\x02",
@@ -275,16 +276,45 @@ def test_a_configuration_that_cannot_work_is_refused(config: dict[str, Any], wor
         TextConfig(**{**place, **config})
 
 
+@pytest.mark.parametrize("kind", ["tcp", "serial"])
+async def test_a_tag_with_a_command_is_written_and_shows_what_the_device_made_of_it(kind: str, tmp_path: Path) -> None:
+    device = Listener() if kind == "tcp" else Plugged(tmp_path / "line")
+    device.on_command = lambda data: data.replace(b"SP", b"IS")
+    setpoint = Tag("setpoint", "2:float", options={"command": "SP,{value:.1f}\r\n"})
+    async with opened(device, parse="columns") as session:
+        results = await session.write(
+            [
+                Write(setpoint, "x"),
+                Write(Tag("other", "2"), 5),
+                Write(setpoint, math.inf),
+                Write(setpoint, 7),
+            ]
+        )
+        assert [result.quality.label for result in results] == [
+            "BadTypeMismatch", "BadNotWritable", "BadOutOfRange", "Good",
+        ]  # fmt: skip
+        samples, _ = await said(session, "1", "2:float", count=2)
+        assert samples == [("1", "IS", "Good"), ("2:float", 7.0, "Good")]
+        assert bytes(device.heard) == b"SP,7.0\r\n"
+        await device.cut()
+        with contextlib.suppress(Unreachable):
+            await said(session, "1", count=1)
+        (result,) = await session.write([Write(setpoint, 8)])
+        assert result.quality.label == "BadNoCommunication"
+
+
 def test_a_tag_that_no_frame_can_have_is_refused_offline() -> None:
     plain = TextConnector(TextConfig(host="h", port=1), ConnectorTools())
     scale = TextConnector(TextConfig(host="h", port=1, **SCALE), ConnectorTools())  # type: ignore[arg-type]
     plain.check_tag(Tag("t", "$frame"))
     scale.check_tag(Tag("t", "error:int"))
+    scale.check_tag(Tag("t", "weight", options={"command": "SP {value:.2f}"}))
     for connector, tag in (
         (plain, Tag("t", "weight")),
         (scale, Tag("t", "wieght")),
         (scale, Tag("t", "weight:double")),
         (scale, Tag("t", "weight", options={"unit": "kg"})),
+        (scale, Tag("t", "weight", options={"command": "SP {weight}"})),
     ):
         with pytest.raises(ConfigError) as caught:
             connector.check_tag(tag)

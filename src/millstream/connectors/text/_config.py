@@ -6,7 +6,7 @@ import codecs
 import ipaddress
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from millstream.kernel import ConfigError
 from millstream.protocols.text_frames import FRAME_BYTES_MAX, Framing
@@ -128,3 +128,12 @@ class TextConfig(ConnectorConfig):
         if self.parse == "columns":
             return ColumnReader(self.separator, self.columns_count_min)
         return JsonReader() if self.parse == "json" else None
+
+
+class TextTagOptions(BaseModel):
+    """Options of one tag."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    command: str | None = None
+    """What writes a value, e.g. "SP {value:.2f}\\r\\n". None given: the tag cannot be written."""

@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
-from millstream.connectors.text._config import TextConfig
+from pydantic import ValidationError
+
+from millstream.connectors.text._config import TextConfig, TextTagOptions
 from millstream.kernel import ConfigError
+from millstream.protocols.text_command import parse_command
 from millstream.protocols.text_mapping import FRAME_FIELD, PEER_FIELD, parse_field
 from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TextConnector:
-    """Reads what barcode scanners, scales and gauges send as text."""
+    """Reads what barcode scanners, scales and gauges send as text, and sends them commands where a tag has one."""
 
     info: ClassVar[ConnectorInfo] = ConnectorInfo(
         name="text",
@@ -26,6 +29,7 @@ class TextConnector:
         maturity="silver",
     )
     Config: ClassVar[type[ConnectorConfig]] = TextConfig
+    TagOptions: ClassVar[type[TextTagOptions]] = TextTagOptions
 
     def __init__(self, config: TextConfig, tools: ConnectorTools) -> None:
         self._config = config
@@ -34,10 +38,14 @@ class TextConnector:
     def check_tag(self, tag: Tag) -> None:
         """Raise ConfigError when no frame can have such a field."""
         field = parse_field(tag.address)
-        if tag.options:
+        try:
+            options = TextTagOptions.model_validate(dict(tag.options))
+        except ValidationError as error:
             raise ConfigError(
-                f"tag {tag.key!r} has options", expected="none", got=", ".join(tag.options), code="MS-1900"
-            )
+                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}", expected="command", code="MS-1900"
+            ) from error
+        if options.command is not None:
+            parse_command(options.command)
         if field.name in (FRAME_FIELD, PEER_FIELD):
             return
         reader = self._config.reader()

@@ -18,8 +18,8 @@ class Line(Protocol):
 
     peer: str
 
-    def write(self, data: bytes) -> None:
-        """Send, or drop when the device is gone."""
+    def write(self, data: bytes) -> bool:
+        """Send. False when the device is gone or takes nothing."""
         ...
 
     def pause(self) -> None:
@@ -112,10 +112,10 @@ class Inbox:
                 line.resume()
         return chunk
 
-    def send(self, data: bytes) -> None:
-        """To every device."""
-        for line in self.lines.values():
-            line.write(data)
+    def send(self, data: bytes) -> bool:
+        """To every device. False when there is none, or one of them did not take it."""
+        taken = [line.write(data) for line in list(self.lines.values())]
+        return bool(taken) and all(taken)
 
     def close(self) -> None:
         """Every line."""

@@ -122,10 +122,12 @@ class _Socket(asyncio.Protocol):
         reason = f"link is lost: {exc}" if exc is not None else "device closed the connection"
         self._inbox.left(self, Unreachable(reason, where=self._where))
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
         """See `Line`."""
-        if self._transport is not None and self._transport.get_write_buffer_size() <= UNSENT_BYTES_MAX:
-            self._transport.write(data)
+        if self._transport is None or self._transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
+            return False
+        self._transport.write(data)
+        return True
 
     def pause(self) -> None:
         """See `Line`."""
@@ -190,12 +192,15 @@ class _Port:
         self._loop = asyncio.get_running_loop()
         self.peer = name
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
         """See `Line`."""
         try:
-            self._port.write(data)
+            return bool(self._port.write(data) == len(data))
+        except BlockingIOError:
+            return False
         except _port_errors() as error:
             self._lose(error)
+            return False
 
     def pause(self) -> None:
         """See `Line`."""

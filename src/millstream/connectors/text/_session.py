@@ -6,19 +6,31 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from millstream.connectors.text._config import TextConfig
+from millstream.connectors.text._config import TextConfig, TextTagOptions
 from millstream.connectors.text._inbox import Chunk, Inbox
 from millstream.kernel import DecodeError, Unreachable
-from millstream.model import BAD_DATA_UNAVAILABLE, BAD_DECODING_ERROR, BAD_NODE_ID_UNKNOWN, GOOD, Sample
+from millstream.model import (
+    BAD_DATA_UNAVAILABLE,
+    BAD_DECODING_ERROR,
+    BAD_NO_COMMUNICATION,
+    BAD_NODE_ID_UNKNOWN,
+    BAD_OUT_OF_RANGE,
+    BAD_TYPE_MISMATCH,
+    GOOD,
+    Quality,
+    Sample,
+)
+from millstream.protocols.text_command import parse_command
 from millstream.protocols.text_frames import FrameReader
 from millstream.protocols.text_mapping import ABSENT, FRAME_FIELD, PEER_FIELD, Field, Fields, parse_field, to_value
-from millstream.sdk import Batch, ConnectorTools, Position, Tag
+from millstream.sdk import Batch, ConnectorTools, Position, Tag, Write, WriteResult
 
+BAD_NOT_WRITABLE = Quality(0x803B0000)
 POLLS_UNANSWERED_MAX = 5  # a polled device that lets so many pass is lost, unless `silence_max` says otherwise
 
 
 class TextSession:
-    """Streamed. A device keeps nothing, so there is no position."""
+    """Streamed, Writable. A device keeps nothing, so there is no position."""
 
     def __init__(self, inbox: Inbox, config: TextConfig, tools: ConnectorTools) -> None:
         self._inbox = inbox
@@ -41,6 +53,24 @@ class TextSession:
             batch = self._batch(await self._next(), fields)
             if batch.samples or batch.frames_bad:
                 yield batch
+
+    async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
+        """Send each tag's command. Good means sent: what the device makes of it shows in what it says then."""
+        return [self._write_one(write) for write in writes]
+
+    def _write_one(self, write: Write) -> WriteResult:
+        template = TextTagOptions.model_validate(dict(write.tag.options)).command
+        if template is None:
+            return WriteResult(BAD_NOT_WRITABLE, "the tag has no `command`")
+        try:
+            raw = parse_command(template).encode(write.value, self._config.encoding)
+        except TypeError as error:
+            return WriteResult(BAD_TYPE_MISMATCH, str(error))
+        except OverflowError as error:
+            return WriteResult(BAD_OUT_OF_RANGE, str(error))
+        if self._inbox.send(raw):
+            return WriteResult(GOOD)
+        return WriteResult(BAD_NO_COMMUNICATION, "no device is there, or one does not take the command")
 
     async def _next(self) -> Chunk:
         while True:
