@@ -100,6 +100,8 @@ class SessionWriter:
                 if not deadline.expired():
                     raise
                 raise Unreachable("no answer to a write", expected=f"{WRITE_TIMEOUT_S:g}s") from error
+        if result.quality == BAD_NO_COMMUNICATION:  # sent, and no answer
+            return WriteOutcome(result, is_certain=False)
         if not result.quality.is_good or job.read_back_s is None or not isinstance(session, Polled):
             return WriteOutcome(result)
         return await self._read_back(session, job, result)

@@ -148,7 +148,7 @@ async def test_a_device_that_stands_still_leaves_an_honest_answer(tmp_path: Path
         try:
             with pytest.raises(NotWritten) as caught:
                 await plant.write(SETPOINT, 33, valid=20)
-            assert caught.value.answer.state in ("unknown", "refused", "failed")
+            assert caught.value.answer.state in ("unknown", "refused")  # refused when the edge had noticed already
         finally:
             made.device.signal(signal.SIGCONT)
 

@@ -20,7 +20,7 @@ from millstream.edge._write_gate import unscale_value
 from millstream.edge._writer import WRITE_TIMEOUT_S, WRITES_WAITING_MAX
 from millstream.edge._writes import KNOWN_COUNT_MAX, REFUSALS_STORED_PER_S, WriteDesk
 from millstream.kernel import DecodeError, Unreachable
-from millstream.model import BAD_OUT_OF_RANGE, GOOD, AssetPath, Sample, Value
+from millstream.model import BAD_NO_COMMUNICATION, BAD_OUT_OF_RANGE, GOOD, AssetPath, Sample, Value
 from millstream.protocols.write_request import WriteAnswer, WriteRequest, decode_write, encode_write, is_same
 from millstream.sdk import Tag, Write, WriteResult
 from millstream.sdk.testing import LoopClock, run_virtual
@@ -42,6 +42,7 @@ class Machine:
     lag: int = 0
     refuses: bool = False
     breaks: bool = False
+    is_silent: bool = False
     busy: int = 0
 
     async def read(self, tags: Sequence[Tag]) -> Sequence[Sample]:
@@ -57,6 +58,8 @@ class Machine:
             await asyncio.sleep(self.answer_s)
             if self.breaks:
                 raise Unreachable("gone")
+            if self.is_silent:
+                return [WriteResult(BAD_NO_COMMUNICATION, "no answer")]
             if self.refuses:
                 return [WriteResult(BAD_OUT_OF_RANGE, "too hot")]
             (write,) = writes
@@ -238,6 +241,16 @@ def test_a_machine_that_refuses_limits_or_breaks_is_told_apart() -> None:
 
     at_work(desk, work)
     assert desk.made.supervisor.lifecycle.state.value == "closed"
+
+
+def test_a_machine_that_does_not_answer_may_have_taken_the_write() -> None:
+    desk = desk_of(Machine(is_silent=True))
+
+    async def work() -> None:
+        answer = await desk.write(10)
+        assert (answer.state, answer.code) == ("unknown", "MS-2008")
+
+    at_work(desk, work)
 
 
 def test_a_machine_that_never_answers_costs_its_session_and_the_outcome_is_unknown() -> None:
