@@ -1,5 +1,6 @@
 // A small node-opcua server whose counter says each number once. Prints {"port": ..} when it listens; SIGTERM ends it.
 // Arguments: PKI_DIR [secure]. With "secure": encrypted endpoints for whoever comes.
+// "pressure" has an alarm above 10; at SIGUSR1 the server raises an event of its own.
 // At SIGUSR2 the node below /Objects/boiler/temperature is deleted and another one takes its name; at the next,
 // the first one's id is back.
 const net = require("node:net");
@@ -58,6 +59,8 @@ function freePort() {
     organizedBy: server.engine.addressSpace.rootFolder.objects,
     browseName: "boiler",
     nodeVersion: "1", // only nodes with a version are told of when they change
+    notifierOf: server.engine.addressSpace.rootFolder.objects.server, // where a condition refresh looks for alarms
+    eventNotifier: 1,
   });
   let generation = 0;
   const addTemperature = () => {
@@ -76,6 +79,35 @@ function freePort() {
     server.engine.addressSpace.modelChangeTransaction(() => {
       server.engine.addressSpace.deleteNode(temperature);
       temperature = addTemperature();
+    });
+  });
+  server.engine.addressSpace.installAlarmsAndConditionsService();
+  const pressure = namespace.addVariable({
+    componentOf: boiler,
+    browseName: "pressure",
+    nodeId: "s=pressure",
+    dataType: "Double",
+    accessLevel: "CurrentRead | CurrentWrite",
+    userAccessLevel: "CurrentRead | CurrentWrite",
+    value: new Variant({ dataType: DataType.Double, value: 1 }),
+    eventSourceOf: boiler,
+  });
+  const alarm = namespace.instantiateExclusiveLimitAlarm("ExclusiveLimitAlarmType", {
+    browseName: "PressureTooHigh",
+    conditionSource: pressure,
+    inputNode: pressure,
+    componentOf: boiler,
+    highHighLimit: 20,
+    highLimit: 10,
+    lowLimit: -10,
+    lowLowLimit: -20,
+  });
+  alarm.setEnabledState(true);
+  process.on("SIGUSR1", () => {
+    server.engine.addressSpace.rootFolder.objects.server.raiseEvent("SystemEventType", {
+      sourceName: { dataType: DataType.String, value: "operator" },
+      message: { dataType: DataType.LocalizedText, value: { text: "door opened" } },
+      severity: { dataType: DataType.UInt32, value: 300 },
     });
   });
   await server.start();

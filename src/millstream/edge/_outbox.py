@@ -12,7 +12,7 @@ from millstream.edge._deadletter import DeadLetterStore
 from millstream.edge._pipeline import DeadLetter, Output, Pipeline
 from millstream.edge._progress import Mark, encode_mark
 from millstream.kernel import Clock, PlantError
-from millstream.model import Block, Sample
+from millstream.model import Block, Event, Sample
 from millstream.sdk import Control, Message, Position, Publisher, Stored
 
 UNITS_UNANSWERED_MAX = 64  # of one connector; then it waits for the store
@@ -121,6 +121,11 @@ class Outbox:
         """One block, as `feed`."""
         self._pipeline.feed_block(block, self._clock.now_ns(), self._clock.monotonic_ns(), self._out)
         return self._advance(len(block))
+
+    def feed_event(self, event: Event) -> bool:
+        """One event, as `feed`. It has no place among the samples that a source gives again."""
+        self._pipeline.feed_event(event, self._out)
+        return self._advance(0)
 
     def _advance(self, count: int) -> bool:
         if self._is_rewindable:

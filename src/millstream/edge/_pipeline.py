@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from millstream.config import MappedTag
+from millstream.edge._event_message import event_message, event_subject
 from millstream.edge._repeats import Repeats
 from millstream.edge._scaling import scale_array, scale_value
 from millstream.kernel import DecodeError
@@ -26,6 +27,7 @@ from millstream.model import (
     GOOD,
     AssetPath,
     Block,
+    Event,
     Quality,
     Sample,
     TagPath,
@@ -90,6 +92,7 @@ class PipelineCounters:
     dead: int = 0
     clock_flags: int = 0
     repeated: int = 0
+    events: int = 0
 
 
 class _TagState:
@@ -274,6 +277,27 @@ class Pipeline:
         out.messages.append(Message(state.subject, payload))
         out.bytes += len(payload)
 
+    def feed_event(self, event: Event, out: Output) -> None:
+        """One event, beside the samples of its tag; not one of them, so neither counted nor thinned as such."""
+        state = self._tags.get(event.tag) or self._adopt(event.tag, out, event.id)
+        if state is None:
+            return
+        subject = event_subject(state.subject, event)
+        check = self._book.check_of(subject)
+        violation = check.find_event(event.type, dict(event.data)) if check is not None else None
+        try:
+            message = event_message(subject, event, self._payload_bytes_max)
+        except DecodeError as error:
+            self.counters.dead += 1
+            out.dead.append(DeadLetter(_raw(dict(event.data)), error.what, error.code, subject))
+            return
+        if violation is not None:
+            self._quarantine_payload(subject, violation, message.payload, message.content_type, 1, out)
+            return
+        self.counters.events += 1
+        out.messages.append(message)
+        out.bytes += len(message.payload)
+
     # -- contracts ----------------------------------------------------------------------------------------------------
 
     def _quarantine(
@@ -288,14 +312,14 @@ class Pipeline:
             )
         except _UNENCODABLE:
             payload, content_type = _raw(value), None
-        self._quarantine_payload(state, violation, payload, content_type, 1, out)
+        self._quarantine_payload(state.subject, violation, payload, content_type, 1, out)
         self._mark_broken(state, violation, source_ns, now_ns, out)
 
     def _quarantine_payload(
-        self, state: _TagState, violation: Violation, payload: bytes, content_type: str | None, count: int, out: Output
+        self, subject: str, violation: Violation, payload: bytes, content_type: str | None, count: int, out: Output
     ) -> None:
         self.counters.dead += count
-        out.dead.append(DeadLetter(payload, str(violation), "MS-0330", state.subject, content_type, violation.contract))
+        out.dead.append(DeadLetter(payload, str(violation), "MS-0330", subject, content_type, violation.contract))
 
     def _mark_broken(
         self, state: _TagState, violation: Violation, source_ns: int | None, now_ns: int, out: Output
@@ -328,7 +352,7 @@ class Pipeline:
         if violation is None:
             state.is_broken = False
             return False
-        self._quarantine_payload(state, violation, payload, ARROW_TYPE, len(block), out)
+        self._quarantine_payload(state.subject, violation, payload, ARROW_TYPE, len(block), out)
         self._mark_broken(state, violation, int(block.source_time_ns[0]), now_ns, out)
         return True
 
@@ -411,7 +435,7 @@ class Pipeline:
             return
         violation = state.check.find_columns(values) if state.check is not None else None
         if violation is not None:  # each value by itself was right: the columns they make together are not
-            self._quarantine_payload(state, violation, payload, ARROW_TYPE, len(values), out)
+            self._quarantine_payload(state.subject, violation, payload, ARROW_TYPE, len(values), out)
             self._mark_broken(state, violation, times[0] if state.has_clock else None, now_ns, out)
             return
         out.messages.append(Message(state.subject, payload, ARROW_TYPE, len(values)))

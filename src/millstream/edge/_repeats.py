@@ -19,6 +19,7 @@ from millstream.sdk import Received
 OTHERS_PER_REPEAT = 4
 OTHERS_MIN = 10_000  # samples of the source after which no more repeats come
 _ARROW_MARK = ARROW_TYPE.encode()
+_EVENT_MARK = b"\r\nce-specversion:"
 _Key = tuple[int | None, int, bytes]
 
 
@@ -31,6 +32,8 @@ class Repeats:
         for received in stored:
             if not is_ledger_subject(received.subject):
                 keys = _keys(received)
+                if not keys:
+                    continue  # also an event's subject, at which no sample ever comes
                 self._expected.setdefault(received.subject, Counter()).update(keys)
                 self._others_left += OTHERS_PER_REPEAT * len(keys)
 
@@ -63,6 +66,8 @@ def _key(value: Value | None, quality: int, source_ns: int | None) -> _Key | Non
 
 def _keys(received: Received) -> list[_Key]:
     """Of all samples in a stored message; none of what is no sample."""
+    if received.headers and _EVENT_MARK in received.headers:
+        return []
     try:
         if received.headers and _ARROW_MARK in received.headers:
             block = decode_block(received.payload)

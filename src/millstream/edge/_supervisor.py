@@ -378,7 +378,8 @@ class Supervisor:
             await self.outbox.bury([DeadLetter(frame, reason) for frame, reason in batch.frames_bad])
         if batch.samples or batch.blocks:
             self.last_sample_ns = now_ns
-        if (batch.samples or batch.blocks or batch.position is not None) and self.lifecycle.progressed(now_ns):
+        brings_data = bool(batch.samples or batch.blocks or batch.events)
+        if (brings_data or batch.position is not None) and self.lifecycle.progressed(now_ns):
             self._log.info("link up")
         samples = batch.samples
         if self._skip and samples:
@@ -394,6 +395,9 @@ class Supervisor:
                     piece = self._without_skipped(piece)
                 if len(piece) and self.outbox.feed_block(piece):
                     await self.outbox.send()
+        for event in batch.events:
+            if self.outbox.feed_event(event):
+                await self.outbox.send()
         if batch.position is not None:
             self.outbox.reached(batch.position, skip=self._skip)  # a source may cut its batches anew
         await self.outbox.send()

@@ -1,5 +1,6 @@
 """The words of the field as data: asset paths, tags, samples, blocks, quality. Frozen and pure."""
 
+from millstream.model._event import Event, EventKind
 from millstream.model._path import AssetPath, TagPath
 from millstream.model._quality import (
     BAD,
@@ -37,6 +38,8 @@ __all__ = [
     "UNCERTAIN_LAST_USABLE_VALUE",
     "AssetPath",
     "Block",
+    "Event",
+    "EventKind",
     "Quality",
     "Sample",
     "TagPath",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NewType, Protocol, runtime_checkable
 
 from millstream.kernel import Clock, SystemClock
-from millstream.model import Block, Quality, Sample, Value
+from millstream.model import Block, Event, Quality, Sample, Value
 from millstream.sdk._config import ConnectorConfig
 from millstream.sdk._ports import Reader
 
@@ -42,6 +42,9 @@ class Tag:
 class Batch:
     """What a streamed session yields. `position` is None when the source cannot rewind.
 
+    `events` go out beside the samples, through the same store, each to its tag's `_event` or `_alarm` subject. A source
+    that rewinds may give them again: whoever reads tells by their id.
+
     `frames_bad` holds raw frames that could not be decoded, each with its reason: they go to the dead-letter stream.
     """
 
@@ -49,6 +52,7 @@ class Batch:
     blocks: Sequence[Block] = ()
     position: Position | None = None
     frames_bad: Sequence[tuple[bytes, str]] = ()
+    events: Sequence[Event] = ()
 
 
 @dataclass(frozen=True, slots=True)

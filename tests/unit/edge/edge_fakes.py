@@ -18,8 +18,7 @@ from millstream.edge._lifecycle import Lifecycle
 from millstream.edge._pipeline import DeadLetter, Pipeline
 from millstream.edge._supervisor import ConnectorPlan, Supervisor
 from millstream.kernel import Backoff, Clock
-from millstream.model import Sample
-from millstream.protocols.ledger import is_ledger_subject
+from millstream.model import Event, Sample
 from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, ConnectorTools, Position, Tag
 from millstream.sdk.testing import LoopClock
 
@@ -39,6 +38,7 @@ class Script:
     fail: dict[str, list[BaseException]] = field(default_factory=dict)
     stream_fail_at: list[tuple[int, BaseException]] = field(default_factory=list)
     frames_bad: dict[int, bytes] = field(default_factory=dict)
+    events: dict[int, Event] = field(default_factory=dict)
     opens: int = 0
     closes: int = 0
     open_now: int = 0
@@ -80,7 +80,8 @@ class StreamSession:
             row = rows.stop
             bad = [(script.frames_bad[r], "broken frame") for r in rows if r in script.frames_bad]
             position = Position(str(row).encode()) if script.has_positions else None
-            yield Batch(samples, position=position, frames_bad=bad)
+            events = [script.events[r] for r in rows if r in script.events]
+            yield Batch(samples, position=position, frames_bad=bad, events=events)
             await asyncio.sleep(script.pause_s)
 
     async def ack(self, up_to: Position) -> None:
@@ -171,7 +172,7 @@ class Rig:
     mapped: list[MappedTag]
 
     def decoded(self) -> list[dict[str, Any]]:
-        return [msgspec.json.decode(m.payload) for m in self.stream.messages if not is_ledger_subject(m.subject)]
+        return [msgspec.json.decode(m.payload) for m in self.stream.messages if "._tag." in m.subject]
 
     @property
     def values(self) -> list[Any]:

@@ -69,6 +69,9 @@ def test_a_wrong_configuration_is_refused_with_words(change: dict[str, Any], sai
         ("i=1", {"deadband_absolute": 1, "deadband_percent": 1}),
         ("i=1", {"deadband_absolute": -1}),
         ("i=1", {"queue": 3}),
+        ("i=1", {"severity_min": 100}),
+        ("i=1", {"mode": "events", "event_type": "Alarm"}),
+        ("i=1", {"mode": "events", "severity_min": 1001}),
     ],
 )
 def test_a_tag_that_cannot_be_right_is_refused_offline(address: str, options: dict[str, Any]) -> None:

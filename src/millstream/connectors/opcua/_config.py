@@ -182,8 +182,16 @@ class OpcUaConfig(ConnectorConfig):
 class TagOptions(_Part):
     """Options of one tag."""
 
-    mode: Literal["subscribe", "poll"] = "subscribe"
-    """`poll` reads the tag each publishing interval: only for servers without subscriptions."""
+    mode: Literal["subscribe", "poll", "events"] = "subscribe"
+    """`poll` reads the tag each publishing interval: only for servers without subscriptions. `events` takes the events
+    and alarms of the node, which has to be a notifier, as the Server object i=2253 is for all; the tag itself is true
+    while they are received."""
+    event_type: str | None = None
+    """With `events`: only those of this type or below, as an address; i=2782 are the conditions and alarms."""
+    event_fields: tuple[str, ...] = Field(default=(), max_length=50)
+    """With `events`: further fields, as paths of browse names below the event (`Pressure`, `2:Tool/2:Number`)."""
+    severity_min: int = Field(default=1, ge=1, le=1000)
+    """With `events`: only those that are at least as severe."""
     queue_size: int | None = Field(default=None, ge=1)
     """Queue of the monitored item in the server; 1 keeps the latest value only."""
     deadband_absolute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -194,7 +202,9 @@ class TagOptions(_Part):
     """Fill this tag's gaps from the server's history."""
 
     @model_validator(mode="after")
-    def _one_deadband(self) -> TagOptions:
+    def _options_fit(self) -> TagOptions:
+        if self.mode != "events" and (self.event_type or self.event_fields or self.severity_min > 1):
+            raise ValueError("'event_type', 'event_fields' and 'severity_min' go with 'mode: events'")
         if self.deadband_absolute is not None and self.deadband_percent is not None:
             raise ValueError("a tag has one deadband: either 'deadband_absolute' or 'deadband_percent'")
         return self

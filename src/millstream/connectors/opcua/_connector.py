@@ -47,7 +47,9 @@ class OpcUaConnector:
         """Raise ConfigError when the address is neither a node id nor a path, or an option cannot be."""
         parse_address(tag.address)
         try:
-            TagOptions.model_validate(dict(tag.options))
+            options = TagOptions.model_validate(dict(tag.options))
+            if options.event_type is not None:
+                parse_address(options.event_type)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])

@@ -55,6 +55,16 @@ def fault(code: int, where: str) -> PlantError:
     return Unreachable("the OPC UA server refused or ended the session", where=where, got=name)
 
 
+@contextmanager
+def suppressed_refusal() -> Iterator[None]:
+    """Let pass that the server answers a request with a bad status: then the link still stands."""
+    try:
+        yield
+    except PlantError as error:
+        if not isinstance(error.__cause__, ua.UaStatusCodeError):
+            raise
+
+
 def silent(where: str, what: str = "the OPC UA server does not answer") -> Unreachable:
     """The error for a link that is gone."""
     return Unreachable(what, where=where, next_step="check address, port and firewall; it is tried again")

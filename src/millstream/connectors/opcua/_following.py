@@ -30,7 +30,9 @@ class Followed:
     tag: Tag
     handle: int
     node: Any = None
+    event_type: Any = None  # the node id of the type that a tag of events is limited to
     newest_ns: int | None = None
+    event_names: tuple[str, ...] = ()  # the fields of its events
     has_history: bool = False
     is_filling: bool = False
     is_first: bool = True  # until the first live sample that has a time

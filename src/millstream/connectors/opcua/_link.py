@@ -151,6 +151,11 @@ class Link:
         with translated(self.where, self.protocol.violation):
             return await self._ua.create_monitored_items(parameters)
 
+    async def call(self, node: ua.NodeId, method: ua.NodeId, arguments: Sequence[ua.Variant]) -> ua.CallMethodResult:
+        """Call one method of `node` (5.12.2)."""
+        with translated(self.where, self.protocol.violation):
+            return (await self._ua.call([ua.CallMethodRequest(node, method, list(arguments))]))[0]
+
     async def load_structures(self) -> None:
         """Read the server's own structure definitions; a server that has none or odd ones is left as it is."""
         try:

@@ -12,6 +12,7 @@ from millstream.connectors.opcua._address import is_path, parse_address
 from millstream.connectors.opcua._binary import DataValue
 from millstream.connectors.opcua._browsing import Browser
 from millstream.connectors.opcua._config import OpcUaConfig, TagOptions
+from millstream.connectors.opcua._events import EventReader
 from millstream.connectors.opcua._faults import status_name
 from millstream.connectors.opcua._following import Followed, Positions
 from millstream.connectors.opcua._history import HistoryFiller
@@ -119,6 +120,7 @@ class _Stream:
         self._model_at_ns = 0  # not before: a server that is being configured tells of each step
         self._poll_at_ns: dict[float, int] = {}
         self._history = HistoryFiller(self._link, self._config, session.tools)
+        self._events = EventReader(self._link)
         self._ready: list[Sample] = []
         self._missed_counted = 0
         self._queued_s = inf  # what the shortest queue of a tag with history holds
@@ -133,8 +135,8 @@ class _Stream:
         while True:
             self._refuse_after_standstill()
             self._take()
-            while self._ready or self._subscriptions.flawed:
-                yield self._batch()
+            while self._ready or self._subscriptions.flawed or self._events.is_waiting:
+                yield await self._batch()
             self._go_on()
             if not await self._fill_gaps():
                 await self._wait()
@@ -179,7 +181,8 @@ class _Stream:
         if not followed:
             return
         await self._describe(followed)
-        subscribed = [f for f in followed if self._options[f.handle].mode == "subscribe"]
+        followed = await self._resolve_types(followed)
+        subscribed = [f for f in followed if self._options[f.handle].mode != "poll"]
         options = [self._options[f.handle] for f in subscribed]
         for item, option in zip(subscribed, options, strict=True):
             if item.has_history:
@@ -188,11 +191,42 @@ class _Stream:
         refused = await self._subscriptions.add(subscribed, options, reuse=reuse)
         for item, status in refused:
             self._refuse(item, status)
+        await self._begin_events({f.handle for f in subscribed} - {item.handle for item, _ in refused})
         # Those that are there may be refused, and reported, once more.
         self._said -= {f.handle for f in followed} - {item.handle for item, _ in refused}
         for item in followed:
             if self._options[item.handle].mode == "poll":
                 self._poll_at_ns.setdefault(item.tag.publishing_interval_s, 0)
+
+    async def _resolve_types(self, followed: Sequence[Followed]) -> Sequence[Followed]:
+        """Find the event types that tags are limited to; without one, or without a notifier, a tag is refused."""
+        texts = [(item, self._options[item.handle].event_type) for item in followed]
+        limited = [(item, text) for item, text in texts if text is not None]
+        nodes = await self._link.resolve([parse_address(text) for _, text in limited])
+        refused = set()
+        for (item, _), node in zip(limited, nodes, strict=True):
+            item.event_type = node
+            if isinstance(node, int):
+                self._refuse(item, node)
+                refused.add(item.handle)
+        notifiers = [
+            item for item in followed if self._options[item.handle].mode == "events" and item.handle not in refused
+        ]
+        for item, found in zip(notifiers, await self._read_notifiers(notifiers), strict=True):
+            if found.StatusCode is not None and found.StatusCode.is_bad():
+                self._refuse(item, int(found.StatusCode.value))
+                refused.add(item.handle)
+        return [item for item in followed if item.handle not in refused]
+
+    async def _read_notifiers(self, followed: Sequence[Followed]) -> list[ua.DataValue]:
+        """Servers take variables for notifiers that have never anything to tell: ask for what a notifier has."""
+        return await self._link.read_attributes([f.node for f in followed], ua.AttributeIds.EventNotifier)
+
+    async def _begin_events(self, accepted: set[int]) -> None:
+        """From now on events come: their tags are true, and the server tells again which conditions hold."""
+        handles = {handle for handle in accepted if self._options[handle].mode == "events"}
+        self._ready += [Sample(self._all[handle].tag.key, True) for handle in sorted(handles)]
+        await self._subscriptions.refresh_conditions(handles)
 
     async def _describe(self, followed: Sequence[Followed]) -> None:
         """Find which tags have history and which need the server's structure definitions."""
@@ -253,6 +287,10 @@ class _Stream:
                     if lost:
                         self._session.count_gaps(1)
 
+        for handle, fields in self._subscriptions.take_events():
+            if handle < len(followed):
+                self._events.take(followed[handle].tag.key, followed[handle].event_names, fields)
+
     def _take_level(self, handle: int, value: DataValue) -> None:
         """How well the server says that it serves; a fall matters where there is another one."""
         if handle == LEVEL_HANDLE and isinstance(value.value, int) and self._config.endpoints:
@@ -278,13 +316,15 @@ class _Stream:
     def _can_rewind(self) -> bool:
         return any(f.has_history for f in self._all)
 
-    def _batch(self) -> Batch:
+    async def _batch(self) -> Batch:
+        events = await self._events.read()
         samples = self._ready[:BATCH_SAMPLES_MAX]
         del self._ready[:BATCH_SAMPLES_MAX]
         flawed = [self._subscriptions.flawed.popleft() for _ in range(len(self._subscriptions.flawed))]
         self._count()
         self._positions.advance(samples)
-        return Batch(samples, position=self._positions.encode() if self._can_rewind() else None, frames_bad=flawed)
+        position = self._positions.encode() if self._can_rewind() else None
+        return Batch(samples, position=position, frames_bad=flawed, events=events)
 
     async def _fill_gaps(self) -> bool:
         """One step of filling gaps; False when there is nothing to fill now."""
@@ -298,6 +338,7 @@ class _Stream:
         dropped, missed = self._subscriptions.dropped, self._subscriptions.messages_missed
         self._session.count_gaps(dropped - self._dropped_counted + missed - self._missed_counted)
         self._dropped_counted, self._missed_counted = dropped, missed
+        self._session.count_gaps(self._events.take_overflows())
 
     # Living
 
@@ -336,6 +377,9 @@ class _Stream:
             if due_ns <= now_ns:
                 self._poll_at_ns[interval_s] = max(due_ns + int(interval_s * 1e9), now_ns)
                 await self._poll(interval_s)
+        if self._events.needs_refresh:
+            self._events.needs_refresh = False
+            await self._subscriptions.refresh_conditions({f.handle for f in self._all if f.event_names})
         if self._vanished:
             await self._give_up_vanished()
         if self._subscriptions.model_changes != self._model_changes and now_ns >= self._model_at_ns:

@@ -13,15 +13,18 @@ from asyncua.common.utils import Buffer
 
 from millstream.connectors.opcua._binary import DataValue
 from millstream.connectors.opcua._config import Subscription, TagOptions
-from millstream.connectors.opcua._faults import fault, silent, status_name
+from millstream.connectors.opcua._events import event_filter, field_names
+from millstream.connectors.opcua._faults import fault, silent, status_name, suppressed_refusal
 from millstream.connectors.opcua._following import Followed
 from millstream.connectors.opcua._link import Link
 from millstream.connectors.opcua._responses import Notifications, ServiceFault
 from millstream.kernel import Clock, PlantError, Unreachable
+from millstream.model import Value
 from millstream.sdk import Tag
 
 MISSED_KEEP_ALIVES_MAX = 3
 PUBLISHING_S_MIN = 0.05  # 0 lets a server publish without a cycle: some, asyncua's for one, then send no keep-alive
+EVENTS_QUEUED = 1000  # of one notifier in the server, unless 'queue_size' says otherwise: alarms come in showers
 LEVEL_S = 1.0  # how often the server looks at its own service level for us
 LIFETIME_S_MIN = 60.0  # of a subscription without publish requests: what back-pressure may take
 _FILTER_REFUSED = {
@@ -29,6 +32,7 @@ _FILTER_REFUSED = {
     ua.StatusCodes.BadMonitoredItemFilterInvalid,
     ua.StatusCodes.BadFilterNotAllowed,
     ua.StatusCodes.BadDeadbandFilterInvalid,
+    ua.StatusCodes.BadEventFilterInvalid,
 }
 _SEQUENCE_MAX = 2**32 - 1
 LEVEL_HANDLE = 2**31 - 2  # client handle of the server's ServiceLevel
@@ -86,6 +90,7 @@ class Subscriptions:
         self._limits = limits
         self._clock = clock
         self._held: deque[list[tuple[int, DataValue]]] = deque()
+        self._held_events: list[tuple[int, list[Value | None]]] = []
         self._held_count = 0
         self._in_flight = 0
         self._requests_max = limits.requests_max
@@ -178,6 +183,17 @@ class Subscriptions:
         for subscription_id, items in by_subscription.items():
             await self._link.delete_monitored_items(subscription_id, items)
 
+    async def refresh_conditions(self, handles: set[int]) -> None:
+        """Have the server tell again which conditions hold, to each subscription of events (OPC 10000-9, 5.5.7).
+
+        A server without conditions refuses, which is no fault."""
+        condition = ua.NodeId(ua.ObjectIds.ConditionType)
+        method = ua.NodeId(ua.ObjectIds.ConditionType_ConditionRefresh)
+        for subscription_id in {place[0] for handle, place in self._items.items() if handle in handles}:
+            argument = ua.Variant(subscription_id, ua.VariantType.UInt32)
+            with suppressed_refusal():
+                await self._link.call(condition, method, [argument])
+
     async def watch_server(self) -> None:
         """Ask for the events of a changed address space and for the service level; refusals are no fault."""
         if not self._subscribed:
@@ -186,7 +202,8 @@ class Subscriptions:
         parameters.SubscriptionId = next(iter(self._subscribed))
         parameters.TimestampsToReturn = ua.TimestampsToReturn.Neither
         parameters.ItemsToCreate = [_model_request(), _level_request()]
-        await self._link.create_monitored_items(parameters)
+        with suppressed_refusal():
+            await self._link.create_monitored_items(parameters)
 
     # Publishing
 
@@ -232,7 +249,9 @@ class Subscriptions:
         if not found.is_keep_alive:
             acknowledgement = ua.SubscriptionAcknowledgement(found.subscription_id, found.sequence)
             self._acknowledge.append(acknowledgement)
-        self.model_changes += sum(1 for handle, _ in found.events if handle == MODEL_HANDLE)
+        if found.events:
+            self.model_changes += sum(1 for handle, _ in found.events if handle == MODEL_HANDLE)
+            self._hold_events([event for event in found.events if event[0] != MODEL_HANDLE])
         if found.values:
             self._hold(found.values)
 
@@ -257,16 +276,23 @@ class Subscriptions:
             subscribed.sequence_next = found.sequence + 1 if found.sequence < _SEQUENCE_MAX else 1
 
     def _hold(self, values: list[tuple[int, DataValue]]) -> None:
-        if self._held_count + len(values) > self._limits.samples_held_max:
-            self.dropped += len(values)
+        self._make_room(len(values))
+        self._held.append(values)
+
+    def _hold_events(self, events: list[tuple[int, list[Value | None]]]) -> None:
+        self._make_room(len(events))
+        self._held_events += events
+
+    def _make_room(self, count: int) -> None:
+        if self._held_count + count > self._limits.samples_held_max:
+            self.dropped += count
             raise Unreachable(
                 "samples arrive faster than they are stored, and the OPC UA server does not hold them back",
                 where=self._link.where,
                 got=f"{self._held_count} samples held",
                 next_step="raise 'subscription.samples_held_max' or lower the sampling rate",
             )
-        self._held.append(values)
-        self._held_count += len(values)
+        self._held_count += count
 
     def _fail(self, error: Exception) -> None:
         if self.failure is None:
@@ -279,15 +305,20 @@ class Subscriptions:
         self._hold(values)
 
     def take(self) -> list[list[tuple[int, DataValue]]]:
-        """Everything held, oldest first. When nothing is held any more, raises what ended the link."""
+        """All values held, oldest first. When nothing is held any more, raises what ended the link."""
         taken = list(self._held)
         self._held.clear()
         self._held_count = 0
         self.wake.clear()
-        if not taken and self.failure is not None:
+        if not taken and not self._held_events and self.failure is not None:
             raise self.failure
         if self.failure is not None:
             self.wake.set()
+        return taken
+
+    def take_events(self) -> list[tuple[int, list[Value | None]]]:
+        """All events that are held, as (handle, fields), oldest first; after `take`, which has made room for more."""
+        taken, self._held_events = self._held_events, []
         return taken
 
     def go_on(self) -> None:
@@ -347,9 +378,27 @@ def _level_request() -> ua.MonitoredItemCreateRequest:
     return request
 
 
+def _events_request(item: Followed, options: TagOptions, *, with_conditions: bool) -> ua.MonitoredItemCreateRequest:
+    """A server that does not know the fields of conditions is asked again without them."""
+    item.event_names = field_names(options, with_conditions=with_conditions)
+    parameters = ua.MonitoringParameters()
+    parameters.ClientHandle = item.handle
+    parameters.SamplingInterval = 0
+    parameters.QueueSize = options.queue_size or EVENTS_QUEUED
+    parameters.DiscardOldest = True
+    parameters.Filter = event_filter(options, item.event_type, with_conditions=with_conditions)
+    request = ua.MonitoredItemCreateRequest()
+    request.ItemToMonitor = ua.ReadValueId(item.node, ua.AttributeIds.EventNotifier)
+    request.MonitoringMode = ua.MonitoringMode.Reporting
+    request.RequestedParameters = parameters
+    return request
+
+
 def _item_request(
     item: Followed, options: TagOptions, limits: Subscription, *, with_filter: bool
 ) -> ua.MonitoredItemCreateRequest:
+    if options.mode == "events":
+        return _events_request(item, options, with_conditions=with_filter)
     parameters = ua.MonitoringParameters()
     parameters.ClientHandle = item.handle
     parameters.SamplingInterval = item.tag.sampling_interval_s * 1000
