@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import struct
 
 import pytest
@@ -265,3 +266,28 @@ async def test_pycomm3_uploads_the_tags_reads_structures_and_lists_their_members
         results = await session.write([Write(tag("Step"), 9), Write(tag("Step"), "x"), Write(tag("No"), 1)])
         assert [result.quality.label for result in results] == ["Good", "BadTypeMismatch", "BadNodeIdUnknown"]
         assert await values(session, "Step") == [(9, "Good")]
+
+
+@DRIVERS
+async def test_an_opening_that_hangs_ends_as_soon_as_it_is_cancelled(driver: str) -> None:
+    """A full backlog: the connection is neither taken nor refused."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = full.getsockname()[1]
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+
+        async def open_it() -> None:
+            """Never gets in."""
+            async with opened(port, driver=driver, connect_timeout="10min"):
+                pass
+
+        opening = asyncio.ensure_future(open_it())
+        await asyncio.wait([opening], timeout=0.3)
+        assert not opening.done()
+        async with asyncio.timeout(30):
+            opening.cancel()
+            await asyncio.wait([opening])
+        assert opening.cancelled()
