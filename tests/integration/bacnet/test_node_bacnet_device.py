@@ -122,7 +122,7 @@ async def test_the_objects_are_listed_with_names_and_units_in_one_piece_or_by_el
         nodes = {node.address: node async for node in session.browse()}
         first = nodes["analog-input:1"]
         assert (first.name, first.unit, first.description, first.is_writable) == (
-            "supply air", "degrees-celsius", "roof", False,
+            "supply air", "degC", "roof", False,
         )  # fmt: skip
         assert nodes["binary-output:1"].data_type == "bool"
         assert nodes["analog-value:7"].is_writable

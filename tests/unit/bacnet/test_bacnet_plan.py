@@ -6,8 +6,9 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import pint
 import pytest
-from bacpypes3.basetypes import PropertyIdentifier, StatusFlags
+from bacpypes3.basetypes import EngineeringUnits, PropertyIdentifier, StatusFlags
 from bacpypes3.constructeddata import Any as AnyValue
 from bacpypes3.primitivedata import (
     BitString,
@@ -30,6 +31,7 @@ from bacpypes3.primitivedata import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millstream.config._units import unit_problem
 from millstream.connectors.bacnet import BacnetConfig, BacnetConnector
 from millstream.connectors.bacnet._changes import CHANGES_COUNT_MAX, Changes
 from millstream.connectors.bacnet._faults import error_quality, value_quality
@@ -49,6 +51,7 @@ from millstream.protocols.bacnet_plan import (
     reject_trouble,
     split_read,
 )
+from millstream.protocols.bacnet_units import UNITS, pint_unit
 from millstream.sdk import ConnectorTools, Tag
 
 
@@ -285,3 +288,41 @@ def test_changes_of_others_are_acknowledged_and_dropped() -> None:
     assert changes.take(change(ConfirmedChange, 1.0, instance=2))
     assert changes.take(change(ConfirmedChange, 1.0, process_id=2))
     assert changes.drain() == []
+
+
+def test_every_unit_is_one_that_a_configuration_takes() -> None:
+    assert {unit: unit_problem(unit) for unit in UNITS.values() if unit_problem(unit)} == {}
+    assert (pint_unit(62), pint_unit(95), pint_unit(60_000)) == ("degC", None, None)
+
+
+def test_each_unit_means_what_the_words_of_another_implementation_say() -> None:
+    """So that no number stands for its neighbour; words that are no plain products of units were compared by eye."""
+    registry = pint.UnitRegistry(cache_folder=None)
+    compared = 0
+    for number, ours in UNITS.items():
+        above, *below = (product_of(part) for part in str(EngineeringUnits(number)).split("-per-"))
+        try:
+            theirs = registry.Quantity(1.0, "/".join([above, *below])).to_base_units()
+        except pint.UndefinedUnitError:
+            continue
+        mine = registry.Quantity(1.0, ours).to_base_units()
+        assert mine.units == theirs.units, (number, ours)
+        assert math.isclose(mine.magnitude, theirs.magnitude), (number, ours)
+        compared += 1
+    assert compared >= 85
+
+
+def product_of(words: str) -> str:
+    """``cubic-meters`` as ``meter**3``, ``newton-meters`` as ``newton*meter``."""
+    power, found = "", []
+    irregular = {"feet": "foot", "inches": "inch", "degrees-": "", "tons": "tonne", "luxes": "lux", "us-": ""}
+    for plural, single in irregular.items():
+        words = words.replace(plural, single)
+    for word in words.split("-"):
+        if word in ("square", "cubic"):
+            power = "**2" if word == "square" else "**3"
+            continue
+        single = word if word in ("siemens", "hertz", "celsius") else word.removesuffix("s")
+        found.append(single + power)
+        power = ""
+    return "*".join(found)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, Iterable
 
-from bacpypes3.basetypes import EngineeringUnits
-
 from millstream.connectors.bacnet._device import Device
 from millstream.kernel import ConfigError, NotFoundError
 from millstream.model import Value
@@ -20,12 +18,12 @@ from millstream.protocols.bacnet_plan import (
     Property,
     parse_address,
 )
+from millstream.protocols.bacnet_units import pint_unit
 from millstream.sdk import NodeInfo
 
 OBJECTS_COUNT_MAX = 10_000
 PAGE_COUNT = 100  # objects that are asked together for their names
 _WRITABLE = frozenset({1, 2, 4, 5, 14, 19, *range(39, 51), 53, 54, 55})
-_NO_UNITS = 95
 
 
 async def nodes_of(device: Device, root: str | None) -> AsyncGenerator[NodeInfo, None]:
@@ -85,6 +83,4 @@ def _no_list(reason: str) -> NotFoundError:
 
 
 def _unit(units: Value | None) -> str | None:
-    if not isinstance(units, int) or isinstance(units, bool) or units == _NO_UNITS:
-        return None
-    return str(EngineeringUnits(units))
+    return pint_unit(units) if isinstance(units, int) and not isinstance(units, bool) else None
