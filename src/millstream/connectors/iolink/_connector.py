@@ -1,0 +1,73 @@
+"""The IO-Link connector."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+from pydantic import ValidationError
+
+from millstream.connectors.iolink._client import open_client
+from millstream.connectors.iolink._config import IoLinkConfig, IoLinkTagOptions
+from millstream.connectors.iolink._session import IoLinkSession
+from millstream.kernel import ConfigError, DecodeError, ProtocolViolation, Unreachable
+from millstream.protocols.iolink_data import parse_point
+from millstream.protocols.iolink_master import Ask, iotcore_path
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+
+
+class IoLinkConnector:
+    """Polls the devices behind an IO-Link master: process data by the layout of their description."""
+
+    info: ClassVar[ConnectorInfo] = ConnectorInfo(
+        name="iolink",
+        summary="devices behind an IO-Link master over its JSON interface, process data decoded",
+        spec="JSON Integration for IO-Link 1.0.0 (10.222), IoT core data points, IEC 61131-9",
+        maturity="silver",
+    )
+    Config: ClassVar[type[ConnectorConfig]] = IoLinkConfig
+    TagOptions: ClassVar[type[IoLinkTagOptions]] = IoLinkTagOptions
+
+    def __init__(self, config: IoLinkConfig, tools: ConnectorTools) -> None:
+        self._config = config
+        self._tools = tools
+
+    def check_tag(self, tag: Tag) -> None:
+        """Raise ConfigError when the address is outside the grammar, or not one of this dialect."""
+        try:
+            point = parse_point(tag.address)
+            if self._config.dialect == "iotcore":
+                iotcore_path(point)
+            elif point.what == "data":
+                raise DecodeError("data points are of the dialect iotcore", expected="port1:in:int16@16")
+            IoLinkTagOptions.model_validate(dict(tag.options))
+        except DecodeError as error:
+            raise ConfigError(
+                f"tag {tag.key!r}: {error.what}", expected=error.expected, got=tag.address, code="MS-1653"
+            ) from error
+        except ValidationError as error:
+            raise ConfigError(
+                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}",
+                expected="smart_sensor: true or false",
+                code="MS-1653",
+            ) from error
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[IoLinkSession]:
+        """Ask the master who it is. Raises Unreachable, AuthError, ProtocolViolation, ConfigError."""
+        async with open_client(self._config) as client:
+            if self._config.dialect == "json":
+                ask = Ask("/gateway/identification", ())
+            else:
+                body = {"code": "request", "cid": 1, "adr": "/deviceinfo/productcode/getdata"}
+                ask = Ask("/", (), body, "POST")
+            status, document = await client.ask(ask)
+            if status >= 500:
+                raise Unreachable(f"master answers with status {status}", where=self._config.url, code="MS-1650")
+            if not isinstance(document, dict):
+                raise ProtocolViolation(
+                    "this is no IO-Link master of this dialect", where=self._config.url, got=f"status {status}",
+                    next_step="check url (json: it ends with /iolink/v1) and dialect", code="MS-1652",
+                )  # fmt: skip
+            yield IoLinkSession(client, self._config, self._tools)
