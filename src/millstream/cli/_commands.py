@@ -46,6 +46,12 @@ COMMANDS = (
         "Ask the hosts that you name which devices they are, and nobody else.",
         FILES,
     ),
+    Command(
+        "onboard",
+        "_onboard:onboard",
+        "Map a device: propose names, units and deadbands, show live values, write the file.",
+        FILES,
+    ),
     Command("browse", "_probe:browse", "List what a device offers, as a starting configuration.", FILES),
     Command("tree", "_look:tree", "Show the namespace: places, tags, units.", DATA),
     Command("get", "_look:get", "Print the last value of tags.", DATA),

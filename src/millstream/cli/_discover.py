@@ -14,7 +14,7 @@ from millstream.cli._output import NOT_FOUND, OK, note, print_json, print_table,
 if TYPE_CHECKING:
     from millstream.edge import Discoverer, Discovery, Found
 
-NAME_CHARACTERS_MAX = 32  # of a connector's name
+CONNECTOR_CHARACTERS_MAX = 32  # so that the address behind the device's name is whole
 
 
 def discover(
@@ -121,15 +121,14 @@ def _as_dict(result: Discovery) -> dict[str, Any]:
 
 def edge_file(found: Iterable[Found]) -> str:
     """An edge file with one connector a device. Its edge's name and path are to be changed."""
-    from millstream.edge import snake_case, unique
+    from millstream.edge import connector_name, snake_case
 
     lines = ["edge: {name: edge1, path: enterprise/site, data_dir: data}", "connectors:"]
     taken: set[str] = set()
     for each in found:
-        where = snake_case(each.device.where, NAME_CHARACTERS_MAX)
-        room = NAME_CHARACTERS_MAX - len(where) - 1
-        called = f"{snake_case(each.device.name, room)}_{where}" if room > 2 else where
-        name = unique(called, taken, NAME_CHARACTERS_MAX)
+        where = snake_case(each.device.where)
+        called = snake_case(each.device.name, max(1, CONNECTOR_CHARACTERS_MAX - len(where) - 1))
+        name = connector_name(f"{called} {where}", taken)
         lines += [
             f"  - name: {name}",
             f"    type: {each.type}",

@@ -48,7 +48,7 @@ def probe(file: Path, name: str | None = None, /, *, timeout: float = 15.0, json
     json
         Print one object a connector.
     """
-    chosen = _chosen(file, name, is_json=json)
+    chosen = chosen_connectors(file, name, is_json=json)
     if chosen is None:
         return CHECK_FAILED
 
@@ -112,7 +112,7 @@ def browse(
     json
         Print one object an entry instead of YAML.
     """
-    chosen = _chosen(file, name, is_json=json)
+    chosen = chosen_connectors(file, name, is_json=json)
     if chosen is None:
         return CHECK_FAILED
     if len(chosen) != 1:
@@ -138,7 +138,7 @@ def browse(
     return OK
 
 
-def _chosen(file: Path, name: str | None, *, is_json: bool) -> list[tuple[ConnectorEntry, Connector]] | None:
+def chosen_connectors(file: Path, name: str | None, *, is_json: bool) -> list[tuple[ConnectorEntry, Connector]] | None:
     """The connectors of a file, built; None after its errors were printed."""
     from millstream.config import HubConfig, InstalledConnectors, load_any
     from millstream.sdk import ConnectorConfig, ConnectorTools

@@ -2,11 +2,21 @@
 
 from millstream.edge._discover import Discoverer, Discovery, Found, Gentleness, discoverable, questions
 from millstream.edge._lifecycle import Alarm, State
-from millstream.edge._naming import snake_case, unique
+from millstream.edge._naming import connector_name, snake_case
 from millstream.edge._node import EdgeNode
+from millstream.edge._onboard import (
+    ADDRESSES_BYTES_MAX,
+    Survey,
+    SurveyOptions,
+    onboarded_file,
+    parse_addresses,
+    survey,
+)
 from millstream.edge._probe import BrowseResult, ProbeResult, browse, probe, starting_config
+from millstream.edge._proposal import TagProposal
 
 __all__ = [
+    "ADDRESSES_BYTES_MAX",
     "Alarm",
     "BrowseResult",
     "Discoverer",
@@ -16,11 +26,17 @@ __all__ = [
     "Gentleness",
     "ProbeResult",
     "State",
+    "Survey",
+    "SurveyOptions",
+    "TagProposal",
     "browse",
+    "connector_name",
     "discoverable",
+    "onboarded_file",
+    "parse_addresses",
     "probe",
     "questions",
     "snake_case",
     "starting_config",
-    "unique",
+    "survey",
 ]

@@ -7,9 +7,13 @@ import unicodedata
 from collections.abc import Iterator
 
 NAME_CHARACTERS_MAX = 64  # of one level
+CONNECTOR_CHARACTERS_MAX = 32  # of a connector, whose name is part of file names and subjects
 _SPELLED = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "ø": "o", "å": "a", "æ": "ae"}
     | {"°": " deg ", "µ": "u", "μ": "u", "%": " percent ", "Ω": " ohm ", "³": "3", "²": "2"}
+)
+_UNIT_TOKEN = re.compile(
+    r"(?:(?<=[a-z0-9])|(?<![A-Za-z]))([kKMG]?Wh|[kKM]W|[kMh]Pa|[mk]A|[mk]V|[kM]Hz|k?Nm|kN|mBar)(?![A-Za-z])"
 )
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -24,7 +28,8 @@ def snake_case(text: str, characters_max: int = NAME_CHARACTERS_MAX) -> str:
 
 def words(text: str) -> list[str]:
     """The lower-case words of a device's name."""
-    lower = _HUMP.sub(" ", _plain(text)).lower()
+    whole = _UNIT_TOKEN.sub(lambda found: f" {found[1].lower()} ", _plain(text))
+    lower = _HUMP.sub(" ", whole).lower()
     return "".join(c if c.isalnum() else " " for c in _plain(lower).lower()).split()
 
 
@@ -45,6 +50,12 @@ def _cut(parts: list[str], characters_max: int) -> Iterator[str]:
             return
         yield part
         left -= len(part) + 1
+
+
+def connector_name(text: str, taken: set[str]) -> str:
+    """A name that a connector may have: ASCII, 1 to 32 characters, not in `taken`, which it joins."""
+    plain = "".join(c for c in snake_case(text, CONNECTOR_CHARACTERS_MAX) if c.isascii()).strip("_")
+    return unique(plain or "device", taken, CONNECTOR_CHARACTERS_MAX)
 
 
 def unique(name: str, taken: set[str], characters_max: int = NAME_CHARACTERS_MAX) -> str:

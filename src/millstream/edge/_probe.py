@@ -83,15 +83,14 @@ async def browse(
 
 async def _browse(connector: Connector, root: str | None, limit: int) -> BrowseResult:
     async with connector.open() as session:
-        if not isinstance(session, Browsable):
-            raise PlantError(f"connector '{connector.info.name}' cannot list what its source offers", code="MS-0501")
-        return await _collect(session, root, limit)
+        return await collect(connector, session, root, limit)
 
 
-async def _collect(session: Session, root: str | None, limit: int) -> BrowseResult:
+async def collect(connector: Connector, session: Session, root: str | None, limit: int) -> BrowseResult:
+    """List what an open session offers. Raises PlantError (MS-0501) when it cannot list anything."""
     nodes: list[NodeInfo] = []
     if not isinstance(session, Browsable):
-        raise TypeError("checked by the caller")
+        raise PlantError(f"connector '{connector.info.name}' cannot list what its source offers", code="MS-0501")
     async with aclosing(session.browse(root)) as found:
         async for node in found:
             if len(nodes) >= limit:
@@ -115,9 +114,9 @@ def starting_config(
     nodes: tuple[NodeInfo, ...], *, name: str, type_name: str, config: Mapping[str, Any], path: str | None = None
 ) -> str:
     """A `connectors` section in YAML, to be pasted into an edge file. Names that repeat get a number."""
-    lines = ["connectors:", f"  - name: {_quoted(name)}", f"    type: {_quoted(type_name)}"]
+    lines = ["connectors:", f"  - name: {quoted(name)}", f"    type: {quoted(type_name)}"]
     if path is not None:
-        lines.append(f"    path: {_quoted(path)}")
+        lines.append(f"    path: {quoted(path)}")
     if config:
         lines.append(f"    config: {json.dumps(dict(config), ensure_ascii=False, default=str)}")
     lines.append("    tags:" if nodes else "    tags: []")
@@ -127,11 +126,11 @@ def starting_config(
         seen[place] = seen.get(place, 0) + 1
         if seen[place] > 1:
             place = f"{place}_{seen[place]}"
-        fields = [f"name: {_quoted(place)}", f"address: {_quoted(node.address)}"]
+        fields = [f"name: {quoted(place)}", f"address: {quoted(node.address)}"]
         if node.unit:
-            fields.append(f"unit: {_quoted(node.unit)}")
+            fields.append(f"unit: {quoted(node.unit)}")
         if node.description:
-            fields.append(f"description: {_quoted(node.description[:200])}")
+            fields.append(f"description: {quoted(node.description[:200])}")
         note = f"  # {_comment(node.data_type)}" if node.data_type else ""
         lines.append(f"      - {{{', '.join(fields)}}}{note}")
     return "\n".join(lines) + "\n"
@@ -144,8 +143,10 @@ def _place(node: NodeInfo) -> str:
     return str(TagPath(AssetPath(("x",)), names[-12:])).partition(":")[2]
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def quoted(text: str) -> str:
+    """A foreign text as a YAML scalar; what cannot be printed is escaped (YAML 1.2.2, 5.7)."""
+    plain = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in plain)
 
 
 def _comment(text: str) -> str:

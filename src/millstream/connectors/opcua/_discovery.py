@@ -69,7 +69,7 @@ def _described(place: Place, endpoints: list[Any], servers: list[Any]) -> Discov
     own = binary[0].Server
     securities = sorted({f"{_policy(end)}/{_mode(end)}" for end in binary})
     others = [_text(s.ApplicationUri) for s in servers if s.ApplicationUri != own.ApplicationUri]
-    path = urlsplit(str(binary[0].EndpointUrl)).path.rstrip("/")
+    path = _text(urlsplit(str(binary[0].EndpointUrl)).path).rstrip("/")
     facts = {
         "application_uri": _text(own.ApplicationUri),
         "product_uri": _text(own.ProductUri),
