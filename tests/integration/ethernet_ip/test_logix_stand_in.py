@@ -17,6 +17,7 @@ from cases.logix_stand_in import (
     RECIPE,
     RECIPE_TEMPLATE,
     Item,
+    Listener,
     StandIn,
     atomic,
     standing_in,
@@ -266,6 +267,30 @@ async def test_pycomm3_uploads_the_tags_reads_structures_and_lists_their_members
         results = await session.write([Write(tag("Step"), 9), Write(tag("Step"), "x"), Write(tag("No"), 1)])
         assert [result.quality.label for result in results] == ["Good", "BadTypeMismatch", "BadNodeIdUnknown"]
         assert await values(session, "Step") == [(9, "Good")]
+
+
+@DRIVERS
+async def test_after_a_lost_link_the_library_opens_no_other_one_by_itself(driver: str) -> None:
+    """pycomm3 keeps `connected` after a failure, pylogix connects anew: what it had learned may be wrong then."""
+    listener = Listener(plant())
+    await listener.open()
+    try:
+        async with opened(listener.port, driver=driver) as session:
+            assert await values(session, "Step") == [(7, "Good")]
+            await listener.close()
+            with pytest.raises(Unreachable):
+                await values(session, "Step")
+            await listener.open()
+            for _ in range(3):
+                with pytest.raises(Unreachable):
+                    await values(session, "Step")
+            (result,) = await session.write([Write(tag("Step"), 1)])
+            assert result.quality.label == "BadNoCommunication"
+            assert len(listener.device.opened_paths) == 1
+        async with opened(listener.port, driver=driver) as session:
+            assert await values(session, "Step") == [(7, "Good")]
+    finally:
+        await listener.close()
 
 
 @DRIVERS

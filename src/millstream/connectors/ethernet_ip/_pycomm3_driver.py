@@ -108,6 +108,7 @@ class Pycomm3Driver:
         self._plc = make(f"{address}:{config.port}" + (f"/{self._route}" if self._route else ""))
         self._plc._sock = self._socket  # the library takes one that is there; it has no argument for it
         self._is_sound = False
+        self._is_over = False
 
     def open(self) -> None:
         """Connect, and upload the tag list; Unreachable (MS-1305) for a device that has none."""
@@ -180,7 +181,7 @@ class Pycomm3Driver:
 
     def abort(self) -> None:
         """The socket goes down under the call that waits."""
-        self._is_sound = False
+        self._end()
         self._reader.abort(self._socket.sock)
 
     def _call(self, call: Callable[[], T]) -> T:
@@ -194,24 +195,29 @@ class Pycomm3Driver:
 
     def _tried(self, call: Callable[[], T]) -> T:
         """What the link does, as the library hides it below an error of its own; that one otherwise."""
+        if self._is_over:
+            raise self._reader.lost("connection has ended")
         self._reader.frames_left = FRAMES_COUNT_MAX
         self._reader.last_frame = b""
         try:
             return call()
         except PlantError:
-            self._is_sound = False
+            self._end()
             raise
         except PycommError as error:
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, PlantError):
                 cause = cause.__cause__ or cause.__context__
-            self._is_sound = False
+            self._end()
             if cause is None:
                 raise
             raise cause from error
 
+    def _end(self) -> None:
+        self._is_sound, self._is_over = False, True
+
     def _senseless(self, error: Exception) -> ProtocolViolation:
-        self._is_sound = False
+        self._end()
         return self._reader.broken(f"answer cannot be read: {error!r:.200}", self._reader.last_frame)
 
     def _last_status(self) -> tuple[int, int | None]:

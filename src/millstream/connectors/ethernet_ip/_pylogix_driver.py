@@ -105,6 +105,7 @@ class PylogixDriver:
         self._alone: set[str] = set()
         self._structures: set[str] = set()
         self._is_sound = False
+        self._is_over = False
 
     def open(self) -> None:
         """Connect: TCP, session, and a CIP connection over the route."""
@@ -263,32 +264,37 @@ class PylogixDriver:
 
     def close(self) -> None:
         """With a word to the device when the link is sound; a broken one is dropped."""
-        if self._is_sound:
+        if self._is_sound and not self._is_over:
             with contextlib.suppress(PlantError, _Senseless):
                 self._call(self._plc.Close, 1)
         self._plc.conn.Socket.close()
 
     def abort(self) -> None:
         """The socket goes down under the call that waits."""
-        self._is_sound = False
+        self._end()
         self._reader.abort(self._plc.conn.Socket)
 
     def _call(self, call: Callable[[], T], tags_count: int) -> T:
         """One call of the library: the choke point for what the link does."""
+        if self._is_over:
+            raise self._reader.lost("connection has ended")  # the library would open another one by itself
         self._reader.frames_left = FRAMES_COUNT_MIN + FRAMES_PER_TAG * tags_count
         self._reader.last_frame = b""
         try:
             return call()
         except PlantError:
-            self._is_sound = False
+            self._end()
             raise
         except OSError as error:
-            self._is_sound = False
+            self._end()
             raise self._reader.lost(f"link is lost: {error.strerror or error}") from error
         except _BatchRefused:
             raise
         except Exception as error:  # its decoders raise what happens to come; a StopIteration would hang the future
             raise _Senseless(f"{error!r:.200}") from error
+
+    def _end(self) -> None:
+        self._is_sound, self._is_over = False, True
 
 
 def _close_unused(connection: Connection) -> None:
