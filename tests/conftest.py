@@ -54,7 +54,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _children() -> set[int]:
-    return {p.pid for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE}
+    return {process.pid for process in psutil.Process().children(recursive=True) if _is_alive(process)}
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """A server's own children come and go while they are looked at."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _sockets() -> int:

@@ -167,10 +167,10 @@ def _write(part: object) -> list[str | int | float]:
     if isinstance(part, bytes):
         return ["bytes", part.hex()]
     if isinstance(part, datetime | date):
-        return [type(part).__name__, part.isoformat()]
+        return ["datetime" if isinstance(part, datetime) else "date", part.isoformat()]
     if isinstance(part, Decimal | UUID):
-        return [type(part).__name__, str(part)]
-    return [type(part).__name__, part]
+        return ["Decimal" if isinstance(part, Decimal) else "UUID", str(part)]
+    return ["int" if isinstance(part, int) else "float" if isinstance(part, float) else "str", part]
 
 
 def _read(part: Sequence[object]) -> object:

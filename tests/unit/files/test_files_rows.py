@@ -208,6 +208,7 @@ async def test_browse_lists_the_columns(tmp_path: Path) -> None:
         {"decimal_mark": ","},
         {"delimiter": ";;"},
         {"files_max": 0},
+        {"poll_interval": "0s"},
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(wrong: dict[str, object]) -> None:

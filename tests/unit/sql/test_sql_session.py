@@ -289,6 +289,7 @@ async def test_browse_lists_the_columns(path: Path) -> None:
         {"key": ["a", "b"], "overlap": "1s"},
         {"overlap": "1s", "overlap_steps": 1},
         {"tag_column": "a"},
+        {"poll_interval": "0s"},
         {"quality_column": "a"},
     ],
 )

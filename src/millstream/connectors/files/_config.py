@@ -44,7 +44,7 @@ class FilesConfig(ConnectorConfig):
     rotation: Literal["rename", "copy"] = "rename"
     """How files are rotated: renamed (or just left), or copied and then emptied. With copy, a new file that begins as
     a known one does is its copy, and only what is new in it is read."""
-    poll_interval: Duration = 1.0
+    poll_interval: Duration = Field(default=1.0, ge=0.005)
     """Pause between two looks into the folder."""
     settle_time: Duration = 5.0
     """parquet: a file is read when it has not changed for so long. csv and jsonl: see last_line_after."""

@@ -40,6 +40,7 @@ class PollSession:
         self._plans: dict[tuple[str, ...], list[Reader]] = {}
         self._due_ns: dict[str, int] = {}
         self._faults: dict[str, str] = {}
+        self._timeless: set[str] = set()
 
     async def read(self, tags: Sequence[Tag]) -> Sequence[Sample]:
         """One sample a tag, in order. Raises Unreachable when no address answers, AuthError when one refuses us."""
@@ -53,7 +54,7 @@ class PollSession:
             raise errors.exceptions[0] from None
         outcomes = {path: task.result() for path, task in asking.items()}
         self._check_alive(outcomes)
-        times = {path: self._time_of(outcome) for path, outcome in outcomes.items()}
+        times = {path: self._time_of(path, outcome) for path, outcome in outcomes.items()}
         return [self._sample(reader, outcomes[reader.resource.path], times) for reader in readers]
 
     def _readers(self, tags: Sequence[Tag]) -> list[Reader]:
@@ -118,13 +119,17 @@ class PollSession:
         if failures and len(failures) == len(outcomes):
             raise failures[0]
 
-    def _time_of(self, outcome: _Outcome) -> int | None:
+    def _time_of(self, path: str, outcome: _Outcome) -> int | None:
+        """None also when the answer is plain text, or its time is none: the value is still what was read just now."""
         if outcome.payload is None:
             return None
         try:
             return self._time.read(outcome.payload)
-        except DecodeError:
-            return None  # the answer is no JSON, or its time is none: the value is still what was read just now
+        except DecodeError as error:
+            if path not in self._timeless:
+                self._timeless.add(path)
+                self._tools.log.warning("no time in the answer", path=path, error=error.what)
+            return None
 
     @staticmethod
     def _sample(reader: Reader, outcome: _Outcome, times: dict[str, int | None]) -> Sample:

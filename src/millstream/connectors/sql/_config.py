@@ -48,7 +48,7 @@ class SqlConfig(ConnectorConfig):
     """Keys that are numbers: the same, as a difference of keys."""
     start: Literal["beginning", "now"] = "beginning"
     """The first start takes all rows, or only those that come from then on."""
-    poll_interval: Duration = 5.0
+    poll_interval: Duration = Field(default=5.0, ge=0.005)
     """Pause after a query that gave no more rows."""
     batch_rows: int = Field(default=500, ge=1, le=10_000)
     """Rows of one query."""
