@@ -11,10 +11,9 @@ from millstream.connectors.bacnet._config import BacnetConfig, BacnetTagOptions
 from millstream.connectors.bacnet._device import Device, Reading
 from millstream.connectors.bacnet._link import BacnetLink, Refused
 from millstream.connectors.bacnet._values import encode
-from millstream.kernel import PlantError
-from millstream.model import BAD_NO_COMMUNICATION, BAD_OUT_OF_RANGE, BAD_TYPE_MISMATCH, Sample
+from millstream.model import BAD_OUT_OF_RANGE, BAD_TYPE_MISMATCH, Sample
 from millstream.protocols.bacnet_plan import Property, Trouble, parse_address
-from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag, Write, WriteResult
+from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag, Write, WriteResult, write_in_turn
 
 REFUSALS_COUNT_MAX = 3  # in a row, without any success: then the device has no subscriptions at all
 
@@ -185,17 +184,7 @@ class BacnetSession:
 
     async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
         """One after the other; a lost link fails it and all that follow. The value None relinquishes the priority."""
-        results: list[WriteResult] = []
-        lost: PlantError | None = None
-        for write in writes:
-            if lost is None:
-                try:
-                    results.append(await self._write_one(write))
-                    continue
-                except PlantError as error:
-                    lost = error
-            results.append(WriteResult(BAD_NO_COMMUNICATION, str(lost)))
-        return results
+        return await write_in_turn(writes, self._write_one)
 
     async def _write_one(self, write: Write) -> WriteResult:
         item = parse_address(write.tag.address)

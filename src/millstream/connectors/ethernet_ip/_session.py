@@ -7,9 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from millstream.connectors.ethernet_ip._config import EtherNetIpConfig
 from millstream.connectors.ethernet_ip._driver import Driver
 from millstream.connectors.ethernet_ip._thread import DriverThread
-from millstream.kernel import PlantError
 from millstream.model import (
-    BAD_NO_COMMUNICATION,
     BAD_OUT_OF_RANGE,
     BAD_TYPE_MISMATCH,
     UNCERTAIN_LAST_USABLE_VALUE,
@@ -18,7 +16,7 @@ from millstream.model import (
 )
 from millstream.protocols.cip_address import parse_address
 from millstream.protocols.cip_identity import Mode, mode_of
-from millstream.sdk import ConnectorTools, NodeInfo, Tag, Write, WriteResult
+from millstream.sdk import ConnectorTools, NodeInfo, Tag, Write, WriteResult, write_in_turn
 
 _STANDING = {Mode.PROGRAM: "MS-1303", Mode.FAULT: "MS-1304"}  # the program does not run, so what it computes stands
 
@@ -67,17 +65,7 @@ class EtherNetIpSession:
 
     async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
         """One after the other, each checked by type and range first; a lost link fails it and all that follow."""
-        results: list[WriteResult] = []
-        lost: PlantError | None = None
-        for write in writes:
-            if lost is None:
-                try:
-                    results.append(await self._write_one(write))
-                    continue
-                except PlantError as error:
-                    lost = error
-            results.append(WriteResult(BAD_NO_COMMUNICATION, str(lost)))
-        return results
+        return await write_in_turn(writes, self._write_one)
 
     async def _write_one(self, write: Write) -> WriteResult:
         address = parse_address(write.tag.address)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from millstream.connectors.iolink._client import Client
 from millstream.connectors.iolink._config import IoLinkConfig, IoLinkTagOptions
-from millstream.kernel import PlantError
 from millstream.model import (
     BAD_NO_COMMUNICATION,
     BAD_OUT_OF_RANGE,
@@ -30,7 +29,7 @@ from millstream.protocols.iolink_master import (
     write_iotcore,
     write_json,
 )
-from millstream.sdk import ConnectorTools, NodeInfo, Tag, Write, WriteResult
+from millstream.sdk import ConnectorTools, NodeInfo, Tag, Write, WriteResult, write_in_turn
 
 BAD_NOT_WRITABLE = Quality(0x803B0000)
 PLANS_COUNT_MAX = 64  # one for each set of tags asked together
@@ -100,17 +99,7 @@ class IoLinkSession:
 
     async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
         """One after the other: the device's output data is read, changed and set; a lost link fails all that follow."""
-        results: list[WriteResult] = []
-        lost: PlantError | None = None
-        for write in writes:
-            if lost is None:
-                try:
-                    results.append(await self._write_one(write))
-                    continue
-                except PlantError as error:
-                    lost = error
-            results.append(WriteResult(BAD_NO_COMMUNICATION, str(lost)))
-        return results
+        return await write_in_turn(writes, self._write_one)
 
     async def _write_one(self, write: Write) -> WriteResult:
         point = parse_point(write.tag.address)

@@ -12,7 +12,7 @@ from millstream.connectors.modbus._config import ModbusConfig, ModbusTagOptions
 from millstream.connectors.modbus._faults import BAD_NOT_WRITABLE, SPLITTING, fault
 from millstream.connectors.modbus._link import Client, DamagedAnswer, Link, NoAnswer
 from millstream.connectors.modbus._units import Units
-from millstream.kernel import DecodeError, PlantError
+from millstream.kernel import DecodeError
 from millstream.model import (
     BAD_COMMUNICATION_ERROR,
     BAD_DECODING_ERROR,
@@ -37,7 +37,7 @@ from millstream.protocols.modbus_plan import (
     registers_to_bytes,
     split_request,
 )
-from millstream.sdk import ConnectorTools, Tag, Write, WriteResult
+from millstream.sdk import ConnectorTools, Tag, Write, WriteResult, write_in_turn
 
 PLANS_COUNT_MAX = 64  # one for each set of tags asked together; a runtime has a handful of poll groups
 WRITE_BITS_COUNT_MAX = 1968  # clause 6.11
@@ -169,17 +169,7 @@ class ModbusSession:
 
     async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
         """One after the other, each checked by the device; a lost link fails it and all that follow."""
-        results: list[WriteResult] = []
-        lost: PlantError | None = None
-        for write in writes:
-            if lost is None:
-                try:
-                    results.append(await self._write_one(write))
-                    continue
-                except PlantError as error:
-                    lost = error
-            results.append(WriteResult(BAD_NO_COMMUNICATION, str(lost)))
-        return results
+        return await write_in_turn(writes, self._write_one)
 
     async def _write_one(self, write: Write) -> WriteResult:
         unit_id, point = self._point(write.tag)

@@ -30,7 +30,7 @@ from millstream.protocols.s7_address import Area, Point, block_name, parse_addre
 from millstream.protocols.s7_plan import Block, PlanLimits, pack_blocks, plan_blocks, split_block
 from millstream.protocols.s7_values import decode_point, encode_point
 from millstream.protocols.s7_wire import DONE, Item
-from millstream.sdk import ConnectorTools, NodeInfo, Tag, Write, WriteResult
+from millstream.sdk import ConnectorTools, NodeInfo, Tag, Write, WriteResult, write_in_turn
 
 PLANS_COUNT_MAX = 64  # one for each set of tags asked together; a runtime has a handful of poll groups
 
@@ -201,17 +201,7 @@ class S7Session:
 
     async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
         """One after the other, each checked by the PLC; a lost link fails it and all that follow."""
-        results: list[WriteResult] = []
-        lost: PlantError | None = None
-        for write in writes:
-            if lost is None:
-                try:
-                    results.append(await self._write_one(write))
-                    continue
-                except PlantError as error:
-                    lost = error
-            results.append(WriteResult(BAD_NO_COMMUNICATION, str(lost)))
-        return results
+        return await write_in_turn(writes, self._write_one)
 
     async def _write_one(self, write: Write) -> WriteResult:
         point = parse_address(write.tag.address)
