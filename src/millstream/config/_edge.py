@@ -182,7 +182,8 @@ class ConnectorEntry(Section):
     name: Name
     """Unique in this edge."""
     type: str
-    """Which connector: `opcua`, `modbus`, `s7`, `text`, `mqtt`, `mtconnect`, `replay` or an installed one."""
+    """Which connector: `opcua`, `modbus`, `s7`, `ethernet_ip`, `bacnet`, `text`, `mqtt`,
+    `mtconnect`, `replay` or an installed one."""
     path: PathText | None = None
     """Place of its tags: below the edge's path, or in full when it begins with that or with `/`."""
     durability: Literal["integrity", "throughput"] = "integrity"
