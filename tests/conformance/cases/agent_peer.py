@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
 from millstream.sdk.testing import Peer
@@ -65,6 +65,9 @@ class AgentPeer(Peer):
     first_sequence: int = 1
     next_sequence: int = 1
     requests: list[str] = field(default_factory=list)
+    log: list[Seen] = field(default_factory=list)
+    refuses: bool = True
+    assets: dict[str, str] = field(default_factory=dict)
     is_poisoned: bool = False
     status: int = 200
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -88,11 +91,13 @@ class AgentPeer(Peer):
         """As an agent that was started anew: other instance, sequences from 1, empty buffer."""
         self.instance_id += 1
         self.buffer.clear()
+        self.log.clear()
         self.first_sequence = self.next_sequence = 1
 
     def observe(self, item: Item, body: str, attributes: str = "") -> None:
         """One more observation; the oldest leaves a full buffer."""
         self.buffer.append(Seen(self.next_sequence, item, body, attributes))
+        self.log.append(self.buffer[-1])
         self.next_sequence += 1
         if len(self.buffer) > self.buffer_size:
             self.buffer.pop(0)
@@ -142,22 +147,45 @@ class AgentPeer(Peer):
             return b"<html><body>proxy error</body>"
         parts = urlsplit(request)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        if parts.path.startswith("/asset"):
+            return self._assets(unquote(parts.path.removeprefix("/assets").removeprefix("/asset/")))
         match parts.path.rsplit("/", 1)[-1]:
             case "probe":
                 return self._probe()
             case "current":
-                latest = {seen.item.id: seen for seen in self.buffer}
-                return self._streams(sorted(latest.values(), key=lambda seen: seen.sequence), self.next_sequence)
+                return self._current(int(query.get("at", self.next_sequence - 1)))
             case "sample":
                 return self._sample(int(query["from"]), int(query["count"]))
         raise AssertionError(request)
 
+    def _current(self, at: int) -> bytes:
+        """The latest of each item at a sequence, and every condition that held."""
+        if at >= self.next_sequence or (at < self.first_sequence and self.buffer):
+            return self._out_of_range()
+        latest: dict[str, list[Seen]] = {}
+        for seen in self.log:
+            if seen.sequence <= at:
+                held = latest.get(seen.item.id, []) if seen.item.category == "CONDITION" and seen.attributes else []
+                held = [other for other in held if other.attributes not in ("", seen.attributes)]
+                latest[seen.item.id] = [*held, seen] if seen.body != "Normal" or not held else held
+        shown = [seen for held in latest.values() for seen in held]
+        return self._streams(sorted(shown, key=lambda seen: seen.sequence), self.next_sequence)
+
+    def _assets(self, asset_id: str) -> bytes:
+        found = [self.assets[asset_id]] if asset_id in self.assets else [] if asset_id else list(self.assets.values())
+        if not found:
+            return b"<MTConnectError><Errors><Error errorCode='ASSET_NOT_FOUND'>none</Error></Errors></MTConnectError>"
+        return f"<MTConnectAssets><Header/><Assets>{''.join(found)}</Assets></MTConnectAssets>".encode()
+
+    def _out_of_range(self) -> bytes:
+        return (
+            b'<MTConnectError xmlns="urn:mtconnect.org:MTConnectError:1.7"><Header/><Errors>'
+            b"<Error errorCode='OUT_OF_RANGE'>from is out of range</Error></Errors></MTConnectError>"
+        )
+
     def _sample(self, start: int, count: int) -> bytes:
-        if not self.first_sequence <= start <= self.next_sequence:
-            return (
-                b'<MTConnectError xmlns="urn:mtconnect.org:MTConnectError:1.7"><Header/><Errors>'
-                b"<Error errorCode='OUT_OF_RANGE'>from is out of range</Error></Errors></MTConnectError>"
-            )
+        if not self.first_sequence <= start <= self.next_sequence and (self.refuses or start > self.next_sequence):
+            return self._out_of_range()
         found = [seen for seen in self.buffer if seen.sequence >= start][:count]
         return self._streams(found, found[-1].sequence + 1 if found else start)
 

@@ -14,6 +14,7 @@ from cases.agent_peer import AgentPeer, Item
 
 from millstream.connectors.mtconnect import AgentPosition, MTConnectConfig, MTConnectConnector
 from millstream.kernel import AuthError, DecodeError, ProtocolViolation, Unreachable
+from millstream.model import Event
 from millstream.sdk import Batch, Browsable, ConnectorTools, Position, SourceCounted, Streamed, Tag
 
 X = Item("x1", "Xabs")
@@ -209,3 +210,124 @@ async def test_an_agent_that_does_not_answer_is_unreachable() -> None:
 async def test_a_position_of_something_else_is_refused(peer: AgentPeer) -> None:
     with pytest.raises(DecodeError, match="position"):
         await take(connector(peer), 1, Position(b"nonsense"))
+
+
+CONDITION = Item("c1", "system", "CONDITION", "SYSTEM", None)
+ALARM_TAGS = (Tag("system", "system"), Tag("x", "Xabs"))
+
+
+@pytest.fixture
+async def alarmed() -> AsyncIterator[AgentPeer]:
+    async with agent_peer.running(AgentPeer({}, ALARM_TAGS, items=(X, CONDITION))) as running:
+        yield running
+
+
+def report(peer: AgentPeer, level: str, code: str = "") -> None:
+    """One condition."""
+    peer.observe(CONDITION, level, f' nativeCode="{code}"' if code else "")
+
+
+async def alarms_until(
+    source: MTConnectConnector, value: float, resume: Position | None = None
+) -> tuple[list[tuple[str, str, bool]], set[str], Position | None]:
+    """Code, level and state of each alarm until the axis has `value`; their ids, and the position."""
+    events: list[Event] = []
+    position = resume
+    async with asyncio.timeout(60), source.open() as session:
+        assert isinstance(session, Streamed)
+        async with aclosing(session.stream(ALARM_TAGS, resume)) as stream:
+            async for batch in stream:
+                events += batch.events
+                position = batch.position or position
+                if any(sample.value == value for sample in batch.samples):
+                    break
+    assert all((event.tag, event.kind, event.type) == ("system", "alarm", "mtconnect.condition") for event in events)
+    told = [(str(e.data["native_code"]), str(e.data["level"]), bool(e.data["active"])) for e in events]
+    return told, {event.id for event in events}, position
+
+
+async def test_every_condition_of_a_data_item_is_an_alarm_that_begins_and_ends(alarmed: AgentPeer) -> None:
+    report(alarmed, "Fault", "E1")
+    report(alarmed, "Warning", "W1")
+    observe(alarmed, 1)
+    source = connector(alarmed)
+    told, ids, position = await alarms_until(source, 1.0)
+    assert told == [("E1", "FAULT", True), ("W1", "WARNING", True)]
+    report(alarmed, "Fault", "E1")
+    report(alarmed, "Normal", "E1")
+    observe(alarmed, 2)
+    told, more, position = await alarms_until(source, 2.0, position)
+    assert told == [("E1", "NORMAL", False)]
+    assert len(ids | more) == 3
+    report(alarmed, "Normal")
+    observe(alarmed, 3)
+    # A process that starts anew asks what held at its position.
+    assert (await alarms_until(connector(alarmed), 3.0, position))[0] == [("W1", "NORMAL", False)]
+
+
+async def test_alarms_that_began_or_ended_in_a_gap_are_told_from_what_holds_after_it(alarmed: AgentPeer) -> None:
+    report(alarmed, "Fault", "E1")
+    observe(alarmed, 1)
+    source = connector(alarmed)
+    _, _, position = await alarms_until(source, 1.0)
+    alarmed.buffer_size = 2
+    report(alarmed, "Normal", "E1")
+    report(alarmed, "Fault", "E2")
+    observe(alarmed, *range(2, 8))
+    told, _, position = await alarms_until(source, 7.0, position)
+    assert sorted(told) == [("E1", "NORMAL", False), ("E2", "FAULT", True)]
+    alarmed.restart()
+    observe(alarmed, 8)
+    assert (await alarms_until(source, 8.0, position))[0] == [("E2", "NORMAL", False)]
+
+
+async def test_an_agent_that_begins_with_its_oldest_instead_of_refusing_is_a_counted_gap(peer: AgentPeer) -> None:
+    observe(peer, 1)
+    source = connector(peer)
+    _, position, _ = await take(source, 1)
+    peer.buffer_size, peer.refuses = 3, False
+    observe(peer, *range(2, 12))
+    values, _, gaps = await take(source, 3, position)
+    assert (values, gaps) == ([9.0, 10.0, 11.0], 7)
+
+
+CHANGED = Item("ac", "asset_chg", "EVENT", "ASSET_CHANGED", None)
+REMOVED = Item("ar", "asset_rem", "EVENT", "ASSET_REMOVED", None)
+
+
+def tool(asset_id: str, life: int) -> str:
+    """A cutting tool."""
+    return f'<CuttingTool assetId="{asset_id}" timestamp="2026-01-01T00:00:00Z"><Life>{life}</Life></CuttingTool>'
+
+
+async def test_assets_are_read_at_the_start_and_whenever_the_agent_says_that_one_has_changed() -> None:
+    tags = (Tag("assets", "@ASSET@"), Tag("x", "Xabs"))
+    async with agent_peer.running(AgentPeer({}, tags, items=(X, CHANGED, REMOVED))) as peer:
+        peer.assets = {"T 1": tool("T 1", 10), "T2": tool("T2", 20)}
+        observe(peer, 1)
+        events: list[Event] = []
+        samples: list[Any] = []
+        async with asyncio.timeout(60), connector(peer).open() as session:
+            assert isinstance(session, Streamed)
+            async with aclosing(session.stream(tags, None)) as stream:
+                async for batch in stream:
+                    events += batch.events
+                    samples += [(sample.tag, sample.value) for sample in batch.samples]
+                    if len(events) == 2 and len(samples) == 1:
+                        peer.assets["T 1"] = tool("T 1", 9)
+                        peer.observe(CHANGED, "T 1")
+                        del peer.assets["T2"]
+                        peer.observe(REMOVED, "T2")
+                        peer.observe(CHANGED, "gone again")
+                    if len(events) == 5:
+                        break
+    kinds = [event.type.removeprefix("mtconnect.asset.") for event in events]
+    assert kinds == ["present", "present", "changed", "removed", "changed"]
+    assert [event.data["asset_id"] for event in events] == ["T 1", "T2", "T 1", "T2", "gone again"]
+    assert [event.data.get("asset") for event in events[1:3]] == [
+        {"assetId": "T2", "timestamp": "2026-01-01T00:00:00Z", "Life": 20.0},
+        {"assetId": "T 1", "timestamp": "2026-01-01T00:00:00Z", "Life": 9.0},
+    ]
+    assert [event.data["removed"] for event in events] == [False, False, False, True, False]
+    assert len({event.id for event in events}) == 5
+    assert samples == [("x", 1.0), ("assets", "T 1"), ("assets", "T2"), ("assets", "gone again")]

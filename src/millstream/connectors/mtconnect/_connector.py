@@ -13,6 +13,7 @@ from millstream.connectors.mtconnect._agent_session import AgentSession, open_ag
 from millstream.connectors.mtconnect._config import MTConnectConfig, MTConnectTagOptions
 from millstream.connectors.mtconnect._shdr_session import GapCounter, ShdrSession, open_shdr
 from millstream.kernel import ConfigError, DecodeError
+from millstream.protocols.mtconnect_condition import ConditionBook
 from millstream.protocols.mtconnect_xml import DOCUMENT_BYTES_MAX, Devices, parse_devices
 from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
 
@@ -32,6 +33,7 @@ class MTConnectConnector:
         self._config = config
         self._tools = tools
         self._gaps = GapCounter()
+        self._conditions = ConditionBook()  # outlives sessions: what ended in an outage is told
         self._devices: Devices | None = None
 
     def check_tag(self, tag: Tag) -> None:
@@ -57,12 +59,14 @@ class MTConnectConnector:
     async def open(self) -> AsyncIterator[ShdrSession | AgentSession]:
         """Connect. Raises Unreachable, AuthError, ProtocolViolation; ConfigError when devices_file cannot be read."""
         if self._config.mode == "agent":
-            async with open_agent(self._config, self._tools, gaps=self._gaps) as agent:
+            async with open_agent(self._config, self._tools, gaps=self._gaps, conditions=self._conditions) as agent:
                 yield agent
             return
         if self._devices is None and self._config.devices_file is not None:
             self._devices = await asyncio.to_thread(_read_devices, self._config)
-        async with open_shdr(self._config, self._tools, devices=self._devices, gaps=self._gaps) as adapter:
+        async with open_shdr(
+            self._config, self._tools, devices=self._devices, gaps=self._gaps, conditions=self._conditions
+        ) as adapter:
             yield adapter
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from millstream import model
+from millstream.connectors.mtconnect._alarms import alarms
 from millstream.connectors.mtconnect._config import MTConnectConfig, MTConnectTagOptions
 from millstream.connectors.mtconnect._mapping import TagMap, device_nodes, series_block
 from millstream.kernel import Unreachable
 from millstream.model import BAD_TYPE_MISMATCH, Sample
+from millstream.protocols.mtconnect_condition import ConditionBook
 from millstream.protocols.mtconnect_xml import Devices
 from millstream.protocols.shdr import (
     PING,
@@ -69,6 +72,7 @@ class ShdrSession:
         *,
         devices: Devices | None,
         gaps: GapCounter,
+        conditions: ConditionBook,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -76,6 +80,9 @@ class ShdrSession:
         self._tools = tools
         self._devices = devices
         self._gaps = gaps
+        self._conditions = conditions
+        self._seen_count = 0  # of conditions; with the time of opening it names them
+        self._opened_ns = tools.clock.now_ns()
         self._heartbeat = Heartbeat(config.heartbeat or 10.0)
         self._timer: asyncio.TimerHandle | None = None
         self._where = f"{config.host}:{config.port}"
@@ -163,6 +170,7 @@ class ShdrSession:
         samples: list[Sample] = []
         blocks = []
         frames_bad: list[tuple[bytes, str]] = []
+        found: list[model.Event] = []
         for event in events:
             if isinstance(event, BadLine):
                 frames_bad.append((event.raw, event.reason))
@@ -177,9 +185,20 @@ class ShdrSession:
                         samples.append(_sample(key, event))
             else:
                 self._count(event)
+                if isinstance(event, Observation) and event.kind is Kind.CONDITION:
+                    found += self._alarms(event, tag_map)
                 key_text = event.command if isinstance(event, Asset) else event.key
                 samples.extend(_sample(key, event) for key in tag_map.keys(key_text))
-        return Batch(samples, blocks, None, frames_bad)
+        return Batch(samples, blocks, None, frames_bad, found)
+
+    def _alarms(self, event: Observation, tag_map: TagMap) -> Iterator[model.Event]:
+        _, value, quality = decode_event(event)
+        if quality == BAD_TYPE_MISMATCH:
+            return iter(())
+        self._seen_count += 1
+        changes = self._conditions.take(event.key, value if isinstance(value, dict) else None)
+        mark = f"{self._opened_ns}-{self._seen_count}"
+        return alarms(changes, tag_map, source=f"shdr://{self._where}", mark=mark, time_ns=event.time_ns)
 
     def _command(self, command: Command) -> None:
         period_ms = command.heartbeat_ms
@@ -202,7 +221,12 @@ def _sample(key: str, event: Observation | Asset) -> Sample:
 
 @asynccontextmanager
 async def open_shdr(
-    config: MTConnectConfig, tools: ConnectorTools, *, devices: Devices | None, gaps: GapCounter
+    config: MTConnectConfig,
+    tools: ConnectorTools,
+    *,
+    devices: Devices | None,
+    gaps: GapCounter,
+    conditions: ConditionBook,
 ) -> AsyncIterator[ShdrSession]:
     """Connect to an adapter; release on exit. Raises Unreachable."""
     where = f"{config.host}:{config.port}"
@@ -213,7 +237,7 @@ async def open_shdr(
         raise Unreachable(f"adapter does not answer within {config.connect_timeout:g} s", where=where) from error
     except OSError as error:
         raise Unreachable(f"adapter cannot be reached: {error.strerror or error}", where=where) from error
-    session = ShdrSession(reader, writer, config, tools, devices=devices, gaps=gaps)
+    session = ShdrSession(reader, writer, config, tools, devices=devices, gaps=gaps, conditions=conditions)
     try:
         _keep_alive(writer)
         session.start()
