@@ -25,6 +25,7 @@ class Command:
 PARENTS = {
     "contract": "What values promise, checked before they are stored.",
     "deadletter": "What could not become data, kept as raw bytes.",
+    "sim": "Simulated devices, and faults in front of real ones.",
     "flow": "Stateful processing, run exactly once.",
 }
 """One line of help for a command that has sub-commands."""
@@ -35,6 +36,9 @@ COMMANDS = (
     Command("hub", "_nodes:hub", "Run a hub.", NODES),
     Command("demo", "_demo:demo", "Show the whole path on real data, with a cut uplink and the ledger.", NODES),
     Command("torture", "_torture:torture", "Break a plant on this machine in every way, and count the parts.", NODES),
+    Command("sim list", "_sim:list_", "List the simulated devices.", NODES),
+    Command("sim run", "_sim:run_device", "Run a simulated device until Ctrl-C.", NODES),
+    Command("sim fault", "_sim:fault", "Stand in front of a TCP device and misbehave, by a seed.", NODES),
     Command("check", "_files:check", "Check configuration files: all errors at once, no network.", FILES),
     Command("schema", "_files:schema", "Print the JSON Schema of a configuration file, for editors.", FILES),
     Command(

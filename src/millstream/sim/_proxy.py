@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
+from millstream.sim._mischief import Mischief
+
 CHUNK_BYTES = 64 * 1024
 CONNECTIONS_COUNT_MAX = 256
+PART_PAUSE_S = 0.1  # between the halves of an answer: longer than any stack waits to send them as one
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +31,13 @@ class Fault:
 
 
 class FaultProxy:
-    """Listens on `port` of the loopback while its scope is open and forwards to one target."""
+    """Listens on `port` of the loopback while its scope is open and forwards to one target.
 
-    def __init__(self, host: str, port: int, *, listen_port: int = 0) -> None:
+    `mischief` is done to what the target answers.
+    """
+
+    def __init__(self, host: str, port: int, *, listen_port: int = 0, mischief: Mischief | None = None) -> None:
+        self._mischief = mischief
         self._target = (host, port)
         self._listen_port = listen_port
         self._fault = Fault()
@@ -64,6 +71,11 @@ class FaultProxy:
     def freeze(self) -> None:
         """Let nothing pass on the connections of now, but serve new ones: a router that has lost its state."""
         self._frozen |= self._links
+
+    def reset(self) -> None:
+        """Cut the connections of now, and serve new ones."""
+        for task in list(self._links):
+            task.cancel()
 
     def restore(self) -> None:
         """Behave again."""
@@ -117,7 +129,7 @@ class FaultProxy:
             far_reader, upstream = await asyncio.open_connection(*self._target, limit=CHUNK_BYTES)
             pumps = [
                 asyncio.ensure_future(self._pump(link, reader, upstream)),
-                asyncio.ensure_future(self._pump(link, far_reader, writer)),
+                asyncio.ensure_future(self._pump(link, far_reader, writer, self._mischief)),
             ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -132,7 +144,13 @@ class FaultProxy:
                 if each is not None:
                     each.transport.abort()
 
-    async def _pump(self, link: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        link: asyncio.Task[None],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        mischief: Mischief | None = None,
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
                 await self._wait_while_stuck(link)
@@ -141,9 +159,23 @@ class FaultProxy:
                     await asyncio.sleep(fault.delay_s)
                 if fault.bytes_per_s:
                     await asyncio.sleep(len(data) / fault.bytes_per_s)
-                writer.write(data)
-                self.bytes_count += len(data)
-                await writer.drain()
+                await self._send(link, data, writer, mischief)
+
+    async def _send(
+        self, link: asyncio.Task[None], data: bytes, writer: asyncio.StreamWriter, mischief: Mischief | None
+    ) -> None:
+        parts: tuple[bytes, ...] = (data,)
+        if mischief is not None:
+            treatment = mischief.treat(data)
+            parts = treatment.parts
+            if treatment.is_frozen:
+                self._frozen.add(link)
+        for number, part in enumerate(parts):
+            if number:
+                await asyncio.sleep(PART_PAUSE_S)
+            writer.write(part)
+            self.bytes_count += len(part)
+            await writer.drain()
 
     async def _wait_while_stuck(self, link: asyncio.Task[None]) -> None:
         while self._fault.is_swallowing or link in self._frozen:

@@ -7,7 +7,8 @@ neither counts, and both repeat: a consumer compares distinct values above 0. A 
 handed to the client's socket; a client that dies right then never stores it.
 
 SIGUSR1 writes the truth, ``{"produced": {"heartbeat": N}, "final": true}``, whole and synced; SIGTERM ends the process
-(without SIGUSR1 before it, "final" is false). From register 10 on lie values of a boiler that follow the time.
+(without SIGUSR1 before it, "final" is false). From register 10 on lie values of a boiler that follow the time, and with
+``--tags N`` so many registers from 1000 on, which count seconds from different numbers.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from millstream.sim._whims import Freeze, add_freeze
+
 T = TypeVar("T")
 CLIENTS_COUNT_MAX = 16
 EXCEPTION = 0x80
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
 SETPOINTS = range(100, 200)
+MANY_FIRST = 1000  # where --tags begins
+MANY_COUNT_MAX = 60_000
 ADDRESSES = {
     "heartbeat": "holding:0:uint32",
     "steam_temperature": "holding:10:float32",
@@ -66,6 +71,9 @@ class ModbusPlant:
     poison: bytes | None = None
     """What the next request gets for an answer, once (function code first)."""
     requests_count: int = 0
+    many_count: int = 0
+    freeze: Freeze = field(default_factory=Freeze)
+    _moved_s: int = -1
     clients: set[asyncio.StreamWriter] = field(default_factory=set)
     handlers: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -74,7 +82,9 @@ class ModbusPlant:
         self.inputs = {**dict.fromkeys(range(10, 18), 0), **self.inputs}
         self.coils = {**{number: number == 0 for number in range(16)}, **self.coils}
         self.discretes = {**{number: number % 3 == 0 for number in range(16)}, **self.discretes}
+        self.registers.update(dict.fromkeys(range(MANY_FIRST, MANY_FIRST + self.many_count), 0))
         self._put(20, b"boiler 3".ljust(16, b"\0"))
+        self.move(time.monotonic())
 
     def _put(self, address: int, raw: bytes) -> None:
         self.registers.update(enumerate(struct.unpack(f">{len(raw) // 2}H", raw), address))
@@ -85,6 +95,11 @@ class ModbusPlant:
         flow, status = int(120 + 15 * math.sin(now_s / 11)), 0b1001 if pressure > 9.5 else 0b0001
         self._put(10, struct.pack(">ffIhH", temperature, pressure, int(now_s * 250) & 0xFFFFFFFF, flow, status))
         self.inputs.update({number: self.registers[number] for number in range(10, 18)})
+        second = int(now_s)
+        if self.many_count and second != self._moved_s:  # a second each: thousands are not for each request
+            self._moved_s = second
+            span = range(MANY_FIRST, MANY_FIRST + self.many_count)
+            self.registers.update({number: (second + number) & 0xFFFF for number in span})
 
     def answer(self, pdu: bytes) -> bytes:
         """The answer to one request (function code first); reading the heartbeat counts it."""
@@ -106,9 +121,10 @@ class ModbusPlant:
             bits = _take(self.coils if function == 1 else self.discretes, span)
             raw = sum(bit << place for place, bit in enumerate(bits)).to_bytes((count + 7) // 8, "little")
         else:
-            self.move(time.monotonic())
+            if not self.freeze.is_on:
+                self.move(time.monotonic())
             words = _take(self.registers if function == 3 else self.inputs, span)
-            if self.is_counting and function == 3 and start == 0 and count > 1:
+            if self.is_counting and not self.freeze.is_on and function == 3 and start == 0 and count > 1:
                 self.heartbeat += 1
                 words[:2] = struct.unpack(">HH", struct.pack(">I", self.heartbeat))
                 self.registers.update({0: words[0], 1: words[1]})
@@ -218,12 +234,17 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--truth", type=Path, help="where to write what was produced")
     parser.add_argument("--paused", action="store_true", help="the heartbeat stays 0 before SIGUSR2")
+    parser.add_argument("--tags", type=int, default=0, help=f"so many registers more, from {MANY_FIRST} on")
+    add_freeze(parser)
     return parser.parse_args(arguments)
 
 
 async def run(options: argparse.Namespace) -> None:
     """Serve until SIGTERM."""
-    plant = ModbusPlant(options.truth, is_counting=not options.paused)
+    many_count = max(0, min(options.tags, MANY_COUNT_MAX))
+    plant = ModbusPlant(
+        options.truth, is_counting=not options.paused, many_count=many_count, freeze=Freeze(options.freeze_after)
+    )
     stopping, ending = asyncio.Event(), asyncio.Event()
 
     def start() -> None:

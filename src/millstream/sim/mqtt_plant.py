@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from millstream.kernel import ConfigError
+from millstream.sim._whims import DeviceClock, add_clock
 
 COUNT, WEIGHT = "scale/count", "scale/weight"
 WINDOW_MESSAGES = 64  # unacknowledged ones; then the scale waits
@@ -148,7 +149,7 @@ class Plant:
         """One reading each 1/rate seconds, of both topics, until stopped; waits while too much is unacknowledged."""
         await self.running.wait()
         start_s = time.monotonic()
-        for reading in _readings():
+        for reading in _readings(DeviceClock(self.options.clock_offset, self.options.clock_drift)):
             while len(self.waiting) > WINDOW_MESSAGES - 2 and not self.stopping.is_set():
                 await self._moves()
             late_s = time.monotonic() - start_s - reading["n"] / self.options.rate
@@ -209,11 +210,11 @@ class Plant:
             await self.client.disconnect()
 
 
-def _readings() -> Iterator[dict[str, Any]]:
+def _readings(clock: DeviceClock) -> Iterator[dict[str, Any]]:
     number = 0
     while True:
         number += 1
-        yield {"n": number, "kg": round(12.5 + 2.5 * math.sin(number / 40), 4), "time_ns": time.time_ns()}
+        yield {"n": number, "kg": round(12.5 + 2.5 * math.sin(number / 40), 4), "time_ns": clock.now_ns()}
 
 
 def _secret(path: Path | None) -> str:
@@ -231,6 +232,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--client-id", default="millstream-scale")
     parser.add_argument("--rate", type=float, default=20.0, help="readings a second, each on both topics")
     parser.add_argument("--truth", type=Path, help="where to write what was produced")
+    add_clock(parser)
     parser.add_argument("--paused", action="store_true", help="produce nothing before SIGUSR2")
     return parser.parse_args(arguments)
 

@@ -31,6 +31,7 @@ from asyncua.server.history import HistoryStorageInterface
 from asyncua.server.user_managers import UserManager
 
 from millstream.kernel import free_port
+from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze
 
 NAMESPACE = "urn:millstream:sim:plant"
 HISTORY_VALUES_MAX = 20_000  # of one tag: more than half an hour at 10 a second
@@ -136,6 +137,8 @@ class Plant:
     truth_file: Path | None
     journal: IO[str] | None
     points: list[Point] = field(default_factory=list)
+    clock: DeviceClock = field(default_factory=DeviceClock)
+    freeze: Freeze = field(default_factory=Freeze)
     rng: random.Random = field(default_factory=lambda: random.Random(7))
     running: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -162,7 +165,9 @@ class Plant:
 
     async def tick(self) -> None:
         """One value of each tag, all of one time; in the journal before anybody sees them."""
-        moment = datetime.now(UTC)
+        if self.freeze.is_on:
+            return
+        moment = datetime.fromtimestamp(self.clock.now_ns() / 1e9, UTC)
         elapsed_s = time.monotonic() - self.start_s
         values = []
         for point in self.points:
@@ -254,6 +259,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--truth", type=Path, help="where to write what was produced")
     parser.add_argument("--history", type=Path, help="a file that keeps the history over a kill of the process")
     parser.add_argument("--paused", action="store_true", help="produce nothing before SIGUSR2")
+    add_clock(parser)
+    add_freeze(parser)
     parser.add_argument("--user", help="with --password: let nobody else in")
     parser.add_argument("--password-env", help="the environment variable that holds the user's password")
     parser.add_argument("--certificate", type=Path, help="DER certificate: offer encrypted endpoints only")
@@ -291,6 +298,8 @@ async def run(options: argparse.Namespace) -> None:
     port = _free_port(options.host, options.port)
     server.set_endpoint(f"opc.tcp://{options.host}:{port}")
     plant = Plant(server, history, options.rate, options.truth, None, points)
+    plant.clock = DeviceClock(options.clock_offset, options.clock_drift)
+    plant.freeze = Freeze(options.freeze_after)
     if options.history is not None:
         if options.history.exists():
             plant.restore(options.history)

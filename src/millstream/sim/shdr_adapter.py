@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze
+
 SAMPLE = Path(__file__).parent / "data" / "mazak01.txt.gz"
 SEQUENCE_ITEM = "adapter_seq"
 PONG = b"* PONG 10000\n"
@@ -78,6 +80,8 @@ class Adapter:
     is_numbered: bool = True
     is_looped: bool = True
     truth_file: Path | None = None
+    clock: DeviceClock = field(default_factory=DeviceClock)
+    freeze: Freeze = field(default_factory=Freeze)
     produced: Counter[str] = field(default_factory=Counter)
     lines_count: int = 0
     unsent_count: int = 0
@@ -135,8 +139,10 @@ class Adapter:
         return True
 
     def _send(self, line: Line) -> None:
+        if self.freeze.is_on:
+            return
         self.lines_count += 1
-        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        stamp = datetime.fromtimestamp(self.clock.now_ns() / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         number = f"{SEQUENCE_ITEM}|{self.lines_count}|" if self.is_numbered else ""
         payload = f"{stamp}|{number}{line.body}\n".encode()
         if not self.clients:
@@ -188,6 +194,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--truth", type=Path, help="where to write what was produced")
     parser.add_argument("--once", action="store_true", help="do not start again at the end")
     parser.add_argument("--paused", action="store_true", help="produce nothing before SIGUSR2")
+    add_clock(parser)
+    add_freeze(parser)
     parser.add_argument("--unnumbered", action="store_true", help="leave adapter_seq out")
     return parser.parse_args(arguments)
 
@@ -200,6 +208,8 @@ async def run(options: argparse.Namespace) -> None:
         is_numbered=not options.unnumbered,
         is_looped=not options.once,
         truth_file=options.truth,
+        clock=DeviceClock(options.clock_offset, options.clock_drift),
+        freeze=Freeze(options.freeze_after),
     )
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR2, adapter.running.set)

@@ -1,0 +1,31 @@
+"""The simulated devices by name, for `millstream sim`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SimDevice:
+    """One of them. `connector` reads it; `module` has the function ``main(arguments)``."""
+
+    name: str
+    connector: str
+    summary: str
+
+    @property
+    def module(self) -> str:
+        """Where it is."""
+        return f"millstream.sim.{self.name}"
+
+
+DEVICES = (
+    SimDevice("iolink_master", "iolink", "IO-Link master: a sensor, a valve terminal and a switch, as JSON over HTTP"),
+    SimDevice("opcua_plant", "opcua", "OPC UA server: counters and signals with units and history"),
+    SimDevice("modbus_plant", "modbus", "Modbus TCP device: a boiler, set points, a heartbeat that counts its polls"),
+    SimDevice("shdr_adapter", "mtconnect", "MTConnect adapter: a recorded day of a machine tool, numbered lines"),
+    SimDevice(
+        "mqtt_plant", "mqtt", "scale that publishes to an MQTT broker, and sends again what was not acknowledged"
+    ),
+    SimDevice("light_barrier", "mqtt", "light barriers that publish by MQTT and keep a ledger of their parts"),
+)
