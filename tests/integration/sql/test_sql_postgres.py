@@ -196,7 +196,7 @@ async def test_a_lost_server_is_unreachable_and_nothing_is_lost_or_doubled_when_
 async def test_a_key_beyond_32_bits_and_one_in_another_zone_are_asked_for_as_they_are(
     table: Postgres, secret: Path
 ) -> None:
-    """Traps: parameters are cast to INTEGER and to a timestamp without zone unless they have a type."""
+    """Traps: a parameter cast to INTEGER overflows, and one cast to a timestamp without zone means another time."""
     table.run("ALTER ROLE reader SET timezone = 'Asia/Tokyo'")
     table.run(f"INSERT INTO results (id, at, n) VALUES ({2**40}, '2026-01-01T00:00:00Z', 1)")
     table.run(f"INSERT INTO results (id, at, n) VALUES ({2**40 + 1}, '2026-01-01T00:00:01Z', 2)")

@@ -11,7 +11,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from millstream.connectors.sql._config import SqlConfig
@@ -175,7 +174,7 @@ class Link:
 
         statement, keys = self._select(ask.columns)
         if ask.low is not None:
-            *before, final = zip(keys, map(_bound, ask.low), strict=True)
+            *before, final = zip(keys, ask.low, strict=True)
             bound = final[0] >= final[1]
             for key, value in reversed(before):
                 bound = sa.or_(key > value, sa.and_(key == value, bound))
@@ -207,17 +206,6 @@ class Link:
                 engine.dispose()
         except (sqlalchemy.exc.SQLAlchemyError, OSError):
             pass  # the link was broken already
-
-
-def _bound(value: object) -> Any:
-    """A key as a parameter with a type that holds it: by default an integer has 32 bits, and a time no zone."""
-    import sqlalchemy as sa
-
-    if isinstance(value, int):
-        return sa.literal(value, sa.BigInteger())
-    if isinstance(value, datetime):
-        return sa.literal(value, sa.DateTime(timezone=value.tzinfo is not None))
-    return value
 
 
 def _make_engine(config: SqlConfig, password: str | None) -> Engine:
