@@ -231,7 +231,8 @@ class EdgeNode:
         log = LineLog(entry.name, self._sink)
         mapped = self.config.mapped_tags(entry)
         tools = ConnectorTools(
-            entry.name, self._clock, log, StreamReader(connection), mqtt, tuple(m.tag for m in mapped)
+            entry.name, self._clock, log, StreamReader(connection), mqtt, tuple(m.tag for m in mapped),
+            tuple(stream for stream, _ in self._publishers.values()),
         )
         place = self.config.connector_path(entry)
         unit_bytes_max = self._unit_bytes_max(self._publishers[entry.durability][0])

@@ -190,6 +190,10 @@ class EdgeNode:
         """The link is lost; the broker sends the will."""
         self._stage = Stage.AWAY
 
+    def forget_backlog(self) -> None:
+        """What was kept is dropped: the caller gives it again."""
+        self._backlog.clear()
+
     def leave(self, now_ms: int, reason: str = "node stops") -> list[Output]:
         """Take leave: NDEATH, then DISCONNECT."""
         if self._stage is Stage.AWAY:
@@ -236,16 +240,19 @@ class EdgeNode:
 
     def update(self, updates: Iterable[NodeUpdate], now_ms: int) -> list[Output]:
         """New values. What no metric can have is refused, beside the others."""
+        found: list[Output] = []
+        fitting: list[tuple[_Place, _Tag, NodeUpdate]] = []
         births: dict[str | None, None] = {}
-        live: list[tuple[_Place, _Tag, NodeUpdate]] = []
-        refused: list[Output] = []
         for update in updates:
             try:
                 place = self._place(update.device)
-                tag = self._declared(place, update, births)
+                fitting.append((place, self._declared(place, update, births), update))
             except DecodeError as error:
-                refused.append(Refused(update.name, error.what))
-                continue
+                found.append(Refused(update.name, error.what))
+        if births and self._stage is Stage.LIVE:  # with the values as they were told, or a new metric's first one
+            found += self._born(now_ms) if None in births else self._device_births(births, now_ms)
+        live: list[tuple[_Place, _Tag, NodeUpdate]] = []
+        for place, tag, update in fitting:
             is_change = not tag.time_ms or (tag.value, tag.quality) != (update.value, update.quality)
             is_old = update.time_ms < tag.time_ms
             if is_old or (is_change and not self._can_tell(place)):
@@ -255,15 +262,9 @@ class EdgeNode:
             if not is_old:
                 tag.value, tag.quality, tag.time_ms = update.value, update.quality, update.time_ms
         if self._stage is not Stage.LIVE:
-            return refused
-        if not births:
-            data = self._data([(place, _metric(tag, update)) for place, tag, update in live], now_ms)
-            return [*refused, *self.flush(now_ms), *data]
-        for _, _, update in live:  # births carry the newest values; what is older goes behind them as historical
-            self._keep(update)
-        if None in births:
-            return [*refused, *self._born(now_ms)]
-        return [*refused, *self._device_births(births, now_ms), *self.flush(now_ms)]
+            return found
+        data = self._data([(place, _metric(tag, update)) for place, tag, update in live], now_ms)
+        return [*found, *self.flush(now_ms), *data]
 
     def _can_tell(self, place: _Place) -> bool:
         return self._stage is Stage.LIVE and place.is_online
@@ -306,10 +307,13 @@ class EdgeNode:
             if not update.name or update.name in (BD_SEQ, REBIRTH):
                 raise DecodeError("metric has a name that no metric of a node can have", got=repr(update.name))
             tag = self._make(place, update.name, datatype or DataType.STRING, None)
-            births[place.device] = None
         elif datatype is not None and datatype is not tag.datatype and not _fits(update.value, tag.datatype):
             tag.datatype, tag.value, tag.time_ms = datatype, None, 0
-            births[place.device] = None
+        else:
+            return tag
+        births[place.device] = None
+        if self._can_tell(place):
+            tag.value, tag.quality, tag.time_ms = update.value, update.quality, update.time_ms
         return tag
 
     def _make(self, place: _Place, name: str, datatype: DataType, properties: PropertySet | None) -> _Tag:

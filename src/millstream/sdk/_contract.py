@@ -180,6 +180,7 @@ class ConnectorTools:
     reader: Reader | None = None
     mqtt_stream: str | None = None
     tags: Sequence[Tag] = ()
+    streams: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

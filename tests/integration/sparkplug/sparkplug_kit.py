@@ -127,19 +127,22 @@ class Host:
         return [sample for sample in self.samples if sample.tag == tag]
 
     def last(self, tag: str) -> Any:
-        """The newest value; the label of its quality when it is not good."""
+        """The newest value by its time; the label of its quality when it is not good. Historical ones come late."""
         found = self.of(tag)
         if not found:
             return None
-        return found[-1].value if found[-1].quality.is_good else found[-1].quality.label
+        newest = max(reversed(found), key=lambda sample: sample.source_time_ns or 0)
+        return newest.value if newest.quality.is_good else newest.quality.label
 
     async def sees(self, **expected: Any) -> None:
         """Wait until the newest values are these; `__` in a name is a slash."""
         wanted = {name.replace("__", "/"): value for name, value in expected.items()}
-        await until(
-            lambda: {name: self.last(name) for name in wanted} == wanted,
-            f"expected {wanted}, got { {name: self.last(name) for name in wanted} }",
-        )
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DEADLINE_S):
+                while {name: self.last(name) for name in wanted} != wanted:
+                    await asyncio.sleep(0.01)
+        found = {name: self.last(name) for name in wanted}
+        assert found == wanted, f"expected {wanted}, got {found}, last {self.samples[-8:]}"
 
 
 def connector(port: int, **config: Any) -> SparkplugConnector:

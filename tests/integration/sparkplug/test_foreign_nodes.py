@@ -9,6 +9,7 @@ from cases.mosquitto_peer import broker
 from sparkplug_kit import connector, foreign_node, hosting, until, watching
 
 from millstream.model import Sample
+from millstream.protocols.sparkplug_wire import decode_payload
 from millstream.sdk import Tag, Write
 
 pytestmark = pytest.mark.needs("mosquitto")
@@ -69,6 +70,9 @@ async def test_npm_sparkplug_client_is_asked_for_its_births_and_followed_to_its_
     "tck-id-topics-dcmd-topic",
     "tck-id-topics-dcmd-mqtt",
     "tck-id-topics-dcmd-payload",
+    "tck-id-topics-dcmd-timestamp",
+    "tck-id-payloads-dcmd-timestamp",
+    "tck-id-payloads-dcmd-seq",
     "tck-id-payloads-dcmd-qos",
     "tck-id-payloads-dcmd-retain",
 )
@@ -112,6 +116,9 @@ async def test_npm_sparkplug_client_gets_our_commands(tmp_path: Path) -> None:
         assert node.words("dcmd") == [[["on", False]]]
         for topic in ("spBv1.0/js/NCMD/n1", "spBv1.0/js/DCMD/n1/d1"):
             assert [(m.qos, m.retain) for m in watcher.of(topic)] == [(0, False)]
+            payload = decode_payload(watcher.of(topic)[0].payload)
+            assert payload.seq is None
+            assert payload.timestamp_ms
 
 
 @pytest.mark.needs("pysparkplug")

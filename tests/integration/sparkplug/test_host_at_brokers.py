@@ -13,7 +13,7 @@ from cases.sparkplug_peer import EdgeNode, now_ms, running
 from sparkplug_kit import connector, hosting, nats_listener, until, watching
 
 from millstream.connectors.sparkplug._link import INBOX_BYTES_MAX, INBOX_MESSAGES_MAX
-from millstream.kernel import AuthError
+from millstream.kernel import AuthError, Unreachable
 from millstream.protocols.sparkplug import DataType, Payload
 from millstream.protocols.sparkplug_wire import encode_payload
 
@@ -127,3 +127,37 @@ async def test_a_wrong_password_is_told(tmp_path: Path, monkeypatch: pytest.Monk
         with pytest.raises(AuthError):
             async with made.open():
                 pass
+
+
+@pytest.mark.tck(
+    "tck-id-message-flow-phid-sparkplug-clean-session-311",
+    "tck-id-message-flow-phid-sparkplug-clean-session-50",
+    "tck-id-principles-persistence-clean-session-311",
+    "tck-id-principles-persistence-clean-session-50",
+)
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+@pytest.mark.parametrize("role", ["host", "edge_node"])
+async def test_each_session_is_clean_with_a_will_of_qos_1(version: str, role: str) -> None:
+    packets: list[bytes] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Note the CONNECT, then close."""
+        packets.append(await reader.read(1000))
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        made = connector(port, version=version, role=role, group="g", node="n", base="acme")
+        with pytest.raises(Unreachable):
+            async with made.open():
+                pass
+    (packet,) = packets
+    level, flags = packet[8], packet[9]  # behind the fixed header of two bytes and the protocol's name
+    assert packet[0] == 0x10
+    assert level == (5 if version == "5" else 4)
+    assert flags & 0b10  # clean
+    assert flags & 0b11100 == 0b01100  # a will, QoS 1
+    assert bool(flags & 0b100000) is (role == "host")  # STATE is retained, NDEATH is not
+    if version == "5":
+        assert packet[12] == 0  # no properties: the session ends with the connection

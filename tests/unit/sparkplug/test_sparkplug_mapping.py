@@ -69,6 +69,11 @@ def test_a_name_that_no_tag_can_have_is_told_once(name: str) -> None:
     "more",
     [
         {"host_id": "a/b"},
+        {"host_id": None},
+        {"role": "edge_node"},
+        {"role": "edge_node", "group": "g", "node": "n"},
+        {"role": "edge_node", "group": "g", "node": "n", "base": "a//b"},
+        {"role": "edge_node", "group": "g", "node": "n+", "base": "a"},
         {"host_id": ""},
         {"groups": ["a+"]},
         {"secret": {"env": "X"}},
@@ -98,3 +103,9 @@ def test_a_tag_that_cannot_be_is_refused(tag: Tag) -> None:
     made.check_tag(Tag("t", "g/n#x"))
     with pytest.raises(ConfigError):
         made.check_tag(tag)
+
+
+def test_an_edge_node_has_no_tags_of_its_own() -> None:
+    made = SparkplugConnector(config(role="edge_node", group="g", node="n", base="acme/plant1"), ConnectorTools())
+    with pytest.raises(ConfigError, match="no tags of its own"):
+        made.check_tag(Tag("t", "g/n#x"))

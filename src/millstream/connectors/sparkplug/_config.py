@@ -59,8 +59,10 @@ def _placeholders(text: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class SparkplugConfig(ConnectorConfig):
-    """Which broker, and which of its nodes."""
+    """Which broker, and which of its nodes; or which node to be."""
 
+    role: Literal["host", "edge_node"] = "host"
+    """host listens to edge nodes; edge_node publishes what this edge stores as a Sparkplug edge node."""
     host: str
     """The broker's name or address."""
     port: int = Field(default=1883, ge=1, le=65535)
@@ -69,8 +71,8 @@ class SparkplugConfig(ConnectorConfig):
     """MQTT 3.1.1 or 5."""
     client_id: str
     """This client's name there. No two clients may share it: the broker would cut one off for the other."""
-    host_id: str
-    """Name of this host application; its STATE is published under it. No two host applications may share it."""
+    host_id: str | None = None
+    """host: name of this host application; its STATE is published under it. No two hosts may share it."""
     user: str | None = None
     """User name."""
     secret: SecretRef | None = None
@@ -86,26 +88,42 @@ class SparkplugConfig(ConnectorConfig):
     crl_file: ConfigPath | None = None
     """List of revoked certificates, PEM, from the authority in `ca_file`."""
     groups: tuple[str, ...] = ()
-    """Groups to listen to; left out, all."""
+    """host: groups to listen to; left out, all."""
     auto_map: tuple[AutoMap, ...] = ()
-    """Metrics that become tags without being listed under tags. The first entry that fits counts."""
+    """host: metrics that become tags without being listed under tags. The first entry that fits counts."""
     reorder_timeout: Duration = Field(default=2.0, ge=0.0)
-    """So long a message that others have overtaken is waited for; 0s does not wait."""
+    """host: so long a message that others have overtaken is waited for; 0s does not wait."""
     rebirth_interval: Duration = Field(default=10.0, ge=1.0)
-    """At least so long between two rebirth requests to one node; doubled while they do not help."""
+    """host: at least so long between two rebirth requests to one node; doubled while they do not help."""
     birth_timeout: Duration = Field(default=10.0, ge=1.0)
-    """So long births may take: of the configured tags' nodes after connecting, of devices after their node's."""
+    """host: so long births may take: of the configured tags' nodes after connecting, of devices after their node's."""
     doubt_timeout: Duration = Field(default=30.0, ge=1.0)
-    """A node whose NDEATH belongs to another session, and that is silent for so long, counts as dead."""
+    """host: a node whose NDEATH belongs to another session, and that is silent for so long, counts as dead."""
+    group: str | None = None
+    """edge_node: the group it belongs to."""
+    node: str | None = None
+    """edge_node: its id in the group."""
+    base: str | None = None
+    """edge_node: the place whose tags are published, e.g. acme/plant1; the level below it is the device."""
+    primary_host: str | None = None
+    """edge_node: the host_id to wait for; without it births are published as soon as there is a link."""
     keepalive: Duration = Field(default=30.0, ge=1.0, le=65_535.0)
     """Time between signs of life; twice as long without one and the link counts as lost."""
     connect_timeout: Duration = 5.0
     """How long connecting may take."""
 
-    @field_validator("host_id")
+    @field_validator("host_id", "group", "node", "primary_host")
     @classmethod
-    def _host_id(cls, value: str) -> str:
-        return _id(value, "host id")
+    def _ids(cls, value: str | None) -> str | None:
+        return None if value is None else _id(value, "id")
+
+    @field_validator("base")
+    @classmethod
+    def _base(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else str(AssetPath.parse(value))
+        except DecodeError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("groups")
     @classmethod
@@ -114,6 +132,10 @@ class SparkplugConfig(ConnectorConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> SparkplugConfig:
+        own = {"host": ("host_id",), "edge_node": ("group", "node", "base")}
+        missing = [name for name in own[self.role] if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"role {self.role} needs {', '.join(repr(name) for name in missing)}")
         if self.secret is not None and not self.user:
             raise ValueError("'secret' needs 'user'")
         if not self.tls and (self.ca_file or self.certificate or self.key or self.crl_file):

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import ClassVar
 
 from millstream.connectors.sparkplug._config import SparkplugConfig
+from millstream.connectors.sparkplug._node_session import NodeSession, make_node, open_node
 from millstream.connectors.sparkplug._session import Memory, SparkplugSession, open_session
 from millstream.kernel import ConfigError, DecodeError
 from millstream.protocols.sparkplug_host_model import MetricKey
@@ -14,11 +15,11 @@ from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
 
 
 class SparkplugConnector:
-    """A Sparkplug host application: listens to all edge nodes of a broker."""
+    """A Sparkplug host application that listens to edge nodes, or an edge node that publishes this edge."""
 
     info: ClassVar[ConnectorInfo] = ConnectorInfo(
         name="sparkplug",
-        summary="Sparkplug B edge nodes and devices of a broker, as their host application",
+        summary="Sparkplug B edge nodes of a broker, as their host application; or the edge itself as such a node",
         spec="Eclipse Sparkplug 3.0.0",
         maturity="gold",
     )
@@ -28,9 +29,16 @@ class SparkplugConnector:
         self._config = config
         self._tools = tools
         self._memory = Memory()
+        self._node = make_node(config) if config.role == "edge_node" else None
 
     def check_tag(self, tag: Tag) -> None:
         """An address is ``group/node#metric`` or ``group/node/device#metric``."""
+        if self._config.role == "edge_node":
+            raise ConfigError(
+                f"tag {tag.key!r}: an edge node publishes what the edge stores, it has no tags of its own",
+                next_step="remove 'tags'; 'base' says what is published",
+                code="MS-0105",
+            )
         try:
             key = MetricKey.parse(tag.address)
         except DecodeError as error:
@@ -53,7 +61,11 @@ class SparkplugConnector:
             raise ConfigError(f"tag {tag.key!r} has options, Sparkplug tags have none", code="MS-0105")
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[SparkplugSession]:
+    async def open(self) -> AsyncIterator[SparkplugSession | NodeSession]:
         """Connect. Raises Unreachable, AuthError, ConfigError (a secret that cannot be read)."""
+        if self._node is not None:
+            async with open_node(self._config, self._tools, self._node) as publishing:
+                yield publishing
+            return
         async with open_session(self._config, self._tools, self._memory) as session:
             yield session

@@ -1,7 +1,7 @@
-"""One MQTT connection of a host application: a will, subscriptions, what comes in, what goes out.
+"""One MQTT connection of a host application or an edge node: a will, subscriptions, what comes in, what goes out.
 
-The session is always clean (Sparkplug 3.0, 5.8), so each CONNECT is a new client with a will of its own. gmqtt is only
-here, and what it raises is translated here.
+The session is always clean (Sparkplug 3.0, 2.3, 5.8), so each CONNECT is a new client with a will of its own. gmqtt
+is only here, and what it raises is translated here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from millstream.connectors.sparkplug._config import SparkplugConfig
 from millstream.kernel import AuthError, ConfigError, PlantError, ProtocolViolation, Unreachable
+from millstream.protocols.sparkplug_node import Publish
 from millstream.protocols.sparkplug_state import StateMessage
 from millstream.sdk import tls_fault
 
@@ -54,7 +55,7 @@ class Received(NamedTuple):
 class Link:
     """Connect once, close once."""
 
-    def __init__(self, config: SparkplugConfig, will: StateMessage) -> None:
+    def __init__(self, config: SparkplugConfig, will: StateMessage | Publish) -> None:
         self._config = config
         self._where = f"{config.host}:{config.port}"
         self._inbox: deque[Received] = deque()
@@ -68,9 +69,10 @@ class Link:
         self.refused: list[str] = []
         """Filters that the broker did not grant."""
         self._is_held = self._is_closed = False
+        self._pings_count = self._pongs_count = 0
         self._client = self._make_client(will)
 
-    def _make_client(self, will: StateMessage) -> Any:
+    def _make_client(self, will: StateMessage | Publish) -> Any:
         try:
             import gmqtt
         except ImportError as error:
@@ -91,6 +93,8 @@ class Link:
         client.on_message = self._on_message
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
+        client.on_connect = self._on_connect
+        client._package_handler._handle_pingresp_packet = self._on_pong
         client._package_handler._handle_packet = self._seen(client._package_handler._handle_packet)
         return client
 
@@ -156,7 +160,7 @@ class Link:
         closed: asyncio.Future[None] | None = connection._protocol._closed if connection is not None else None
         return closed.exception() if closed is not None and closed.done() else None
 
-    async def close(self, farewell: StateMessage | None) -> None:
+    async def close(self, farewell: StateMessage | Publish | None) -> None:
         """Say farewell, wait until the broker has it, DISCONNECT. Whatever happens, the socket is closed."""
         self._is_closed = True
         connection = self._client._connection  # gmqtt has no way to abort
@@ -171,7 +175,7 @@ class Link:
             if connection is not None:
                 connection._transport.abort()
 
-    async def _say(self, farewell: StateMessage) -> None:
+    async def _say(self, farewell: StateMessage | Publish) -> None:
         """A socket that is closed with unread data resets the link, and the broker may forget our last words."""
         if self._is_held:
             self._client._connection._transport.resume_reading()
@@ -204,6 +208,29 @@ class Link:
             )
         self._violation.set()
         self._changed.set()
+
+    def _on_connect(self, client: Any, *_rest: Any) -> None:
+        client._connection._send_ping_request = self._ping  # gmqtt's own signs of life are counted with ours
+
+    def _ping(self) -> None:
+        self._pings_count += 1
+        self._client._connection._protocol.send_ping_request()
+
+    def _on_pong(self, _command: int, _packet: bytes) -> None:
+        self._pongs_count += 1
+        self._changed.set()
+
+    async def confirm(self) -> bool:
+        """True once the broker has taken all that was sent before: packets are taken in order, and it answers a
+        PINGREQ; False when the link is lost."""
+        if self.is_lost:
+            return False
+        self._ping()
+        wanted = self._pings_count
+        while self._pongs_count < wanted and not self.is_lost:
+            self._changed.clear()
+            await self._changed.wait()
+        return self._pongs_count >= wanted
 
     # -- in -----------------------------------------------------------------------------------------------------------
 

@@ -75,7 +75,7 @@ class SparkplugSession:
                 doubt_ms=int(config.doubt_timeout * 1000),
             )
         )
-        self._state = HostState(config.host_id, self._now().wall_ms)
+        self._state = HostState(config.host_id or "", self._now().wall_ms)
         self._link = Link(config, self._state.will())
         self._mapper = Mapper(config, ())
         self._gaps_count = 0
