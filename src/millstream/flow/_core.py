@@ -52,6 +52,8 @@ from millstream.sdk import Message, Received
 COMMIT_BYTES_MAX = 512 * 1024  # of changed keys in one state record
 CYCLE_KEYS_MIN = 64  # unchanged keys that ride along with each commit while the state is written anew
 CYCLE_SLACK = 2  # written entries a live key before that begins
+CYCLE_BYTES = 2 << 20  # or so much was said
+UNIT_BYTES = 1000  # of the records of a unit, about
 NEVER = (2**63, "")
 FIRINGS_MAX = 1000  # timers that one event or one tick of a key may fire
 CLOCK_SLACK = 100_000
@@ -94,7 +96,7 @@ class FlowCore(Generic[S]):
         self._number = self._tick_ns = 0
         self._restore_seq = self._written = 0
         self._cycle: Iterator[str] | None = None
-        self._cycle_seq = 0
+        self._cycle_seq = self._said_bytes = 0
         self._record_seq = 0
         self._torn: dict[str, bytes] = {}
         self._origin = ""
@@ -301,6 +303,7 @@ class FlowCore(Generic[S]):
         if len(self._clock) > self._clock_max:  # most are of timers that were moved
             self._wind()
         entries = [(key, self._store.get(key)) for key in pending.changed]
+        self._said_bytes += UNIT_BYTES + sum(len(message.payload) + UNIT_BYTES // 2 for message in pending.messages)
         self._roll(entries, pending.changed)
         self._written += len(entries)
         self._committed = dict(self._offsets)
@@ -343,13 +346,25 @@ class FlowCore(Generic[S]):
         """How far each input stream was taken."""
         return dict(self._offsets)
 
+    def begin_cycle(self) -> None:
+        """Write all keys anew with the next units, so that what stands before them is not needed any more."""
+        if self._cycle is None:
+            self._cycle, self._cycle_seq = iter(self._store.all_keys()), self._record_seq + 1
+            self._written = self._said_bytes = 0
+
+    @property
+    def is_cycling(self) -> bool:
+        """That is under way."""
+        return self._cycle is not None
+
     def _roll(self, entries: list[tuple[str, bytes | None]], changed: dict[str, None]) -> None:
         """Let unchanged keys ride along, so that old records need not be kept for them."""
         if self._cycle is None:
-            if not self._record_seq or self._written < CYCLE_SLACK * len(self._store) + 1000:
+            is_long = self._written >= CYCLE_SLACK * len(self._store) + 1000
+            if not self._record_seq or not (is_long or self._said_bytes > CYCLE_BYTES + 4 * self._store.hot_bytes):
                 return
-            self._cycle, self._cycle_seq = iter(self._store.all_keys()), self._record_seq + 1
-            self._written = 0
+            self.begin_cycle()
+        assert self._cycle is not None
         size = sum(len(raw or b"") for _, raw in entries)
         for _ in range(max(CYCLE_KEYS_MIN, 2 * len(entries))):
             key = next(self._cycle, None)

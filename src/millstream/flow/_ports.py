@@ -9,11 +9,13 @@ from millstream.sdk import Received
 
 
 class StreamFacts(NamedTuple):
-    """A stream as it is now. `created` tells a stream that was made anew from the one that was read before."""
+    """A stream as it is now. `created` tells a stream that was made anew from the one that was read before; `fill` is
+    the share of its bound that is taken."""
 
     created: str
     first_seq: int
     last_seq: int
+    fill: float = 0.0
 
 
 class Streams(Protocol):

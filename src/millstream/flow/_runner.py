@@ -10,6 +10,7 @@ commit raises FencedError, and it stops.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ TICK_INTERVAL_S = 0.25
 POSITION_INTERVAL_NS = 1 * SECOND_NS  # a position that moved without outputs is written down that often
 CAUGHT_UP_NS = 2 * SECOND_NS  # an input whose newest message is younger is not behind
 TAIL_WAIT_S = 0.2
+LOOK_INTERVAL_S = 1.0  # at the output stream
+OLD_FILL = 0.2  # of its bound; from here on nothing old may hold it
 ANSWER_S = 5.0  # how long an end waits for the answer to what was sent before it
 RESTORE_SILENCES_MAX = 300  # a minute without a record that must be there
 
@@ -172,6 +175,10 @@ class PartitionRunner:
         """Let time pass for keys that are silent, up to `until_ns`."""
         await self._inbox.put(("tick", (), until_ns))
 
+    async def renew(self) -> None:
+        """Write the state anew, so that the output stream can forget what stands before it."""
+        await self._inbox.put(("renew", (), 0))
+
     @property
     def is_idle(self) -> bool:
         """Nothing waits to be taken."""
@@ -197,8 +204,12 @@ class PartitionRunner:
                 raise
             if self.core.is_muted:
                 await self._take_over()
+            if stream == "renew":
+                self.core.begin_cycle()
             if self._inbox.empty():
                 await self._commit()
+                if self.core.is_cycling and self._inbox.empty():
+                    self._inbox.put_nowait(("", (), 0))
 
     async def _take_over(self) -> None:
         """Speak, once everything that an older version has said is behind."""
@@ -288,7 +299,7 @@ class PartitionRunner:
         core = self.core
         now_ns = self._wiring.clock.monotonic_ns()
         is_due = core.has_moved and now_ns - self._moved_ns > POSITION_INTERVAL_NS
-        if not core.is_worth_a_commit and not is_due:
+        if not core.is_worth_a_commit and not is_due and not core.is_cycling:
             return
         await self._submit()
 
@@ -365,8 +376,21 @@ class FlowRunner:
                 group.create_task(runner.run(), name=f"{self._flow.name}/{runner.partition}")
             for stream in self._wiring.inputs:
                 group.create_task(self._read(stream), name=f"{self._flow.name} reads {stream}")
+            group.create_task(self._keep_young(), name=f"{self._flow.name} keeps its state young")
             if self._flow.time.idle_ns is not None:
                 group.create_task(self._tick(self._flow.time.idle_ns), name=f"{self._flow.name} ticks")
+
+    async def _keep_young(self) -> None:
+        """A partition that says little must not keep the stream, which all flows share, from forgetting."""
+        while True:
+            await self._wiring.clock.sleep(LOOK_INTERVAL_S)
+            with contextlib.suppress(Unreachable):
+                facts = await self._wiring.streams.facts(self._wiring.output)
+                middle = (facts.first_seq + facts.last_seq) // 2
+                for runner in self.running.values():
+                    core = runner.core
+                    if facts.fill > OLD_FILL and core.restore_seq < middle and not core.is_cycling and runner.is_idle:
+                        await runner.renew()
 
     async def _read(self, stream: str) -> None:
         """One input stream, for all partitions."""

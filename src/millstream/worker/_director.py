@@ -26,7 +26,7 @@ from millstream.worker._control import (
     switched,
 )
 from millstream.worker._lag import flow_lag
-from millstream.worker._names import floor_of, state_subject
+from millstream.worker._names import floor_of, is_born, state_subject
 from millstream.worker._supervisor import CRASHES_BEFORE_ALARM, FlowSupervisor, Surroundings
 
 
@@ -111,14 +111,16 @@ class FlowDirector:
     async def floor(self) -> int:
         """From which sequence on the flows' stream is needed. Raises PlantError."""
         place, node = AssetPath.parse(self._around.place), self._around.node
-        subjects = [
-            state_subject(place, node, name, version, partition)
-            for name, flow in self._flows.items()
-            for version, partitions in (
-                (flow.control.version, flow.control.partitions), *([flow.control.before] if flow.control.before else [])
-            )
-            for partition in range(partitions)
-        ]  # fmt: skip
+        subjects = []
+        for name, flow in self._flows.items():
+            versions = [(flow.control.version, flow.control.partitions)]
+            if flow.control.before is not None:
+                whole = (name, *versions[0])
+                if not await is_born(self._api, self._around.output, place, node, whole):
+                    versions.append(flow.control.before)
+            subjects += [
+                state_subject(place, node, name, v, number) for v, count in versions for number in range(count)
+            ]
         return await floor_of(self._api, self._around.output, subjects)
 
     # -- what people ask ----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from millstream.bus import START_PATIENCE_S, ContractLog, Credentials, RawConnec
 from millstream.config import FlowEntry
 from millstream.flow import Flow, FlowRunner
 from millstream.kernel import Backoff, Clock, FencedError, NotFoundError, PlantError
+from millstream.model import AssetPath
 from millstream.sdk import Log
 from millstream.worker._beats import (
     BEAT_INTERVAL_S,
@@ -25,6 +26,7 @@ from millstream.worker._beats import (
 )
 from millstream.worker._control import ControlStore, FlowControl, declared_control
 from millstream.worker._deadletters import FlowDeadLetters
+from millstream.worker._names import is_born
 from millstream.worker._plan import LiveView, partitions_to_take
 from millstream.worker._spec import WorkerSpec
 from millstream.worker._start import start_seqs
@@ -168,7 +170,7 @@ class Instance:
         flow = replace(self._flow, version=control.version)
         try:
             muted: Mapping[str, int] = {}
-            if control.before is not None:
+            if control.before is not None and not await self._is_born(control):
                 muted = await end_version(
                     self._connection, spec, flow.name, control.before, control.version, around.clock
                 )
@@ -187,6 +189,12 @@ class Instance:
         task = asyncio.get_running_loop().create_task(runner.run(), name=f"flow {flow.name}")
         self._running = _Running(control.version, partitions, runner, task)
         around.log.info("flow runs", flow=flow.name, version=flow.version, partitions=list(partitions))
+
+    async def _is_born(self, control: FlowControl) -> bool:
+        """Then it knows by its own records what the version before it has said, whose records may be gone."""
+        which = (self._flow.name, control.version, control.partitions)
+        api, spec = StreamApi(self._connection), self._spec
+        return await is_born(api, spec.output, AssetPath.parse(spec.place), spec.node, which)
 
     async def _ended(self, running: _Running) -> None:
         """The runner ended by itself: fenced, or something is wrong."""

@@ -25,11 +25,20 @@ def state_subject(place: AssetPath, node: str, flow: str, version: int, partitio
     return position_subject(place, node, flow_publisher(flow, version, partition), "state")
 
 
+async def is_born(api: StreamApi, stream: str, place: AssetPath, node: str, flow: tuple[str, int, int]) -> bool:
+    """Whether every partition of a flow (name, version, partitions) has written its first record. Raises PlantError."""
+    name, version, partitions = flow
+    subjects = [state_subject(place, node, name, version, number) for number in range(partitions)]
+    return all([await api.last(stream, subject) is not None for subject in subjects])
+
+
 async def floor_of(api: StreamApi, stream: str, subjects: Iterable[str]) -> int:
     """The first sequence of `stream` that one of these state records needs to be restored. Raises PlantError."""
     needed = (await api.state(stream)).last_seq + 1
     for subject in subjects:
         found = await api.last(stream, subject)
         if found is not None:
-            needed = min(needed, decode_commit(found.payload).restore_seq or found.seq)
+            commit = decode_commit(found.payload)
+            # Of a version that has ended nothing is restored: its last record says how far it came.
+            needed = min(needed, found.seq if commit.successor else commit.restore_seq or found.seq)
     return needed

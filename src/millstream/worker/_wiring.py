@@ -27,7 +27,9 @@ class BusStreams:
         info = await find_stream(self._api, stream)
         if info is None:
             raise NotFoundError("no such stream", where=stream)
-        return StreamFacts(info.created, info.first_seq, info.last_seq)
+        max_bytes = int(info.config.get("max_bytes", -1))
+        fill = info.bytes / max_bytes if max_bytes > 0 else 0.0
+        return StreamFacts(info.created, info.first_seq, info.last_seq, fill)
 
 
 class HubOrigins:
