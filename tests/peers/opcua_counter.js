@@ -4,7 +4,7 @@
 // At SIGUSR2 the node below /Objects/boiler/temperature is deleted and another one takes its name; at the next,
 // the first one's id is back.
 const net = require("node:net");
-const { OPCUAServer, OPCUACertificateManager, DataType, MessageSecurityMode, SecurityPolicy, Variant, nodesets } =
+const { OPCUAServer, OPCUACertificateManager, DataType, MessageSecurityMode, SecurityPolicy, StatusCodes, Variant, nodesets } =
   require("node-opcua");
 
 const PERIOD_MS = 50;
@@ -103,6 +103,29 @@ function freePort() {
     lowLowLimit: -20,
   });
   alarm.setEnabledState(true);
+  const fill = namespace.addMethod(boiler, {
+    browseName: "fill",
+    nodeId: "s=fill",
+    inputArguments: [
+      { name: "amount", dataType: DataType.Double },
+      { name: "names", dataType: DataType.String, valueRank: 1 },
+    ],
+    outputArguments: [],
+  });
+  fill.bindMethod((inputs, _context, callback) => {
+    const amount = inputs[0].value;
+    if (amount > 100) {
+      callback(null, { statusCode: StatusCodes.BadOutOfRange });
+      return;
+    }
+    pressure.setValueFromSource(new Variant({ dataType: DataType.Double, value: amount + inputs[1].value.length }));
+    callback(null, { statusCode: StatusCodes.Good });
+  });
+  const reset = namespace.addMethod(boiler, { browseName: "reset", nodeId: "s=reset" });
+  reset.bindMethod((_inputs, _context, callback) => {
+    pressure.setValueFromSource(new Variant({ dataType: DataType.Double, value: 0 }));
+    callback(null, { statusCode: StatusCodes.Good });
+  });
   process.on("SIGUSR1", () => {
     server.engine.addressSpace.rootFolder.objects.server.raiseEvent("SystemEventType", {
       sourceName: { dataType: DataType.String, value: "operator" },

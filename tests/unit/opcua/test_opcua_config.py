@@ -70,6 +70,8 @@ def test_a_wrong_configuration_is_refused_with_words(change: dict[str, Any], sai
         ("i=1", {"deadband_absolute": -1}),
         ("i=1", {"queue": 3}),
         ("i=1", {"severity_min": 100}),
+        ("i=1", {"method_object": "i=2"}),
+        ("i=1", {"mode": "method", "method_object": "boiler"}),
         ("i=1", {"mode": "events", "event_type": "Alarm"}),
         ("i=1", {"mode": "events", "severity_min": 1001}),
     ],

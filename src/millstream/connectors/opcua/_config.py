@@ -182,10 +182,12 @@ class OpcUaConfig(ConnectorConfig):
 class TagOptions(_Part):
     """Options of one tag."""
 
-    mode: Literal["subscribe", "poll", "events"] = "subscribe"
+    mode: Literal["subscribe", "poll", "events", "method"] = "subscribe"
     """`poll` reads the tag each publishing interval: only for servers without subscriptions. `events` takes the events
     and alarms of the node, which has to be a notifier, as the Server object i=2253 is for all; the tag itself is true
-    while they are received."""
+    while they are received. `method` reads nothing: what is written to the tag are the arguments of a call."""
+    method_object: str | None = None
+    """With `method`: the address of the object that it is called on, where several have it."""
     event_type: str | None = None
     """With `events`: only those of this type or below, as an address; i=2782 are the conditions and alarms."""
     event_fields: tuple[str, ...] = Field(default=(), max_length=50)
@@ -205,6 +207,8 @@ class TagOptions(_Part):
     def _options_fit(self) -> TagOptions:
         if self.mode != "events" and (self.event_type or self.event_fields or self.severity_min > 1):
             raise ValueError("'event_type', 'event_fields' and 'severity_min' go with 'mode: events'")
+        if self.mode != "method" and self.method_object is not None:
+            raise ValueError("'method_object' goes with 'mode: method'")
         if self.deadband_absolute is not None and self.deadband_percent is not None:
             raise ValueError("a tag has one deadband: either 'deadband_absolute' or 'deadband_percent'")
         return self

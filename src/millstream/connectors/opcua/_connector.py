@@ -48,8 +48,9 @@ class OpcUaConnector:
         parse_address(tag.address)
         try:
             options = TagOptions.model_validate(dict(tag.options))
-            if options.event_type is not None:
-                parse_address(options.event_type)
+            for address in (options.event_type, options.method_object):
+                if address is not None:
+                    parse_address(address)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])

@@ -109,8 +109,9 @@ class _Stream:
         self._subscriptions = Subscriptions(self._link, self._config.subscription, self._clock)
         self._positions = Positions([tag.key for tag in tags])
         newest = self._positions.resume(resume)
-        self._all = [Followed(tag, handle, newest_ns=newest.get(tag.key)) for handle, tag in enumerate(tags)]
-        self._options = [TagOptions.model_validate(dict(tag.options)) for tag in tags]
+        read = [tag for tag in tags if tag.options.get("mode") != "method"]
+        self._all = [Followed(tag, handle, newest_ns=newest.get(tag.key)) for handle, tag in enumerate(read)]
+        self._options = [TagOptions.model_validate(dict(tag.options)) for tag in read]
         self._refused: list[Followed] = []
         self._vanished: dict[int, Followed] = {}  # by handle: the server has told that their nodes are gone
         self._said: set[int] = set()  # refused tags that were reported: once while they are

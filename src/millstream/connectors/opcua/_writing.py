@@ -10,6 +10,7 @@ from millstream.connectors.opcua._address import Address, parse_address
 from millstream.connectors.opcua._faults import status_name
 from millstream.connectors.opcua._link import Link
 from millstream.connectors.opcua._mapping import WriteRefused, to_quality, to_variant
+from millstream.connectors.opcua._methods import MethodCaller
 from millstream.kernel import ConfigError
 from millstream.model import BAD_NODE_ID_UNKNOWN, BAD_TYPE_MISMATCH
 from millstream.sdk import Write, WriteResult
@@ -23,6 +24,7 @@ class Writer:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._methods = MethodCaller(link, self._built_in)
         self._types: dict[ua.NodeId, tuple[ua.VariantType, bool]] = {}  # bounded by TYPES_MAX
 
     async def write(self, writes: Sequence[Write]) -> list[WriteResult]:
@@ -34,6 +36,10 @@ class Writer:
                 addresses[i] = parse_address(write.tag.address)
             except ConfigError as error:
                 results[i] = WriteResult(BAD_NODE_ID_UNKNOWN, error.what)
+                continue
+            if write.tag.options.get("mode") == "method":
+                del addresses[i]
+                results[i] = await self._methods.call(write.tag, write.value)
         nodes: dict[int, ua.NodeId] = {}
         for i, node in zip(addresses, await self._link.resolve(list(addresses.values())), strict=True):
             if isinstance(node, int):
