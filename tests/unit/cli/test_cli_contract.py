@@ -124,7 +124,7 @@ def test_check_looks_into_the_configuration_of_flows(tmp_path: Path, capsys: pyt
         '  - {name: a, type: part_conter, inputs: ["acme/**:b"]}\n'
         '  - {name: b, type: part_counter, inputs: ["acme/**:b"], config: {hold: 5, tresh: 1}}\n'
         '  - {name: c, type: derived_tag, inputs: ["acme/**:b"],'
-        ' config: {names: {x: b}, expression: x + y, output: z}}\n'
+        " config: {names: {x: b}, expression: x + y, output: z}}\n"
         '  - {name: d, type: part_counter, inputs: ["acme/**:b"], config: {hold: 20ms}}\n'
     )
     assert main(["check", str(file), "--json"]) == 6
