@@ -18,7 +18,7 @@ from millstream.protocols.nats_wire import WireMessage
 from millstream.protocols.uns_subject import escape_token
 
 BEAT_INTERVAL_S = 0.5
-BEATS_MISSED_MAX = 6  # then an instance counts as gone
+BEATS_MISSED_MAX = 4  # and two steps of the longest kind; then an instance counts as gone
 LISTEN_S = 0.3  # a newcomer waits so long for the others before it takes what nobody has
 
 
@@ -31,6 +31,11 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     held: list[int]
     is_gone: bool = False
     report: dict[str, Any] = {}
+
+
+def silence_ns(step_timeout_s: float) -> int:
+    """How long an instance may say nothing before it counts as gone: a long step holds its beats back."""
+    return round((BEAT_INTERVAL_S * BEATS_MISSED_MAX + 2 * step_timeout_s) * 1e9)
 
 
 def beat_subject(flow: str) -> str:
@@ -65,6 +70,11 @@ class BeatListener:
         for message in messages:
             with contextlib.suppress(msgspec.DecodeError):
                 self._take(msgspec.json.decode(message[4], type=Beat))
+
+
+def send_gone(connection: RawConnection, flow: str, instance: str) -> None:
+    """Of an instance whose process has surely ended: the others need not wait for its silence."""
+    send_beat(connection, flow, Beat(instance=instance, number=0, version=0, held=[], is_gone=True))
 
 
 def send_beat(connection: RawConnection, flow: str, beat: Beat) -> None:

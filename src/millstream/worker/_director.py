@@ -16,7 +16,7 @@ from millstream.kernel import Clock, ConfigError, NotFoundError, PlantError, sug
 from millstream.model import AssetPath
 from millstream.protocols.cloudevents import parse_time_ns
 from millstream.sdk import Log
-from millstream.worker._beats import BEAT_INTERVAL_S, BEATS_MISSED_MAX, Beat, BeatListener
+from millstream.worker._beats import Beat, BeatListener, send_gone, silence_ns
 from millstream.worker._control import (
     ControlStore,
     FlowControl,
@@ -55,9 +55,13 @@ class FlowDirector:
         self._log = log
         self._api = StreamApi(connection)
         self._store = ControlStore(connection)
-        self._flows = {
-            e.name: _Managed(e, FlowSupervisor(e, around, clock=clock, log=log), FlowControl(), {}) for e in entries
-        }
+        self._flows = {e.name: _Managed(e, self._supervisor(e), FlowControl(), {}) for e in entries}
+
+    def _supervisor(self, entry: FlowEntry) -> FlowSupervisor:
+        def on_end(instance: str) -> None:
+            send_gone(self._connection, entry.name, instance)
+
+        return FlowSupervisor(entry, self._around, clock=self._clock, log=self._log, on_end=on_end)
 
     async def prepare(self) -> None:
         """Bring the decisions up to what the file says now. Raises Unreachable."""
@@ -213,7 +217,7 @@ class FlowDirector:
 
     def _flow_status(self, flow: _Managed) -> dict[str, Any]:
         entry, control = flow.entry, flow.control
-        fresh_ns = self._clock.monotonic_ns() - int(1e9 * (BEAT_INTERVAL_S * BEATS_MISSED_MAX + 2 * entry.step_timeout))
+        fresh_ns = self._clock.monotonic_ns() - silence_ns(entry.step_timeout)
         flow.reports = {name: found for name, found in flow.reports.items() if found[0] >= fresh_ns}
         parts = [part for _, report in flow.reports.values() for part in report.get("partitions", ())]
         running = {part["partition"] for part in parts}

@@ -17,12 +17,12 @@ from millstream.model import AssetPath
 from millstream.sdk import Log
 from millstream.worker._beats import (
     BEAT_INTERVAL_S,
-    BEATS_MISSED_MAX,
     LISTEN_S,
     Beat,
     BeatListener,
     ask_subject,
     send_beat,
+    silence_ns,
 )
 from millstream.worker._control import ControlStore, FlowControl, declared_control
 from millstream.worker._deadletters import FlowDeadLetters
@@ -63,7 +63,7 @@ class Instance:
     def __init__(self, spec: WorkerSpec, entry: FlowEntry, flow: Flow[Any], around: Around) -> None:
         self._spec, self._entry, self._flow, self._around = spec, entry, flow, around
         self._control = FlowControl()
-        self._view = LiveView(round((BEAT_INTERVAL_S * BEATS_MISSED_MAX + 2 * entry.step_timeout) * 1e9))
+        self._view = LiveView(silence_ns(entry.step_timeout))
         self._running: _Running | None = None
         self._wake = asyncio.Event()
         self._beats = 0

@@ -62,13 +62,17 @@ class _Worker:
 
 
 class FlowSupervisor:
-    """Runs the workers of one flow. `run` until cancelled; it never raises for what a worker does."""
+    """Runs the workers of one flow. `run` until cancelled; it never raises for what a worker does. `on_end` is told
+    each instance whose process has ended."""
 
-    def __init__(self, entry: FlowEntry, around: Surroundings, *, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, entry: FlowEntry, around: Surroundings, *, clock: Clock, log: Log, on_end: Callable[[str], None]
+    ) -> None:
         self.entry = entry
         self._around = around
         self._clock = clock
         self._log = log
+        self._on_end = on_end
         self._stop = asyncio.Event()
         self.workers = [_Worker(index) for index in range(entry.instances)]
 
@@ -132,6 +136,7 @@ class FlowSupervisor:
                 if process.returncode is None:
                     process.kill()
             await process.wait()
+            self._on_end(spec.instance)
             if process.stdin is not None:
                 process.stdin.close()
             worker.pid = None

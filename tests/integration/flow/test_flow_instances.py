@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,32 @@ async def test_partitions_are_shared_and_taken_over_when_an_instance_is_killed(t
             await until(lambda: is_even(edge, 2, 2), "both share again", tell=tell)
         await until(lambda: all_rows(edge, 600), "all rows", tell=tell)
         await check_rows(edge, 600)
+
+
+async def test_whoever_is_left_takes_over_at_once_when_a_process_of_the_node_ends(tmp_path: Path) -> None:
+    """By their silence alone it would take two minutes here."""
+    log: list[str] = []
+    flow: dict[str, Any] = {**FLOW, "partitions": 4, "instances": 2, "step_timeout": "60s"}
+    path = write_site(tmp_path, flows=[flow], machines=MACHINES, rows=300, pause="30ms")
+    async with edge_of(path, log) as edge:
+
+        def tell() -> object:
+            return flow_status(edge), log
+
+        await until(lambda: is_even(edge, 2, 2), "two instances with two partitions each", tell=tell)
+        survivor = flow_status(edge)["workers"][1]["pid"]
+
+        def has_all() -> bool:
+            first = flow_status(edge)["workers"][0]["pid"]
+            if first is not None:  # it may not come back before the other one has taken its share
+                with suppress(ProcessLookupError):
+                    os.kill(first, signal.SIGKILL)
+            return any("flow runs" in line and "worker=1" in line and "[0, 1, 2, 3]" in line for line in log)
+
+        await until(has_all, "the other one has all partitions", deadline_s=60, tell=tell)
+        assert flow_status(edge)["workers"][1]["pid"] == survivor
+        await until(lambda: all_rows(edge, 300), "all rows", tell=tell)
+        await check_rows(edge, 300)
 
 
 async def test_a_paused_flow_stops_and_goes_on_where_it_was_also_after_a_restart(tmp_path: Path) -> None:
