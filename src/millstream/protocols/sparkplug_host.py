@@ -9,7 +9,7 @@ does not count (there are such) is not waited for a second time until it was bor
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from millstream.kernel import DecodeError
@@ -215,7 +215,8 @@ class SparkplugHost:
 
     def _node_birth(self, node: _Node, topic: Topic, payload: Payload, raw: bytes, now: Moment) -> None:
         bd_seq = _bd_seq(payload)
-        is_same_session = node.own.is_online and bd_seq == node.bd_seq
+        is_first = not node.own.is_online and node.bd_seq is None  # devices may have been born before it was heard of
+        is_same_session = is_first or (node.own.is_online and bd_seq == node.bd_seq)
         for device in node.devices.values():
             if not device.is_online:
                 continue
@@ -261,7 +262,9 @@ class SparkplugHost:
             if name not in source.metrics and gone.datatype is not DataType.TEMPLATE:
                 self._out.append(MetricUpdate(gone.key, None, BAD_NODE_ID_UNKNOWN, now.wall_ms))
         self._out.append(Presence(source.group, source.node, source.device, True, now.wall_ms, "birth"))
-        self._out += reader.reading.updates
+        for update in reader.reading.updates:
+            self._out += _since_birth(update, source.stale_ms, payload.timestamp_ms)
+        source.stale_ms = None
         self._bad(message.topic, message.raw, reader.reading.faults)
 
     def _births_overdue(self, node: _Node, now: Moment) -> None:
@@ -296,6 +299,7 @@ class SparkplugHost:
         if not source.is_online:
             return
         source.is_online = source.is_awaited = False
+        source.stale_ms = time_ms
         self._out.append(Presence(source.group, source.node, source.device, False, time_ms, reason))
         self._out += source.stale(BAD_NO_COMMUNICATION, time_ms)
 
@@ -456,6 +460,13 @@ class SparkplugHost:
     def _take(self) -> list[HostEvent]:
         found, self._out = self._out, []
         return found
+
+
+def _since_birth(update: MetricUpdate, stale_ms: int | None, born_ms: int | None) -> list[MetricUpdate]:
+    """A value from before its tag was stale holds again since the birth: by its own time, bad would stand last."""
+    if stale_ms is None or update.time_ms is None or update.time_ms > stale_ms:
+        return [update]
+    return [update, replace(update, time_ms=max(born_ms or 0, stale_ms + 1))]
 
 
 def _find(node: _Node, source: Source, metric: Metric) -> KnownMetric | None:

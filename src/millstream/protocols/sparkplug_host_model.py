@@ -155,6 +155,8 @@ class Source:
     is_awaited: bool = False
     """The node was born again; this device's birth has to follow."""
     born_ms: int | None = None
+    stale_ms: int | None = None
+    """When its tags were told to be stale; None since its birth."""
     metrics: dict[str, KnownMetric] = field(default_factory=dict)
 
     def key(self, name: str) -> MetricKey:

@@ -131,7 +131,7 @@ async def test_a_link_that_breaks_again_and_again_loses_no_value(tmp_path: Path)
             await until(lambda: at.position == f"{count} E_x_I".encode())
             await until(lambda: count in {s.value for s in host.of("up/e1/m/n")})
         seen = {(s.value, s.source_time_ns) for s in host.of("up/e1/m/n") if s.value is not None}
-    assert seen == {(i, (T0_MS + i) * 1_000_000) for i in range(1, count + 1)}
+    assert seen >= {(i, (T0_MS + i) * 1_000_000) for i in range(1, count + 1)}  # and what held again after a death
 
 
 async def test_a_thousand_values_wait_for_the_primary_host(tmp_path: Path) -> None:

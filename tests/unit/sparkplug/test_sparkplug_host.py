@@ -468,6 +468,26 @@ def test_a_device_without_a_node_is_taken_and_the_node_asked() -> None:
     assert not plant.host.is_online("g", "n")
 
 
+@pytest.mark.parametrize(("born_ms", "holds_ms"), [(T0 + 80, T0 + 80), (T0 + 10, T0 + 51), (None, T0 + 51)])
+def test_a_value_from_before_the_death_holds_again_since_the_birth(born_ms: int | None, holds_ms: int) -> None:
+    plant = Plant()
+    node = born(plant)
+    plant.take(node.ndeath(), after_ms=50)
+    again = metric("a", 1, alias=1, timestamp_ms=T0 - 9)
+    events = plant.take(node.send("NBIRTH", again, metric("b", "y", T.STRING, timestamp_ms=T0 + 60), time_ms=born_ms))
+    assert [e.time_ms for e in of(events, MetricUpdate)] == [T0 - 9, holds_ms, T0 + 60]
+    events = plant.take(node.nbirth(again))  # a rebirth while it lives keeps the time
+    assert [e.time_ms for e in of(events, MetricUpdate) if e.key.name == "a"] == [T0 - 9]
+
+
+def test_a_device_that_was_heard_before_its_node_lives_through_the_nodes_birth() -> None:
+    plant, node = Plant(), PaperNode()
+    plant.take(node.send("DBIRTH", metric("c", 7), device="d"))
+    events = plant.take(node.nbirth(metric("a", 1)))
+    assert values(events) == {"g/n#a": 1}
+    assert values(plant.take(node.send("DBIRTH", metric("c", 8), device="d"))) == {"g/n/d#c": 8}
+
+
 def test_a_lost_link_makes_all_stale_and_births_are_needed_again() -> None:
     plant = Plant()
     node = born(plant)
