@@ -37,7 +37,11 @@ async def main() -> None:
     custom: dict[str, Any] = await server.load_data_type_definitions()
     tool = custom["ToolState"](Number=7, Wear=0.25, Names=["a", "b"])
     objects = server.nodes.objects
-    await objects.add_variable(ua.NodeId("tool", index), ua.QualifiedName("tool", index), tool)
+    node = await objects.add_variable(ua.NodeId("tool", index), ua.QualifiedName("tool", index), tool)
+    await node.set_writable()
+    tools = ua.Variant([tool, tool], ua.VariantType.ExtensionObject)
+    node = await objects.add_variable(ua.NodeId("tools", index), ua.QualifiedName("tools", index), tools)
+    await node.set_writable()
     await objects.add_variable(
         ua.NodeId("phase", index), ua.QualifiedName("phase", index), ua.Variant(1, ua.VariantType.Int32)
     )

@@ -15,8 +15,8 @@ from asyncua import Server, ua
 from opcua_kit import Process, StartPlant, connector_for, read_until, tags_of
 
 from millstream.kernel import PlantError, ProtocolViolation, Unreachable, free_port
-from millstream.model import BAD_DATA_UNAVAILABLE
-from millstream.sdk import Tag
+from millstream.model import BAD_DATA_UNAVAILABLE, Value
+from millstream.sdk import Tag, Write
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -200,8 +200,6 @@ async def test_writes_and_browsing_run_beside_a_stream() -> None:
         )
         await node.set_writable()
         tag = Tag("setpoint", "nsu=urn:test;s=setpoint", 0.05, 0.05)
-        from millstream.sdk import Write
-
         async with connector_for(endpoint).open() as session, aclosing(session.stream([tag], None)) as stream:
             assert [sample.value for sample in (await anext(stream)).samples] == [1.0]
             results = await session.write([Write(tag, 2.5)])
@@ -243,6 +241,34 @@ async def test_the_servers_own_structures_become_mappings() -> None:
     expected = {"tool": {"Number": 7, "Wear": 0.25, "Names": ["a", "b"]}, "phase": 1}
     assert {sample.tag: sample.value for sample in samples} == expected
     assert {sample.tag: sample.value for sample in again} == expected  # once learned, known in this process
+
+
+async def test_structures_and_arrays_of_them_are_written_whole_or_refused_with_the_field() -> None:
+    process = Process([sys.executable, str(Path(__file__).with_name("structure_server.py"))], {})
+    tool, tools = (Tag(name, f"nsu=urn:structures;s={name}", 0.1, 0.1) for name in ("tool", "tools"))
+    one: dict[str, Value] = {"Number": 8, "Wear": 0.5, "Names": ["c"]}
+    wrong: dict[str, Value] = {
+        "Number: 4294967296 does not fit": {**one, "Number": 2**32},
+        "Wear: expected a number": {**one, "Wear": "worn"},
+        "Names: expected a list": {**one, "Names": "c"},
+        "wrong: Names": {"Number": 8, "Wear": 0.5},
+        "wrong: Colour": {**one, "Colour": 1},
+        "expected a mapping": 7,
+    }
+    try:
+        process.start()
+        async with connector_for(process.endpoint).open() as session:
+            for said, value in wrong.items():
+                (result,) = await session.write([Write(tool, value)])
+                assert result.quality.is_bad
+                assert said in (result.reason or "")
+            two: list[Value] = [one, {**one, "Number": 9}]
+            results = await session.write([Write(tool, one), Write(tools, two), Write(tools, one)])
+            assert [result.quality.is_good for result in results] == [True, True, False]
+            samples, _ = await read_until(session, [tool, tools], lambda s: len(s) >= 2)
+    finally:
+        process.end()
+    assert {sample.tag: sample.value for sample in samples} == {"tool": one, "tools": two}
 
 
 async def test_a_server_whose_values_do_not_change_is_not_taken_for_a_dead_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from asyncua import ua
@@ -11,8 +12,9 @@ from millstream.connectors.opcua._faults import status_name
 from millstream.connectors.opcua._link import Link
 from millstream.connectors.opcua._mapping import WriteRefused, to_quality, to_variant
 from millstream.connectors.opcua._methods import MethodCaller
+from millstream.connectors.opcua._structures import to_structure
 from millstream.kernel import ConfigError
-from millstream.model import BAD_NODE_ID_UNKNOWN, BAD_TYPE_MISMATCH
+from millstream.model import BAD_NODE_ID_UNKNOWN, BAD_TYPE_MISMATCH, Value
 from millstream.sdk import Write, WriteResult
 
 TYPES_MAX = 100_000  # nodes whose type is remembered; a server that renames its nodes gives ever new ones
@@ -24,6 +26,8 @@ class Writer:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._has_definitions = False
+        self._structures: dict[ua.NodeId, type] = {}  # asyncua's class of each structured node; of those in `_types`
         self._methods = MethodCaller(link, self._built_in)
         self._types: dict[ua.NodeId, tuple[ua.VariantType, bool]] = {}  # bounded by TYPES_MAX
 
@@ -65,9 +69,20 @@ class Writer:
         if known is None:
             raise WriteRefused("the node's type is not known", BAD_NODE_ID_UNKNOWN)
         kind, is_array = known
+        if kind is ua.VariantType.ExtensionObject:
+            return ua.DataValue(self._structured(write, node, is_array=is_array), StatusCode=None)
         variant = to_variant(write.value, kind, is_array=is_array, namespaces=self._link.namespaces)
         # Many controllers refuse a write that carries a time or a status (OPC 10000-4, 5.10.4.2).
         return ua.DataValue(variant, StatusCode=None)
+
+    def _structured(self, write: Write, node: ua.NodeId, *, is_array: bool) -> ua.Variant:
+        kind = self._structures.get(node)
+        if kind is None:
+            raise WriteRefused("the server does not describe the structure, or the node holds none yet")
+        if is_array != isinstance(write.value, list):
+            raise WriteRefused(f"expected {'an array' if is_array else 'one structure'}")
+        items = [to_structure(item, kind, self._link.namespaces) for item in _as_list(write.value)]
+        return ua.Variant(items if is_array else items[0], ua.VariantType.ExtensionObject, is_array=is_array)
 
     async def _learn_types(self, nodes: set[ua.NodeId]) -> None:
         unknown = [node for node in nodes if node not in self._types]
@@ -75,8 +90,10 @@ class Writer:
             return
         if len(self._types) + len(unknown) > TYPES_MAX:
             self._types.clear()
+            self._structures.clear()
             unknown = list(nodes)
         types = await self._link.read_attributes(unknown, ua.AttributeIds.DataType)
+        await self._learn_definitions(types)
         ranks = await self._link.read_attributes(unknown, ua.AttributeIds.ValueRank)
         for node, data_type, rank in zip(unknown, types, ranks, strict=True):
             found = data_type.Value.Value if data_type.Value is not None else None
@@ -88,6 +105,13 @@ class Writer:
                 self._types[node] = kind, isinstance(value_rank, int) and value_rank >= 0
         await self._correct_from_values([node for node in unknown if node in self._types])
 
+    async def _learn_definitions(self, types: Sequence[ua.DataValue]) -> None:
+        """Once a link, when a node has a type of the server's own: its class is needed to read and to write it."""
+        own = [t for t in types if t.Value is not None and getattr(t.Value.Value, "NamespaceIndex", None)]
+        if own and not self._has_definitions:
+            self._has_definitions = True
+            await self._link.load_structures()
+
     async def _correct_from_values(self, nodes: Sequence[ua.NodeId]) -> None:
         """Where the node holds a value, that tells its type best (abstract types, any rank)."""
         values = await self._link.read_attributes(nodes, ua.AttributeIds.Value)
@@ -95,6 +119,12 @@ class Writer:
             variant = value.Value
             if variant is not None and isinstance(variant.VariantType, ua.VariantType) and variant.VariantType.value:
                 self._types[node] = variant.VariantType, bool(variant.is_array)
+                self._learn_structure(node, variant)
+
+    def _learn_structure(self, node: ua.NodeId, variant: ua.Variant) -> None:
+        first = next(iter(variant.Value), None) if isinstance(variant.Value, list) else variant.Value
+        if dataclasses.is_dataclass(first) and not isinstance(first, ua.ExtensionObject | type):
+            self._structures[node] = type(first)
 
     async def _built_in(self, data_type: ua.NodeId) -> ua.VariantType | None:
         """The built-in type below a data type: its nearest ancestor among i=1 to i=25."""
@@ -117,6 +147,10 @@ class Writer:
                 return None
             data_type = results[0].References[0].NodeId
         return None
+
+
+def _as_list(value: Value) -> list[Value]:
+    return value if isinstance(value, list) else [value]
 
 
 def _parts(items: list[int], size: int) -> list[list[int]]:
