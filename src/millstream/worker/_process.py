@@ -145,7 +145,8 @@ def bound_memory(extra_bytes: int) -> None:
     with contextlib.suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         limit = pages * os.sysconf("SC_PAGE_SIZE") + extra_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))  # who has lowered `hard` may not raise it again
 
 
 def _end_stuck(log: PipeLog) -> None:

@@ -94,6 +94,11 @@ class Bench:
         self.hot_bytes = HOT_BYTES_MAX
         self.task: asyncio.Future[None]
 
+    @property
+    def mark(self) -> str:
+        """Each version has records of its own."""
+        return f"{self.flow.name}-{self.flow.version}"
+
     async def facts(self, stream: str) -> StreamFacts:
         found = {"IN": self.source, "OUT": self.output}[stream]
         return StreamFacts(f"made-{stream}", found.first_seq, found.last_seq)
@@ -109,14 +114,14 @@ class Bench:
         return {each.id: each.contract for each in self.rejected[position:]}
 
     def publisher(self, partition: int) -> MemoryPublisher:
-        subject = f"uns.v1.acme.site._ledger.edge.{self.flow.name}-{partition}"
+        subject = f"uns.v1.acme.site._ledger.edge.{self.mark}-{partition}"
         if self.kill_after is not None:
             return TornPublisher(self.output, ledger_subject=subject, after=self.kill_after, rng=self.rng)
         return MemoryPublisher(self.output, ledger_subject=subject)
 
     def runner(self, partitions: Sequence[int] | None = None) -> FlowRunner:
         wiring = Wiring(
-            ["IN"], "OUT", {i: f"uns.v1.acme.site._ledger.edge.{self.flow.name}-{i}.state" for i in range(8)},
+            ["IN"], "OUT", {i: f"uns.v1.acme.site._ledger.edge.{self.mark}-{i}.state" for i in range(8)},
             self.publisher, MemoryReader({"IN": self.source, "OUT": self.output}), self, self, SystemClock(),
             ConnectorTools("flow").log, contracts=self.contracts, muted=self.muted,
             scratch=self.scratch, hot_bytes=self.hot_bytes,
