@@ -70,7 +70,9 @@ def refuse_rolled_back(entry: FlowEntry, control: FlowControl, known: FlowContro
         return
     raise ConfigError(
         "the state of this flow was lost with its stream, and the hub has what it said", where=f"flow {entry.name}",
-        next_step="raise 'version' and set 'start: now' to count on from here", code="MS-0707",
+        got=f"version {known.version} ran here, and none of its records is left",
+        next_step="raise 'version' and set 'start: now': it begins with an empty state and says only what is new",
+        code="MS-0707",
     )  # fmt: skip
 
 
