@@ -7,6 +7,7 @@ import contextlib
 import gc
 import inspect
 import os
+import signal
 import sys
 import threading
 import time
@@ -27,6 +28,11 @@ hypothesis.settings.register_profile(
     "millstream", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("millstream")
+
+# Who starts the tests in the background may have interrupts ignored, and what they start would inherit that; the tests
+# interrupt some of it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GONE_S = 15.0  # what ends "a moment later" on a machine under load
 _HAS_FAILED = pytest.StashKey[bool]()
