@@ -58,6 +58,7 @@ class Publishing:
     """The session at work; `position` is the last one."""
 
     session: NodeSession
+    task: asyncio.Task[None]
     position: Position | None = None
     error: BaseException | None = None
 
@@ -77,7 +78,7 @@ async def publishing(made: SparkplugConnector, resume: Position | None = None) -
                 async for batch in stream:
                     at.position = batch.position or at.position
 
-    task = asyncio.ensure_future(follow())
+    task = at.task = asyncio.create_task(follow())
     try:
         yield at
     finally:
@@ -149,6 +150,7 @@ async def test_a_thousand_values_wait_for_the_primary_host(tmp_path: Path) -> No
                 assert history in ([1000, *range(1, 1000)], [*range(1, 1001)])
                 assert host.gaps_count == 0
             await until(lambda: bool(watcher.of("NDEATH")))  # the host has gone, and said so
+            await until(at.task.done)  # the death is on the wire before the session has ended
         assert isinstance(at.error, Unreachable)
         kinds = [m.topic.split("/")[2] for m in watcher.messages]
         assert kinds[0] == "NBIRTH"
