@@ -19,7 +19,7 @@ CLIENT_HOMES = {
     "nkeys": ("bus",),
     "asyncua": ("connectors/opcua", "sim"),
     "pymodbus": ("connectors/modbus", "sim"),
-    "gmqtt": ("connectors/mqtt", "connectors/sparkplug", "sim"),
+    "gmqtt": ("mqtt", "sim"),
     "google": ("protocols",),
     "serial": ("connectors/text",),
     "snap7": ("connectors/s7", "sim"),

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from millstream.kernel import DecodeError
 from millstream.model import GOOD, Quality, Value
+from millstream.protocols.mqtt_publish import Publish
 from millstream.protocols.sparkplug import (
     BD_SEQ,
     QUALITY,
@@ -60,16 +61,6 @@ class NodeUpdate:
     time_ms: int
     quality: Quality = GOOD
     datatype: DataType | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """To be sent. Nothing that a node sends is retained."""
-
-    topic: str
-    payload: bytes
-    qos: int = 0
-    is_retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

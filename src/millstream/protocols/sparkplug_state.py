@@ -5,20 +5,9 @@ The will of a CONNECT and the birth after it have one timestamp; who takes leave
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from millstream.kernel import DecodeError
+from millstream.protocols.mqtt_publish import Publish
 from millstream.protocols.sparkplug_topic import State, StateTopic
-
-
-@dataclass(frozen=True, slots=True)
-class StateMessage:
-    """To be published with QoS 1 and retained, or set as will."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    is_retained: bool = True
 
 
 class HostState:
@@ -33,19 +22,19 @@ class HostState:
         """To subscribe to, before the birth is published."""
         return self._topic
 
-    def will(self) -> StateMessage:
+    def will(self) -> Publish:
         """For the CONNECT."""
         return self._message(False, self._connected_ms)
 
-    def birth(self) -> StateMessage:
+    def birth(self) -> Publish:
         """Once the subscriptions stand."""
         return self._message(True, self._connected_ms)
 
-    def death(self, now_ms: int) -> StateMessage:
+    def death(self, now_ms: int) -> Publish:
         """Before DISCONNECT, or before the socket is closed without one."""
         return self._message(False, max(now_ms, self._connected_ms))
 
-    def received(self, raw: bytes) -> StateMessage | None:
+    def received(self, raw: bytes) -> Publish | None:
         """What to publish when this came on our own topic: the will of an older connection is answered by the birth."""
         try:
             is_online = State.decode(raw).online
@@ -53,5 +42,5 @@ class HostState:
             is_online = False  # cleared or spoilt: nodes that come now would not know us
         return None if is_online else self.birth()
 
-    def _message(self, is_online: bool, time_ms: int) -> StateMessage:
-        return StateMessage(self._topic, State(is_online, time_ms).encode())
+    def _message(self, is_online: bool, time_ms: int) -> Publish:
+        return Publish(self._topic, State(is_online, time_ms).encode(), qos=1, is_retained=True)

@@ -182,16 +182,16 @@ async def test_topics_become_tags_by_themselves(tmp_path: Path) -> None:
 async def test_a_backlog_larger_than_the_inbox_holds_the_broker_back_and_comes_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millstream.connectors.mqtt._broker_session.INBOX_MESSAGES_MAX", 10)
+    monkeypatch.setattr("millstream.mqtt._link.INBOX_MESSAGES_MAX", 10)
     async with broker(tmp_path, extra="max_inflight_messages 0") as peer, publisher(peer.port) as client:
         mqtt = connector(peer.port)
         await subscribed(mqtt, client)
         async with streaming(mqtt) as (session, stream):
             await published(client, "scale/count", *(b'{"n": %d}' % n for n in range(900)))
-            await asyncio.wait_for(_until(lambda: session._is_held), 60)
-            assert len(session._inbox) < 900 + 10
+            await asyncio.wait_for(_until(lambda: session.link.is_held), 60)
+            assert session.link.inbox_count < 900 + 10
             assert await values_up_to(stream, 899) == list(range(1, 900))
-            assert not session._is_held
+            assert not session.link.is_held
 
 
 async def _until(condition: Any) -> None:

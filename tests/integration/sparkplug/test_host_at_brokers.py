@@ -12,8 +12,8 @@ from cases.mosquitto_peer import broker
 from cases.sparkplug_peer import EdgeNode, now_ms, running
 from sparkplug_kit import connector, hosting, nats_listener, until, watching
 
-from millstream.connectors.sparkplug._link import INBOX_BYTES_MAX, INBOX_MESSAGES_MAX
 from millstream.kernel import AuthError, Unreachable
+from millstream.mqtt import INBOX_BYTES_MAX, INBOX_MESSAGES_MAX
 from millstream.protocols.sparkplug import DataType, Payload
 from millstream.protocols.sparkplug_wire import encode_payload
 
@@ -91,10 +91,10 @@ async def test_a_host_that_nobody_reads_takes_a_bounded_amount_and_counts_what_t
                 for i in range(4_000):
                     node.data({"text": f"{i:05}" + "x" * 16_000})
                 node.data({"count": 1})
-                await until(lambda: session._link._is_held)
+                await until(lambda: session._link.is_held)
                 await until(lambda: not node.client.want_write())
-                assert session._link._inbox_bytes < INBOX_BYTES_MAX + (1 << 20)
-                assert len(session._link._inbox) <= INBOX_MESSAGES_MAX + 100
+                assert session._link.inbox_bytes < INBOX_BYTES_MAX + (1 << 20)
+                assert session._link.inbox_count <= INBOX_MESSAGES_MAX + 100
                 taken = gaps = 0
                 async with asyncio.timeout(60):
                     while not gaps:

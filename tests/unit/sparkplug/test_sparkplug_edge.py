@@ -9,6 +9,7 @@ import pytest
 from sparkplug_node import T0
 
 from millstream.model import BAD, GOOD, UNCERTAIN
+from millstream.protocols.mqtt_publish import Publish
 from millstream.protocols.sparkplug import BD_SEQ, REBIRTH, DataType, Metric, Payload, Property
 from millstream.protocols.sparkplug_host import Moment, SparkplugHost, rebirth_command
 from millstream.protocols.sparkplug_host_model import BadMessage, MetricUpdate, Missing, RebirthRequest
@@ -20,7 +21,6 @@ from millstream.protocols.sparkplug_node import (
     NodeOptions,
     NodeUpdate,
     Output,
-    Publish,
     Refused,
     Stage,
     Subscribe,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from millstream.kernel import DecodeError
 from millstream.model import AssetPath
+from millstream.mqtt import BrokerConfig
 from millstream.protocols.mqtt_mapping import check_filter, parse_path
-from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef
+from millstream.sdk import Duration
 
-Version = Annotated[Literal["3.1.1", "5"], BeforeValidator(lambda value: str(value))]
 TimeUnit = Literal["ns", "us", "ms", "s"]
 
 
@@ -36,33 +36,11 @@ class AutoMap(BaseModel):
         return self
 
 
-class MqttConfig(ConnectorConfig):
-    """Where messages come from, and how they become samples."""
+class MqttConfig(BrokerConfig):
+    """Where messages come from, and how they become samples. How a broker is reached counts for source broker only."""
 
     source: Literal["broker", "stream"]
     """broker connects to an outside broker; stream reads what devices publish on the edge's own listener."""
-    host: str | None = None
-    """broker: its name or address."""
-    port: int = Field(default=1883, ge=1, le=65535)
-    """broker: its port; with TLS often 8883."""
-    version: Version = "3.1.1"
-    """broker: MQTT 3.1.1 or 5."""
-    client_id: str | None = None
-    """broker: this client's name there. No two clients may share it: the broker would cut one off for the other."""
-    user: str | None = None
-    """broker: user name."""
-    secret: SecretRef | None = None
-    """broker: the password, by reference."""
-    tls: bool = False
-    """broker: encrypt, and check the broker's certificate."""
-    ca_file: ConfigPath | None = None
-    """broker: certificates to trust instead of the system's."""
-    certificate: ConfigPath | None = None
-    """broker: our certificate, PEM, for brokers that ask for one."""
-    key: ConfigPath | None = None
-    """broker: its private key, PEM without a password; left out, it stands in the certificate's file."""
-    crl_file: ConfigPath | None = None
-    """broker: list of revoked certificates, PEM, from the authority in `ca_file`."""
     persistent: bool = True
     """broker: it keeps the session, so messages with QoS 1 wait there while the edge is away."""
     session_expiry: Duration = 7 * 86_400.0
@@ -71,10 +49,6 @@ class MqttConfig(ConnectorConfig):
     """broker: quality of service asked for; 1 acknowledges a message only once it is stored."""
     in_flight_max: int = Field(default=1000, ge=1, le=65_535)
     """broker, MQTT 5: unacknowledged messages the broker may send. With 3.1.1 this is the broker's own setting."""
-    keepalive: Duration = Field(default=30.0, ge=1.0, le=65_535.0)
-    """broker: time between signs of life; twice as long without one and the link counts as lost."""
-    connect_timeout: Duration = 5.0
-    """broker: how long connecting and subscribing may take."""
     auto_map: tuple[AutoMap, ...] = ()
     """Topics that become tags without being listed under tags."""
     timestamp_path: str | None = None
@@ -89,12 +63,6 @@ class MqttConfig(ConnectorConfig):
                 raise ValueError("source broker needs 'host'")
             if not self.client_id:
                 raise ValueError("source broker needs 'client_id', a name that no other client of the broker has")
-            if self.secret is not None and not self.user:
-                raise ValueError("'secret' needs 'user'")
-            if not self.tls and (self.ca_file or self.certificate or self.key or self.crl_file):
-                raise ValueError("certificates need 'tls: true'")
-            if self.key is not None and self.certificate is None:
-                raise ValueError("'key' needs 'certificate'")
         elif self.host is not None:
             raise ValueError("source stream reads the edge's own listener: it has no 'host'")
         _check_path(self.timestamp_path)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import string
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from millstream.kernel import DecodeError
 from millstream.model import AssetPath
+from millstream.mqtt import BrokerConfig
 from millstream.protocols.mqtt_mapping import check_filter
 from millstream.protocols.sparkplug_topic import check_id
-from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef
+from millstream.sdk import Duration
 
-Version = Annotated[Literal["3.1.1", "5"], BeforeValidator(lambda value: str(value))]
 PLACES = ("group", "node", "device")
 
 
@@ -58,35 +58,17 @@ def _placeholders(text: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-class SparkplugConfig(ConnectorConfig):
+class SparkplugConfig(BrokerConfig):
     """Which broker, and which of its nodes; or which node to be."""
 
     role: Literal["host", "edge_node"] = "host"
     """host listens to edge nodes; edge_node publishes what this edge stores as a Sparkplug edge node."""
     host: str
     """The broker's name or address."""
-    port: int = Field(default=1883, ge=1, le=65535)
-    """Its port; with TLS often 8883."""
-    version: Version = "3.1.1"
-    """MQTT 3.1.1 or 5."""
     client_id: str
     """This client's name there. No two clients may share it: the broker would cut one off for the other."""
     host_id: str | None = None
     """host: name of this host application; its STATE is published under it. No two hosts may share it."""
-    user: str | None = None
-    """User name."""
-    secret: SecretRef | None = None
-    """The password, by reference."""
-    tls: bool = False
-    """Encrypt, and check the broker's certificate."""
-    ca_file: ConfigPath | None = None
-    """Certificates to trust instead of the system's."""
-    certificate: ConfigPath | None = None
-    """Our certificate, PEM, for brokers that ask for one."""
-    key: ConfigPath | None = None
-    """Its private key, PEM without a password; left out, it stands in the certificate's file."""
-    crl_file: ConfigPath | None = None
-    """List of revoked certificates, PEM, from the authority in `ca_file`."""
     groups: tuple[str, ...] = ()
     """host: groups to listen to; left out, all."""
     auto_map: tuple[AutoMap, ...] = ()
@@ -107,10 +89,6 @@ class SparkplugConfig(ConnectorConfig):
     """edge_node: the place whose tags are published, e.g. acme/plant1; the level below it is the device."""
     primary_host: str | None = None
     """edge_node: the host_id to wait for; without it births are published as soon as there is a link."""
-    keepalive: Duration = Field(default=30.0, ge=1.0, le=65_535.0)
-    """Time between signs of life; twice as long without one and the link counts as lost."""
-    connect_timeout: Duration = 5.0
-    """How long connecting may take."""
 
     @field_validator("host_id", "group", "node", "primary_host")
     @classmethod
@@ -136,12 +114,6 @@ class SparkplugConfig(ConnectorConfig):
         missing = [name for name in own[self.role] if getattr(self, name) is None]
         if missing:
             raise ValueError(f"role {self.role} needs {', '.join(repr(name) for name in missing)}")
-        if self.secret is not None and not self.user:
-            raise ValueError("'secret' needs 'user'")
-        if not self.tls and (self.ca_file or self.certificate or self.key or self.crl_file):
-            raise ValueError("certificates need 'tls: true'")
-        if self.key is not None and self.certificate is None:
-            raise ValueError("'key' needs 'certificate'")
         return self
 
 

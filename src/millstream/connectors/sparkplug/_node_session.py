@@ -7,29 +7,28 @@ historical where something newer was told already; a host may get a value twice,
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from millstream.connectors.sparkplug._config import SparkplugConfig
-from millstream.connectors.sparkplug._link import Link
 from millstream.kernel import DecodeError, NotFoundError, Unreachable
 from millstream.model import AssetPath, Quality, TagPath
+from millstream.mqtt import BrokerLink, Session
+from millstream.protocols.mqtt_publish import Publish
 from millstream.protocols.sparkplug_node import (
     Disconnect,
     EdgeNode,
     NodeOptions,
     NodeUpdate,
     Output,
-    Publish,
     Refused,
     Stage,
     Subscribe,
 )
 from millstream.protocols.uns_payload import ARROW_TYPE, decode_block, decode_sample
 from millstream.protocols.uns_subject import decode_subject
-from millstream.sdk import Batch, ConnectorTools, Position, Received, Tag, TlsFiles, client_context
+from millstream.sdk import Batch, ConnectorTools, Position, Received, Tag
 
 READ_MESSAGES = 500
 WAIT_S = 0.2  # so long a command may lie
@@ -52,7 +51,7 @@ class NodeSession:
         self._base = AssetPath.parse(config.base or "")
         node.disconnected()
         node.forget_backlog()
-        self._link = Link(config, node.connecting(self._now_ms()))
+        self._link = BrokerLink(config, Session("sparkplug", will=node.connecting(self._now_ms())))
         self._refused: list[tuple[bytes, str]] = []
         self._pending: Position | None = None
 
@@ -61,11 +60,7 @@ class NodeSession:
 
     async def connect(self) -> None:
         """Raises Unreachable, AuthError, ConfigError."""
-        config = self._config
-        secret = await asyncio.to_thread(config.secret.resolve) if config.secret is not None else None
-        files = TlsFiles(config.ca_file, config.certificate, config.key, config.crl_file)
-        context = await asyncio.to_thread(client_context, files) if config.tls else None
-        await self._link.connect(secret, context)
+        await self._link.connect()
 
     async def close(self) -> None:
         """Take leave: NDEATH, then DISCONNECT."""
@@ -118,7 +113,7 @@ class NodeSession:
     def _send(self, outputs: Iterable[Output]) -> None:
         for each in outputs:
             if isinstance(each, Publish):
-                self._link.publish(each.topic, each.payload, qos=each.qos)
+                self._link.publish(each)
             elif isinstance(each, Subscribe):
                 self._link.subscribe([each.filter])
             elif isinstance(each, Disconnect):

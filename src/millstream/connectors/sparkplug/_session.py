@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from millstream.connectors.sparkplug._config import SparkplugConfig
-from millstream.connectors.sparkplug._link import Link, Received
 from millstream.connectors.sparkplug._mapping import Mapper, Place, nodes_of
 from millstream.kernel import AuthError, Clock, DecodeError
 from millstream.model import (
@@ -20,6 +18,8 @@ from millstream.model import (
     GOOD,
     Sample,
 )
+from millstream.mqtt import BrokerLink, Incoming, Session
+from millstream.protocols.mqtt_publish import Publish
 from millstream.protocols.sparkplug import Metric, Payload
 from millstream.protocols.sparkplug_host import HostOptions, Moment, SparkplugHost, rebirth_command
 from millstream.protocols.sparkplug_host_model import (
@@ -36,7 +36,7 @@ from millstream.protocols.sparkplug_state import HostState
 from millstream.protocols.sparkplug_topic import NAMESPACE, MessageType, Topic, parse_topic
 from millstream.protocols.sparkplug_value import to_raw
 from millstream.protocols.sparkplug_wire import encode_payload
-from millstream.sdk import Batch, ConnectorTools, Position, Tag, TlsFiles, Write, WriteResult, client_context
+from millstream.sdk import Batch, ConnectorTools, Position, Tag, Write, WriteResult
 
 BATCH_MESSAGES_MAX = 200
 CERTIFICATES = "$sparkplug/certificates"
@@ -76,7 +76,7 @@ class SparkplugSession:
             )
         )
         self._state = HostState(config.host_id or "", self._now().wall_ms)
-        self._link = Link(config, self._state.will())
+        self._link = BrokerLink(config, Session("sparkplug", will=self._state.will()))
         self._mapper = Mapper(config, ())
         self._gaps_count = 0
         self._is_born = self._is_refused = False
@@ -86,11 +86,7 @@ class SparkplugSession:
 
     async def connect(self) -> None:
         """Raises Unreachable, AuthError, ConfigError."""
-        config = self._config
-        secret = await asyncio.to_thread(config.secret.resolve) if config.secret is not None else None
-        files = TlsFiles(config.ca_file, config.certificate, config.key, config.crl_file)
-        context = await asyncio.to_thread(client_context, files) if config.tls else None
-        await self._link.connect(secret, context)
+        await self._link.connect()
 
     async def close(self) -> None:
         """Take leave: STATE says so before DISCONNECT."""
@@ -150,16 +146,16 @@ class SparkplugSession:
 
     def _begin(self, now: Moment, draft: _Draft) -> None:
         """Subscriptions stand: tell the nodes that we are there, and ask those that we know of (5.8)."""
-        if refused := [each for each in self._link.refused if not each.startswith("$")]:
+        if refused := [each for each, _ in self._link.take_refused() if not each.startswith("$")]:
             raise AuthError("broker does not let us subscribe", where=self._config.host, got=", ".join(refused))
         self._is_born = True
         birth = self._state.birth()
-        self._link.publish(birth.topic, birth.payload, qos=birth.qos, is_retained=birth.is_retained)
+        self._link.publish(birth)
         nodes = dict.fromkeys([*self._memory.nodes, *nodes_of(self._mapper.places())])
         self._memory.nodes = []
         self._take(self._host.expect(nodes, now), draft)
 
-    def _message(self, received: Received, now: Moment, draft: _Draft) -> None:
+    def _message(self, received: Incoming, now: Moment, draft: _Draft) -> None:
         topic, payload = received.topic, received.payload
         if isinstance(topic, bytes):
             draft.frames_bad.append((payload, f"topic is not UTF-8: {topic[:100]!a}"))
@@ -167,7 +163,7 @@ class SparkplugSession:
             answer = self._state.received(payload) if self._is_born else None
             if answer is not None:
                 self._tools.log.warning("our STATE was offline, said online again", host_id=self._config.host_id)
-                self._link.publish(answer.topic, answer.payload, qos=answer.qos, is_retained=answer.is_retained)
+                self._link.publish(answer)
         elif topic.startswith(CERTIFICATES) or received.is_retained:
             self._of_old(topic.removeprefix(f"{CERTIFICATES}/"), now, draft)
         else:
@@ -222,7 +218,7 @@ class SparkplugSession:
     def _request(self, request: RebirthRequest) -> None:
         topic = Topic(request.group, MessageType.NCMD, request.node)
         self._tools.log.info("rebirth requested", node=f"{request.group}/{request.node}", reason=request.reason)
-        self._link.publish(topic.text, encode_payload(rebirth_command(self._now().wall_ms)))
+        self._link.publish(Publish(topic.text, encode_payload(rebirth_command(self._now().wall_ms))))
 
     def _tell(self, event: Presence) -> None:
         place = "/".join(level for level in (event.group, event.node, event.device) if level is not None)
@@ -257,7 +253,7 @@ class SparkplugSession:
             key = MetricKey.parse(write.tag.address)
         except DecodeError as error:
             return WriteResult(BAD_NODE_ID_UNKNOWN, str(error))
-        if self._link.is_lost:
+        if self._link.is_over:
             return WriteResult(BAD_COMMUNICATION_ERROR, "link to the broker is lost")
         if not self._host.is_online(key.group, key.node, key.device):
             return WriteResult(BAD_NO_COMMUNICATION, "node or device is not online")
@@ -274,7 +270,7 @@ class SparkplugSession:
             is_range = is_number and "integer of" in str(error.expected)
             return WriteResult(BAD_OUT_OF_RANGE if is_range else BAD_TYPE_MISMATCH, str(error))
         kind = MessageType.NCMD if key.device is None else MessageType.DCMD
-        self._link.publish(Topic(key.group, kind, key.node, key.device).text, encode_payload(payload))
+        self._link.publish(Publish(Topic(key.group, kind, key.node, key.device).text, encode_payload(payload)))
         return WriteResult(GOOD)
 
 
