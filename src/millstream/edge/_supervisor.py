@@ -214,7 +214,10 @@ class Supervisor:
                 self.pipeline.expect_repeats(behind)
                 self._adopt_counters(kept)
                 if record is not None and not rewinds:
-                    self.outbox.lose_link()  # what it said while nobody listened is missing: the gap is marked
+                    # What it said while nobody listened is missing: the gap is marked, and at once, since the source
+                    # may have nothing more to say, and its last value is no good one any more.
+                    self.outbox.lose_link()
+                    await self.outbox.send()
                 return True
         return False
 

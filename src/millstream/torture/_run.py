@@ -42,6 +42,7 @@ UPLINK_BYTES = "16MiB"  # the edge's bound: small, so that it can be reached
 REST_TIMEOUT_S = 90.0  # after the last fault: all acknowledged, forwarded, counted and in the history, or it failed
 POLL_S = 0.25
 LEVEL_LOOKS = 5  # in a row that show the same
+_BEFORE_WORK = ("new", "opening", "waiting")  # a connector that may have something to say yet
 BARRIERS, PLAIN, ADAPTER = "barriers", "plain-barriers", "mazak1"
 
 
@@ -224,11 +225,16 @@ async def _come_to_rest(course: Course, keeper: Keeper, watch: Watch) -> bool:
 
 
 async def _level(keeper: Keeper) -> tuple[int, ...] | None:
-    """Where everything stands when the hub has all that the edge has, and the historian all that the hub has; else
-    None."""
     try:
-        edge, hub = await _status(keeper, "edge"), await _status(keeper, "hub")
+        return level_of(await _status(keeper, "edge"), await _status(keeper, "hub"))
     except PlantError:
+        return None
+
+
+def level_of(edge: Mapping[str, Any], hub: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Where everything stands by the nodes' statuses, once each connector is at work and all that it gave is stored,
+    the hub has all that the edge has, and the historian all that the hub has; else None."""
+    if any(c["state"] in _BEFORE_WORK or c["units_unanswered"] for c in edge["connectors"]):
         return None
     ends = {s["name"]: int(s["last_seq"]) for s in (*edge["streams"], *hub["streams"])}
     positions = {p["stream"]: int(p["position"]) for p in hub["historian"]["streams"]}

@@ -406,6 +406,25 @@ def test_what_a_source_without_positions_said_while_the_node_was_away_is_a_marke
     assert second.values == [r for r in range(10) for _ in range(2)] + [r for r in range(5) for _ in range(2)]
 
 
+@pytest.mark.parametrize("place", ["open", "stream"])
+def test_the_gap_of_a_source_that_stays_silent_after_a_restart_is_marked_at_once(place: str) -> None:
+    first = rig(Script(rows_count=10, tags_count=2, has_positions=False))
+    run_virtual(first.supervisor.run())
+    silent = Script(tags_count=2, has_positions=False, hangs_in=place)
+    second = rig(silent, stream=first.stream)
+
+    async def until_killed() -> None:
+        task = asyncio.get_running_loop().create_task(second.supervisor.run())
+        await asyncio.sleep(5)
+        assert second.bad == [BAD_NO_COMMUNICATION] * 2
+        task.cancel()
+        await asyncio.wait([task])
+
+    run_virtual(until_killed())
+    assert silent.produced == 0
+    assert second.decoded()[-1]["value"] is None
+
+
 def test_gaps_at_the_source_are_known_after_a_restart() -> None:
     first = rig(Script(gaps=17), polled=True)
     run_virtual(for_a_while(first, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from millstream.torture._links import link_fault
 from millstream.torture._plan import Fault
 from millstream.torture._reference import reference
 from millstream.torture._report import is_passed
-from millstream.torture._run import compare_counts
+from millstream.torture._run import compare_counts, level_of
 from millstream.torture._sinks import Samples
 from millstream.torture._site import tag
 from millstream.torture._verdict import CONTRACTS, Evidence, judge
@@ -154,3 +155,40 @@ def test_faults_of_one_link_add_up() -> None:
     assert slow.bytes_per_s == 800
     assert link_fault([Fault("cut", 0, 1, "uplink"), Fault("blackhole", 0, 1, "uplink")]).is_cut
     assert link_fault([]) == link_fault([])
+
+
+def statuses() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of two nodes at rest."""
+    edge = {
+        "connectors": [{"state": "connected", "units_unanswered": 0}, {"state": "ended", "units_unanswered": 0}],
+        "streams": [{"name": "E_plant1_I", "last_seq": 7}],
+        "uplink": {"behind_messages": 0},
+    }
+    hub = {
+        "streams": [{"name": "H_INTEGRITY", "last_seq": 9}],
+        "historian": {"streams": [{"stream": "H_INTEGRITY", "position": 9}]},
+    }
+    return edge, hub
+
+
+def test_a_site_is_at_rest_when_nothing_is_under_way() -> None:
+    assert level_of(*statuses()) == (7, 9)
+
+
+@pytest.mark.parametrize("state", ["new", "opening", "waiting"])
+def test_a_connector_that_is_not_at_work_yet_may_still_say_something(state: str) -> None:
+    edge, hub = statuses()
+    edge["connectors"][1]["state"] = state
+    assert level_of(edge, hub) is None
+
+
+def test_units_links_and_rows_that_are_under_way_are_no_rest() -> None:
+    edge, hub = statuses()
+    edge["connectors"][0]["units_unanswered"] = 1
+    assert level_of(edge, hub) is None
+    edge, hub = statuses()
+    edge["uplink"]["behind_messages"] = 1
+    assert level_of(edge, hub) is None
+    edge, hub = statuses()
+    hub["historian"]["streams"][0]["position"] = 8
+    assert level_of(edge, hub) is None
