@@ -30,6 +30,7 @@ NEVER_RECONNECT = -2  # gmqtt: -1 means for ever, and 0 still tries once
 CLOSED_BY_TLS = (  # with TLS 1.3 the reason comes after the handshake, and the closing of the socket may overtake it
     "read the broker's log; one that wants or refuses a client certificate closes like this: certificate, key"
 )
+CONNACK, DISCONNECT = 0x20, 0xE0
 REFUSED_SUBSCRIPTION = 0x80  # MQTT 3.1.1, 3.9.3; with MQTT 5 every code from here on
 _AUTH_CODES = frozenset({4, 5, 134, 135, 138, 140})  # CONNACK of 3.1.1 (3.2.2.3) and 5.0 (3.2.2.2)
 
@@ -76,7 +77,7 @@ class BrokerLink:
         self._packet = b""  # the one that gmqtt looks at now
         self._asked: dict[int, Sequence[str]] = {}
         self._refused: list[tuple[str, int]] = []
-        self._is_closed = False
+        self._is_closed = self._is_greeted = False
         self._outbox = Outbox(self._changed.set)
         self.pings_count = 0
         """PINGREQs sent so far, the client library's own signs of life among them."""
@@ -240,6 +241,10 @@ class BrokerLink:
 
         def remember(command: int, packet: bytes) -> None:
             self._packet = bytes([command]) + length_bytes(len(packet)) + packet[:FRAME_BYTES_MAX]
+            if not self._is_greeted and command & 0xF0 not in (CONNACK, DISCONNECT):  # gmqtt's word for a lost link
+                self._violated("the first packet is no CONNACK")  # MQTT 3.1.1, 3.2
+                return
+            self._is_greeted = True
             handle(command, packet)
 
         return remember

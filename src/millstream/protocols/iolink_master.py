@@ -7,7 +7,7 @@ IoT core, many in one ``getdatamulti``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -29,6 +29,7 @@ from millstream.protocols.mqtt_mapping import to_value
 
 POINTS_ASKED_MAX = 50  # in one getdatamulti: masters are small computers
 EVENTS_MAX = 100  # of one answer
+LINE_CHARACTERS_MAX = 200  # of a text that a master says of itself
 
 Reading: TypeAlias = "tuple[Value | None, Quality]"
 _PORT = re.compile(r"(?:master(\d{1,3}))?port(\d{1,3})\Z")
@@ -280,3 +281,44 @@ def _members(found: object) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise DecodeError("answer has another shape", expected="an object", got=type(found).__name__)
     return found
+
+
+# -- who a master is --------------------------------------------------------------------------------------------------
+
+
+def identification(document: Mapping[str, Any]) -> dict[str, str]:
+    """What a gateway says of itself (JSON Integration 1.0.0, 5.4.1), as texts."""
+    names = {
+        "product": "productName", "vendor": "vendorName", "serial": "serialNumber", "mac": "macAddress",
+        "revision": "firmwareRevision",
+    }  # fmt: skip
+    found = {name: document.get(key) for name, key in names.items()}
+    return {name: _line(value) for name, value in found.items() if isinstance(value, str | int) and value != ""}
+
+
+def ports_connected(document: object) -> tuple[str, str]:
+    """How many ports a master has, and which of them have an IO-Link device."""
+    ports = [entry for entry in document if isinstance(entry, dict)] if isinstance(document, list) else []
+    online = [str(entry.get("portNumber")) for entry in ports if entry.get("statusInfo") == "DEVICE_ONLINE"]
+    return str(len(ports)), _line(", ".join(online)) or "none"
+
+
+def core_points(paths: Iterable[str]) -> Ask:
+    """Several data points of an IoT core in one request."""
+    body = {"code": "request", "cid": 1, "adr": "/getdatamulti", "data": {"datatosend": list(paths)}}
+    return Ask("/", (), body, "POST")
+
+
+def core_texts(document: object, points: Mapping[str, str]) -> dict[str, str] | None:
+    """The texts of `core_points` by name, without those that the core does not have; None when this is no answer."""
+    answer = document if isinstance(document, dict) else {}
+    entries = answer.get("data")
+    if answer.get("code") != 200 or not isinstance(entries, dict):
+        return None
+    found = {name: entries.get(path) for name, path in points.items()}
+    texts = {name: entry.get("data") for name, entry in found.items() if isinstance(entry, dict)}
+    return {name: _line(text) for name, text in texts.items() if isinstance(text, str | int)}
+
+
+def _line(value: object) -> str:
+    return "".join(c if c.isprintable() else " " for c in str(value))[:LINE_CHARACTERS_MAX].strip()

@@ -31,6 +31,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z")
 _SPECIAL = {"nan": float("nan"), "inf": float("inf"), "+inf": float("inf"), "-inf": float("-inf")}
 _BOOLS = {"true": True, "false": False}
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d{1,9})\]|\['([^']*)'\]|\[\"([^\"]*)\"\]")
+_PLAIN_NAME = re.compile(r"[^.\[\]'\"\s]+\Z")
 _ABSENT = object()
 
 
@@ -199,6 +200,19 @@ def parse_path(text: str) -> tuple[Step, ...]:
         steps.append(int(index) if index is not None else next(n for n in (name, single, double) if n is not None))
         at = match.end()
     return tuple(steps)
+
+
+def member_path(members: Sequence[str]) -> str | None:
+    """The path to a member of nested objects, for `parse_path`; None when a name has both kinds of quotes."""
+    path = "$"
+    for name in members:
+        if _PLAIN_NAME.match(name):
+            path += f".{name}"
+        elif "'" not in name or '"' not in name:
+            path += f'["{name}"]' if "'" in name else f"['{name}']"
+        else:
+            return None
+    return path
 
 
 # -- payloads ---------------------------------------------------------------------------------------------------------

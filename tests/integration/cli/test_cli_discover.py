@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cases.bacnet_peer import cov_device, node_device
 from cases.cpppo_peer import controller
+from discover_kit import discover, nonsense
 from modbus_kit import plant, process, served
 
 from millstream.cli import main
 from millstream.kernel import free_port
-
-
-@asynccontextmanager
-async def nonsense() -> AsyncIterator[int]:
-    """A port that says hello in another protocol."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1000)
-        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n" * 20)
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            await reader.read()
-
-    async with served(serve) as port:
-        yield port
-
-
-async def discover(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any], str]:
-    """Status, the object that it printed, and what it said."""
-    capfd.readouterr()
-    status = await asyncio.to_thread(main, ["discover", *words, "--rate", "200", "--json"])
-    said = capfd.readouterr()
-    return status, json.loads(said.out or "{}"), said.err
 
 
 async def test_units_servers_and_what_is_neither(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from millstream.protocols.mqtt_mapping import (
     leaves,
     literal_prefix,
     matches,
+    member_path,
     parse_address,
     parse_path,
     plain_value,
@@ -245,3 +246,14 @@ def test_the_leaves_of_an_object_carry_their_names() -> None:
 def test_plain_text_that_only_looks_like_a_number_stays_text() -> None:
     for text in ("0x10", "1.2.3", "--1", "1 2", "٣x"):
         assert plain_value(text) == text
+
+
+@pytest.mark.parametrize("members", [("a",), ("a", "b c"), ("it's", "x"), ('say "x"',), ("a.b", "[0]"), ("ä",), (" ",)])
+def test_a_members_path_leads_back_to_it(members: tuple[str, ...]) -> None:
+    path = member_path(members)
+    assert path is not None
+    assert parse_path(path) == members
+
+
+def test_a_member_with_both_kinds_of_quotes_has_no_path() -> None:
+    assert member_path(('it\'s "so"',)) is None

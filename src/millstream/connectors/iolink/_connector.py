@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
@@ -10,11 +10,21 @@ from pydantic import ValidationError
 
 from millstream.connectors.iolink._client import open_client
 from millstream.connectors.iolink._config import IoLinkConfig, IoLinkTagOptions
+from millstream.connectors.iolink._discovery import find_master
 from millstream.connectors.iolink._session import IoLinkSession
 from millstream.kernel import ConfigError, DecodeError, ProtocolViolation, Unreachable
 from millstream.protocols.iolink_data import parse_point
 from millstream.protocols.iolink_master import Ask, iotcore_path
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import (
+    ConnectorConfig,
+    ConnectorInfo,
+    ConnectorTools,
+    Discovered,
+    DiscoveryInfo,
+    DiscoveryTools,
+    Place,
+    Tag,
+)
 
 
 class IoLinkConnector:
@@ -26,6 +36,7 @@ class IoLinkConnector:
         spec="JSON Integration for IO-Link 1.0.0 (10.222), IoT core data points, IEC 61131-9",
         maturity="silver",
     )
+    discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo("who the master is, in both dialects, over plain HTTP", 80)
     Config: ClassVar[type[ConnectorConfig]] = IoLinkConfig
     TagOptions: ClassVar[type[IoLinkTagOptions]] = IoLinkTagOptions
 
@@ -52,6 +63,11 @@ class IoLinkConnector:
                 expected="smart_sensor: true or false",
                 code="MS-1653",
             ) from error
+
+    @classmethod
+    async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
+        """The master behind an address. Raises Unreachable, ProtocolViolation, AuthError."""
+        return await find_master(place, tools)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[IoLinkSession]:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
 from millstream.connectors.mqtt._config import MqttConfig
+from millstream.connectors.mqtt._listening import list_topics
 from millstream.connectors.mqtt._router import Router
 from millstream.kernel import Unreachable
 from millstream.model import BAD_NOT_READABLE, Sample
 from millstream.mqtt import BrokerLink, Session
 from millstream.protocols.mqtt_window import ENTRIES_MAX, StoredPosition, Window, digest
-from millstream.sdk import Batch, ConnectorTools, Position, Tag
+from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag
 
 BATCH_MESSAGES_MAX = 500
 
@@ -44,7 +45,7 @@ class _Taken(NamedTuple):
 
 
 class BrokerSession:
-    """Streamed and Acknowledged; the position is the message's running number and the window of what is under way."""
+    """Streamed, Acknowledged, Browsable; positions are running numbers and the window of what is under way."""
 
     def __init__(self, config: MqttConfig, tools: ConnectorTools, numbers: Numbers) -> None:
         self._config = config
@@ -121,6 +122,12 @@ class BrokerSession:
         if batch.position is None:
             return batch
         return replace(batch, position=Position(self._window.position(int(batch.position))))
+
+    async def browse(self, root: str | None = None) -> AsyncGenerator[NodeInfo, None]:
+        """What is published for some seconds, below the topic filter `root`. Raises Unreachable, AuthError."""
+        async with aclosing(list_topics(self._config, root)) as nodes:
+            async for node in nodes:
+                yield node
 
     async def ack(self, up_to: Position) -> None:
         """Everything up to here is stored: PUBACK, and a PINGREQ whose answer shows that it was taken."""

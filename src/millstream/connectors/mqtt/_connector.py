@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
@@ -10,10 +10,20 @@ from pydantic import ValidationError
 
 from millstream.connectors.mqtt._broker_session import BrokerSession, Numbers, open_broker
 from millstream.connectors.mqtt._config import MqttConfig, MqttTagOptions
+from millstream.connectors.mqtt._listening import find_broker
 from millstream.connectors.mqtt._stream_session import StreamSession, open_stream
 from millstream.kernel import ConfigError, DecodeError
 from millstream.protocols.mqtt_mapping import parse_address, subject_of_topic
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import (
+    ConnectorConfig,
+    ConnectorInfo,
+    ConnectorTools,
+    Discovered,
+    DiscoveryInfo,
+    DiscoveryTools,
+    Place,
+    Tag,
+)
 
 
 class MqttConnector:
@@ -24,6 +34,9 @@ class MqttConnector:
         summary="MQTT messages of an outside broker, or of devices at the edge's own listener",
         spec="MQTT 3.1.1 and 5.0 (OASIS)",
         maturity="gold",
+    )
+    discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo(
+        "a connection without a user, and for the length of the timeout all that is published to anybody", 1883
     )
     Config: ClassVar[type[ConnectorConfig]] = MqttConfig
 
@@ -55,6 +68,11 @@ class MqttConnector:
             raise ConfigError(
                 f"tag {tag.key!r} asks for a part of a payload as bytes", got=repr(tag.address), code="MS-0105"
             )
+
+    @classmethod
+    async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
+        """The broker behind an address, and what it publishes. Raises Unreachable, ProtocolViolation."""
+        return await find_broker(place, tools)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[BrokerSession | StreamSession]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
@@ -11,11 +11,21 @@ from pydantic import ValidationError
 
 from millstream.connectors.mtconnect._agent_session import AgentSession, open_agent
 from millstream.connectors.mtconnect._config import MTConnectConfig, MTConnectTagOptions
+from millstream.connectors.mtconnect._discovery import find_agent
 from millstream.connectors.mtconnect._shdr_session import GapCounter, ShdrSession, open_shdr
 from millstream.kernel import ConfigError, DecodeError
 from millstream.protocols.mtconnect_condition import ConditionBook
 from millstream.protocols.mtconnect_xml import DOCUMENT_BYTES_MAX, Devices, parse_devices
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import (
+    ConnectorConfig,
+    ConnectorInfo,
+    ConnectorTools,
+    Discovered,
+    DiscoveryInfo,
+    DiscoveryTools,
+    Place,
+    Tag,
+)
 
 
 class MTConnectConnector:
@@ -27,6 +37,7 @@ class MTConnectConnector:
         spec="MTConnect 1.1 to 2.5 (ANSI/MTC1.4), SHDR 1.x and 2.0",
         maturity="gold",
     )
+    discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo("the device model of an agent (GET /probe)", 5000)
     Config: ClassVar[type[ConnectorConfig]] = MTConnectConfig
 
     def __init__(self, config: MTConnectConfig, tools: ConnectorTools) -> None:
@@ -54,6 +65,11 @@ class MTConnectConnector:
                 expected="data_type: auto, float, int or text",
                 code="MS-0105",
             ) from error
+
+    @classmethod
+    async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
+        """The agent or adapter behind an address. Raises Unreachable, ProtocolViolation."""
+        return await find_agent(place, tools)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[ShdrSession | AgentSession]:

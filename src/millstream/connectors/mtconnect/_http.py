@@ -13,6 +13,7 @@ from millstream.kernel import PlantError, ProtocolViolation, Unreachable
 READ_BYTES = 1 << 16
 CLOSE_TIMEOUT_S = 1.0
 BAD_BYTES_MAX = 1 << 16
+HTTP = b"HTTP/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,15 @@ async def _exchange(url: str, where: str, bytes_max: int) -> Answer:
 async def _read_answer(connection: Any, reader: asyncio.StreamReader, where: str, bytes_max: int) -> Answer:
     h11 = _h11()
     status, size, parts = 0, 0, []
-    last = b""
+    last = begun = b""
     try:
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA:
                 last = await reader.read(READ_BYTES)
+                begun = begun if len(begun) >= len(HTTP) else begun + last
+                if begun[: len(HTTP)] != HTTP[: len(begun)]:  # h11 would wait for the end of a header
+                    raise ProtocolViolation("answer is no HTTP", where=where, frame=begun[:BAD_BYTES_MAX])
                 connection.receive_data(last)
             elif isinstance(event, h11.Response):
                 status = int(event.status_code)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from millstream.connectors.s7._config import S7Config
 from millstream.kernel import ConfigError
 from millstream.protocols.s7_address import parse_address
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import (
+    ConnectorConfig,
+    ConnectorInfo,
+    ConnectorTools,
+    Discovered,
+    DiscoveryInfo,
+    DiscoveryTools,
+    Place,
+    Tag,
+)
 
 if TYPE_CHECKING:
     from millstream.connectors.s7._session import S7Session
@@ -23,6 +32,9 @@ class S7Connector:
         summary="Siemens S7-300, 400, 1200, 1500: data blocks, I, Q, M; neighbours read in one request, writes",
         spec="S7 communication over ISO on TCP (RFC 1006)",
         maturity="silver",
+    )
+    discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo(
+        "a connection to racks and slots 0/1, 0/2 and 0/0, and the system status list of who answers", 102
     )
     Config: ClassVar[type[ConnectorConfig]] = S7Config
 
@@ -38,6 +50,15 @@ class S7Connector:
                 f"tag {tag.key!r} has options", expected="none", got=", ".join(tag.options), code="MS-1200"
             )
 
+    @classmethod
+    async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
+        """The PLC behind an address. Raises Unreachable, ProtocolViolation."""
+        try:
+            from millstream.connectors.s7._discovery import find_plc
+        except ModuleNotFoundError as error:
+            raise _missing(error) from error
+        return await find_plc(place, tools)
+
     def open(self) -> AbstractAsyncContextManager[S7Session]:
         """Connect; on exit close. Raises Unreachable, AuthError, ConfigError (a secret that cannot be read)."""
         return self._open()
@@ -48,14 +69,17 @@ class S7Connector:
             from millstream.connectors.s7._link import Link
             from millstream.connectors.s7._session import S7Session
         except ModuleNotFoundError as error:
-            if error.name is None or error.name.startswith("millstream"):
-                raise
-            raise ConfigError(
-                f"the S7 connector needs {error.name}", next_step="pip install 'millstream[s7]'", code="MS-0106"
-            ) from error
+            raise _missing(error) from error
         link = Link(self._config)
         try:
             await link.open()
             yield S7Session(link, self._config, self._tools)
         finally:
             link.close()
+
+
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """What to say when the client library is not there; the error itself when something of ours is missing."""
+    if error.name is None or error.name.startswith("millstream"):
+        return error
+    return ConfigError(f"the S7 connector needs {error.name}", next_step="pip install 'millstream[s7]'", code="MS-0106")

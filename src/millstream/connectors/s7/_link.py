@@ -39,6 +39,8 @@ from millstream.protocols.s7_wire import (
 )
 
 LOCAL_TSAP = 0x0100
+CODE_REFUSED = "MS-1201"
+IDENTITY_CHARACTERS_MAX = 64
 STATE_LIST = 0x0424  # the system status list that holds the CPU's mode
 DATA_BLOCKS_COUNT_MAX = 65535
 WRITE_OVERHEAD_BYTES = 28  # header 10, parameters 14, item 4
@@ -131,6 +133,15 @@ class Link:
 
         return await self._call(lambda: self._told(ask), self._config.timeout)
 
+    async def identity(self) -> dict[str, str]:
+        """Order number, module, station and serial number, as far as the CPU tells. Raises as `read_blocks`."""
+        order = await self._call(lambda: self._told(self._client.get_order_code), self._config.timeout)
+        info = await self._call(lambda: self._told(self._client.get_cpu_info), self._config.timeout)
+        found = {} if order is None else {"order_number": order.OrderCode}
+        if info is not None:
+            found |= {"module": info.ModuleTypeName, "station": info.ASName, "serial": info.SerialNumber}
+        return {name: _text(raw) for name, raw in found.items()}
+
     async def data_blocks(self) -> list[int] | None:
         """The numbers of the data blocks; None when the CPU does not list them. Raises as `read_blocks`."""
 
@@ -212,7 +223,7 @@ class Link:
             where=f"{self.where}, rack {self._config.rack}, slot {self._config.slot}",
             got=str(error),
             next_step="check rack and slot (S7-1200/1500: 0 and 1, S7-300: 0 and 2), or close another tool",
-            code="MS-1201",
+            code=CODE_REFUSED,
         )
 
     def _log_in(self, password: str) -> None:
@@ -266,3 +277,9 @@ class Link:
 
     def _unreachable(self, what: str) -> Unreachable:
         return Unreachable(what, where=self.where, next_step=_NEXT_STEP)
+
+
+def _text(raw: bytes) -> str:
+    """A text of the CPU on one line of bounded length."""
+    text = bytes(raw).partition(b"\0")[0].decode("latin-1")
+    return "".join(c if c.isprintable() else " " for c in text)[:IDENTITY_CHARACTERS_MAX].strip()
