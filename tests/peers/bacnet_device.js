@@ -2,7 +2,8 @@
 // Arguments: address, port, and optionally words: "single" (no ReadPropertyMultiple), "small" (refuses more than 3
 // properties at once), "unlisted" (gives its object list by elements only). Prints {"port": ..} when it listens;
 // SIGTERM ends it. What it is asked for is counted in the analog values 100 (requests of many), 101 (requests of one)
-// and 102 (the priority of the last write).
+// and 102 (the priority of the last write). What is written goes into a priority array: the highest priority shows, and
+// without any the value that the device began with.
 const Bacnet = require("node-bacnet");
 const { ApplicationTag: T, ErrorClass, ErrorCode } = Bacnet.enum;
 
@@ -90,7 +91,10 @@ client.on("writeProperty", ({ payload, header, invokeId, service }) => {
   const [sent] = value.value;
   if (objectId.type === 19 && (sent.value < 1 || sent.value > 3)) return fail(ErrorCode.VALUE_OUT_OF_RANGE);
   objects["2:102"][PV] = real(value.priority);
-  if (sent.type !== T.NULL) objects[`${objectId.type}:${objectId.instance}`][value.property.id] = [sent];
+  const object = objects[`${objectId.type}:${objectId.instance}`];
+  object.slots ??= [...Array(16).fill(null), held[0]];
+  object.slots[(value.priority || 16) - 1] = sent.type === T.NULL ? null : sent;
+  object[value.property.id] = [object.slots.find((slot) => slot !== null)];
   client.simpleAckResponse(header.sender, service, invokeId);
 });
 client.on("error", (error) => {

@@ -1,10 +1,10 @@
 // A small node-opcua server whose counter says each number once. Prints {"port": ..} when it listens; SIGTERM ends it.
 // Arguments: PKI_DIR [secure]. With "secure": encrypted endpoints for whoever comes.
-// "pressure" has an alarm above 10; at SIGUSR1 the server raises an event of its own.
+// "pressure" has an alarm above 10 that is acknowledged and confirmed; at SIGUSR1 the server raises an event of its own.
 // At SIGUSR2 the node below /Objects/boiler/temperature is deleted and another one takes its name; at the next,
 // the first one's id is back.
 const net = require("node:net");
-const { OPCUAServer, OPCUACertificateManager, DataType, MessageSecurityMode, SecurityPolicy, StatusCodes, Variant, nodesets } =
+const { OPCUAServer, OPCUACertificateManager, DataType, MessageSecurityMode, SecurityPolicy, StatusCodes, Variant, VariantArrayType, nodesets } =
   require("node-opcua");
 
 const PERIOD_MS = 50;
@@ -96,6 +96,7 @@ function freePort() {
     browseName: "PressureTooHigh",
     conditionSource: pressure,
     inputNode: pressure,
+    optionals: ["ConfirmedState", "Confirm"],
     componentOf: boiler,
     highHighLimit: 20,
     highLimit: 10,
@@ -120,6 +121,24 @@ function freePort() {
     }
     pressure.setValueFromSource(new Variant({ dataType: DataType.Double, value: amount + inputs[1].value.length }));
     callback(null, { statusCode: StatusCodes.Good });
+  });
+  const measure = namespace.addMethod(boiler, {
+    browseName: "measure",
+    nodeId: "s=measure",
+    inputArguments: [{ name: "seconds", dataType: DataType.UInt16 }],
+    outputArguments: [
+      { name: "mean", dataType: DataType.Double },
+      { name: "samples", dataType: DataType.Int32, valueRank: 1 },
+      { name: "begun", dataType: DataType.DateTime },
+    ],
+  });
+  measure.bindMethod((inputs, _context, callback) => {
+    const outputArguments = [
+      { dataType: DataType.Double, value: 0.5 },
+      { dataType: DataType.Int32, arrayType: VariantArrayType.Array, value: [inputs[0].value, -1] },
+      { dataType: DataType.DateTime, value: new Date("2026-01-02T03:04:05.678Z") },
+    ];
+    callback(null, { statusCode: StatusCodes.Good, outputArguments });
   });
   const reset = namespace.addMethod(boiler, { browseName: "reset", nodeId: "s=reset" });
   reset.bindMethod((_inputs, _context, callback) => {

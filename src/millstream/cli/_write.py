@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from millstream.cli._look import parsed_value
 from millstream.cli._options import DEFAULT, Json, Target, run
 from millstream.cli._output import OK, note, print_json, print_table, report_usage
+from millstream.protocols.write_request import WriteAnswer
 
 
 def write(
@@ -18,6 +19,7 @@ def write(
     value: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
+    null: Annotated[bool, Parameter(negative="")] = False,
     valid: str = "10s",
     who: str | None = None,
     yes: Annotated[bool, Parameter(negative="")] = False,
@@ -35,6 +37,7 @@ def write(
         millstream write --list
         millstream write acme/plant1/press:setpoint 21.5 --yes
         millstream write acme/plant1/press:recipe '"M6"' --who "Ada, shift 2" --json --yes
+        millstream write acme/plant1/ahu:damper --null --yes
 
     Parameters
     ----------
@@ -42,6 +45,8 @@ def write(
         The tag, such as acme/plant1/press:setpoint.
     value
         In the tag's unit: a number, true, false, or any JSON; other text is taken as text.
+    null
+        Write a null instead of a value: BACnet gives the priority back, OPC UA empties the value.
     valid
         How long the request may wait before it is too late for it.
     who
@@ -55,23 +60,32 @@ def write(
     """
     if list:
         return run(_list(target, is_json=json))
-    if path is None or value is None:
-        return report_usage("write needs a tag and a value", "millstream write --list", is_json=json)
-    if not yes and not _is_sure(path, value):
+    if path is None or (value is None) != null:
+        return report_usage("write needs a tag and either a value or --null", "millstream write --list", is_json=json)
+    if not yes and not _is_sure(path, "null" if value is None else value):
         return report_usage("nothing was written", "repeat it with --yes", is_json=json)
 
     async def work() -> int:
         """Write and tell."""
         async with target.connect() as plant:
-            answer = await plant.write(path, parsed_value(value), valid=valid, who=who)
+            given = None if value is None else parsed_value(value)
+            answer = await plant.write(path, given, valid=valid, who=who)
         if json:
             print_json(msgspec.to_builtins(answer))
         else:
-            shown = "not read back" if answer.read_back is None else f"the machine shows {answer.read_back!r}"
-            note(f"written; {answer.reason or shown}")
+            note(f"written; {answer.reason or _told(answer)}")
         return OK
 
     return run(work())
+
+
+def _told(answer: WriteAnswer) -> str:
+    """What the machine made of it, for a person."""
+    if answer.answer:
+        return f"the machine answers {answer.answer!r}"
+    if answer.answer is not None:
+        return "carried out"
+    return "not read back" if answer.read_back is None else f"the machine shows {answer.read_back!r}"
 
 
 async def _list(target: Target, *, is_json: bool) -> int:
@@ -81,13 +95,17 @@ async def _list(target: Target, *, is_json: bool) -> int:
         print_json({node: msgspec.to_builtins(tags) for node, tags in found.items()})
         return OK
     rows = [
-        (t.tag, t.unit, t.minimum, t.maximum, f"{t.interval_s:g}s", node) for node, tags in found.items() for t in tags
+        (t.tag, t.unit, t.minimum, t.maximum, "yes" if t.allow_null else "", f"{t.interval_s:g}s", node)
+        for node, tags in found.items()
+        for t in tags
     ]
     if not rows:
         note("nothing may be written: no tag has a 'write' section in its edge's file")
         return OK
     print_table(
-        ("tag", "unit", "minimum", "maximum", "interval", "edge"), rows, right=("minimum", "maximum", "interval")
+        ("tag", "unit", "minimum", "maximum", "null", "interval", "edge"),
+        rows,
+        right=("minimum", "maximum", "interval"),
     )
     return OK
 

@@ -531,10 +531,10 @@ class Plant:
         return await writable_tags(self._link, await self._node_subjects("write"))
 
     async def write(
-        self, path: Where, value: Value, *, valid: Span = 10.0, id: str | None = None, who: str | None = None
+        self, path: Where, value: Value | None, *, valid: Span = 10.0, id: str | None = None, who: str | None = None
     ) -> WriteAnswer:
-        """Write one value to a machine; returns once it took it. `valid` is how long the request may wait; the same
-        `id` again is carried out once. Raises NotWritten with what became of it."""
+        """Write one value to a machine, None for a null; returns once it took it. `valid` is how long the request may
+        wait; the same `id` again is carried out once. Raises NotWritten with what became of it."""
         subjects, now_ns = await self._node_subjects("write"), self._clock.now_ns()
         return await write_tag(
             self._link, subjects, str(Pattern.parse(path).tag), value, now_ns=now_ns, valid_ns=to_span_ns(valid), id=id,

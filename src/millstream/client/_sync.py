@@ -191,7 +191,7 @@ class SyncPlant:
         return self._thread.run(self._plant.writable())
 
     def write(
-        self, path: Where, value: Value, *, valid: Span = 10.0, id: str | None = None, who: str | None = None
+        self, path: Where, value: Value | None, *, valid: Span = 10.0, id: str | None = None, who: str | None = None
     ) -> WriteAnswer:
         """As `Plant.write`."""
         return self._thread.run(self._plant.write(path, value, valid=valid, id=id, who=who))

@@ -46,7 +46,7 @@ async def writable_tags(link: Link, subjects: Sequence[str]) -> dict[str, list[W
 
 
 async def write_tag(
-    link: Link, subjects: Sequence[str], tag: str, value: Value, *, now_ns: int, valid_ns: int, id: str | None,
+    link: Link, subjects: Sequence[str], tag: str, value: Value | None, *, now_ns: int, valid_ns: int, id: str | None,
     who: str | None,
 ) -> WriteAnswer:  # fmt: skip
     """One write, carried out when this returns. Raises NotWritten, NotFoundError, Unreachable."""

@@ -137,6 +137,8 @@ class WriteConfig(Section):
     """Smallest value, in the tag's unit."""
     maximum: float | None = Field(default=None, allow_inf_nan=False)
     """Largest value, in the tag's unit."""
+    allow_null: bool = False
+    """Whether a null may be written too: BACnet gives the priority back by it, OPC UA empties the value."""
     read_back: Duration | None = 2.0
     """How long the machine may take to show what was written; `null`: the value is not read back."""
     lifetime_max: Duration = Field(default=60.0, gt=0)

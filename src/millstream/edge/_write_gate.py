@@ -35,7 +35,8 @@ class WriteGate:
         for key, mapped in sorted(self._tags.items()):
             rule = mapped.config.write
             assert rule is not None
-            found.append(WritableTag(key, rule.interval, mapped.config.unit, rule.minimum, rule.maximum))
+            unit, bounds = mapped.config.unit, (rule.minimum, rule.maximum)
+            found.append(WritableTag(key, rule.interval, unit, *bounds, allow_null=rule.allow_null))
         return found
 
     def find(self, key: str) -> MappedTag:
@@ -47,7 +48,7 @@ class WriteGate:
                 "this tag may not be written", where=key, expected="a tag with a 'write' section in the edge's file"
             ) from None
 
-    def admit(self, request: WriteRequest, now_ns: int, monotonic_ns: int) -> Value:
+    def admit(self, request: WriteRequest, now_ns: int, monotonic_ns: int) -> Value | None:
         """The raw value for the machine; the tag's pace counts from now. Raises WriteRefused."""
         mapped = self.find(request.tag)
         rule = mapped.config.write
@@ -59,7 +60,13 @@ class WriteGate:
                 expected=f"an expiry within {rule.lifetime_max:g} s",
                 got=f"{(request.expires_ns - now_ns) / 1e9:.0f} s from now",
             )  # fmt: skip
-        _check_bounds(request, rule.minimum, rule.maximum)
+        if request.value is not None:
+            _check_bounds(request, rule.minimum, rule.maximum)
+        elif not rule.allow_null:
+            raise WriteRefused(
+                "no null may be written to this tag", where=request.tag, code="MS-2010",
+                expected="a value, or 'allow_null: true' in its 'write' section",
+            )  # fmt: skip
         pace = self._pace[request.tag]
         if monotonic_ns < pace.next_ns:
             raise WriteRefused(
@@ -68,7 +75,8 @@ class WriteGate:
             )  # fmt: skip
         pace.next_ns = monotonic_ns + int(rule.interval * 1e9)
         scale = mapped.config.scale
-        return request.value if scale is None else unscale_value(request.value, scale.factor, scale.offset)
+        value: Value | None = request.value
+        return value if scale is None or value is None else unscale_value(value, scale.factor, scale.offset)
 
 
 def check_expiry(request: WriteRequest, now_ns: int) -> None:

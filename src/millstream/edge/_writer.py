@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from millstream.kernel import Clock, PlantError, Unreachable
 from millstream.model import BAD_NO_COMMUNICATION, Quality, Value
+from millstream.protocols.write_request import is_same
 from millstream.sdk import Polled, Session, Tag, Writable, Write, WriteResult
 
 WRITES_WAITING_MAX = 32  # of one connector; more than anyone waits for
@@ -18,25 +19,25 @@ READ_BACK_PAUSE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class WriteOutcome:
-    """`is_certain` is false when the machine may or may not have taken it. `shown` is the raw value read back, None
-    when it could not be."""
+    """`is_certain` is false when the machine may or may not have taken it. `shown` is the raw value read back, whose
+    `shown_quality` is None when it could not be; `agrees` tells whether it is what was written."""
 
     result: WriteResult
     is_certain: bool = True
     is_sent: bool = True
     shown: Value | None = None
     shown_quality: Quality | None = None
+    agrees: bool = True
 
 
 @dataclass(slots=True)
 class WriteJob:
-    """One write. `is_due` tells, right before it goes out, whether it still may; `agrees` whether a raw value is what
-    was written; `read_back_s` how long the machine may take to show it, None: do not look."""
+    """One write. `is_due` tells, right before it goes out, whether it still may; `read_back_s` how long the machine may
+    take to show it, None: do not look."""
 
     tag: Tag
-    value: Value
+    value: Value | None
     is_due: Callable[[], bool]
-    agrees: Callable[[Value | None], bool]
     read_back_s: float | None
     done: asyncio.Future[WriteOutcome]
 
@@ -102,13 +103,16 @@ class SessionWriter:
                 raise Unreachable("no answer to a write", expected=f"{WRITE_TIMEOUT_S:g}s") from error
         if result.quality == BAD_NO_COMMUNICATION:  # sent, and no answer
             return WriteOutcome(result, is_certain=False)
-        if not result.quality.is_good or job.read_back_s is None or not isinstance(session, Polled):
+        is_over = not result.quality.is_good or result.answer is not None
+        if is_over or job.read_back_s is None or not isinstance(session, Polled):
             return WriteOutcome(result)
         return await self._read_back(session, job, result)
 
     async def _read_back(self, session: Polled, job: WriteJob, result: WriteResult) -> WriteOutcome:
-        """Look until the machine shows the value, or its time for that is over."""
+        """Look until the machine shows the value, or its time for that is over. After a null one look is enough: what
+        shows then is not ours."""
         assert job.read_back_s is not None
+        wanted = job.value if result.written is None else result.written
         until_ns = self._clock.monotonic_ns() + int(job.read_back_s * 1e9)
         while True:
             async with self._read_lock:
@@ -117,9 +121,9 @@ class SessionWriter:
                         (sample,) = await session.read([job.tag])
                 except (PlantError, TimeoutError) as error:
                     return WriteOutcome(WriteResult(result.quality, f"written, but not read back: {error}"))
-            is_late = self._clock.monotonic_ns() >= until_ns
-            if is_late or (sample.quality.is_good and job.agrees(sample.value)):
-                return WriteOutcome(result, shown=sample.value, shown_quality=sample.quality)
+            agrees = job.value is None or (sample.quality.is_good and is_same(wanted, sample.value))
+            if agrees or self._clock.monotonic_ns() >= until_ns:
+                return WriteOutcome(result, shown=sample.value, shown_quality=sample.quality, agrees=agrees)
             await self._clock.sleep(READ_BACK_PAUSE_S)
 
 

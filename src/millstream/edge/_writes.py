@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,11 +23,13 @@ from millstream.kernel import Clock, DecodeError, PlantError
 from millstream.model import AssetPath, TagPath, Value
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
-from millstream.protocols.write_request import WriteAnswer, WriteRequest, decode_write, is_same
+from millstream.protocols.write_request import WriteAnswer, WriteRequest, decode_write
 from millstream.sdk import Control, Log, Message, Publisher
 
 KNOWN_COUNT_MAX = 200  # newest requests whose outcome is kept, over restarts
 AT_ONCE_MAX = 64
+ANSWER_BYTES_MAX = 262_144  # of what a machine shows or answers, told to who asked and kept as an event
+KEPT_BYTES_MAX = 1_024  # the same of each known request, over restarts
 REFUSALS_STORED_PER_S = 5  # a flood of wrong requests must not fill the disk; the rest is counted
 EVENT_TYPE = "millstream.write"
 
@@ -130,18 +131,18 @@ class WriteDesk:
             return await self._conclude(request, self._answer_of(request, late))
         except WriteRefused as refusal:
             return await self._conclude(request, self._answer_of(request, refusal))
-        return await self._conclude(request, await self._carry_out(request, raw))
+        return await self._conclude(request, _bounded(await self._carry_out(request, raw)))
 
-    async def _carry_out(self, request: WriteRequest, raw: Value) -> WriteAnswer:
+    async def _carry_out(self, request: WriteRequest, raw: Value | None) -> WriteAnswer:
         mapped = self._gate.find(request.tag)
         rule = mapped.config.write
         assert rule is not None
         job = WriteJob(
-            mapped.tag, raw, lambda: self._clock.now_ns() < request.expires_ns, partial(is_same, raw),
-            rule.read_back, asyncio.get_running_loop().create_future(),
+            mapped.tag, raw, lambda: self._clock.now_ns() < request.expires_ns, rule.read_back,
+            asyncio.get_running_loop().create_future(),
         )  # fmt: skip
         outcome = await self._owners[request.tag].writer.write(job)
-        return _judge(request, outcome, mapped, raw, self._clock.now_ns())
+        return _judge(request, outcome, mapped, self._clock.now_ns())
 
     async def _refuse(self, request: WriteRequest, refusal: WriteRefused) -> WriteAnswer:
         answer = self._answer_of(request, refusal)
@@ -168,7 +169,7 @@ class WriteDesk:
             self._known[request.id] = answer
             while len(self._known) > KNOWN_COUNT_MAX:
                 del self._known[next(iter(self._known))]
-            control = Control(self._state_subject, msgspec.json.encode(list(self._known.values())))
+            control = Control(self._state_subject, msgspec.json.encode([_brief(a) for a in self._known.values()]))
             stored = await self._publisher.submit([self._event(request, answer, what)], control)
         await asyncio.shield(stored)
 
@@ -176,6 +177,7 @@ class WriteDesk:
         data: dict[str, Any] = {"tag": request.tag, "value": request.value, "who": request.who, "id": request.id}
         if what != "requested":
             data |= {"code": answer.code, "reason": answer.reason, "read_back": answer.read_back}
+            data |= {} if answer.answer is None else {"answer": answer.answer}
         kind = f"{EVENT_TYPE}.{what}"
         event = CloudEvent(f"{request.id}/{what}", f"/{self._place}", kind, data, answer.time_ns, request.tag)
         headers, payload = encode_event(event)
@@ -192,7 +194,23 @@ class WriteDesk:
         return asset if self._place.contains(asset) else self._place
 
 
-def _judge(request: WriteRequest, outcome: WriteOutcome, mapped: MappedTag, raw: Value, now_ns: int) -> WriteAnswer:
+def _bounded(answer: WriteAnswer) -> WriteAnswer:
+    """One that fits into an event and a reply, whatever the machine has given back."""
+    size = len(msgspec.json.encode([answer.read_back, answer.answer]))
+    if size <= ANSWER_BYTES_MAX:
+        return answer
+    reason = f"what the machine gave back is too long to be told: {size} bytes"
+    return msgspec.structs.replace(answer, read_back=None, answer=None, reason=answer.reason or reason)
+
+
+def _brief(answer: WriteAnswer) -> WriteAnswer:
+    """As it is kept over a restart: two hundred of them go with each write."""
+    if len(msgspec.json.encode([answer.read_back, answer.answer])) <= KEPT_BYTES_MAX:
+        return answer
+    return msgspec.structs.replace(answer, read_back=None, answer=None)
+
+
+def _judge(request: WriteRequest, outcome: WriteOutcome, mapped: MappedTag, now_ns: int) -> WriteAnswer:
     """What an outcome means for who asked."""
     reason = outcome.result.reason
     if not outcome.is_sent:
@@ -202,10 +220,10 @@ def _judge(request: WriteRequest, outcome: WriteOutcome, mapped: MappedTag, raw:
     if not outcome.result.quality.is_good:
         return WriteAnswer(request.id, "failed", now_ns, "MS-2005", reason or str(outcome.result.quality))
     if outcome.shown_quality is None:
-        return WriteAnswer(request.id, "done", now_ns, reason=reason)
+        return WriteAnswer(request.id, "done", now_ns, reason=reason, answer=outcome.result.answer)
     scale = mapped.config.scale
     shown = outcome.shown if scale is None else scale_value(outcome.shown, scale.factor, scale.offset)
-    if outcome.shown_quality.is_good and is_same(raw, outcome.shown):
+    if outcome.agrees:
         return WriteAnswer(request.id, "done", now_ns, read_back=shown)
     reason = f"the machine took the write and shows another value: {shown!r} ({outcome.shown_quality})"
     return WriteAnswer(request.id, "failed", now_ns, "MS-2006", reason, shown)

@@ -15,6 +15,7 @@ from millstream.kernel import DecodeError
 from millstream.model import Value
 
 VALUE_BYTES_MAX = 65_536
+NESTING_MAX = 8  # lists in lists, structures in structures
 ID_CHARS_MAX = 64
 WHO_CHARS_MAX = 128
 
@@ -23,7 +24,8 @@ State: TypeAlias = Literal["done", "refused", "failed", "unknown"]
 
 
 class WriteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One write. `tag` is the tag's path; `expires_ns` UTC ns; `who` names the person or program for the audit."""
+    """One write. `tag` is the tag's path; `value` None is a null; `expires_ns` UTC ns; `who` names the person or
+    program for the audit."""
 
     id: str
     tag: str
@@ -33,7 +35,8 @@ class WriteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WriteAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of it. `read_back` is what the machine showed afterwards, in the tag's unit."""
+    """What became of it. `read_back` is what the machine showed afterwards, in the tag's unit; `answer` what it gave
+    back itself, as the output of a method that was called."""
 
     id: str
     state: State
@@ -41,6 +44,7 @@ class WriteAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str | None = None
     reason: str | None = None
     read_back: Any = None
+    answer: Any = None
 
 
 class WritableTag(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,6 +55,7 @@ class WritableTag(msgspec.Struct, frozen=True, omit_defaults=True):
     unit: str | None = None
     minimum: float | None = None
     maximum: float | None = None
+    allow_null: bool = False
 
 
 _decoder = msgspec.json.Decoder(WriteRequest)
@@ -78,10 +83,14 @@ def encode_write(request: WriteRequest) -> bytes:
     return msgspec.json.encode(request)
 
 
-def is_writable_value(value: object) -> bool:
-    """A bool, a finite number, a text or a list of these."""
+def is_writable_value(value: object, depth: int = 0) -> bool:
+    """A null, or a bool, a finite number, a text, and lists and mappings of these: arrays, structures, arguments."""
+    if value is None:
+        return depth == 0
+    if isinstance(value, dict):
+        return all(isinstance(name, str) for name in value) and is_writable_value([*value.values()], depth)
     if isinstance(value, list):
-        return all(not isinstance(item, list) and is_writable_value(item) for item in value)
+        return depth < NESTING_MAX and all(is_writable_value(item, depth + 1) for item in value)
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, str):
@@ -89,11 +98,13 @@ def is_writable_value(value: object) -> bool:
     return isinstance(value, bool | int)
 
 
-def is_same(written: Value, shown: Value | None) -> bool:
+def is_same(written: Value | None, shown: Value | None) -> bool:
     """Whether a machine shows what was written to it; numbers within what a 32-bit float holds."""
     if isinstance(written, list):
         is_alike = isinstance(shown, list) and len(shown) == len(written)
         return is_alike and all(is_same(a, b) for a, b in zip(written, shown, strict=True))  # type: ignore[arg-type]
+    if isinstance(written, dict) and isinstance(shown, dict):
+        return written.keys() == shown.keys() and all(is_same(part, shown[name]) for name, part in written.items())
     if isinstance(written, int | float) and isinstance(shown, int | float):  # True is 1, for coils and words
         return written == shown or math.isclose(written, shown, rel_tol=1e-6, abs_tol=1e-9)
     return written == shown

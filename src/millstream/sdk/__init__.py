@@ -25,7 +25,7 @@ from millstream.sdk._discovery import Discoverable, Discovered, DiscoveryInfo, D
 from millstream.sdk._ports import Control, Message, Publisher, PublisherStats, Reader, Received, Stored
 from millstream.sdk._secret import ConfigPath, SecretRef
 from millstream.sdk._tls import TlsFiles, client_context, tls_fault
-from millstream.sdk._writing import write_in_turn
+from millstream.sdk._writing import given_value, write_in_turn
 
 __all__ = [
     "Acknowledged",
@@ -69,5 +69,6 @@ __all__ = [
     "WriteResult",
     "client_context",
     "tls_fault",
+    "given_value",
     "write_in_turn",
 ]

@@ -70,18 +70,26 @@ class NodeInfo:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One value to write to one tag."""
+    """One value to write to one tag. None is a null, where the protocol has one: BACnet gives the priority back, OPC UA
+    empties the value; the others answer BadTypeMismatch (`given_value`)."""
 
     tag: Tag
-    value: Value
+    value: Value | None
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What became of one write; `reason` is set when the quality is not good."""
+    """What became of one write; `reason` is set when the quality is not good.
+
+    `written` is the value as a read would show it, where the machine's type holds another one than was asked for (a
+    time in UTC, say). `answer` is what the machine gave back itself, a method's output for example; such a write is not
+    read back.
+    """
 
     quality: Quality
     reason: str | None = None
+    written: Value | None = None
+    answer: Value | None = None
 
 
 class Session(Protocol):

@@ -1,11 +1,11 @@
-"""Writing for sessions that have one request for one value."""
+"""What sessions that write have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
 from millstream.kernel import PlantError
-from millstream.model import BAD_NO_COMMUNICATION
+from millstream.model import BAD_NO_COMMUNICATION, Value
 from millstream.sdk._contract import Write, WriteResult
 
 
@@ -24,3 +24,10 @@ async def write_in_turn(
                 lost = error
         results.append(WriteResult(BAD_NO_COMMUNICATION, str(lost)))
     return results
+
+
+def given_value(write: Write) -> Value:
+    """The value, for protocols that have no null. Raises TypeError for one."""
+    if write.value is None:
+        raise TypeError("expected a value: there is no null here")
+    return write.value

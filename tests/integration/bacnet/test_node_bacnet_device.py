@@ -88,10 +88,13 @@ async def test_writes_carry_their_priority_and_null_relinquishes() -> None:
         assert await values(session, "av:7", "bo:1", "mv:1", "av:102") == [
             (19.0, "Good"), (False, "Good"), (3, "Good"), (12.0, "Good"),
         ]  # fmt: skip
-        null: object = None
-        (result,) = await session.write([Write(tag("av:7", priority=8), null)])  # type: ignore[arg-type]
+        (result,) = await session.write([Write(tag("av:7", priority=8), 25)])
+        assert await values(session, "av:7") == [(25.0, "Good")]
+        (result,) = await session.write([Write(tag("av:7", priority=8), None)])
         assert result.quality.is_good
-        assert await values(session, "av:102") == [(8.0, "Good")]
+        assert await values(session, "av:7", "av:102") == [(19.0, "Good"), (8.0, "Good")]  # what priority 12 holds
+        await session.write([Write(tag("av:7"), None)])
+        assert await values(session, "av:7") == [(0.0, "Good")]
 
 
 async def test_a_value_that_does_not_fit_is_refused_with_the_reason_and_the_others_are_written() -> None:

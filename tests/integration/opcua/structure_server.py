@@ -1,5 +1,5 @@
 """An asyncua server with a structure and an enumeration of its own, in a process of its own, so that the client has to
-learn them. Prints {"port": ..}; SIGTERM ends it."""
+learn them, and with a node that takes anything. Prints {"port": ..}; SIGTERM ends it."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ async def main() -> None:
     await objects.add_variable(
         ua.NodeId("phase", index), ua.QualifiedName("phase", index), ua.Variant(1, ua.VariantType.Int32)
     )
+    anything = ua.NodeId(ua.ObjectIds.BaseDataType)
+    node = await objects.add_variable(
+        ua.NodeId("note", index), ua.QualifiedName("note", index), None, ua.VariantType.Null, anything
+    )
+    await node.set_writable()
+    held = [ua.DataValue()]  # kept outside of the address space, as a gateway does: then the server takes a null too
+    server.set_attribute_value_callback(node.nodeid, lambda _node, _attribute: held[0])
+    server.set_attribute_value_setter(node.nodeid, lambda _node, _attribute, value: held.__setitem__(0, value))
     end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     async with server:

@@ -70,8 +70,13 @@ async def test_a_written_value_comes_back_in_the_type_of_the_node(start_node_ser
     async with connector.open() as session:
         results = await session.write([Write(tags[name], value) for name, value in values.items()])
         assert [result for result in results if not result.quality.is_good] == []
+        read = await session.read(list(tags.values()))
+        assert [sample.value for sample in read] == list(values.values())
+        assert [result.written for result in results] == list(values.values())
         samples, _ = await read_until(session, list(tags.values()), lambda s: len({x.tag for x in s}) == len(tags))
         assert {sample.tag: sample.value for sample in samples} == values
+        local = await session.write([Write(tags["DateTime"], "2024-02-29T13:34:56.789+01:00")])
+        assert local[0].written == values["DateTime"]  # as the server holds it, and a read shows it
         refused = await session.write(
             [
                 Write(tags["Byte"], 256),

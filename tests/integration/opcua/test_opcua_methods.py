@@ -12,16 +12,23 @@ PRESSURE = Tag("pressure", "nsu=urn:counter;s=pressure", 0.05, 0.1)
 METHOD = {"mode": "method"}
 FILL = Tag("fill", "nsu=urn:counter;s=fill", options=METHOD)
 FILL_BY_PATH = Tag("by path", "nsu=urn:counter;path=/Objects/boiler/fill", options=METHOD)
+MEASURE = Tag("measure", "nsu=urn:counter;path=/Objects/boiler/measure", options=METHOD)
 RESET = Tag(
     "reset", "nsu=urn:counter;s=reset", options={**METHOD, "method_object": "nsu=urn:counter;path=/Objects/boiler"}
 )
 
 
 @pytest.mark.needs("node-opcua")
-async def test_a_write_calls_the_method_with_checked_arguments(start_node_server: StartPlant) -> None:
+async def test_a_write_calls_the_method_with_checked_arguments_and_its_outputs_come_back(
+    start_node_server: StartPlant,
+) -> None:
     server = start_node_server("plain", "counter")
 
     async with connector_for(server.endpoint).open() as session:
+        (measured,) = await session.write([Write(MEASURE, 3)])
+        assert measured.answer == {"mean": 0.5, "samples": [3, -1], "begun": "2026-01-02T03:04:05.678Z"}
+        assert (await session.write([Write(RESET, True)]))[0].answer == {}
+        assert (await session.write([Write(FILL, None)]))[0].quality.label == "BadTypeMismatch"
 
         async def call(tag: Tag, value: Value) -> tuple[str, str | None]:
             (result,) = await session.write([Write(tag, value)])

@@ -12,30 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from write_site import Site, history_of, listed, site
 
 from millstream.cli import main
-from millstream.client import NotWritten, Plant, connect
+from millstream.client import NotWritten, connect
 from millstream.kernel import NotFoundError
-from millstream.rig import Child, new_secret, write_document, write_private
+from millstream.rig import Child
 
 SETPOINT, PUMP, STATUS = "acme/plant1/boiler:setpoint", "acme/plant1/boiler:pump", "acme/plant1/boiler:status"
 
 
 @dataclass
-class Site:
-    """A hub, an edge, a device; all processes of their own."""
+class Boiler:
+    """A site and its simulated boiler."""
 
-    folder: Path
-    edge: Child
+    plant: Site
     device: Child
 
-    async def start_edge(self) -> None:
-        (self.folder / "edge" / "node.json").unlink(missing_ok=True)
-        self.edge = await Child.start("edge", ["millstream", "edge", "-c", str(self.folder / "edge.yaml")], self.folder)
-        await self.edge.wait_file(self.folder / "edge" / "node.json")
 
-
-def edge_document(folder: Path, leaf_port: int, device_port: int, secret: Path) -> Mapping[str, Any]:
+def boiler_document(device_port: int) -> Mapping[str, Any]:
     tags = [
         {"name": "setpoint", "address": "holding:100:float32", "unit": "degC",
          "write": {"minimum": 0, "maximum": 80, "interval": "50ms"}},
@@ -43,69 +38,24 @@ def edge_document(folder: Path, leaf_port: int, device_port: int, secret: Path) 
         {"name": "status", "address": "holding:17:uint16"},
     ]  # fmt: skip
     return {
-        "edge": {"name": "e1", "path": "acme/plant1", "data_dir": str(folder / "edge")},
-        "uplink": {"url": f"nats://127.0.0.1:{leaf_port}", "secret": {"file": str(secret)}},
-        "streams": {"integrity": {"max_bytes": "64MiB"}},
-        "connectors": [
-            {"name": "boiler", "type": "modbus", "path": "boiler", "sampling_interval": "200ms",
-             "config": {"host": "127.0.0.1", "port": device_port}, "tags": tags}
-        ],
+        "name": "boiler", "type": "modbus", "path": "boiler", "sampling_interval": "200ms",
+        "config": {"host": "127.0.0.1", "port": device_port}, "tags": tags,
     }  # fmt: skip
 
 
 @asynccontextmanager
-async def site(folder: Path) -> AsyncIterator[Site]:
-    secret = write_private(folder / "edge.secret", new_secret())
-    children: list[Child] = []
-    write_document(
-        folder / "hub.yaml",
-        {
-            "hub": {"name": "hub", "data_dir": str(folder / "hub")}, "streams": {"max_bytes": "64MiB"},
-            "edges": [{"name": "e1", "path": "acme/plant1", "secret": {"file": str(secret)}}], "historian": {},
-        },
-    )  # fmt: skip
+async def boiler_site(folder: Path) -> AsyncIterator[Boiler]:
+    device = await Child.start("device", ["millstream.sim.modbus_plant", "--port", "0"], folder)
     try:
-        device = await Child.start("device", ["millstream.sim.modbus_plant", "--port", "0"], folder)
-        children.append(device)
-        hub = await Child.start("hub", ["millstream", "hub", "-c", str(folder / "hub.yaml")], folder)
-        children.append(hub)
         await device.wait_ready()
-        node = await hub.wait_file(folder / "hub" / "node.json")
-        document = edge_document(folder, int(node["leaf_port"]), int(device.ready["port"]), secret)
-        write_document(folder / "edge.yaml", document)
-        made = Site(folder, device, device)
-        await made.start_edge()
-        children.append(made.edge)
-        yield made
-        children[-1] = made.edge
+        async with site(folder, [boiler_document(int(device.ready["port"]))]) as made:
+            yield Boiler(made, device)
     finally:
-        for child in reversed(children):
-            await child.stop()
-
-
-async def listed(plant: Plant) -> None:
-    """Wait until the hub sees what its edge lets be written, and the edge's connector is open."""
-    async with asyncio.timeout(60):
-        while True:
-            nodes = {node["name"]: node for node in await plant.status()}
-            is_open = [c["state"] for c in nodes.get("e1", {}).get("connectors", [])] == ["connected"]
-            if is_open and (await plant.writable()).get("e1"):
-                return
-            await asyncio.sleep(0.1)
-
-
-async def history_of(plant: Plant, count: int) -> list[tuple[str, Any]]:
-    """Type and data of the write events in the hub's history, once there are so many."""
-    async with asyncio.timeout(60):
-        while True:
-            found = [e async for e in plant.events("acme/plant1/**", type="millstream.write.*", start="-1h")]
-            if len(found) >= count:
-                return [(e.type.removeprefix("millstream.write."), e.data) for e in found]
-            await asyncio.sleep(0.1)
+        await device.stop()
 
 
 async def test_a_value_is_written_from_the_hub_and_the_history_tells_who_did_it(tmp_path: Path) -> None:
-    async with site(tmp_path), connect(node=tmp_path / "hub") as plant:
+    async with boiler_site(tmp_path), connect(node=tmp_path / "hub") as plant:
         await listed(plant)
         assert [(t.tag, t.minimum, t.maximum, t.unit) for t in (await plant.writable())["e1"]] == [
             (PUMP, None, None, None), (SETPOINT, 0, 80, "degC"),
@@ -128,12 +78,12 @@ async def test_a_value_is_written_from_the_hub_and_the_history_tells_who_did_it(
 
 
 async def test_a_killed_edge_does_not_write_a_repeated_request_again(tmp_path: Path) -> None:
-    async with site(tmp_path) as made, connect(node=tmp_path / "hub") as plant:
+    async with boiler_site(tmp_path) as made, connect(node=tmp_path / "hub") as plant:
         await listed(plant)
         assert (await plant.write(SETPOINT, 10, id="ten")).state == "done"
         assert (await plant.write(SETPOINT, 20, id="twenty")).state == "done"
-        await made.edge.kill()
-        await made.start_edge()
+        await made.plant.edge.kill()
+        await made.plant.start_edge()
         await listed(plant)
         assert (await plant.write(SETPOINT, 10, id="ten")).state == "done"  # as it was, not as it is
         async with asyncio.timeout(60):
@@ -142,7 +92,7 @@ async def test_a_killed_edge_does_not_write_a_repeated_request_again(tmp_path: P
 
 
 async def test_a_device_that_stands_still_leaves_an_honest_answer(tmp_path: Path) -> None:
-    async with site(tmp_path) as made, connect(node=tmp_path / "hub") as plant:
+    async with boiler_site(tmp_path) as made, connect(node=tmp_path / "hub") as plant:
         await listed(plant)
         made.device.signal(signal.SIGSTOP)
         try:
@@ -161,7 +111,7 @@ async def test_the_command_asks_first_and_tells_what_became_of_it(
         said = capsys.readouterr()
         return status, said.out, said.err
 
-    async with site(tmp_path), connect(node=tmp_path / "edge") as plant:
+    async with boiler_site(tmp_path), connect(node=tmp_path / "edge") as plant:
         await listed(plant)
         status, out, _ = await say("write", "--list")
         assert status == 0

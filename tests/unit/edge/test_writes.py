@@ -18,7 +18,13 @@ from millstream.bus import MemoryPublisher, MemoryStream
 from millstream.edge._scaling import scale_value
 from millstream.edge._write_gate import unscale_value
 from millstream.edge._writer import WRITE_TIMEOUT_S, WRITES_WAITING_MAX
-from millstream.edge._writes import KNOWN_COUNT_MAX, REFUSALS_STORED_PER_S, WriteDesk
+from millstream.edge._writes import (
+    ANSWER_BYTES_MAX,
+    KEPT_BYTES_MAX,
+    KNOWN_COUNT_MAX,
+    REFUSALS_STORED_PER_S,
+    WriteDesk,
+)
 from millstream.kernel import DecodeError, Unreachable
 from millstream.model import BAD_NO_COMMUNICATION, BAD_OUT_OF_RANGE, GOOD, AssetPath, Sample, Value
 from millstream.protocols.write_request import WriteAnswer, WriteRequest, decode_write, encode_write, is_same
@@ -35,7 +41,7 @@ class Machine:
     """Remembers what was written. `answer_s` is how long it takes, `limit` what it cuts values to, `lag` how many reads
     still show the old value."""
 
-    written: list[Value] = field(default_factory=list)
+    written: list[Value | None] = field(default_factory=list)
     shown: Value = 0
     answer_s: float = 0.0
     limit: float = 1e9
@@ -64,7 +70,8 @@ class Machine:
                 return [WriteResult(BAD_OUT_OF_RANGE, "too hot")]
             (write,) = writes
             self.written.append(write.value)
-            self.shown = min(write.value, self.limit) if isinstance(write.value, int | float) else write.value
+            is_number = isinstance(write.value, int | float)
+            self.shown = min(write.value, self.limit) if is_number else write.value  # type: ignore[type-var, assignment]
             return [WriteResult(GOOD)]
         finally:
             self.busy -= 1
@@ -80,7 +87,9 @@ class Desk:
     clock: LoopClock
     ids: Any = field(default_factory=lambda: itertools.count(1))
 
-    async def write(self, value: Value, *, tag: str = TAG, valid_s: float = 10.0, id: str | None = None) -> WriteAnswer:
+    async def write(
+        self, value: Value | None, *, tag: str = TAG, valid_s: float = 10.0, id: str | None = None
+    ) -> WriteAnswer:
         expires_ns = self.clock.now_ns() + int(valid_s * 1e9)
         return await self.desk.take(WriteRequest(id or f"w{next(self.ids)}", tag, value, expires_ns, "ada"))
 
@@ -365,6 +374,108 @@ def test_a_value_is_scaled_back_to_what_the_machine_holds() -> None:
     assert is_same(desk.machine.written[0], 600)
 
 
+def test_a_null_goes_out_only_where_it_is_allowed_and_what_shows_then_is_told_not_judged() -> None:
+    desk = desk_of(Relinquished(), rule={**RULE, "allow_null": True})
+
+    async def work() -> None:
+        answer = await desk.write(None)
+        assert (answer.state, answer.read_back) == ("done", 17)
+        assert (await desk.write(1000, tag="acme/p1:t1")).code == "MS-2002"  # the bounds hold for values as before
+
+    at_work(desk, work)
+    assert desk.machine.written == [None]
+    assert [data["value"] for _, data in desk.events[:2]] == [None, None]
+    strict = desk_of(Relinquished())
+
+    async def refused() -> None:
+        answer = await strict.write(None)
+        assert (answer.state, answer.code) == ("refused", "MS-2010")
+
+    at_work(strict, refused)
+    assert strict.machine.written == []
+
+
+class Relinquished(Machine):
+    """After a null it shows what another one had set."""
+
+    async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
+        results = await super().write(writes)
+        self.shown = 17
+        return results
+
+
+def test_what_a_machine_answers_is_passed_on_and_not_read_back() -> None:
+    desk = desk_of(Answering(outputs={"mean": 0.5}))
+
+    async def work() -> None:
+        answer = await desk.write(5)
+        assert (answer.state, answer.answer, answer.read_back) == ("done", {"mean": 0.5}, None)
+        desk.machine.outputs = "x" * ANSWER_BYTES_MAX
+        long = await desk.write(6, tag="acme/p1:t1", id="long")
+        assert (long.state, long.answer) == ("done", None)
+        assert "too long" in str(long.reason)
+
+    at_work(desk, work)
+    assert desk.events[1][1]["answer"] == {"mean": 0.5}
+
+
+def test_a_long_answer_is_not_kept_with_the_known_requests() -> None:
+    stream = MemoryStream(clock=LoopClock())
+    outputs = "x" * 2 * KEPT_BYTES_MAX
+    first, second = desk_of(Answering(outputs=outputs), stream), desk_of(Answering(), stream)
+
+    async def ask() -> None:
+        assert (await first.write(5, id="x")).answer == outputs
+        assert (await first.write(5, id="x")).answer == outputs
+
+    async def ask_after_restart() -> None:
+        again = await second.write(5, id="x")
+        assert (again.state, again.answer) == ("done", None)
+
+    at_work(first, ask)
+    at_work(second, ask_after_restart)
+    assert second.machine.written == []
+
+
+@dataclass
+class Answering(Machine):
+    """A method: it gives something back, and there is nothing to read."""
+
+    outputs: Value = field(default_factory=dict)
+
+    async def read(self, tags: Sequence[Tag]) -> Sequence[Sample]:
+        assert not self.written, "an answer was read back"
+        return await super().read(tags)
+
+    async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
+        await super().write(writes)
+        return [WriteResult(GOOD, answer=self.outputs)]
+
+
+def test_a_value_that_the_machine_holds_in_another_form_is_compared_in_that_form() -> None:
+    desk = desk_of(Utc(), rule={"interval": "1s"})
+
+    async def work() -> None:
+        answer = await desk.write("2026-01-02T04:00:00+01:00")
+        assert (answer.state, answer.read_back) == ("done", "2026-01-02T03:00:00Z")
+
+    at_work(desk, work)
+
+
+class Utc(Machine):
+    async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
+        await super().write(writes)
+        self.shown = "2026-01-02T03:00:00Z"
+        return [WriteResult(GOOD, written=self.shown)]
+
+
+def test_structures_are_the_same_when_their_numbers_are() -> None:
+    assert is_same({"a": 0.1, "b": [1, {"c": True}]}, {"a": 0.10000000149011612, "b": [1.0, {"c": 1}]})
+    assert not is_same({"a": 0.1}, {"a": 0.1, "b": 1})
+    assert not is_same({"a": 0.1}, {"a": 0.2})
+    assert not is_same({"a": 1}, [1])
+
+
 numbers = st.integers(-(2**53), 2**53) | st.floats(-1e12, 1e12)
 
 
@@ -385,9 +496,10 @@ def test_integers_come_back_exact(raw: int, factor: int, offset: int) -> None:
     [
         b"{", b"[]", b"{}", b'"x"', b"\xff", b"[" * 100_000,
         b'{"id":"","tag":"a/b:c","value":1,"expires_ns":1,"who":"a"}',
-        b'{"id":"1","tag":"a/b:c","value":null,"expires_ns":1,"who":"a"}',
-        b'{"id":"1","tag":"a/b:c","value":{"a":1},"expires_ns":1,"who":"a"}',
-        b'{"id":"1","tag":"a/b:c","value":[[1]],"expires_ns":1,"who":"a"}',
+        b'{"id":"1","tag":"a/b:c","expires_ns":1,"who":"a"}',
+        b'{"id":"1","tag":"a/b:c","value":[null],"expires_ns":1,"who":"a"}',
+        b'{"id":"1","tag":"a/b:c","value":{"a":null},"expires_ns":1,"who":"a"}',
+        b'{"id":"1","tag":"a/b:c","value":[[[[[[[[[1]]]]]]]]],"expires_ns":1,"who":"a"}',
         b'{"id":"1","tag":"a/b:c","value":1,"expires_ns":1,"who":"a","more":1}',
     ],
 )  # fmt: skip
@@ -406,7 +518,7 @@ def test_any_bytes_are_a_request_or_a_decode_error(payload: bytes) -> None:
     assert decode_write(encode_write(request)) == request
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, {"a": 1}, b"raw", [[1]]])
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")], [None], {"a": b"raw"}, {1: 2}, b"raw"])
 def test_a_value_that_json_has_not_is_refused_before_it_is_sent(value: Any) -> None:
     with pytest.raises(DecodeError):
         encode_write(WriteRequest("1", TAG, value, 1, "a"))

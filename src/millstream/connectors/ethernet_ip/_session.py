@@ -16,7 +16,7 @@ from millstream.model import (
 )
 from millstream.protocols.cip_address import parse_address
 from millstream.protocols.cip_identity import Mode, mode_of
-from millstream.sdk import ConnectorTools, NodeInfo, Tag, Write, WriteResult, write_in_turn
+from millstream.sdk import ConnectorTools, NodeInfo, Tag, Write, WriteResult, given_value, write_in_turn
 
 _STANDING = {Mode.PROGRAM: "MS-1303", Mode.FAULT: "MS-1304"}  # the program does not run, so what it computes stands
 
@@ -70,7 +70,8 @@ class EtherNetIpSession:
     async def _write_one(self, write: Write) -> WriteResult:
         address = parse_address(write.tag.address)
         try:
-            quality, reason = await self._thread.run(lambda: self._driver.write(address, write.value))
+            value = given_value(write)
+            quality, reason = await self._thread.run(lambda: self._driver.write(address, value))
         except TypeError as error:
             return WriteResult(BAD_TYPE_MISMATCH, str(error))
         except OverflowError as error:

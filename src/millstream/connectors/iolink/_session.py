@@ -29,7 +29,7 @@ from millstream.protocols.iolink_master import (
     write_iotcore,
     write_json,
 )
-from millstream.sdk import ConnectorTools, NodeInfo, Tag, Write, WriteResult, write_in_turn
+from millstream.sdk import ConnectorTools, NodeInfo, Tag, Write, WriteResult, given_value, write_in_turn
 
 BAD_NOT_WRITABLE = Quality(0x803B0000)
 PLANS_COUNT_MAX = 64  # one for each set of tags asked together
@@ -111,7 +111,7 @@ class IoLinkSession:
         if not isinstance(present, bytes):
             return WriteResult(quality, "the present output data cannot be read")
         try:
-            octets = encode_field(point.field, write.value, present)
+            octets = encode_field(point.field, given_value(write), present)
         except TypeError as error:
             return WriteResult(BAD_TYPE_MISMATCH, str(error))
         except OverflowError as error:

@@ -37,7 +37,7 @@ from millstream.protocols.modbus_plan import (
     registers_to_bytes,
     split_request,
 )
-from millstream.sdk import ConnectorTools, Tag, Write, WriteResult, write_in_turn
+from millstream.sdk import ConnectorTools, Tag, Write, WriteResult, given_value, write_in_turn
 
 PLANS_COUNT_MAX = 64  # one for each set of tags asked together; a runtime has a handful of poll groups
 WRITE_BITS_COUNT_MAX = 1968  # clause 6.11
@@ -176,7 +176,8 @@ class ModbusSession:
         if not point.table.is_writable:
             return WriteResult(BAD_NOT_WRITABLE, "discrete inputs and input registers cannot be written")
         try:
-            call = _bit_writer(point, unit_id, write.value) or _register_writer(point, unit_id, write.value)
+            value = given_value(write)
+            call = _bit_writer(point, unit_id, value) or _register_writer(point, unit_id, value)
         except TypeError as error:
             return WriteResult(BAD_TYPE_MISMATCH, str(error))
         except OverflowError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from asyncua import ua
 
 from millstream.connectors.opcua._address import parse_address
+from millstream.connectors.opcua._conditions import Conditions
 from millstream.connectors.opcua._config import TagOptions
 from millstream.connectors.opcua._link import Link
 from millstream.kernel import DecodeError, Unreachable
@@ -90,9 +91,10 @@ def _browse_name(text: str) -> ua.QualifiedName:
 class EventReader:
     """Makes events of notifications. Names of event types are asked of the server once each."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, conditions: Conditions) -> None:
         self.needs_refresh = False
         self._link = link
+        self._conditions = conditions
         self._waiting: deque[tuple[str, tuple[str, ...], list[Value | None]]] = deque()
         self._names: dict[str, str] = {}
         self._refreshing: set[str] = set()  # tags; their server tells again what holds
@@ -149,6 +151,8 @@ class EventReader:
         if is_condition and key in self._refreshing:
             data["IsRefresh"] = True
         event_id = fields.get("EventId")
+        if is_condition and isinstance(event_id, bytes):
+            self._conditions.learn(key, event_id, str(data.get(_CONDITION_ID) or ""))
         return Event(
             tag=key,
             type=f"opcua.{self._names.get(kind, kind or 'event')}",

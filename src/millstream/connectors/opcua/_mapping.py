@@ -12,10 +12,10 @@ from typing import Any
 
 from asyncua import ua
 from asyncua.common.utils import Buffer
-from asyncua.ua.ua_binary import from_binary
+from asyncua.ua.ua_binary import from_binary, variant_to_binary
 
 from millstream.connectors.opcua._address import Identifier, NodeAddress
-from millstream.connectors.opcua._binary import DataValue, node_id_text
+from millstream.connectors.opcua._binary import BinaryReader, DataValue, node_id_text
 from millstream.kernel import ConfigError, DecodeError
 from millstream.model import BAD_DATA_UNAVAILABLE, BAD_OUT_OF_RANGE, BAD_TYPE_MISMATCH, GOOD, Quality, Sample, Value
 
@@ -152,8 +152,15 @@ class WriteRefused(DecodeError):
         self.quality = quality
 
 
+def as_read(variant: ua.Variant, namespaces: Sequence[str], structures: StructureReader) -> Value | None:
+    """The value that a read of this Variant gives: the same rules, whatever the way that it came here."""
+    return BinaryReader(variant_to_binary(variant), namespaces, structures.read).variant()
+
+
 def to_variant(value: Value, kind: ua.VariantType, *, is_array: bool, namespaces: Sequence[str]) -> ua.Variant:
     """A value as the Variant that a node of type `kind` takes. Raises WriteRefused."""
+    if kind is ua.VariantType.Variant:
+        kind, is_array = _natural_type(value), isinstance(value, list)
     if is_array != isinstance(value, list):
         raise WriteRefused(f"expected {'an array' if is_array else 'one value'}, got {type(value).__name__}")
     if isinstance(value, list):
@@ -162,6 +169,24 @@ def to_variant(value: Value, kind: ua.VariantType, *, is_array: bool, namespaces
         dimensions = sizes if len(sizes) > 1 else None
         return ua.Variant(items, kind, dimensions, is_array=True)
     return ua.Variant(_to_native(value, kind, namespaces), kind)
+
+
+def _natural_type(value: Value) -> ua.VariantType:
+    """For a node that takes any type, and holds none now that would tell which it wants."""
+    first = value
+    while isinstance(first, list):
+        first = first[0] if first else ""
+    match first:
+        case bool():
+            return ua.VariantType.Boolean
+        case int():
+            return ua.VariantType.Int64 if first < 2**63 else ua.VariantType.UInt64
+        case float():
+            return ua.VariantType.Double
+        case bytes():
+            return ua.VariantType.ByteString
+        case _:
+            return ua.VariantType.String
 
 
 def _flatten(value: list[Value]) -> tuple[list[Value], list[int]]:

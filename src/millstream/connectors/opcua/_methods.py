@@ -1,4 +1,4 @@
-"""Methods as targets of writes: the value holds the arguments (OPC 10000-4, 5.12.2)."""
+"""Methods as targets of writes: the value holds the arguments, the result the outputs (OPC 10000-4, 5.12.2)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from millstream.connectors.opcua._address import Address, BrowsePath, parse_addr
 from millstream.connectors.opcua._config import TagOptions
 from millstream.connectors.opcua._faults import status_name
 from millstream.connectors.opcua._link import Link
-from millstream.connectors.opcua._mapping import WriteRefused, to_quality, to_variant
+from millstream.connectors.opcua._mapping import WriteRefused, as_read, to_quality, to_variant
 from millstream.model import BAD_NODE_ID_UNKNOWN, BAD_TYPE_MISMATCH, Value
 from millstream.sdk import Tag, WriteResult
 
 BuiltIn = Callable[[ua.NodeId], Awaitable[ua.VariantType | None]]
-_INPUT_ARGUMENTS = "InputArguments"
+_INPUTS, _OUTPUTS = "InputArguments", "OutputArguments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,9 @@ class MethodCaller:
         self._link = link
         self._built_in = built_in
 
-    async def call(self, tag: Tag, value: Value) -> WriteResult:
-        """Call the method that the tag's address names. Raises only when the link is gone."""
+    async def call(self, tag: Tag, value: Value | None) -> WriteResult:
+        """Call the method that the tag's address names; `answer` has its outputs by name. Raises only when the link is
+        gone."""
         address = parse_address(tag.address)
         options = TagOptions.model_validate(dict(tag.options))
         try:
@@ -42,7 +43,8 @@ class MethodCaller:
             if isinstance(method, int):
                 return WriteResult(to_quality(method), status_name(method))
             owner = await self._owner(method, address, options)
-            arguments = await self._arguments(method)
+            stated = await self._stated(method)
+            arguments = [await self._argument(item) for item in stated[_INPUTS]]
             variants = self._variants(arguments, value)
         except WriteRefused as error:
             return WriteResult(error.quality, error.what)
@@ -52,7 +54,17 @@ class MethodCaller:
         for argument, status in zip(arguments, result.InputArgumentResults or (), strict=False):
             if int(status.value) >> 31:
                 reason = f"{reason}: argument {argument.name!r} is {status_name(int(status.value))}"
-        return WriteResult(to_quality(code), reason)
+        if code >> 31:
+            return WriteResult(to_quality(code), reason)
+        outputs = self._outputs(stated[_OUTPUTS], result.OutputArguments or ())
+        return WriteResult(to_quality(code), reason, answer=outputs)
+
+    def _outputs(self, stated: Sequence[ua.Argument], given: Sequence[ua.Variant]) -> Value:
+        """By name; what the method gives beyond what it states is numbered, a null is left out."""
+        names = [str(item.Name) for item in stated]
+        names += [str(i + 1) for i in range(len(names), len(given))]
+        values = [as_read(item, self._link.namespaces, self._link.structures) for item in given]
+        return {name: value for name, value in zip(names, values, strict=False) if value is not None}
 
     async def _owner(self, method: ua.NodeId, address: Address, options: TagOptions) -> ua.NodeId:
         """The object that the method is called on: as configured, the one above it in its path, or the only one."""
@@ -78,20 +90,21 @@ class MethodCaller:
             )
         return owners.pop()
 
-    async def _arguments(self, method: ua.NodeId) -> list[_Argument]:
+    async def _stated(self, method: ua.NodeId) -> dict[str, Sequence[ua.Argument]]:
+        """What the server says of the method's inputs and outputs."""
         found = await self._references(method, ua.BrowseDirection.Forward, ua.ObjectIds.HasProperty)
-        nodes = [reference.NodeId for reference in found if reference.BrowseName.Name == _INPUT_ARGUMENTS]
-        if not nodes:
-            return []
-        (value,) = await self._link.read_attributes(nodes[:1], ua.AttributeIds.Value)
-        stated = value.Value.Value if value.Value is not None else None
-        arguments = []
-        for item in stated or ():
-            kind = await self._built_in(item.DataType)
-            if kind is None:
-                raise WriteRefused(f"the type of argument {item.Name!r} is not known")
-            arguments.append(_Argument(str(item.Name), kind, item.ValueRank >= 0))
-        return arguments
+        properties = [r for r in found if r.BrowseName.Name in (_INPUTS, _OUTPUTS)]
+        values = await self._link.read_attributes([r.NodeId for r in properties], ua.AttributeIds.Value)
+        stated: dict[str, Sequence[ua.Argument]] = {_INPUTS: (), _OUTPUTS: ()}
+        for reference, value in zip(properties, values, strict=True):
+            stated[reference.BrowseName.Name] = (value.Value.Value if value.Value is not None else None) or ()
+        return stated
+
+    async def _argument(self, stated: ua.Argument) -> _Argument:
+        kind = await self._built_in(stated.DataType)
+        if kind is None:
+            raise WriteRefused(f"the type of argument {stated.Name!r} is not known")
+        return _Argument(str(stated.Name), kind, stated.ValueRank >= 0)
 
     async def _references(
         self, node: ua.NodeId, direction: ua.BrowseDirection, kind: int
@@ -107,7 +120,7 @@ class MethodCaller:
         results = await self._link.browse(parameters)
         return results[0].References or () if results else ()
 
-    def _variants(self, arguments: Sequence[_Argument], value: Value) -> list[ua.Variant]:
+    def _variants(self, arguments: Sequence[_Argument], value: Value | None) -> list[ua.Variant]:
         values = given_arguments([argument.name for argument in arguments], value)
         found = []
         for argument, item in zip(arguments, values, strict=True):
@@ -120,10 +133,12 @@ class MethodCaller:
         return found
 
 
-def given_arguments(names: Sequence[str], value: Value) -> list[Value]:
+def given_arguments(names: Sequence[str], value: Value | None) -> list[Value]:
     """The arguments in order: a mapping by name, a list in order, one value for the only one, true for none.
 
     Raises WriteRefused."""
+    if value is None:
+        raise WriteRefused("a method is not called with null: write true for no arguments")
     if isinstance(value, dict):
         if set(value) != set(names):
             expected, got = ", ".join(names) or "none", ", ".join(value) or "none"

@@ -1,4 +1,4 @@
-"""An open OPC UA session as the runtime sees it: streamed, writable, browsable, counted."""
+"""An open OPC UA session as the runtime sees it: streamed, writable and read back, browsable, counted."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from asyncua import ua
 from millstream.connectors.opcua._address import is_path, parse_address
 from millstream.connectors.opcua._binary import DataValue
 from millstream.connectors.opcua._browsing import Browser
+from millstream.connectors.opcua._conditions import Conditions
 from millstream.connectors.opcua._config import OpcUaConfig, TagOptions
 from millstream.connectors.opcua._events import EventReader
 from millstream.connectors.opcua._faults import status_name
@@ -18,6 +19,7 @@ from millstream.connectors.opcua._following import Followed, Positions
 from millstream.connectors.opcua._history import HistoryFiller
 from millstream.connectors.opcua._link import Link, read_request
 from millstream.connectors.opcua._mapping import is_overflow, to_quality, to_sample
+from millstream.connectors.opcua._reading import read_tags
 from millstream.connectors.opcua._responses import ServiceFault
 from millstream.connectors.opcua._subscriptions import LEVEL_HANDLE, Subscriptions, queue_size
 from millstream.connectors.opcua._writing import Writer
@@ -34,14 +36,16 @@ _SCALAR_DATA_TYPE_MAX = 21  # i=1 to i=21 are not structures
 
 
 class OpcUaSession:
-    """One link. `stream` may run once at a time; `write` and `browse` may run beside it."""
+    """One link. `stream` may run once at a time; `read`, `write` and `browse` may run beside it. `conditions` are those
+    that its events told of."""
 
     def __init__(self, link: Link, config: OpcUaConfig, tools: ConnectorTools) -> None:
         self._link = link
         self._config = config
         self._tools = tools
         self._source_gaps = 0
-        self._writer = Writer(link)
+        self.conditions = Conditions(link)
+        self._writer = Writer(link, self.conditions)
         self._browser = Browser(link, config.browse_nodes_max, with_properties=config.browse_properties)
 
     # SourceCounted
@@ -51,6 +55,13 @@ class OpcUaSession:
         counts as one, since the standard does not tell how many values it cost."""
         gaps, self._source_gaps = self._source_gaps, 0
         return gaps
+
+    # Polled: the runtime reads back what it wrote; data comes from `stream`
+
+    async def read(self, tags: Sequence[Tag]) -> Sequence[Sample]:
+        """One sample a tag, in order, asked for now."""
+        await self._link.keep_channel()
+        return await read_tags(self._link, tags)
 
     # Writable
 
@@ -121,7 +132,7 @@ class _Stream:
         self._model_at_ns = 0  # not before: a server that is being configured tells of each step
         self._poll_at_ns: dict[float, int] = {}
         self._history = HistoryFiller(self._link, self._config, session.tools)
-        self._events = EventReader(self._link)
+        self._events = EventReader(self._link, session.conditions)
         self._ready: list[Sample] = []
         self._missed_counted = 0
         self._queued_s = inf  # what the shortest queue of a tag with history holds

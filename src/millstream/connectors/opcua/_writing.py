@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from asyncua import ua
 
 from millstream.connectors.opcua._address import Address, parse_address
+from millstream.connectors.opcua._conditions import Conditions
 from millstream.connectors.opcua._faults import status_name
 from millstream.connectors.opcua._link import Link
-from millstream.connectors.opcua._mapping import WriteRefused, to_quality, to_variant
+from millstream.connectors.opcua._mapping import WriteRefused, as_read, to_quality, to_variant
 from millstream.connectors.opcua._methods import MethodCaller
 from millstream.connectors.opcua._structures import to_structure
 from millstream.kernel import ConfigError
@@ -24,8 +25,9 @@ _BUILT_IN_MAX = 25
 class Writer:
     """Writes values over one link and remembers the nodes' types."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, conditions: Conditions) -> None:
         self._link = link
+        self._conditions = conditions
         self._has_definitions = False
         self._structures: dict[ua.NodeId, type] = {}  # asyncua's class of each structured node; of those in `_types`
         self._methods = MethodCaller(link, self._built_in)
@@ -41,16 +43,18 @@ class Writer:
             except ConfigError as error:
                 results[i] = WriteResult(BAD_NODE_ID_UNKNOWN, error.what)
                 continue
-            if write.tag.options.get("mode") == "method":
+            mode = write.tag.options.get("mode")
+            if mode in ("method", "events"):
                 del addresses[i]
-                results[i] = await self._methods.call(write.tag, write.value)
+                call = self._methods.call if mode == "method" else self._conditions.act
+                results[i] = await call(write.tag, write.value)
         nodes: dict[int, ua.NodeId] = {}
         for i, node in zip(addresses, await self._link.resolve(list(addresses.values())), strict=True):
             if isinstance(node, int):
                 results[i] = WriteResult(to_quality(node), status_name(node))
             else:
                 nodes[i] = node
-        await self._learn_types(set(nodes.values()))
+        await self._learn_types({node for i, node in nodes.items() if writes[i].value is not None})
         values: dict[int, ua.DataValue] = {}
         for i in nodes:
             try:
@@ -60,28 +64,36 @@ class Writer:
         for part in _parts(list(values), self._link.limits["write"]):
             statuses = await self._link.write_values([nodes[i] for i in part], [values[i] for i in part])
             for i, status in zip(part, statuses, strict=True):
-                code = int(status.value)
-                results[i] = WriteResult(to_quality(code), status_name(code) if code >> 30 else None)
+                results[i] = self._result(int(status.value), values[i])
         return [result or WriteResult(BAD_TYPE_MISMATCH, "the server gave no answer for it") for result in results]
 
+    def _result(self, code: int, value: ua.DataValue) -> WriteResult:
+        if code >> 30:
+            return WriteResult(to_quality(code), status_name(code))
+        written = as_read(value.Value, self._link.namespaces, self._link.structures)
+        return WriteResult(to_quality(code), written=written)
+
     def _value(self, write: Write, node: ua.NodeId) -> ua.DataValue:
+        if write.value is None:
+            self._types.pop(node, None)  # where any type is taken, the next value may have another one
+            return ua.DataValue(ua.Variant(), StatusCode=None)
         known = self._types.get(node)
         if known is None:
             raise WriteRefused("the node's type is not known", BAD_NODE_ID_UNKNOWN)
         kind, is_array = known
         if kind is ua.VariantType.ExtensionObject:
-            return ua.DataValue(self._structured(write, node, is_array=is_array), StatusCode=None)
+            return ua.DataValue(self._structured(write.value, node, is_array=is_array), StatusCode=None)
         variant = to_variant(write.value, kind, is_array=is_array, namespaces=self._link.namespaces)
         # Many controllers refuse a write that carries a time or a status (OPC 10000-4, 5.10.4.2).
         return ua.DataValue(variant, StatusCode=None)
 
-    def _structured(self, write: Write, node: ua.NodeId, *, is_array: bool) -> ua.Variant:
+    def _structured(self, value: Value, node: ua.NodeId, *, is_array: bool) -> ua.Variant:
         kind = self._structures.get(node)
         if kind is None:
             raise WriteRefused("the server does not describe the structure, or the node holds none yet")
-        if is_array != isinstance(write.value, list):
+        if is_array != isinstance(value, list):
             raise WriteRefused(f"expected {'an array' if is_array else 'one structure'}")
-        items = [to_structure(item, kind, self._link.namespaces) for item in _as_list(write.value)]
+        items = [to_structure(item, kind, self._link.namespaces) for item in _as_list(value)]
         return ua.Variant(items if is_array else items[0], ua.VariantType.ExtensionObject, is_array=is_array)
 
     async def _learn_types(self, nodes: set[ua.NodeId]) -> None:

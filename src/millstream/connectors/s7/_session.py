@@ -30,7 +30,7 @@ from millstream.protocols.s7_address import Area, Point, block_name, parse_addre
 from millstream.protocols.s7_plan import Block, PlanLimits, pack_blocks, plan_blocks, split_block
 from millstream.protocols.s7_values import decode_point, encode_point
 from millstream.protocols.s7_wire import DONE, Item
-from millstream.sdk import ConnectorTools, NodeInfo, Tag, Write, WriteResult, write_in_turn
+from millstream.sdk import ConnectorTools, NodeInfo, Tag, Write, WriteResult, given_value, write_in_turn
 
 PLANS_COUNT_MAX = 64  # one for each set of tags asked together; a runtime has a handful of poll groups
 
@@ -208,7 +208,7 @@ class S7Session:
         if point.area is Area.INPUTS:
             return WriteResult(BAD_NOT_WRITABLE, "inputs cannot be written: the next cycle would undo it")
         try:
-            patch = encode_point(point, write.value, self._config.string_encoding)
+            patch = encode_point(point, given_value(write), self._config.string_encoding)
         except TypeError as error:
             return WriteResult(BAD_TYPE_MISMATCH, str(error))
         except OverflowError as error:

@@ -23,7 +23,7 @@ from millstream.model import (
 from millstream.protocols.text_command import parse_command
 from millstream.protocols.text_frames import FrameReader
 from millstream.protocols.text_mapping import ABSENT, FRAME_FIELD, PEER_FIELD, Field, Fields, parse_field, to_value
-from millstream.sdk import Batch, ConnectorTools, Position, Tag, Write, WriteResult
+from millstream.sdk import Batch, ConnectorTools, Position, Tag, Write, WriteResult, given_value
 
 BAD_NOT_WRITABLE = Quality(0x803B0000)
 POLLS_UNANSWERED_MAX = 5  # a polled device that lets so many pass is lost, unless `silence_max` says otherwise
@@ -63,7 +63,7 @@ class TextSession:
         if template is None:
             return WriteResult(BAD_NOT_WRITABLE, "the tag has no `command`")
         try:
-            raw = parse_command(template).encode(write.value, self._config.encoding)
+            raw = parse_command(template).encode(given_value(write), self._config.encoding)
         except TypeError as error:
             return WriteResult(BAD_TYPE_MISMATCH, str(error))
         except OverflowError as error:

@@ -26,6 +26,7 @@ from millstream.sdk import (
     Streamed,
     Tag,
     Writable,
+    Write,
 )
 from millstream.sdk.testing._case import ConformanceCase, NotApplicable, Peer
 from millstream.sdk.testing._clock import JumpingClock
@@ -214,12 +215,15 @@ async def _see_poison(case: ConformanceCase, peer: Peer, session: Session) -> No
 
 
 async def bad_tag(case: ConformanceCase) -> None:
-    """A tag that the device does not have gives bad quality; its neighbours are good."""
+    """A tag that the device does not have gives bad quality, read or written; its neighbours are good."""
     async with case.peer() as peer:
         if peer.bad_tag is None:
             raise NotApplicable("the source cannot know that a tag does not exist")
         tags: Sequence[Tag] = (peer.tags[0], peer.bad_tag, *peer.tags[1:])
-        samples = await run_once(build(case, peer), peer, tags, case.deadline_s)
+        connector = build(case, peer)
+        samples = await run_once(connector, peer, tags, case.deadline_s)
+        async with asyncio.timeout(2 * case.deadline_s), connector.open() as session:
+            await _write_nowhere(session, peer.bad_tag)
         for sample in samples:
             if sample.tag == peer.bad_tag.key:
                 assert sample.quality.is_bad, f"a tag that does not exist has quality {sample.quality.label}"
@@ -227,6 +231,14 @@ async def bad_tag(case: ConformanceCase) -> None:
         good = {sample.tag for sample in samples if sample.quality.is_good}
         hurt = {tag.key for tag in peer.tags} - good
         assert not hurt, f"good tags without a good sample beside a bad one: {sorted(hurt)}"
+
+
+async def _write_nowhere(session: Session, bad_tag: Tag) -> None:
+    if not isinstance(session, Writable):
+        return
+    results = await session.write([Write(bad_tag, None), Write(bad_tag, 1)])
+    assert len(results) == 2, "one result a write"
+    assert all(result.quality.is_bad for result in results), "a write to a tag that is not there is reported as done"
 
 
 async def extremes(case: ConformanceCase) -> None:
