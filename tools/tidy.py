@@ -19,7 +19,7 @@ CLIENT_HOMES = {
     "nkeys": ("bus",),
     "asyncua": ("connectors/opcua", "sim"),
     "pymodbus": ("connectors/modbus", "sim"),
-    "gmqtt": ("mqtt", "sim"),
+    "gmqtt": ("mqtt",),
     "google": ("protocols",),
     "serial": ("connectors/text",),
     "snap7": ("connectors/s7", "sim"),

@@ -12,8 +12,8 @@ from millstream.protocols.mqtt_publish import Publish
 class Outbox:
     """gmqtt's store of what was sent with QoS 1: only what is unacknowledged counts, a link is never resumed."""
 
-    def __init__(self, on_taken: Callable[[], None]) -> None:
-        self._mids: set[int] = set()
+    def __init__(self, on_taken: Callable[[int], None]) -> None:
+        self._mids: dict[int, None] = {}
         self._on_taken = on_taken
 
     @property
@@ -21,14 +21,20 @@ class Outbox:
         """The broker has acknowledged all."""
         return not self._mids
 
+    @property
+    def newest_mid(self) -> int:
+        """Of the message that was sent last."""
+        return next(reversed(self._mids))
+
     def push_message(self, mid: int, _packet: bytes) -> None:
         """Sent."""
-        self._mids.add(mid)
+        self._mids[mid] = None
 
     def remove_message_by_mid(self, mid: int) -> None:
         """PUBACK."""
-        self._mids.discard(mid)
-        self._on_taken()
+        if mid in self._mids:
+            del self._mids[mid]
+            self._on_taken(mid)
 
     @property
     def is_empty(self) -> bool:

@@ -78,12 +78,14 @@ class BrokerLink:
         self._asked: dict[int, Sequence[str]] = {}
         self._refused: list[tuple[str, int]] = []
         self._is_closed = self._is_greeted = False
-        self._outbox = Outbox(self._changed.set)
+        self._outbox = Outbox(self._on_taken)
         self.pings_count = 0
         """PINGREQs sent so far, the client library's own signs of life among them."""
         self.pongs_count = 0
         """How many of them are answered: packets are taken in order, so what was sent before is taken too."""
         self.on_pong: Callable[[], None] = nothing
+        self.on_taken: Callable[[int], None] = nothing
+        """Told the packet identifier of each message with QoS 1 that the broker has acknowledged."""
         self.is_held = False
         """The socket is not read until something is taken: the back-pressure reaches the broker."""
         self.is_session_present = False
@@ -339,6 +341,12 @@ class BrokerLink:
         """PUBACK. In the order of receipt, as MQTT 3.1.1, 4.6 wants it."""
         self._client._package_handler._send_puback(mid)
 
+    async def ended(self) -> None:
+        """Until nothing is to be sent any more."""
+        while not self.is_over:
+            self._changed.clear()
+            await self._changed.wait()
+
     async def wait(self, timeout_s: float | None) -> bool:
         """Until something comes, the link changes, or the time is over; then False."""
         if self._inbox or self.is_over:
@@ -382,7 +390,14 @@ class BrokerLink:
 
     # -- out ----------------------------------------------------------------------------------------------------------
 
-    def publish(self, message: Publish) -> None:
-        """Send; nothing happens when the link is lost."""
-        if not self.is_over:
-            self._client.publish(to_message(message))
+    def publish(self, message: Publish) -> int | None:
+        """Send; nothing happens when the link is lost. The packet identifier of a message with QoS 1."""
+        if self.is_over:
+            return None
+        self._client.publish(to_message(message))
+        return self._outbox.newest_mid if message.qos else None
+
+    def _on_taken(self, mid: int) -> None:
+        """PUBACK."""
+        self._changed.set()
+        self.on_taken(mid)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
 import math
 import os
 import signal
@@ -25,52 +24,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from millstream.kernel import ConfigError
+from millstream.kernel import AuthError, ConfigError, Unreachable
+from millstream.mqtt import BrokerConfig, BrokerLink, Session
+from millstream.protocols.mqtt_publish import Publish
 from millstream.sim._whims import DeviceClock, add_clock
 
 COUNT, WEIGHT = "scale/count", "scale/weight"
 WINDOW_MESSAGES = 64  # unacknowledged ones; then the scale waits
-CONNECT_TIMEOUT_S = 10.0
 RETRY_S = 0.5
-NEVER_RECONNECT = -2  # gmqtt: -1 means for ever, and 0 still tries once
-
-
-class _Outbox:
-    """gmqtt's store of unacknowledged messages, which tells what was acknowledged."""
-
-    def __init__(self, on_acknowledged: Any) -> None:
-        self._messages: dict[int, bytes] = {}
-        self._on_acknowledged = on_acknowledged
-
-    def push_message(self, mid: int, raw_package: bytes) -> None:
-        """Sent with QoS 1."""
-        self._messages[mid] = raw_package
-
-    def remove_message_by_mid(self, mid: int) -> None:
-        """PUBACK."""
-        if self._messages.pop(mid, None) is not None:
-            self._on_acknowledged(mid)
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing is left; the plant itself sends again, so gmqtt has nothing to do."""
-        return True
-
-    async def wait_empty(self) -> None:
-        """At once, for the same reason."""
-
-    def clear(self) -> None:
-        """A new session; the plant keeps its own list."""
-        self._messages.clear()
-
-    def get_all(self) -> list[tuple[int, bytes]]:
-        """None that gmqtt should send."""
-        return []
-
-    @property
-    def newest_mid(self) -> int:
-        """The one that was sent last."""
-        return next(reversed(self._messages))
 
 
 @dataclass(slots=True)
@@ -78,6 +39,7 @@ class Plant:
     """Produces messages, keeps them until acknowledged, and counts."""
 
     options: argparse.Namespace
+    broker: BrokerConfig
     truth_file: Path | None = None
     produced: Counter[str] = field(default_factory=Counter)
     waiting: dict[int, tuple[str, bytes]] = field(default_factory=dict)
@@ -85,58 +47,46 @@ class Plant:
     made_count: int = 0
     resent_count: int = 0
     links_count: int = 0
-    client: Any = None
-    outbox: Any = None
+    link: BrokerLink | None = None
     running: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
-    lost: asyncio.Event = field(default_factory=asyncio.Event)
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def keep_link(self) -> None:
         """Connect, send again what is unacknowledged, wait until the link breaks; for ever."""
         while True:
-            self.lost = asyncio.Event()
+            link = BrokerLink(self.broker, Session())
+            link.on_taken = self._acknowledged
             try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    await self._connect(self.lost)
-            except (OSError, TimeoutError):
+                await link.connect()
+                await self._feed(link)
+            except AuthError as error:
+                raise SystemExit(f"broker refuses the plant: {error}") from error
+            except Unreachable:
                 await asyncio.sleep(RETRY_S)
-                continue
-            for number in sorted(self.waiting):
-                self.resent_count += 1
-                self._send(number)
-            self.links_count += 1
-            if self.links_count == 1:
-                sys.stdout.write(json.dumps({"port": self.options.port, "topics": [COUNT, WEIGHT]}) + "\n")
-                sys.stdout.flush()
-            self.moved.set()
-            await self.lost.wait()
-            self.client = None
+            finally:
+                self.link = None
+                await link.close()
 
-    async def _connect(self, lost: asyncio.Event) -> None:
-        import gmqtt  # the broker's client is an extra
-        from gmqtt.mqtt.constants import MQTTv311
-        from gmqtt.mqtt.handler import MQTTConnectError
-
-        quiet = logging.Logger("gmqtt", logging.CRITICAL + 1)
-        outbox = _Outbox(self._acknowledged)
-        client = gmqtt.Client(self.options.client_id, clean_session=True, persistent_storage=outbox, logger=quiet)
-        client.set_config({"reconnect_retries": NEVER_RECONNECT})
-        client.on_disconnect = lambda *_: lost.set()
-        if self.options.user:
-            client.set_auth_credentials(self.options.user, _secret(self.options.password_file))
+    async def _feed(self, link: BrokerLink) -> None:
+        self.link = link
         self.numbers.clear()
-        try:
-            await client.connect(self.options.host, self.options.port, keepalive=10, version=MQTTv311)
-        except MQTTConnectError as error:
-            raise SystemExit(f"broker refuses the plant: {error}") from error
-        self.client, self.outbox = client, outbox
+        for number in sorted(self.waiting):
+            self.resent_count += 1
+            self._send(number)
+        self.links_count += 1
+        if self.links_count == 1:
+            sys.stdout.write(json.dumps({"port": self.options.port, "topics": [COUNT, WEIGHT]}) + "\n")
+            sys.stdout.flush()
+        self.moved.set()
+        await link.ended()
 
     def _send(self, number: int) -> None:
         topic, payload = self.waiting[number]
-        self.client.publish(topic, payload, qos=1)
-        self.numbers[self.outbox.newest_mid] = number
+        mid = self.link.publish(Publish(topic, payload, qos=1)) if self.link is not None else None
+        if mid is not None:
+            self.numbers[mid] = number
 
     def _acknowledged(self, mid: int) -> None:
         number = self.numbers.pop(mid, None)
@@ -160,8 +110,7 @@ class Plant:
             for topic in (COUNT, WEIGHT):
                 self.made_count += 1
                 self.waiting[self.made_count] = (topic, json.dumps(reading).encode())
-                if self.client is not None and not self.lost.is_set():
-                    self._send(self.made_count)
+                self._send(self.made_count)
 
     async def _stops_within(self, wait_s: float) -> bool:
         try:
@@ -204,11 +153,6 @@ class Plant:
             os.fsync(stream.fileno())
         draft.replace(self.truth_file)
 
-    async def close(self) -> None:
-        """Leave the broker."""
-        if self.client is not None and not self.lost.is_set():
-            await self.client.disconnect()
-
 
 def _readings(clock: DeviceClock) -> Iterator[dict[str, Any]]:
     number = 0
@@ -217,10 +161,20 @@ def _readings(clock: DeviceClock) -> Iterator[dict[str, Any]]:
         yield {"n": number, "kg": round(12.5 + 2.5 * math.sin(number / 40), 4), "time_ns": clock.now_ns()}
 
 
-def _secret(path: Path | None) -> str:
-    if path is None:
+def _broker(options: argparse.Namespace) -> BrokerConfig:
+    if options.user and options.password_file is None:
         raise ConfigError("--user needs --password-file")
-    return path.read_text(encoding="utf-8").removesuffix("\n")
+    return BrokerConfig.model_validate(
+        {
+            "host": options.host,
+            "port": options.port,
+            "client_id": options.client_id,
+            "user": options.user,
+            "secret": {"file": options.password_file} if options.user else None,
+            "keepalive": "10s",
+            "connect_timeout": "10s",
+        }
+    )
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -239,7 +193,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 async def run(options: argparse.Namespace) -> None:
     """Publish until SIGTERM."""
-    plant = Plant(options, options.truth)
+    plant = Plant(options, _broker(options), options.truth)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR2, plant.running.set)
     loop.add_signal_handler(signal.SIGUSR1, plant.stopping.set)
@@ -252,7 +206,6 @@ async def run(options: argparse.Namespace) -> None:
         await plant.ending.wait()
         for part in parts:
             part.cancel()
-    await plant.close()
 
 
 async def _produce_and_settle(plant: Plant) -> None:
