@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
-from millstream.sdk.testing import Peer
+from cases.loopback import ListeningPeer
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,12 @@ class Seen:
 
 
 @dataclass
-class AgentPeer(Peer):
+class AgentPeer(ListeningPeer):
     """Answers HTTP/1.1 in chunks, so that both framings are read."""
 
     items: tuple[Item, ...] = ()
     instance_id: int = 1234
     buffer_size: int = 10_000
-    port: int = 0
     buffer: list[Seen] = field(default_factory=list)
     first_sequence: int = 1
     next_sequence: int = 1
@@ -70,22 +67,6 @@ class AgentPeer(Peer):
     assets: dict[str, str] = field(default_factory=dict)
     is_poisoned: bool = False
     status: int = 200
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    server: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        """Listen, on the same port again after a break."""
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self.server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        """Drop everyone."""
-        if self.server is not None:
-            self.server.close()
-            self.server = None
-        for task in list(self.tasks):
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
 
     def restart(self) -> None:
         """As an agent that was started anew: other instance, sequences from 1, empty buffer."""
@@ -108,38 +89,22 @@ class AgentPeer(Peer):
         for item in self.items:
             self.observe(item, "Normal" if item.category == "CONDITION" else str(float(self.next_sequence)))
 
-    async def break_link(self) -> None:
-        """Down, port closed."""
-        await self.stop()
-
-    async def restore_link(self) -> None:
-        """Up again."""
-        await self.start()
-
     async def poison(self) -> None:
         """The next answer is no document."""
         self.is_poisoned = True
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.tasks.add(task)
-        try:
-            request = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
-            self.requests.append(request)
-            body = self._answer(request)
-            head = f"HTTP/1.1 {self.status} X\r\nContent-Type: text/xml\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-            writer.write(head)
-            for start in range(0, len(body), 1000):
-                part = body[start : start + 1000]
-                writer.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
-            writer.write(b"0\r\n\r\n")
-            await writer.drain()
-        except (OSError, EOFError, asyncio.CancelledError):
-            pass
-        finally:
-            self.tasks.discard(task)
-            writer.close()
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request, one answer."""
+        request = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+        self.requests.append(request)
+        body = self._answer(request)
+        head = f"HTTP/1.1 {self.status} X\r\nContent-Type: text/xml\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        writer.write(head)
+        for start in range(0, len(body), 1000):
+            part = body[start : start + 1000]
+            writer.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
 
     def _answer(self, request: str) -> bytes:
         if self.is_poisoned:
@@ -207,13 +172,3 @@ class AgentPeer(Peer):
             f'<Header instanceId="{self.instance_id}"/>'
             f'<Devices><Device name="d" id="d"><DataItems>{items}</DataItems></Device></Devices></MTConnectDevices>'
         ).encode()
-
-
-@asynccontextmanager
-async def running(peer: AgentPeer) -> AsyncIterator[AgentPeer]:
-    """Start, give, stop."""
-    await peer.start()
-    try:
-        yield peer
-    finally:
-        await peer.stop()

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import peers  # lives in tools/, which is no package
+from cases.loopback import Loopback
 
 CHUNK_BYTES = 65536
 
@@ -61,43 +62,16 @@ async def controller(*tags: str, status: int = 0x3160, arguments: Sequence[str] 
 
 
 @dataclass
-class Relay:
+class Relay(Loopback):
     """Between a session and a controller. `poison` replaces what comes next from the controller."""
 
     target_port: int
-    port: int = 0
     poison: bytes | None = None
     is_silent: bool = False
     requests_count: int = 0
-    server: asyncio.Server | None = None
-    links: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def open(self) -> None:
-        """Listen, on the same port again."""
-        self.server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self.server.sockets[0].getsockname()[1]
-
-    async def close(self) -> None:
-        """Nobody listens, every connection is cut."""
-        if self.server is not None:
-            self.server.close()
-            self.server = None
-        for link in list(self.links):
-            link.cancel()
-        await asyncio.gather(*self.links, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self.links.add(task)
-
-        def end(done: asyncio.Task[None]) -> None:
-            """Also of a task that was cancelled before it began."""
-            self.links.discard(done)
-            writer.transport.abort()
-
-        task.add_done_callback(end)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass bytes on, both ways."""
         try:
             far_reader, far = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
@@ -123,14 +97,3 @@ class Relay:
                 if not (is_answer and self.is_silent):
                     writer.write(data)
                     await writer.drain()
-
-
-@contextlib.asynccontextmanager
-async def relayed(target_port: int) -> AsyncIterator[Relay]:
-    """Open, and closed afterwards."""
-    relay = Relay(target_port)
-    await relay.open()
-    try:
-        yield relay
-    finally:
-        await relay.close()

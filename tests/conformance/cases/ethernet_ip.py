@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import millstream.connectors.ethernet_ip as package
 from cases import cpppo_peer, logix_stand_in
+from cases.loopback import joined
 from millstream.connectors.ethernet_ip import EtherNetIpConfig, EtherNetIpConnector
 from millstream.model import Value
 from millstream.sdk import ConnectorTools, Tag, Write
@@ -44,11 +45,11 @@ class ControllerPeer(Peer):
 
     async def break_link(self) -> None:
         """The cable is out."""
-        await self.relay.close()
+        await self.relay.cut()
 
     async def restore_link(self) -> None:
         """It is back."""
-        await self.relay.open()
+        await self.relay.join()
 
     async def poison(self) -> None:
         """The next answer is one of another protocol."""
@@ -69,7 +70,7 @@ class CpppoCase(ConformanceCase):
         expected = tuple(ExpectedValue(Tag(name, address_of(name, value)), value) for name, _, value in EXTREMES)
         async with (
             cpppo_peer.controller("Mixer.Speed=REAL", "Step=DINT", "Valves=BOOL[8]", *declared) as plc,
-            cpppo_peer.relayed(plc.port) as relay,
+            joined(cpppo_peer.Relay(plc.port)) as relay,
         ):
             config = {"host": "127.0.0.1", "port": relay.port, "timeout": "5s"}
             peer = ControllerPeer(config, TAGS, Tag("bad", "NoSuchTag"), expected, WRITES, relay=relay)
@@ -91,11 +92,11 @@ class StandInPeer(Peer):
 
     async def break_link(self) -> None:
         """The cable is out."""
-        await self.listener.close()
+        await self.listener.cut()
 
     async def restore_link(self) -> None:
         """It is back."""
-        await self.listener.open()
+        await self.listener.join()
 
     async def poison(self) -> None:
         """The next answer is one of another protocol."""
@@ -125,7 +126,7 @@ class StandInCase(ConformanceCase):
             "Recipe": logix_stand_in.Item(logix_stand_in.RECIPE, b"\4\0\0\0\0\0\xc0\x3f", 8, 0x8345),
         }
         listener = logix_stand_in.Listener(logix_stand_in.StandIn(tags))
-        await listener.open()
+        await listener.join()
         try:
             config = {"host": "127.0.0.1", "port": listener.port, "timeout": "5s", "driver": "pycomm3"}
             expected = (
@@ -137,7 +138,7 @@ class StandInCase(ConformanceCase):
             good = (Tag("speed", "Speed"), Tag("step", "Step"))
             yield StandInPeer(config, good, Tag("bad", "Nope"), expected, (Write(good[1], 8),), listener=listener)
         finally:
-            await listener.close()
+            await listener.cut()
 
 
 CASES = (CpppoCase(), StandInCase())

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import millstream.connectors.http as package
 from cases import http_peer
 from cases.http_peer import HttpPeer
+from cases.loopback import joined
 from millstream.connectors.http import HttpConnector
 from millstream.kernel import free_port
 from millstream.sdk import Tag
@@ -72,7 +73,7 @@ class PollCase(ConformanceCase):
         extremes = [ExpectedValue(Tag(name, f"$.{name}"), value) for name, value in EXTREMES.items()]
         peer = PolledPeer({}, TAGS, Tag("bad", "axes#$.no_such_member"), extremes)
         peer.answer = peer.reply
-        async with http_peer.running(peer):
+        async with joined(peer):
             peer.config = {
                 "mode": "poll", "url": f"http://127.0.0.1:{peer.port}/api/", "timestamp_path": "$.time",
                 "timestamp_unit": "s",

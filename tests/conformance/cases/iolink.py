@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import millstream.connectors.iolink as package
+from cases.loopback import ListeningPeer
 from millstream.connectors.iolink import IoLinkConnector
 from millstream.sdk import Tag, Write
 from millstream.sdk.testing import ConformanceCase, ExpectedValue, NotApplicable, Peer
@@ -27,48 +28,26 @@ EXTREMES = (
 
 
 @dataclass
-class MasterPeer(Peer):
+class MasterPeer(ListeningPeer):
     """The simulated master, which can be switched off and can be made to talk nonsense."""
 
     master: IoLinkMaster = field(default_factory=lambda: IoLinkMaster(outputs=b"\xff\x80"))
-    server: asyncio.Server | None = None
-    port: int = 0
     is_poisoned: bool = False
 
-    async def start(self) -> None:
-        """On the same port again after a break."""
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self.server.sockets[0].getsockname()[1]
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """As the master does, or nonsense."""
         if self.is_poisoned:
             self.is_poisoned = False
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
             await writer.drain()
-            writer.close()
             return
         await self.master.serve_client(reader, writer)
-
-    async def stop(self) -> None:
-        """Port closed, connections cut."""
-        if self.server is not None:
-            self.server.close()
-            self.server = None
-        await self.master.drop_clients()
-
-    async def break_link(self) -> None:
-        """Off."""
-        await self.stop()
-
-    async def restore_link(self) -> None:
-        """On."""
-        await self.start()
 
     async def poison(self) -> None:
         """The next connection gets no JSON; the present ones end."""
         self.is_poisoned = True
-        await self.master.drop_clients()
+        await self.drop()
 
     async def flood(self, limit_bytes: int) -> int:
         """Nothing comes that was not asked for."""
@@ -92,12 +71,12 @@ class IoLinkCase(ConformanceCase):
         """A master of its own."""
         peer = MasterPeer({}, TAGS, Tag("bad", "port3:in:int16@0"), EXTREMES)
         peer.writes = (Write(Tag("valves", "port2:out:uint8@8"), 3),)
-        await peer.start()
+        await peer.join()
         peer.config = {"url": f"http://127.0.0.1:{peer.port}{self._path}", "dialect": self._dialect}
         try:
             yield peer
         finally:
-            await peer.stop()
+            await peer.cut()
 
 
 CASES = (IoLinkCase("json", "/iolink/v1"), IoLinkCase("iotcore", ""))

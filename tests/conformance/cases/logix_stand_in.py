@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import itertools
 import struct
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+
+from cases.loopback import Loopback, served
 
 SIZES = {0xC1: 1, 0xC2: 1, 0xC3: 2, 0xC4: 4, 0xC5: 8, 0xCA: 4, 0xD3: 4, 0xD0: 1, 0xD2: 2}
 LOGIX_STRING = struct.pack("<HH", 0x02A0, 0x0FCE)
@@ -205,40 +207,13 @@ def parse_path(path: bytes) -> tuple[str, int]:
 
 
 @dataclass
-class Listener:
+class Listener(Loopback):
     """The device on a port, the same one again after a break."""
 
     device: StandIn
-    port: int = 0
-    server: asyncio.Server | None = None
-    links: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def open(self) -> None:
-        """Listen."""
-        self.server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self.server.sockets[0].getsockname()[1]
-
-    async def close(self) -> None:
-        """Nobody listens, every connection is cut."""
-        if self.server is not None:
-            self.server.close()
-            self.server = None
-        for link in list(self.links):
-            link.cancel()
-        await asyncio.gather(*self.links, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = asyncio.get_running_loop().create_task(self._talk(reader, writer))
-        self.links.add(link)
-
-        def end(done: asyncio.Task[None]) -> None:
-            """Also of one that was cancelled before it began."""
-            self.links.discard(done)
-            writer.transport.abort()
-
-        link.add_done_callback(end)
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer frames."""
         sent, limit = 0, self.device.closes_after_bytes
         with contextlib.suppress(OSError, EOFError):
             while True:
@@ -256,12 +231,6 @@ class Listener:
                 writer.write(reply)
 
 
-@asynccontextmanager
-async def standing_in(device: StandIn) -> AsyncIterator[int]:
+def standing_in(device: StandIn) -> AbstractAsyncContextManager[int]:
     """It listens; gives its port."""
-    listener = Listener(device)
-    await listener.open()
-    try:
-        yield listener.port
-    finally:
-        await listener.close()
+    return served(Listener(device).serve)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import millstream.connectors.modbus as package
-from cases.rtu_peer import RtuLine, TcpGateway, Terminal, joined
+from cases.loopback import joined
+from cases.rtu_peer import RtuLine, TcpGateway, Terminal
 from millstream.connectors.modbus import ModbusConnector
 from millstream.sdk import Tag, Write
 from millstream.sdk.testing import ConformanceCase, ExpectedValue, Peer

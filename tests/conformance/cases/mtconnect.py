@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import millstream.connectors.mtconnect as package
-from cases import agent_peer, shdr_peer
 from cases.agent_peer import AgentPeer, Item
+from cases.loopback import joined
 from cases.shdr_peer import ShdrPeer
 from millstream.connectors.mtconnect import MTConnectConnector
 from millstream.sdk import Tag
@@ -68,7 +68,7 @@ class ShdrCase(ConformanceCase):
             devices_file = Path(folder) / "Devices.xml"
             devices_file.write_bytes(DEVICES)
             peer = ShdrPeer({}, TAGS, Tag("bad", "no_such_item"), EXTREMES, line=shdr_line)
-            async with shdr_peer.running(peer):
+            async with joined(peer):
                 peer.config = {
                     "mode": "shdr",
                     "host": "127.0.0.1",
@@ -121,7 +121,7 @@ class AgentCase(ConformanceCase):
             peer.items = items
 
         peer.produce = produce  # type: ignore[method-assign]
-        async with agent_peer.running(peer):
+        async with joined(peer):
             peer.config = {
                 "mode": "agent",
                 "url": f"http://127.0.0.1:{peer.port}",

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 import tty
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pymodbus.framer import FramerRTU
+
+from cases.loopback import Loopback
 
 Unit = Callable[[bytes], bytes]
 """Makes the answer to a PDU, function code first."""
@@ -61,41 +63,16 @@ class RtuLine:
 
 
 @dataclass
-class TcpGateway:
+class TcpGateway(Loopback):
     """A transparent gateway."""
 
     line: RtuLine
-    port: int = 0
-    _server: asyncio.Server | None = None
-    _links: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def join(self) -> None:
-        """Listen, on the same port again."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def cut(self) -> None:
-        """Nobody listens, every connection is dropped."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for link in list(self._links):
-            link.cancel()
-        await asyncio.gather(*self._links, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._links.add(task)
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass bytes on."""
         self.line.forget()
-        try:
-            while data := await reader.read(4096):
-                writer.write(await self.line.hear(data))
-        except (OSError, asyncio.CancelledError):
-            pass
-        finally:
-            self._links.discard(task)
-            writer.close()
+        while data := await reader.read(4096):
+            writer.write(await self.line.hear(data))
 
 
 @dataclass
@@ -148,13 +125,3 @@ class Terminal:
 
     async def _answer(self, data: bytes) -> None:
         self.say(await self.line.hear(data))
-
-
-@contextlib.asynccontextmanager
-async def joined(end: TcpGateway | Terminal) -> AsyncIterator[None]:
-    """Plugged in, and out again."""
-    await end.join()
-    try:
-        yield
-    finally:
-        await end.cut()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cases.loopback import Loopback
 from millstream.kernel import free_port
 
 PEERS = Path(__file__).resolve().parents[2] / "peers"
@@ -79,37 +80,17 @@ async def plc(memory: Mapping[str, Any]) -> AsyncIterator[Plc]:
 
 
 @dataclass
-class Wire:
+class Wire(Loopback):
     """What lies between the edge and the PLC: counts requests, replaces an answer, or is cut."""
 
     upstream: int
-    port: int = 0
     answers_bad: list[bytes] = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
-    _server: asyncio.Server | None = None
-    _links: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def join(self) -> None:
-        """Listen, on the same port again."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def cut(self) -> None:
-        """Nobody listens, every connection is dropped."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for link in list(self._links):
-            link.cancel()
-        await asyncio.gather(*self._links, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._links.add(task)
-        below: asyncio.StreamWriter | None = None
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Frame by frame, answer by answer."""
+        answers, below = await asyncio.open_connection("127.0.0.1", self.upstream)
         try:
-            answers, below = await asyncio.open_connection("127.0.0.1", self.upstream)
             while request := await _frame(reader):
                 self.requests.append(request)
                 below.write(request)
@@ -117,13 +98,8 @@ class Wire:
                 writer.write(self.answers_bad.pop(0) if self.answers_bad and answer else answer)
                 if not answer:
                     return
-        except (OSError, asyncio.CancelledError):
-            pass
         finally:
-            self._links.discard(task)
-            writer.close()
-            if below is not None:
-                below.close()
+            below.close()
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:

@@ -88,7 +88,7 @@ class ListenCase(_Case):
     @asynccontextmanager
     async def peer(self) -> AsyncIterator[Peer]:
         """Dialling."""
-        device = Dialer(free_port())
+        device = Dialer(port=free_port())
         await device.join()
         try:
             yield made(device, {"transport": "listen", "host": "127.0.0.1", "port": device.port})

@@ -8,21 +8,19 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cases.loopback import Loopback
 from cases.rtu_peer import RtuLine, Terminal
 
 FLOOD_CHUNK_BYTES = 16_384
 
 
 @dataclass
-class Device:
+class Device(Loopback):
     """What the three have in common: a number of connections, each of which hears what the device says."""
 
-    port: int = 0
     heard: bytearray = field(default_factory=bytearray)
     on_command: Callable[[bytes], bytes] | None = None
     """The answer to what it is sent."""
-    writers: set[asyncio.StreamWriter] = field(default_factory=set)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def say(self, data: bytes) -> None:
         """To all."""
@@ -49,51 +47,15 @@ class Device:
         return taken
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self.writers.add(writer)
-        try:
-            while data := await reader.read(4096):
-                self.heard += data
-                if self.on_command is not None:
-                    writer.write(self.on_command(data))
-        except OSError:
-            pass
-        finally:
-            self._tasks.discard(task)
-            self.writers.discard(writer)
-            writer.transport.abort()
-
-    async def drop(self) -> None:
-        """Every connection."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Hear, and answer commands."""
+        while data := await reader.read(4096):
+            self.heard += data
+            if self.on_command is not None:
+                writer.write(self.on_command(data))
 
 
-@dataclass
 class Listener(Device):
     """A device with a port."""
-
-    server: asyncio.Server | None = None
-
-    async def join(self) -> None:
-        """Listen, on the same port again."""
-        self.server = await asyncio.start_server(self._serve_one, "127.0.0.1", self.port)
-        self.port = self.server.sockets[0].getsockname()[1]
-
-    async def cut(self) -> None:
-        """Nobody listens, every connection is dropped."""
-        if self.server is not None:
-            self.server.close()
-            self.server = None
-        await self.drop()
-
-    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.serve(reader, writer)
 
 
 @dataclass
@@ -118,7 +80,7 @@ class Dialer(Device):
         while True:
             with contextlib.suppress(OSError):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                await self.serve(reader, writer)
+                await asyncio.wait({self.accept(reader, writer)})
             await asyncio.sleep(0.01)
 
 

@@ -17,8 +17,9 @@ from typing import Any
 import paho.mqtt.client as paho
 from asyncua import Server, ua
 from bad_site import Site, eventually, running_site
+from cases.loopback import joined
 from cases.mosquitto_peer import published, publisher
-from cases.shdr_peer import ShdrPeer, running
+from cases.shdr_peer import ShdrPeer
 from modbus_kit import framed, raw_device
 
 CONNECTORS = """
@@ -115,7 +116,7 @@ async def site_with_devices(folder: Path, *, odd_type: str = "float") -> AsyncIt
     """An edge that reads all four devices; each has given the number 1 already."""
     async with AsyncExitStack() as stack:
         server, index, endpoint = await stack.enter_async_context(asyncua_server())
-        shdr = await stack.enter_async_context(running(ShdrPeer({}, (), pong_ms=None)))
+        shdr = await stack.enter_async_context(joined(ShdrPeer({}, (), pong_ms=None)))
         devices = Devices(server, index, shdr)
         modbus = await stack.enter_async_context(raw_device(lambda request: devices.answer(request)))
         text = CONNECTORS.format(opcua=endpoint, modbus=modbus, shdr=shdr.port, shdr_type=odd_type, mqtt_type=odd_type)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bad_devices import asyncua_server
 from bad_site import eventually, running_site
-from cases.shdr_peer import ShdrPeer, running
+from cases.loopback import joined
+from cases.shdr_peer import ShdrPeer
 from modbus_kit import framed, raw_device
 
 ILLEGAL_ADDRESS = 2
@@ -63,7 +64,7 @@ async def test_an_unknown_address_is_one_bad_sample_and_its_neighbours_go_on(tmp
     async with (
         asyncua_server() as (_, _, opcua),
         raw_device(small_device) as modbus,
-        running(ShdrPeer({}, (), pong_ms=None, greeting=b"|Xabs|1.5\n")) as shdr,
+        joined(ShdrPeer({}, (), pong_ms=None, greeting=b"|Xabs|1.5\n")) as shdr,
     ):
         model = files("millstream.sim") / "data" / "mazak01-devices.xml"
         text = CONNECTORS.format(opcua=opcua, modbus=modbus, shdr=shdr.port, model=model)

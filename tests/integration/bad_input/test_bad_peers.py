@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bad_devices import site_with_devices
 from bad_site import running_site, until
-from modbus_kit import served
+from cases.loopback import served
 
 GARBAGE = b"SSH-2.0-OpenSSH_9.2\r\n" + bytes(range(128, 256))
 CONNECTOR = {

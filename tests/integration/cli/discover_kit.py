@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from modbus_kit import served
+from cases.loopback import served
 
 from millstream.cli import main
 

@@ -10,8 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from cases import agent_peer, shdr_peer
 from cases.agent_peer import AgentPeer, Item
+from cases.loopback import joined
 from cases.shdr_peer import ShdrPeer
 from modbus_kit import plant, process
 
@@ -35,14 +35,14 @@ async def device(kind: str) -> AsyncIterator[str]:
         async with process("node", str(script), "pki", "plain") as (_, ready):
             yield f"{{endpoint: 'opc.tcp://127.0.0.1:{ready['port']}', security: {{policy: none}}}}"
     elif kind == "mtconnect-agent":
-        async with agent_peer.running(AgentPeer({}, (), items=ITEMS)) as agent:
+        async with joined(AgentPeer({}, (), items=ITEMS)) as agent:
             yield f"{{mode: agent, url: 'http://127.0.0.1:{agent.port}'}}"
     elif kind == "mtconnect-shdr":
-        async with shdr_peer.running(ShdrPeer({}, (), pong_ms=None)) as adapter:
+        async with joined(ShdrPeer({}, (), pong_ms=None)) as adapter:
             model = DATA / "mazak01-devices.xml"
             yield f"{{mode: shdr, host: 127.0.0.1, port: {adapter.port}, devices_file: '{model}'}}"
     elif kind == "mtconnect-shdr-without-a-model":
-        async with shdr_peer.running(ShdrPeer({}, (), pong_ms=None, greeting=b"|Xabs|1.5|mode|AUTO\n")) as adapter:
+        async with joined(ShdrPeer({}, (), pong_ms=None, greeting=b"|Xabs|1.5|mode|AUTO\n")) as adapter:
             yield f"{{mode: shdr, host: 127.0.0.1, port: {adapter.port}}}"
     elif kind == "replay":
         yield f"{{file: '{DATA / 'mazak01.txt.gz'}'}}"

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from cases.bacnet_peer import cov_device, node_device
 from cases.cpppo_peer import controller
+from cases.loopback import served
 from discover_kit import discover, nonsense
-from modbus_kit import plant, process, served
+from modbus_kit import plant, process
 
 from millstream.cli import main
 from millstream.kernel import free_port

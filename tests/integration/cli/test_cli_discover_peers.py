@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import agent_peer
 from cases.agent_peer import AgentPeer, Item
+from cases.loopback import joined
 from cases.mosquitto_peer import broker, published, publisher
 from cases.snap7_peer import plc
 from discover_kit import discover, nonsense
@@ -65,7 +65,7 @@ async def test_an_agent_lists_its_machines_and_an_adapter_gives_itself_away(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     peer = AgentPeer({}, [], items=AGENT_ITEMS)
-    async with agent_peer.running(peer), process(*ADAPTER) as (_, adapter), nonsense() as odd:
+    async with joined(peer), process(*ADAPTER) as (_, adapter), nonsense() as odd:
         ports = f"{peer.port},{adapter['port']},{odd},{free_port()}"
         status, found, said = await discover(capfd, "127.0.0.1", "--look-for", f"mtconnect:{ports}")
     assert status == 0, said

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from cases.cpppo_peer import controller, relayed
+from cases.cpppo_peer import Relay, controller
+from cases.loopback import joined
 from cip_kit import opened, tag, values
 
 from millstream.kernel import NotFoundError, Unreachable
@@ -48,7 +49,11 @@ async def test_every_kind_of_address_is_read_with_a_wrong_name_beside_good_ones(
 
 
 async def test_many_tags_share_a_message_and_wrong_names_cost_none_of_their_own() -> None:
-    async with controller(*TAGS) as plc, relayed(plc.port) as relay, opened(relay.port, status_interval=0) as session:
+    async with (
+        controller(*TAGS) as plc,
+        joined(Relay(plc.port)) as relay,
+        opened(relay.port, status_interval=0) as session,
+    ):
         addresses = [f"Profile[{i}]" for i in range(100)] + ["NoSuchTag", "Nor.This", "Step"]
         first = await values(session, *addresses)
         before = relay.requests_count
@@ -117,7 +122,11 @@ async def test_a_restarted_controller_is_read_again_by_a_new_session() -> None:
 
 
 async def test_silence_is_a_lost_link_after_the_timeout() -> None:
-    async with controller(*TAGS) as plc, relayed(plc.port) as relay, opened(relay.port, timeout="300ms") as session:
+    async with (
+        controller(*TAGS) as plc,
+        joined(Relay(plc.port)) as relay,
+        opened(relay.port, timeout="300ms") as session,
+    ):
         relay.is_silent = True
         async with asyncio.timeout(30):
             with pytest.raises(Unreachable, match="no answer within"):
@@ -125,7 +134,7 @@ async def test_silence_is_a_lost_link_after_the_timeout() -> None:
 
 
 async def test_a_read_that_is_cancelled_frees_its_thread_at_once() -> None:
-    async with controller(*TAGS) as plc, relayed(plc.port) as relay:
+    async with controller(*TAGS) as plc, joined(Relay(plc.port)) as relay:
         async with asyncio.timeout(30):
             async with opened(relay.port, timeout="10min", status_interval=0) as session:
                 relay.is_silent = True

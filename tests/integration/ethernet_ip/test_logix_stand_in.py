@@ -273,14 +273,14 @@ async def test_pycomm3_uploads_the_tags_reads_structures_and_lists_their_members
 async def test_after_a_lost_link_the_library_opens_no_other_one_by_itself(driver: str) -> None:
     """pycomm3 keeps `connected` after a failure, pylogix connects anew: what it had learned may be wrong then."""
     listener = Listener(plant())
-    await listener.open()
+    await listener.join()
     try:
         async with opened(listener.port, driver=driver) as session:
             assert await values(session, "Step") == [(7, "Good")]
-            await listener.close()
+            await listener.cut()
             with pytest.raises(Unreachable):
                 await values(session, "Step")
-            await listener.open()
+            await listener.join()
             for _ in range(3):
                 with pytest.raises(Unreachable):
                     await values(session, "Step")
@@ -290,7 +290,7 @@ async def test_after_a_lost_link_the_library_opens_no_other_one_by_itself(driver
         async with opened(listener.port, driver=driver) as session:
             assert await values(session, "Step") == [(7, "Good")]
     finally:
-        await listener.close()
+        await listener.cut()
 
 
 @DRIVERS

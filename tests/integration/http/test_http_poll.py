@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import uvicorn
-from cases.http_peer import HttpPeer, ok, running, status
+from cases.http_peer import HttpPeer, ok, status
+from cases.loopback import joined
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -167,7 +168,7 @@ async def test_each_kind_of_credentials_is_taken_and_a_wrong_one_stops(tmp_path:
 async def test_a_server_that_is_busy_is_left_alone_as_long_as_it_asks() -> None:
     clock = VirtualClock()
     answers = {"/": ok(b'{"n": 1}'), "/busy": status(503, headers="Retry-After: 30\r\n")}
-    async with running(HttpPeer({}, (), answer=lambda path, _h, _b: answers[path])) as peer:
+    async with joined(HttpPeer({}, (), answer=lambda path, _h, _b: answers[path])) as peer:
         tags = [Tag("n", "$.n"), Tag("b", "busy#$.n")]
         async with connector(peer.port, ConnectorTools(clock=clock)).open() as session:
             for _ in range(3):
@@ -185,7 +186,7 @@ async def test_a_server_that_is_busy_is_left_alone_as_long_as_it_asks() -> None:
 
 async def test_a_slow_server_costs_one_timeout_and_not_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     peer = HttpPeer({}, (), answer=lambda _p, _h, _b: ok(b'{"n": 1}'), pace_s=0.2)
-    async with running(peer):
+    async with joined(peer):
         error = await error_of(peer.port, timeout="300ms")
         assert (type(error), error.code) == (Unreachable, "MS-1601")
 
@@ -216,7 +217,7 @@ async def test_a_hostile_answer_is_bad_quality_or_a_fault_with_a_code(name: str)
     make, expected = HOSTILE[name]
     bad = [False]
     peer = HttpPeer({}, (), answer=lambda _p, _h, _b: make() if bad[0] else ok(b'{"n": 1}'))
-    async with running(peer), connector(peer.port, bytes_max=4096, timeout="3s").open() as session:
+    async with joined(peer), connector(peer.port, bytes_max=4096, timeout="3s").open() as session:
         bad[0] = True
         if isinstance(expected, str):
             with pytest.raises((Unreachable, ProtocolViolation)) as caught:
@@ -230,7 +231,7 @@ async def test_a_hostile_answer_is_bad_quality_or_a_fault_with_a_code(name: str)
 
 async def test_one_dead_path_beside_good_ones_is_bad_quality_only() -> None:
     peer = HttpPeer({}, (), answer=lambda path, _h, _b: ok(b'{"n": 1}') if path == "/" else b"")
-    async with running(peer):
+    async with joined(peer):
         samples = await read(peer.port, "$.n", "dead#$.n")
     assert [(s.value, s.quality) for s in samples] == [(1, GOOD), (None, BAD_NO_COMMUNICATION)]
 

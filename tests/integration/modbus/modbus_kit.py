@@ -11,6 +11,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from cases.loopback import served
+
 from millstream.connectors.modbus import ModbusConfig, ModbusConnector
 from millstream.connectors.modbus._session import ModbusSession
 from millstream.sdk import ConnectorTools, Tag
@@ -35,35 +37,6 @@ async def values(session: ModbusSession, *addresses: str) -> list[tuple[Any, str
 
 
 Answer = Callable[[bytes], Awaitable[bytes | None]]
-
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def served(serve: Serve) -> AsyncIterator[int]:
-    """A server with `serve` for each connection; gives its port."""
-    handlers: set[asyncio.Task[None]] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        handlers.add(task)
-        try:
-            await serve(reader, writer)
-        except (OSError, EOFError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for handler in handlers:
-            handler.cancel()
-        await asyncio.gather(*handlers, return_exceptions=True)
 
 
 def raw_device(answer: Answer) -> AbstractAsyncContextManager[int]:

@@ -7,7 +7,8 @@ import socket
 import struct
 
 import pytest
-from modbus_kit import PEERS, framed, opened, process, raw_device, served, tag, values
+from cases.loopback import served
+from modbus_kit import PEERS, framed, opened, process, raw_device, tag, values
 
 from millstream.kernel import ProtocolViolation, Unreachable
 from millstream.sdk import Write

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases.rtu_peer import RtuLine, TcpGateway, Terminal, framed, joined
+from cases.loopback import joined
+from cases.rtu_peer import RtuLine, TcpGateway, Terminal, framed
 from modbus_kit import PEERS, process, tag, values
 from pymodbus import FramerType
 from pymodbus.server import ModbusTcpServer

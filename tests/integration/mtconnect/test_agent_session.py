@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import agent_peer
 from cases.agent_peer import AgentPeer, Item
+from cases.loopback import joined
 
 from millstream.connectors.mtconnect import AgentPosition, MTConnectConfig, MTConnectConnector
 from millstream.kernel import AuthError, DecodeError, ProtocolViolation, Unreachable
@@ -24,7 +24,7 @@ TAGS = (Tag("x", "Xabs"),)
 
 @pytest.fixture
 async def peer() -> AsyncIterator[AgentPeer]:
-    async with agent_peer.running(AgentPeer({}, TAGS, items=(X, VIBRATION))) as running:
+    async with joined(AgentPeer({}, TAGS, items=(X, VIBRATION))) as running:
         yield running
 
 
@@ -218,7 +218,7 @@ ALARM_TAGS = (Tag("system", "system"), Tag("x", "Xabs"))
 
 @pytest.fixture
 async def alarmed() -> AsyncIterator[AgentPeer]:
-    async with agent_peer.running(AgentPeer({}, ALARM_TAGS, items=(X, CONDITION))) as running:
+    async with joined(AgentPeer({}, ALARM_TAGS, items=(X, CONDITION))) as running:
         yield running
 
 
@@ -302,7 +302,7 @@ def tool(asset_id: str, life: int) -> str:
 
 async def test_assets_are_read_at_the_start_and_whenever_the_agent_says_that_one_has_changed() -> None:
     tags = (Tag("assets", "@ASSET@"), Tag("x", "Xabs"))
-    async with agent_peer.running(AgentPeer({}, tags, items=(X, CHANGED, REMOVED))) as peer:
+    async with joined(AgentPeer({}, tags, items=(X, CHANGED, REMOVED))) as peer:
         peer.assets = {"T 1": tool("T 1", 10), "T2": tool("T2", 20)}
         observe(peer, 1)
         events: list[Event] = []

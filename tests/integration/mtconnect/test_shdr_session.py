@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import shdr_peer
+from cases.loopback import joined
 from cases.shdr_peer import ShdrPeer
 
 from millstream.connectors.mtconnect import MTConnectConfig, MTConnectConnector
@@ -49,7 +49,7 @@ async def next_batch(stream: Any) -> Batch:
 
 @pytest.fixture
 async def peer() -> AsyncIterator[ShdrPeer]:
-    async with shdr_peer.running(ShdrPeer({}, ())) as running:
+    async with joined(ShdrPeer({}, ())) as running:
         yield running
 
 

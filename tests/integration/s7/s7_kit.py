@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
+
+from cases.loopback import served
 
 from millstream.connectors.s7 import S7Config, S7Connector
 from millstream.connectors.s7._session import S7Session
@@ -84,38 +86,11 @@ def told(request: bytes, data: bytes, *, error: int = 0) -> bytes:
 
 
 Answer = Callable[[bytes], Awaitable[bytes | None]]
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def tells_run(request: bytes) -> bytes:
     """A CPU that runs."""
     return framed(told(request, RUNS))
-
-
-@asynccontextmanager
-async def served(serve: Serve) -> AsyncIterator[int]:
-    """A server with `serve` for each connection; gives its port."""
-    handlers: set[asyncio.Task[None]] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        handlers.add(task)
-        try:
-            await serve(reader, writer)
-        except (OSError, EOFError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for handler in handlers:
-            handler.cancel()
-        await asyncio.gather(*handlers, return_exceptions=True)
 
 
 def raw_plc(

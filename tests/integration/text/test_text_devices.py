@@ -123,7 +123,7 @@ async def test_a_device_that_sends_json_is_read_by_paths_and_other_objects_give_
 
 async def test_scanners_connect_and_go_and_only_the_last_one_ends_the_session() -> None:
     port = free_port()
-    first, second = Dialer(port), Dialer(port)
+    first, second = Dialer(port=port), Dialer(port=port)
     async with opened(first) as session, contextlib.AsyncExitStack() as stack:
         await second.join()
         stack.push_async_callback(second.cut)
@@ -151,7 +151,7 @@ def values(batch: Batch) -> list[Any]:
 
 
 async def test_who_is_not_allowed_cannot_connect() -> None:
-    device = Dialer(free_port())
+    device = Dialer(port=free_port())
     with pytest.raises(Unreachable, match="no device has connected") as caught:
         async with opened(device, allowed=["192.0.2.0/28", "::1"], connect_timeout="300ms"):
             pass
