@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ramp_edge import RampConnector
+from ramp import RampConnector
 
 import millstream
 from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from ramp_edge import CATALOG, RampSession
+from ramp import CATALOG, RampSession
 
 from millstream.bus import StreamReader
 from millstream.config import load_edge

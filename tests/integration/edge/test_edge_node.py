@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
-from ramp_edge import CATALOG
+from ramp import CATALOG
 
 from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader, _server, connect_nats, request_nats
 from millstream.config import load_edge
@@ -49,9 +49,9 @@ connectors:
 
 
 def node_for(path: Path) -> EdgeNode:
-    config, findings = load_edge(path, CATALOG)  # type: ignore[arg-type]
+    config, findings = load_edge(path, CATALOG)
     assert config is not None, [str(f) for f in findings]
-    return EdgeNode(config, connectors=CATALOG)  # type: ignore[arg-type]
+    return EdgeNode(config, connectors=CATALOG)
 
 
 async def until(condition: Callable[[], bool], deadline_s: float = 60.0) -> None:
@@ -237,7 +237,7 @@ async def test_a_connector_gets_a_reader_of_the_nodes_own_streams(tmp_path: Path
 
     path = write_config(tmp_path, 1)
     path.write_text(path.read_text() + "server: {mqtt_port: 0}\n")
-    config, _ = load_edge(path, CATALOG)  # type: ignore[arg-type]
+    config, _ = load_edge(path, CATALOG)
     assert config is not None
     async with EdgeNode(config, connectors={"ramp": Curious}) as node:
         assert seen[-1].reader is not None
@@ -261,7 +261,7 @@ async def test_a_connector_that_hangs_on_stop_is_cut_off_and_the_edge_ends(
             yield
 
     monkeypatch.setattr(_node, "STOP_TIMEOUT_S", 0.2)
-    config, _ = load_edge(write_config(tmp_path, 1), CATALOG)  # type: ignore[arg-type]
+    config, _ = load_edge(write_config(tmp_path, 1), CATALOG)
     assert config is not None
     async with EdgeNode(config, connectors={"ramp": Stuck}) as node:
         await until(lambda: ramp_status(node)["state"] == "opening")
@@ -318,11 +318,11 @@ async def test_an_edge_that_cannot_start_says_why_and_leaves_nothing(tmp_path: P
         elif what == "secret":
             text += "uplink: {url: 'nats://127.0.0.1:1'}\n"
         path.write_text(text)
-        config, findings = load_edge(path, CATALOG)  # type: ignore[arg-type]
+        config, findings = load_edge(path, CATALOG)
         assert config is not None, [str(f) for f in findings]
         codes = {"type": "MS-0100", "port": "MS-0601", "folder": "MS-0602", "secret": "MS-0103"}
         with pytest.raises(PlantError) as caught:
-            async with EdgeNode(config, connectors={} if what == "type" else CATALOG):  # type: ignore[arg-type]
+            async with EdgeNode(config, connectors={} if what == "type" else CATALOG):
                 pass
     assert caught.value.code == codes[what]
     assert not _servers_of(tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from ramp_edge import CATALOG
+from ramp import CATALOG
 
 from millstream.bus import StreamReader
 from millstream.cli._checks import Facts, judge
@@ -47,9 +47,9 @@ connectors:
     tags: [{{name: n, address: 1}}]
 """
     )
-    config, findings = load_edge(path, CATALOG)  # type: ignore[arg-type]
+    config, findings = load_edge(path, CATALOG)
     assert config is not None, [str(f) for f in findings]
-    return EdgeNode(config, connectors=CATALOG)  # type: ignore[arg-type]
+    return EdgeNode(config, connectors=CATALOG)
 
 
 def fill(folder: Path, left_bytes: int) -> Path:

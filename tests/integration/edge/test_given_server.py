@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from ramp_edge import CATALOG
+from ramp import CATALOG
 
 from millstream.bus._server import find_program
 from millstream.cli._checks import Facts, judge
@@ -56,9 +56,9 @@ connectors:
   - {{name: ramp, type: ramp, config: {{rows: 50}}, tags: [{{name: n, address: 1}}]}}
 """
     )
-    config, findings = load_edge(path, CATALOG)  # type: ignore[arg-type]
+    config, findings = load_edge(path, CATALOG)
     assert config is not None, [str(f) for f in findings]
-    return EdgeNode(config, connectors=CATALOG)  # type: ignore[arg-type]
+    return EdgeNode(config, connectors=CATALOG)
 
 
 def jetstream(folder: Path, domain: str) -> str:

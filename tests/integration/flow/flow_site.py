@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import Field
+from ramp import CATALOG
 
 from millstream.bus import Credentials, NatsServer, RawConnection, StreamApi, StreamReader
 from millstream.config import load_edge
 from millstream.edge import EdgeNode
 from millstream.kernel import Unreachable
-from millstream.model import Sample
 from millstream.protocols.ledger import is_ledger_subject
 from millstream.protocols.nats_wire import parse_headers
 from millstream.protocols.uns_payload import decode_sample
-from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, ConnectorTools, Duration, Position, Tag
 
 DEADLINE_S = 90.0  # of a whole condition; the tests take a fraction of it unless the machine is overloaded
 
@@ -56,51 +54,6 @@ flows: {flows}
 """
 
 
-class RampConfig(ConnectorConfig):
-    rows: int = 1000
-    batch_rows: int = 5
-    pause: Duration = 0.001
-    odd: dict[str, int] = Field(default_factory=dict)
-    """Row -> what stands there instead."""
-
-
-class RampSession:
-    def __init__(self, config: RampConfig) -> None:
-        self._config = config
-
-    async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
-        row = int(resume) if resume is not None else 0
-        odd = self._config.odd
-        while row < self._config.rows:
-            end = min(row + self._config.batch_rows, self._config.rows)
-            samples = [
-                Sample(tag.key, odd.get(str(r), r), source_time_ns=(r + 1) * 1_000_000)
-                for r in range(row, end) for tag in tags
-            ]  # fmt: skip
-            row = end
-            yield Batch(samples, position=Position(str(row).encode()))
-            await asyncio.sleep(self._config.pause)
-
-    async def ack(self, up_to: Position) -> None:
-        """Nothing to release."""
-
-
-class RampConnector:
-    info: ClassVar[ConnectorInfo] = ConnectorInfo("ramp", "numbers", "none")
-    Config: ClassVar[type[ConnectorConfig]] = RampConfig
-
-    def __init__(self, config: RampConfig, tools: ConnectorTools) -> None:
-        self._config = config
-
-    def check_tag(self, tag: Tag) -> None:
-        """Every address is right."""
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[RampSession]:
-        yield RampSession(self._config)
-
-
-CATALOG: Any = {"ramp": RampConnector}
 FLOW: dict[str, Any] = {"name": "rows", "python": "mine.py:flow", "step_timeout": "300ms"}
 
 

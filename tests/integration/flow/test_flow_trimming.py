@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from flow_site import CATALOG, FLOW, ask, client_of, edge_of, flow_status, outputs, rows_of, until, write_site
+from flow_site import FLOW, ask, client_of, edge_of, flow_status, outputs, rows_of, until, write_site
+from ramp import CATALOG
 
 from millstream.bus import NatsServer, StreamApi
 from millstream.config import UplinkConfig, load_up

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flow_site import CATALOG, FLOW, FLOW_FILE, outputs, rows_of, until
+from flow_site import FLOW, FLOW_FILE, outputs, rows_of, until
+from ramp import CATALOG
 
 from millstream.config import UplinkConfig, load_up
 from millstream.edge import EdgeNode
