@@ -236,7 +236,8 @@ def _leaf_user(user: LeafUser, hub: str, users: Sequence[LeafUser]) -> dict[str,
     """What an edge may send and get: its domain's API, the traffic of its sources, its node's subjects, live copies.
 
     The live copies are allowed as a whole, since interest wider than what is allowed would not reach the edge, and
-    denied below the places of the other edges.
+    denied below the places of the other edges. Of the nodes' services an edge may ask those that only tell: a write or
+    a command to another edge does not pass, and an answer to the fleet's questions bears its own name.
     """
     places = sorted({other.prefix for other in users if other.prefix is not None and not _is_within(user, other)})
     denied = {"deny": [f"live.{place}.>" for place in places]} if places else {}
@@ -253,7 +254,10 @@ def _leaf_user(user: LeafUser, hub: str, users: Sequence[LeafUser]) -> dict[str,
                     "$JS.FC.>",
                     "_INBOX.>",
                     "_R_.>",
-                    "millstream.>",
+                    f"millstream.fleet.answer.{user.name}.>",
+                    "millstream.historian.>",
+                    "millstream.node.*.status",
+                    "millstream.node.*.ledger",
                     f"$JS.{hub}.API.STREAM.INFO.*",
                     f"$JS.{hub}.API.DIRECT.GET.{CONTRACTS}",
                     LIVE,

@@ -9,6 +9,7 @@ DATA = "Look at data"
 CARE = "Care for a node"
 FLOWS = "Flows"
 CONTRACTS = "Contracts"
+FLEET = "Fleet"
 FILES = "Configuration"
 
 
@@ -24,6 +25,7 @@ class Command:
 
 PARENTS = {
     "contract": "What values promise, checked before they are stored.",
+    "fleet": "All nodes at once.",
     "deadletter": "What could not become data, kept as raw bytes.",
     "sim": "Simulated devices, and faults in front of real ones.",
     "flow": "Stateful processing, run exactly once.",
@@ -88,6 +90,7 @@ COMMANDS = (
     Command("flow resume", "_flow:resume", "Let a paused flow go on where it was.", FLOWS),
     Command("flow replay", "_flow:replay", "Work a flow's state out anew, and say nothing twice.", FLOWS),
     Command("flow run", "_flow:run_flow", "Run one more instance of a node's flow, here.", FLOWS),
+    Command("fleet query", "_fleet:query", "Ask every node of the fleet now, and print those that fit.", FLEET),
     Command("status", "_state:status", "Show how the nodes are: connectors, streams, uplink, alarms.", CARE),
     Command("ledger", "_state:ledger", "Show the account: stored, forwarded, missing, repeated.", CARE),
     Command("top", "_top_command:top", "Watch a node live in the terminal.", CARE),

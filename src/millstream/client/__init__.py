@@ -2,6 +2,7 @@
 
 from millstream.client._contracts import Consumer, Review
 from millstream.client._deadletter import DeadLetter
+from millstream.client._fleet import Fleet, FleetResult, FleetRun
 from millstream.client._ledger import Ledger, LedgerRow
 from millstream.client._node import NodeAddress, find_node, is_process
 from millstream.client._plant import Plant, connect
@@ -12,6 +13,7 @@ from millstream.client._tree import TagEntry, TreeNode, build_tree
 from millstream.client._writes import NotWritten
 from millstream.protocols.cloudevents import CloudEvent
 from millstream.protocols.contract import Contract, ContractBroken
+from millstream.protocols.fleet_query import FleetMatch, FleetSummary
 from millstream.protocols.uns_pattern import KINDS, Pattern
 from millstream.protocols.write_request import WritableTag, WriteAnswer
 
@@ -22,6 +24,11 @@ __all__ = [
     "Contract",
     "ContractBroken",
     "DeadLetter",
+    "Fleet",
+    "FleetMatch",
+    "FleetResult",
+    "FleetRun",
+    "FleetSummary",
     "Ledger",
     "LedgerRow",
     "NodeAddress",

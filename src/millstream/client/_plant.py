@@ -22,6 +22,7 @@ from millstream.client._deadletter import (
     remove_letter,
     repaired,
 )
+from millstream.client._fleet import Fleet
 from millstream.client._flows import ask_flow, flow_lists
 from millstream.client._history import EVENT_KINDS, SAMPLE_KINDS, ask, check_kind, resolve, stored_event
 from millstream.client._ledger import Ledger, account_from, read_rows, recount
@@ -71,6 +72,7 @@ class Plant:
         self._streams = Streams(link)
         self._registry = Registry(link, self._streams, clock)
         self._units: dict[str, str] | None = None
+        self.fleet = Fleet(link, address, self._services)
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""
 

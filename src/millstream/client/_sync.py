@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError as FutureCancelled
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from millstream.client._fleet import FleetResult
 from millstream.client._ledger import Ledger
 from millstream.client._node import NodeAddress
 from millstream.client._paths import Where
@@ -195,6 +196,13 @@ class SyncPlant:
     ) -> WriteAnswer:
         """As `Plant.write`."""
         return self._thread.run(self._plant.write(path, value, valid=valid, id=id, who=who))
+
+    def fleet_query(
+        self, filter: str | None = None, *, select: Sequence[str] = (), nodes: Sequence[str] | None = None,
+        deadline: Span = 2.0,
+    ) -> FleetResult:  # fmt: skip
+        """As `Plant.fleet.query`, all of it."""
+        return self._thread.run(self._plant.fleet.query(filter, select=select, nodes=nodes, deadline=deadline).all())
 
     def ledger(self, *, recounted: bool = False) -> Ledger:
         """As `Plant.ledger`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, InstanceOf, SerializeAsAny, model_validator
 
@@ -27,6 +27,9 @@ from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef, Tag
 
 CONNECTORS_COUNT_MAX = 256  # one supervised task and one link each; more belongs on a second edge
 TAGS_COUNT_MAX = 100_000  # of one connector
+LABELS_COUNT_MAX = 64
+LabelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+LabelText = Annotated[str, Field(max_length=256)]
 
 
 class EdgeIdentity(Section):
@@ -38,6 +41,8 @@ class EdgeIdentity(Section):
     """The place of the site, e.g. `acme/plant1`; the edge publishes only below it."""
     data_dir: ConfigPath
     """Folder of streams, credentials and node.json; on a disk that honours sync."""
+    labels: dict[LabelName, LabelText] = Field(default_factory=dict, max_length=LABELS_COUNT_MAX)
+    """What a selection of the fleet may ask for, such as `zone: south`."""
 
 
 class EdgeServer(Section):

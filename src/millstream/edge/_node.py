@@ -32,6 +32,8 @@ from millstream.config import ConnectorEntry, ConnectorTypes, EdgeConfig, Instal
 from millstream.edge._contracts import ContractKeeper
 from millstream.edge._deadletter import StreamDeadLetters
 from millstream.edge._describe import describe, load_meta, save_meta
+from millstream.edge._facts import FactBook
+from millstream.edge._fleet import FleetDesk
 from millstream.edge._forward import EdgeForward, EdgeStreams
 from millstream.edge._lifecycle import Alarm, Lifecycle
 from millstream.edge._log import LineLog, Sink, to_logging
@@ -79,6 +81,8 @@ class EdgeNode:
         self._supervisors: list[Supervisor] = []
         self._flows: FlowDirector | None = None
         self._writes: WriteDesk | None = None
+        self._facts: FactBook | None = None
+        self._fleet: FleetDesk | None = None
         self._alarms: dict[str, Alarm] = {}
         self._meter = ProcessMeter()
         self._started_ns = 0
@@ -144,6 +148,7 @@ class EdgeNode:
             self._contracts = await self._open_contracts(connection)
             self._writes = await self._open_writes()
             self._flows = await self._plan_flows(server, connection, streams)
+            self._open_fleet(stack, server, connection)
             await self._serve_status(stack, server)
             await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
             await self._run_parts(stop, streams.integrity)
@@ -324,6 +329,8 @@ class EdgeNode:
         assert self._forward is not None
         while True:
             now_ns, streams = self._clock.now_ns(), self._forward.streams
+            if self._facts is not None:
+                self._facts.look([s.status() for s in self._supervisors])
             self._thinning.watch(streams, self.config.streams)
             stats = {name: publisher.stats() for name, (_, publisher) in self._publishers.items()}
             cursor = self._forward.uplink.cursor_seq if self.config.uplink is not None else None
@@ -375,6 +382,15 @@ class EdgeNode:
             "alarms": [alarm.as_dict() for alarm in alarms],
         }
 
+    def _open_fleet(self, stack: AsyncExitStack, server: NatsServer, connection: RawConnection) -> None:
+        edge = self.config.edge
+        identity = {"name": edge.name, "path": edge.path, "role": "edge", "labels": edge.labels}
+        self._facts = FactBook(
+            identity, edge.data_dir, self.status, lambda: connection.info.get("version"), clock=self._clock
+        )
+        self._fleet = FleetDesk(edge.name, self._facts.facts, connection)
+        stack.callback(self._fleet.open())
+
     async def _serve_status(self, stack: AsyncExitStack, server: NatsServer) -> None:
         async def _answer() -> object:
             return self.status()
@@ -391,6 +407,8 @@ class EdgeNode:
         asked: dict[str, tuple[str, Callable[[bytes], Awaitable[object]]]] = {}
         if self._flows is not None:
             asked["flows"] = (f"{base}.flows", self._flows.answer)
+        if self._fleet is not None:
+            asked["facts"] = (f"{base}.facts", self._fleet.answer_request)
         if self._writes is not None:
             asked["write"] = (f"{base}.write", self._writes.answer)
         return asked

@@ -51,6 +51,7 @@ from millstream.bus import (
 from millstream.config import HubConfig
 from millstream.historian import HistorianOptions, HistorianService
 from millstream.hub._cursors import CursorTeller
+from millstream.hub._fleet import FleetDesk
 from millstream.hub._history import HubDeadLetters, HubRequests, HubStreamStates
 from millstream.hub._hold import CatchUpHold
 from millstream.hub._ledger import HubLedger, accounts_as_dict
@@ -146,6 +147,7 @@ class HubNode:
             self._flows = self._director()
             await self._flows.prepare()
         await self._serve()
+        await self._open_fleet()
         await self._stack.enter_async_context(self._file.hold(self._node_fields()))
         self._log.info("hub is up", name=config.hub.name, url=self.server.url)
 
@@ -271,6 +273,12 @@ class HubNode:
             asked={} if self._flows is None else {"flows": (f"millstream.node.{name}.flows", self._flows.answer)},
         )
         await self._stack.enter_async_context(service)
+
+    async def _open_fleet(self) -> None:
+        desk = FleetDesk(self._connection, lambda: self.sources.edges, self.sources.reached, clock=self._clock)
+        desk.open()
+        serving = HubRequests(self._connection).serve(f"millstream.node.{self.config.hub.name}.fleet", desk.answer)
+        await self._stack.enter_async_context(serving)
 
     def ledger(self) -> dict[str, dict[str, int | bool]]:
         """The recount of each origin: by the historian, in its own transaction; without one by the hub."""

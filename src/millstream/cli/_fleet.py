@@ -1,0 +1,114 @@
+"""``fleet query``: ask every node now, print those that fit as they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._output import CHECK_FAILED, OK, json_text, note, print_json, print_text, shown
+
+if TYPE_CHECKING:
+    from millstream.protocols.fleet_query import FleetMatch, FleetSummary
+
+NAMES_SHOWN_MAX = 10
+
+
+def query(
+    filter: str | None = None,
+    /,
+    *,
+    select: Annotated[list[str] | None, Parameter(negative="")] = None,
+    nodes: Annotated[list[str] | None, Parameter(name="--of", negative="")] = None,
+    deadline: str = "2s",
+    json: Json = False,
+    target: Target = DEFAULT,
+) -> int:
+    """Ask every node of the fleet now, and print those that fit.
+
+    The filter is CEL over the facts of a node and runs at each edge, so only matches answer in full. `and` and `or`
+    may stand for && and ||. A node without a fact that the filter asks for does not fit, and is counted apart.
+    Exit status 6 when a node did not answer, or could not.
+
+    Examples:
+
+        millstream fleet query 'os.name == "Debian" and connectors.opcua.state != "ok"'
+        millstream fleet query 'disk.free_ratio < 0.1' --select disk,streams
+        millstream fleet query --of plant1 --select '*' --json
+
+    Parameters
+    ----------
+    filter
+        Such as link.state == "cut"; left out: every node.
+    select
+        Facts to print, with commas: os.name, connectors.*.state; '*' is all.
+    nodes
+        Ask only these.
+    deadline
+        How long to wait for the last.
+    json
+        Print one object a node, then one with the account.
+    """
+
+    async def work() -> int:
+        """One line a node, the account at the end."""
+        async with target.connect() as plant:
+            asked = plant.fleet.query(filter, select=_names(select), nodes=nodes and _names(nodes), deadline=deadline)
+            async for node in asked:
+                _show(node, is_json=json)
+        assert asked.summary is not None
+        if json:
+            print_json({"summary": msgspec.to_builtins(asked.summary)})
+        else:
+            note(account(asked.summary))
+        return _status(asked.summary)
+
+    return run(work())
+
+
+def _names(given: list[str] | None) -> list[str]:
+    return [name.strip() for text in given or () for name in text.split(",") if name.strip()]
+
+
+def _show(node: FleetMatch, *, is_json: bool) -> None:
+    if is_json:
+        print_json(msgspec.to_builtins(node))
+    elif node.state == "match":
+        print_text("  ".join([node.node, *(f"{name}={value}" for name, value in flat(node.facts or {}))]))
+    else:
+        note(f"{node.node}: {shown(node.reason)} [{node.code}]")
+
+
+def flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested facts as (dotted name, text)."""
+    found: list[tuple[str, str]] = []
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            found += flat(value, f"{prefix}{key}.")
+        else:
+            found.append((f"{prefix}{key}", json_text(value) if isinstance(value, list) else shown(value)))
+    return found
+
+
+def account(summary: FleetSummary) -> str:
+    """The account of a query for people."""
+    parts = [
+        f"{summary.matching} of {summary.expected} nodes fit, {summary.answered} answered in {summary.took_ms:.0f} ms"
+    ]
+    lists = {
+        "lack the fact": summary.absent, "failed": summary.failed, "unreadable": summary.unreadable,
+        "silent": summary.silent, "not reached": list(summary.missing),
+    }  # fmt: skip
+    for what, names in lists.items():
+        if names:
+            more = f" and {len(names) - NAMES_SHOWN_MAX} more" if len(names) > NAMES_SHOWN_MAX else ""
+            parts.append(f"{what}: {', '.join(names[:NAMES_SHOWN_MAX])}{more}")
+    return "; ".join(parts)
+
+
+def _status(summary: FleetSummary) -> int:
+    is_whole = summary.answered == summary.expected and not summary.failed and not summary.unreadable
+    return OK if is_whole else CHECK_FAILED

@@ -1,0 +1,147 @@
+"""The fleet as a developer sees it: which nodes fit a filter, and what they say of themselves."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from millstream.bus._link import Frame, Link
+from millstream.client._flows import ask_node
+from millstream.client._node import NodeAddress
+from millstream.client._times import Span, to_span_ns
+from millstream.kernel import NotFoundError, PlantError, Unreachable
+from millstream.protocols.fleet_filter import FleetFilter
+from millstream.protocols.fleet_query import (
+    FleetAnswer,
+    FleetMatch,
+    FleetQuery,
+    FleetQuestion,
+    FleetSummary,
+    check_select,
+)
+
+ANSWER_SLACK_S = 5.0  # behind the deadline, for the hub's account
+Services = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetResult:
+    """All of one query: the nodes that fit or failed, and the account."""
+
+    nodes: Sequence[FleetMatch]
+    summary: FleetSummary
+
+
+class FleetRun:
+    """One live query: iterate it once for the nodes as they answer; `summary` is there after the last."""
+
+    def __init__(self, arrivals: AsyncGenerator[FleetMatch | FleetSummary, None]) -> None:
+        self._arrivals = arrivals
+        self.summary: FleetSummary | None = None
+
+    async def __aiter__(self) -> AsyncGenerator[FleetMatch, None]:
+        async with aclosing(self._arrivals) as arrivals:
+            async for arrived in arrivals:
+                if isinstance(arrived, FleetSummary):
+                    self.summary = arrived
+                    return
+                yield arrived
+
+    async def all(self) -> FleetResult:
+        """Wait for every node. Raises PlantError, Unreachable."""
+        nodes = [node async for node in self]
+        assert self.summary is not None
+        return FleetResult(sorted(nodes, key=lambda node: node.node), self.summary)
+
+
+class Fleet:
+    """The nodes that report to the hub, or the one edge that the plant is seen from. Made by `Plant.fleet`."""
+
+    def __init__(self, link: Link, address: NodeAddress, services: Services) -> None:
+        self._link = link
+        self._address = address
+        self._services = services
+
+    def query(
+        self, filter: str | None = None, *, select: Sequence[str] = (), nodes: Sequence[str] | None = None,
+        deadline: Span = 2.0,
+    ) -> FleetRun:  # fmt: skip
+        """Ask every node now: those that fit `filter` (CEL; None: all) answer with the facts that `select` names.
+
+        Raises DecodeError for a filter that no node could read, before anything is sent.
+        """
+        if filter is not None:
+            FleetFilter.parse(filter)
+        check_select(select)
+        question = FleetQuestion(
+            filter, tuple(select), None if nodes is None else tuple(nodes), to_span_ns(deadline) / 1e9
+        )
+        return FleetRun(self._arrivals(question))
+
+    async def _arrivals(self, question: FleetQuestion) -> AsyncGenerator[FleetMatch | FleetSummary, None]:
+        role, name = await self.whom()
+        if role == "edge":
+            async for found in self._of_edge(name, question):
+                yield found
+            return
+        timeout_s = question.deadline_s + ANSWER_SLACK_S
+        asked = self._link.request_many(
+            f"millstream.node.{name}.fleet", msgspec.json.encode(question), timeout_s=timeout_s
+        )
+        async with aclosing(asked) as replies:
+            async for reply in replies:
+                raise_reported(reply)
+                if reply.headers.get("Ms-Status") == "done":
+                    yield msgspec.json.decode(reply.payload, type=FleetSummary)
+                    return
+                yield msgspec.json.decode(reply.payload, type=FleetMatch)
+
+    async def _of_edge(self, name: str, question: FleetQuestion) -> AsyncGenerator[FleetMatch | FleetSummary, None]:
+        """An edge seen without its hub: a fleet of one."""
+        query = FleetQuery(secrets.token_hex(8), question.filter, question.select)
+        raw = await ask_node(
+            self._link, f"millstream.node.{name}.facts", msgspec.json.encode(query), timeout_s=question.deadline_s
+        )
+        answer = msgspec.convert(dict(raw), FleetAnswer)
+        if answer.state in ("match", "error"):
+            yield FleetMatch(name, answer.state, answer.facts, answer.reason, answer.code)
+        state = answer.state
+        yield FleetSummary(
+            1, 1, int(state == "match"), [name] if state == "absent" else [], [name] if state == "error" else [],
+            [], {}, [], 0.0,
+        )  # fmt: skip
+
+    async def whom(self) -> tuple[str, str]:
+        """Role and name of the node to ask: the hub where there is one. Raises NotFoundError."""
+        if self._address.name is not None and self._address.role in ("hub", "edge"):
+            return self._address.role, self._address.name
+        found = {
+            (str(service["name"]).removeprefix("millstream-"), str(endpoint["subject"]).split(".")[2])
+            for service in await self._services()
+            for endpoint in service.get("endpoints") or ()
+            if str(endpoint.get("subject", "")).endswith(".status")
+        }
+        for role in ("hub", "edge"):
+            names = sorted(name for of, name in found if of == role)
+            if names:
+                return role, names[0]
+        raise NotFoundError("no node answers here", where=self._link.url, next_step="start a hub", code="MS-0682")
+
+
+def raise_reported(reply: Frame) -> None:
+    """Raise the error that a reply carries, if it does."""
+    header = reply.headers.get("Ms-Error")
+    if header is None:
+        if reply.status is not None:
+            raise Unreachable("the hub refused", got=reply.status)
+        return
+    raw = msgspec.json.decode(header)
+    raise PlantError(
+        str(raw.get("message")), where=raw.get("where"), expected=raw.get("expected"), got=raw.get("got"),
+        next_step=raw.get("hint"), code=raw.get("code"),
+    )  # fmt: skip

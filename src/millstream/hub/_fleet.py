@@ -1,0 +1,181 @@
+"""Live query of the fleet: asked once, answered by every edge at the same time, gathered and accounted for here.
+
+Each edge's answers come on a subject that only that edge may publish on, so the hub listens edge by edge; interest
+that spans several would not reach them either (see `_leaf_user` of the server's configuration).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import msgspec
+
+from millstream.bus import RawConnection
+from millstream.historian import Reply
+from millstream.kernel import Clock, DecodeError, PlantError
+from millstream.protocols.fleet_filter import FleetFilter
+from millstream.protocols.fleet_query import (
+    ANSWER_PREFIX,
+    QUERY_SUBJECT,
+    FleetMatch,
+    FleetQuery,
+    FleetQuestion,
+    FleetSummary,
+    decode_answer,
+    decode_question,
+)
+from millstream.protocols.nats_wire import WireMessage
+
+QUERIES_AT_ONCE_MAX = 16
+LATE_S = 0.25  # once all that are reachable have answered, so long for those that perhaps just came back
+REACHED_S = 15.0  # an edge that answered the hub within this is there; a large fleet is asked in turn
+STATUS, ERROR = "Ms-Status", "Ms-Error"
+
+
+@dataclass(slots=True)
+class _Round:
+    """One query under way. `open` are the edges that have not answered."""
+
+    expected: Collection[str]
+    open: set[str]
+    arrived: asyncio.Queue[tuple[str, bytes]] = field(default_factory=asyncio.Queue)  # one an edge at most
+
+
+class FleetDesk:
+    """Asks the edges and gathers what they answer. `edges` gives the configured ones, `reached` when each last
+    answered the hub (UTC ns)."""
+
+    def __init__(
+        self, connection: RawConnection, edges: Callable[[], Sequence[str]], reached: Callable[[], Mapping[str, int]],
+        *, clock: Clock,
+    ) -> None:  # fmt: skip
+        self._connection = connection
+        self._edges = edges
+        self._reached = reached
+        self._clock = clock
+        self._sids: dict[str, int] = {}
+        self._rounds: dict[str, _Round] = {}
+
+    def open(self) -> None:
+        """Listen to the edges that are configured now; asked for again with each query."""
+        edges = set(self._edges())
+        for edge in edges - self._sids.keys():
+            self._sids[edge] = self._connection.subscribe(f"{ANSWER_PREFIX}{edge}.*", partial(self._take, edge))
+        for edge in self._sids.keys() - edges:
+            self._connection.unsubscribe(self._sids.pop(edge))
+
+    def _take(self, edge: str, messages: list[WireMessage]) -> None:
+        """Answers of one edge; the first to each query counts."""
+        for message in messages:
+            query = self._rounds.get(message[1].rpartition(b".")[2].decode("ascii", "replace"))
+            if query is not None and edge in query.open:
+                query.open.discard(edge)
+                query.arrived.put_nowait((edge, message[4]))
+
+    async def answer(self, payload: bytes) -> AsyncGenerator[Reply, None]:
+        """The replies to one question, as they come, and the account at the end."""
+        try:
+            question = decode_question(payload)
+            if question.filter is not None:
+                FleetFilter.parse(question.filter)  # what no node can read is told at once
+            if len(self._rounds) >= QUERIES_AT_ONCE_MAX:
+                raise PlantError(
+                    "too many live queries at once", expected=f"at most {QUERIES_AT_ONCE_MAX}",
+                    next_step="ask again in a moment", code="MS-2205",
+                )  # fmt: skip
+        except PlantError as error:
+            yield Reply(b"", ((ERROR, msgspec.json.encode(error.as_dict()).decode()), (STATUS, "done")))
+            return
+        async for reply in self._ask(question):
+            yield reply
+
+    async def _ask(self, question: FleetQuestion) -> AsyncGenerator[Reply, None]:
+        self.open()
+        begun_ns, known = self._clock.monotonic_ns(), self._edges()
+        expected = tuple(known) if question.nodes is None else question.nodes
+        query = FleetQuery(secrets.token_hex(8), question.filter, question.select, question.nodes)
+        under_way = _Round(expected, set(expected) & set(known))
+        self._rounds[query.id] = under_way
+        tally = _Tally()
+        try:
+            self._connection.publish(QUERY_SUBJECT, msgspec.json.encode(query))
+            async for edge, payload in self._arrivals(under_way, question.deadline_s):
+                if (match := tally.add(edge, payload)) is not None:
+                    yield Reply(msgspec.json.encode(match))
+        except PlantError as error:  # the own server is away
+            yield Reply(b"", ((ERROR, msgspec.json.encode(error.as_dict()).decode()), (STATUS, "done")))
+            return
+        finally:
+            del self._rounds[query.id]
+        summary = self._summary(under_way, tally, (self._clock.monotonic_ns() - begun_ns) / 1e6)
+        yield Reply(msgspec.json.encode(summary), ((STATUS, "done"),))
+
+    async def _arrivals(self, query: _Round, deadline_s: float) -> AsyncGenerator[tuple[str, bytes], None]:
+        """Answers until all are there, until only the unreachable lack and had their moment, or until the deadline."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + deadline_s
+        there = self._there(query.open)
+        while query.open or not query.arrived.empty():
+            wait_s = min(end_s - loop.time(), LATE_S if there.isdisjoint(query.open) else deadline_s)
+            if wait_s <= 0 and query.arrived.empty():
+                return
+            try:
+                async with asyncio.timeout(max(0.0, wait_s)):
+                    arrived = await query.arrived.get()
+            except TimeoutError:
+                return
+            yield arrived
+
+    def _there(self, edges: Collection[str]) -> set[str]:
+        """Those that answered the hub a moment ago."""
+        reached, since_ns = self._reached(), self._clock.now_ns() - int(REACHED_S * 1e9)
+        return {edge for edge in edges if reached.get(edge, 0) > since_ns}
+
+    def _summary(self, query: _Round, tally: _Tally, took_ms: float) -> FleetSummary:
+        reached = self._reached()
+        lacking = sorted(set(query.expected) - tally.answered)
+        silent = sorted(self._there(lacking))
+        return FleetSummary(
+            expected=len(set(query.expected)),
+            answered=len(tally.answered),
+            matching=tally.matching,
+            absent=sorted(tally.absent),
+            failed=sorted(tally.failed),
+            silent=silent,
+            missing={edge: reached.get(edge) for edge in lacking if edge not in silent},
+            unreadable=sorted(tally.unreadable),
+            took_ms=round(took_ms, 1),
+        )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What has come."""
+
+    matching: int = 0
+    answered: set[str] = field(default_factory=set)
+    absent: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def add(self, edge: str, payload: bytes) -> FleetMatch | None:
+        """One answer; what is worth passing on."""
+        self.answered.add(edge)
+        try:
+            answer = decode_answer(payload)
+        except DecodeError as error:
+            self.unreadable.append(edge)
+            return FleetMatch(edge, "error", None, str(error), error.code)
+        if answer.state == "match":
+            self.matching += 1
+            return FleetMatch(edge, "match", answer.facts or {})
+        if answer.state == "error":
+            self.failed.append(edge)
+            return FleetMatch(edge, "error", None, answer.reason, answer.code)
+        if answer.state == "absent":
+            self.absent.append(edge)
+        return None
