@@ -150,7 +150,8 @@ def test_the_costliest_filters_that_pass_are_done_in_a_moment(text: str) -> None
 
 
 SIGNS = [".", "(", ")", "[", "]", '"', "'", "==", "!", ",", "{", "}", "?", ":", "\\", "'''", "-", "%", "é"]
-WORDS = [
+NAMES = ["os", "name", "connectors", "opcua", "and", "or", "not", "x", "all", "exists", "matches", "has", "1", "in"]
+WORDS = [*NAMES, "r", "b", *SIGNS, " ", "\n"]
     *[
         "os",
         "name",
