@@ -152,28 +152,6 @@ def test_the_costliest_filters_that_pass_are_done_in_a_moment(text: str) -> None
 SIGNS = [".", "(", ")", "[", "]", '"', "'", "==", "!", ",", "{", "}", "?", ":", "\\", "'''", "-", "%", "é"]
 NAMES = ["os", "name", "connectors", "opcua", "and", "or", "not", "x", "all", "exists", "matches", "has", "1", "in"]
 WORDS = [*NAMES, "r", "b", *SIGNS, " ", "\n"]
-    *[
-        "os",
-        "name",
-        "connectors",
-        "opcua",
-        "and",
-        "or",
-        "not",
-        "x",
-        "all",
-        "exists",
-        "matches",
-        "has",
-        "1",
-        "in",
-        "r",
-        "b",
-    ],
-    *SIGNS,
-    " ",
-    "\n",
-]
 
 
 @settings(max_examples=300, deadline=2000)
