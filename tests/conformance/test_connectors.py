@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faults import faulty_wire
 
 from millstream.sdk.testing import ConformanceCase, check_names, connector_names, load_connector, run_check
 
@@ -47,4 +48,4 @@ def test_every_installed_connector_has_a_case(name: str) -> None:
 async def test_the_connector_holds_the_contract(
     case: ConformanceCase, check: str, record_property: pytest.RecordProperty
 ) -> None:
-    record_property("result", await run_check(case, check))
+    record_property("result", await run_check(case, check, faulty_wire))

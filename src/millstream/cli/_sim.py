@@ -99,6 +99,7 @@ def fault(
     wrong_length: Flag = False,
     drop: Flag = False,
     freeze: Flag = False,
+    torn: Flag = False,
     chance: float = 0.1,
     reset_every: str | None = None,
     seed: int = 0,
@@ -132,6 +133,8 @@ def fault(
         Lose an answer.
     freeze
         Fall silent for the rest of the connection, and keep it open.
+    torn
+        Send the beginning of an answer, then cut the connection.
     chance
         Of each answer to get one of these, 0 to 1.
     reset_every
@@ -149,16 +152,19 @@ def fault(
     reset_every_s = None if reset_every is None else parse_duration_s(reset_every)
     if reset_every_s is not None and reset_every_s < RESET_EVERY_S_MIN:
         return report_usage(f"--reset-every is at least {RESET_EVERY_S_MIN:g}s", None, is_json=json)
-    chosen = {Kind.HALF_FRAMES: half_frames, Kind.WRONG_LENGTH: wrong_length, Kind.DROP: drop, Kind.FREEZE: freeze}
-    mischief = Mischief([kind for kind, is_on in chosen.items() if is_on], chance, seed)
+    asked = zip(Kind, (half_frames, wrong_length, drop, freeze, torn), strict=True)
+    mischief = Mischief([kind for kind, is_on in asked if is_on], chance, seed)
     proxy = FaultProxy(host.strip("[]"), int(port), listen_port=listen, mischief=mischief)
     proxy.set(Fault(delay_s=parse_duration_s(slow), bytes_per_s=rate))
     resets = run(_stand(proxy, reset_every_s))
-    did = {**{kind.value: count for kind, count in mischief.counts.items()}, "reset": resets}
-    if json:
+    _tell(proxy, {**{kind.value: count for kind, count in mischief.counts.items()}, "reset": resets}, is_json=json)
+    return OK
+
+
+def _tell(proxy: FaultProxy, did: dict[str, int], *, is_json: bool) -> None:
+    if is_json:
         print_json({"connections": proxy.accepted_count, "bytes": proxy.bytes_count, "did": did})
     note(", ".join(f"{count} x {what}" for what, count in did.items() if count) or "it did nothing to any answer")
-    return OK
 
 
 async def _stand(proxy: FaultProxy, reset_every_s: float | None) -> int:

@@ -18,14 +18,17 @@ class Kind(StrEnum):
     WRONG_LENGTH = "wrong-length"
     DROP = "drop"
     FREEZE = "freeze"
+    TORN = "torn"
 
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """What is sent instead of an answer, with a pause between the parts; afterwards silence when `is_frozen`."""
+    """What is sent instead of an answer, with a pause between the parts. Afterwards silence when `is_frozen`, the end
+    of the connection when `is_torn`."""
 
     parts: tuple[bytes, ...]
     is_frozen: bool = False
+    is_torn: bool = False
 
 
 class Mischief:
@@ -47,8 +50,10 @@ class Mischief:
             return Treatment((answer,))
         kind = self._kinds[int(which * len(self._kinds))]
         self.counts[kind] += 1
+        at = 1 + int(where * (len(answer) - 1)) if len(answer) > 1 else 1
+        if kind is Kind.TORN:
+            return Treatment((answer[:at],) if len(answer) > 1 else (), is_torn=True)
         if kind is Kind.HALF_FRAMES:
-            at = 1 + int(where * (len(answer) - 1)) if len(answer) > 1 else 1
             return Treatment(tuple(part for part in (answer[:at], answer[at:]) if part))
         if kind is Kind.WRONG_LENGTH:
             return Treatment((self._of_wrong_length(answer, where),))

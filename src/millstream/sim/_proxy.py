@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from millstream.sim._mischief import Mischief
+from millstream.sim._mischief import Mischief, Treatment
 
 CHUNK_BYTES = 64 * 1024
 CONNECTIONS_COUNT_MAX = 256
@@ -59,6 +59,10 @@ class FaultProxy:
     def links_count(self) -> int:
         """Connections that are open now."""
         return len(self._links)
+
+    def treat(self, mischief: Mischief | None) -> None:
+        """Do this to what the target answers from now on, on the connections of now too."""
+        self._mischief = mischief
 
     def cut(self) -> None:
         """Close every connection and all new ones at once."""
@@ -129,7 +133,7 @@ class FaultProxy:
             far_reader, upstream = await asyncio.open_connection(*self._target, limit=CHUNK_BYTES)
             pumps = [
                 asyncio.ensure_future(self._pump(link, reader, upstream)),
-                asyncio.ensure_future(self._pump(link, far_reader, writer, self._mischief)),
+                asyncio.ensure_future(self._pump(link, far_reader, writer, is_answer=True)),
             ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -149,7 +153,8 @@ class FaultProxy:
         link: asyncio.Task[None],
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        mischief: Mischief | None = None,
+        *,
+        is_answer: bool = False,
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
@@ -159,17 +164,16 @@ class FaultProxy:
                     await asyncio.sleep(fault.delay_s)
                 if fault.bytes_per_s:
                     await asyncio.sleep(len(data) / fault.bytes_per_s)
-                await self._send(link, data, writer, mischief)
+                treatment = Treatment((data,))
+                if is_answer and self._mischief is not None:
+                    treatment = self._mischief.treat(data)
+                if treatment.is_frozen:
+                    self._frozen.add(link)
+                await self._send(treatment.parts, writer)
+                if treatment.is_torn:
+                    return
 
-    async def _send(
-        self, link: asyncio.Task[None], data: bytes, writer: asyncio.StreamWriter, mischief: Mischief | None
-    ) -> None:
-        parts: tuple[bytes, ...] = (data,)
-        if mischief is not None:
-            treatment = mischief.treat(data)
-            parts = treatment.parts
-            if treatment.is_frozen:
-                self._frozen.add(link)
+    async def _send(self, parts: tuple[bytes, ...], writer: asyncio.StreamWriter) -> None:
         for number, part in enumerate(parts):
             if number:
                 await asyncio.sleep(PART_PAUSE_S)

@@ -24,6 +24,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze
+
 BODY_BYTES_MAX = 1 << 16
 CLIENTS_COUNT_MAX = 16
 NO_DATA = 32764
@@ -63,6 +65,9 @@ class IoLinkMaster:
     outputs: bytes = b"\0\0"
     events: list[dict[str, Any]] = field(default_factory=list)
     requests_count: int = 0
+    freeze: Freeze = field(default_factory=Freeze)
+    clock: DeviceClock = field(default_factory=DeviceClock)
+    _moved_s: float = field(default_factory=time.monotonic)
     _clients: set[asyncio.StreamWriter] = field(default_factory=set)
     _handlers: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -71,7 +76,7 @@ class IoLinkMaster:
     def inputs(self, port: int) -> bytes:
         """What the device at `port` sends now. Raises Refused."""
         if port == 1:
-            now_s = time.monotonic()
+            now_s = self._moved_s = self._moved_s if self.freeze.is_on else time.monotonic()
             temperature = round(400 + 50 * math.sin(now_s / 10)) if self.is_probe_connected else NO_DATA
             velocity = round(100 + 80 * math.sin(now_s))
             return (temperature << 16 | velocity << 4 | int(velocity > 150)).to_bytes(4, "big")
@@ -80,8 +85,9 @@ class IoLinkMaster:
         raise Refused({3: 308, 4: 307}.get(port, 304))
 
     def raise_event(self, code: int, text: str, *, mode: str = "APPEARS") -> None:
-        """One more event of the device at port 1, with the present time."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{len(self.events) % 1000:03d}Z"
+        """One more event of the device at port 1, with its master's time."""
+        second = time.gmtime(self.clock.now_ns() // 1_000_000_000)
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", second) + f".{len(self.events) % 1000:03d}Z"
         origin = {"masterNumber": 1, "portNumber": 1, "deviceAlias": "master1port1"}
         message = {"code": code, "mode": mode, "text": text}
         self.events.append({"time": stamp, "severity": "WARNING", "origin": origin, "message": message})
@@ -222,12 +228,13 @@ class IoLinkMaster:
         await asyncio.gather(*handlers, return_exceptions=True)
 
 
-async def run(host: str, port: int) -> None:
+async def run(options: argparse.Namespace) -> None:
     """Serve until SIGTERM."""
-    master, ending = IoLinkMaster(), asyncio.Event()
+    clock = DeviceClock(options.clock_offset, options.clock_drift)
+    master, ending = IoLinkMaster(freeze=Freeze(options.freeze_after), clock=clock), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    server = await asyncio.start_server(master.serve_client, host, port)
+    server = await asyncio.start_server(master.serve_client, options.host, options.port)
     sys.stdout.write(json.dumps({"port": server.sockets[0].getsockname()[1], "addresses": ADDRESSES}) + "\n")
     sys.stdout.flush()
     try:
@@ -242,8 +249,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="A simulated IO-Link master with four ports.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
-    options = parser.parse_args(arguments)
-    asyncio.run(run(options.host, options.port))
+    add_clock(parser)
+    add_freeze(parser)
+    asyncio.run(run(parser.parse_args(arguments)))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from millstream.sim._mqtt_out import MqttOut
+from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze
 from millstream.sim.producer_ledger import Entry, LedgerWriter, Part
 
 WINDOW_PARTS = 64  # unacknowledged ones; then the machines stand still
@@ -44,6 +45,7 @@ class Barriers:
     made: dict[str, int] = field(default_factory=dict)
     waiting: dict[tuple[str, int], Part] = field(default_factory=dict)
     recent: deque[tuple[str, Part]] = field(default_factory=lambda: deque(maxlen=RECENT_PARTS))
+    clock: DeviceClock = field(default_factory=DeviceClock)
     offset_ns: int = 0
     link: MqttOut | None = None
     running: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,7 +97,7 @@ class Barriers:
     async def produce(self) -> None:
         """One part a machine each 1/rate seconds, until stopped; stands still while too much is unacknowledged."""
         await self.running.wait()
-        weights = _weights(self.options.seed)
+        weights = _weights(self.options.seed, Freeze(self.options.freeze_after))
         next_s = time.monotonic()
         while not self.stopping.is_set():
             next_s = max(next_s + 1 / self.options.rate, time.monotonic() - 1.0)
@@ -109,7 +111,7 @@ class Barriers:
         parts: list[tuple[str, Part]] = []
         for machine, grams in zip(self.machines, weights, strict=True):
             self.made[machine] = n = self.made.get(machine, 0) + 1
-            parts.append((machine, Part(n, time.time_ns() + self.offset_ns, grams)))
+            parts.append((machine, Part(n, self.clock.now_ns() + self.offset_ns, grams)))
         link = self.link
         self.ledger.add(Entry("made", m, p.n, p.time_ns, p.grams) for m, p in parts)
         if link is not None:
@@ -147,10 +149,12 @@ class Barriers:
                 self._send(self.link, machine, part, is_repeat=True)
 
 
-def _weights(seed: int) -> Iterator[float]:
+def _weights(seed: int, freeze: Freeze) -> Iterator[float]:
     chance = random.Random(seed)
+    grams = 12.0
     while True:
-        yield round(12.0 + chance.random(), 6)
+        grams = grams if freeze.is_on else round(12.0 + chance.random(), 6)
+        yield grams
 
 
 def _secret(options: argparse.Namespace) -> str | None:
@@ -172,6 +176,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=10.0, help="parts a second, each machine")
     parser.add_argument("--seed", type=int, default=0, help="of the weights")
     parser.add_argument("--ledger", type=Path, required=True)
+    add_clock(parser)
+    add_freeze(parser)
     parser.add_argument("--paused", action="store_true", help="produce nothing before SIGUSR2")
     return parser.parse_args(arguments)
 
@@ -190,7 +196,7 @@ async def _orders(barriers: Barriers) -> None:
 
 async def _run(options: argparse.Namespace) -> None:
     with LedgerWriter(options.ledger) as ledger:
-        barriers = Barriers(options, ledger)
+        barriers = Barriers(options, ledger, clock=DeviceClock(options.clock_offset, options.clock_drift))
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR2, barriers.running.set)
         loop.add_signal_handler(signal.SIGUSR1, barriers.stopping.set)

@@ -7,8 +7,9 @@ neither counts, and both repeat: a consumer compares distinct values above 0. A 
 handed to the client's socket; a client that dies right then never stores it.
 
 SIGUSR1 writes the truth, ``{"produced": {"heartbeat": N}, "final": true}``, whole and synced; SIGTERM ends the process
-(without SIGUSR1 before it, "final" is false). From register 10 on lie values of a boiler that follow the time, and with
-``--tags N`` so many registers from 1000 on, which count seconds from different numbers.
+(without SIGUSR1 before it, "final" is false). From register 10 on lie values of a boiler that follow the time, from 30
+on the device's clock in milliseconds since 1970 (uint64), and with ``--tags N`` so many registers from 1000 on, which
+count seconds from different numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from millstream.sim._whims import Freeze, add_freeze
+from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze
 
 T = TypeVar("T")
 CLIENTS_COUNT_MAX = 16
@@ -43,6 +44,7 @@ ADDRESSES = {
     "water_flow": "holding:16:int16",
     "status": "holding:17:uint16",
     "name": "holding:20:string(16)",
+    "clock": "holding:30:uint64",
     "setpoint": "holding:100:float32",
     "pump_running": "coil:0",
     "door_closed": "discrete:0",
@@ -73,12 +75,18 @@ class ModbusPlant:
     requests_count: int = 0
     many_count: int = 0
     freeze: Freeze = field(default_factory=Freeze)
+    clock: DeviceClock = field(default_factory=DeviceClock)
     _moved_s: int = -1
     clients: set[asyncio.StreamWriter] = field(default_factory=set)
     handlers: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.registers = {0: 0, 1: 0, **dict.fromkeys((*range(10, 28), *SETPOINTS), 0), **self.registers}
+        self.registers = {
+            0: 0,
+            1: 0,
+            **dict.fromkeys((*range(10, 28), *range(30, 34), *SETPOINTS), 0),
+            **self.registers,
+        }
         self.inputs = {**dict.fromkeys(range(10, 18), 0), **self.inputs}
         self.coils = {**{number: number == 0 for number in range(16)}, **self.coils}
         self.discretes = {**{number: number % 3 == 0 for number in range(16)}, **self.discretes}
@@ -94,6 +102,7 @@ class ModbusPlant:
         temperature, pressure = 178.0 + 4.0 * math.sin(now_s / 60), 9.2 + 0.4 * math.sin(now_s / 37)
         flow, status = int(120 + 15 * math.sin(now_s / 11)), 0b1001 if pressure > 9.5 else 0b0001
         self._put(10, struct.pack(">ffIhH", temperature, pressure, int(now_s * 250) & 0xFFFFFFFF, flow, status))
+        self._put(30, struct.pack(">Q", self.clock.now_ns() // 1_000_000))
         self.inputs.update({number: self.registers[number] for number in range(10, 18)})
         second = int(now_s)
         if self.many_count and second != self._moved_s:  # a second each: thousands are not for each request
@@ -236,6 +245,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--paused", action="store_true", help="the heartbeat stays 0 before SIGUSR2")
     parser.add_argument("--tags", type=int, default=0, help=f"so many registers more, from {MANY_FIRST} on")
     add_freeze(parser)
+    add_clock(parser)
     return parser.parse_args(arguments)
 
 
@@ -243,8 +253,9 @@ async def run(options: argparse.Namespace) -> None:
     """Serve until SIGTERM."""
     many_count = max(0, min(options.tags, MANY_COUNT_MAX))
     plant = ModbusPlant(
-        options.truth, is_counting=not options.paused, many_count=many_count, freeze=Freeze(options.freeze_after)
-    )
+        options.truth, is_counting=not options.paused, many_count=many_count, freeze=Freeze(options.freeze_after),
+        clock=DeviceClock(options.clock_offset, options.clock_drift),
+    )  # fmt: skip
     stopping, ending = asyncio.Event(), asyncio.Event()
 
     def start() -> None:

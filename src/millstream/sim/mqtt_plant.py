@@ -27,7 +27,7 @@ from typing import Any
 from millstream.kernel import AuthError, ConfigError, Unreachable
 from millstream.mqtt import BrokerConfig, BrokerLink, Session
 from millstream.protocols.mqtt_publish import Publish
-from millstream.sim._whims import DeviceClock, add_clock
+from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze
 
 COUNT, WEIGHT = "scale/count", "scale/weight"
 WINDOW_MESSAGES = 64  # unacknowledged ones; then the scale waits
@@ -99,7 +99,8 @@ class Plant:
         """One reading each 1/rate seconds, of both topics, until stopped; waits while too much is unacknowledged."""
         await self.running.wait()
         start_s = time.monotonic()
-        for reading in _readings(DeviceClock(self.options.clock_offset, self.options.clock_drift)):
+        clock = DeviceClock(self.options.clock_offset, self.options.clock_drift)
+        for reading in _readings(clock, Freeze(self.options.freeze_after)):
             while len(self.waiting) > WINDOW_MESSAGES - 2 and not self.stopping.is_set():
                 await self._moves()
             late_s = time.monotonic() - start_s - reading["n"] / self.options.rate
@@ -154,11 +155,13 @@ class Plant:
         draft.replace(self.truth_file)
 
 
-def _readings(clock: DeviceClock) -> Iterator[dict[str, Any]]:
-    number = 0
+def _readings(clock: DeviceClock, freeze: Freeze) -> Iterator[dict[str, Any]]:
+    """Weights move until they stand still; the number and the time of a reading go on."""
+    number, kg = 0, 12.5
     while True:
         number += 1
-        yield {"n": number, "kg": round(12.5 + 2.5 * math.sin(number / 40), 4), "time_ns": clock.now_ns()}
+        kg = kg if freeze.is_on else round(12.5 + 2.5 * math.sin(number / 40), 4)
+        yield {"n": number, "kg": kg, "time_ns": clock.now_ns()}
 
 
 def _broker(options: argparse.Namespace) -> BrokerConfig:
@@ -187,6 +190,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=20.0, help="readings a second, each on both topics")
     parser.add_argument("--truth", type=Path, help="where to write what was produced")
     add_clock(parser)
+    add_freeze(parser)
     parser.add_argument("--paused", action="store_true", help="produce nothing before SIGUSR2")
     return parser.parse_args(arguments)
 

@@ -32,8 +32,9 @@ EXTREMES = (
 
 @dataclass
 class DevicePeer(Peer):
-    """A process."""
+    """A process, reached by UDP."""
 
+    is_tcp: bool = False
     device: bacnet_peer.BacnetDevice = field(default_factory=lambda: bacnet_peer.BacnetDevice(()))
 
     async def break_link(self) -> None:

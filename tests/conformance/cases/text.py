@@ -91,7 +91,9 @@ class ListenCase(_Case):
         device = Dialer(port=free_port())
         await device.join()
         try:
-            yield made(device, {"transport": "listen", "host": "127.0.0.1", "port": device.port})
+            peer = made(device, {"transport": "listen", "host": "127.0.0.1", "port": device.port})
+            peer.is_tcp = False  # the address is the edge's own
+            yield peer
         finally:
             await device.cut()
 

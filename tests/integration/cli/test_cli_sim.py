@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from modbus_kit import opened, process, tag
 
 from millstream.cli import main
 from millstream.kernel import ProtocolViolation, Unreachable
+from millstream.sim import DEVICES
 
 MILLSTREAM = (sys.executable, "-m", "millstream", "sim")
 
@@ -44,6 +46,14 @@ def test_a_devices_own_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["sim", "run", "modbus_plant", "--port", "x"]) == 2
 
 
+@pytest.mark.parametrize("name", [device.name for device in DEVICES])
+def test_each_device_may_stand_still_and_have_a_wrong_clock(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sim", "run", name, "--help"]) == 0
+    said = capsys.readouterr().out
+    for option in ("--freeze-after", "--clock-offset", "--clock-drift"):
+        assert option in said
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -66,6 +76,18 @@ async def test_thousands_of_tags_and_values_that_stand_still() -> None:
         await asyncio.sleep(1.2)  # in which each would have counted
         assert [sample.value for sample in await session.read(tags)] == first
         assert [sample.value for sample in await session.read([tag("holding:0:uint32")])] == [0]
+
+
+async def test_a_modbus_device_has_a_clock_that_gains() -> None:
+    """A day and a half a second: nobody's clock but this one's."""
+    drift = ("--clock-offset", "1h", "--clock-drift", "1.296e11")
+    async with sim("run", "modbus_plant", *drift) as (_, ready), opened(ready["port"], timeout="60s") as session:
+        first, second = 0, 0
+        async with asyncio.timeout(60):
+            while second - first < 86_400_000:
+                second = int((await session.read([tag("holding:30:uint64")]))[0].value or 0)
+                first = first or second
+    assert first / 1e3 - time.time() > 3000
 
 
 async def test_under_faults_a_value_is_right_or_there_is_an_error() -> None:

@@ -5,6 +5,7 @@ A connector passes when every check of `check_names` holds for its `ConformanceC
 
 from millstream.sdk.testing._case import ConformanceCase, ExpectedValue, NotApplicable, Peer
 from millstream.sdk.testing._clock import JumpingClock, LoopClock, VirtualClock, VirtualTimeLoop, run_virtual
+from millstream.sdk.testing._faults import FaultLayer, FaultyWire, WireFault
 from millstream.sdk.testing._leaks import Resources, assert_nothing_left, held_resources
 from millstream.sdk.testing._paper import CLAIMS, README_HEADINGS
 from millstream.sdk.testing._running import (
@@ -20,6 +21,8 @@ __all__ = [
     "README_HEADINGS",
     "ConformanceCase",
     "ExpectedValue",
+    "FaultLayer",
+    "FaultyWire",
     "JumpingClock",
     "LoopClock",
     "NotApplicable",
@@ -28,6 +31,7 @@ __all__ = [
     "StaleWaiverError",
     "VirtualClock",
     "VirtualTimeLoop",
+    "WireFault",
     "assert_nothing_left",
     "check_names",
     "connector_names",

@@ -38,6 +38,8 @@ class Peer:
     writes: Sequence[Write] = ()
     samples_count: int = 0
     """For sources that rewind: how many samples a whole run from the start gives."""
+    is_tcp: bool = True
+    """Where the configuration has ``host`` and ``port``, the session connects there by TCP."""
     is_endless: bool = False
     """The source goes on behind `samples_count`; only that many are compared."""
     notes: dict[str, Any] = field(default_factory=dict)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from types import MappingProxyType
@@ -34,6 +33,7 @@ from millstream.sdk.testing._drive import (
     Stepped,
     batches_of,
     build,
+    check_values,
     collect,
     collect_from,
     flatten,
@@ -247,20 +247,7 @@ async def extremes(case: ConformanceCase) -> None:
         if not peer.extremes:
             raise NotApplicable("this peer has no values at the edge of their types")
         samples = await run_once(build(case, peer), peer, [item.tag for item in peer.extremes], case.deadline_s)
-        wrong = []
-        for expected in peer.extremes:
-            seen = [sample for sample in samples if sample.tag == expected.tag.key]
-            if not any(_same(sample.value, expected.value) for sample in seen):
-                wrong.append(f"{expected.tag.address}: expected {expected.value!r:.80}, got {seen[:3]!r:.200}")
-        assert not wrong, "; ".join(wrong)
-
-
-def _same(got: object, expected: object) -> bool:
-    if isinstance(got, float) and isinstance(expected, float) and math.isnan(expected):
-        return math.isnan(got)
-    if isinstance(got, list) and isinstance(expected, list):
-        return len(got) == len(expected) and all(_same(a, b) for a, b in zip(got, expected, strict=True))
-    return type(got) is type(expected) and got == expected
+        check_values(peer.extremes, samples)
 
 
 async def clock_jump(case: ConformanceCase) -> None:

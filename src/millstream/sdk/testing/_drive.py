@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+import math
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from millstream.kernel import Clock, SystemClock
 from millstream.model import GOOD, Quality, Sample
 from millstream.sdk import Batch, Connector, ConnectorTools, Polled, Position, Session, Streamed, Tag
-from millstream.sdk.testing._case import ConformanceCase, Peer
+from millstream.sdk.testing._case import ConformanceCase, ExpectedValue, Peer
 
 T = TypeVar("T")
 POLL_S = 0.05  # how often the peer is asked to produce, and a polled session to read
 
 
-def build(case: ConformanceCase, peer: Peer, clock: Clock | None = None) -> Connector:
-    """The connector of a case, configured for its running peer."""
-    config = case.connector.Config.model_validate(dict(peer.config), context={"folder": case.folder})
-    return case.connector(config, ConnectorTools(name="conformance", clock=clock or SystemClock()))
+def build(
+    case: ConformanceCase, peer: Peer, clock: Clock | None = None, config: Mapping[str, Any] | None = None
+) -> Connector:
+    """The connector of a case, configured for its running peer, or by another `config` than the peer's own."""
+    made = case.connector.Config.model_validate(
+        dict(peer.config if config is None else config), context={"folder": case.folder}
+    )
+    return case.connector(made, ConnectorTools(name="conformance", clock=clock or SystemClock()))
 
 
 def flatten(batch: Batch) -> list[Sample]:
@@ -93,6 +108,24 @@ async def run_once(connector: Connector, peer: Peer, tags: Sequence[Tag], deadli
     """Open, collect, close: the whole life of a session."""
     async with producing(peer), connector.open() as session:
         return await collect(session, tags, deadline_s=deadline_s)
+
+
+def check_values(expected: Sequence[ExpectedValue], samples: Sequence[Sample]) -> None:
+    """AssertionError when a tag never has the value that is expected of it."""
+    wrong = []
+    for item in expected:
+        seen = [sample for sample in samples if sample.tag == item.tag.key]
+        if not any(_same(sample.value, item.value) for sample in seen):
+            wrong.append(f"{item.tag.address}: expected {item.value!r:.80}, got {seen[:3]!r:.200}")
+    assert not wrong, "; ".join(wrong)
+
+
+def _same(got: object, expected: object) -> bool:
+    if isinstance(got, float) and isinstance(expected, float) and math.isnan(expected):
+        return math.isnan(got)
+    if isinstance(got, list) and isinstance(expected, list):
+        return len(got) == len(expected) and all(_same(a, b) for a, b in zip(got, expected, strict=True))
+    return type(got) is type(expected) and got == expected
 
 
 async def until_it_raises(action: Callable[[], Awaitable[object]], *, deadline_s: float, what: str) -> BaseException:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from millstream.sdk import Connector
 from millstream.sdk.testing._case import ConformanceCase, NotApplicable
 from millstream.sdk.testing._checks import CHECKS
+from millstream.sdk.testing._faults import FAULT_CHECKS, FaultLayer
 
 ENTRY_POINT_GROUP = "millstream.connectors"
 CHECK_TIMEOUT_S = 120.0  # a check that hangs is a failed check
@@ -19,11 +20,18 @@ class StaleWaiverError(AssertionError):
     """A waived check holds: the waiver must go."""
 
 
-async def run_check(case: ConformanceCase, name: str) -> str:
-    """Run check `name`; returns "held", "waived: ..." or "not applicable: ...". Raises AssertionError otherwise."""
-    check = CHECKS[name]
+async def run_check(case: ConformanceCase, name: str, layer: FaultLayer | None = None) -> str:
+    """Run check `name`; returns "held", "waived: ..." or "not applicable: ...". Raises AssertionError otherwise.
+
+    Some checks need a fault `layer` to put between the session and its device; without one they do not apply.
+    """
     reason = case.waivers.get(name)
-    failure = await _failure(check(case))
+    if name in CHECKS:
+        failure = await _failure(CHECKS[name](case))
+    elif layer is None:
+        return "not applicable: there is no fault layer"
+    else:
+        failure = await _failure(FAULT_CHECKS[name](case, layer))
     if isinstance(failure, NotApplicable):
         return f"not applicable: {failure}"
     if failure is not None:
@@ -47,7 +55,7 @@ async def _failure(checking: Awaitable[None]) -> Exception | None:
 
 def check_names() -> tuple[str, ...]:
     """All checks of the kit, in the order in which they help most."""
-    return tuple(CHECKS)
+    return (*CHECKS, *FAULT_CHECKS)
 
 
 def connector_names() -> tuple[str, ...]:
