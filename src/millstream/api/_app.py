@@ -15,7 +15,16 @@ from millstream.api._openapi import openapi
 from millstream.api._parameters import QUERIES, ROWS_MAX, parse_query
 from millstream.api._render import choose_type, render
 from millstream.historian import EVENT_KINDS, SAMPLE_KINDS, HistorianService, Query, decode_query
-from millstream.kernel import AuthError, Clock, ConfigError, DecodeError, NotFoundError, PlantError, SystemClock
+from millstream.kernel import (
+    AuthError,
+    Clock,
+    ConfigError,
+    DecodeError,
+    NotFoundError,
+    PlantError,
+    SystemClock,
+    needs_extra,
+)
 from millstream.protocols.uns_payload import JSON_TYPE
 
 if TYPE_CHECKING:
@@ -53,14 +62,10 @@ class _Api:
 
     def app(self) -> Starlette:
         """Routes and error handling."""
-        try:
+        with needs_extra("the HTTP API", "api"):
             from starlette.applications import Starlette
             from starlette.exceptions import HTTPException
             from starlette.routing import Route
-        except ImportError as error:
-            raise ConfigError(
-                "the HTTP API needs Starlette, which is not installed", next_step="pip install millstream[api]"
-            ) from error
         routes = [Route(f"/api/v1/{kind}", self._asked(kind), methods=["GET"]) for kind in QUERIES]
         routes += [
             Route("/api/v1/query", self._guarded(self._post_query), methods=["POST"]),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millstream.kernel import ConfigError
+from millstream.kernel import ConfigError, needs_extra
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -51,12 +51,8 @@ def load_or_make_token(path: Path) -> str:
 @asynccontextmanager
 async def serve_api(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[ApiAddress]:
     """Serve while the scope is open; port 0 picks a free one. Raises ConfigError when the port is taken."""
-    try:
+    with needs_extra("the HTTP API", "api"):
         import uvicorn
-    except ImportError as error:
-        raise ConfigError(
-            "the HTTP API needs uvicorn, which is not installed", next_step="pip install millstream[api]"
-        ) from error
 
     class Server(uvicorn.Server):
         """Leaves the signals to the node."""

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from millstream.cli._options import Json, run
 from millstream.cli._output import OK, note, print_json, print_table, report_usage
-from millstream.kernel import ConfigError, NotFoundError, parse_duration_s, suggest
+from millstream.kernel import NotFoundError, needs_extra, parse_duration_s, suggest
 
 if TYPE_CHECKING:
     from millstream.sim import FaultProxy
@@ -72,16 +72,8 @@ def run_device(name: str, /, *arguments: str, json: Json = False) -> int:
             "no such simulated device", got=repr(name),
             next_step=f"did you mean {near!r}?" if near else "`millstream sim list`",
         )  # fmt: skip
-    try:
+    with needs_extra("the simulated device", device.connector):
         module = import_module(device.module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("millstream"):
-            raise
-        raise ConfigError(
-            f"the simulated device needs {error.name}",
-            next_step=f"pip install 'millstream[{device.connector}]'",
-            code="MS-0106",
-        ) from error
     try:
         module.main([argument for argument in arguments if argument != "--json"])
     except SystemExit as end:  # its parser's: help, or a wrong option

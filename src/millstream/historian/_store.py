@@ -19,7 +19,7 @@ from millstream.historian._ports import DeadLetter
 from millstream.historian._rows import Rows
 from millstream.historian._schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION
 from millstream.historian._tags import TagEntry
-from millstream.kernel import ConfigError, FencedError, PlantError
+from millstream.kernel import ConfigError, FencedError, PlantError, needs_extra
 
 if TYPE_CHECKING:
     import duckdb
@@ -426,10 +426,6 @@ def _roll_back(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _load_duckdb() -> Any:
-    try:
+    with needs_extra("the historian", "historian"):
         import duckdb
-    except ImportError as error:
-        raise ConfigError(
-            "the historian needs DuckDB, which is not installed", next_step="pip install millstream[historian]"
-        ) from error
     return duckdb

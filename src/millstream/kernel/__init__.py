@@ -16,6 +16,7 @@ from millstream.kernel._errors import (
     StoreFullError,
     Unreachable,
 )
+from millstream.kernel._extras import needs_extra
 from millstream.kernel._ports import bind_port, free_port
 from millstream.kernel._registry import ErrorEntry, error_registry
 from millstream.kernel._suggest import suggest
@@ -41,6 +42,7 @@ __all__ = [
     "error_registry",
     "format_duration",
     "free_port",
+    "needs_extra",
     "parse_duration_s",
     "seeded",
     "suggest",

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from millstream.kernel import AuthError, ConfigError, PlantError, ProtocolViolation, Unreachable
+from millstream.kernel import AuthError, PlantError, ProtocolViolation, Unreachable, needs_extra
 from millstream.mqtt._client import Notes, Outbox, length_bytes, nothing, to_message
 from millstream.mqtt._config import BrokerConfig
 from millstream.protocols.mqtt_publish import Publish
@@ -94,14 +94,8 @@ class BrokerLink:
 
     def _make_client(self) -> Any:
         session = self._session
-        try:
+        with needs_extra("MQTT", session.extra):
             import gmqtt
-        except ImportError as error:
-            raise ConfigError(
-                "the client library gmqtt is missing",
-                next_step=f"pip install 'millstream[{session.extra}]'",
-                code="MS-0106",
-            ) from error
         log = logging.Logger("gmqtt", logging.ERROR)
         log.addHandler(Notes(self._violated))
         logging.getLogger("gmqtt.mqtt.protocol").setLevel(logging.CRITICAL)  # warns of each answer to a closed socket

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, cast
 
-from millstream.kernel import ConfigError, DecodeError
+from millstream.kernel import DecodeError, needs_extra
 from millstream.protocols.sparkplug import (
     BASIC_TYPES,
     METRICS_COUNT_MAX,
@@ -60,12 +60,8 @@ _METADATA = tuple(entry.split()[2] for entry in _FIELDS["MetaData"].split(", "))
 @cache
 def _payload_class() -> Callable[[], Any]:
     """The protobuf class of a payload."""
-    try:
+    with needs_extra("Sparkplug", "sparkplug"):
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-    except ImportError as error:
-        raise ConfigError(
-            "the library protobuf is missing", next_step="pip install millstream[sparkplug]", code="MS-0106"
-        ) from error
     file = descriptor_pb2.FileDescriptorProto(name="sparkplug_b.proto", package="sparkplug", syntax="proto2")
     kinds = descriptor_pb2.FieldDescriptorProto
     for message, entries in _FIELDS.items():

@@ -1,6 +1,6 @@
 """The public contract of connectors and the ports that the runtime gives them."""
 
-from millstream.kernel import AuthError, ConfigError, DecodeError, ProtocolViolation, Unreachable
+from millstream.kernel import AuthError, ConfigError, DecodeError, ProtocolViolation, Unreachable, needs_extra
 from millstream.sdk._config import ConnectorConfig, Duration
 from millstream.sdk._contract import (
     Acknowledged,
@@ -24,6 +24,7 @@ from millstream.sdk._contract import (
 from millstream.sdk._discovery import Discoverable, Discovered, DiscoveryInfo, DiscoveryTools, Place
 from millstream.sdk._ports import Control, Message, Publisher, PublisherStats, Reader, Received, Stored
 from millstream.sdk._secret import ConfigPath, SecretRef
+from millstream.sdk._tag_checks import checked_address, checked_options, refuse_options
 from millstream.sdk._tls import TlsFiles, client_context, tls_fault
 from millstream.sdk._writing import given_value, write_in_turn
 
@@ -67,7 +68,11 @@ __all__ = [
     "Writable",
     "Write",
     "WriteResult",
+    "checked_address",
+    "checked_options",
     "client_context",
+    "needs_extra",
+    "refuse_options",
     "tls_fault",
     "given_value",
     "write_in_turn",

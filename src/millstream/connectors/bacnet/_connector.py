@@ -6,10 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import ValidationError
-
 from millstream.connectors.bacnet._config import BacnetConfig, BacnetTagOptions
-from millstream.kernel import ConfigError
 from millstream.protocols.bacnet_plan import parse_address
 from millstream.sdk import (
     ConnectorConfig,
@@ -20,6 +17,8 @@ from millstream.sdk import (
     DiscoveryTools,
     Place,
     Tag,
+    checked_options,
+    needs_extra,
 )
 
 if TYPE_CHECKING:
@@ -46,22 +45,13 @@ class BacnetConnector:
     def check_tag(self, tag: Tag) -> None:
         """Raise ConfigError when the address is outside the grammar, or an option is wrong."""
         parse_address(tag.address)
-        try:
-            BacnetTagOptions.model_validate(dict(tag.options))
-        except ValidationError as error:
-            raise ConfigError(
-                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}",
-                expected="priority: 1 to 16, cov: true or false",
-                code="MS-1401",
-            ) from error
+        checked_options(tag, BacnetTagOptions, "MS-1401")
 
     @classmethod
     async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
         """Who a device says it is. Raises Unreachable."""
-        try:
+        with needs_extra("the BACnet connector", "bacnet"):
             from millstream.connectors.bacnet._discovery import find_device
-        except ModuleNotFoundError as error:
-            raise _missing(error) from error
         return await find_device(place, tools)
 
     def open(self) -> AbstractAsyncContextManager[BacnetSession]:
@@ -70,12 +60,10 @@ class BacnetConnector:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[BacnetSession]:
-        try:
+        with needs_extra("the BACnet connector", "bacnet"):
             from millstream.connectors.bacnet._device import Device
             from millstream.connectors.bacnet._link import BacnetLink
             from millstream.connectors.bacnet._session import BacnetSession
-        except ModuleNotFoundError as error:
-            raise _missing(error) from error
         link = BacnetLink(self._config)
         try:
             await link.open()
@@ -84,12 +72,3 @@ class BacnetConnector:
             yield BacnetSession(link, device, self._config, self._tools)
         finally:
             await link.close()
-
-
-def _missing(error: ModuleNotFoundError) -> Exception:
-    """What to say when the client library is not there; the error itself when something of ours is missing."""
-    if error.name is None or error.name.startswith("millstream"):
-        return error
-    return ConfigError(
-        f"the BACnet connector needs {error.name}", next_step="pip install 'millstream[bacnet]'", code="MS-0106"
-    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from millstream.connectors.ethernet_ip._config import EtherNetIpConfig
 from millstream.connectors.ethernet_ip._faults import NEXT_STEP
-from millstream.kernel import ConfigError, Unreachable
+from millstream.kernel import Unreachable
 from millstream.protocols.cip_address import parse_address
 from millstream.sdk import (
     ConnectorConfig,
@@ -21,6 +21,8 @@ from millstream.sdk import (
     DiscoveryTools,
     Place,
     Tag,
+    needs_extra,
+    refuse_options,
 )
 
 if TYPE_CHECKING:
@@ -47,10 +49,7 @@ class EtherNetIpConnector:
     def check_tag(self, tag: Tag) -> None:
         """Raise ConfigError when the address is outside the grammar, or the tag has options."""
         parse_address(tag.address)
-        if tag.options:
-            raise ConfigError(
-                f"tag {tag.key!r} has options", expected="none", got=", ".join(tag.options), code="MS-1301"
-            )
+        refuse_options(tag, "MS-1301")
 
     @classmethod
     async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
@@ -92,7 +91,7 @@ class EtherNetIpConnector:
         return str(found[0][4][0])
 
     def _make_driver(self, address: str) -> Driver:
-        try:
+        with needs_extra("the EtherNet/IP connector", "ethernet_ip"):
             if self._config.driver == "pycomm3":
                 from millstream.connectors.ethernet_ip._pycomm3_driver import Pycomm3Driver
 
@@ -100,11 +99,3 @@ class EtherNetIpConnector:
             from millstream.connectors.ethernet_ip._pylogix_driver import PylogixDriver
 
             return PylogixDriver(self._config, address, self._tools.clock)
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.startswith("millstream"):
-                raise
-            raise ConfigError(
-                f"the EtherNet/IP connector needs {error.name}",
-                next_step="pip install 'millstream[ethernet_ip]'",
-                code="MS-0106",
-            ) from error

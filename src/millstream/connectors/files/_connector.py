@@ -7,14 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from pydantic import ValidationError
-
 from millstream.connectors.files._config import FilesConfig, FilesTagOptions
 from millstream.connectors.files._session import FilesSession
 from millstream.connectors.files._table import list_files
 from millstream.connectors.files._text import steps_of
-from millstream.kernel import ConfigError, DecodeError
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.kernel import ConfigError
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag, checked_address, checked_options
 
 
 class FilesConnector:
@@ -39,24 +37,13 @@ class FilesConnector:
             raise ConfigError(f"tag {tag.key!r} has no address", expected="the name of a column", code="MS-1800")
         for name in (tag.address, *self._config.time_columns):
             self._check_path(tag, name)
-        try:
-            FilesTagOptions.model_validate(dict(tag.options))
-        except ValidationError as error:
-            raise ConfigError(
-                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}",
-                expected="data_type: auto, float, int, bool, text or bytes",
-                code="MS-1800",
-            ) from error
+        checked_options(tag, FilesTagOptions, "MS-1800")
 
     def _check_path(self, tag: Tag, name: str) -> None:
         if self._config.format != "jsonl" or self._config.tag_column is not None:
             return
-        try:
+        with checked_address(tag, "MS-1800"):
             steps_of(name)
-        except DecodeError as error:
-            raise ConfigError(
-                f"tag {tag.key!r}: {error.what}", expected=error.expected, got=error.got, code="MS-1800"
-            ) from error
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[FilesSession]:

@@ -12,7 +12,7 @@ from typing import Any
 from millstream.connectors.http._config import HttpConfig
 from millstream.kernel import AuthError, Clock, ConfigError, DecodeError, PlantError, ProtocolViolation, Unreachable
 from millstream.protocols.http_rules import BUSY, retry_after_s
-from millstream.sdk import TlsFiles, client_context, tls_fault
+from millstream.sdk import TlsFiles, client_context, needs_extra, tls_fault
 
 URLS_REMEMBERED_MAX = 1_000  # whose last answer is kept, for servers that say "not modified"
 BODIES_BYTES_MAX = 32 << 20  # of them together
@@ -145,12 +145,8 @@ def _fault(error: Exception, url: str) -> PlantError:
 @asynccontextmanager
 async def open_client(config: HttpConfig, clock: Clock) -> AsyncIterator[Client]:
     """A client with its own connections. Raises ConfigError for a missing library, secret or certificate."""
-    try:
+    with needs_extra("the HTTP connector", "http"):
         import httpx
-    except ImportError as error:
-        raise ConfigError(
-            "the HTTP connector needs httpx", next_step="pip install 'millstream[http]'", code="MS-0106"
-        ) from error
     secret = await asyncio.to_thread(config.secret.resolve) if config.secret is not None else None
     headers = {"Accept": "application/json, text/plain;q=0.5, */*;q=0.1", "Accept-Encoding": "identity"}
     headers |= config.headers

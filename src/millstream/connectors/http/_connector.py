@@ -7,16 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from pydantic import ValidationError
-
 from millstream.connectors.http._client import open_client
 from millstream.connectors.http._config import HttpConfig, HttpTagOptions
 from millstream.connectors.http._listener import open_listener
 from millstream.connectors.http._poll_session import PollSession
 from millstream.connectors.http._webhook_session import Numbers, WebhookSession
-from millstream.kernel import ConfigError, DecodeError
 from millstream.protocols.http_rules import parse_resource
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag, checked_address, checked_options
 
 
 class HttpConnector:
@@ -38,19 +35,9 @@ class HttpConnector:
 
     def check_tag(self, tag: Tag) -> None:
         """An address is `path#$.member`, `path` or `$.member`. Raises ConfigError."""
-        try:
+        with checked_address(tag, "MS-1600"):
             parse_resource(tag.address)
-            HttpTagOptions.model_validate(dict(tag.options))
-        except DecodeError as error:
-            raise ConfigError(
-                f"tag {tag.key!r}: {error.what}", expected=error.expected, got=error.got, code="MS-1600"
-            ) from error
-        except ValidationError as error:
-            raise ConfigError(
-                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}",
-                expected="data_type: auto, float, int, bool, text or bytes",
-                code="MS-1600",
-            ) from error
+        checked_options(tag, HttpTagOptions, "MS-1600")
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[PollSession | WebhookSession]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from millstream.connectors.http._config import HttpConfig
 from millstream.kernel import ConfigError, Unreachable
+from millstream.sdk import needs_extra
 
 READ_BYTES = 1 << 16
 HEAD_BYTES_MAX = 1 << 14
@@ -197,12 +198,8 @@ def _server_context(config: HttpConfig) -> ssl.SSLContext | None:
 @asynccontextmanager
 async def open_listener(config: HttpConfig, check: Check, handle: Handle) -> AsyncIterator[Listener]:
     """Listen. Raises Unreachable when the address cannot be had, ConfigError for a certificate or the library."""
-    try:
+    with needs_extra("the HTTP connector", "http"):
         import h11  # noqa: F401 - known here that it is there
-    except ImportError as error:
-        raise ConfigError(
-            "the HTTP connector needs h11", next_step="pip install 'millstream[http]'", code="MS-0106"
-        ) from error
     context = await asyncio.to_thread(_server_context, config)
     listener = Listener(config, check, handle)
     try:

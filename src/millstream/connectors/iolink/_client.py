@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from millstream.connectors.iolink._config import IoLinkConfig
-from millstream.kernel import AuthError, ConfigError, PlantError, ProtocolViolation, Unreachable
+from millstream.kernel import AuthError, PlantError, ProtocolViolation, Unreachable
 from millstream.protocols.iolink_master import Ask
-from millstream.sdk import TlsFiles, client_context, tls_fault
+from millstream.sdk import TlsFiles, client_context, needs_extra, tls_fault
 
 ANSWER_BYTES_MAX = 1 << 20
 BAD_BYTES_MAX = 1 << 16
@@ -80,12 +80,8 @@ def _fault(error: BaseException, url: str) -> PlantError:
 @asynccontextmanager
 async def open_client(config: IoLinkConfig) -> AsyncIterator[Client]:
     """A client with one connection. Raises ConfigError for a missing library, secret or certificate."""
-    try:
+    with needs_extra("the IO-Link connector", "http"):
         import httpx
-    except ImportError as error:
-        raise ConfigError(
-            "the IO-Link connector needs httpx", next_step="pip install 'millstream[http]'", code="MS-0106"
-        ) from error
     auth = None
     if config.user is not None and config.secret is not None:
         auth = httpx.BasicAuth(config.user, await asyncio.to_thread(config.secret.resolve))

@@ -6,13 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from pydantic import ValidationError
-
 from millstream.connectors.iolink._client import open_client
 from millstream.connectors.iolink._config import IoLinkConfig, IoLinkTagOptions
 from millstream.connectors.iolink._discovery import find_master
 from millstream.connectors.iolink._session import IoLinkSession
-from millstream.kernel import ConfigError, DecodeError, ProtocolViolation, Unreachable
+from millstream.kernel import DecodeError, ProtocolViolation, Unreachable
 from millstream.protocols.iolink_data import parse_point
 from millstream.protocols.iolink_master import Ask, iotcore_path
 from millstream.sdk import (
@@ -24,6 +22,8 @@ from millstream.sdk import (
     DiscoveryTools,
     Place,
     Tag,
+    checked_address,
+    checked_options,
 )
 
 
@@ -46,23 +46,13 @@ class IoLinkConnector:
 
     def check_tag(self, tag: Tag) -> None:
         """Raise ConfigError when the address is outside the grammar, or not one of this dialect."""
-        try:
+        with checked_address(tag, "MS-1653"):
             point = parse_point(tag.address)
             if self._config.dialect == "iotcore":
                 iotcore_path(point)
             elif point.what == "data":
                 raise DecodeError("data points are of the dialect iotcore", expected="port1:in:int16@16")
-            IoLinkTagOptions.model_validate(dict(tag.options))
-        except DecodeError as error:
-            raise ConfigError(
-                f"tag {tag.key!r}: {error.what}", expected=error.expected, got=tag.address, code="MS-1653"
-            ) from error
-        except ValidationError as error:
-            raise ConfigError(
-                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}",
-                expected="smart_sensor: true or false",
-                code="MS-1653",
-            ) from error
+        checked_options(tag, IoLinkTagOptions, "MS-1653")
 
     @classmethod
     async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import ValidationError
-
 from millstream.connectors.modbus._config import ModbusConfig, ModbusTagOptions
 from millstream.kernel import ConfigError
 from millstream.protocols.modbus_plan import parse_address
@@ -21,6 +19,8 @@ from millstream.sdk import (
     DiscoveryTools,
     Place,
     Tag,
+    checked_options,
+    needs_extra,
 )
 
 if TYPE_CHECKING:
@@ -62,22 +62,13 @@ class ModbusConnector:
         for hole in self._config.limits().holes:
             if hole.table is point.table and hole.first < point.end and hole.last >= point.address:
                 raise ConfigError(f"tag {tag.key!r} lies in a hole", got=tag.address, code="MS-0120")
-        try:
-            ModbusTagOptions.model_validate(dict(tag.options))
-        except ValidationError as error:
-            raise ConfigError(
-                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}",
-                expected="unit_id: 0 to 255",
-                code="MS-0120",
-            ) from error
+        checked_options(tag, ModbusTagOptions, "MS-0120")
 
     @classmethod
     async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
         """The units that answer behind an address. Raises Unreachable, ProtocolViolation."""
-        try:
+        with needs_extra("the Modbus connector", "modbus"):
             from millstream.connectors.modbus._discovery import find_units
-        except ModuleNotFoundError as error:
-            raise _missing(error) from error
         return await find_units(place, tools)
 
     def open(self) -> AbstractAsyncContextManager[ModbusSession]:
@@ -86,11 +77,9 @@ class ModbusConnector:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[ModbusSession]:
-        try:
+        with needs_extra("the Modbus connector", "modbus"):
             from millstream.connectors.modbus._link import Link
             from millstream.connectors.modbus._session import ModbusSession
-        except ModuleNotFoundError as error:
-            raise _missing(error) from error
         if self._config.transport == "serial" and importlib.util.find_spec("serial") is None:
             raise ConfigError(
                 "Modbus on a serial line needs pyserial", next_step="pip install 'millstream[serial]'", code="MS-0106"
@@ -101,12 +90,3 @@ class ModbusConnector:
             yield ModbusSession(link, self._config, self._tools)
         finally:
             link.close()
-
-
-def _missing(error: ModuleNotFoundError) -> Exception:
-    """What to say when the client library is not there; the error itself when something of ours is missing."""
-    if error.name is None or error.name.startswith("millstream"):
-        return error
-    return ConfigError(
-        f"the Modbus connector needs {error.name}", next_step="pip install 'millstream[modbus]'", code="MS-0106"
-    )

@@ -6,13 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from pydantic import ValidationError
-
 from millstream.connectors.mqtt._broker_session import BrokerSession, Numbers, open_broker
 from millstream.connectors.mqtt._config import MqttConfig, MqttTagOptions
 from millstream.connectors.mqtt._listening import find_broker
 from millstream.connectors.mqtt._stream_session import StreamSession, open_stream
-from millstream.kernel import ConfigError, DecodeError
+from millstream.kernel import ConfigError
 from millstream.protocols.mqtt_mapping import parse_address, subject_of_topic
 from millstream.sdk import (
     ConnectorConfig,
@@ -23,7 +21,11 @@ from millstream.sdk import (
     DiscoveryTools,
     Place,
     Tag,
+    checked_address,
+    checked_options,
 )
+
+NEXT_STEP = "for many topics at once use 'auto_map'"
 
 
 class MqttConnector:
@@ -47,23 +49,11 @@ class MqttConnector:
 
     def check_tag(self, tag: Tag) -> None:
         """An address is a topic without wildcards, with a JSON path behind it if need be."""
-        try:
+        with checked_address(tag, expected="topic or topic#$.member, e.g. scale/count#$.n", next_step=NEXT_STEP):
             address = parse_address(tag.address)
             if self._config.source == "stream":
                 subject_of_topic(address.topic)
-            options = MqttTagOptions.model_validate(dict(tag.options))
-        except DecodeError as error:
-            raise ConfigError(
-                f"tag {tag.key!r}: {error.what}",
-                expected=error.expected or "topic or topic#$.member, e.g. scale/count#$.n",
-                got=repr(tag.address),
-                next_step="for many topics at once use 'auto_map'",
-                code="MS-0105",
-            ) from error
-        except ValidationError as error:
-            raise ConfigError(
-                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}", code="MS-0105"
-            ) from error
+        options = checked_options(tag, MqttTagOptions)
         if options.data_type == "bytes" and address.steps is not None:
             raise ConfigError(
                 f"tag {tag.key!r} asks for a part of a payload as bytes", got=repr(tag.address), code="MS-0105"

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from pydantic import ValidationError
-
 from millstream.connectors.mtconnect._agent_session import AgentSession, open_agent
 from millstream.connectors.mtconnect._config import MTConnectConfig, MTConnectTagOptions
 from millstream.connectors.mtconnect._discovery import find_agent
@@ -25,6 +23,7 @@ from millstream.sdk import (
     DiscoveryTools,
     Place,
     Tag,
+    checked_options,
 )
 
 
@@ -57,14 +56,7 @@ class MTConnectConnector:
                 got=repr(address),
                 code="MS-0105",
             )
-        try:
-            MTConnectTagOptions.model_validate(dict(tag.options))
-        except ValidationError as error:
-            raise ConfigError(
-                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}",
-                expected="data_type: auto, float, int or text",
-                code="MS-0105",
-            ) from error
+        checked_options(tag, MTConnectTagOptions)
 
     @classmethod
     async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from millstream.kernel import PlantError, ProtocolViolation, Unreachable
+from millstream.kernel import ProtocolViolation, Unreachable
+from millstream.sdk import needs_extra
 
 READ_BYTES = 1 << 16
 CLOSE_TIMEOUT_S = 1.0
@@ -89,10 +90,6 @@ async def _read_answer(connection: Any, reader: asyncio.StreamReader, where: str
 
 
 def _h11() -> Any:
-    try:
+    with needs_extra("an MTConnect agent", "mtconnect"):
         import h11
-    except ImportError as error:
-        raise PlantError(
-            "MTConnect agents need the package h11", next_step="pip install 'millstream[mtconnect]'", code="MS-0106"
-        ) from error
     return h11

@@ -6,11 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import ValidationError
-
 from millstream.connectors.opcua._address import parse_address
 from millstream.connectors.opcua._config import OpcUaConfig, TagOptions
-from millstream.kernel import ConfigError
 from millstream.sdk import (
     ConnectorConfig,
     ConnectorInfo,
@@ -20,6 +17,8 @@ from millstream.sdk import (
     DiscoveryTools,
     Place,
     Tag,
+    checked_options,
+    needs_extra,
 )
 
 if TYPE_CHECKING:
@@ -46,23 +45,16 @@ class OpcUaConnector:
     def check_tag(self, tag: Tag) -> None:
         """Raise ConfigError when the address is neither a node id nor a path, or an option cannot be."""
         parse_address(tag.address)
-        try:
-            options = TagOptions.model_validate(dict(tag.options))
-            for address in (options.event_type, options.method_object):
-                if address is not None:
-                    parse_address(address)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(f"tag option {place or 'set'}: {first['msg']}", where=tag.key) from error
+        options = checked_options(tag, TagOptions)
+        for address in (options.event_type, options.method_object):
+            if address is not None:
+                parse_address(address)
 
     @classmethod
     async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
         """Who a server is and what it offers. Raises Unreachable, ProtocolViolation."""
-        try:
+        with needs_extra("the OPC UA connector", "opcua"):
             from millstream.connectors.opcua._discovery import find_servers
-        except ModuleNotFoundError as error:
-            raise _missing(error) from error
         return await find_servers(place, tools)
 
     def open(self) -> AbstractAsyncContextManager[OpcUaSession]:
@@ -71,23 +63,12 @@ class OpcUaConnector:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[OpcUaSession]:
-        try:
+        with needs_extra("the OPC UA connector", "opcua"):
             # asyncua takes a third of a second to import, and `millstream check` needs none of it.
             from millstream.connectors.opcua._redundancy import open_best
             from millstream.connectors.opcua._session import OpcUaSession
-        except ModuleNotFoundError as error:
-            raise _missing(error) from error
         link = await open_best(self._config, self._tools)
         try:
             yield OpcUaSession(link, self._config, self._tools)
         finally:
             await link.close()
-
-
-def _missing(error: ModuleNotFoundError) -> Exception:
-    """What to say when the client library is not there; the error itself when something of ours is missing."""
-    if error.name is None or error.name.startswith("millstream"):
-        return error
-    return ConfigError(
-        f"the OPC UA connector needs {error.name}", next_step="pip install 'millstream[opcua]'", code="MS-0106"
-    )

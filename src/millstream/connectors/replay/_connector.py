@@ -11,7 +11,7 @@ from millstream.connectors.replay._config import ReplayConfig
 from millstream.connectors.replay._recording import Recording, read_recording
 from millstream.connectors.replay._session import ReplaySession
 from millstream.kernel import ConfigError, DecodeError
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag, refuse_options
 
 
 class ReplayConnector:
@@ -34,8 +34,7 @@ class ReplayConnector:
         """An address is a data item, column, tag or channel of the file; whether it is there shows when it is read."""
         if not tag.address.strip():
             raise ConfigError(f"tag {tag.key!r} has no address", expected="a name in the file", code="MS-0105")
-        if tag.options:
-            raise ConfigError(f"tag {tag.key!r} has options", expected="none, replay knows none", code="MS-0105")
+        refuse_options(tag)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[ReplaySession]:

@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from millstream.connectors.s7._config import S7Config
-from millstream.kernel import ConfigError
 from millstream.protocols.s7_address import parse_address
 from millstream.sdk import (
     ConnectorConfig,
@@ -18,6 +17,8 @@ from millstream.sdk import (
     DiscoveryTools,
     Place,
     Tag,
+    needs_extra,
+    refuse_options,
 )
 
 if TYPE_CHECKING:
@@ -45,18 +46,13 @@ class S7Connector:
     def check_tag(self, tag: Tag) -> None:
         """Raise ConfigError when the address is outside the grammar, or an option is given: there are none."""
         parse_address(tag.address)
-        if tag.options:
-            raise ConfigError(
-                f"tag {tag.key!r} has options", expected="none", got=", ".join(tag.options), code="MS-1200"
-            )
+        refuse_options(tag, "MS-1200")
 
     @classmethod
     async def discover(cls, place: Place, tools: DiscoveryTools) -> Sequence[Discovered]:
         """The PLC behind an address. Raises Unreachable, ProtocolViolation."""
-        try:
+        with needs_extra("the S7 connector", "s7"):
             from millstream.connectors.s7._discovery import find_plc
-        except ModuleNotFoundError as error:
-            raise _missing(error) from error
         return await find_plc(place, tools)
 
     def open(self) -> AbstractAsyncContextManager[S7Session]:
@@ -65,21 +61,12 @@ class S7Connector:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[S7Session]:
-        try:
+        with needs_extra("the S7 connector", "s7"):
             from millstream.connectors.s7._link import Link
             from millstream.connectors.s7._session import S7Session
-        except ModuleNotFoundError as error:
-            raise _missing(error) from error
         link = Link(self._config)
         try:
             await link.open()
             yield S7Session(link, self._config, self._tools)
         finally:
             link.close()
-
-
-def _missing(error: ModuleNotFoundError) -> Exception:
-    """What to say when the client library is not there; the error itself when something of ours is missing."""
-    if error.name is None or error.name.startswith("millstream"):
-        return error
-    return ConfigError(f"the S7 connector needs {error.name}", next_step="pip install 'millstream[s7]'", code="MS-0106")

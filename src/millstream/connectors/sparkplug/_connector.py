@@ -9,9 +9,9 @@ from typing import ClassVar
 from millstream.connectors.sparkplug._config import SparkplugConfig
 from millstream.connectors.sparkplug._node_session import NodeSession, make_node, open_node
 from millstream.connectors.sparkplug._session import Memory, SparkplugSession, open_session
-from millstream.kernel import ConfigError, DecodeError
+from millstream.kernel import ConfigError
 from millstream.protocols.sparkplug_host_model import MetricKey
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag, checked_address, refuse_options
 
 
 class SparkplugConnector:
@@ -39,16 +39,8 @@ class SparkplugConnector:
                 next_step="remove 'tags'; 'base' says what is published",
                 code="MS-0105",
             )
-        try:
+        with checked_address(tag, next_step="for all metrics of a node at once use 'auto_map'"):
             key = MetricKey.parse(tag.address)
-        except DecodeError as error:
-            raise ConfigError(
-                f"tag {tag.key!r}: {error.what}",
-                expected=error.expected,
-                got=repr(tag.address),
-                next_step="for all metrics of a node at once use 'auto_map'",
-                code="MS-0105",
-            ) from error
         if self._config.groups and key.group not in self._config.groups:
             raise ConfigError(
                 f"tag {tag.key!r} is of a group that is not listened to",
@@ -57,8 +49,7 @@ class SparkplugConnector:
                 next_step="add it to 'groups'",
                 code="MS-0105",
             )
-        if tag.options:
-            raise ConfigError(f"tag {tag.key!r} has options, Sparkplug tags have none", code="MS-0105")
+        refuse_options(tag)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[SparkplugSession | NodeSession]:

@@ -8,13 +8,11 @@ from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import ClassVar
 
-from pydantic import ValidationError
-
 from millstream.connectors.sql._config import SqlConfig, SqlTagOptions
 from millstream.connectors.sql._link import Link, Turn
 from millstream.connectors.sql._session import SqlSession
 from millstream.kernel import ConfigError
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag, checked_options
 
 
 class SqlConnector:
@@ -38,14 +36,7 @@ class SqlConnector:
         """An address is a column's name (long layout: the tag's name in the table). Raises ConfigError."""
         if not tag.address.strip():
             raise ConfigError(f"tag {tag.key!r} has no address", expected="the name of a column", code="MS-0105")
-        try:
-            SqlTagOptions.model_validate(dict(tag.options))
-        except ValidationError as error:
-            raise ConfigError(
-                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}",
-                expected="data_type: auto, float, int, bool, text or bytes",
-                code="MS-0105",
-            ) from error
+        checked_options(tag, SqlTagOptions)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[SqlSession]:

@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import ValidationError
-
 from millstream.connectors.text._config import TextConfig, TextTagOptions
 from millstream.kernel import ConfigError
 from millstream.protocols.text_command import parse_command
 from millstream.protocols.text_mapping import FRAME_FIELD, PEER_FIELD, parse_field
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag, checked_options
 
 if TYPE_CHECKING:
     from millstream.connectors.text._session import TextSession
@@ -38,12 +36,7 @@ class TextConnector:
     def check_tag(self, tag: Tag) -> None:
         """Raise ConfigError when no frame can have such a field."""
         field = parse_field(tag.address)
-        try:
-            options = TextTagOptions.model_validate(dict(tag.options))
-        except ValidationError as error:
-            raise ConfigError(
-                f"tag {tag.key!r} has wrong options: {error.errors()[0]['msg']}", expected="command", code="MS-1900"
-            ) from error
+        options = checked_options(tag, TextTagOptions, "MS-1900")
         if options.command is not None:
             parse_command(options.command)
         if field.name in (FRAME_FIELD, PEER_FIELD):

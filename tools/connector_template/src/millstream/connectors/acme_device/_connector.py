@@ -9,7 +9,7 @@ from millstream.connectors.acme_device._config import AcmeDeviceConfig
 from millstream.connectors.acme_device._session import AcmeDeviceSession, open_session
 from millstream.kernel import ConfigError
 from millstream.protocols.acme_device_wire import is_address
-from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag
+from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag, refuse_options
 
 
 class AcmeDeviceConnector:
@@ -36,10 +36,7 @@ class AcmeDeviceConnector:
                 got=repr(tag.address),
                 code="MS-0105",
             )
-        if tag.options:
-            raise ConfigError(
-                f"tag {tag.key!r} has options", expected="none", got=", ".join(tag.options), code="MS-0105"
-            )
+        refuse_options(tag)
 
     def open(self) -> AbstractAsyncContextManager[AcmeDeviceSession]:
         """Connect; on exit close. Raises Unreachable."""
