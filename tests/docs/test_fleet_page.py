@@ -13,7 +13,7 @@ from pages import ROOT, beside, blocks, checkout, commands, node_json, shell, un
 from millstream.kernel import free_port
 
 PAGE = ROOT / "docs" / "how-to" / "fleet.md"
-DEVICE, UP, QUERIES = blocks(PAGE, "sh")[:3]
+DEVICE, UP, QUERIES, DATA = blocks(PAGE, "sh")
 
 
 async def test_the_page_on_the_fleet_runs(tmp_path: Path) -> None:
@@ -31,7 +31,12 @@ async def test_the_page_on_the_fleet_runs(tmp_path: Path) -> None:
         facts = json.loads(done.stdout.splitlines()[0])["facts"]
         assert facts["labels"] == {"zone": "south", "line": "press"}
         assert facts["connectors"]["boiler"]["state"] == "ok"
+        done = await asyncio.to_thread(shell, root, root, DATA)
+        assert "acme/plant1/boiler:temperature" in done.stdout, done.stderr
+        assert (root / "look.parquet").is_file()
         (root / "ask.py").write_text(blocks(PAGE, "python")[0], encoding="utf-8")
         done = await asyncio.to_thread(shell, root, root, "python ask.py")
-        assert done.stdout.splitlines()[-1] == "1 of 1 missing: {}", done.stderr
+        assert done.stdout.splitlines()[-2:] == [
+            "1 of 1 missing: {}", "['tag', 'kind', 'timestamp', 'value', 'quality'] True",
+        ], done.stderr  # fmt: skip
         assert done.stdout.startswith("edge1 {'connectors': {'boiler': {'samples_per_s'")

@@ -3,6 +3,7 @@
 from millstream.bus._client import add_micro_service, api_request, connect_nats, get_last, request_nats
 from millstream.bus._connection import Credentials, RawConnection
 from millstream.bus._contract_log import ContractLog
+from millstream.bus._direct_batch import get_batch
 from millstream.bus._fast_ingest import FastIngestPublisher
 from millstream.bus._group_commit import GroupCommitPublisher
 from millstream.bus._jetstream import Refused, StreamApi, StreamState, decode_answer
@@ -113,6 +114,7 @@ __all__ = [
     "find_stream",
     "fit_bounds",
     "flow_stream",
+    "get_batch",
     "get_last",
     "hub_stream",
     "integrity_stream",

@@ -89,12 +89,12 @@ class StreamApi:
 
     async def _direct(self, stream: str, subject: str, payload: bytes = b"") -> Received | None:
         async def ask() -> Received | None:
-            return _received(await self.connection.request(f"{self.prefix}.{subject}", payload), stream)
+            return received(await self.connection.request(f"{self.prefix}.{subject}", payload), stream)
 
         return await patiently(ask, patience_s=self._patience_s, where=stream)
 
 
-def _received(message: WireMessage, stream: str) -> Received | None:
+def received(message: WireMessage, stream: str) -> Received | None:
     """The answer to a direct get. Raises Unreachable, ProtocolViolation."""
     headers = parse_headers(message[3])
     if headers.status == 404:

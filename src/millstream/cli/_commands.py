@@ -91,6 +91,7 @@ COMMANDS = (
     Command("flow replay", "_flow:replay", "Work a flow's state out anew, and say nothing twice.", FLOWS),
     Command("flow run", "_flow:run_flow", "Run one more instance of a node's flow, here.", FLOWS),
     Command("fleet query", "_fleet:query", "Ask every node of the fleet now, and print those that fit.", FLEET),
+    Command("fleet data", "_fleet:data", "Look at raw data where it lies: at the edges.", FLEET),
     Command("status", "_state:status", "Show how the nodes are: connectors, streams, uplink, alarms.", CARE),
     Command("ledger", "_state:ledger", "Show the account: stored, forwarded, missing, repeated.", CARE),
     Command("top", "_top_command:top", "Watch a node live in the terminal.", CARE),

@@ -1,15 +1,17 @@
-"""``fleet query``: ask every node now, print those that fit as they answer."""
+"""``fleet query|data``: ask every node now, print those that fit as they answer; samples from where they lie."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from cyclopts import Parameter
 
-from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._options import DEFAULT, OUTPUT_GROUP, Json, Target, run
 from millstream.cli._output import CHECK_FAILED, OK, json_text, note, print_json, print_text, shown
+from millstream.cli._query import Format, format_of, write_table
 
 if TYPE_CHECKING:
     from millstream.protocols.fleet_query import FleetMatch, FleetSummary
@@ -65,6 +67,73 @@ def query(
         else:
             note(account(asked.summary))
         return _status(asked.summary)
+
+    return run(work())
+
+
+def data(
+    *patterns: str,
+    last: str | None = None,
+    start: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    end: Annotated[str, Parameter(allow_leading_hyphen=True)] = "now",
+    kind: Literal["tag", "count", "kpi", "state"] = "tag",
+    nodes: Annotated[list[str] | None, Parameter(name="--of", negative="")] = None,
+    max_mb: int = 64,
+    output: Annotated[Format | None, Parameter(name=["--output", "-o"], group=OUTPUT_GROUP)] = None,
+    file: Annotated[Path | None, Parameter(group=OUTPUT_GROUP)] = None,
+    json: Json = False,
+    target: Target = DEFAULT,
+) -> int:
+    """Look at raw data where it lies: each edge below which the patterns can lie reads its own streams.
+
+    Nothing needs to have reached the hub. Exit status 6 when an edge did not answer, or --max-mb cut the answer.
+
+    Examples:
+
+        millstream fleet data 'acme/plant1/**:vibration' --last 1min -o parquet --file minute.parquet
+        millstream fleet data 'acme/**:speed' --start -10min --end -5min --json
+
+    Parameters
+    ----------
+    patterns
+        Paths or patterns.
+    last
+        So long back from each edge's own clock; left out, and without --start: 1min.
+    start
+        Begin, included: a time, or back from now: -15min.
+    end
+        End, not included.
+    kind
+        What is asked for.
+    nodes
+        Ask only these.
+    max_mb
+        Bound of the whole answer in MB; what it cuts is said.
+    output
+        table, csv, jsonl, arrow (an IPC stream) or parquet; left out: by the ending of --file.
+    file
+        Write to this file instead of standard output.
+    json
+        The same as --output jsonl.
+    """
+
+    async def work() -> int:
+        """Ask, write, tell what lacks."""
+        async with target.connect() as plant:
+            asked = plant.fleet.data(
+                *patterns, last=last, start=start, end=end, kind=kind, nodes=nodes and _names(nodes),
+                bytes_max=max_mb * 1_000_000,
+            )  # fmt: skip
+            table = await asked.table()
+        assert asked.summary is not None
+        write_table(table, "jsonl" if json else output or format_of(file), file)
+        for node, of_node in asked.summary.nodes.items():
+            if of_node.error is not None:
+                note(f"{node}: {shown(of_node.error)}")
+            elif of_node.truncated:
+                note(f"{node}: there is more: --max-mb cut the answer")
+        note(f"{len(table)} samples of {len(asked.summary.nodes)} nodes in {asked.summary.took_ms:.0f} ms")
+        return OK if asked.summary.is_whole else CHECK_FAILED
 
     return run(work())
 

@@ -85,7 +85,7 @@ def query(
                 plant, patterns, start, end, every=every, aggregates=aggregate, at=at, last=last, quality=quality,
                 kind=kind, type=type, limit=limit,
             )  # fmt: skip
-        _write(table, "jsonl" if json else output or _format_of(file), file)
+        write_table(table, "jsonl" if json else output or format_of(file), file)
         if (table.schema.metadata or {}).get(b"truncated") == b"true":
             note("there is more: the limit cut the answer (raise --limit, or ask for windows with --every)")
         return OK
@@ -127,12 +127,14 @@ async def _asked(
     )
 
 
-def _format_of(file: Path | None) -> Format:
+def format_of(file: Path | None) -> Format:
+    """The form that the ending of a file asks for."""
     known: dict[str, Format] = {".jsonl": "jsonl", ".arrow": "arrow", ".parquet": "parquet"}
     return "table" if file is None else known.get(file.suffix.lower(), "csv")
 
 
-def _write(table: pa.Table, output: Format, file: Path | None) -> None:
+def write_table(table: pa.Table, output: Format, file: Path | None) -> None:
+    """Rows to standard output or a file. Raises PlantError."""
     if file is None and output in ("arrow", "parquet") and sys.stdout.isatty():
         raise PlantError(f"{output} is binary", next_step="add --file, or send it into a pipe", code="MS-0582")
     if file is None:

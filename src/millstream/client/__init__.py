@@ -3,6 +3,7 @@
 from millstream.client._contracts import Consumer, Review
 from millstream.client._deadletter import DeadLetter
 from millstream.client._fleet import Fleet, FleetResult, FleetRun
+from millstream.client._fleet_data import DataPart, FleetDataRun
 from millstream.client._ledger import Ledger, LedgerRow
 from millstream.client._node import NodeAddress, find_node, is_process
 from millstream.client._plant import Plant, connect
@@ -13,6 +14,7 @@ from millstream.client._tree import TagEntry, TreeNode, build_tree
 from millstream.client._writes import NotWritten
 from millstream.protocols.cloudevents import CloudEvent
 from millstream.protocols.contract import Contract, ContractBroken
+from millstream.protocols.fleet_data import DataSummary
 from millstream.protocols.fleet_query import FleetMatch, FleetSummary
 from millstream.protocols.uns_pattern import KINDS, Pattern
 from millstream.protocols.write_request import WritableTag, WriteAnswer
@@ -23,8 +25,11 @@ __all__ = [
     "Consumer",
     "Contract",
     "ContractBroken",
+    "DataPart",
+    "DataSummary",
     "DeadLetter",
     "Fleet",
+    "FleetDataRun",
     "FleetMatch",
     "FleetResult",
     "FleetRun",

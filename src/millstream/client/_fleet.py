@@ -10,11 +10,14 @@ from typing import Any
 
 import msgspec
 
-from millstream.bus._link import Frame, Link
+from millstream.bus._link import Link
+from millstream.client._fleet_data import FleetDataRun, data_arrivals, raise_reported
 from millstream.client._flows import ask_node
 from millstream.client._node import NodeAddress
-from millstream.client._times import Span, to_span_ns
-from millstream.kernel import NotFoundError, PlantError, Unreachable
+from millstream.client._paths import Where
+from millstream.client._times import Span, Time, to_span_ns, to_time_ns
+from millstream.kernel import Clock, NotFoundError
+from millstream.protocols.fleet_data import BYTES_USUAL, DataQuestion, check_range
 from millstream.protocols.fleet_filter import FleetFilter
 from millstream.protocols.fleet_query import (
     FleetAnswer,
@@ -62,10 +65,11 @@ class FleetRun:
 class Fleet:
     """The nodes that report to the hub, or the one edge that the plant is seen from. Made by `Plant.fleet`."""
 
-    def __init__(self, link: Link, address: NodeAddress, services: Services) -> None:
+    def __init__(self, link: Link, address: NodeAddress, services: Services, clock: Clock) -> None:
         self._link = link
         self._address = address
         self._services = services
+        self._clock = clock
 
     def query(
         self, filter: str | None = None, *, select: Sequence[str] = (), nodes: Sequence[str] | None = None,
@@ -116,6 +120,23 @@ class Fleet:
             [], {}, [], 0.0,
         )  # fmt: skip
 
+    def data(
+        self, *patterns: Where, last: Span | None = None, start: Time | None = None, end: Time = "now",
+        kind: str = "tag", nodes: Sequence[str] | None = None, bytes_max: int = BYTES_USUAL, deadline: Span = 10.0,
+    ) -> FleetDataRun:  # fmt: skip
+        """The samples that the edges themselves hold: of the `last` span back from each edge's own clock, or from
+        `start` (included) to `end` (not). Every edge below whose place the patterns can lie is asked; `bytes_max`
+        bounds the answer of all, `deadline` the wait for one page. Raises DecodeError."""
+        now_ns = self._clock.now_ns()
+        question = DataQuestion(
+            tuple(str(pattern) for pattern in patterns), kind,
+            to_span_ns(last) if last is not None else None if start is not None else 60 * 10**9,
+            None if start is None else to_time_ns(start, now_ns), None if start is None else to_time_ns(end, now_ns),
+            None if nodes is None else tuple(nodes), bytes_max, to_span_ns(deadline) / 1e9,
+        )  # fmt: skip
+        check_range(question)
+        return FleetDataRun(data_arrivals(self._link, self.whom, question))
+
     async def whom(self) -> tuple[str, str]:
         """Role and name of the node to ask: the hub where there is one. Raises NotFoundError."""
         if self._address.name is not None and self._address.role in ("hub", "edge"):
@@ -131,17 +152,3 @@ class Fleet:
             if names:
                 return role, names[0]
         raise NotFoundError("no node answers here", where=self._link.url, next_step="start a hub", code="MS-0682")
-
-
-def raise_reported(reply: Frame) -> None:
-    """Raise the error that a reply carries, if it does."""
-    header = reply.headers.get("Ms-Error")
-    if header is None:
-        if reply.status is not None:
-            raise Unreachable("the hub refused", got=reply.status)
-        return
-    raw = msgspec.json.decode(header)
-    raise PlantError(
-        str(raw.get("message")), where=raw.get("where"), expected=raw.get("expected"), got=raw.get("got"),
-        next_step=raw.get("hint"), code=raw.get("code"),
-    )  # fmt: skip

@@ -72,7 +72,7 @@ class Plant:
         self._streams = Streams(link)
         self._registry = Registry(link, self._streams, clock)
         self._units: dict[str, str] | None = None
-        self.fleet = Fleet(link, address, self._services)
+        self.fleet = Fleet(link, address, self._services, clock)
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""
 

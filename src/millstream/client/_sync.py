@@ -204,6 +204,10 @@ class SyncPlant:
         """As `Plant.fleet.query`, all of it."""
         return self._thread.run(self._plant.fleet.query(filter, select=select, nodes=nodes, deadline=deadline).all())
 
+    def fleet_data(self, *patterns: Where, last: Span = "1min", kind: str = "tag") -> pa.Table:
+        """As `Plant.fleet.data`, all of it."""
+        return self._thread.run(self._plant.fleet.data(*patterns, last=last, kind=kind).table())
+
     def ledger(self, *, recounted: bool = False) -> Ledger:
         """As `Plant.ledger`."""
         return self._thread.run(self._plant.ledger(recounted=recounted))

@@ -34,6 +34,7 @@ from millstream.edge._deadletter import StreamDeadLetters
 from millstream.edge._describe import describe, load_meta, save_meta
 from millstream.edge._facts import FactBook
 from millstream.edge._fleet import FleetDesk
+from millstream.edge._fleet_data import DataDesk
 from millstream.edge._forward import EdgeForward, EdgeStreams
 from millstream.edge._lifecycle import Alarm, Lifecycle
 from millstream.edge._log import LineLog, Sink, to_logging
@@ -83,9 +84,11 @@ class EdgeNode:
         self._writes: WriteDesk | None = None
         self._facts: FactBook | None = None
         self._fleet: FleetDesk | None = None
+        self._data: DataDesk | None = None
         self._alarms: dict[str, Alarm] = {}
         self._meter = ProcessMeter()
         self._started_ns = 0
+        self._data_streams: list[str] = []
         self._thinning = Thinning()
         self._store_watch = StoreWatch()
         self._store_alarms: list[Alarm] = []
@@ -148,7 +151,9 @@ class EdgeNode:
             self._contracts = await self._open_contracts(connection)
             self._writes = await self._open_writes()
             self._flows = await self._plan_flows(server, connection, streams)
-            self._open_fleet(stack, server, connection)
+            names = (streams.integrity, streams.throughput, streams.flow)
+            self._data_streams = [name for name in names if name is not None]
+            self._open_fleet(stack, connection)
             await self._serve_status(stack, server)
             await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
             await self._run_parts(stop, streams.integrity)
@@ -156,7 +161,9 @@ class EdgeNode:
     async def _run_parts(self, stop: asyncio.Event, stream: str) -> None:
         assert self._forward is not None
         assert self._contracts is not None
+        assert self._data is not None
         async with asyncio.TaskGroup() as group:
+            data = group.create_task(self._kept("raw data", self._data.run))
             contracts = group.create_task(self._kept("contracts", self._contracts.run))
             watch = group.create_task(self._kept("uplink watch", self._forward.run))
             keep = group.create_task(self._kept("housekeeping", self._keep_house))
@@ -170,7 +177,7 @@ class EdgeNode:
             if self._flows is not None and flows is not None:  # workers end before what they write to
                 self._flows.stop()
                 await asyncio.wait([flows])
-            for task in (contracts, watch, keep, meta):
+            for task in (contracts, watch, keep, meta, data):
                 task.cancel()
         self._log.info("edge stops")
 
@@ -382,14 +389,16 @@ class EdgeNode:
             "alarms": [alarm.as_dict() for alarm in alarms],
         }
 
-    def _open_fleet(self, stack: AsyncExitStack, server: NatsServer, connection: RawConnection) -> None:
+    def _open_fleet(self, stack: AsyncExitStack, connection: RawConnection) -> None:
         edge = self.config.edge
         identity = {"name": edge.name, "path": edge.path, "role": "edge", "labels": edge.labels}
         self._facts = FactBook(
             identity, edge.data_dir, self.status, lambda: connection.info.get("version"), clock=self._clock
         )
         self._fleet = FleetDesk(edge.name, self._facts.facts, connection)
+        self._data = DataDesk(edge.name, self.config.path, connection, lambda: self._data_streams, clock=self._clock)
         stack.callback(self._fleet.open())
+        stack.callback(self._data.open())
 
     async def _serve_status(self, stack: AsyncExitStack, server: NatsServer) -> None:
         async def _answer() -> object:

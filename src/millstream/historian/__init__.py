@@ -3,6 +3,7 @@
 DuckDB is loaded when a service starts, not at import.
 """
 
+from millstream.historian._page import Page, decode_page
 from millstream.historian._ports import (
     DeadLetter,
     DeadLetterSink,
@@ -57,6 +58,7 @@ __all__ = [
     "HistoryStoreError",
     "Last",
     "Names",
+    "Page",
     "QUERY_SUBJECT",
     "QualityFilter",
     "Query",
@@ -71,6 +73,7 @@ __all__ = [
     "StreamStats",
     "TagEntry",
     "Window",
+    "decode_page",
     "decode_query",
     "parse_created_ns",
 ]

@@ -1,25 +1,20 @@
-"""Live query of the fleet: asked once, answered by every edge at the same time, gathered and accounted for here.
-
-Each edge's answers come on a subject that only that edge may publish on, so the hub listens edge by edge; interest
-that spans several would not reach them either (see `_leaf_user` of the server's configuration).
-"""
+"""Live query of the fleet: asked once, answered by every edge at the same time, gathered and accounted for here."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass, field
-from functools import partial
 
 import msgspec
 
 from millstream.bus import RawConnection
 from millstream.historian import Reply
+from millstream.hub._fleet_answers import EdgeAnswers
 from millstream.kernel import Clock, DecodeError, PlantError
 from millstream.protocols.fleet_filter import FleetFilter
 from millstream.protocols.fleet_query import (
-    ANSWER_PREFIX,
     QUERY_SUBJECT,
     FleetMatch,
     FleetQuery,
@@ -32,7 +27,6 @@ from millstream.protocols.nats_wire import WireMessage
 
 QUERIES_AT_ONCE_MAX = 16
 LATE_S = 0.25  # once all that are reachable have answered, so long for those that perhaps just came back
-REACHED_S = 15.0  # an edge that answered the hub within this is there; a large fleet is asked in turn
 STATUS, ERROR = "Ms-Status", "Ms-Error"
 
 
@@ -44,37 +38,21 @@ class _Round:
     open: set[str]
     arrived: asyncio.Queue[tuple[str, bytes]] = field(default_factory=asyncio.Queue)  # one an edge at most
 
+    def take(self, edge: str, message: WireMessage) -> None:
+        """The first answer of each edge counts."""
+        if edge in self.open:
+            self.open.discard(edge)
+            self.arrived.put_nowait((edge, message[4]))
+
 
 class FleetDesk:
-    """Asks the edges and gathers what they answer. `edges` gives the configured ones, `reached` when each last
-    answered the hub (UTC ns)."""
+    """Asks the edges and gathers what they answer."""
 
-    def __init__(
-        self, connection: RawConnection, edges: Callable[[], Sequence[str]], reached: Callable[[], Mapping[str, int]],
-        *, clock: Clock,
-    ) -> None:  # fmt: skip
+    def __init__(self, connection: RawConnection, answers: EdgeAnswers, *, clock: Clock) -> None:
         self._connection = connection
-        self._edges = edges
-        self._reached = reached
+        self._answers = answers
         self._clock = clock
-        self._sids: dict[str, int] = {}
-        self._rounds: dict[str, _Round] = {}
-
-    def open(self) -> None:
-        """Listen to the edges that are configured now; asked for again with each query."""
-        edges = set(self._edges())
-        for edge in edges - self._sids.keys():
-            self._sids[edge] = self._connection.subscribe(f"{ANSWER_PREFIX}{edge}.*", partial(self._take, edge))
-        for edge in self._sids.keys() - edges:
-            self._connection.unsubscribe(self._sids.pop(edge))
-
-    def _take(self, edge: str, messages: list[WireMessage]) -> None:
-        """Answers of one edge; the first to each query counts."""
-        for message in messages:
-            query = self._rounds.get(message[1].rpartition(b".")[2].decode("ascii", "replace"))
-            if query is not None and edge in query.open:
-                query.open.discard(edge)
-                query.arrived.put_nowait((edge, message[4]))
+        self._rounds_count = 0
 
     async def answer(self, payload: bytes) -> AsyncGenerator[Reply, None]:
         """The replies to one question, as they come, and the account at the end."""
@@ -82,7 +60,7 @@ class FleetDesk:
             question = decode_question(payload)
             if question.filter is not None:
                 FleetFilter.parse(question.filter)  # what no node can read is told at once
-            if len(self._rounds) >= QUERIES_AT_ONCE_MAX:
+            if self._rounds_count >= QUERIES_AT_ONCE_MAX:
                 raise PlantError(
                     "too many live queries at once", expected=f"at most {QUERIES_AT_ONCE_MAX}",
                     next_step="ask again in a moment", code="MS-2205",
@@ -94,23 +72,23 @@ class FleetDesk:
             yield reply
 
     async def _ask(self, question: FleetQuestion) -> AsyncGenerator[Reply, None]:
-        self.open()
-        begun_ns, known = self._clock.monotonic_ns(), self._edges()
+        begun_ns, known = self._clock.monotonic_ns(), self._answers.edges()
         expected = tuple(known) if question.nodes is None else question.nodes
         query = FleetQuery(secrets.token_hex(8), question.filter, question.select, question.nodes)
         under_way = _Round(expected, set(expected) & set(known))
-        self._rounds[query.id] = under_way
+        self._rounds_count += 1
         tally = _Tally()
         try:
-            self._connection.publish(QUERY_SUBJECT, msgspec.json.encode(query))
-            async for edge, payload in self._arrivals(under_way, question.deadline_s):
-                if (match := tally.add(edge, payload)) is not None:
-                    yield Reply(msgspec.json.encode(match))
+            with self._answers.taking(query.id, under_way.take):
+                self._connection.publish(QUERY_SUBJECT, msgspec.json.encode(query))
+                async for edge, payload in self._arrivals(under_way, question.deadline_s):
+                    if (match := tally.add(edge, payload)) is not None:
+                        yield Reply(msgspec.json.encode(match))
         except PlantError as error:  # the own server is away
             yield Reply(b"", ((ERROR, msgspec.json.encode(error.as_dict()).decode()), (STATUS, "done")))
             return
         finally:
-            del self._rounds[query.id]
+            self._rounds_count -= 1
         summary = self._summary(under_way, tally, (self._clock.monotonic_ns() - begun_ns) / 1e6)
         yield Reply(msgspec.json.encode(summary), ((STATUS, "done"),))
 
@@ -118,7 +96,7 @@ class FleetDesk:
         """Answers until all are there, until only the unreachable lack and had their moment, or until the deadline."""
         loop = asyncio.get_running_loop()
         end_s = loop.time() + deadline_s
-        there = self._there(query.open)
+        there = self._answers.there(query.open)
         while query.open or not query.arrived.empty():
             wait_s = min(end_s - loop.time(), LATE_S if there.isdisjoint(query.open) else deadline_s)
             if wait_s <= 0 and query.arrived.empty():
@@ -130,15 +108,10 @@ class FleetDesk:
                 return
             yield arrived
 
-    def _there(self, edges: Collection[str]) -> set[str]:
-        """Those that answered the hub a moment ago."""
-        reached, since_ns = self._reached(), self._clock.now_ns() - int(REACHED_S * 1e9)
-        return {edge for edge in edges if reached.get(edge, 0) > since_ns}
-
     def _summary(self, query: _Round, tally: _Tally, took_ms: float) -> FleetSummary:
-        reached = self._reached()
+        reached = self._answers.reached()
         lacking = sorted(set(query.expected) - tally.answered)
-        silent = sorted(self._there(lacking))
+        silent = sorted(self._answers.there(lacking))
         return FleetSummary(
             expected=len(set(query.expected)),
             answered=len(tally.answered),

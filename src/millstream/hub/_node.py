@@ -52,6 +52,8 @@ from millstream.config import HubConfig
 from millstream.historian import HistorianOptions, HistorianService
 from millstream.hub._cursors import CursorTeller
 from millstream.hub._fleet import FleetDesk
+from millstream.hub._fleet_answers import EdgeAnswers
+from millstream.hub._fleet_data import FleetData
 from millstream.hub._history import HubDeadLetters, HubRequests, HubStreamStates
 from millstream.hub._hold import CatchUpHold
 from millstream.hub._ledger import HubLedger, accounts_as_dict
@@ -275,10 +277,15 @@ class HubNode:
         await self._stack.enter_async_context(service)
 
     async def _open_fleet(self) -> None:
-        desk = FleetDesk(self._connection, lambda: self.sources.edges, self.sources.reached, clock=self._clock)
-        desk.open()
-        serving = HubRequests(self._connection).serve(f"millstream.node.{self.config.hub.name}.fleet", desk.answer)
-        await self._stack.enter_async_context(serving)
+        connection, clock = self._connection, self._clock
+        answers = EdgeAnswers(connection, lambda: self.sources.edges, self.sources.reached, clock=clock)
+        answers.listen()
+        paths = {edge.name: edge.path for edge in self.config.edges}
+        desk = FleetDesk(connection, answers, clock=clock)
+        data = FleetData(connection, answers, lambda: paths, clock=clock)
+        for name, handler in (("fleet", desk.answer), ("fleet_data", data.answer)):
+            serving = HubRequests(connection).serve(f"millstream.node.{self.config.hub.name}.{name}", handler)
+            await self._stack.enter_async_context(serving)
 
     def ledger(self) -> dict[str, dict[str, int | bool]]:
         """The recount of each origin: by the historian, in its own transaction; without one by the hub."""

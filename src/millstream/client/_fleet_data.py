@@ -1,0 +1,174 @@
+"""Raw data from the edges that hold it, part by part as Arrow."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from millstream.bus._link import Frame, Link
+from millstream.kernel import DecodeError, PlantError, Unreachable
+from millstream.protocols.fleet_data import (
+    CURSOR,
+    ERROR,
+    NODE,
+    STATUS,
+    DataQuestion,
+    DataSummary,
+    NodeAccount,
+    PageAsk,
+)
+from millstream.protocols.uns_payload import encode_value
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PART_SLACK_S = 5.0  # behind the wait for one page of an edge
+Whom = Callable[[], Awaitable[tuple[str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class DataPart:
+    """Some samples of one edge, in its order: tag, kind, timestamp, value, quality. The metadata of the schema says
+    ``value_encoding: json`` when the values are JSON text, because they are of several types."""
+
+    node: str
+    table: pa.Table
+
+
+class FleetDataRun:
+    """One question for data: iterate it once for the parts as they come; `summary` is there after the last."""
+
+    def __init__(self, arrivals: AsyncGenerator[DataPart | DataSummary, None]) -> None:
+        self._arrivals = arrivals
+        self.summary: DataSummary | None = None
+
+    async def __aiter__(self) -> AsyncGenerator[DataPart, None]:
+        async with aclosing(self._arrivals) as arrivals:
+            async for arrived in arrivals:
+                if isinstance(arrived, DataSummary):
+                    self.summary = arrived
+                    return
+                yield arrived
+
+    async def table(self) -> pa.Table:
+        """All parts as one table, by time; values of several types as JSON text. Look at `summary` for what lacks."""
+        return joined([part async for part in self])
+
+
+def joined(parts: list[DataPart]) -> pa.Table:
+    """Parts as one table, ordered by time."""
+    import pyarrow as pa
+
+    tables = [part.table for part in parts]
+    if not tables:
+        return pa.table({})
+    kinds = {_family(table) for table in tables}
+    if len(kinds) > 1:
+        tables = [_as_json(table) for table in tables]
+    whole = pa.concat_tables([t.replace_schema_metadata(None) for t in tables], promote_options="permissive")
+    if kinds != {"number"} and (len(kinds) > 1 or "json" in kinds):
+        whole = whole.replace_schema_metadata({"value_encoding": "json"})
+    return whole.sort_by("timestamp")
+
+
+def _family(table: pa.Table) -> str:
+    import pyarrow as pa
+
+    if (table.schema.metadata or {}).get(b"value_encoding") == b"json":
+        return "json"
+    type = table.schema.field("value").type
+    if pa.types.is_floating(type) or pa.types.is_integer(type):
+        return "number"
+    return str(type)
+
+
+def _as_json(table: pa.Table) -> pa.Table:
+    import pyarrow as pa
+
+    if _family(table) == "json":
+        return table
+    values = [None if v is None else encode_value(v).decode() for v in table.column("value").to_pylist()]
+    return table.set_column(table.schema.get_field_index("value"), "value", pa.array(values, pa.string()))
+
+
+async def data_arrivals(link: Link, whom: Whom, question: DataQuestion) -> AsyncGenerator[DataPart | DataSummary, None]:
+    """Parts and the account, from the hub, or page by page from the edge that the plant is seen from."""
+    role, name = await whom()
+    if role == "edge":
+        async for found in _of_edge(link, name, question):
+            yield found
+        return
+    subject = f"millstream.node.{name}.fleet_data"
+    timeout_s = question.deadline_s + PART_SLACK_S
+    async with aclosing(link.request_many(subject, msgspec.json.encode(question), timeout_s=timeout_s)) as replies:
+        async for reply in replies:
+            raise_reported(reply)
+            if reply.headers.get(STATUS) == "done":
+                yield msgspec.json.decode(reply.payload, type=DataSummary)
+                return
+            yield _part(reply.headers.get(NODE, ""), reply.payload)
+
+
+async def _of_edge(link: Link, name: str, question: DataQuestion) -> AsyncGenerator[DataPart | DataSummary, None]:
+    account, cursor = NodeAccount(), None
+    while True:
+        ask = PageAsk(
+            secrets.token_hex(8), question.patterns, question.kind, question.last_ns, question.start_ns,
+            question.end_ns, cursor,
+        )  # fmt: skip
+        headers: Mapping[str, str] = {}
+        asked = link.request_many(
+            f"millstream.node.{name}.data", msgspec.json.encode(ask), timeout_s=question.deadline_s
+        )
+        async with aclosing(asked) as replies:
+            async for reply in replies:
+                raise_reported(reply)
+                headers = reply.headers
+                if reply.payload:
+                    part = _part(name, reply.payload)
+                    account.rows += len(part.table)
+                    account.bytes += len(reply.payload)
+                    yield part
+                if headers.get(STATUS) != "part":
+                    break
+        cursor = headers.get(CURSOR)
+        if cursor is not None and account.bytes >= question.bytes_max:
+            account.truncated, cursor = True, None
+        if cursor is None:
+            yield DataSummary({name: account}, not account.truncated, 0.0)
+            return
+
+
+def _part(node: str, payload: bytes) -> DataPart:
+    import pyarrow as pa
+
+    try:
+        table = pa.ipc.open_stream(payload).read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise DecodeError(
+            "an edge's data cannot be read", where=node, got=str(error)[:120], code="MS-2211",
+            next_step=f"ask without it: `--of` with the others' names, and look at {node}",
+        ) from error  # fmt: skip
+    if not {"tag", "timestamp", "value", "quality"} <= set(table.column_names):
+        raise DecodeError("an edge's data has other columns", where=node, code="MS-2211")
+    return DataPart(node, table)
+
+
+def raise_reported(reply: Frame) -> None:
+    """Raise the error that a reply carries, if it does."""
+    header = reply.headers.get(ERROR)
+    if header is None:
+        if reply.status is not None:
+            raise Unreachable("the node refused", got=reply.status)
+        return
+    raw = msgspec.json.decode(header)
+    raise PlantError(
+        str(raw.get("message")), where=raw.get("where"), expected=raw.get("expected"), got=raw.get("got"),
+        next_step=raw.get("hint"), code=raw.get("code"),
+    )  # fmt: skip

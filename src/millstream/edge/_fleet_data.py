@@ -1,0 +1,144 @@
+"""Raw data of this edge for whoever asks: one bounded page at a time, read from its streams, as Arrow.
+
+Nothing is kept between two pages, and no page costs more than one bounded read: an asker that goes away costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from millstream.bus import RawConnection, get_batch
+from millstream.historian import Page, decode_page
+from millstream.kernel import Clock, DecodeError, PlantError
+from millstream.model import AssetPath
+from millstream.protocols.fleet_data import (
+    BAD,
+    CURSOR,
+    ERROR,
+    ROWS,
+    STATUS,
+    Cursor,
+    PageAsk,
+    check_range,
+    decode_cursor,
+    decode_page_ask,
+)
+from millstream.protocols.fleet_query import ANSWER_PREFIX
+from millstream.protocols.nats_wire import WireMessage
+from millstream.protocols.uns_pattern import Pattern, contract_of, overlap
+from millstream.protocols.uns_subject import decode_subject
+from millstream.sdk import Received
+
+WAITING_MAX = 64  # questions that wait for their turn; beyond it they are not answered, and the asker asks again
+BATCH_COUNT, BATCH_BYTES = 1000, 256 * 1024  # read at once; as Arrow it is less than twice that
+Header = tuple[str, str]
+
+
+class DataDesk:
+    """Answers questions for raw data of one edge, one after the other."""
+
+    def __init__(
+        self, name: str, place: AssetPath, connection: RawConnection, streams: Callable[[], Sequence[str]], *,
+        clock: Clock,
+    ) -> None:  # fmt: skip
+        """`streams` gives the names of those that hold samples now."""
+        self._name = name
+        self._place = Pattern.parse(place)
+        self._connection = connection
+        self._streams = streams
+        self._clock = clock
+        self._waiting: asyncio.Queue[WireMessage] = asyncio.Queue(WAITING_MAX)
+
+    def open(self) -> Callable[[], None]:
+        """Listen until the returned function is called; `run` answers."""
+        sid = self._connection.subscribe(f"millstream.node.{self._name}.data", self._take)
+        return lambda: self._connection.unsubscribe(sid)
+
+    def _take(self, messages: list[WireMessage]) -> None:
+        for message in messages:
+            if not self._waiting.full():
+                self._waiting.put_nowait(message)
+
+    async def run(self) -> None:
+        """Answer for ever."""
+        while True:
+            message = await self._waiting.get()
+            try:
+                ask = decode_page_ask(message[4])
+            except DecodeError as error:
+                self._reply(message, None, b"", [(STATUS, "done"), (ERROR, _as_json(error))])
+                continue
+            try:
+                page, cursor = await self.page(ask)
+            except PlantError as error:
+                self._reply(message, ask, b"", [(STATUS, "done"), (ERROR, _as_json(error))])
+                continue
+            for part in page.parts[:-1]:
+                self._reply(message, ask, part, [(STATUS, "part")])
+            end = [(ROWS, str(page.rows)), (BAD, str(page.bad)), (STATUS, "more" if cursor is not None else "done")]
+            end += [(CURSOR, cursor)] if cursor is not None else []
+            self._reply(message, ask, page.parts[-1] if page.parts else b"", end)
+
+    def _reply(self, message: WireMessage, ask: PageAsk | None, payload: bytes, headers: Sequence[Header]) -> None:
+        """To the asker's reply subject when it gave one, else under this edge's own name."""
+        subject = (message[2] or b"").decode("ascii", "replace")
+        if not subject and ask is not None:
+            subject = f"{ANSWER_PREFIX}{self._name}.{ask.id}"
+        lines = "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in headers)
+        try:
+            if subject:
+                self._connection.publish(subject, payload, header_lines=lines.encode())
+        except PlantError:
+            return  # the own server is away; the asker asks again
+
+    async def page(self, ask: PageAsk) -> tuple[Page, str | None]:
+        """One page, and the cursor of the next, None after the last. Raises DecodeError, Unreachable."""
+        patterns = [p for p in check_range(ask) if overlap(self._place, p)]
+        places = [(stream, pattern) for stream in self._streams() for pattern in patterns]
+        if not places:
+            return Page((), 0, 0), None
+        at = self._begin(ask, len(places))
+        stream, pattern = places[at.index]
+        contract = contract_of(ask.kind)
+        found, has_more = await get_batch(
+            self._connection, stream, pattern.subject_filter(contract), seq=at.seq, since_ns=at.start_ns,
+            count=BATCH_COUNT, bytes_max=BATCH_BYTES,
+        )  # fmt: skip
+        earlier = patterns[: patterns.index(pattern)]
+        fitting = [m for m in found if _fits(m, contract, pattern, earlier)]
+        page = await asyncio.to_thread(
+            decode_page, fitting, ask.kind, at.start_ns, at.end_ns, now_ns=self._clock.now_ns
+        )
+        if has_more and found and found[-1].stored_time_ns < at.end_ns:
+            return page, _text(at.index, found[-1].seq + 1, at)
+        return page, _text(at.index + 1, 0, at) if at.index + 1 < len(places) else None
+
+    def _begin(self, ask: PageAsk, count: int) -> Cursor:
+        if ask.cursor is not None:
+            return decode_cursor(ask.cursor, count)
+        if ask.last_ns is not None:
+            now_ns = self._clock.now_ns()
+            return Cursor(0, 0, now_ns - ask.last_ns, now_ns)
+        assert ask.start_ns is not None
+        assert ask.end_ns is not None
+        return Cursor(0, 0, ask.start_ns, ask.end_ns)
+
+
+def _fits(message: Received, contract: str, pattern: Pattern, earlier: Sequence[Pattern]) -> bool:
+    """A message that fits two patterns comes once, with the first."""
+    try:
+        address = decode_subject(message.subject)
+    except DecodeError:
+        return False
+    return address.contract == contract and pattern.matches(address) and not any(p.matches(address) for p in earlier)
+
+
+def _text(index: int, seq: int, at: Cursor) -> str:
+    return msgspec.json.encode(Cursor(index, seq, at.start_ns, at.end_ns)).decode()
+
+
+def _as_json(error: PlantError) -> str:
+    return msgspec.json.encode(error.as_dict()).decode()
