@@ -19,7 +19,7 @@ class Options(BaseModel):
 
 
 def test_good_options_come_as_their_model() -> None:
-    assert checked_options(Tag("t", "a", {"priority": 3}), Options) == Options(priority=3)
+    assert checked_options(Tag("t", "a", options={"priority": 3}), Options) == Options(priority=3)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_good_options_come_as_their_model() -> None:
 )
 def test_a_wrong_option_is_named_with_its_tag(options: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        checked_options(Tag("hall/temperature", "a", options), Options, "MS-1401")
+        checked_options(Tag("hall/temperature", "a", options=options), Options, "MS-1401")
     assert str(caught.value) == f"tag 'hall/temperature' has wrong options: {said} [MS-1401]"
 
 
@@ -44,4 +44,4 @@ def test_an_address_that_cannot_be_read_is_named_with_its_tag() -> None:
 def test_options_where_there_are_none_are_refused() -> None:
     refuse_options(Tag("t", "a"))
     with pytest.raises(ConfigError, match="tag 't' has options, expected none, got cov"):
-        refuse_options(Tag("t", "a", {"cov": True}))
+        refuse_options(Tag("t", "a", options={"cov": True}))
