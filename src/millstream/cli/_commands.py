@@ -89,6 +89,7 @@ COMMANDS = (
     Command("flow pause", "_flow:pause", "Stop a flow until `resume`, over restarts too.", FLOWS),
     Command("flow resume", "_flow:resume", "Let a paused flow go on where it was.", FLOWS),
     Command("flow replay", "_flow:replay", "Work a flow's state out anew, and say nothing twice.", FLOWS),
+    Command("flow reset", "_flow:reset", "Let a flow whose state is gone (MS-0707) begin anew.", FLOWS),
     Command("flow run", "_flow:run_flow", "Run one more instance of a node's flow, here.", FLOWS),
     Command("fleet query", "_fleet:query", "Ask every node of the fleet now, and print those that fit.", FLEET),
     Command("fleet data", "_fleet:data", "Look at raw data where it lies: at the edges.", FLEET),

@@ -1,4 +1,4 @@
-"""``flow list|status|lag|pause|resume|replay|run``."""
+"""``flow list|status|lag|pause|resume|replay|reset|run``."""
 
 from __future__ import annotations
 
@@ -83,6 +83,8 @@ def status(flow: str, /, *, json: Json = False, target: Target = DEFAULT) -> int
         note(f"flow {found['name']}: {found['state']}, version {found['version']}, writes {found['output']}")
         columns = ("partition", "instance", "keys", "messages", "outputs", "late", "rejected", "broken", "commits")
         print_table(columns, [[p.get(c) for c in columns] for p in found["partitions"]], right=columns[2:])
+        for hold in found.get("holds") or ():
+            note(f"holds {hold['stream']} ({hold['fill']:.0%} full) from message {hold['from_seq']:,} on")
         workers = ("index", "state", "pid", "starts_count", "error")
         print_table(("worker", *workers[1:]), [[w.get(c) for c in workers] for w in found["workers"]])
         return OK
@@ -182,6 +184,27 @@ def replay(
         Print one object.
     """
     return _decide(flow, "replay", {"from": from_}, "replayed", is_json=json, target=target)
+
+
+def reset(flow: str, /, *, json: Json = False, target: Target = DEFAULT) -> int:
+    """Let a flow whose state is gone (MS-0707) begin anew.
+
+    A next version begins with an empty state and takes only what comes from now on, so nothing is said twice. What it
+    had said stays in the history. A flow that has its state is refused: `replay` is for that.
+
+    Examples:
+
+        millstream flow reset parts
+        millstream flow reset edge1/parts --json
+
+    Parameters
+    ----------
+    flow
+        Its name, or node/name.
+    json
+        Print one object.
+    """
+    return _decide(flow, "reset", {}, "reset", is_json=json, target=target)
 
 
 def _decide(flow: str, action: str, more: Mapping[str, Any], done: str, *, is_json: bool, target: Target) -> int:

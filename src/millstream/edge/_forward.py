@@ -72,6 +72,7 @@ MQTT_BYTES_MAX = 256 << 20
 POSITIONS_ROOM_BYTES = 1 << 20  # records of some hundred bytes a connector; writers that wait may take of it too
 _MAKE = {"I": integrity_stream, "T": throughput_stream, "F": flow_stream}
 Floor = Callable[[], Awaitable[int]]
+InputFloor = Callable[[str], Awaitable[int | None]]
 """Gives the sequence of the flow stream from which on its records are needed. Raises PlantError."""
 
 
@@ -149,6 +150,7 @@ class EdgeForward:
         self._told: Mapping[str, tuple[int, str | None]] = {}
         self._told_ns: int | None = None
         self.flow_floor: Floor | None = None
+        self.input_floor: InputFloor | None = None
 
     # -- what the node reads ------------------------------------------------------------------------------------------
 
@@ -448,7 +450,10 @@ class EdgeForward:
             if cursors is None or watched.name not in cursors or watched.kind == "F":
                 continue
             seq = trim_below(watched.info, cursors[watched.name][0])
-            if seq is None:
+            if seq is not None and self.input_floor is not None:  # what a flow has still to read stays
+                unread = await self.input_floor(watched.name)
+                seq = seq if unread is None else min(seq, unread)
+            if seq is None or seq <= watched.info.first_seq:
                 continue
             try:
                 await self._positions.refresh(watched.info, seq)

@@ -310,7 +310,7 @@ class EdgeNode:
         log = LineLog(config.edge.name, self._sink)
         director = FlowDirector(config.flows, around, connection, clock=self._clock, log=log)
         await director.prepare()
-        forward.flow_floor = director.floor
+        forward.flow_floor, forward.input_floor = director.floor, director.input_floor
         return director
 
     def _unit_bytes_max(self, stream: str) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,7 @@ class Wiring:
     """Where a flow is run. `inputs` are the streams to read, `output` the stream to write; `control_subject` names the
     state record of a partition. About `hot_bytes` of its keys stay in memory, the others go to `scratch`. `start_seqs`
     says where a flow that is new begins in a stream (default: 1), `contracts` gives those that outputs have to keep
-    now."""
+    now. `on_restored` is awaited once all partitions have a record and their state, before anything is read."""
 
     inputs: Sequence[str]
     output: str
@@ -72,6 +72,7 @@ class Wiring:
     muted: Mapping[str, int] | None = None
     origins: Origins | None = None
     contracts: Callable[[], ContractBook] | None = None
+    on_restored: Callable[[], Awaitable[None]] | None = None
 
 
 class PartitionRunner:
@@ -355,6 +356,8 @@ class FlowRunner:
                 await runner.open(created)
                 stack.callback(runner.close)
                 self.running[number] = runner
+            if wiring.on_restored is not None:
+                await wiring.on_restored()
             if ready is not None:
                 ready.set()
             try:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import msgspec
 
 from millstream.bus import RawConnection, StreamApi, StreamConfig, StreamReader, decode_answer
 from millstream.config import FlowEntry
-from millstream.kernel import ConfigError, DecodeError
+from millstream.kernel import ConfigError, DecodeError, FencedError
 from millstream.protocols.uns_subject import escape_token
 
 CONTROL_STREAM = "FLOW_CONTROL"
@@ -20,7 +20,8 @@ CONTROL_SUBJECT = "flow.control."
 class FlowControl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The newest decision. `version` is what runs and stands in what the flow says; `declared` the version in the file
     that it was made for. `start` is where the running version began; `before` (version, partitions) is the one that it
-    takes over from."""
+    takes over from. `spoken` are the partitions of this version that may have said something: their state must be
+    there. `filters` are what it reads, for a time at which nobody runs it."""
 
     version: int = 1
     declared: int = 1
@@ -28,6 +29,8 @@ class FlowControl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     is_paused: bool = False
     start: str = "beginning"
     before: tuple[int, int] | None = None
+    spoken: tuple[int, ...] = ()
+    filters: tuple[str, ...] = ()
 
 
 def control_stream() -> StreamConfig:
@@ -63,24 +66,35 @@ def declared_control(entry: FlowEntry, known: FlowControl | None) -> FlowControl
     return known
 
 
-def refuse_rolled_back(entry: FlowEntry, control: FlowControl, known: FlowControl) -> None:
-    """The state of a flow was lost with its stream, but others have what it said. Beginning again from old data would
-    say it twice. Raises ConfigError unless the file says to begin anew with what is to come."""
+def refuse_lost(entry: FlowEntry, control: FlowControl, known: FlowControl) -> None:
+    """The state of a flow is gone (lost with its stream, or trimmed while the flow was not in the file), but others
+    have what it said. Beginning again from old data would say it twice. Raises ConfigError unless the file says to
+    begin anew with what is to come."""
     if control.version > known.version and control.start != "beginning":
         return
-    raise ConfigError(
-        "the state of this flow was lost with its stream, and the hub has what it said", where=f"flow {entry.name}",
-        got=f"version {known.version} ran here, and none of its records is left",
-        next_step="raise 'version' and set 'start: now': it begins with an empty state and says only what is new",
+    raise state_lost(entry.name, known.version)
+
+
+def state_lost(flow: str, version: int) -> ConfigError:
+    """Why a flow is held, and what to do."""
+    return ConfigError(
+        "the state of this flow is gone, and others have what it said", where=f"flow {flow}",
+        got=f"version {version} ran here, and its records are not all left",
+        next_step=f"`millstream flow reset {flow}`: it begins with an empty state and says only what is new",
         code="MS-0707",
     )  # fmt: skip
+
+
+def reset(known: FlowControl, entry: FlowEntry) -> FlowControl:
+    """The decision to give the state up: a next version that takes only what comes from now on."""
+    return switched(known, max(known.version + 1, entry.version), entry, start="now")
 
 
 def switched(known: FlowControl, version: int, entry: FlowEntry, *, start: str) -> FlowControl:
     """The decision to go on with another version, from `start` on, in silence up to where the old one is."""
     return msgspec.structs.replace(
         known, version=version, declared=entry.version, partitions=entry.partitions, start=start,
-        before=(known.version, known.partitions),
+        before=(known.version, known.partitions), spoken=(),
     )  # fmt: skip
 
 
@@ -103,6 +117,25 @@ class ControlStore:
         lines = f"Nats-Expected-Last-Subject-Sequence: {expected_seq}\r\n".encode()
         answer = await self._connection.request(subject, msgspec.json.encode(control), header_lines=lines)
         decode_answer(answer[4], where=subject)
+
+    async def note_spoken(self, flow: str, version: int, partitions: Sequence[int], filters: Sequence[str]) -> None:
+        """Before these partitions say anything: write down that they may have. Raises FencedError when another version
+        was decided meanwhile, Unreachable."""
+        while True:
+            known, seq = await self.get(flow)
+            if known is None:  # a flow that no node has prepared
+                return
+            if known.version != version:
+                raise FencedError("another version of the flow was decided", where=flow, got=str(known))
+            spoken = tuple(sorted({*known.spoken, *partitions}))
+            noted = msgspec.structs.replace(known, spoken=spoken, filters=tuple(filters))
+            if noted == known:
+                return
+            try:
+                await self.put(flow, noted, seq)
+            except FencedError:
+                continue  # another instance has just noted its own
+            return
 
     async def follow(self, flow: str) -> AsyncGenerator[FlowControl, None]:
         """Each decision, the newest there is first."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from millstream.bus import START_PATIENCE_S, RawConnection, ServerAlarm, StreamApi, ensure_stream
+from millstream.bus import START_PATIENCE_S, RawConnection, ServerAlarm, StreamApi, ensure_stream, find_stream
 from millstream.config import FlowEntry
 from millstream.kernel import Clock, ConfigError, NotFoundError, PlantError, suggest
 from millstream.model import AssetPath
@@ -22,12 +23,17 @@ from millstream.worker._control import (
     FlowControl,
     control_stream,
     declared_control,
-    refuse_rolled_back,
+    refuse_lost,
+    reset,
     switched,
 )
+from millstream.worker._holds import CODE, Hold, HoldAlarms, hold_text, holds_of
 from millstream.worker._lag import flow_lag
 from millstream.worker._names import floor_of, is_born, state_subject
+from millstream.worker._needs import is_state_lost, newest_commits, unread_seq
 from millstream.worker._supervisor import CRASHES_BEFORE_ALARM, FlowSupervisor, Surroundings
+
+HOLD_LOOK_S = 5.0
 
 
 @dataclass(slots=True)
@@ -40,6 +46,7 @@ class _Managed:
     reports: dict[str, tuple[int, Mapping[str, Any]]]
     refusal: ConfigError | None = None
     since_ns: int = 0
+    holds: Sequence[Hold] = ()
 
 
 class FlowDirector:
@@ -56,6 +63,9 @@ class FlowDirector:
         self._api = StreamApi(connection)
         self._store = ControlStore(connection)
         self._flows = {e.name: _Managed(e, self._supervisor(e), FlowControl(), {}) for e in entries}
+        self._held = HoldAlarms(clock, log)
+        self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
 
     def _supervisor(self, entry: FlowEntry) -> FlowSupervisor:
         def on_end(instance: str) -> None:
@@ -72,8 +82,8 @@ class FlowDirector:
             known, seq = await store.get(name)
             try:
                 flow.control = declared_control(flow.entry, known)
-                if known is not None and await self._is_rolled_back(api, name, known):
-                    refuse_rolled_back(flow.entry, flow.control, known)
+                if known is not None and await self._is_lost(api, name, known):
+                    refuse_lost(flow.entry, flow.control, known)
             except ConfigError as error:
                 flow.refusal, flow.since_ns = error, self._clock.now_ns()
                 self._log.error("flow is not started", flow=name, error=str(error))
@@ -81,13 +91,17 @@ class FlowDirector:
             if flow.control != known:
                 await store.put(name, flow.control, seq)
 
-    async def _is_rolled_back(self, api: StreamApi, name: str, known: FlowControl) -> bool:
-        """True when the flows' stream was begun anew since this version ran: its state is not there."""
-        if self._around.generation == 1:
-            return False
+    async def _is_lost(self, api: StreamApi, name: str, known: FlowControl) -> bool:
+        """True when the state of partitions that have spoken is not there, or not all of it: the flows' stream was
+        begun anew, or was trimmed while the flow was not in the file."""
+        partitions = known.spoken
+        if not partitions and self._around.generation > 1:  # a decision from before that was written down
+            partitions = tuple(range(known.partitions))
+        return await is_state_lost(api, self._around.output, self._subjects(name, known.version, partitions))
+
+    def _subjects(self, name: str, version: int, partitions: Iterable[int]) -> list[str]:
         place, node = AssetPath.parse(self._around.place), self._around.node
-        subjects = [state_subject(place, node, name, known.version, number) for number in range(known.partitions)]
-        return all([await api.last(self._around.output, subject) is None for subject in subjects])
+        return [state_subject(place, node, name, version, number) for number in partitions]
 
     async def run(self) -> None:
         """Until `stop`."""
@@ -95,14 +109,77 @@ class FlowDirector:
             for name, flow in self._flows.items():
                 stack.callback(BeatListener(self._connection, name, self._taker(flow)).close)
             async with asyncio.TaskGroup() as group:
-                for name, flow in self._flows.items():
-                    if flow.refusal is None:
-                        group.create_task(flow.supervisor.run(), name=f"flow {name}")
+                watch = group.create_task(self._watch_holds(), name="flows that hold streams")
+                started: set[str] = set()
+                while not self._stopping.is_set():
+                    self._wake.clear()
+                    for name, flow in self._flows.items():
+                        if flow.refusal is None and name not in started:
+                            started.add(name)
+                            group.create_task(flow.supervisor.run(), name=f"flow {name}")
+                    await self._wake.wait()
+                watch.cancel()
 
     def stop(self) -> None:
         """Let all workers finish what they have; `run` then returns."""
+        self._stopping.set()
+        self._wake.set()
         for flow in self._flows.values():
             flow.supervisor.stop()
+
+    # -- what flows keep streams from forgetting ----------------------------------------------------------------------
+
+    async def _watch_holds(self) -> None:
+        while True:
+            with contextlib.suppress(PlantError):  # the server restarts: asked again
+                await self._look_for_holds()
+            await self._clock.sleep(HOLD_LOOK_S)
+
+    async def _look_for_holds(self) -> None:
+        streams = (self._around.inputs, self._around.output)
+        for name, flow in self._flows.items():
+            reason, next_step = self._why_idle(flow)
+            flow.holds = ()
+            if reason:
+                subjects, filters = await self._needed_by(name, flow)
+                flow.holds = await holds_of(self._api, streams, subjects, filters)
+            self._held.note(name, hold_text(name, reason, next_step, flow.holds))
+
+    def _why_idle(self, flow: _Managed) -> tuple[str, str]:
+        """Why nobody runs a flow, and what to do; empty when somebody does, or should."""
+        name = flow.entry.name
+        if flow.refusal is not None:
+            return f"is refused ({flow.refusal.code})", flow.refusal.next_step or "see its alarm"
+        if flow.control.is_paused:
+            return "is paused", f"`millstream flow resume {name}`, or take it out of the file"
+        if not flow.entry.instances and not self._fresh_reports(flow):
+            run = f"`millstream flow run -c FILE --flow {name}`"
+            return "has no instance ('instances: 0')", f"start one by {run}, or set 'instances: 1'"
+        return "", ""
+
+    async def _needed_by(self, name: str, flow: _Managed) -> tuple[list[str], Sequence[str]]:
+        """The state records of the version that runs, and of the one before it until it is born; what it reads."""
+        known, _ = await self._store.get(name)
+        control = known or flow.control
+        subjects = self._subjects(name, control.version, range(control.partitions))
+        if control.before is not None:
+            place, node = AssetPath.parse(self._around.place), self._around.node
+            whole = (name, control.version, control.partitions)
+            if not await is_born(self._api, self._around.output, place, node, whole):
+                subjects += self._subjects(name, control.before[0], range(control.before[1]))
+        return subjects, control.filters
+
+    async def input_floor(self, stream: str) -> int | None:
+        """The first message of a stream of sources that a flow has still to read; None: none. Raises PlantError."""
+        info = await find_stream(self._api, stream)
+        found: list[int] = []
+        for name, flow in self._flows.items():
+            if info is not None:
+                subjects, filters = await self._needed_by(name, flow)
+                commits = await newest_commits(self._api, self._around.output, subjects)
+                seq = await unread_seq(self._api, info, commits, filters)
+                found += [seq] if seq is not None else []
+        return min(found, default=None)
 
     def _taker(self, flow: _Managed) -> Callable[[Beat], None]:
         def take(beat: Beat) -> None:
@@ -113,18 +190,11 @@ class FlowDirector:
         return take
 
     async def floor(self) -> int:
-        """From which sequence on the flows' stream is needed. Raises PlantError."""
-        place, node = AssetPath.parse(self._around.place), self._around.node
-        subjects = []
+        """From which sequence on the flows' stream is needed to find the states again. What flows have still to read
+        there does not hold it: they could not write, and so not read on, once it was full. Raises PlantError."""
+        subjects: list[str] = []
         for name, flow in self._flows.items():
-            versions = [(flow.control.version, flow.control.partitions)]
-            if flow.control.before is not None:
-                whole = (name, *versions[0])
-                if not await is_born(self._api, self._around.output, place, node, whole):
-                    versions.append(flow.control.before)
-            subjects += [
-                state_subject(place, node, name, v, number) for v, count in versions for number in range(count)
-            ]
+            subjects += (await self._needed_by(name, flow))[0]
         return await floor_of(self._api, self._around.output, subjects)
 
     # -- what people ask ----------------------------------------------------------------------------------------------
@@ -144,6 +214,7 @@ class FlowDirector:
             return {"flows": self.status()}
         actions: dict[str, Callable[[_Managed, Mapping[str, Any]], Awaitable[object]]] = {
             "status": self._one, "lag": self._lag, "pause": self._pause, "resume": self._resume, "replay": self._replay,
+            "reset": self._reset,
         }  # fmt: skip
         if action not in actions:
             raise ConfigError("unknown action", expected=", ".join(actions), got=repr(action)[:60])
@@ -200,6 +271,19 @@ class FlowDirector:
             )  # fmt: skip
         return await self._decide(flow, lambda known: switched(known, known.version + 1, flow.entry, start=start))
 
+    async def _reset(self, flow: _Managed, _: Mapping[str, Any]) -> object:
+        name = flow.entry.name
+        known, _seq = await self._store.get(name)
+        if known is None or not await self._is_lost(self._api, name, known):
+            raise ConfigError(
+                "this flow has its state", where=f"flow {name}", expected="a flow that is held with MS-0707",
+                next_step="`millstream flow replay` works its state out anew and says nothing twice", code="MS-0706",
+            )  # fmt: skip
+        decided = await self._decide(flow, lambda now: reset(now, flow.entry))
+        flow.refusal = None
+        self._wake.set()
+        return decided
+
     async def _decide(self, flow: _Managed, change: Callable[[FlowControl], FlowControl]) -> object:
         known, seq = await self._store.get(flow.entry.name)
         decided = change(known or flow.control)
@@ -217,13 +301,13 @@ class FlowDirector:
 
     def _flow_status(self, flow: _Managed) -> dict[str, Any]:
         entry, control = flow.entry, flow.control
-        fresh_ns = self._clock.monotonic_ns() - silence_ns(entry.step_timeout)
-        flow.reports = {name: found for name, found in flow.reports.items() if found[0] >= fresh_ns}
-        parts = [part for _, report in flow.reports.values() for part in report.get("partitions", ())]
+        parts = [part for _, report in self._fresh_reports(flow).values() for part in report.get("partitions", ())]
         running = {part["partition"] for part in parts}
         state = "refused" if flow.refusal else "paused" if control.is_paused else "running"
         if state == "running" and len(running) < control.partitions:
             state = "starting" if not running else "partly"
+            if not entry.instances and not flow.reports:
+                state = "no instance"
         if state == "running" and any(part.get("is_muted") for part in parts):
             state = "catching up"
         return {
@@ -243,7 +327,13 @@ class FlowDirector:
                 key=lambda part: part["partition"],
             ),
             "workers": flow.supervisor.status(),
+            "holds": [hold.as_dict() for hold in flow.holds],
         }  # fmt: skip
+
+    def _fresh_reports(self, flow: _Managed) -> dict[str, tuple[int, Mapping[str, Any]]]:
+        fresh_ns = self._clock.monotonic_ns() - silence_ns(flow.entry.step_timeout)
+        flow.reports = {name: found for name, found in flow.reports.items() if found[0] >= fresh_ns}
+        return flow.reports
 
     @property
     def alarms(self) -> list[ServerAlarm]:
@@ -257,7 +347,7 @@ class FlowDirector:
                     text = f"flow {name}: worker {worker.index} ended {worker.crashes} times: {worker.text}"
                     found.append(ServerAlarm("MS-0705", text, worker.since_ns))
             found += self._quarantine_alarms(name, flow)
-        return found
+        return [*found, *(ServerAlarm(CODE, text, since_ns) for text, since_ns in self._held.active)]
 
     def _quarantine_alarms(self, name: str, flow: _Managed) -> list[ServerAlarm]:
         parts = [part for _, report in flow.reports.values() for part in report.get("partitions", ())]

@@ -24,9 +24,10 @@ from millstream.worker._beats import (
     send_beat,
     silence_ns,
 )
-from millstream.worker._control import ControlStore, FlowControl, declared_control
+from millstream.worker._control import ControlStore, FlowControl, declared_control, state_lost
 from millstream.worker._deadletters import FlowDeadLetters
-from millstream.worker._names import is_born
+from millstream.worker._names import is_born, state_subject
+from millstream.worker._needs import is_state_lost
 from millstream.worker._plan import LiveView, partitions_to_take
 from millstream.worker._spec import WorkerSpec
 from millstream.worker._start import start_seqs
@@ -70,6 +71,7 @@ class Instance:
         self._backoff = Backoff(BEAT_INTERVAL_S, 10.0)
         self._not_before_ns = 0
         self._connection: RawConnection
+        self._store: ControlStore
         self._contracts: ContractLog
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -94,6 +96,7 @@ class Instance:
             stack.push_async_callback(_end, reading)
             listener.ask()
             await self._around.clock.sleep(LISTEN_S)
+            self._store = store
             following = asyncio.get_running_loop().create_task(self._follow(store))
             stack.push_async_callback(_end, following)
             stack.push_async_callback(self._leave)
@@ -168,9 +171,14 @@ class Instance:
     async def _begin(self, control: FlowControl, partitions: tuple[int, ...]) -> None:
         spec, around = self._spec, self._around
         flow = replace(self._flow, version=control.version)
+
+        async def note() -> None:
+            await self._store.note_spoken(flow.name, control.version, partitions, flow.filters())
+
         try:
+            is_lost = await self._is_state_lost(control, partitions)
             muted: Mapping[str, int] = {}
-            if control.before is not None and not await self._is_born(control):
+            if not is_lost and control.before is not None and not await self._is_born(control):
                 muted = await end_version(
                     self._connection, spec, flow.name, control.before, control.version, around.clock
                 )
@@ -179,16 +187,27 @@ class Instance:
             around.log.warning("flow cannot begin", flow=flow.name, error=str(error))
             self._not_before_ns = around.clock.monotonic_ns() + int(self._backoff.next_s() * 1e9)
             return
+        if is_lost:
+            raise state_lost(flow.name, control.version)
         letters = FlowDeadLetters(self._connection, spec.deadletters, flow.name, around.clock)
         wiring = bus_wiring(
             spec, flow, control.partitions, self._connection, letters, clock=around.clock, log=around.log,
             start_seqs=starts, muted=muted, contracts=lambda: self._contracts.book,
-            hot_bytes=int(self._entry.max_memory * STATE_SHARE) // len(partitions),
+            hot_bytes=int(self._entry.max_memory * STATE_SHARE) // len(partitions), on_restored=note,
         )  # fmt: skip
         runner = FlowRunner(flow, partitions, control.partitions, wiring)
         task = asyncio.get_running_loop().create_task(runner.run(), name=f"flow {flow.name}")
         self._running = _Running(control.version, partitions, runner, task)
         around.log.info("flow runs", flow=flow.name, version=flow.version, partitions=list(partitions))
+
+    async def _is_state_lost(self, control: FlowControl, partitions: tuple[int, ...]) -> bool:
+        """A partition that has spoken must find its state: without it, it would say everything again."""
+        spec, name = self._spec, self._flow.name
+        subjects = [
+            state_subject(AssetPath.parse(spec.place), spec.node, name, control.version, number)
+            for number in partitions if number in control.spoken
+        ]  # fmt: skip
+        return await is_state_lost(StreamApi(self._connection), spec.output, subjects)
 
     async def _is_born(self, control: FlowControl) -> bool:
         """Then it knows by its own records what the version before it has said, whose records may be gone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def bus_wiring(
     spec: WorkerSpec, flow: Flow[Any], partitions: int, connection: RawConnection, quarantine: Quarantine, *,
     clock: Clock, log: Log, start_seqs: Mapping[str, int] | None = None, muted: Mapping[str, int] | None = None,
     contracts: Callable[[], ContractBook] | None = None, hot_bytes: int = 256 << 20,
+    on_restored: Callable[[], Awaitable[None]] | None = None,
 ) -> Wiring:  # fmt: skip
     """Everything that `FlowRunner` needs."""
     place = AssetPath.parse(spec.place)
@@ -83,4 +84,5 @@ def bus_wiring(
         muted=muted,
         origins=HubOrigins(connection) if spec.has_origins else None,
         contracts=contracts,
+        on_restored=on_restored,
     )
