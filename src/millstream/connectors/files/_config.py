@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from millstream.protocols.mqtt_mapping import DataType
-from millstream.protocols.row_mapping import LongLayout, TimeRule, WhenMissing, find_zone
-from millstream.sdk import ConfigPath, ConnectorConfig, Duration
+from millstream.sdk import ConfigPath, Duration, RowConfig
 
 Format = Literal["csv", "jsonl", "parquet"]
 FILES_COUNT_MAX = 2_000  # the position names each file of the folder, some 100 bytes a file
@@ -25,12 +24,7 @@ def _one_folder(pattern: str) -> str:
     return pattern
 
 
-def _known_zone(name: str) -> str:
-    find_zone(name)
-    return name
-
-
-class FilesConfig(ConnectorConfig):
+class FilesConfig(RowConfig):
     """Which files to read, in which order, and what their columns mean."""
 
     folder: ConfigPath
@@ -64,42 +58,12 @@ class FilesConfig(ConnectorConfig):
     """csv: lines before the header that say something else."""
     null_values: tuple[str, ...] = ("",)
     """csv: cells that mean no value."""
-    when_missing: WhenMissing = "ignore"
-    """A cell without a value gives no sample, or a bad one."""
-    time_columns: tuple[str, ...] = ()
-    """Where a row has its time; several are joined by a blank (date and time of day). Left out: rows have no time."""
-    time_format: str = "iso"
-    """iso, s, ms, us, ns (since 1970), or a format of strptime, e.g. "%d.%m.%Y %H:%M:%S"."""
-    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
-    """Zone of times that do not name theirs, e.g. Europe/Berlin."""
-    tag_column: str | None = None
-    """Long layout, one sample a row: the column with the tag's name."""
-    value_column: str | None = None
-    """Long layout: the column with the value."""
-    quality_column: str | None = None
-    """Long layout: the column with the OPC UA status code, if there is one."""
 
     @model_validator(mode="after")
     def _fits(self) -> FilesConfig:
-        if (self.tag_column is None) != (self.value_column is None):
-            raise ValueError("the long layout needs both tag_column and value_column")
-        if self.quality_column is not None and self.tag_column is None:
-            raise ValueError("quality_column belongs to the long layout: give tag_column and value_column")
         if self.delimiter == self.decimal_mark and self.decimal_mark == ",":
             raise ValueError("delimiter and decimal_mark are both a comma")
         return self
-
-    def time_rule(self) -> TimeRule | None:
-        """Where a row's time is; None when it has none."""
-        if not self.time_columns:
-            return None
-        return TimeRule(self.time_columns, self.time_format, find_zone(self.time_zone))
-
-    def long_layout(self) -> LongLayout | None:
-        """The columns of the long layout; None with the wide one."""
-        if self.tag_column is None or self.value_column is None:
-            return None
-        return LongLayout(self.tag_column, self.value_column, self.quality_column)
 
     def format_of(self, name: str) -> Format | None:
         """The format of a file by that name; None when it cannot be told. A rotated name, a.csv.1, counts as a.csv."""

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from millstream.protocols.mqtt_mapping import DataType
-from millstream.protocols.row_mapping import LongLayout, TimeRule, WhenMissing, find_zone
 from millstream.protocols.sql_window import Overlap
-from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef
+from millstream.sdk import ConfigPath, Duration, RowConfig, SecretRef
 
 _URL = re.compile(r"[a-z0-9_]+(\+[a-z0-9_]+)?://")
 _PASSWORD = re.compile(r"://[^/@]*:[^/@]*@|[?&](password|pwd)=", re.IGNORECASE)
 _QUERY = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
 
-def _known_zone(name: str) -> str:
-    find_zone(name)
-    return name
-
-
-class SqlConfig(ConnectorConfig):
+class SqlConfig(RowConfig):
     """Which database, which rows, and what their columns mean."""
 
     url: str | None = None
@@ -56,20 +50,6 @@ class SqlConfig(ConnectorConfig):
     """How long connecting may take."""
     query_timeout: Duration = 30.0
     """How long one query may take."""
-    when_missing: WhenMissing = "ignore"
-    """A column that is NULL gives no sample, or a bad one."""
-    time_columns: tuple[str, ...] = ()
-    """Where a row has its time; a date and a time of day are joined. Left out: rows have no time."""
-    time_format: str = "iso"
-    """Columns of text or numbers: iso, s, ms, us, ns (since 1970), or a format of strptime."""
-    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
-    """Zone of times that do not name theirs, e.g. Europe/Berlin."""
-    tag_column: str | None = None
-    """Long layout, one sample a row: the column with the tag's name."""
-    value_column: str | None = None
-    """Long layout: the column with the value."""
-    quality_column: str | None = None
-    """Long layout: the column with the OPC UA status code, if there is one."""
 
     @model_validator(mode="after")
     def _fits(self) -> SqlConfig:
@@ -88,27 +68,11 @@ class SqlConfig(ConnectorConfig):
             raise ValueError("give overlap or overlap_steps, not both")
         if (self.overlap or self.overlap_steps) and len(self.key) > 1:
             raise ValueError("an overlap needs a key of one column")
-        if (self.tag_column is None) != (self.value_column is None):
-            raise ValueError("the long layout needs both tag_column and value_column")
-        if self.quality_column is not None and self.tag_column is None:
-            raise ValueError("quality_column belongs to the long layout: give tag_column and value_column")
         return self
 
     def window_overlap(self) -> Overlap:
         """The overlap as the window takes it."""
         return Overlap(timedelta(seconds=self.overlap), self.overlap_steps)
-
-    def time_rule(self) -> TimeRule | None:
-        """Where a row's time is; None when it has none."""
-        if not self.time_columns:
-            return None
-        return TimeRule(self.time_columns, self.time_format, find_zone(self.time_zone))
-
-    def long_layout(self) -> LongLayout | None:
-        """The columns of the long layout; None with the wide one."""
-        if self.tag_column is None or self.value_column is None:
-            return None
-        return LongLayout(self.tag_column, self.value_column, self.quality_column)
 
     @property
     def where(self) -> str:
