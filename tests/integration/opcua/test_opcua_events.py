@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from opcua_kit import StartPlant, connector_for
 
-from millstream.model import Event, Sample
-from millstream.sdk import Batch, Tag, Write
+from millstream.model import Event, Sample, Value
+from millstream.sdk import Batch, Tag, Write, WriteResult
 
 PRESSURE = Tag("pressure", "nsu=urn:counter;s=pressure", 0.05, 0.1)
 
@@ -80,6 +80,55 @@ async def test_alarms_and_events_come_with_their_fields_and_what_still_holds_is_
         await session.write([Write(PRESSURE, 1.0)])
         cleared, _ = await until(stream, lambda e, _: any(not is_active(event) for event in e))
         assert cleared[-1].data["ConditionId"] == first.data["ConditionId"]
+
+
+@pytest.mark.needs("node-opcua")
+async def test_an_alarm_is_acknowledged_confirmed_and_commented_by_the_tag_that_told_of_it(
+    start_node_server: StartPlant,
+) -> None:
+    server = start_node_server("plain", "counter")
+    tags = [events_of("alarms", event_type="i=2782"), events_of("grave", severity_min=900)]
+    alarms, grave = tags
+
+    async with connector_for(server.endpoint).open() as session, aclosing(session.stream(tags, None)) as stream:
+
+        async def act(tag: Tag, **value: Value) -> WriteResult:
+            (result,) = await session.write([Write(tag, value)])
+            return result
+
+        async def state(name: str, value: object) -> Event:
+            found, _ = await until(stream, lambda e, _: any(event.data.get(name) == value for event in e))
+            return found[-1]
+
+        await until(stream, lambda _, s: len(s) >= 2)
+        await session.write([Write(PRESSURE, 15.0)])
+        told = await state("AckedState/Id", False)
+        assert is_active(told)
+
+        for tag, value, label in (
+            (grave, {"acknowledge": told.id}, "BadOutOfRange"),  # it has not told of this one
+            (alarms, {"acknowledge": "00" * 16}, "BadOutOfRange"),
+            (alarms, {"acknowledge": told.id, "confirm": told.id}, "BadTypeMismatch"),
+            (alarms, {"acknowledge": told.id, "comments": "x"}, "BadTypeMismatch"),
+            (alarms, {"acknowledge": told.id, "comment": "x" * 2000}, "BadOutOfRange"),
+            (alarms, {"acknowledge": "no id"}, "BadTypeMismatch"),
+            (alarms, {"shelve": told.id}, "BadTypeMismatch"),
+        ):
+            refused = await act(tag, **value)
+            assert (refused.quality.label, bool(refused.reason), refused.answer) == (label, True, None)
+        (nothing,) = await session.write([Write(alarms, True)])
+        assert nothing.quality.label == "BadTypeMismatch"
+
+        assert (await act(alarms, add_comment=told.id, comment="I go there")).answer == {}
+        newest = await state("Comment", "I go there")
+        assert newest.data["AckedState/Id"] is False
+        old = await act(alarms, acknowledge=told.id)
+        assert (old.quality.is_bad, old.reason) == (True, "BadEventIdUnknown")  # this server wants the newest
+        assert (await act(alarms, acknowledge=newest.id, comment="valve was shut")).quality.is_good
+        acknowledged = await state("AckedState/Id", True)
+        assert (acknowledged.data["Comment"], acknowledged.data["ConfirmedState/Id"]) == ("valve was shut", False)
+        assert (await act(alarms, confirm=acknowledged.id)).quality.is_good
+        assert (await state("ConfirmedState/Id", True)).data["ConditionId"] == told.data["ConditionId"]
 
 
 @pytest.mark.needs("node-opcua")

@@ -15,11 +15,12 @@ from zlib import crc32
 
 import msgspec
 
-from millstream.model import Sample
+from millstream.model import Event, Sample
 from millstream.sdk import Position, Tag
 
 WAITING_MAX = 2000  # live samples of one tag held while its gap is filled; then the gap is taken to be longer
 CATCH_UP_TRIES_MAX = 20  # rereads of a history that does not yet hold the first live sample
+EVENT_IDS_MAX = 20  # of one instant and one notifier, kept in the position; what is beyond is given again
 _TICK_NS = 100  # resolution of OPC UA times; positions are kept in it
 
 
@@ -33,6 +34,7 @@ class Followed:
     event_type: Any = None  # the node id of the type that a tag of events is limited to
     newest_ns: int | None = None
     event_names: tuple[str, ...] = ()  # the fields of its events
+    has_event_history: bool = False
     has_history: bool = False
     is_filling: bool = False
     is_first: bool = True  # until the first live sample that has a time
@@ -138,6 +140,7 @@ class Positions:
         count = Counter(short)
         self._names = {key: name if count[name] == 1 else key for key, name in zip(keys, short, strict=True)}
         self._newest: dict[str, tuple[int, int]] = {}  # name -> newest time, how many in a row were older
+        self._events: dict[str, tuple[int, list[str]]] = {}  # name -> time of the newest event, the ids of that time
 
     def resume(self, position: Position | None) -> Mapping[str, int]:
         """Start from `position`; gives the newest stored time by tag key. What another program wrote counts as none."""
@@ -147,10 +150,30 @@ class Positions:
             raw = msgspec.json.decode(position)
             base = int(raw["base_ns"])
             newest = {str(name): base - int(before) * _TICK_NS for name, before in raw["ticks_before"].items()}
+            events = {str(name): (int(at), [str(i) for i in ids]) for name, (at, ids) in raw.get("events", {}).items()}
         except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):
             return {}
         self._newest = {name: (newest[name], 0) for name in self._names.values() if name in newest}
+        self._events = {name: events[name] for name in self._names.values() if name in events}
         return {key: newest[name] for key, name in self._names.items() if name in newest}
+
+    def newest_event(self, key: str) -> tuple[int, Sequence[str]] | None:
+        """Time and ids of the newest stored events of a notifier's tag."""
+        return self._events.get(self._names[key])
+
+    def begin_events(self, key: str, time_ns: int) -> None:
+        """Nothing was told yet by a notifier that is heard from now on: what comes later is not to be missed."""
+        self._events[self._names[key]] = time_ns, []
+
+    def advance_events(self, events: Sequence[Event]) -> None:
+        """As `advance`. Events of many sources come out of order: the newest time counts."""
+        for event in events:
+            name, time_ns = self._names[event.tag], event.time_ns
+            newest_ns, ids = self._events.get(name, (0, []))
+            if time_ns is None or time_ns < newest_ns:
+                continue
+            same = ids if time_ns == newest_ns else []
+            self._events[name] = time_ns, [*same, event.id][-EVENT_IDS_MAX:]
 
     def advance(self, samples: Sequence[Sample]) -> None:
         """These are in the batch whose position is encoded next."""
@@ -163,8 +186,9 @@ class Positions:
 
     def encode(self) -> Position | None:
         """None while no tag has a time."""
-        if not self._newest:
+        if not self._newest and not self._events:
             return None
-        base = max(stand for stand, _ in self._newest.values())
+        base = max((stand for stand, _ in self._newest.values()), default=0)
         ticks = {name: (base - stand) // _TICK_NS for name, (stand, _) in self._newest.items()}
-        return Position(msgspec.json.encode({"v": 1, "base_ns": base, "ticks_before": ticks}))
+        found: dict[str, object] = {"v": 1, "base_ns": base, "ticks_before": ticks}
+        return Position(msgspec.json.encode(found | ({"events": self._events} if self._events else {})))

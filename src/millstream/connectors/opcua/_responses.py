@@ -19,6 +19,7 @@ _HISTORY_READ_RESPONSE = 667
 _DATA_CHANGE = 811
 _STATUS_CHANGE = 820
 _HISTORY_DATA = 658
+_HISTORY_EVENT = 661
 _EVENTS = 916
 T = TypeVar("T")
 
@@ -41,11 +42,12 @@ class Notifications:
 
 @dataclass(slots=True)
 class HistoryPage:
-    """The history of one node: values in order of time, and where to go on (b"" at the end)."""
+    """The history of one node: values, or the fields of events, and where to go on (b"" at the end)."""
 
     status: int
     values: list[DataValue]
     continuation: bytes
+    events: list[list[Value | None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,11 @@ def _pages(reader: BinaryReader) -> list[HistoryPage]:
     for _ in range(reader.length()):
         status, continuation = reader.u32(), reader.raw()
         kind, end = reader.skip_extension()
-        values = _values(reader) if kind == _HISTORY_DATA and end > reader.at else []
+        page = HistoryPage(status, [], continuation)
+        if kind == _HISTORY_DATA and end > reader.at:
+            page.values = _values(reader)
+        elif kind == _HISTORY_EVENT and end > reader.at:
+            page.events = [reader.fields() for _ in range(reader.length())]
         reader.at = end
-        pages.append(HistoryPage(status, values, continuation))
+        pages.append(page)
     return pages

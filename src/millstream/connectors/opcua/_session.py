@@ -13,6 +13,7 @@ from millstream.connectors.opcua._binary import DataValue
 from millstream.connectors.opcua._browsing import Browser
 from millstream.connectors.opcua._conditions import Conditions
 from millstream.connectors.opcua._config import OpcUaConfig, TagOptions
+from millstream.connectors.opcua._event_history import EventFiller
 from millstream.connectors.opcua._events import EventReader
 from millstream.connectors.opcua._faults import status_name
 from millstream.connectors.opcua._following import Followed, Positions
@@ -133,6 +134,7 @@ class _Stream:
         self._poll_at_ns: dict[float, int] = {}
         self._history = HistoryFiller(self._link, self._config, session.tools)
         self._events = EventReader(self._link, session.conditions)
+        self._past_events = EventFiller(self._link, self._events, self._config, session.tools)
         self._ready: list[Sample] = []
         self._missed_counted = 0
         self._queued_s = inf  # what the shortest queue of a tag with history holds
@@ -228,6 +230,10 @@ class _Stream:
             if found.StatusCode is not None and found.StatusCode.is_bad():
                 self._refuse(item, int(found.StatusCode.value))
                 refused.add(item.handle)
+                continue
+            bits = found.Value.Value if found.Value is not None else None
+            wanted = self._config.backfill and self._options[item.handle].backfill
+            item.has_event_history = wanted and isinstance(bits, int) and bool(bits & _HISTORY_READ)
         return [item for item in followed if item.handle not in refused]
 
     async def _read_notifiers(self, followed: Sequence[Followed]) -> list[ua.DataValue]:
@@ -238,7 +244,19 @@ class _Stream:
         """From now on events come: their tags are true, and the server tells again which conditions hold."""
         handles = {handle for handle in accepted if self._options[handle].mode == "events"}
         self._ready += [Sample(self._all[handle].tag.key, True) for handle in sorted(handles)]
+        for item in (self._all[handle] for handle in sorted(handles)):
+            if item.has_event_history and self._positions.newest_event(item.tag.key) is None:
+                self._positions.begin_events(item.tag.key, await self._past_events.server_time_ns())
+            else:
+                self._fill_events(item)
         await self._subscriptions.refresh_conditions(handles)
+
+    def _fill_events(self, item: Followed) -> None:
+        """Read what the notifier told after the newest stored event, if the server keeps it."""
+        newest = self._positions.newest_event(item.tag.key)
+        if newest is not None and item.has_event_history:
+            self._events.know(item.tag.key, newest[1])
+            self._past_events.begin(item, self._options[item.handle], newest[0])
 
     async def _describe(self, followed: Sequence[Followed]) -> None:
         """Find which tags have history and which need the server's structure definitions."""
@@ -299,7 +317,7 @@ class _Stream:
                     if lost:
                         self._session.count_gaps(1)
 
-        for handle, fields in self._subscriptions.take_events():
+        for handle, fields in () if self._past_events.is_filling else self._subscriptions.take_events():
             if handle < len(followed):
                 self._events.take(followed[handle].tag.key, followed[handle].event_names, fields)
 
@@ -326,7 +344,7 @@ class _Stream:
         self._subscriptions.go_on()
 
     def _can_rewind(self) -> bool:
-        return any(f.has_history for f in self._all)
+        return any(f.has_history or f.has_event_history for f in self._all)
 
     async def _batch(self) -> Batch:
         events = await self._events.read()
@@ -335,11 +353,14 @@ class _Stream:
         flawed = [self._subscriptions.flawed.popleft() for _ in range(len(self._subscriptions.flawed))]
         self._count()
         self._positions.advance(samples)
+        self._positions.advance_events(events)
         position = self._positions.encode() if self._can_rewind() else None
         return Batch(samples, position=position, frames_bad=flawed, events=events)
 
     async def _fill_gaps(self) -> bool:
         """One step of filling gaps; False when there is nothing to fill now."""
+        if await self._past_events.step():
+            return True
         filled = await self._history.step([f for f in self._all if f.is_filling])
         if filled is None:
             return False
@@ -350,7 +371,12 @@ class _Stream:
         dropped, missed = self._subscriptions.dropped, self._subscriptions.messages_missed
         self._session.count_gaps(dropped - self._dropped_counted + missed - self._missed_counted)
         self._dropped_counted, self._missed_counted = dropped, missed
-        self._session.count_gaps(self._events.take_overflows())
+        for key in self._events.take_overflows():
+            (item,) = [item for item in self._all if item.tag.key == key]
+            if item.has_event_history:
+                self._fill_events(item)
+            else:
+                self._session.count_gaps(1)
 
     # Living
 
@@ -371,7 +397,7 @@ class _Stream:
     def _wait_s(self) -> float:
         wait_s = self._config.check_interval
         now_ns = self._clock.monotonic_ns()
-        for due_ns in (*self._poll_at_ns.values(), self._history.due_at_ns):
+        for due_ns in (*self._poll_at_ns.values(), self._history.due_at_ns, self._past_events.due_at_ns):
             if due_ns is not None:
                 wait_s = min(wait_s, max((due_ns - now_ns) / 1e9, 0.0))
         return wait_s

@@ -308,7 +308,7 @@ class Subscriptions:
         """All values held, oldest first. When nothing is held any more, raises what ended the link."""
         taken = list(self._held)
         self._held.clear()
-        self._held_count = 0
+        self._held_count = len(self._held_events)
         self.wake.clear()
         if not taken and not self._held_events and self.failure is not None:
             raise self.failure
@@ -317,8 +317,9 @@ class Subscriptions:
         return taken
 
     def take_events(self) -> list[tuple[int, list[Value | None]]]:
-        """All events that are held, as (handle, fields), oldest first; after `take`, which has made room for more."""
+        """All events that are held, as (handle, fields), oldest first."""
         taken, self._held_events = self._held_events, []
+        self._held_count -= len(taken)
         return taken
 
     def go_on(self) -> None:
