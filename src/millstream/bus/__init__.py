@@ -18,6 +18,9 @@ from millstream.bus._server_config import HUB_DOMAIN, LeafListener, LeafRemote, 
 from millstream.bus._server_files import disk_error, load_secret, store_room_bytes, write_private
 from millstream.bus._store_repair import sync_descriptions
 from millstream.bus._streams import (
+    CONFIG,
+    CONFIG_HISTORY,
+    CONFIG_PREFIX,
     CONTRACTS,
     CONTRACTS_COPY,
     CONTRACTS_PREFIX,
@@ -35,6 +38,7 @@ from millstream.bus._streams import (
     StreamConfig,
     StreamInfo,
     StreamName,
+    config_stream,
     contracts_stream,
     cursors_subject,
     deadletter_stream,
@@ -58,6 +62,9 @@ from millstream.bus._transport import Transport
 from millstream.bus._trim import trim_below
 
 __all__ = [
+    "CONFIG",
+    "CONFIG_HISTORY",
+    "CONFIG_PREFIX",
     "CONTRACTS",
     "CONTRACTS_COPY",
     "CONTRACTS_PREFIX",
@@ -103,6 +110,7 @@ __all__ = [
     "add_micro_service",
     "api_request",
     "connect_nats",
+    "config_stream",
     "contracts_stream",
     "cursors_subject",
     "deadletter_stream",

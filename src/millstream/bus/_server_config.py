@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from millstream.bus._streams import CONTRACTS
+from millstream.bus._streams import CONFIG, CONFIG_PREFIX, CONTRACTS
 from millstream.kernel import ConfigError
 
 PLANT_ACCOUNT = "PLANT"
@@ -260,6 +260,7 @@ def _leaf_user(user: LeafUser, hub: str, users: Sequence[LeafUser]) -> dict[str,
                     "millstream.node.*.ledger",
                     f"$JS.{hub}.API.STREAM.INFO.*",
                     f"$JS.{hub}.API.DIRECT.GET.{CONTRACTS}",
+                    f"$JS.{hub}.API.DIRECT.GET.{CONFIG}.{CONFIG_PREFIX}{user.name}",
                     LIVE,
                     *ledger,
                 ],

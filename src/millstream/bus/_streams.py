@@ -36,6 +36,10 @@ HUB_FLOW = "H_FLOW"
 CONTRACTS, CONTRACTS_PREFIX = "KV_contracts", "$KV.contracts."
 CONTRACTS_BYTES_MAX = 64 << 20
 CONTRACTS_COPY = "the contracts of the hub"
+CONFIG, CONFIG_PREFIX = "KV_config", "$KV.config."
+ROLLOUTS, ROLLOUTS_PREFIX = "KV_rollouts", "$KV.rollouts."
+CONFIG_BYTES_MAX, ROLLOUTS_BYTES_MAX = 512 << 20, 128 << 20
+CONFIG_HISTORY = 64  # revisions of a site; what NATS allows a key-value bucket
 MQTT_MESSAGES = "$MQTT_msgs"
 DLQ_BYTES_MAX = 256 << 20
 LOCAL_BYTES_MAX = 1 << 30
@@ -177,6 +181,19 @@ def contracts_stream(*, is_copy: bool = False) -> StreamConfig:
         "max_msgs_per_subject": 1,
         "deny_delete": True,
         "description": CONTRACTS_COPY if is_copy else "the contracts that hold here",
+    }
+
+
+def config_stream() -> StreamConfig:
+    """The key-value bucket of the sites' configurations: a key a site, its newest 64 revisions, none of them deleted
+    by hand."""
+    return {
+        **_base(CONFIG, StreamBounds(CONFIG_BYTES_MAX)),
+        "subjects": [CONFIG_PREFIX + ">"],
+        "max_msgs_per_subject": CONFIG_HISTORY,
+        "deny_delete": True,
+        "deny_purge": True,
+        "description": "the configurations of the sites",
     }
 
 

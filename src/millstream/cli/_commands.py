@@ -11,6 +11,7 @@ FLOWS = "Flows"
 CONTRACTS = "Contracts"
 FLEET = "Fleet"
 FILES = "Configuration"
+SITES = "Configuration of sites, from the hub"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Command:
 PARENTS = {
     "contract": "What values promise, checked before they are stored.",
     "fleet": "All nodes at once.",
+    "config": "What the sites should run: kept at the hub, tried at the edge, taken back when it is not well.",
     "deadletter": "What could not become data, kept as raw bytes.",
     "sim": "Simulated devices, and faults in front of real ones.",
     "flow": "Stateful processing, run exactly once.",
@@ -59,6 +61,11 @@ COMMANDS = (
         FILES,
     ),
     Command("browse", "_probe:browse", "List what a device offers, as a starting configuration.", FILES),
+    Command("config get", "_config:get", "Print the document of a site.", SITES),
+    Command("config put", "_config:put", "Make a file the newest configuration of a site.", SITES),
+    Command("config history", "_config:history", "List the revisions of a site, newest last.", SITES),
+    Command("config status", "_config:status", "Show what each site should run, and what it runs.", SITES),
+    Command("config rollback", "_config:rollback", "Make an older revision of a site its newest once more.", SITES),
     Command("tree", "_look:tree", "Show the namespace: places, tags, units.", DATA),
     Command("get", "_look:get", "Print the last value of tags.", DATA),
     Command("tail", "_look:tail", "Follow values as they are stored.", DATA),

@@ -48,7 +48,8 @@ def edge(*, config: ConfigFile, json: Json = False) -> int:
     loaded, findings = load_edge(config, InstalledConnectors(), FLOW_TYPES)
     if loaded is None:
         return _refuse(findings, is_json=json)
-    return _serve(lambda stop: _run_edge(loaded, stop, NodeLog(loaded.edge.name, is_json=json)))
+    folder = config.absolute().parent
+    return _serve(lambda stop: _run_edge(loaded, stop, NodeLog(loaded.edge.name, is_json=json), folder))
 
 
 def hub(*, config: ConfigFile, json: Json = False) -> int:
@@ -100,7 +101,8 @@ def up(*, config: ConfigFile, json: Json = False) -> int:
     loaded, findings = load_up(config, InstalledConnectors(), FLOW_TYPES)
     if loaded is None:
         return _refuse(findings, is_json=json)
-    return _serve(lambda stop: _run_up(loaded, stop, is_json=json))
+    folder = config.absolute().parent
+    return _serve(lambda stop: _run_up(loaded, stop, folder, is_json=json))
 
 
 def _refuse(findings: Sequence[Finding], *, is_json: bool) -> int:
@@ -128,10 +130,10 @@ def _serve(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
     return OK
 
 
-async def _run_edge(config: EdgeConfig, stop: asyncio.Event, log: NodeLog) -> None:
+async def _run_edge(config: EdgeConfig, stop: asyncio.Event, log: NodeLog, folder: Path) -> None:
     from millstream.edge import EdgeNode
 
-    await EdgeNode(config, log=log.line).run(stop)
+    await EdgeNode(config, log=log.line, folder=folder).run(stop)
 
 
 async def _run_hub(config: HubConfig, stop: asyncio.Event, log: NodeLog) -> None:
@@ -142,7 +144,7 @@ async def _run_hub(config: HubConfig, stop: asyncio.Event, log: NodeLog) -> None
     log.info("hub has stopped")
 
 
-async def _run_up(config: UpConfig, stop: asyncio.Event, *, is_json: bool) -> None:
+async def _run_up(config: UpConfig, stop: asyncio.Event, folder: Path, *, is_json: bool) -> None:
     from millstream.config import UplinkConfig
     from millstream.edge import EdgeNode
     from millstream.sdk import SecretRef
@@ -159,7 +161,7 @@ async def _run_up(config: UpConfig, stop: asyncio.Event, *, is_json: bool) -> No
         uplink = UplinkConfig(
             url=f"nats://{_host(settings.host)}:{settings.leaf_listener.port}", secret=SecretRef(file=secret.absolute())
         )
-        edge_node = EdgeNode(config.edge_config(uplink), log=edge_log.line)
+        edge_node = EdgeNode(config.edge_config(uplink), log=edge_log.line, folder=folder)
         await _while(edge_node.run(stop), node.run())
 
 

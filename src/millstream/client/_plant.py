@@ -38,6 +38,7 @@ from millstream.client._paths import (
     to_subject,
 )
 from millstream.client._reading import Reading, last_reading, readings_of
+from millstream.client._site_configs import SiteConfigs
 from millstream.client._streams import StoredFrame, Streams, newest, refuse
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._tree import TagEntry, TreeNode, build_tree
@@ -71,6 +72,7 @@ class Plant:
         self._clock = clock
         self._streams = Streams(link)
         self._registry = Registry(link, self._streams, clock)
+        self.configs = SiteConfigs(link, self._streams, address.name, clock)
         self._units: dict[str, str] | None = None
         self.fleet = Fleet(link, address, self._services, clock)
         self.dropped_count = 0

@@ -8,6 +8,7 @@ from millstream.config._edge import (
     EdgeConfig,
     EdgeIdentity,
     EdgeServer,
+    ManagedConfig,
     MappedTag,
     ScaleConfig,
     StreamConfig,
@@ -31,16 +32,19 @@ from millstream.config._hub import (
 )
 from millstream.config._load import ConnectorTypes, Role, config_error, load_any, load_edge, load_hub, load_up, role_of
 from millstream.config._schema import json_schema
+from millstream.config._site_document import MANAGED_SECTIONS, DocumentRefused, SitePlace, load_site_document
 from millstream.config._units import unit_problem
-from millstream.config._yaml import read_yaml
+from millstream.config._yaml import read_text, read_yaml
 
 __all__ = [
+    "MANAGED_SECTIONS",
     "ApiConfig",
     "ConnectorEntry",
     "ConnectorTypes",
     "ContractEntry",
     "ContractFile",
     "DeadbandConfig",
+    "DocumentRefused",
     "EdgeAccess",
     "EdgeConfig",
     "EdgeIdentity",
@@ -56,9 +60,11 @@ __all__ = [
     "HubServer",
     "HubStreams",
     "InstalledConnectors",
+    "ManagedConfig",
     "MappedTag",
     "Role",
     "ScaleConfig",
+    "SitePlace",
     "StreamConfig",
     "StreamsConfig",
     "TagConfig",
@@ -71,7 +77,9 @@ __all__ = [
     "load_contracts",
     "load_edge",
     "load_hub",
+    "load_site_document",
     "load_up",
+    "read_text",
     "read_yaml",
     "role_of",
     "unit_problem",

@@ -214,6 +214,15 @@ class MappedTag:
     config: TagConfig
 
 
+class ManagedConfig(Section):
+    """Whether and how far the hub may configure this edge: its connectors, flows and streams."""
+
+    accept: bool = True
+    """Take configurations from the hub; with false this file alone counts."""
+    roots: tuple[ConfigPath, ...] = ()
+    """Folders whose files a configuration from the hub may name, beside the folder of this file."""
+
+
 class EdgeConfig(Section):
     """An edge file."""
 
@@ -223,6 +232,8 @@ class EdgeConfig(Section):
     """The nats-server."""
     uplink: UplinkConfig | None = None
     """The hub; left out: the edge works alone."""
+    managed: ManagedConfig = ManagedConfig()
+    """Configuration by the hub."""
     streams: StreamsConfig = StreamsConfig()
     """Store and forward."""
     connectors: tuple[ConnectorEntry, ...] = Field(default=(), max_length=CONNECTORS_COUNT_MAX)

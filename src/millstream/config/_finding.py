@@ -98,7 +98,8 @@ class Findings:
             loc = tuple(detail["loc"])
             message, hint = _explain(dict(detail), model, loc)
             is_key = detail["type"] == "extra_forbidden"
-            self.add((*prefix, *_strip(model, loc)), message, hint=hint, of_key=is_key)
+            code = getattr((detail.get("ctx") or {}).get("error"), "code", "MS-0100")
+            self.add((*prefix, *_strip(model, loc)), message, hint=hint, of_key=is_key, code=code)
 
     def sorted(self) -> list[Finding]:
         """By place in the file."""

@@ -10,6 +10,7 @@ from millstream.config._edge import (
     EdgeConfig,
     EdgeIdentity,
     EdgeServer,
+    ManagedConfig,
     StreamsConfig,
     UplinkConfig,
 )
@@ -182,6 +183,8 @@ class UpConfig(Section):
     """What is worked out at the edge."""
     hub_flows: tuple[FlowEntry, ...] = Field(default=(), max_length=FLOWS_COUNT_MAX)
     """What is worked out at the hub, from the data of all edges."""
+    managed: ManagedConfig = ManagedConfig()
+    """Configuration of the edge by the hub."""
 
     @model_validator(mode="after")
     def _apart(self) -> UpConfig:
@@ -213,5 +216,5 @@ class UpConfig(Section):
         server = EdgeServer(host=self.server.host, mqtt_port=self.server.mqtt_port)
         return EdgeConfig(
             edge=self.edge, server=server, uplink=uplink, streams=self.streams, connectors=self.connectors,
-            flows=self.flows,
+            flows=self.flows, managed=self.managed,
         )  # fmt: skip

@@ -34,7 +34,7 @@ def load_edge(
 
     def _check(raw: Any, model: EdgeConfig | None, found: Findings) -> EdgeConfig | None:
         _check_flows(raw, found, flows, path)
-        return _check_edge(raw, model, found, connectors, path)
+        return check_edge_sections(raw, model, found, connectors, _context(path))
 
     return load_file(path, EdgeConfig, _check)
 
@@ -58,7 +58,7 @@ def load_up(
     def _check(raw: Any, model: UpConfig | None, found: Findings) -> UpConfig | None:
         _check_flows(raw, found, flows, path)
         check_hub(raw, found)
-        return _check_edge(raw, model, found, connectors, path)
+        return check_edge_sections(raw, model, found, connectors, _context(path))
 
     return load_file(path, UpConfig, _check)
 
@@ -143,9 +143,10 @@ def _check_flows(raw: Any, findings: Findings, kinds: FlowKinds, path: Path) -> 
 EdgeLike = TypeVar("EdgeLike", EdgeConfig, UpConfig)
 
 
-def _check_edge(
-    raw: Any, model: EdgeLike | None, findings: Findings, connectors: ConnectorTypes, path: Path
+def check_edge_sections(
+    raw: Any, model: EdgeLike | None, findings: Findings, connectors: ConnectorTypes, context: dict[str, Any]
 ) -> EdgeLike | None:
+    """Check what the model of an edge file does not see. None when there are findings."""
     entries = raw.get("connectors")
     checked: list[ConnectorEntry] = []
     seen: dict[str, Loc] = {}  # places that have a tag
@@ -162,7 +163,7 @@ def _check_edge(
             findings=findings,
             connectors=connectors,
             place=place,
-            context=_context(path),
+            context=context,
             seen=seen,
         )
         if done is not None:

@@ -26,6 +26,7 @@ from millstream.bus import (
     ServerAlarm,
     StreamApi,
     StreamBounds,
+    StreamConfig,
     StreamInfo,
     StreamName,
     cursors_subject,
@@ -70,9 +71,11 @@ FILL_ALARM_RATIO = 0.8
 REFRESH_ABOVE_RATIO = 0.4  # of a stream's bound: from here on its older half may soon be dropped
 MQTT_BYTES_MAX = 256 << 20
 POSITIONS_ROOM_BYTES = 1 << 20  # records of some hundred bytes a connector; writers that wait may take of it too
-_MAKE = {"I": integrity_stream, "T": throughput_stream, "F": flow_stream}
-Floor = Callable[[], Awaitable[int]]
+_MAKE: Mapping[Literal["I", "T", "F"], Callable[[str, StreamBounds], StreamConfig]] = {
+    "I": integrity_stream, "T": throughput_stream, "F": flow_stream,
+}  # fmt: skip
 InputFloor = Callable[[str], Awaitable[int | None]]
+Floor = Callable[[], Awaitable[int]]
 """Gives the sequence of the flow stream from which on its records are needed. Raises PlantError."""
 
 
@@ -149,6 +152,7 @@ class EdgeForward:
         self._noted: ForwardNote | None = None
         self._told: Mapping[str, tuple[int, str | None]] = {}
         self._told_ns: int | None = None
+        self._shaping = asyncio.Lock()
         self.flow_floor: Floor | None = None
         self.input_floor: InputFloor | None = None
 
@@ -184,10 +188,9 @@ class EdgeForward:
         hub = await self._ask_hub_at_boot()
         bounds = self._fitted()
         integrity = await self._prepare_stream("I", names, note, hub, bounds["I"])
-        throughput = None
+        throughput = flow = None
         if settings.throughput is not None:
             throughput = await self._prepare_stream("T", names, note, hub, bounds["T"])
-        flow = None
         if settings.flow is not None:
             flow = await self._prepare_stream("F", names, note, hub, bounds["F"])
         name = str(StreamName(settings.edge, "DLQ"))
@@ -200,6 +203,24 @@ class EdgeForward:
         await self._server.sync_descriptions()
         await self._write_note(is_clean=False)
         return EdgeStreams(integrity, throughput, self._mqtt.name if self._mqtt else None, name, flow)
+
+    async def reshape(self, settings: ForwardSettings) -> EdgeStreams:
+        """Other bounds, or streams that were not needed so far, while the node runs. A stream that is not needed any
+        more stays until the hub has all of it. Raises PlantError."""
+        self._settings = settings
+        async with self._shaping:
+            bounds = self._fitted()
+            known = {watched.kind: watched for watched in self._watched}
+            for kind, make in _MAKE.items():
+                if kind in bounds and kind in known:
+                    known[kind].info = await ensure_stream(self._api, make(known[kind].name, bounds[kind]))
+                elif kind in bounds:
+                    names, hub = await list_streams(self._api), await self._ask_hub_at_boot()
+                    await self._prepare_stream(kind, names, load_note(settings.data_dir), hub, bounds[kind])
+        await self._server.sync_descriptions()
+        found = {watched.kind: watched.name for watched in self._watched}
+        mqtt = self._mqtt.name if self._mqtt else None
+        return EdgeStreams(found["I"], found.get("T"), mqtt, found["DLQ"], found.get("F"))
 
     def _fitted(self) -> dict[str, StreamBounds]:
         settings = self._settings
@@ -360,7 +381,8 @@ class EdgeForward:
         if not self._settings.has_uplink:
             return
         await self._measure(cursors)
-        await self._trim(cursors)
+        async with self._shaping:
+            await self._trim(cursors)
         await self._act()
 
     async def _measure(self, cursors: Mapping[str, tuple[int, str | None]] | None) -> None:

@@ -92,6 +92,8 @@ class Supervisor:
         self._skip = 0
         self._take_gaps: Callable[[], int] | None = None
         self._stopping = asyncio.Event()
+        self._is_draining = False
+        self._taking_count = 0
         self._wake = asyncio.Event()
         self._died: str | None = None
         self._read_lock = asyncio.Lock()
@@ -152,6 +154,22 @@ class Supervisor:
         """Close the session, send what is collected, wait for the store; then `run` returns."""
         self._stopping.set()
         self._wake.set()
+
+    def drain(self) -> None:
+        """As `stop`, but what the source has begun to give is taken to its end first, so that its position covers all
+        that is stored: whoever goes on from there may map the tags otherwise."""
+        self._is_draining = True
+        if not self._taking_count:
+            self.stop()
+
+    def go_on(self) -> None:
+        """Take a `drain` back that has not led to a stop yet."""
+        self._is_draining = False
+
+    @property
+    def is_stopping(self) -> bool:
+        """No new batch is taken any more."""
+        return self._stopping.is_set()
 
     async def run(self) -> None:
         """Open, work, close, wait, again."""
@@ -370,6 +388,16 @@ class Supervisor:
     # -- data ---------------------------------------------------------------------------------------------------------
 
     async def _take(self, batch: Batch) -> None:
+        """All of a batch, and then whatever waits for its end."""
+        self._taking_count += 1
+        try:
+            await self._take_in(batch)
+        finally:
+            self._taking_count -= 1
+        if self._is_draining and not self._taking_count:
+            self.stop()
+
+    async def _take_in(self, batch: Batch) -> None:
         """Everything in a batch, in units, then its position."""
         now_ns = self._clock.now_ns()
         if self._take_gaps is not None:

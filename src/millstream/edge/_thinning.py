@@ -25,6 +25,11 @@ class Thinning:
         """A pipeline that writes into the stream of `durability`."""
         self._pipelines.setdefault(durability, []).append(pipeline)
 
+    def keep(self, pipelines: Sequence[Pipeline]) -> None:
+        """Forget all others: their connectors have gone."""
+        kept = {id(pipeline) for pipeline in pipelines}
+        self._pipelines = {name: [p for p in known if id(p) in kept] for name, known in self._pipelines.items()}
+
     def watch(self, streams: Sequence[StreamInfo], config: StreamsConfig) -> None:
         """Look at the fill of each stream."""
         for info in streams:

@@ -76,6 +76,11 @@ class WriteDesk:
         for answer in msgspec.json.decode(record, type=list[WriteAnswer]):
             self._known[answer.id] = answer
 
+    def rewire(self, tags: Sequence[MappedTag], owners: Mapping[str, Supervisor]) -> None:
+        """Other tags may be written from now on, or through other connectors."""
+        self._gate = WriteGate(tags)
+        self._owners = owners
+
     def status(self) -> dict[str, int]:
         """Counters as the node's status shows them."""
         return {name: getattr(self.counters, name) for name in self.counters.__slots__}

@@ -33,6 +33,7 @@ from millstream.bus import (
     StreamApi,
     StreamBounds,
     StreamReader,
+    config_stream,
     contracts_stream,
     deadletter_stream,
     ensure_stream,
@@ -50,6 +51,7 @@ from millstream.bus import (
 )
 from millstream.config import HubConfig
 from millstream.historian import HistorianOptions, HistorianService
+from millstream.hub._config_nudge import ConfigNudger
 from millstream.hub._cursors import CursorTeller
 from millstream.hub._fleet import FleetDesk
 from millstream.hub._fleet_answers import EdgeAnswers
@@ -118,6 +120,7 @@ class HubNode:
             group.create_task(self.sources.run(), name="sources")
             teller = CursorTeller(self._connection, lambda: self.sources.edges, self._clock)
             group.create_task(teller.run(), name="cursors")
+            group.create_task(ConfigNudger(self._connection, self._clock).run(), name="configurations")
             if self._ledger is not None:
                 group.create_task(self._ledger.run(), name="ledger")
             if self._flows is not None:
@@ -219,6 +222,7 @@ class HubNode:
             await ensure_stream(api, flow_stream(HUB_FLOW, flow_bounds))
             local.append({"name": HUB_FLOW})
         await ensure_stream(api, contracts_stream())
+        await ensure_stream(api, config_stream())
         for name, fixed in ((HUB_INTEGRITY, local), (HUB_THROUGHPUT, []), (HUB_DLQ, [])):
             found = await find_stream(api, name)
             sources = list(fixed if found is None else found.config.get("sources") or fixed)

@@ -24,7 +24,7 @@ from millstream.sdk._contract import (
 from millstream.sdk._discovery import Discoverable, Discovered, DiscoveryInfo, DiscoveryTools, Place
 from millstream.sdk._ports import Control, Message, Publisher, PublisherStats, Reader, Received, Stored
 from millstream.sdk._rows import RowConfig
-from millstream.sdk._secret import ConfigPath, SecretRef
+from millstream.sdk._secret import ConfigPath, OutsideError, SecretRef
 from millstream.sdk._tag_checks import checked_address, checked_options, refuse_options
 from millstream.sdk._tls import TlsFiles, client_context, tls_fault
 from millstream.sdk._writing import given_value, write_in_turn
@@ -50,6 +50,7 @@ __all__ = [
     "Log",
     "Message",
     "NodeInfo",
+    "OutsideError",
     "Place",
     "Polled",
     "Position",

@@ -13,10 +13,22 @@ from millstream.kernel import ConfigError
 SECRET_BYTES_MAX = 65536  # a private key with its chain fits; a wrong path to a huge file does not
 
 
+class OutsideError(ValueError):
+    """A file name in a configuration that came from elsewhere leads out of the folders that it may name."""
+
+    code = "MS-2417"
+
+
 def _from_folder(path: Path, info: ValidationInfo) -> Path:
-    folder = info.context.get("folder") if isinstance(info.context, dict) else None
+    context = info.context if isinstance(info.context, dict) else {}
+    folder, roots = context.get("folder"), context.get("roots")
+    if roots is not None and (".." in path.parts or (path.parts[:1] and path.parts[0].startswith("~"))):
+        raise OutsideError("a file name in a configuration from afar has no '..' and no '~' in it")
     path = path.expanduser()
-    return Path(folder) / path if folder is not None else path
+    path = Path(folder) / path if folder is not None else path
+    if roots and not any(path.is_relative_to(root) for root in roots):
+        raise OutsideError(f"{path} lies outside the folders that this site lets a configuration from afar name")
+    return path
 
 
 ConfigPath = Annotated[Path, AfterValidator(_from_folder)]

@@ -252,7 +252,7 @@ async def test_a_connector_gets_a_reader_of_the_nodes_own_streams(tmp_path: Path
 async def test_a_connector_that_hangs_on_stop_is_cut_off_and_the_edge_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from millstream.edge import _node
+    from millstream.edge import _connector_set
 
     class Stuck(CATALOG["ramp"]):  # type: ignore[misc, name-defined]
         @asynccontextmanager
@@ -260,7 +260,7 @@ async def test_a_connector_that_hangs_on_stop_is_cut_off_and_the_edge_ends(
             await asyncio.Event().wait()
             yield
 
-    monkeypatch.setattr(_node, "STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(_connector_set, "STOP_TIMEOUT_S", 0.2)
     config, _ = load_edge(write_config(tmp_path, 1), CATALOG)
     assert config is not None
     async with EdgeNode(config, connectors={"ramp": Stuck}) as node:

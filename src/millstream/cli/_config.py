@@ -1,0 +1,265 @@
+"""``config get | put | status | history | rollback``: what the sites should run, from the hub."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from millstream.cli._config_text import bare, based_on_of, with_header
+from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._output import CHECK_FAILED, OK, note, print_json, print_table, print_text
+from millstream.kernel import parse_duration_s
+from millstream.protocols.cloudevents import format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from millstream.client import SiteRevision
+    from millstream.config import DocumentRefused
+
+Comment = Annotated[str, Parameter(name=["--comment", "-m"])]
+
+
+def get(edge: str, /, *, revision: int | None = None, json: Json = False, target: Target = DEFAULT) -> int:
+    """Print the document of a site.
+
+    Its first line names the revision; `config put` reads it there.
+
+    Examples:
+
+        millstream config get cologne > cologne.yaml
+        millstream config get cologne --revision 3 --json
+
+    Parameters
+    ----------
+    edge
+        Name of the site's edge.
+    revision
+        An older revision; left out: the newest.
+    json
+        Print one object, with author, comment and time.
+    """
+
+    async def work() -> int:
+        """Ask the hub."""
+        async with target.connect() as plant:
+            found = await plant.configs.get(edge, revision)
+        if found is None:
+            note(f"{edge} has no configuration at the hub: its own file counts")
+            if json:
+                print_json(None)
+        elif json:
+            print_json(found.as_dict())
+        else:
+            sys.stdout.write(with_header(edge, found.revision.revision, found.text))
+        return OK
+
+    return run(work())
+
+
+def put(
+    edge: str,
+    file: Path,
+    /,
+    *,
+    based_on: int | None = None,
+    comment: Comment = "",
+    author: str | None = None,
+    healthy_within: str = "60s",
+    json: Json = False,
+    target: Target = DEFAULT,
+) -> int:
+    """Make a file the newest configuration of a site.
+
+    It is checked first; all errors are told at once. The edge takes it when it is connected, tries it, and goes back by
+    itself when its connectors do not come up again in time.
+
+    Examples:
+
+        millstream config put cologne cologne.yaml -m "faster sampling of the press"
+        millstream config put cologne cologne.yaml --based-on 4 --healthy-within 2min
+
+    Parameters
+    ----------
+    edge
+        Name of the site's edge.
+    file
+        YAML with the sections connectors, flows and streams.
+    based_on
+        The revision that it was made from; left out, the first line of the file says it.
+    comment
+        Why.
+    author
+        Who; left out: user and host.
+    healthy_within
+        How long the node may take to be healthy before it goes back.
+    json
+        Print one object.
+    """
+    from millstream.config import DocumentRefused, read_text
+
+    text = read_text(file)
+    within_ms = int(parse_duration_s(healthy_within) * 1000)
+
+    async def work() -> int:
+        """Check and store."""
+        async with target.connect() as plant:
+            stored = await plant.configs.put(
+                edge, bare(text), based_on=based_on_of(text) if based_on is None else based_on, comment=comment,
+                author=author, healthy_within_ms=within_ms, file=str(file),
+            )  # fmt: skip
+        if json:
+            print_json(stored.as_dict())
+        else:
+            print_text(f"{edge}: revision {stored.revision}")
+        return OK
+
+    try:
+        return run(work())
+    except DocumentRefused as error:
+        return report_findings(error, json=json)
+
+
+def report_findings(error: DocumentRefused, *, json: bool) -> int:
+    """Print all that is wrong in a document; the exit status."""
+    for finding in error.findings:
+        if json:
+            print_json(finding.as_dict())
+        else:
+            print_text(str(finding))
+    note(f"not stored: {len(error.findings)} error{'s' if len(error.findings) != 1 else ''} [{error.code}]")
+    return CHECK_FAILED
+
+
+def history(edge: str, /, *, json: Json = False, target: Target = DEFAULT) -> int:
+    """List the revisions of a site, newest last.
+
+    Examples:
+
+        millstream config history cologne
+        millstream config history cologne --json | jq -r .author
+
+    Parameters
+    ----------
+    edge
+        Name of the site's edge.
+    json
+        Print one object a line.
+    """
+
+    async def work() -> int:
+        """Ask the hub."""
+        async with target.connect() as plant:
+            found = await plant.configs.history(edge)
+        if json:
+            for each in found:
+                print_json(each.revision.as_dict())
+            return OK
+        print_table(("revision", "time", "author", "kind", "digest", "comment"), [_row(each) for each in found])
+        return OK
+
+    return run(work())
+
+
+def _row(each: SiteRevision) -> tuple[object, ...]:
+    revision = each.revision
+    kind = f"{revision.kind} of {revision.restores}" if revision.restores else revision.kind
+    when = format_time(revision.time_ns)[:19] + "Z"
+    return (revision.revision, when, revision.author, kind, revision.digest[7:19], revision.comment)
+
+
+def status(*, json: Json = False, target: Target = DEFAULT) -> int:
+    """Show what each site should run, and what it runs.
+
+    Exit status 6 when a site differs from what it should run.
+
+    Examples:
+
+        millstream config status
+        millstream config status --json | jq -r 'select(.state != "healthy") | .edge'
+
+    Parameters
+    ----------
+    json
+        Print one object a line.
+    """
+
+    async def work() -> int:
+        """Ask the hub and all its edges."""
+        rows = []
+        async with target.connect() as plant:
+            async for edge, newest, report in plant.configs.reports():
+                rows.append(site_state(edge, newest, report))
+        if json:
+            for row in rows:
+                print_json(row)
+        else:
+            columns = ("edge", "desired", "runs", "state", "author", "why")
+            print_table(columns, [[row[name] for name in columns] for row in rows])
+        return OK if all(row["state"] in ("healthy", "own file") for row in rows) else CHECK_FAILED
+
+    return run(work())
+
+
+def site_state(edge: str, newest: SiteRevision | None, report: Mapping[str, Any] | None) -> dict[str, object]:
+    """One site for people and programs. `state` is healthy, own file, waiting, trying, rolled back, refused, drifted or
+    away."""
+    desired = newest.revision.revision if newest is not None else 0
+    row: dict[str, object] = {
+        "edge": edge, "desired": desired, "runs": report.get("revision") if report else None,
+        "author": newest.revision.author if newest else None, "why": None, "report": report,
+    }  # fmt: skip
+    failure = (report or {}).get("failure")
+    if report is None:
+        return {**row, "state": "away"}
+    if report["phase"] != "settled":
+        return {**row, "state": "trying"}
+    if failure and failure["revision"] == desired and desired:
+        return {**row, "state": "rolled back" if failure.get("is_rolled_back") else "refused",
+                "why": f"{failure['reason']} [{failure['code']}]"}  # fmt: skip
+    if report["revision"] != desired or (newest is not None and report["digest"] != newest.revision.digest):
+        return {**row, "state": "waiting" if report["seen"] < desired else "drifted"}
+    if report.get("is_file_edited"):
+        return {**row, "state": "drifted", "why": "the edge's file was edited; the revision counts [MS-2414]"}
+    return {**row, "state": "healthy" if desired else "own file"}
+
+
+def rollback(
+    edge: str, /, *, to: int, comment: Comment = "", author: str | None = None, json: Json = False,
+    target: Target = DEFAULT,
+) -> int:  # fmt: skip
+    """Make an older revision of a site its newest once more.
+
+    Examples:
+
+        millstream config rollback cologne --to 3 -m "the new recipe was wrong"
+        millstream config rollback cologne --to 3 --json
+
+    Parameters
+    ----------
+    edge
+        Name of the site's edge.
+    to
+        The revision to go back to.
+    comment
+        Why.
+    author
+        Who; left out: user and host.
+    json
+        Print one object.
+    """
+
+    async def work() -> int:
+        """Store it again."""
+        async with target.connect() as plant:
+            stored = await plant.configs.rollback(edge, to, comment=comment, author=author)
+        if json:
+            print_json(stored.as_dict())
+        else:
+            print_text(f"{edge}: revision {stored.revision}, as {to}")
+        return OK
+
+    return run(work())

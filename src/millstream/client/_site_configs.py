@@ -1,0 +1,210 @@
+"""Configurations of the sites, as a hub keeps them: what each should run, what each says that it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import socket
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from millstream.bus._link import Link
+from millstream.bus._streams import CONFIG, CONFIG_HISTORY, CONFIG_PREFIX
+from millstream.client._flows import ask_node
+from millstream.client._streams import Streams, refuse
+from millstream.config import EdgeConfig, InstalledConnectors, SitePlace, load_site_document
+from millstream.flow.library import FLOW_TYPES
+from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, PlantError, Unreachable, suggest
+from millstream.protocols.site_config import (
+    HEALTHY_WITHIN_MS_DEFAULT,
+    Kind,
+    Revision,
+    decode_revision,
+    encode_revision,
+    is_edge_name,
+    make_revision,
+)
+
+WRONG_LAST_SEQUENCE = 10071
+REPORT_TIMEOUT_S = 2.0
+REPORTS_AT_ONCE_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRevision:
+    """One revision of a site's document, as the hub has it."""
+
+    revision: Revision
+    text: str
+    seq: int
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the document."""
+        return {**self.revision.as_dict(), "document": self.text}
+
+
+class SiteConfigs:
+    """`Plant.configs` at a hub. Its methods raise NotFoundError for a site that the hub does not know, and
+    Unreachable."""
+
+    def __init__(self, link: Link, streams: Streams, node: str | None, clock: Clock) -> None:
+        self._link = link
+        self._streams = streams
+        self._node = node
+        self._clock = clock
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    async def sites(self) -> Mapping[str, str]:
+        """The hub's sites: edge's name -> its path."""
+        if self._node is None:
+            raise NotFoundError("this node has no configurations", next_step="name the hub", code="MS-2415")
+        raw = await ask_node(self._link, f"millstream.node.{self._node}.status", b"")
+        if raw.get("role") != "hub":
+            raise NotFoundError(
+                "an edge keeps no configurations of sites", where=self._node, next_step="name the hub", code="MS-2415"
+            )
+        return {str(edge["name"]): str(edge["path"]) for edge in raw.get("edges") or ()}
+
+    async def path_of(self, edge: str) -> str:
+        """Where a site is."""
+        if not is_edge_name(edge):
+            raise ConfigError(
+                "not a name of a site", expected="1 to 32 of letters, digits, '_' and '-'", got=repr(edge)[:80],
+                code="MS-2417",
+            )  # fmt: skip
+        sites = await self.sites()
+        if edge not in sites:
+            near = suggest(edge, sites)
+            raise NotFoundError(
+                "the hub has no such site", got=repr(edge),
+                next_step=f"did you mean {near}?" if near else "`millstream config status` lists them", code="MS-2415",
+            )  # fmt: skip
+        return sites[edge]
+
+    async def history(self, edge: str) -> Sequence[SiteRevision]:
+        """The revisions that the hub still has (at most 64), by number; what is no revision is left out."""
+        await self.path_of(edge)
+        return (await self._read(edge))[0]
+
+    async def _read(self, edge: str) -> tuple[list[SiteRevision], int]:
+        """The revisions of a site, and the sequence of whatever came last for it."""
+        async with aclosing(self._streams.since(CONFIG, CONFIG_PREFIX + edge, 0)) as frames:
+            found = [(frame.seq, frame.payload) async for frame in frames]
+        revisions: dict[int, SiteRevision] = {}
+        for seq, payload in found[-CONFIG_HISTORY:]:
+            try:
+                each = SiteRevision(*decode_revision(payload, edge), seq)
+            except DecodeError:
+                continue
+            revisions.setdefault(each.revision.revision, each)
+        return [revisions[number] for number in sorted(revisions)], found[-1][0] if found else 0
+
+    async def get(self, edge: str, revision: int | None = None) -> SiteRevision | None:
+        """One revision, the newest without a number; None for a site that never had one. Raises NotFoundError for a
+        number that the hub does not have."""
+        found = await self.history(edge)
+        if revision is None:
+            return found[-1] if found else None
+        for each in found:
+            if each.revision.revision == revision:
+                return each
+        raise NotFoundError(
+            "the hub has no such revision of this site", where=edge, got=str(revision),
+            expected=f"{found[0].revision.revision} to {found[-1].revision.revision}" if found else None,
+            code="MS-2415",
+        )  # fmt: skip
+
+    async def report(self, edge: str) -> Mapping[str, Any] | None:
+        """What a site says that it runs; None when it does not answer."""
+        try:
+            return await ask_node(self._link, f"millstream.node.{edge}.config", b"", timeout_s=REPORT_TIMEOUT_S)
+        except Unreachable:
+            return None
+
+    async def reports(self) -> AsyncGenerator[tuple[str, SiteRevision | None, Mapping[str, Any] | None], None]:
+        """Each site with what it should run and what it says that it runs, by name."""
+        gate = asyncio.Semaphore(REPORTS_AT_ONCE_MAX)
+
+        async def one(edge: str) -> tuple[SiteRevision | None, Mapping[str, Any] | None]:
+            async with gate:
+                found, _ = await self._read(edge)
+                return found[-1] if found else None, await self.report(edge)
+
+        sites = sorted(await self.sites())
+        for edge, found in zip(sites, await asyncio.gather(*(one(edge) for edge in sites)), strict=True):
+            yield edge, *found
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    async def check(self, edge: str, text: str, *, file: str = "document") -> EdgeConfig:
+        """Check a document as `millstream check` would. Raises DocumentRefused with all findings."""
+        place = SitePlace(edge, await self.path_of(edge))
+        return await asyncio.to_thread(load_site_document, text, place, InstalledConnectors(), FLOW_TYPES, file=file)
+
+    async def put(
+        self, edge: str, text: str, *, based_on: int | None = None, comment: str = "", author: str | None = None,
+        healthy_within_ms: int = HEALTHY_WITHIN_MS_DEFAULT, kind: Kind = "put", restores: int = 0,
+        file: str = "document",
+    ) -> Revision:  # fmt: skip
+        """Make a document the newest revision of a site. `based_on` is the revision that it was made from: when there
+        is a newer one by now, nothing is stored (MS-2406). Raises DocumentRefused, ConfigError."""
+        await self.check(edge, text, file=file)
+        found, last_seq = await self._read(edge)
+        newest = found[-1] if found else None
+        number = newest.revision.revision if newest is not None else 0
+        if based_on is None and number:
+            raise PlantError(
+                "it is not said which revision this was made from", where=edge, expected="--based-on",
+                next_step=f"the newest is {number}: `millstream config get {edge}`", code="MS-2406",
+            )  # fmt: skip
+        if based_on is not None and based_on != number:
+            raise _conflict(edge, based_on, newest)
+        if newest is not None and newest.text == text and kind != "rollback":
+            return newest.revision
+        report = await self.report(edge)  # a hub that was set back must not give a number again
+        seen = int(report.get("seen", 0)) if report is not None else 0
+        revision = make_revision(
+            edge, text, revision=max(number, seen) + 1, based_on=number, author=author or me(), comment=comment,
+            time_ns=self._clock.now_ns(), healthy_within_ms=healthy_within_ms, kind=kind, restores=restores,
+        )  # fmt: skip
+        reply = await self._link.request(
+            CONFIG_PREFIX + edge, encode_revision(revision),
+            headers={"Nats-Expected-Last-Subject-Sequence": str(last_seq)},
+        )  # fmt: skip
+        answer = json.loads(reply.payload)
+        if (answer.get("error") or {}).get("err_code") == WRONG_LAST_SEQUENCE:
+            newer, _ = await self._read(edge)
+            raise _conflict(edge, number, newer[-1] if newer else None)
+        refuse(answer, f"configuration of {edge}")
+        return revision
+
+    async def rollback(self, edge: str, to: int, *, comment: str = "", author: str | None = None) -> Revision:
+        """Make an older revision the newest once more."""
+        newest, old = await self.get(edge), await self.get(edge, to)
+        assert newest is not None
+        assert old is not None
+        return await self.put(
+            edge, old.text, based_on=newest.revision.revision, author=author, kind="rollback", restores=to,
+            comment=comment or f"back to revision {to}", healthy_within_ms=old.revision.healthy_within_ms,
+        )  # fmt: skip
+
+
+def _conflict(edge: str, based_on: int, newest: SiteRevision | None) -> PlantError:
+    got = "none" if newest is None else f"revision {newest.revision.revision} by {newest.revision.author}"
+    return PlantError(
+        "somebody else has changed this site meanwhile", where=edge, expected=f"revision {based_on} as the newest",
+        got=got, next_step=f"`millstream config diff {edge}`, then put it on top of the newest", code="MS-2406",
+    )  # fmt: skip
+
+
+def me() -> str:
+    """Who runs this program, for the history."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a process without an entry in the user database
+        name = "unknown"
+    return f"{name}@{socket.gethostname()}"[:128]

@@ -1,0 +1,391 @@
+"""The edge's side of configuration from afar: asks the hub, keeps what it gets, tries it, goes back when it is not
+well.
+
+What happens in which order, and what a kill in the middle leads to, stands in `_config_state`; here are the hands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from millstream.bus import CONFIG, CONFIG_PREFIX, StreamApi
+from millstream.config import (
+    MANAGED_SECTIONS,
+    ConnectorTypes,
+    EdgeConfig,
+    FlowKinds,
+    SitePlace,
+    load_site_document,
+)
+from millstream.edge._config_state import (
+    Booted,
+    Drained,
+    Event,
+    Failed,
+    Failure,
+    Healthy,
+    Held,
+    Received,
+    Report,
+    Returned,
+    SiteState,
+    Started,
+    advance,
+    refuse,
+    told,
+)
+from millstream.edge._config_store import ConfigStore
+from millstream.edge._lifecycle import Alarm
+from millstream.kernel import Clock, DecodeError, PlantError, Unreachable
+from millstream.protocols.cloudevents import CloudEvent, encode_event
+from millstream.protocols.ledger import position_subject
+from millstream.protocols.site_config import Revision, decode_revision
+from millstream.protocols.uns_subject import UnsAddress, encode_subject
+from millstream.sdk import Control, Log, Message, Publisher
+from millstream.sdk import Received as Stored
+
+LOOK_INTERVAL_S = 10.0  # a nudge comes sooner; this is for one that was lost
+AWAY_INTERVAL_S = 2.0  # after a look that the hub did not answer
+HEALTH_INTERVAL_S = 0.25
+STEADY_S = 2.0  # so long without a break before a configuration counts as healthy
+EVENT_TYPE = "millstream.config"
+
+
+class Reshapable(Protocol):
+    """The running node, as much of it as a configuration from afar may change."""
+
+    def check(self, config: EdgeConfig) -> None:
+        """Raise ConfigError for what this node cannot run."""
+
+    def up(self) -> tuple[str, ...]:
+        """What works now: connectors, and flows as ``flow <name>``."""
+        ...
+
+    async def drain(self, config: EdgeConfig) -> None:
+        """Stop what differs, at a boundary of its batches. Raises PlantError, and nothing has stopped then."""
+
+    async def switch(self, config: EdgeConfig) -> None:
+        """Run `config`: start what is not running. May be called again. Raises PlantError."""
+
+    def ailing(self, must_be_up: Sequence[str], unchanged: Sequence[str]) -> str | None:
+        """Why the node is not well; None: it is. A connector that is `unchanged` may have stopped for good."""
+        ...
+
+
+class ConfigKeeper:
+    """Order of use: `open` before the node starts, `run` in its task group."""
+
+    def __init__(
+        self, local: EdgeConfig, folder: Path | None, *, connectors: ConnectorTypes, flows: FlowKinds, clock: Clock,
+        log: Log,
+    ) -> None:  # fmt: skip
+        self._local = local
+        self._place = SitePlace(local.edge.name, local.edge.path, local, folder or local.edge.data_dir)
+        self._connectors = connectors
+        self._flows = flows
+        self._clock = clock
+        self._log = log
+        self._store = ConfigStore(local.edge.data_dir, local.edge.name)
+        self._wake = asyncio.Event()
+        self._drift: Alarm | None = None
+        self._broken: Alarm | None = None
+        self._lock = asyncio.Lock()
+        self._to_tell = asyncio.Event()
+        self._has_run = False
+        self.state = SiteState()
+
+    # -- before the node starts ---------------------------------------------------------------------------------------
+
+    async def open(self) -> EdgeConfig:
+        """The configuration to run. Raises PlantError when the last healthy one is there and cannot be used."""
+        try:
+            state = await asyncio.to_thread(self._store.load)
+        except DecodeError as error:
+            self._broken = Alarm(error.code, str(error), self._clock.now_ns())
+            self._log.error("configuration from the hub is lost", error=str(error))
+            state = SiteState()
+        if not self._local.managed.accept:
+            self.state = SiteState()
+            return self._local
+        self.state = state
+        if state != SiteState():
+            await self._advance(Booted())
+        if self.state.healthy.revision and self.state.file_digest != file_digest(self._local):
+            text = f"the edge's file was edited; revision {self.state.healthy.revision} from the hub counts"
+            self._drift = Alarm("MS-2414", text, self._clock.now_ns())
+        return await self._config_to_run()
+
+    async def _config_to_run(self) -> EdgeConfig:
+        held = self.state.to_run
+        try:
+            config = await self._load(held)
+        except PlantError as error:
+            if self.state.phase != "applying":
+                raise
+            await self._advance(Failed(error.code, str(error)))
+            return await self._load(self.state.to_run)
+        self._log.info("configuration", revision=held.revision, phase=self.state.phase)
+        return config
+
+    async def start_failed(self, error: PlantError) -> bool:
+        """The node could not start. True when it was a trial, which is given up: start again with what `open` gives."""
+        if self.state.phase != "applying":
+            return False
+        self._log.error("configuration cannot start", error=str(error))
+        await self._advance(Failed("MS-2409", f"the node could not start: {error}"))
+        return True
+
+    async def _load(self, held: Held) -> EdgeConfig:
+        if held.revision == 0:
+            return self._local
+        text = await asyncio.to_thread(self._store.document, held)
+        return await self._parse(text, f"revision {held.revision}")
+
+    async def _parse(self, text: str, name: str) -> EdgeConfig:
+        return await asyncio.to_thread(load_site_document, text, self._place, self._connectors, self._flows, file=name)
+
+    # -- while it runs ------------------------------------------------------------------------------------------------
+
+    def nudge(self) -> None:
+        """There may be something new at the hub."""
+        self._wake.set()
+
+    async def run(self, node: Reshapable, hub: StreamApi | None, publisher: Publisher) -> None:
+        """For ever; an edge without a hub only tells what it has."""
+        await self._learn_reports(publisher)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tell(publisher), name="configuration reports")
+            if self._has_run:  # it failed in the middle of something: first what should run
+                await node.switch(await self._load(self.state.to_run))
+            self._has_run = True
+            await self._go_on(node)
+            while True:
+                self._wake.clear()
+                is_there = await self._look(node, hub) if hub is not None else False
+                await self._pause(LOOK_INTERVAL_S if is_there else AWAY_INTERVAL_S)
+
+    async def _pause(self, delay_s: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            waits = [group.create_task(self._clock.sleep(delay_s)), group.create_task(self._awake())]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+
+    async def _awake(self) -> None:
+        await self._wake.wait()
+
+    async def _go_on(self, node: Reshapable) -> None:
+        """Bring what an earlier life began to its end."""
+        if self.state.phase == "stored":
+            await self._try(node)
+        elif self.state.phase == "applying":
+            await self._advance(Started())
+        if self.state.phase == "watching":
+            await self._watch(node)
+        if self.state.phase == "rolling_back":
+            await self._go_back(node)
+
+    async def _look(self, node: Reshapable, hub: StreamApi) -> bool:
+        """Ask the hub for this edge's key. False when it does not answer."""
+        if not self._local.managed.accept:
+            return True
+        try:
+            found = await hub.last(CONFIG, CONFIG_PREFIX + self._place.name)
+        except Unreachable:
+            return False
+        if found is not None and (revision := await self._take(found)) is not None:
+            await self._receive(found.payload, revision)
+            await self._go_on(node)
+        return True
+
+    async def _take(self, found: Stored) -> Revision | None:
+        """What is new and may be tried; None for anything else, which is told once."""
+        digest = hashlib.sha256(found.payload).hexdigest()
+        state = self.state
+        if digest == state.refused_payload:
+            return None
+        revision: Revision | None = None
+        try:
+            revision, text = decode_revision(found.payload, self._place.name)
+            if (revision.revision, revision.digest) == (state.seen, state.seen_digest):
+                return None
+            self._check_newer(revision)
+            await self._parse(text, f"revision {revision.revision}")
+            return revision
+        except PlantError as error:
+            reason = str(error).removesuffix(f" [{error.code}]")
+            number = revision.revision if revision is not None else 0
+            failure = Failure(number, error.code, reason, self._clock.now_ns())
+            is_new = revision is not None and number > state.seen
+            seen = Held.of(revision) if revision is not None and is_new else None
+            await self._update(lambda state: refuse(state, failure, digest, seen=seen))
+            self._log.error("configuration refused", revision=number, error=str(error))
+            return None
+
+    def _check_newer(self, revision: Revision) -> None:
+        """Raise DecodeError for what was there before, or is another than what was there."""
+        seen = self.state.seen
+        if revision.revision < seen:
+            raise DecodeError(
+                "an older revision is sent again", where=self._place.name, expected=f"one newer than {seen}",
+                got=str(revision.revision), code="MS-2404",
+            )  # fmt: skip
+        if revision.revision == seen:
+            raise DecodeError(
+                "another document under a number that was used", where=self._place.name, got=str(seen),
+                next_step="put it again: it gets the next number", code="MS-2407",
+            )  # fmt: skip
+
+    async def _receive(self, payload: bytes, revision: Revision) -> None:
+        held = Held.of(revision)
+        await asyncio.to_thread(self._store.keep, payload, held)
+        await self._advance(Received(held))
+        self._log.info("configuration received", revision=held.revision, author=held.author, comment=held.comment)
+
+    # -- a trial ------------------------------------------------------------------------------------------------------
+
+    async def _try(self, node: Reshapable) -> None:
+        """From stored to watching. Until all that changes has stopped, a kill leads to the old configuration."""
+        held = self.state.candidate
+        assert held is not None
+        before = await self._load(self.state.healthy)
+        try:
+            config = await self._load(held)
+            node.check(config)
+            up = node.up()
+            await node.drain(config)
+        except PlantError as error:
+            await self._advance(Failed(error.code, str(error)))
+            await node.switch(before)
+            return
+        await self._advance(Drained(up))
+        try:
+            await node.switch(config)
+        except PlantError as error:
+            await self._advance(Failed("MS-2409", f"it could not be applied: {error}"))
+            return
+        await self._advance(Started())
+
+    async def _watch(self, node: Reshapable) -> None:
+        """Until the node has been healthy for a while, or its time is over."""
+        state = self.state
+        held = state.candidate
+        assert held is not None
+        within_s = held.healthy_within_ms / 1000
+        before, now = await self._load(state.healthy), await self._load(held)
+        unchanged = [entry.name for entry in now.connectors if entry in before.connectors]
+        begun_ns = self._clock.monotonic_ns()
+        well_since_ns: int | None = None
+        while True:
+            now_ns = self._clock.monotonic_ns()
+            ailing = node.ailing(state.must_be_up, unchanged)
+            well_since_ns = (well_since_ns or now_ns) if ailing is None else None
+            if well_since_ns is not None and now_ns - well_since_ns >= min(STEADY_S, within_s / 2) * 1e9:
+                await self._advance(Healthy(file_digest(self._local)))
+                self._drift = self._broken = None
+                await asyncio.to_thread(self._store.clean, self.state)
+                self._log.info("configuration is healthy", revision=held.revision)
+                return
+            if now_ns - begun_ns > within_s * 1e9 and ailing is not None:
+                await self._advance(Failed("MS-2408", f"not healthy after {within_s:g}s: {ailing}"))
+                return
+            await self._clock.sleep(HEALTH_INTERVAL_S)
+
+    async def _go_back(self, node: Reshapable) -> None:
+        config = await self._load(self.state.healthy)
+        failure = self.state.failure
+        self._log.error("configuration rolls back", to=self.state.healthy.revision, why=failure and failure.reason)
+        await node.switch(config)
+        await self._advance(Returned())
+        await asyncio.to_thread(self._store.clean, self.state)
+
+    async def _advance(self, event: Event) -> None:
+        await self._update(lambda state: advance(state, event, self._clock.now_ns()))
+
+    async def _update(self, change: Callable[[SiteState], SiteState]) -> None:
+        """On the disk first. One at a time: reports are crossed off beside."""
+        async with self._lock:
+            state = change(self.state)
+            if state != self.state:
+                await asyncio.to_thread(self._store.save, state)
+                self.state = state
+        if state.reports:
+            self._to_tell.set()
+
+    # -- reports ------------------------------------------------------------------------------------------------------
+
+    def _reports_subject(self) -> str:
+        return position_subject(self._local.path, self._place.name, "integrity", "configuration reports")
+
+    async def _learn_reports(self, publisher: Publisher) -> None:
+        record = await publisher.last_control(self._reports_subject())
+        if record is not None:
+            number = msgspec.json.decode(record, type=int)
+            if number <= self.state.reports_count:
+                await self._update(lambda state: told(state, number))
+
+    async def _tell(self, publisher: Publisher) -> None:
+        """Store what waits to be told; with it, in one batch, how far that is. For ever."""
+        while True:
+            while not (reports := self.state.reports):
+                self._to_tell.clear()
+                await self._to_tell.wait()
+            number = reports[-1].number
+            control = Control(self._reports_subject(), msgspec.json.encode(number))
+            await (await publisher.submit([self._event(report) for report in reports], control))
+            await self._update(partial(told, number=number))
+
+    def _event(self, report: Report) -> Message:
+        data: dict[str, Any] = {"edge": self._place.name, **msgspec.to_builtins(report)}
+        data["runs"] = self.state.to_run.revision
+        kind = f"{EVENT_TYPE}.{report.what}"
+        name = f"{self._place.name}/{report.number}/{report.time_ns}"
+        headers, payload = encode_event(
+            CloudEvent(name, f"/{self._local.edge.path}", kind, data, report.time_ns, self._place.name)
+        )
+        extra = tuple((key, value) for key, value in headers.items() if key != "Content-Type")
+        subject = encode_subject(UnsAddress(self._local.path, "_event", tuple(kind.split("."))))
+        return Message(subject, payload, headers["Content-Type"], 0, extra)
+
+    # -- what others see ----------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, object]:
+        """As the node's status and the service `config` show it."""
+        state = self.state
+        running = state.to_run
+        return {
+            "edge": self._place.name, "revision": running.revision, "digest": running.digest, "phase": state.phase,
+            "healthy_revision": state.healthy.revision, "since_ns": state.since_ns, "seen": state.seen,
+            "candidate": None if state.candidate is None else state.candidate.revision,
+            "failure": None if state.failure is None else msgspec.to_builtins(state.failure),
+            "accepts": self._local.managed.accept, "is_file_edited": self._drift is not None,
+        }  # fmt: skip
+
+    async def answer(self, payload: bytes) -> object:
+        """The service `config`: whoever asks gets the report; the keeper looks at the hub when told that there is
+        something new."""
+        if payload:
+            self.nudge()
+        return self.status()
+
+    def alarms(self) -> list[Alarm]:
+        """What a person should know now."""
+        found = [alarm for alarm in (self._drift, self._broken) if alarm is not None]
+        failure = self.state.failure
+        if failure is not None:
+            verb = "was rolled back" if failure.is_rolled_back else "is refused"
+            text = f"configuration revision {failure.revision} {verb}: {failure.reason}"
+            found.append(Alarm(failure.code, text, failure.time_ns))
+        return found
+
+
+def file_digest(config: EdgeConfig) -> str:
+    """Of the sections of an edge file that may come from afar."""
+    return hashlib.sha256(config.model_dump_json(include=set(MANAGED_SECTIONS)).encode()).hexdigest()
