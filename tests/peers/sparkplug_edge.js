@@ -1,5 +1,6 @@
-// An edge node on npm sparkplug-client, group "js", node "n1", device "d1". Argument: the broker's port. Each line of
-// standard input is a command: {"ndata": {name: value}}, {"ddata": {..}}, {"ddeath": 1}, {"die": 1} (no farewell).
+// An edge node on npm sparkplug-client, group "js", node "n1", device "d1". Arguments: the broker's port, and if its
+// messages are compressed the algorithm. Each line of standard input is a command: {"ndata": {name: value}},
+// {"ddata": {..}}, {"ddeath": 1}, {"die": 1} (no farewell).
 const readline = require("node:readline");
 const sparkplug = require("sparkplug-client");
 
@@ -18,10 +19,11 @@ const client = sparkplug.newClient({
   version: "spBv1.0",
   keepalive: 5,
 });
+const options = process.argv[3] ? { compress: true, algorithm: process.argv[3] } : undefined;
 const births = () => {
   const control = { name: "Node Control/Rebirth", type: "Boolean", value: false };
-  client.publishNodeBirth({ timestamp: Date.now(), metrics: [control, ...metrics(own, Object.keys(own))] });
-  client.publishDeviceBirth("d1", { timestamp: Date.now(), metrics: metrics(device, Object.keys(device)) });
+  client.publishNodeBirth({ timestamp: Date.now(), metrics: [control, ...metrics(own, Object.keys(own))] }, options);
+  client.publishDeviceBirth("d1", { timestamp: Date.now(), metrics: metrics(device, Object.keys(device)) }, options);
 };
 client.on("birth", () => {
   births();
@@ -42,8 +44,8 @@ const set = (table, values) => {
 };
 readline.createInterface({ input: process.stdin }).on("line", (line) => {
   const ask = JSON.parse(line);
-  if (ask.ndata) client.publishNodeData(set(own, ask.ndata));
-  if (ask.ddata) client.publishDeviceData("d1", set(device, ask.ddata));
+  if (ask.ndata) client.publishNodeData(set(own, ask.ndata), options);
+  if (ask.ddata) client.publishDeviceData("d1", set(device, ask.ddata), options);
   if (ask.ddeath) client.publishDeviceDeath("d1", { timestamp: Date.now(), metrics: [] });
   if (ask.die) process.exit(0);
 });

@@ -1,12 +1,13 @@
 """Sparkplug payloads: each value survives the wire, and no bytes raise anything but DecodeError.
 
-Runs: 300 payloads there and back, 1,500 of any bytes, 1,500 of payloads with bytes changed.
+Runs: 300 payloads there and back, 1,500 of any bytes, 1,500 of payloads with bytes changed, 500 compressed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import struct
+import zlib
 from typing import Any
 
 from hypothesis import given, settings
@@ -26,6 +27,7 @@ from millstream.protocols.sparkplug import (
     Raw,
     Template,
 )
+from millstream.protocols.sparkplug_compression import COMPRESSED, decode_whole
 from millstream.protocols.sparkplug_topic import State, parse_topic
 from millstream.protocols.sparkplug_value import datatype_of, interpret, member_value, plain, to_raw
 from millstream.protocols.sparkplug_wire import decode_payload, encode_payload
@@ -203,3 +205,11 @@ def test_no_changed_payload_raises_anything_but_a_decode_error(raw: bytes, chang
             spoilt[place % len(spoilt)] = value
     read_all(bytes(spoilt))
     read_all(bytes(spoilt[: len(spoilt) // 2]))
+
+
+@settings(max_examples=500)
+@given(st.binary(max_size=300), st.booleans(), st.integers(0, 300))
+def test_no_compressed_bytes_raise_anything_but_a_decode_error(raw: bytes, is_packed: bool, kept: int) -> None:
+    body = zlib.compress(raw)[:kept] if is_packed else raw
+    with contextlib.suppress(DecodeError):
+        decode_whole(encode_payload(Payload(None, (), None, COMPRESSED, body)))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from millstream.kernel import DecodeError
 from millstream.model import BAD_NO_COMMUNICATION, BAD_NODE_ID_UNKNOWN
 from millstream.protocols.sparkplug import BD_SEQ, REBIRTH, SEQ_COUNT, DataType, Metric, Payload, Raw, Template
+from millstream.protocols.sparkplug_compression import decode_whole
 from millstream.protocols.sparkplug_host_model import (
     INTERNAL,
     BadMessage,
@@ -28,7 +29,6 @@ from millstream.protocols.sparkplug_host_model import (
     Source,
 )
 from millstream.protocols.sparkplug_topic import MessageType, StateTopic, Topic, parse_topic
-from millstream.protocols.sparkplug_wire import decode_payload
 
 NODES_COUNT_MAX = 10_000  # of one broker; a hostile one could name any number
 DEVICES_COUNT_MAX = 10_000  # of one node
@@ -128,7 +128,7 @@ class SparkplugHost:
         if node is None:
             return [BadMessage(topic_text, raw, f"more than {NODES_COUNT_MAX} edge nodes")]
         try:
-            payload = decode_payload(raw)
+            payload = decode_whole(raw)
         except DecodeError as error:
             self._bad(topic, raw, [error.what])
             if topic.type is not T.NDEATH:

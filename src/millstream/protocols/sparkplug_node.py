@@ -28,9 +28,10 @@ from millstream.protocols.sparkplug import (
     PropertySet,
     SparkplugValue,
 )
+from millstream.protocols.sparkplug_compression import decode_whole
 from millstream.protocols.sparkplug_topic import MessageType, State, StateTopic, Topic, parse_topic
 from millstream.protocols.sparkplug_value import interpret, to_raw
-from millstream.protocols.sparkplug_wire import decode_payload, encode_payload
+from millstream.protocols.sparkplug_wire import encode_payload
 
 BACKLOG_COUNT_MAX = 100_000  # values kept while the node is not live; then `is_full`, and the caller keeps them
 MESSAGE_METRICS_MAX = 500  # of one DATA message
@@ -205,7 +206,7 @@ class EdgeNode:
                 return []
             if topic.type not in (T.NCMD, T.DCMD) or self._stage is not Stage.LIVE:
                 return []
-            payload = decode_payload(raw)
+            payload = decode_whole(raw)
         except DecodeError as error:
             return [Refused(topic_text, error.what)]
         found: list[Output] = []

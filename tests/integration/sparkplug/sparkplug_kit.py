@@ -85,7 +85,7 @@ class ForeignNode:
 
 
 @asynccontextmanager
-async def foreign_node(program: str, port: int) -> AsyncIterator[ForeignNode]:
+async def foreign_node(program: str, port: int, *more: str) -> AsyncIterator[ForeignNode]:
     """sparkplug_edge.js, pysparkplug_edge.py or mqtt_spb_edge.py; born when this returns."""
     runner = {
         "sparkplug_edge.js": "node",
@@ -96,6 +96,7 @@ async def foreign_node(program: str, port: int) -> AsyncIterator[ForeignNode]:
         runner,
         str(PEERS / program),
         str(port),
+        *more,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -40,6 +40,7 @@ async def test_npm_sparkplug_client_is_asked_for_its_births_and_followed_to_its_
         node.tell(ndata={"Count": -5})
         await until(lambda: bool(node.words("ncmd")))
         assert node.words("ncmd") == [[["Node Control/Rebirth", True]]]
+        await until(lambda: bool(watcher.of("/NCMD/")))
         request = watcher.of("/NCMD/")[0]
         assert (request.topic, request.qos, request.retain) == ("spBv1.0/js/NCMD/n1", 0, False)
         await host.sees(js__n1__Count=-5, js__n1__Label="first", js__n1__Big=1, js__n1__d1__on=True)
@@ -56,6 +57,22 @@ async def test_npm_sparkplug_client_is_asked_for_its_births_and_followed_to_its_
         node.tell(die=1)
         await host.sees(js__n1__Count="BadNoCommunication", js__n1__Label="BadNoCommunication")
         assert is_stale(host.samples[-1])
+        assert not host.frames_bad
+
+
+@pytest.mark.needs("sparkplug-client")
+@pytest.mark.parametrize("algorithm", ["DEFLATE", "GZIP"])
+async def test_npm_sparkplug_client_is_followed_when_it_compresses(tmp_path: Path, algorithm: str) -> None:
+    async with (
+        broker(tmp_path) as peer,
+        hosting(connector(peer.port)) as host,
+        foreign_node("sparkplug_edge.js", peer.port, algorithm) as node,
+    ):
+        await host.sees(js__n1__Count=0, js__n1__d1__on=True)
+        node.tell(ndata={"Count": 7}, ddata={"axis/speed": 2.5})
+        await host.sees(js__n1__Count=7, js__n1__d1__axis__speed=2.5)
+        node.tell(ddeath=1)
+        await host.sees(js__n1__d1__on="BadNoCommunication")
         assert not host.frames_bad
 
 
