@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 import pytest
-from opcua_kit import StartPlant, connector_for, read_until
+from opcua_kit import Process, connector_for, read_until
 
 from millstream.model import Sample
-from millstream.sdk import Tag
+from millstream.sdk import Tag, Write
 
 VARIABLES_MIN = 4000
 KINDS = {
@@ -21,8 +21,8 @@ KINDS = {
 
 
 @pytest.mark.needs("node-opcua")
-async def test_every_variable_is_browsed_subscribed_and_mapped(start_node_server: StartPlant) -> None:
-    connector = connector_for(start_node_server().endpoint, browse_properties=True)
+async def test_every_variable_is_browsed_subscribed_and_mapped(conformance: Process) -> None:
+    connector = connector_for(conformance.endpoint, browse_properties=True)
     async with connector.open() as session:
         found = [info async for info in session.browse()]
         assert len(found) >= VARIABLES_MIN
@@ -55,10 +55,8 @@ async def test_every_variable_is_browsed_subscribed_and_mapped(start_node_server
 
 
 @pytest.mark.needs("node-opcua")
-async def test_a_written_value_comes_back_in_the_type_of_the_node(start_node_server: StartPlant) -> None:
-    from millstream.sdk import Write
-
-    connector = connector_for(start_node_server().endpoint)
+async def test_a_written_value_comes_back_in_the_type_of_the_node(conformance: Process) -> None:
+    connector = connector_for(conformance.endpoint)
     base = "nsu=urn://node-opcua-simulator;s=Static_Scalar_"
     values = {
         "Boolean": True, "SByte": -128, "Byte": 255, "Int16": -32768, "UInt32": 2**32 - 1, "Int64": -(2**63),

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from opcua_kit import StartPlant, connector_for
+from opcua_kit import Process, StartPlant, connector_for
 
 from millstream.model import Event, Sample, Value
 from millstream.sdk import Batch, Tag, Write, WriteResult
@@ -132,15 +132,14 @@ async def test_an_alarm_is_acknowledged_confirmed_and_commented_by_the_tag_that_
 
 
 @pytest.mark.needs("node-opcua")
-async def test_an_event_tag_that_cannot_be_is_bad_beside_the_good_ones(start_node_server: StartPlant) -> None:
-    server = start_node_server("plain", "counter")
+async def test_an_event_tag_that_cannot_be_is_bad_beside_the_good_ones(counter: Process) -> None:
     tags = [
         events_of("good", event_fields=("LocalTime", "2:Nothing")),
         events_of("unknown type", event_type="nsu=urn:nowhere;i=7"),
         Tag("no notifier", PRESSURE.address, 0.05, 0.1, {"mode": "events"}),
     ]
     async with (
-        connector_for(server.endpoint).open() as session,
+        connector_for(counter.endpoint).open() as session,
         aclosing(session.stream(tags, None)) as stream,
     ):
         _, samples = await until(stream, lambda _, s: len(s) >= 3)
@@ -148,7 +147,7 @@ async def test_an_event_tag_that_cannot_be_is_bad_beside_the_good_ones(start_nod
         assert found["good"].is_good
         assert found["unknown type"].label == "BadNodeIdUnknown"
         assert found["no notifier"].is_bad
-        server.send(signal.SIGUSR1)
+        counter.send(signal.SIGUSR1)
         (event,), _ = await until(stream, lambda e, _: len(e) >= 1)
         assert event.tag == "good"
         assert "LocalTime" in event.data

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 from asyncua import Server, ua
-from opcua_kit import Process, StartPlant, connector_for, read_until, tags_of
+from loop_server import loop_server
+from opcua_kit import Process, connector_for, read_until, tags_of
 
-from millstream.kernel import PlantError, ProtocolViolation, Unreachable, free_port
+from millstream.kernel import PlantError, ProtocolViolation, Unreachable
 from millstream.model import BAD_DATA_UNAVAILABLE, Value
 from millstream.sdk import Tag, Write
 
@@ -97,8 +96,7 @@ async def test_a_peer_that_says_nothing_or_hangs_up_is_unreachable() -> None:
         assert isinstance(await open_fails(f"opc.tcp://127.0.0.1:{unused.getsockname()[1]}"), Unreachable)
 
 
-async def test_garbage_in_the_middle_of_a_session_ends_it_with_the_frame(start_plant: StartPlant) -> None:
-    plant = start_plant("--tags", "2", "--rate", "20")
+async def test_garbage_in_the_middle_of_a_session_ends_it_with_the_frame(plant: Process) -> None:
     poison = asyncio.Event()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -138,15 +136,9 @@ async def test_garbage_in_the_middle_of_a_session_ends_it_with_the_frame(start_p
 
 @asynccontextmanager
 async def own_server() -> AsyncIterator[tuple[Server, int, str]]:
-    """asyncua's server in this loop, for values that no command line can say."""
-    server = Server()
-    await server.init()
-    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-    port = free_port()
-    server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
-    index = await server.register_namespace("urn:test")
-    async with server:
-        yield server, index, f"opc.tcp://127.0.0.1:{port}"
+    """A server, its namespace urn:test, its endpoint."""
+    async with loop_server() as (server, endpoint):
+        yield server, await server.register_namespace("urn:test"), endpoint
 
 
 async def test_odd_values_become_values_or_bad_samples() -> None:
@@ -226,25 +218,18 @@ async def test_a_subscription_that_the_server_forgets_is_noticed() -> None:
                     await anext(stream)
 
 
-async def test_the_servers_own_structures_become_mappings() -> None:
-    script = str(Path(__file__).with_name("structure_server.py"))
-    process = Process([sys.executable, script], {})
-    try:
-        process.start()
-        tags = [Tag(name, f"nsu=urn:structures;s={name}", 0.1, 0.1) for name in ("tool", "phase")]
-        async with connector_for(process.endpoint).open() as session:
-            samples, _ = await read_until(session, tags, lambda s: len(s) >= 2)
-        async with connector_for(process.endpoint, load_structures=False).open() as session:
-            again, _ = await read_until(session, tags, lambda s: len(s) >= 2)
-    finally:
-        process.end()
-    expected = {"tool": {"Number": 7, "Wear": 0.25, "Names": ["a", "b"]}, "phase": 1}
+async def test_the_servers_own_structures_become_mappings(structures: Process) -> None:
+    tags = [Tag(name, f"nsu=urn:structures;s={name}", 0.1, 0.1) for name in ("fixed", "phase")]
+    async with connector_for(structures.endpoint).open() as session:
+        samples, _ = await read_until(session, tags, lambda s: len(s) >= 2)
+    async with connector_for(structures.endpoint, load_structures=False).open() as session:
+        again, _ = await read_until(session, tags, lambda s: len(s) >= 2)
+    expected = {"fixed": {"Number": 7, "Wear": 0.25, "Names": ["a", "b"]}, "phase": 1}
     assert {sample.tag: sample.value for sample in samples} == expected
     assert {sample.tag: sample.value for sample in again} == expected  # once learned, known in this process
 
 
-async def test_structures_and_arrays_of_them_are_written_whole_or_refused_with_the_field() -> None:
-    process = Process([sys.executable, str(Path(__file__).with_name("structure_server.py"))], {})
+async def test_structures_and_arrays_of_them_are_written_whole_or_refused_with_the_field(structures: Process) -> None:
     tool, tools = (Tag(name, f"nsu=urn:structures;s={name}", 0.1, 0.1) for name in ("tool", "tools"))
     one: dict[str, Value] = {"Number": 8, "Wear": 0.5, "Names": ["c"]}
     wrong: dict[str, Value] = {
@@ -255,19 +240,15 @@ async def test_structures_and_arrays_of_them_are_written_whole_or_refused_with_t
         "wrong: Colour": {**one, "Colour": 1},
         "expected a mapping": 7,
     }
-    try:
-        process.start()
-        async with connector_for(process.endpoint).open() as session:
-            for said, value in wrong.items():
-                (result,) = await session.write([Write(tool, value)])
-                assert result.quality.is_bad
-                assert said in (result.reason or "")
-            two: list[Value] = [one, {**one, "Number": 9}]
-            results = await session.write([Write(tool, one), Write(tools, two), Write(tools, one)])
-            assert [result.quality.is_good for result in results] == [True, True, False]
-            samples, _ = await read_until(session, [tool, tools], lambda s: len(s) >= 2)
-    finally:
-        process.end()
+    async with connector_for(structures.endpoint).open() as session:
+        for said, value in wrong.items():
+            (result,) = await session.write([Write(tool, value)])
+            assert result.quality.is_bad
+            assert said in (result.reason or "")
+        two: list[Value] = [one, {**one, "Number": 9}]
+        results = await session.write([Write(tool, one), Write(tools, two), Write(tools, one)])
+        assert [result.quality.is_good for result in results] == [True, True, False]
+        samples, _ = await read_until(session, [tool, tools], lambda s: len(s) >= 2)
     assert {sample.tag: sample.value for sample in samples} == {"tool": one, "tools": two}
 
 
@@ -283,5 +264,5 @@ async def test_a_server_whose_values_do_not_change_is_not_taken_for_a_dead_one()
         ):
             assert [sample.value for sample in (await anext(stream)).samples] == [1.5]
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(3):  # without keep-alives it would be given up after 1.1 s
+                async with asyncio.timeout(2):  # without keep-alives it would be given up after 1.1 s
                     await anext(stream)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from opcua_kit import StartPlant, connector_for, read_until
+from opcua_kit import Process, connector_for, read_until
 
 from millstream.model import Value
 from millstream.sdk import Tag, Write
@@ -20,11 +20,10 @@ RESET = Tag(
 
 @pytest.mark.needs("node-opcua")
 async def test_a_write_calls_the_method_with_checked_arguments_and_its_outputs_come_back(
-    start_node_server: StartPlant,
+    counter: Process,
 ) -> None:
-    server = start_node_server("plain", "counter")
 
-    async with connector_for(server.endpoint).open() as session:
+    async with connector_for(counter.endpoint).open() as session:
         (measured,) = await session.write([Write(MEASURE, 3)])
         assert measured.answer == {"mean": 0.5, "samples": [3, -1], "begun": "2026-01-02T03:04:05.678Z"}
         assert (await session.write([Write(RESET, True)]))[0].answer == {}
@@ -35,7 +34,7 @@ async def test_a_write_calls_the_method_with_checked_arguments_and_its_outputs_c
             return result.quality.label, result.reason
 
         async def pressure() -> object:
-            async with connector_for(server.endpoint).open() as other:
+            async with connector_for(counter.endpoint).open() as other:
                 samples, _ = await read_until(other, [PRESSURE, FILL], lambda s: len(s) >= 1)
             assert {sample.tag for sample in samples} == {"pressure"}  # a method is not read
             return samples[-1].value

@@ -9,7 +9,8 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from asyncua import Server, ua
-from opcua_kit import StartPlant, connector_for, read_until
+from loop_server import loop_server
+from opcua_kit import Process, connector_for, read_until
 
 from millstream.kernel import NotFoundError, free_port
 from millstream.model import Sample
@@ -21,21 +22,17 @@ URI = "urn:boiler"
 @asynccontextmanager
 async def boiler_server(port: int, value: float, *others: str, suffix: str = "") -> AsyncIterator[tuple[Server, int]]:
     """A boiler whose namespace comes after `others`, and whose node ids end with `suffix`."""
-    server = Server()
-    await server.init()
-    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-    server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
-    for other in others:
-        await server.register_namespace(other)
-    index = await server.register_namespace(URI)
-    boiler = await server.nodes.objects.add_object(
-        ua.NodeId(f"boiler{suffix}", index), ua.QualifiedName("Boiler", index)
-    )
-    temperature = await boiler.add_variable(
-        ua.NodeId(f"temperature{suffix}", index), ua.QualifiedName("Temperature", index), ua.Variant(value)
-    )
-    await temperature.set_writable()
-    async with server:
+    async with loop_server(port) as (server, _):
+        for other in others:
+            await server.register_namespace(other)
+        index = await server.register_namespace(URI)
+        boiler = await server.nodes.objects.add_object(
+            ua.NodeId(f"boiler{suffix}", index), ua.QualifiedName("Boiler", index)
+        )
+        temperature = await boiler.add_variable(
+            ua.NodeId(f"temperature{suffix}", index), ua.QualifiedName("Temperature", index), ua.Variant(value)
+        )
+        await temperature.set_writable()
         yield server, index
 
 
@@ -85,9 +82,8 @@ async def test_a_path_that_leads_nowhere_or_to_two_nodes_is_a_bad_tag_beside_the
 
 @pytest.mark.needs("node-opcua")
 async def test_nodes_that_are_replaced_while_the_server_runs_are_followed_by_its_events(
-    start_node_server: StartPlant,
+    counter: Process,
 ) -> None:
-    server = start_node_server("plain", "counter")
     tags = [
         Tag("by names", "nsu=urn:counter;path=/Objects/boiler/temperature", 0.05, 0.1),
         Tag("by id", "nsu=urn:counter;s=temperature_1", 0.05, 0.1),
@@ -96,7 +92,7 @@ async def test_nodes_that_are_replaced_while_the_server_runs_are_followed_by_its
     samples: list[Sample] = []
     async with (
         asyncio.timeout(90),
-        connector_for(server.endpoint, bad_tag_retry="1h").open() as session,
+        connector_for(counter.endpoint, bad_tag_retry="1h").open() as session,
         aclosing(session.stream(tags, None)) as stream,
     ):
         async for batch in stream:
@@ -106,7 +102,7 @@ async def test_nodes_that_are_replaced_while_the_server_runs_are_followed_by_its
                 awaited.pop(0)
                 if not awaited:
                     break
-                server.send(signal.SIGUSR2)
+                counter.send(signal.SIGUSR2)
     good = {key: [s.value for s in samples if s.tag == key and s.quality.is_good] for key in ("by names", "by id")}
     assert good == {"by names": [1, 2, 3], "by id": [1, 3]}
     assert [s.quality.label for s in samples if s.tag == "by id" and s.quality.is_bad] == ["BadNodeIdInvalid"]

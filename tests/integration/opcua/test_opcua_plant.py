@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
-from opcua_kit import StartPlant, connector_for, counts_of, read_until, tags_of
+from opcua_kit import Process, StartPlant, connector_for, counts_of, read_until, tags_of
 
 from millstream.kernel import Unreachable
 from millstream.model import BAD_NODE_ID_UNKNOWN, Sample
@@ -47,8 +47,7 @@ async def test_every_count_arrives_once_and_the_truth_agrees(start_plant: StartP
     assert all(values == list(range(1, len(values) + 1)) for values in counts.values())
 
 
-async def test_a_bad_tag_gives_one_bad_sample_and_the_others_go_on(start_plant: StartPlant) -> None:
-    plant = start_plant("--tags", "2", "--rate", "20")
+async def test_a_bad_tag_gives_one_bad_sample_and_the_others_go_on(plant: Process) -> None:
     nowhere = Tag("nowhere", "nsu=urn:nobody:knows;s=x", 0.1, 0.2)
     missing = Tag("missing", "nsu=urn:millstream:sim:plant;s=missing", 0.1, 0.2)
     tags = [nowhere, *tags_of(plant.ready["tags"]), missing]
@@ -90,8 +89,7 @@ async def test_a_thousand_tags_at_ten_hertz_lose_nothing(start_plant: StartPlant
     assert cpu_s / len(samples) < 1e-3
 
 
-async def test_browsing_gives_addresses_types_and_units(start_plant: StartPlant) -> None:
-    plant = start_plant("--tags", "3")
+async def test_browsing_gives_addresses_types_and_units(plant: Process) -> None:
     async with connector_for(plant.endpoint).open() as session:
         found = {info.name: info async for info in session.browse()}
         below = [info.name async for info in session.browse("nsu=urn:millstream:sim:plant;s=plant")]
@@ -101,10 +99,9 @@ async def test_browsing_gives_addresses_types_and_units(start_plant: StartPlant)
     assert (found["coolant_pressure"].data_type, found["coolant_pressure"].unit) == ("Double", "bar")
 
 
-async def test_a_polled_tag_and_a_deadband_deliver(start_plant: StartPlant) -> None:
-    plant = start_plant("--tags", "1", "--rate", "20")
+async def test_a_polled_tag_and_a_deadband_deliver(plant: Process) -> None:
     polled = tags_of(plant.ready["tags"][:1], 0.1, 0.1, mode="poll")
-    still = tags_of(plant.ready["tags"][1:2], 0.1, 0.1, deadband_absolute=1e9)
+    still = tags_of(plant.ready["tags"][-1:], 0.1, 0.1, deadband_absolute=1e9)
     async with connector_for(plant.endpoint).open() as session:
         samples, _ = await read_until(session, [*polled, *still], lambda s: len(counts_of(s)["counter_000"]) >= 10)
     counts = counts_of(samples)["counter_000"]

@@ -46,7 +46,7 @@ async def test_kill_nine_and_restart_gives_data_within_seconds_without_gap_or_re
     connector = connector_for(plant.endpoint)
     tags = tags_of(plant.ready["tags"], 0.05, 0.2)
     samples: list[Sample] = []
-    position = await follow(connector, tags, samples, None, 20)
+    position = await follow(connector, tags, samples, None, 10)
     plant.send(signal.SIGKILL)
     plant.end()
     port = str(plant.ready["port"])
@@ -55,10 +55,10 @@ async def test_kill_nine_and_restart_gives_data_within_seconds_without_gap_or_re
         again.start()
         started_s = time.monotonic()
         seen = len(samples)
-        await follow(connector, tags, samples, position, counts_of(samples)["counter_000"][-1] + 60)
+        await follow(connector, tags, samples, position, counts_of(samples)["counter_000"][-1] + 20)
         first = next(sample for sample in samples[seen:] if sample.quality.is_good)
         assert first.source_time_ns is not None
-        assert time.monotonic() - started_s < 60 / 20 + RECOVERED_S_MAX
+        assert time.monotonic() - started_s < 20 / 20 + RECOVERED_S_MAX
     finally:
         again.end()
     for tag, values in counts_of(samples).items():
@@ -67,8 +67,8 @@ async def test_kill_nine_and_restart_gives_data_within_seconds_without_gap_or_re
 
 async def test_a_session_notices_a_killed_server_at_once_and_a_frozen_one_soon(start_plant: StartPlant) -> None:
     """At once: although the session would ask only after minutes whether the server is there."""
-    for number, patience, interval in ((signal.SIGKILL, "300s", "300s"), (signal.SIGSTOP, "1s", "500ms")):
-        plant = start_plant("--tags", "2", "--rate", "20")
+    plant = start_plant("--tags", "2", "--rate", "20")
+    for number, patience, interval in ((signal.SIGSTOP, "1s", "500ms"), (signal.SIGKILL, "300s", "300s")):
         connector = connector_for(plant.endpoint, request_timeout=patience, check_interval=interval)
         raised: Unreachable | None = None
         async with connector.open() as session, aclosing(session.stream(tags_of(plant.ready["tags"]), None)) as stream:
@@ -81,7 +81,7 @@ async def test_a_session_notices_a_killed_server_at_once_and_a_frozen_one_soon(s
             except Unreachable as error:
                 raised = error
         assert raised is not None
-        plant.end()
+        plant.send(signal.SIGCONT)
 
 
 async def test_history_is_paged_and_resumed_without_gap_or_repeat(start_plant: StartPlant) -> None:
@@ -107,8 +107,7 @@ async def test_history_is_paged_and_resumed_without_gap_or_repeat(start_plant: S
         assert values == list(range(values[0], values[0] + len(values))), tag
 
 
-async def test_without_backfill_a_gap_stays_and_no_position_is_given(start_plant: StartPlant) -> None:
-    plant = start_plant("--tags", "2", "--rate", "20")
+async def test_without_backfill_a_gap_stays_and_no_position_is_given(plant: Process) -> None:
     async with connector_for(plant.endpoint, backfill=False).open() as session:
         _, position = await read_until(session, tags_of(plant.ready["tags"]), lambda s: len(s) > 20)
     assert position is None

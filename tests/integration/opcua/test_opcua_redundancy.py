@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from asyncua import Server, ua
+from loop_server import loop_server
 from opcua_kit import connector_for
 
 from millstream.connectors.opcua import OpcUaConnector
@@ -32,18 +33,14 @@ class Pair:
 
     async def __aenter__(self) -> Pair:
         for port in self.ports:
-            server = Server()
-            await server.init()
-            server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-            server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
+            stack = AsyncExitStack()
+            server, _ = await stack.enter_async_context(loop_server(port))
             index = await server.register_namespace(URI)
             self.node = ua.NodeId("counter", index)
             counter = await server.nodes.objects.add_variable(self.node, ua.QualifiedName("counter", index), 0)
             for attribute in (ua.AttributeIds.AccessLevel, ua.AttributeIds.UserAccessLevel):
                 await counter.set_attr_bit(attribute, ua.AccessLevel.HistoryRead)
             server.iserver.history_manager.set_storage(self._history)
-            stack = AsyncExitStack()
-            await stack.enter_async_context(server)
             self.servers.append(server)
             self._stacks.append(stack)
         return self
