@@ -1,7 +1,7 @@
-"""Devices as processes of their own: ``python -m bench.connectors._devices modbus|s7 PORT``. Port 0 is any free one.
+"""Devices as processes of their own: ``python -m bench.connectors._devices KIND TAGS PORT``. Port 0 is any free one.
 
-The first line of output is ``{"port": ...}``; the Modbus device prints ``{"requests": ...}`` on SIGUSR1. Its registers
-all change with each second, so that no value is a repetition.
+The first line of output is ``{"port": ...}``; all but the S7 device print ``{"requests": ...}`` on SIGUSR1. All values
+change with each second, so that none is a repetition.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ import signal
 import struct
 import sys
 import time
+from typing import TypeAlias
 
+from bench.connectors._bacnet import BacnetDevice
+from bench.connectors._logix import Logix
+from bench.connectors._mqtt import MqttBroker
+from bench.connectors._mtconnect import Agent
 from millstream.kernel import free_port
+
+Device: TypeAlias = "BacnetDevice | ModbusDevice | Logix | MqttBroker | Agent"
 
 REGISTERS_COUNT = 65_536
 DB_BYTES = 40_000
@@ -45,14 +52,30 @@ class ModbusDevice:
             writer.close()
 
 
-async def _modbus(port: int) -> None:
-    device, stop, loop = ModbusDevice(), asyncio.Event(), asyncio.get_running_loop()
+async def _serve(kind: str, tags_count: int, port: int) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    device: Device
+    server: asyncio.Server | asyncio.DatagramTransport
+    if kind == "bacnet":
+        server, device = await loop.create_datagram_endpoint(BacnetDevice, ("127.0.0.1", port))
+        taken: tuple[str, int] = server.get_extra_info("sockname")
+    else:
+        streamed = _made(kind, tags_count)
+        device, server = streamed, await asyncio.start_server(streamed.serve, "127.0.0.1", port)
+        taken = server.sockets[0].getsockname()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, lambda: _say({"requests": device.requests_count}))
-    server = await asyncio.start_server(device.serve, "127.0.0.1", port)
-    _say({"port": server.sockets[0].getsockname()[1], "counts": 1})
+    _say({"port": taken[1], "counts": 1})
     await stop.wait()
     server.close()
+
+
+def _made(kind: str, tags_count: int) -> ModbusDevice | Logix | MqttBroker | Agent:
+    if kind == "ethernet_ip":
+        return Logix()
+    if kind == "mqtt":
+        return MqttBroker(tags_count)
+    return Agent(tags_count) if kind == "mtconnect" else ModbusDevice()
 
 
 def _s7(port: int) -> None:
@@ -79,7 +102,7 @@ def _say(what: dict[str, int]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "modbus":
-        asyncio.run(_modbus(int(sys.argv[2])))
+    if sys.argv[1] == "s7":
+        _s7(int(sys.argv[3]))
     else:
-        _s7(int(sys.argv[2]))
+        asyncio.run(_serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
+from typing import NamedTuple
 
 from millstream.kernel import ConfigError, suggest
 
@@ -75,19 +76,18 @@ _ADDRESS = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Property:
-    """One property of one object, or with `index` one element of it (0 is the number of elements)."""
+class Property(NamedTuple):  # compared and hashed for each value of each scan
+    """One property of one object, or with `array_index` one element of it (0 is the number of elements)."""
 
     object_type: int
     instance: int
     property_id: int = PRESENT_VALUE
-    index: int | None = None
+    array_index: int | None = None
 
     @property
     def has_flags(self) -> bool:
         """True for the present value of an object that has status flags."""
-        return self.property_id == PRESENT_VALUE and self.index is None and self.object_type in _FLAGGED
+        return self.property_id == PRESENT_VALUE and self.array_index is None and self.object_type in _FLAGGED
 
     @property
     def is_binary(self) -> bool:
@@ -186,14 +186,16 @@ class PlanLimits:
 
 
 _ANSWER_HEAD_BYTES, _OBJECT_BYTES = 3, 7  # clauses 20.1.5 and 21: identifier, opening and closing tag of the list
-_PROPERTY_BYTES = 9  # its number, an index, opening and closing tags
+_PROPERTY_BYTES, _INDEX_BYTES = 4, 5  # its number, opening and closing tags; the index of an array's element
 _VALUE_BYTES = {PRESENT_VALUE: 9, STATUS_FLAGS: 3, RELIABILITY: 2, UNITS: 3, OBJECT_NAME: 40, DESCRIPTION: 70}
 _OTHER_VALUE_BYTES = 40
 
 
 def answer_bytes(item: Property) -> int:
     """What one property adds to an answer, guessed on the high side for the usual ones; a text may be longer."""
-    return _PROPERTY_BYTES + _VALUE_BYTES.get(item.property_id, _OTHER_VALUE_BYTES)
+    index_bytes = 0 if item.array_index is None else _INDEX_BYTES
+    number_bytes = (item.property_id.bit_length() - 1) // 8 if item.property_id else 0
+    return _PROPERTY_BYTES + number_bytes + index_bytes + _VALUE_BYTES.get(item.property_id, _OTHER_VALUE_BYTES)
 
 
 def plan_reads(items: Sequence[Property], limits: PlanLimits) -> list[tuple[Property, ...]]:
@@ -201,7 +203,7 @@ def plan_reads(items: Sequence[Property], limits: PlanLimits) -> list[tuple[Prop
     requests: list[tuple[Property, ...]] = []
     current: list[Property] = []
     size = _ANSWER_HEAD_BYTES
-    for item in sorted(set(items), key=lambda i: (i.object_type, i.instance, i.property_id, i.index or 0)):
+    for item in sorted(set(items), key=lambda i: (i.object_type, i.instance, i.property_id, i.array_index or 0)):
         is_same = bool(current) and (current[-1].object_type, current[-1].instance) == (item.object_type, item.instance)
         more = answer_bytes(item) + (0 if is_same else _OBJECT_BYTES)
         is_full = size + more > limits.answer_bytes_max or len(current) >= limits.properties_count_max

@@ -100,14 +100,18 @@ def fewest(patterns: Sequence[str]) -> list[str]:
     One that another covers is left out. Two that only overlap, as ``a/+/c`` and ``a/b/+``, become the narrowest one
     that covers both; what it takes beyond them is for the receiver to leave out.
     """
-    found: list[str] = []
+    wide: list[str] = []
+    topics: list[str] = []
     for pattern in dict.fromkeys(patterns):
+        if "+" not in pattern and "#" not in pattern:
+            topics.append(pattern)  # two topics never overlap, and there may be ten thousand of them
+            continue
         new = pattern
-        while (other := next((each for each in found if overlap(each, new)), None)) is not None:
-            found.remove(other)
+        while (other := next((each for each in wide if overlap(each, new)), None)) is not None:
+            wide.remove(other)
             new = _cover(other, new)
-        found.append(new)
-    return found
+        wide.append(new)
+    return [*wide, *(topic for topic in topics if not any(overlap(each, topic) for each in wide))]
 
 
 def overlap(one: str, other: str) -> bool:

@@ -146,7 +146,9 @@ def test_a_split_goes_on_until_each_property_is_alone(items: list[Property]) -> 
 def test_a_thousand_values_take_the_requests_that_their_size_demands() -> None:
     values = [Property(0, number) for number in range(1000)]
     plan = plan_reads([*values, *(value.sibling(STATUS_FLAGS) for value in values)], PlanLimits(1476, 100))
-    assert len(plan) == math.ceil(1000 / ((1476 - 3) // (7 + 18 + 12)))
+    assert len(plan) == 1000 / 50, "a hundred properties each"
+    plan = plan_reads([*values, *(value.sibling(STATUS_FLAGS) for value in values)], PlanLimits(1476, 500))
+    assert len(plan) == math.ceil(1000 / ((1476 - 3) // (7 + 13 + 7)))
 
 
 @pytest.mark.parametrize(

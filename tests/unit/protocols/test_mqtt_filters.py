@@ -51,3 +51,9 @@ def test_filters_that_take_the_same_topic_overlap(one: str, other: str, topic: s
 )
 def test_overlapping_filters_become_the_narrowest_that_covers_both(asked: list[str], found: list[str]) -> None:
     assert fewest(asked) == found
+
+
+def test_ten_thousand_topics_are_not_compared_with_each_other() -> None:
+    """Each against each would hold the edge up for a minute, at each start of a session."""
+    topics = [f"hall/{number}/value" for number in range(100_000)]
+    assert fewest([*topics, "hall/7/+"]) == ["hall/7/+", *(topic for topic in topics if topic != "hall/7/value")]

@@ -6,20 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from bacpypes3.apdu import (
-    ReadPropertyMultipleRequest,
     ReadPropertyRequest,
     SubscribeCOVRequest,
     WritePropertyRequest,
 )
-from bacpypes3.basetypes import PropertyIdentifier, PropertyReference, ReadAccessSpecification
+from bacpypes3.basetypes import PropertyIdentifier
 from bacpypes3.primitivedata import ObjectIdentifier
 
 from millstream.connectors.bacnet._config import BacnetConfig
 from millstream.connectors.bacnet._faults import error_quality, value_quality
 from millstream.connectors.bacnet._link import BacnetLink, Refused
-from millstream.connectors.bacnet._values import decode
+from millstream.connectors.bacnet._values import decode, tagged
 from millstream.kernel import DecodeError, Unreachable
 from millstream.model import BAD, BAD_DATA_UNAVAILABLE, BAD_DECODING_ERROR, GOOD, Quality, Value
+from millstream.protocols.bacnet_multiple import SERVICE as MULTIPLE
+from millstream.protocols.bacnet_multiple import decode_answer, encode_request, plain_value
 from millstream.protocols.bacnet_plan import (
     DEVICE_TYPE,
     RELIABILITY,
@@ -39,6 +40,7 @@ WILDCARD_INSTANCE = 4_194_303  # any device, ASHRAE 135-2020, clause 15.5.2
 MAX_APDU = 62
 MS_TP_BYTES = 480  # what every device takes that does not say how much
 PLANS_COUNT_MAX = 64  # one for each set of tags asked together
+REQUESTS_COUNT_MAX = 4096  # encoded once, sent with each scan
 
 
 class Device:
@@ -50,6 +52,7 @@ class Device:
         self._config = config
         self._limits = PlanLimits(config.limits(MS_TP_BYTES).answer_bytes_max, config.properties_count_max)
         self._has_multiple = True
+        self._requests: dict[tuple[Property, ...], bytes] = {}
         self._plans: dict[frozenset[Property], list[tuple[Property, ...]]] = {}
         self.number: int | None = config.device_id
 
@@ -75,20 +78,19 @@ class Device:
         """A reading for each, in order; of present values with status flags, and the reliability of faulty ones."""
         wanted = list(dict.fromkeys(items))
         found = await self.read_raw([*wanted, *(item.sibling(STATUS_FLAGS) for item in wanted if item.has_flags)])
-        faulty = {
-            item.sibling(RELIABILITY)
-            for item in wanted
-            if item.has_flags and not self._judged(item, found, {})[1].is_good
-        }
-        reasons = await self.read_raw(faulty) if faulty else {}
-        return {item: self._judged(item, found, reasons) for item in wanted}
+        judged = {item: self._judged(item, found, {}) for item in wanted}
+        faulty = [item for item, (_, quality) in judged.items() if item.has_flags and not quality.is_good]
+        reasons = await self.read_raw({item.sibling(RELIABILITY) for item in faulty}) if faulty else {}
+        return judged | {item: self._judged(item, found, reasons) for item in faulty}
 
     def _judged(
         self, item: Property, found: Mapping[Property, Content], reasons: Mapping[Property, Content]
     ) -> Reading:
         value, quality, _ = found[item]
+        if quality.is_bad or not item.has_flags:
+            return value, quality
         flags = found.get(item.sibling(STATUS_FLAGS), (None, BAD, None))[0]
-        if quality.is_bad or not item.has_flags or not isinstance(flags, list):
+        if not isinstance(flags, list):
             return value, quality
         reason = reasons.get(item.sibling(RELIABILITY), (None, BAD, None))[0]
         return value, value_quality([bit is True for bit in flags], reason if isinstance(reason, int) else None)
@@ -130,38 +132,28 @@ class Device:
         return split_read(request)
 
     async def _read_multiple(self, request: tuple[Property, ...]) -> dict[Property, Content]:
-        specifications: list[Any] = []
-        for item in request:
-            identifier = object_identifier(item)
-            if not specifications or specifications[-1].objectIdentifier != identifier:
-                specifications.append(ReadAccessSpecification(objectIdentifier=identifier, listOfPropertyReferences=[]))
-            reference = PropertyReference(propertyIdentifier=PropertyIdentifier(item.property_id))
-            if item.index is not None:
-                reference.propertyArrayIndex = item.index
-            specifications[-1].listOfPropertyReferences.append(reference)
-        answer = await self._link.ask(ReadPropertyMultipleRequest(listOfReadAccessSpecs=specifications))
-        found: dict[Property, Content] = {}
-        for result in getattr(answer, "listOfReadAccessResults", None) or ():
-            kind, instance = result.objectIdentifier
-            for element in result.listOfResults:
-                index = element.propertyArrayIndex
-                item = Property(
-                    int(kind), int(instance), int(element.propertyIdentifier), None if index is None else int(index)
-                )
-                failure = element.readResult.propertyAccessError
-                found[item] = (
-                    content_of(item, element.readResult.propertyValue)
-                    if failure is None
-                    else (None, error_quality(int(failure.errorCode))[0], None)
-                )
-        return found
+        octets = self._requests.get(request)
+        if octets is None:
+            if len(self._requests) >= REQUESTS_COUNT_MAX:
+                self._requests.clear()
+            octets = self._requests[request] = encode_request(request)
+        answer = await self._link.ask_raw(MULTIPLE, octets)
+        try:
+            elements = decode_answer(answer)
+        except DecodeError as error:
+            self._link.keep_broken(answer, str(error))
+            raise Refused("answer cannot be read", self._link.where, Trouble.OTHER, None) from error
+        return {
+            item: content_of_octets(item, content) if code is None else (None, error_quality(code)[0], None)
+            for item, content, code in elements
+        }
 
     async def _read_single(self, item: Property) -> Content:
         request = ReadPropertyRequest(
             objectIdentifier=object_identifier(item), propertyIdentifier=PropertyIdentifier(item.property_id)
         )
-        if item.index is not None:
-            request.propertyArrayIndex = item.index
+        if item.array_index is not None:
+            request.propertyArrayIndex = item.array_index
         try:
             answer = await self._link.ask(request)
         except Refused as refusal:
@@ -176,8 +168,8 @@ class Device:
             propertyValue=value,
             priority=priority,
         )
-        if item.index is not None:
-            request.propertyArrayIndex = item.index
+        if item.array_index is not None:
+            request.propertyArrayIndex = item.array_index
         try:
             await self._link.ask(request)
         except Refused as refusal:
@@ -216,6 +208,17 @@ def refusal_quality(refusal: Refused) -> tuple[Quality, str]:
     if refusal.error_code is None:
         return BAD_DATA_UNAVAILABLE if refusal.trouble is Trouble.TOO_LONG else BAD, str(refusal)
     return error_quality(refusal.error_code)
+
+
+def content_of_octets(item: Property, octets: bytes) -> Content:
+    """As `content_of`, of what stands between the tags of an answer."""
+    plain = plain_value(item, octets)
+    if plain is not None:
+        return plain[0], GOOD, plain[1]
+    try:
+        return content_of(item, tagged(octets))
+    except DecodeError:
+        return None, BAD_DECODING_ERROR, None
 
 
 def another_device(where: str, expected: int | None, got: int | None) -> Unreachable:

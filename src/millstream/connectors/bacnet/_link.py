@@ -13,11 +13,13 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from bacpypes3.apdu import (
     AbortPDU,
     AbortReason,
+    ComplexAckPDU,
     ConfirmedCOVNotificationRequest,
     ConfirmedRequestPDU,
     ErrorRejectAbortNack,
@@ -28,7 +30,7 @@ from bacpypes3.apdu import (
     WhoIsRequest,
 )
 from bacpypes3.app import Application
-from bacpypes3.comm import bind
+from bacpypes3.comm import ServiceAccessPoint, bind
 from bacpypes3.ipv4 import IPv4DatagramServer
 from bacpypes3.ipv4.bvll import BVLLCodec
 from bacpypes3.ipv4.service import BIPNormal, UDPMultiplexer
@@ -37,6 +39,7 @@ from bacpypes3.pdu import Address, GlobalBroadcast, IPv4Address
 
 from millstream.connectors.bacnet._config import APDU_BYTES_MAX, BacnetConfig
 from millstream.kernel import PlantError, Unreachable
+from millstream.protocols.bacnet_multiple import SERVICE as MULTIPLE
 from millstream.protocols.bacnet_plan import INSTANCE_MAX, Trouble, abort_trouble, error_trouble, reject_trouble
 
 NEXT_STEP = "check cable, address and port; BACnet/IP is UDP, so a firewall drops it without a word"
@@ -116,6 +119,14 @@ class _Client(Application):  # type: ignore[misc]  # untyped library
             await super().confirmation(apdu)
 
 
+async def _pass_up(asap: Any, apdu: Any) -> None:
+    """An answer on its way up. Those of many properties stay octets: what the stack makes of them costs the most."""
+    if isinstance(apdu, ComplexAckPDU) and apdu.apduService == MULTIPLE:
+        await ServiceAccessPoint.sap_response(asap, apdu)
+    else:
+        await type(asap).sap_response(asap, apdu)
+
+
 class BacnetLink:
     """Opened once. Requests are answered, refused (`Refused`) or lost (Unreachable)."""
 
@@ -139,6 +150,7 @@ class BacnetLink:
         device.numberOfApduRetries = self._config.retries
         device.maxApduLengthAccepted = APDU_BYTES_MAX
         self._app = _Client.from_object_list([device])
+        self._app.asap.sap_response = partial(_pass_up, self._app.asap)
         self._layer = _LinkLayer(own, self)
         self._app.nsap.bind(self._layer, address=own)
         await asyncio.wait(self._layer.server._transport_tasks)
@@ -260,6 +272,13 @@ class BacnetLink:
     def listen(self, take: Callable[[Any], bool]) -> None:
         """Give each COV notification to `take`, which says whether it had room."""
         self._app.on_notification = take
+
+    async def ask_raw(self, service: int, octets: bytes) -> bytes:
+        """The octets of the answer to a service request of `octets`. Raises as `ask`."""
+        request = ConfirmedRequestPDU(service_choice=service)
+        request.put_data(octets)
+        answer = await self.ask(request)
+        return bytes(answer.pduData)
 
     async def ask(self, request: Any) -> Any:
         """The device's answer. Raises Refused, and Unreachable after the last try."""

@@ -6,8 +6,9 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+from bacpypes3.pdu import PDUData
 from bacpypes3.primitivedata import (
     BitString,
     Boolean,
@@ -60,9 +61,22 @@ def decode(item: Property, content: Any) -> tuple[Value | None, int]:
     return [value for value in values if value is not None], kind
 
 
+def tagged(octets: bytes) -> Any:
+    """Octets as `decode` takes them. Raises DecodeError when they are no tags."""
+    try:
+        # Enclosed as in the answer: one structure is not to be taken for its members.
+        return _Tagged(list(TagList.decode(PDUData(b"\x4e" + octets + b"\x4f")).tagList))
+    except Exception as error:  # the decoders of the library raise what happens to come
+        raise _refuse(f"no tags: {octets[:16].hex()}") from error
+
+
+class _Tagged(NamedTuple):
+    tagList: list[Any]
+
+
 def _is_list(item: Property) -> bool:
     """A property whose value is a list even when it has one element only."""
-    return item.index is None and item.property_id in (76, 110, 211)  # object list, state text, subordinate list
+    return item.array_index is None and item.property_id in (76, 110, 211)  # object list, state text, subordinate list
 
 
 def _decode_one(item: Property, tag: Any) -> Value | None:
