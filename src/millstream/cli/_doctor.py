@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
-from millstream.cli._checks import Facts, Finding, from_error, judge
 from millstream.cli._options import DEFAULT, Json, Target, run
 from millstream.cli._output import CHECK_FAILED, OK, note, print_json, print_text
 from millstream.kernel import NotFoundError, PlantError, SystemClock
+from millstream.protocols.diagnosis import Facts, Finding, from_error, judge
 
 if TYPE_CHECKING:
     from millstream.client import NodeAddress, Plant

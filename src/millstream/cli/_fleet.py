@@ -84,9 +84,10 @@ def data(
     json: Json = False,
     target: Target = DEFAULT,
 ) -> int:
-    """Look at raw data where it lies: each edge below which the patterns can lie reads its own streams.
+    """Look at raw data where it lies: at the edges.
 
-    Nothing needs to have reached the hub. Exit status 6 when an edge did not answer, or --max-mb cut the answer.
+    Each edge below whose place the patterns can lie reads its own streams. Nothing needs to have reached the hub. Exit
+    status 6 when an edge did not answer, or --max-mb cut the answer.
 
     Examples:
 

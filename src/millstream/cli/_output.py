@@ -8,11 +8,20 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
-from millstream.kernel import AuthError, NotFoundError, PlantError, Unreachable
+from millstream.kernel import (
+    AuthError,
+    NotFoundError,
+    PlantError,
+    Unreachable,
+    duration_text,
+    printable,
+    size_text,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+shown, duration, size = printable, duration_text, size_text  # as commands call them
 OK, FAILED, USAGE, NOT_FOUND, DENIED, NO_LINK, CHECK_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
 _USAGE_CODES = {"MS-0580", "MS-0582", "MS-0680", "MS-2100"}
 _WIDE = 4096  # columns when nobody looks: a table that goes into a file or a pipe is never cut
@@ -72,15 +81,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, rig
     console().print(table)
 
 
-def shown(value: object) -> str:
-    """A cell as text: nothing for None, no control characters of a foreign device on the terminal."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6g}" if abs(value) < 1e15 else repr(value)
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
-
-
 def report_error(error: PlantError, *, is_json: bool) -> int:
     """Print one error on standard error; returns the exit status."""
     if is_json:
@@ -113,25 +113,6 @@ def report_usage(message: str, tip: str | None, *, is_json: bool) -> int:
     if tip:
         note(f"  tip: {tip}")
     return USAGE
-
-
-def duration(seconds: float) -> str:
-    """A rough duration for people: "350ms", "12.5s", "3min", "2.5h", "4d"."""
-    if seconds < 0:
-        return f"-{duration(-seconds)}"
-    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g}{unit}"
-    return f"{seconds:.3g}s" if seconds >= 1 else f"{seconds * 1e3:.0f}ms"
-
-
-def size(count: float) -> str:
-    """Bytes for people: "12 KiB"."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
-        count /= 1024
-    return f"{count:.3g} TiB"
 
 
 def flattened(raw: Mapping[str, Any], names: Sequence[str]) -> list[object]:

@@ -1,5 +1,6 @@
 """The Python SDK: live values, last values, history, events and the ledger, by path and type."""
 
+from millstream.client._commands import Commands, NodeCommand
 from millstream.client._contracts import Consumer, Review
 from millstream.client._deadletter import DeadLetter
 from millstream.client._fleet import Fleet, FleetResult, FleetRun
@@ -23,6 +24,7 @@ from millstream.protocols.write_request import WritableTag, WriteAnswer
 __all__ = [
     "KINDS",
     "CloudEvent",
+    "Commands",
     "Consumer",
     "Contract",
     "ContractBroken",
@@ -38,6 +40,7 @@ __all__ = [
     "Ledger",
     "LedgerRow",
     "NodeAddress",
+    "NodeCommand",
     "NotWritten",
     "Pattern",
     "Plant",

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from millstream.bus._link import Link
+from millstream.client._commands import Commands
 from millstream.client._fleet_data import FleetDataRun, data_arrivals, raise_reported
 from millstream.client._flows import ask_node
 from millstream.client._node import NodeAddress
@@ -70,6 +71,7 @@ class Fleet:
         self._address = address
         self._services = services
         self._clock = clock
+        self.commands = Commands(link, self.whom)
 
     def query(
         self, filter: str | None = None, *, select: Sequence[str] = (), nodes: Sequence[str] | None = None,

@@ -10,6 +10,7 @@ from millstream.bus._link import Link
 from millstream.kernel import NotFoundError, PlantError, Unreachable
 
 ANSWER_TIMEOUT_S = 30.0
+NOT_FOUND_CODES = {NotFoundError.default_code, "MS-2309", "MS-2311"}
 
 
 async def flow_lists(link: Link, subjects: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -52,7 +53,7 @@ async def ask_node(
     raw = json.loads(reply.payload)
     error = raw.get("error")
     if isinstance(error, dict):
-        known = NotFoundError if error.get("code") == NotFoundError.default_code else PlantError
+        known = NotFoundError if error.get("code") in NOT_FOUND_CODES else PlantError
         raise known(
             str(error.get("message")), where=error.get("where"), expected=error.get("expected"), got=error.get("got"),
             next_step=error.get("hint"), code=error.get("code"),

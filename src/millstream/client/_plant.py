@@ -75,6 +75,7 @@ class Plant:
         self.configs = SiteConfigs(link, self._streams, address.name, clock)
         self._units: dict[str, str] | None = None
         self.fleet = Fleet(link, address, self._services, clock)
+        self.commands = self.fleet.commands
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""
 

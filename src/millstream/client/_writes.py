@@ -58,7 +58,7 @@ async def write_tag(
             "no edge that can be seen from here lets this tag be written", got=tag,
             next_step=suggest(tag, every) or "`millstream write --list` shows what may be written", code="MS-2001",
         )  # fmt: skip
-    request = WriteRequest(id or str(uuid.uuid4()), tag, value, now_ns + valid_ns, who or _me())
+    request = WriteRequest(id or str(uuid.uuid4()), tag, value, now_ns + valid_ns, who or me())
     timeout_s = valid_ns / 1e9 + ANSWER_SLACK_S
     raw = await ask_node(link, f"millstream.node.{nodes[0]}.write", encode_write(request), timeout_s=timeout_s)
     answer: WriteAnswer = msgspec.convert(dict(raw), WriteAnswer)
@@ -67,7 +67,8 @@ async def write_tag(
     return answer
 
 
-def _me() -> str:
+def me() -> str:
+    """Who asks when nobody says: user and host."""
     try:
         name = getpass.getuser()
     except (OSError, KeyError):  # a process without an entry in the user database

@@ -58,6 +58,7 @@ class ConnectorSet:
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Run what does not run yet."""
+        self._group = group
         for name, running in self._running.items():
             if running.task is None:
                 running.task = group.create_task(running.supervisor.run(), name=name)
@@ -92,6 +93,14 @@ class ConnectorSet:
                 "a connector does not come to the end of what it has begun", where=", ".join(stuck),
                 expected=f"within {DRAIN_TIMEOUT_S:g}s", next_step="look whether the store is full", code="MS-2411",
             )  # fmt: skip
+
+    def restart(self, name: str) -> None:
+        """Begin one anew, also one that had stopped for good or whose source was at its end."""
+        running = self._running[name]
+        if running.task is not None and running.task.done() and self._group is not None:
+            running.task = self._group.create_task(running.supervisor.run(), name=name)
+        else:
+            running.supervisor.restart()
 
     async def stop(self) -> None:
         """Stop all; who is late is cut off."""

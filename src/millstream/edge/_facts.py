@@ -62,6 +62,7 @@ class FactBook:
             "connectors": lambda: {str(c["name"]): self._connector(c) for c in status["connectors"]},
             "streams": lambda: _streams(status),
             "flows": lambda: {str(f["name"]): {"state": f["state"], "version": f["version"]} for f in status["flows"]},
+            "commands": lambda: list(status["commands"]["types"]),
             "link": lambda: {k: v for k, v in status["uplink"].items() if v is not None},
             "alarms": lambda: [_alarm(alarm) for alarm in status["alarms"][:ALARMS_COUNT_MAX]],
             "uptime_s": lambda: (self._clock.now_ns() - int(status["started_ns"])) // 10**9,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +24,9 @@ from millstream.bus import (
     store_room_bytes,
 )
 from millstream.config import ConnectorTypes, EdgeConfig, InstalledConnectors
+from millstream.edge._built_in import diagnostics_command, edge_facts, restart_command, write_command
+from millstream.edge._command_types import CommandTypes
+from millstream.edge._commands import CommandDesk
 from millstream.edge._config_keeper import ConfigKeeper
 from millstream.edge._contracts import ContractKeeper
 from millstream.edge._deadletter import StreamDeadLetters
@@ -38,6 +42,7 @@ from millstream.edge._store_watch import StoreWatch
 from millstream.edge._works import Ground, Works
 from millstream.flow.library import FLOW_TYPES
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock
+from millstream.sdk import CommandType
 
 SERVICE_NAME = "millstream-edge"
 KEEP_INTERVAL_S = 1.0
@@ -52,9 +57,11 @@ class EdgeNode:
 
     def __init__(
         self, config: EdgeConfig, *, connectors: ConnectorTypes | None = None, clock: Clock | None = None,
-        log: Sink = to_logging, folder: Path | None = None,
+        log: Sink = to_logging, folder: Path | None = None, commands: Mapping[str, CommandType] | None = None,
     ) -> None:  # fmt: skip
-        """`folder` is that of the edge's file: where a configuration from the hub finds the files that it names."""
+        """`folder` is that of the edge's file: where a configuration from the hub finds the files that it names.
+        `connectors` and `commands` None: those of installed packages."""
+        self._foreign = commands
         self.config = config
         """The edge's own file."""
         self._types = connectors if connectors is not None else InstalledConnectors()
@@ -74,6 +81,7 @@ class EdgeNode:
         self._facts: FactBook | None = None
         self._fleet: FleetDesk | None = None
         self._data: DataDesk | None = None
+        self._commands: CommandDesk | None = None
         self._alarms: dict[str, Alarm] = {}
         self._meter = ProcessMeter()
         self._started_ns = 0
@@ -141,6 +149,7 @@ class EdgeNode:
             self._contracts = await self._open_contracts(connection)
             await self._works.open_late()
             self._open_fleet(stack, connection)
+            self._open_commands(stack, connection)
             service = await stack.enter_async_context(ServiceScope(self._serve))
             self._works.on_change = service.refresh
             await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
@@ -151,6 +160,7 @@ class EdgeNode:
         assert forward is not None
         assert contracts is not None
         assert data is not None
+        assert self._commands is not None
         hub = StreamApi(connection, HUB_DOMAIN) if self.config.uplink is not None else None
         publisher = works.publishers["integrity"][1]
         async with asyncio.TaskGroup() as group:
@@ -164,12 +174,14 @@ class EdgeNode:
             configuring = group.create_task(
                 self._kept("configuration", lambda: self._configuration.run(works, hub, publisher))
             )
+            commands = group.create_task(self._kept("commands", self._commands.run))
             url = self._server.url if self._server else None
             self._log.info("edge is up", connectors=len(works.connectors), url=url)
             self._ready.set()
             await stop.wait()
             configuring.cancel()
-            await asyncio.wait([configuring])  # it must not start what is being stopped
+            commands.cancel()
+            await asyncio.wait([configuring, commands])  # they must not start what is being stopped
             await works.stop()
             for task in tasks:
                 task.cancel()
@@ -247,6 +259,7 @@ class EdgeNode:
             "version": millstream.__version__,
             "started_ns": self._started_ns,
             **works.status(),
+            "commands": self._commands.status() if self._commands else {},
             "configuration": self._configuration.status(),
             "publishers": [
                 {"name": name, "stream": stream, **asdict(publisher.stats())}
@@ -271,6 +284,23 @@ class EdgeNode:
         self._data = DataDesk(edge.name, self.config.path, connection, self._works.streams, clock=self._clock)
         stack.callback(self._fleet.open())
         stack.callback(self._data.open())
+
+    def _open_commands(self, stack: AsyncExitStack, connection: RawConnection) -> None:
+        edge, works, log = self.config.edge, self._works, LineLog(self.config.edge.name, self._sink)
+        facts = partial(edge_facts, self.status, StreamApi(connection), works.streams, edge.data_dir, self._clock)
+        built_in = {
+            "write": write_command(lambda: works.writes),
+            "restart_connector": restart_command(works.connectors, self._clock),
+            "diagnostics": diagnostics_command(facts),
+        }
+        types = CommandTypes(built_in, edge.name, edge.data_dir, clock=self._clock, log=log, foreign=self._foreign)
+        assert self._facts is not None
+        assert works.journal is not None
+        self._commands = CommandDesk(
+            edge.name, self.config.path, works.journal, types, works.publishers["integrity"][1], self._facts.facts,
+            clock=self._clock, log=log,
+        )  # fmt: skip
+        stack.callback(self._commands.listen(connection))
 
     def _serve(self) -> tuple[frozenset[str], AbstractAsyncContextManager[None]]:
         """The names of what can be asked now, and the service that answers."""

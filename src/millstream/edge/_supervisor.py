@@ -95,6 +95,7 @@ class Supervisor:
         self._is_draining = False
         self._taking_count = 0
         self._wake = asyncio.Event()
+        self._again = asyncio.Event()
         self._died: str | None = None
         self._read_lock = asyncio.Lock()
         self.writer = SessionWriter(clock, self._read_lock)
@@ -171,6 +172,11 @@ class Supervisor:
         """No new batch is taken any more."""
         return self._stopping.is_set()
 
+    def restart(self) -> None:
+        """Close the session, or end the wait for the next one, and open again at once."""
+        self._again.set()
+        self._wake.set()
+
     async def run(self) -> None:
         """Open, work, close, wait, again."""
         try:
@@ -190,6 +196,7 @@ class Supervisor:
         if not await self._adopt_position():
             return
         while not self._stopping.is_set():
+            self._again.clear()
             self.lifecycle.opening(self._clock.now_ns())
             try:
                 await self._session()
@@ -258,15 +265,19 @@ class Supervisor:
         return True
 
     async def _pause(self, delay_s: float) -> None:
-        """Until the time is over or the runtime stops."""
+        """Until the time is over, the runtime stops, or a person asks for it."""
         async with asyncio.TaskGroup() as group:
-            waits = [group.create_task(self._clock.sleep(delay_s)), group.create_task(self._until_stopped())]
+            waits = [
+                group.create_task(self._clock.sleep(delay_s)),
+                group.create_task(self._until(self._stopping)),
+                group.create_task(self._until(self._again)),
+            ]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
 
-    async def _until_stopped(self) -> None:
-        await self._stopping.wait()
+    async def _until(self, event: asyncio.Event) -> None:
+        await event.wait()
 
     def _fail_for_good(self, error: BaseException) -> None:
         self.lifecycle.failed(error if isinstance(error, FencedError) else _fatal(error), self._clock.now_ns())
@@ -346,6 +357,8 @@ class Supervisor:
             await self._wake.wait()
             if self._died is not None:
                 raise Unreachable("the connector's library leaked a cancellation", where=self._died)
+            if self._again.is_set():
+                raise Unreachable("a person asked to open it again", where=self.plan.name)
         raise _Finished
 
     async def _stream(self, session: Any) -> None:

@@ -25,6 +25,7 @@ from millstream.edge._connector_set import ConnectorSet
 from millstream.edge._deadletter import StreamDeadLetters
 from millstream.edge._describe import describe, load_meta, save_meta
 from millstream.edge._forward import EdgeForward, EdgeStreams
+from millstream.edge._journal import Journal
 from millstream.edge._lifecycle import Lifecycle
 from millstream.edge._log import LineLog, Sink
 from millstream.edge._pipeline import Pipeline
@@ -65,6 +66,7 @@ class Works:
         self.publishers: dict[str, tuple[str, Publisher]] = {}
         self.flows: FlowDirector | None = None
         self.writes: WriteDesk | None = None
+        self.journal: Journal | None = None
         self.thinning = Thinning()
         self.on_change: Callable[[], Awaitable[None]] | None = None
         self._types = types
@@ -122,7 +124,13 @@ class Works:
 
     async def open_late(self) -> None:
         """What needs the contracts to hold already."""
-        self.writes = await self._open_writes()
+        name = self.config.edge.name
+        self.journal = Journal(
+            self.publishers["integrity"][1], position_subject(self.config.path, name, "integrity", "commands"),
+            self._clock,
+        )  # fmt: skip
+        await self.journal.open()
+        self.writes = self._open_writes()
         self.flows = await self._plan_flows()
 
     def start(self, group: asyncio.TaskGroup, kept: Kept) -> None:
@@ -193,7 +201,7 @@ class Works:
         if not has_same_flows:
             self.flows = await self._plan_flows()
             self._start_flows()
-        self.writes = await self._open_writes()
+        self.writes = self._open_writes()
         self._describe_again()
         if self.on_change is not None:
             await self.on_change()
@@ -288,7 +296,7 @@ class Works:
         info = next(info for info in self._require().forward.streams if info.name == stream)
         return int(info.config["max_bytes"]) // 4
 
-    async def _open_writes(self) -> WriteDesk | None:
+    def _open_writes(self) -> WriteDesk | None:
         """None unless a tag of this edge may be written. One that is open learns what has changed."""
         config, name = self.config, self.config.edge.name
         owners = self.connectors.owners()
@@ -299,13 +307,10 @@ class Works:
         if self.writes is not None:
             self.writes.rewire(mapped, by_tag)
             return self.writes
-        desk = WriteDesk(
-            mapped, by_tag, self.publishers["integrity"][1], place=config.path,
-            state_subject=position_subject(config.path, name, "integrity", "write requests"), clock=self._clock,
-            log=LineLog(name, self._sink),
-        )  # fmt: skip
-        await desk.open()
-        return desk
+        assert self.journal is not None
+        return WriteDesk(
+            mapped, by_tag, self.journal, place=config.path, clock=self._clock, log=LineLog(name, self._sink)
+        )
 
     async def _plan_flows(self) -> FlowDirector | None:
         """The flows read what this edge stores and write into a stream of their own."""

@@ -1,8 +1,8 @@
 """Writes to machines, from the request to the answer: checked, written down, carried out, read back, written down.
 
-The request is stored as an event before anything is sent, its outcome after. With each goes, in the same atomic batch,
-the list of the newest requests: an edge that is killed in between knows afterwards which writes it had sent, and a
-request that comes again is answered instead of carried out again.
+The request is stored as an event before anything is sent, its outcome after, each with its entry in the edge's journal
+(see `_journal`): an edge that is killed in between knows afterwards which writes it had sent, and a request that comes
+again is answered instead of carried out again. A write that comes as a command takes the same way (see `_commands`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from millstream.config import MappedTag
+from millstream.edge._journal import Entry, Journal, JournalFull
 from millstream.edge._scaling import scale_value
 from millstream.edge._supervisor import Supervisor
 from millstream.edge._write_gate import WriteGate, WriteRefused, check_expiry
@@ -24,12 +25,10 @@ from millstream.model import AssetPath, TagPath, Value
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
 from millstream.protocols.write_request import WriteAnswer, WriteRequest, decode_write
-from millstream.sdk import Control, Log, Message, Publisher
+from millstream.sdk import Log, Message
 
-KNOWN_COUNT_MAX = 200  # newest requests whose outcome is kept, over restarts
 AT_ONCE_MAX = 64
 ANSWER_BYTES_MAX = 262_144  # of what a machine shows or answers, told to who asked and kept as an event
-KEPT_BYTES_MAX = 1_024  # the same of each known request, over restarts
 REFUSALS_STORED_PER_S = 5  # a flood of wrong requests must not fill the disk; the rest is counted
 EVENT_TYPE = "millstream.write"
 
@@ -50,31 +49,19 @@ class WriteDesk:
     """Answers write requests of one edge."""
 
     def __init__(
-        self, tags: Sequence[MappedTag], owners: Mapping[str, Supervisor], publisher: Publisher, *,
-        place: AssetPath, state_subject: str, clock: Clock, log: Log,
+        self, tags: Sequence[MappedTag], owners: Mapping[str, Supervisor], journal: Journal, *, place: AssetPath,
+        clock: Clock, log: Log,
     ) -> None:  # fmt: skip
         """`owners`: tag key -> the connector that has it."""
         self._gate = WriteGate(tags)
         self._owners = owners
-        self._publisher = publisher
+        self._journal = journal
         self._place = place
-        self._state_subject = state_subject
         self._clock = clock
         self._log = log
-        self._known: dict[str, WriteAnswer] = {}
         self._under_way: dict[str, asyncio.Future[WriteAnswer]] = {}
-        self._store_lock = asyncio.Lock()
         self._refusals_s: tuple[int, int] = (0, 0)
         self.counters = WriteCounters()
-
-    async def open(self) -> None:
-        """Learn what was asked before. A write that was under way when the edge ended has no known outcome. Raises
-        Unreachable."""
-        record = await self._publisher.last_control(self._state_subject)
-        if record is None:
-            return
-        for answer in msgspec.json.decode(record, type=list[WriteAnswer]):
-            self._known[answer.id] = answer
 
     def rewire(self, tags: Sequence[MappedTag], owners: Mapping[str, Supervisor]) -> None:
         """Other tags may be written from now on, or through other connectors."""
@@ -101,8 +88,10 @@ class WriteDesk:
         """Carry out one request, or give the answer that it had."""
         if (waiting := self._under_way.get(request.id)) is not None:
             return await asyncio.shield(waiting)
-        if (known := self._known.get(request.id)) is not None:
-            return known
+        if (known := self._journal.find(request.id)) is not None:
+            return _known_answer(known)
+        if self._journal.is_past(request.expires_ns):
+            return self._answer_of(request, WriteRefused("write has expired", where=request.tag, code="MS-2004"))
         if len(self._under_way) >= AT_ONCE_MAX:
             return self._answer_of(request, WriteRefused("too many writes are under way", code="MS-2009"))
         self.counters.requested += 1
@@ -121,24 +110,30 @@ class WriteDesk:
 
     async def _process(self, request: WriteRequest) -> WriteAnswer:
         try:
-            raw = self._gate.admit(request, self._clock.now_ns(), self._clock.monotonic_ns())
+            raw = self.admit(request)
         except WriteRefused as refusal:
             return await self._refuse(request, refusal)
-        began = WriteAnswer(
-            request.id, "unknown", self._clock.now_ns(), "MS-2008", "the edge ended before it knew the outcome"
-        )
+        now_ns = self._clock.now_ns()
+        began = Entry(request.id, "running", now_ns, request.expires_ns)
         try:
-            async with asyncio.timeout((request.expires_ns - self._clock.now_ns()) / 1e9):
-                await self._store(request, began, "requested")
+            async with asyncio.timeout((request.expires_ns - now_ns) / 1e9):
+                await self._journal.put(began, [self.event(request, None, "requested")])
             check_expiry(request, self._clock.now_ns())
+        except JournalFull as full:
+            return self._answer_of(request, full)
         except TimeoutError:
             late = WriteRefused("could not be written down in time", where=request.tag, code="MS-2004")
             return await self._conclude(request, self._answer_of(request, late))
         except WriteRefused as refusal:
             return await self._conclude(request, self._answer_of(request, refusal))
-        return await self._conclude(request, _bounded(await self._carry_out(request, raw)))
+        return await self._conclude(request, await self.carry_out(request, raw))
 
-    async def _carry_out(self, request: WriteRequest, raw: Value | None) -> WriteAnswer:
+    def admit(self, request: WriteRequest) -> Value | None:
+        """The raw value for the machine, when the tag may be written now. Raises WriteRefused."""
+        return self._gate.admit(request, self._clock.now_ns(), self._clock.monotonic_ns())
+
+    async def carry_out(self, request: WriteRequest, raw: Value | None) -> WriteAnswer:
+        """Write an admitted value, and see what the machine shows."""
         mapped = self._gate.find(request.tag)
         rule = mapped.config.write
         assert rule is not None
@@ -147,7 +142,7 @@ class WriteDesk:
             asyncio.get_running_loop().create_future(),
         )  # fmt: skip
         outcome = await self._owners[request.tag].writer.write(job)
-        return _judge(request, outcome, mapped, self._clock.now_ns())
+        return _bounded(_judge(request, outcome, mapped, self._clock.now_ns()))
 
     async def _refuse(self, request: WriteRequest, refusal: WriteRefused) -> WriteAnswer:
         answer = self._answer_of(request, refusal)
@@ -164,27 +159,26 @@ class WriteDesk:
         return WriteAnswer(request.id, "refused", self._clock.now_ns(), refusal.code, reason)
 
     async def _conclude(self, request: WriteRequest, answer: WriteAnswer) -> WriteAnswer:
-        await self._store(request, answer, answer.state)
+        entry = Entry(
+            request.id, answer.state, answer.time_ns, request.expires_ns, answer.code, answer.reason, answer.read_back,
+            answer.answer,
+        )  # fmt: skip
+        try:
+            await self._journal.put(entry, [self.event(request, answer, answer.state)])
+        except JournalFull:  # a refusal; nothing was sent
+            self.counters.unstored_refusals += 1
         self._log.info("write", tag=request.tag, who=request.who, state=answer.state, reason=answer.reason)
         return answer
 
-    async def _store(self, request: WriteRequest, answer: WriteAnswer, what: str) -> None:
-        """The event, and with it the newest requests; one at a time, so that the list never goes back."""
-        async with self._store_lock:
-            self._known[request.id] = answer
-            while len(self._known) > KNOWN_COUNT_MAX:
-                del self._known[next(iter(self._known))]
-            control = Control(self._state_subject, msgspec.json.encode([_brief(a) for a in self._known.values()]))
-            stored = await self._publisher.submit([self._event(request, answer, what)], control)
-        await asyncio.shield(stored)
-
-    def _event(self, request: WriteRequest, answer: WriteAnswer, what: str) -> Message:
+    def event(self, request: WriteRequest, answer: WriteAnswer | None, what: str) -> Message:
+        """What is stored of a write: "requested" before anything is sent, then its outcome."""
         data: dict[str, Any] = {"tag": request.tag, "value": request.value, "who": request.who, "id": request.id}
-        if what != "requested":
+        time_ns = self._clock.now_ns() if answer is None else answer.time_ns
+        if answer is not None:
             data |= {"code": answer.code, "reason": answer.reason, "read_back": answer.read_back}
             data |= {} if answer.answer is None else {"answer": answer.answer}
         kind = f"{EVENT_TYPE}.{what}"
-        event = CloudEvent(f"{request.id}/{what}", f"/{self._place}", kind, data, answer.time_ns, request.tag)
+        event = CloudEvent(f"{request.id}/{what}", f"/{self._place}", kind, data, time_ns, request.tag)
         headers, payload = encode_event(event)
         extra = tuple((name, value) for name, value in headers.items() if name != "Content-Type")
         subject = encode_subject(UnsAddress(self._asset_of(request.tag), "_event", tuple(kind.split("."))))
@@ -208,11 +202,14 @@ def _bounded(answer: WriteAnswer) -> WriteAnswer:
     return msgspec.structs.replace(answer, read_back=None, answer=None, reason=answer.reason or reason)
 
 
-def _brief(answer: WriteAnswer) -> WriteAnswer:
-    """As it is kept over a restart: two hundred of them go with each write."""
-    if len(msgspec.json.encode([answer.read_back, answer.answer])) <= KEPT_BYTES_MAX:
-        return answer
-    return msgspec.structs.replace(answer, read_back=None, answer=None)
+def _known_answer(entry: Entry) -> WriteAnswer:
+    """What is answered to an id that was here before. As a command it may wait yet, or have ended otherwise."""
+    if entry.state in ("done", "refused", "failed", "unknown"):
+        return WriteAnswer(
+            entry.id, entry.state, entry.time_ns, entry.code, entry.reason, entry.read_back, entry.answer
+        )
+    reason = f"a command of this id is {entry.state}"
+    return WriteAnswer(entry.id, "refused", entry.time_ns, "MS-2001", reason)
 
 
 def _judge(request: WriteRequest, outcome: WriteOutcome, mapped: MappedTag, now_ns: int) -> WriteAnswer:

@@ -51,6 +51,9 @@ from millstream.bus import (
 )
 from millstream.config import HubConfig
 from millstream.historian import HistorianOptions, HistorianService
+from millstream.hub._command_book import CommandBook
+from millstream.hub._command_service import CommandService
+from millstream.hub._commands import Dispatcher
 from millstream.hub._config_nudge import ConfigNudger
 from millstream.hub._cursors import CursorTeller
 from millstream.hub._fleet import FleetDesk
@@ -96,6 +99,7 @@ class HubNode:
         self._started_ns = 0
         self._ledger: HubLedger | None = None
         self._flows: FlowDirector | None = None
+        self._dispatcher: Dispatcher | None = None
         self.historian: HistorianService | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -121,6 +125,8 @@ class HubNode:
             teller = CursorTeller(self._connection, lambda: self.sources.edges, self._clock)
             group.create_task(teller.run(), name="cursors")
             group.create_task(ConfigNudger(self._connection, self._clock).run(), name="configurations")
+            if self._dispatcher is not None:
+                group.create_task(self._dispatcher.run(), name="commands")
             if self._ledger is not None:
                 group.create_task(self._ledger.run(), name="ledger")
             if self._flows is not None:
@@ -287,7 +293,12 @@ class HubNode:
         paths = {edge.name: edge.path for edge in self.config.edges}
         desk = FleetDesk(connection, answers, clock=clock)
         data = FleetData(connection, answers, lambda: paths, clock=clock)
-        for name, handler in (("fleet", desk.answer), ("fleet_data", data.answer)):
+        book = CommandBook(connection, clock)
+        await book.load()
+        self._dispatcher = Dispatcher(connection, book, answers, lambda: paths, clock=clock, log=self._log)
+        commands = CommandService(connection, book, self._dispatcher, lambda: paths, clock=clock)
+        handlers = {"fleet": desk.answer, "fleet_data": data.answer, "command": commands.answer}
+        for name, handler in handlers.items():
             serving = HubRequests(connection).serve(f"millstream.node.{self.config.hub.name}.{name}", handler)
             await self._stack.enter_async_context(serving)
 

@@ -20,6 +20,7 @@ from millstream.kernel._extras import needs_extra
 from millstream.kernel._ports import bind_port, free_port
 from millstream.kernel._registry import ErrorEntry, error_registry
 from millstream.kernel._suggest import suggest
+from millstream.kernel._words import duration_text, printable, size_text
 
 __all__ = [
     "AuthError",
@@ -45,5 +46,8 @@ __all__ = [
     "needs_extra",
     "parse_duration_s",
     "seeded",
+    "duration_text",
+    "printable",
+    "size_text",
     "suggest",
 ]

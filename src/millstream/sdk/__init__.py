@@ -1,6 +1,7 @@
 """The public contract of connectors and the ports that the runtime gives them."""
 
 from millstream.kernel import AuthError, ConfigError, DecodeError, ProtocolViolation, Unreachable, needs_extra
+from millstream.sdk._command import CommandContext, CommandType, Progress
 from millstream.sdk._config import ConnectorConfig, Duration
 from millstream.sdk._contract import (
     Acknowledged,
@@ -30,6 +31,9 @@ from millstream.sdk._tls import TlsFiles, client_context, tls_fault
 from millstream.sdk._writing import given_value, write_in_turn
 
 __all__ = [
+    "CommandContext",
+    "CommandType",
+    "Progress",
     "Acknowledged",
     "AuthError",
     "Batch",

@@ -14,10 +14,10 @@ import pytest
 from ramp import CATALOG
 
 from millstream.bus import StreamReader
-from millstream.cli._checks import Facts, judge
 from millstream.config import load_edge
 from millstream.edge import EdgeNode
 from millstream.kernel import PlantError
+from millstream.protocols.diagnosis import Facts, judge
 from millstream.protocols.ledger import LedgerVerifier, is_ledger_subject
 
 ROWS = 60_000

@@ -13,10 +13,10 @@ import pytest
 from ramp import CATALOG
 
 from millstream.bus._server import find_program
-from millstream.cli._checks import Facts, judge
 from millstream.config import load_edge
 from millstream.edge import EdgeNode
 from millstream.kernel import PlantError
+from millstream.protocols.diagnosis import Facts, judge
 
 
 def spawn(config: Path) -> subprocess.Popen[bytes]:

@@ -114,7 +114,8 @@ class Site:
     @contextlib.asynccontextmanager
     async def edge(self, name: str, **more: Any) -> AsyncIterator[EdgeNode]:
         """One edge, up and reached by the hub."""
-        async with EdgeNode(self.edge_config(name, **more), connectors=CATALOG) as edge:
+        commands = more.pop("commands", {})
+        async with EdgeNode(self.edge_config(name, **more), connectors=CATALOG, commands=commands) as edge:
             self.edges[name] = edge
             await until(lambda: name in self.hub.sources.reached(), f"{name} reached")
             yield edge

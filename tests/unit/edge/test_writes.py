@@ -15,16 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.bus import MemoryPublisher, MemoryStream
+from millstream.edge._journal import DETAIL_BYTES_MAX, KNOWN_COUNT_MAX, Journal
 from millstream.edge._scaling import scale_value
 from millstream.edge._write_gate import unscale_value
 from millstream.edge._writer import WRITE_TIMEOUT_S, WRITES_WAITING_MAX
-from millstream.edge._writes import (
-    ANSWER_BYTES_MAX,
-    KEPT_BYTES_MAX,
-    KNOWN_COUNT_MAX,
-    REFUSALS_STORED_PER_S,
-    WriteDesk,
-)
+from millstream.edge._writes import ANSWER_BYTES_MAX, REFUSALS_STORED_PER_S, WriteDesk
 from millstream.kernel import DecodeError, Unreachable
 from millstream.model import BAD_NO_COMMUNICATION, BAD_OUT_OF_RANGE, GOOD, AssetPath, Sample, Value
 from millstream.protocols.write_request import WriteAnswer, WriteRequest, decode_write, encode_write, is_same
@@ -85,6 +80,7 @@ class Desk:
     made: Rig
     desk: WriteDesk
     clock: LoopClock
+    journal: Journal
     ids: Any = field(default_factory=lambda: itertools.count(1))
 
     async def write(
@@ -116,19 +112,19 @@ def desk_of(
         Script(tags_count=2), stream=stream, clock=clock, make=lambda _: machine,
         tag={**({"write": rule} if rule is not None else {}), **tag},
     )  # fmt: skip
+    journal = Journal(publisher or MemoryPublisher(stream, clock=clock), STATE, clock)
     desk = WriteDesk(
-        made.mapped, {m.tag.key: made.supervisor for m in made.mapped},
-        publisher or MemoryPublisher(stream, clock=clock), place=AssetPath.parse("acme/p1"), state_subject=STATE,
+        made.mapped, {m.tag.key: made.supervisor for m in made.mapped}, journal, place=AssetPath.parse("acme/p1"),
         clock=clock, log=made.recorder,
     )  # fmt: skip
-    return Desk(machine, made, desk, clock)
+    return Desk(machine, made, desk, clock, journal)
 
 
 def at_work(desk: Desk, work: Callable[[], Awaitable[None]]) -> None:
     """Run `work` while the connector has a session."""
 
     async def run() -> None:
-        await desk.desk.open()
+        await desk.journal.open()
         async with asyncio.TaskGroup() as group:
             task = group.create_task(desk.made.supervisor.run())
             await asyncio.sleep(0.5)
@@ -421,7 +417,7 @@ def test_what_a_machine_answers_is_passed_on_and_not_read_back() -> None:
 
 def test_a_long_answer_is_not_kept_with_the_known_requests() -> None:
     stream = MemoryStream(clock=LoopClock())
-    outputs = "x" * 2 * KEPT_BYTES_MAX
+    outputs = "x" * 2 * DETAIL_BYTES_MAX
     first, second = desk_of(Answering(outputs=outputs), stream), desk_of(Answering(), stream)
 
     async def ask() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from millstream.cli._checks import Facts, from_error, judge
 from millstream.kernel import AuthError
+from millstream.protocols.diagnosis import Facts, from_error, judge
 
 NOW = 1_790_000_000_000_000_000
 

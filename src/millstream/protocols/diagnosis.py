@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from millstream.cli._output import duration, shown, size
-from millstream.kernel import PlantError
+from millstream.kernel import PlantError, duration_text, printable, size_text
 
 Severity = Literal["critical", "warning", "info"]
 SKEW_WARNING_S = 1.0  # between two clocks; live age and windows are off by as much
@@ -87,7 +86,7 @@ def _disk(facts: Facts) -> Iterator[Finding]:
         return
     yield Finding(
         "critical" if free / total < DISK_FREE_CRITICAL else "warning", "disk",
-        f"{facts.data_dir}: only {size(free)} of {size(total)} free",
+        f"{facts.data_dir}: only {size_text(free)} of {size_text(total)} free",
         "make room, or lower `max_bytes` of the streams; when the disk is full the sources are held back",
     )  # fmt: skip
 
@@ -96,9 +95,10 @@ def _clocks(facts: Facts) -> Iterator[Finding]:
     for name, skew_s in facts.skews_s.items():
         if abs(skew_s) < SKEW_WARNING_S:
             continue
+        way = "ahead of" if skew_s > 0 else "behind"
         yield Finding(
             "critical" if abs(skew_s) >= SKEW_CRITICAL_S else "warning", "clock",
-            f"the clock of {name} is {duration(abs(skew_s))} {'ahead of' if skew_s > 0 else 'behind'} this machine's",
+            f"the clock of {name} is {duration_text(abs(skew_s))} {way} this machine's",
             "let both follow a time server (chrony, systemd-timesyncd); what is stored stays as it is, and flagged",
         )  # fmt: skip
 
@@ -132,7 +132,7 @@ def _full(name: str, used: int, bound: int, *, holds: bool) -> Finding:
     what = "the sources will be held back" if holds else "the oldest data will be dropped"
     severity: Severity = "critical" if holds and used / bound >= FILL_CRITICAL else "warning"
     return Finding(
-        severity, "streams", f"{name}: {used / bound:.0%} of its {size(bound)} are used; when it is full, {what}",
+        severity, "streams", f"{name}: {used / bound:.0%} of its {size_text(bound)} are used; when it is full, {what}",
         "restore the uplink, or raise `max_bytes` of the stream", "MS-0401" if holds else None,
     )  # fmt: skip
 
@@ -145,7 +145,7 @@ def _node(node: Mapping[str, Any], now_ns: int) -> Iterator[Finding]:
     for alarm in node.get("alarms") or ():
         code = str(alarm.get("code") or "")
         yield Finding(
-            "warning", "alarms", f"{name}: {shown(alarm.get('message'))}",
+            "warning", "alarms", f"{name}: {printable(alarm.get('message'))}",
             f"`millstream explain {code}` says what to do" if code else "see the node's log", code or None,
         )  # fmt: skip
     for origin, account in (node.get("ledger") or {}).items():
@@ -164,7 +164,7 @@ def _node(node: Mapping[str, Any], now_ns: int) -> Iterator[Finding]:
         yield Finding(
             "critical",
             "historian",
-            f"{name}: {shown(historian['error'])}",
+            f"{name}: {printable(historian['error'])}",
             "the data waits in the streams; see the log",
         )
 
@@ -184,7 +184,7 @@ def _uplink(name: str, uplink: Any) -> Iterator[Finding]:
 
 def _connector(node: str, connector: Mapping[str, Any], now_ns: int) -> Iterator[Finding]:
     name, state = f"{node}: connector {connector.get('name')}", connector.get("state")
-    error = f": {shown(connector['error'])}" if connector.get("error") else ""
+    error = f": {printable(connector['error'])}" if connector.get("error") else ""
     if state in ("stopped", "degraded", "waiting"):
         texts = {
             "stopped": "correct what the message says (credentials or configuration), then restart the node",
@@ -197,7 +197,7 @@ def _connector(node: str, connector: Mapping[str, Any], now_ns: int) -> Iterator
     last_ns = connector.get("last_sample_ns")
     if state == "connected" and last_ns and now_ns - int(last_ns) > QUIET_S * 1e9:
         yield Finding(
-            "info", "connectors", f"{name}: no sample for {duration((now_ns - int(last_ns)) / 1e9)}",
+            "info", "connectors", f"{name}: no sample for {duration_text((now_ns - int(last_ns)) / 1e9)}",
             "expected when nothing changes at the device; else look at the tags' addresses",
         )  # fmt: skip
     if connector.get("source_gaps"):

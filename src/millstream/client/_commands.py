@@ -1,0 +1,115 @@
+"""Commands to edges, through their hub: durable, once, and told how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from millstream.bus._link import Link
+from millstream.client._fleet_data import Whom
+from millstream.client._flows import ask_node
+from millstream.client._times import Span, to_span_ns
+from millstream.client._writes import me
+from millstream.kernel import NotFoundError, Unreachable
+from millstream.protocols.command import FINAL
+
+ANSWER_TIMEOUT_S = 60.0  # a command to two thousand nodes is stored two thousand times
+LOOK_INTERVAL_S = 0.2
+
+
+class NodeCommand(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One command at one node. Times are UTC ns; `progress` is 0 to 1 while it says so."""
+
+    id: str
+    node: str
+    type: str
+    who: str
+    state: str
+    created_ns: int
+    changed_ns: int
+    expires_ns: int
+    args: dict[str, Any] = {}
+    priority: int = 5
+    where: str | None = None
+    code: str | None = None
+    reason: str | None = None
+    result: Any = None
+    cancel_who: str | None = None
+    progress: float | None = None
+    text: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will become of it."""
+        return self.state in FINAL
+
+
+def _nodes(raw: object) -> Sequence[NodeCommand]:
+    return msgspec.convert(raw, list[NodeCommand])
+
+
+class Commands:
+    """The commands of a hub. Made by `Plant.commands`."""
+
+    def __init__(self, link: Link, whom: Whom) -> None:
+        self._link = link
+        self._whom = whom
+
+    async def send(
+        self, type: str, args: Mapping[str, Any] | None = None, *, nodes: Sequence[str] | None = None,
+        where: str | None = None, expires: Span = "1h", priority: int = 5, key: str | None = None,
+        who: str | None = None,
+    ) -> str:  # fmt: skip
+        """Ask for a command at `nodes` (None: all edges), each if it fits the CEL filter `where`; returns its id once
+        it is stored. An edge that is away gets it when it is back, before it `expires`. The same `key` again is the
+        same command: send it again when an answer was lost. Raises PlantError, NotFoundError, Unreachable."""
+        ask: dict[str, Any] = {
+            "action": "send", "type": type, "args": dict(args or {}), "who": who or me(),
+            "nodes": None if nodes is None else list(nodes), "where": where,
+            "expires_in_ns": to_span_ns(expires), "priority": priority, "id": key,
+        }  # fmt: skip
+        return str((await self._ask(ask))["id"])
+
+    async def show(self, id: str, *, nodes: Sequence[str] | None = None) -> Sequence[NodeCommand]:
+        """One command at each of its nodes. Raises NotFoundError."""
+        answer = await self._ask({"action": "show", "id": id, "nodes": None if nodes is None else list(nodes)})
+        return _nodes(answer["nodes"])
+
+    async def list(self, *, is_open: bool = False, limit: int = 100) -> Sequence[NodeCommand]:
+        """The newest, newest last; with `is_open` those that are not over."""
+        answer = await self._ask({"action": "list", "is_open": is_open, "limit": limit})
+        return _nodes(answer["commands"])
+
+    async def cancel(
+        self, id: str, *, nodes: Sequence[str] | None = None, who: str | None = None
+    ) -> Sequence[NodeCommand]:
+        """Ask that it does not begin, or ends where it can; what is over stays as it is. Raises NotFoundError."""
+        ask = {"action": "cancel", "id": id, "nodes": None if nodes is None else list(nodes), "who": who or me()}
+        return _nodes((await self._ask(ask))["nodes"])
+
+    async def wait(self, id: str, *, timeout_s: float = 60.0) -> Sequence[NodeCommand]:
+        """Until it is over at every node. Raises Unreachable when it is not by then."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    found = await self.show(id)
+                    if all(command.is_over for command in found):
+                        return found
+                    await asyncio.sleep(LOOK_INTERVAL_S)
+        except TimeoutError as error:
+            raise Unreachable(
+                "the command is not over yet", where=id, expected=f"{timeout_s:g}s",
+                next_step=f"look again with `millstream command show {id}`",
+            ) from error  # fmt: skip
+
+    async def _ask(self, ask: Mapping[str, Any]) -> Mapping[str, Any]:
+        role, name = await self._whom()
+        if role != "hub":
+            raise NotFoundError(
+                "commands are kept by a hub", where=name, next_step="name the hub with --node or --url", code="MS-2309"
+            )
+        payload = msgspec.json.encode({key: value for key, value in ask.items() if value is not None})
+        return await ask_node(self._link, f"millstream.node.{name}.command", payload, timeout_s=ANSWER_TIMEOUT_S)

@@ -1,0 +1,130 @@
+"""The commands that every edge knows: write a tag, restart a connector, run the diagnostics."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from millstream.bus import StreamApi
+from millstream.edge._command_types import Admitted, BuiltIn, Outcome
+from millstream.edge._connector_set import ConnectorSet
+from millstream.edge._write_gate import WriteRefused
+from millstream.edge._writes import WriteDesk
+from millstream.kernel import Clock, NotFoundError, PlantError, suggest
+from millstream.protocols.command import Command
+from millstream.protocols.diagnosis import Facts, judge
+from millstream.protocols.write_request import WriteAnswer, WriteRequest, is_writable_value
+from millstream.sdk import CommandContext, Message
+
+RESTART_S = 30.0  # until a restarted connector is looked at and told how it is
+WRITE_S = 120.0  # waiting for its turn, the machine's answer and the read-back
+DIAGNOSTICS_S = 60.0
+_TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1, "maxLength": 512}
+
+
+def write_command(find: Callable[[], WriteDesk | None]) -> BuiltIn:
+    """A tag of a machine, through the same gate and pace as `millstream write`. `find` gives the desk of now."""
+
+    def admit(command: Command, context: CommandContext) -> Admitted:
+        args, desk = command.args, find()
+        request = WriteRequest(command.id, args["tag"], args["value"], command.expires_ns, command.who)
+        if desk is None or not is_writable_value(request.value):
+            raise WriteRefused("no tag of this edge may be written" if desk is None else "not a value to write")
+        raw = desk.admit(request)
+        answers: list[WriteAnswer] = []
+
+        async def run() -> Outcome:
+            answer = await desk.carry_out(request, raw)
+            answers.append(answer)
+            given = {"read_back": answer.read_back, "answer": answer.answer}
+            result = {name: value for name, value in given.items() if value is not None}
+            return Outcome(answer.state, answer.code, answer.reason, result or None)
+
+        def events(outcome: Outcome | None) -> list[Message]:
+            """Beside the tag, as for every write."""
+            if outcome is None:
+                return [desk.event(request, None, "requested")]
+            state = outcome.state if outcome.state != "cancelled" else "unknown"
+            answer = answers[0] if answers else WriteAnswer(
+                request.id, state, context.clock.now_ns(), outcome.code, outcome.reason
+            )  # fmt: skip
+            return [desk.event(request, answer, answer.state)]
+
+        return Admitted(run, WRITE_S, events)
+
+    schema = {
+        "type": "object", "required": ["tag", "value"], "additionalProperties": False,
+        "properties": {"tag": _TEXT, "value": {}},
+    }  # fmt: skip
+    return BuiltIn("Write one value to a machine; the tag has a `write` section in the edge's file.", schema, admit)
+
+
+def restart_command(connectors: ConnectorSet, clock: Clock) -> BuiltIn:
+    """One of the edge's connectors, begun anew."""
+
+    def admit(command: Command, context: CommandContext) -> Admitted:
+        name, owners = command.args["connector"], connectors.owners()
+        if name not in owners:
+            near = suggest(name, list(owners))
+            raise NotFoundError(
+                "no such connector here", got=name, expected=", ".join(owners) or "an edge with connectors",
+                next_step=f"did you mean {near!r}?" if near else None,
+            )  # fmt: skip
+        status = owners[name].status
+
+        async def run() -> Outcome:
+            opens = status()["opens"]
+            connectors.restart(name)
+            end_ns = clock.monotonic_ns() + int(RESTART_S * 1e9)
+            while clock.monotonic_ns() < end_ns and (status()["opens"] == opens or status()["state"] == "opening"):
+                await clock.sleep(0.1)
+            return Outcome("done", result={key: status()[key] for key in ("state", "opens", "error")})
+
+        return Admitted(run, 2 * RESTART_S)
+
+    schema = {
+        "type": "object", "required": ["connector"], "additionalProperties": False, "properties": {"connector": _TEXT}
+    }  # fmt: skip
+    return BuiltIn("Close a connector's link and open it again, also one that had stopped.", schema, admit)
+
+
+def diagnostics_command(look: Callable[[], Awaitable[Facts]]) -> BuiltIn:
+    """What `millstream doctor` checks, at the edge itself."""
+
+    def admit(command: Command, context: CommandContext) -> Admitted:
+        async def run() -> Outcome:
+            findings = [finding.as_dict() for finding in judge(await look())]
+            is_critical = any(finding["severity"] == "critical" for finding in findings)
+            return Outcome("done", result={"ok": not is_critical, "findings": findings[:200]})
+
+        return Admitted(run, DIAGNOSTICS_S)
+
+    schema = {"type": "object", "additionalProperties": False, "properties": {}}
+    return BuiltIn("Check the node as `millstream doctor` does.", schema, admit)
+
+
+async def edge_facts(
+    status: Callable[[], Mapping[str, Any]],
+    api: StreamApi,
+    streams: Callable[[], Sequence[str]],
+    data_dir: Path,
+    clock: Clock,
+) -> Facts:
+    """What the diagnostics judge. What cannot be asked is left out."""
+    infos: list[Mapping[str, Any]] = []
+    for name in streams():
+        try:
+            infos.append(await api.request(f"STREAM.INFO.{name}"))
+        except PlantError:
+            continue
+    facts = Facts(clock.now_ns(), nodes=[status()], streams=infos, data_dir=str(data_dir))
+    try:
+        usage = await asyncio.to_thread(partial(shutil.disk_usage, data_dir))
+        facts.disk = (usage.free, usage.total)
+    except OSError:
+        pass
+    return facts

@@ -1,0 +1,31 @@
+"""What becomes of a command, as the event that is stored at the edge's own place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from millstream.model import AssetPath
+from millstream.protocols.cloudevents import CloudEvent, encode_event
+from millstream.protocols.command import EVENT_TYPE, RESULT_BYTES_MAX, Command
+from millstream.protocols.uns_subject import UnsAddress, encode_subject
+from millstream.sdk import Message
+
+
+def command_event(place: AssetPath, command: Command, what: str, time_ns: int, data: Mapping[str, Any]) -> Message:
+    """``_event…millstream.command.<what>`` with the command's id, type and asker beside `data`."""
+    whole = {"id": command.id, "type": command.type, "who": command.who, **data}
+    if what in ("accepted", "requested"):
+        whole["args"] = command.args
+    whole = {name: value for name, value in whole.items() if value is not None}
+    if "result" in whole and len(msgspec.json.encode(whole["result"])) > RESULT_BYTES_MAX:
+        whole.pop("result")
+        whole["reason"] = f"its result is larger than {RESULT_BYTES_MAX} bytes and is not told"
+    kind = f"{EVENT_TYPE}.{what}"
+    id = f"{command.id}/{what}" if what != "progress" else f"{command.id}/progress/{time_ns}"
+    headers, payload = encode_event(CloudEvent(id, f"/{place}", kind, whole, time_ns, command.id))
+    extra = tuple((name, value) for name, value in headers.items() if name != "Content-Type")
+    subject = encode_subject(UnsAddress(place, "_event", tuple(kind.split("."))))
+    return Message(subject, payload, headers["Content-Type"], 0, extra)

@@ -1,0 +1,169 @@
+"""What clients ask of a hub's commands: send, list, show, cancel."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from millstream.bus import RawConnection
+from millstream.historian import Reply
+from millstream.hub._command_book import OPEN_MAX, CommandBook, Record
+from millstream.hub._command_events import hub_event
+from millstream.hub._commands import Dispatcher
+from millstream.kernel import Clock, NotFoundError, PlantError, StoreFullError, suggest
+from millstream.protocols.command import (
+    FINAL,
+    NODES_COUNT_MAX,
+    Command,
+    check_command,
+    decoded,
+    is_id,
+    malformed,
+)
+from millstream.protocols.fleet_filter import FleetFilter
+
+LISTED_MAX = 1000
+
+
+class CommandAsk(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One question. `nodes` None means all edges; `id` of a "send" is the key: the same again is the same command."""
+
+    action: Literal["send", "list", "show", "cancel"]
+    id: str | None = None
+    type: str = ""
+    args: dict[str, Any] = {}
+    who: str = ""
+    nodes: tuple[str, ...] | None = None
+    where: str | None = None
+    expires_in_ns: int = 3600 * 10**9
+    priority: int = 5
+    is_open: bool = False
+    limit: int = 100
+
+
+_decoder = msgspec.json.Decoder(CommandAsk)
+
+
+class CommandService:
+    """Answers clients of one hub."""
+
+    def __init__(
+        self, connection: RawConnection, book: CommandBook, dispatcher: Dispatcher,
+        places: Callable[[], Mapping[str, str]], *, clock: Clock,
+    ) -> None:  # fmt: skip
+        self._connection = connection
+        self._book = book
+        self._dispatcher = dispatcher
+        self._places = places
+        self._clock = clock
+
+    async def answer(self, payload: bytes) -> AsyncGenerator[Reply, None]:
+        """One reply, JSON."""
+        try:
+            ask = decoded(_decoder, payload)
+            answer = await self._answer(ask)
+        except PlantError as error:
+            answer = {"error": error.as_dict()}
+        yield Reply(msgspec.json.encode(answer))
+
+    async def _answer(self, ask: CommandAsk) -> Mapping[str, Any]:
+        if ask.action == "send":
+            return await self._send(ask)
+        if ask.action == "list":
+            return {"commands": await self._list(ask)}
+        if ask.id is None or not is_id(ask.id):
+            raise malformed("the id of a command")
+        records = await self._book.of_id(ask.id)
+        if ask.nodes is not None:
+            records = [record for record in records if record.node in ask.nodes]
+        if not records:
+            raise NotFoundError(
+                "no such command", got=ask.id, next_step="`millstream command list` shows them", code="MS-2309"
+            )
+        if ask.action == "show":
+            return {"id": ask.id, "nodes": [self._shown(record) for record in records]}
+        return {"id": ask.id, "nodes": [self._shown(await self._cancel(record, ask)) for record in records]}
+
+    async def _send(self, ask: CommandAsk) -> Mapping[str, Any]:
+        now_ns = self._clock.now_ns()
+        command = Command(
+            ask.id or secrets.token_hex(8), ask.type, ask.who, now_ns, now_ns + ask.expires_in_ns, ask.args,
+            ask.priority, ask.where,
+        )  # fmt: skip
+        check_command(command)
+        if ask.where is not None:
+            FleetFilter.parse(ask.where)
+        nodes = self._nodes(ask.nodes)
+        if self._book.open_count + len(nodes) > OPEN_MAX:
+            raise StoreFullError(
+                "too many commands are open", expected=f"at most {OPEN_MAX}", next_step="cancel some", code="MS-2307"
+            )
+        states = {}
+        for node in nodes:
+            record = await self._book.find(node, command.id)
+            if record is None:
+                data = {"args": command.args, "where": command.where, "node": node, "expires_ns": command.expires_ns}
+                await hub_event(self._connection, self._places()[node], command, "requested", now_ns, data)
+                record = await self._book.add(Record(node, command, "pending", now_ns))
+            if not _is_same(record.command, command):
+                raise PlantError(
+                    "this key is another command's", where=node, got=command.id,
+                    expected=f"{record.command.type}, asked for by {record.command.who}",
+                    next_step="use another key, or leave it out", code="MS-2301",
+                )  # fmt: skip
+            states[node] = record.state
+        self._dispatcher.wake()
+        return {"id": command.id, "nodes": states, "expires_ns": command.expires_ns}
+
+    def _nodes(self, named: Sequence[str] | None) -> list[str]:
+        known = self._places()
+        if named is None:
+            return list(known)
+        for node in named:
+            if node not in known:
+                near = suggest(node, list(known))
+                raise NotFoundError(
+                    "no such edge at this hub", got=node[:64], next_step=f"did you mean {near!r}?" if near else None,
+                    code="MS-2311",
+                )  # fmt: skip
+        if not 0 < len(named) <= NODES_COUNT_MAX:
+            raise malformed("at least one node")
+        return list(dict.fromkeys(named))
+
+    async def _list(self, ask: CommandAsk) -> list[dict[str, Any]]:
+        """The newest last."""
+        limit = max(1, min(ask.limit, LISTED_MAX))
+        if ask.is_open:
+            records = sorted(self._book.open_records(), key=lambda record: record.changed_ns)
+        else:
+            records = [record async for record, _ in self._book.all()]
+        if ask.nodes is not None:
+            records = [record for record in records if record.node in ask.nodes]
+        return [self._shown(record) for record in records[-limit:]]
+
+    async def _cancel(self, record: Record, ask: CommandAsk) -> Record:
+        """Ask for it; what is over stays as it is."""
+        if record.state in FINAL:
+            return record
+        who = ask.who[:128] or "unknown"
+        changed = await self._book.change(record, record.state, cancel_who=who)
+        self._dispatcher.wake()
+        return changed or record
+
+    def _shown(self, record: Record) -> dict[str, Any]:
+        command = record.command
+        shown = {
+            "id": command.id, "node": record.node, "type": command.type, "args": command.args, "who": command.who,
+            "state": record.state, "created_ns": command.created_ns, "changed_ns": record.changed_ns,
+            "expires_ns": command.expires_ns, "priority": command.priority, "where": command.where,
+            "code": record.code, "reason": record.reason, "result": record.result, "cancel_who": record.cancel_who,
+            **self._dispatcher.progress.get(record.key, {}),
+        }  # fmt: skip
+        return {name: value for name, value in shown.items() if value is not None}
+
+
+def _is_same(one: Command, other: Command) -> bool:
+    return (one.type, one.args, one.where) == (other.type, other.args, other.where)

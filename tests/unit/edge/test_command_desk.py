@@ -1,0 +1,267 @@
+"""Commands at an edge: one effect at most, whatever dies in between, in virtual time and with a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from millstream.bus import MemoryPublisher, MemoryStream
+from millstream.edge._command_types import CommandTypes
+from millstream.edge._commands import OPEN_MAX, CommandDesk
+from millstream.edge._journal import ENTRIES_COUNT_MAX, KNOWN_COUNT_MAX, Journal
+from millstream.kernel import ConfigError
+from millstream.model import AssetPath
+from millstream.protocols.command import Command, Delivery
+from millstream.sdk import CommandContext
+from millstream.sdk.testing import LoopClock, run_virtual
+
+STATE = "uns.v1.acme.p1._ledger.e1.integrity.commands"
+PLACE = AssetPath.parse("acme/p1")
+SCHEMA: Mapping[str, Any] = {"type": "object", "properties": {"s": {"type": "number"}}}
+
+
+class Quiet:
+    def info(self, event: str, **fields: object) -> None:
+        """Nothing."""
+
+    warning = error = info
+
+
+@dataclass
+class Effect:
+    """Something that must not happen twice. It notes its beginning, takes `s` seconds, notes its end."""
+
+    begun: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    description = "effect"
+    schema: Mapping[str, Any] = field(default_factory=lambda: SCHEMA)
+    time_limit_s: float = 100.0
+    is_cancellable: bool = True
+
+    async def run(self, args: Mapping[str, Any], context: CommandContext) -> Any:
+        self.begun.append(context.id)
+        await asyncio.sleep(args.get("s", 0))
+        for _ in range(3):
+            await context.progress(0.5, "on its way")
+        self.ended.append(context.id)
+        return {"ok": True}
+
+
+class Dying(MemoryPublisher):
+    """The edge ends before (or, with `after`, right behind) its `dies_at`-th unit is stored."""
+
+    def __init__(self, stream: MemoryStream, dies_at: int, *, after: bool) -> None:
+        super().__init__(stream)
+        self.left = dies_at
+        self.after = after
+        self.died = asyncio.Event()
+
+    async def submit(self, messages: Any, control: Any = None) -> Any:
+        if self.left <= 0:
+            stored = await super().submit(messages, control) if self.after and self.left == 0 else None
+            self.left -= 1
+            if stored is not None:
+                await stored
+            self.died.set()
+            await asyncio.Event().wait()  # nothing goes on from here
+        self.left -= 1
+        return await super().submit(messages, control)
+
+
+@dataclass
+class Edge:
+    desk: CommandDesk
+    journal: Journal
+    effect: Effect
+    stream: MemoryStream
+    clock: LoopClock
+    ids: Any = field(default_factory=lambda: itertools.count(1))
+
+    def command(self, id: str | None = None, *, valid_s: float = 1000.0, **more: Any) -> Command:
+        now_ns = self.clock.now_ns()
+        return Command(id or f"c{next(self.ids)}", "effect", "ada", now_ns, now_ns + int(valid_s * 1e9), **more)
+
+    async def take(self, command: Command, cancel_who: str | None = None) -> str:
+        return (await self.desk.take(Delivery("t", command, cancel_who))).state
+
+    def told(self, id: str) -> list[str]:
+        found = [m for m in self.stream.messages if "._event.millstream.command." in m.subject]
+        return [m.subject.rpartition(".")[2] for m in found if msgspec.json.decode(m.payload)["id"] == id]
+
+
+def edge_of(effect: Effect, stream: MemoryStream, publisher: Any = None, clock: LoopClock | None = None) -> Edge:
+    clock = clock or LoopClock()
+    publisher = publisher or MemoryPublisher(stream, clock=clock)
+    journal = Journal(publisher, STATE, clock)
+    types = CommandTypes({}, "e1", Path("/nowhere"), clock=clock, log=Quiet(), foreign={"effect": effect})
+    desk = CommandDesk("e1", PLACE, journal, types, publisher, lambda: {"name": "e1"}, clock=clock, log=Quiet())
+    return Edge(desk, journal, effect, stream, clock)
+
+
+async def running(edge: Edge, work: Callable[[], Awaitable[None]]) -> None:
+    await edge.journal.open()
+    task = asyncio.ensure_future(edge.desk.run())
+    await asyncio.sleep(0)
+    try:
+        await work()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("dies_at", [0, 1, 2, 3])
+def test_an_edge_that_is_killed_anywhere_has_the_effect_once_at_most_and_tells(dies_at: int, after: bool) -> None:
+    """The units that are stored: accepted, running, progress, done. The hub delivers again after the restart."""
+    is_marked = dies_at > 1 or (dies_at == 1 and after)
+    expected = "unknown" if is_marked and not (dies_at == 3 and after) else "done"
+    effect, stream = Effect(), MemoryStream(clock=LoopClock())
+
+    async def killed() -> None:
+        publisher = Dying(stream, dies_at, after=after)
+        first = edge_of(effect, stream, publisher)
+
+        async def work() -> None:
+            taking = asyncio.ensure_future(first.take(first.command("x")))
+            await publisher.died.wait()
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
+
+        await running(first, work)
+
+    run_virtual(killed())
+    assert effect.begun == (["x"] if dies_at > 1 else [])
+
+    async def again() -> None:
+        second = edge_of(effect, stream)
+
+        async def work() -> None:
+            await second.take(second.command("x"))
+            await asyncio.sleep(10)
+            assert await second.take(second.command("x")) == expected
+            told = [what for what in second.told("x") if what != "progress"]
+            assert told == ["accepted", "running", expected]
+
+        await running(second, work)
+
+    run_virtual(again())
+    assert effect.begun == ([] if dies_at == 1 and after else ["x"])
+
+
+def test_of_what_waits_the_highest_priority_begins_first_and_what_expires_meanwhile_does_not() -> None:
+    effect = Effect()
+    edge = edge_of(effect, MemoryStream(clock=LoopClock()))
+
+    async def work() -> None:
+        for i in range(4):  # all workers
+            await edge.take(edge.command(f"busy{i}", args={"s": 50}))
+        await asyncio.sleep(1)
+        await edge.take(edge.command("low", priority=1))
+        await edge.take(edge.command("high", priority=9))
+        await edge.take(edge.command("late", priority=9, valid_s=10))
+        await asyncio.sleep(100)
+        assert effect.begun[4:] == ["high", "low"]
+        assert edge.told("late") == ["accepted", "expired"]
+
+    run_virtual(running(edge, work))
+
+
+def test_a_command_that_takes_too_long_is_ended_and_its_outcome_is_unknown() -> None:
+    effect = Effect(time_limit_s=5)
+    edge = edge_of(effect, MemoryStream(clock=LoopClock()))
+
+    async def work() -> None:
+        await edge.take(edge.command("x", args={"s": 60}))
+        await asyncio.sleep(10)
+        assert await edge.take(edge.command("x")) == "unknown"
+        assert (effect.begun, effect.ended) == (["x"], [])
+
+    run_virtual(running(edge, work))
+
+
+def test_one_that_was_cancelled_before_it_came_never_begins() -> None:
+    effect = Effect()
+    edge = edge_of(effect, MemoryStream(clock=LoopClock()))
+
+    async def work() -> None:
+        assert await edge.take(edge.command("x"), "bob") == "cancelled"
+        assert await edge.take(edge.command("x")) == "cancelled"
+        await asyncio.sleep(10)
+        assert (effect.begun, edge.told("x")) == ([], ["cancelled"])
+
+    run_virtual(running(edge, work))
+
+
+def test_one_that_cannot_be_cancelled_while_it_runs_goes_on() -> None:
+    effect = Effect(is_cancellable=False)
+    edge = edge_of(effect, MemoryStream(clock=LoopClock()))
+
+    async def work() -> None:
+        await edge.take(edge.command("x", args={"s": 5}))
+        await asyncio.sleep(1)
+        answer = await edge.desk.take(Delivery("t", edge.command("x"), "bob"))
+        assert (answer.state, answer.reason) == ("running", "it runs, and cannot be cancelled any more")
+        await asyncio.sleep(10)
+        assert await edge.take(edge.command("x"), "bob") == "done"
+        assert effect.ended == ["x"]
+
+    run_virtual(running(edge, work))
+
+
+def test_more_than_an_edge_takes_waits_at_the_hub() -> None:
+    edge = edge_of(Effect(), MemoryStream(clock=LoopClock()))
+
+    async def work() -> None:
+        states = [await edge.take(edge.command(args={"s": 50})) for _ in range(OPEN_MAX + 3)]
+        assert states == ["accepted"] * OPEN_MAX + ["busy"] * 3
+
+    run_virtual(running(edge, work))
+
+
+def test_what_was_forgotten_is_not_begun_again_also_when_the_clock_goes_back() -> None:
+    effect, stream = Effect(), MemoryStream(clock=LoopClock())
+    edge = edge_of(effect, stream)
+
+    async def work() -> None:
+        first = edge.command("first", valid_s=5)
+        await edge.take(first)
+        await asyncio.sleep(10)
+        for i in range(KNOWN_COUNT_MAX + 1):
+            await edge.take(edge.command(f"n{i}"))
+            await asyncio.sleep(0.01)
+        assert edge.journal.find("first") is None
+        late = edge_of(effect, stream, clock=LoopClock())
+        late.clock.now_ns = lambda: first.created_ns  # type: ignore[method-assign]
+
+        async def replay() -> None:
+            assert await late.take(first) == "expired"
+            assert await late.take(late.command("n0")) == "done"  # known as long as it has not expired
+
+        await running(late, replay)
+        assert effect.begun.count("first") == 1
+
+    run_virtual(running(edge, work))
+
+
+def test_a_journal_that_may_forget_nothing_takes_nothing_more() -> None:
+    edge = edge_of(Effect(), MemoryStream(clock=LoopClock()))
+
+    async def work() -> None:
+        for i in range(ENTRIES_COUNT_MAX):
+            assert await edge.take(edge.command(f"n{i}", valid_s=10_000), "bob") == "cancelled"
+        assert await edge.take(edge.command("more", valid_s=10_000)) == "busy"
+
+    run_virtual(running(edge, work))
+
+
+@pytest.mark.parametrize("schema", [{"type": "array"}, {"$ref": "http://example/"}, {"type": "object", "not": {}}, 5])
+def test_a_package_whose_schema_is_wrong_stops_the_edge_at_its_start(schema: Any) -> None:
+    with pytest.raises(ConfigError, match="MS-2310"):
+        edge_of(Effect(schema=schema), MemoryStream(clock=LoopClock()))
