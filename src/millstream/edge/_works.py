@@ -20,7 +20,7 @@ from millstream.bus import (
     StreamName,
     StreamReader,
 )
-from millstream.config import ConnectorEntry, ConnectorTypes, EdgeConfig
+from millstream.config import ConnectorEntry, ConnectorTypes, EdgeConfig, MappedTag
 from millstream.edge._connector_set import ConnectorSet
 from millstream.edge._deadletter import StreamDeadLetters
 from millstream.edge._describe import describe, load_meta, save_meta
@@ -36,7 +36,8 @@ from millstream.edge._writes import WriteDesk
 from millstream.kernel import Backoff, Clock, ConfigError, PlantError
 from millstream.protocols.contract import ContractBook
 from millstream.protocols.ledger import position_subject, record_subject
-from millstream.sdk import ConnectorConfig, ConnectorTools, Publisher
+from millstream.protocols.write_request import WriteAnswer, WriteRequest
+from millstream.sdk import ConnectorConfig, ConnectorTools, Publisher, TagFacts
 from millstream.worker import FlowDirector, Surroundings
 
 META_UNIT_MESSAGES = 500
@@ -82,6 +83,7 @@ class Works:
         self._flows_task: asyncio.Task[None] | None = None
         self._meta_task: asyncio.Task[None] | None = None
         self._room_bytes: int | None = None
+        self._facts: dict[str, TagFacts] = {}  # of all connectors: complete before the first of them opens
 
     # -- before it runs -----------------------------------------------------------------------------------------------
 
@@ -265,6 +267,7 @@ class Works:
         assert streams is not None
         log = LineLog(entry.name, self._sink)
         mapped = self.config.mapped_tags(entry)
+        self._facts |= {m.tag.key: _facts_of(m) for m in mapped}
         tools = ConnectorTools(
             entry.name,
             self._clock,
@@ -273,6 +276,8 @@ class Works:
             streams.mqtt,
             tuple(m.tag for m in mapped),
             tuple(stream for stream, _ in self.publishers.values()),
+            self._facts,
+            self._write,
         )
         place = self.config.connector_path(entry)
         stream, publisher = self.publishers[entry.durability]
@@ -312,6 +317,12 @@ class Works:
             mapped, by_tag, self.journal, place=config.path, clock=self._clock, log=LineLog(name, self._sink)
         )
 
+    async def _write(self, request: WriteRequest) -> WriteAnswer:
+        """What a connector asks for in the name of others goes over the same desk as all writes."""
+        if self.writes is None:
+            return WriteAnswer(request.id, "refused", self._clock.now_ns(), "MS-2001", "no tag here may be written")
+        return await self.writes.take(request)
+
     async def _plan_flows(self) -> FlowDirector | None:
         """The flows read what this edge stores and write into a stream of their own."""
         config, ground, streams = self.config, self._require(), self._streams
@@ -350,3 +361,9 @@ class Works:
             "flows": self.flows.status() if self.flows else [],
             "writes": self.writes.status() if self.writes else {},
         }
+
+
+def _facts_of(mapped: MappedTag) -> TagFacts:
+    """What the configuration says of a tag."""
+    config = mapped.config
+    return TagFacts(config.unit, config.description, config.write.lifetime_max if config.write is not None else None)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
 from millstream.kernel import DecodeError
-from millstream.model import GOOD, Quality, Value
+from millstream.model import BAD_COMMUNICATION_ERROR, BAD_NO_COMMUNICATION, GOOD, Quality, Value
 from millstream.protocols.mqtt_publish import Publish
 from millstream.protocols.sparkplug import (
     BD_SEQ,
@@ -37,6 +38,8 @@ BACKLOG_COUNT_MAX = 100_000  # values kept while the node is not live; then `is_
 MESSAGE_METRICS_MAX = 500  # of one DATA message
 DEATH_QOS = 1
 COMMAND_QOS = 1
+LOST = frozenset({BAD_NO_COMMUNICATION, BAD_COMMUNICATION_ERROR})
+"""A metric of such a quality says nothing of the machine but that it cannot be reached."""
 T = MessageType
 
 
@@ -62,6 +65,8 @@ class NodeUpdate:
     time_ms: int
     quality: Quality = GOOD
     datatype: DataType | None = None
+    properties: PropertySet | None = None
+    """What a birth tells beside; None leaves it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,11 @@ class EdgeNode:
         """No more values can be kept: the caller has to hold them back."""
         return len(self._backlog) >= BACKLOG_COUNT_MAX
 
+    @property
+    def kept_count(self) -> int:
+        """Values that wait: for the node to be live, or for a device to be back."""
+        return len(self._backlog)
+
     # -- session ------------------------------------------------------------------------------------------------------
 
     def connecting(self, now_ms: int) -> Publish:
@@ -231,16 +241,22 @@ class EdgeNode:
     # -- values -------------------------------------------------------------------------------------------------------
 
     def update(self, updates: Iterable[NodeUpdate], now_ms: int) -> list[Output]:
-        """New values. What no metric can have is refused, beside the others."""
+        """New values. What no metric can have is refused, beside the others.
+
+        A device whose metrics have all lost communication is dead (DDEATH) until one of them is back (DBIRTH).
+        """
+        updates = list(updates)
+        backs, deaths = self._links(updates)
+        births: dict[str | None, None] = dict.fromkeys(backs)
         found: list[Output] = []
         fitting: list[tuple[_Place, _Tag, NodeUpdate]] = []
-        births: dict[str | None, None] = {}
         for update in updates:
             try:
                 place = self._place(update.device)
                 fitting.append((place, self._declared(place, update, births), update))
             except DecodeError as error:
                 found.append(Refused(update.name, error.what))
+        fitting = self._take_newest(fitting, frozenset(backs))
         if births and self._stage is Stage.LIVE:  # with the values as they were told, or a new metric's first one
             found += self._born(now_ms) if None in births else self._device_births(births, now_ms)
         live: list[tuple[_Place, _Tag, NodeUpdate]] = []
@@ -248,15 +264,63 @@ class EdgeNode:
             is_change = not tag.time_ms or (tag.value, tag.quality) != (update.value, update.quality)
             is_old = update.time_ms < tag.time_ms
             if is_old or (is_change and not self._can_tell(place)):
-                self._keep(update)
+                if place.is_online or update.quality not in LOST:  # a dead device's loss is told already
+                    self._keep(update)
             elif is_change:
                 live.append((place, tag, update))
             if not is_old:
                 tag.value, tag.quality, tag.time_ms = update.value, update.quality, update.time_ms
-        if self._stage is not Stage.LIVE:
-            return found
-        data = self._data([(place, _metric(tag, update)) for place, tag, update in live], now_ms)
-        return [*found, *self.flush(now_ms), *data]
+        if self._stage is Stage.LIVE:
+            data = self._data([(place, _metric(tag, update)) for place, tag, update in live], now_ms)
+            found += [*self.flush(now_ms), *data]
+        return found + [each for device in deaths for each in self._die(device, now_ms)]
+
+    def _take_newest(
+        self, fitting: Sequence[tuple[_Place, _Tag, NodeUpdate]], backs: frozenset[str]
+    ) -> list[tuple[_Place, _Tag, NodeUpdate]]:
+        """The births of devices that are back have their newest values, what came before follows as historical: a host
+        takes what a birth has as what holds since the birth. Gives what is of other devices."""
+        if not backs or self._stage is not Stage.LIVE:
+            return list(fitting)
+        newest: dict[int, tuple[_Tag, NodeUpdate]] = {}
+        for place, tag, update in fitting:
+            if place.device in backs:
+                _, known = newest.get(tag.alias, (tag, update))
+                newest[tag.alias] = tag, max(known, update, key=lambda each: each.time_ms)
+                self._keep(update)  # the one that stands in the birth is left out then
+        for tag, update in newest.values():
+            if update.time_ms >= tag.time_ms:
+                tag.value, tag.quality, tag.time_ms = update.value, update.quality, update.time_ms
+        return [each for each in fitting if each[0].device not in backs]
+
+    def _links(self, updates: Sequence[NodeUpdate]) -> tuple[list[str], list[str]]:
+        """Devices that are back, to be born with their values, and those that are lost, to die after them."""
+        backs: list[str] = []
+        deaths: list[str] = []
+        spoke: dict[str, dict[str, Quality]] = {}
+        for update in updates:
+            if update.device is None:
+                continue
+            place = self._devices.get(update.device)
+            tag = place.tags.get(update.name) if place is not None else None
+            if tag is None or update.time_ms >= tag.time_ms:
+                spoke.setdefault(update.device, {})[update.name] = update.quality
+        for device, qualities in spoke.items():
+            place = self._devices.get(device)
+            if (place is None or place.is_online) and not any(quality in LOST for quality in qualities.values()):
+                continue  # nearly always
+            tags = place.tags.values() if place is not None else ()
+            known = {tag.name: tag.quality for tag in tags if tag.time_ms} | qualities
+            is_lost = all(quality in LOST for quality in known.values())
+            if place is None and is_lost:
+                with suppress(DecodeError):  # no name of a device: refused by and by
+                    self._place(device).is_online = False  # it has never been there
+            elif place is not None and is_lost and place.is_online:
+                deaths.append(device)
+            elif place is not None and not is_lost and not place.is_online:
+                place.is_online = True
+                backs.append(device)
+        return backs, deaths
 
     def _can_tell(self, place: _Place) -> bool:
         return self._stage is Stage.LIVE and place.is_online
@@ -298,13 +362,14 @@ class EdgeNode:
         if tag is None:
             if not update.name or update.name in (BD_SEQ, REBIRTH):
                 raise DecodeError("metric has a name that no metric of a node can have", got=repr(update.name))
-            tag = self._make(place, update.name, datatype or DataType.STRING, None)
+            tag = self._make(place, update.name, datatype or DataType.STRING, update.properties)
         elif datatype is not None and datatype is not tag.datatype and not _fits(update.value, tag.datatype):
             tag.datatype, tag.value, tag.time_ms = datatype, None, 0
-        else:
+        elif update.properties is None or update.properties is tag.properties or update.properties == tag.properties:
             return tag
+        tag.properties = update.properties or tag.properties
         births[place.device] = None
-        if self._can_tell(place):
+        if self._can_tell(place) and update.time_ms >= tag.time_ms:
             tag.value, tag.quality, tag.time_ms = update.value, update.quality, update.time_ms
         return tag
 
@@ -320,9 +385,7 @@ class EdgeNode:
         tag = place.tags.get(name) or self._make(place, name, datatype, properties)
         tag.datatype, tag.properties = datatype, properties
 
-    # -- devices ------------------------------------------------------------------------------------------------------
-
-    def device_lost(self, device: str, now_ms: int) -> list[Output]:
+    def _die(self, device: str, now_ms: int) -> list[Output]:
         """The link to the machine is lost: DDEATH."""
         place = self._place(device)
         was_there, place.is_online = place.is_online and place.is_born, False
@@ -330,14 +393,6 @@ class EdgeNode:
             return []
         place.is_born = False
         return [self._send(T.DDEATH, (), device, now_ms)]
-
-    def device_back(self, device: str, now_ms: int) -> list[Output]:
-        """It is back: DBIRTH."""
-        place = self._place(device)
-        if place.is_online:
-            return []
-        place.is_online = True
-        return [*self._device_births([device], now_ms), *self.flush(now_ms)] if self._stage is Stage.LIVE else []
 
     # -- commands -----------------------------------------------------------------------------------------------------
 

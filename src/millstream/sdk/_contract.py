@@ -9,13 +9,14 @@ bug of the connector: its traceback is kept, it is opened again, and the others 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NewType, Protocol, runtime_checkable
 
 from millstream.kernel import Clock, SystemClock
 from millstream.model import Block, Event, Quality, Sample, Value
+from millstream.protocols.write_request import WriteAnswer, WriteRequest
 from millstream.sdk._config import ConnectorConfig
 from millstream.sdk._ports import Reader
 
@@ -174,12 +175,25 @@ class _SilentLog:
 
 
 @dataclass(frozen=True, slots=True)
+class TagFacts:
+    """What the node's configuration says of one of its tags. `write_lifetime_s` is the longest time that a write to it
+    may wait; None: it is never written."""
+
+    unit: str | None = None
+    description: str | None = None
+    write_lifetime_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectorTools:
     """What the runtime gives a connector at construction.
 
     `reader` reads the node's own streams, `mqtt_stream` names the one that holds what devices published on the node's
     MQTT listener; both are None outside a running node (in a check, a probe) and where there is no listener. `tags` are
     the configured ones, empty outside a running node: a session is asked for them in parts, by sampling interval.
+
+    For connectors that tell others of the whole node: `streams` are what it stores into, `facts` what it knows of all
+    its configured tags, by path, and `write` asks its write desk, which gates, carries out and audits like any request.
     """
 
     name: str = "connector"
@@ -189,6 +203,8 @@ class ConnectorTools:
     mqtt_stream: str | None = None
     tags: Sequence[Tag] = ()
     streams: Sequence[str] = ()
+    facts: Mapping[str, TagFacts] = field(default_factory=dict)
+    write: Callable[[WriteRequest], Awaitable[WriteAnswer]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

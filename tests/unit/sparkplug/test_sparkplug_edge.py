@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sparkplug_node import T0
 
-from millstream.model import BAD, GOOD, UNCERTAIN
+from millstream.model import BAD, BAD_COMMUNICATION_ERROR, BAD_NO_COMMUNICATION, GOOD, UNCERTAIN, Quality
 from millstream.protocols.mqtt_publish import Publish
-from millstream.protocols.sparkplug import BD_SEQ, REBIRTH, DataType, Metric, Payload, Property
+from millstream.protocols.sparkplug import BD_SEQ, REBIRTH, DataType, Metric, Payload, Property, PropertySet
 from millstream.protocols.sparkplug_host import Moment, SparkplugHost, rebirth_command
 from millstream.protocols.sparkplug_host_model import BadMessage, MetricUpdate, Missing, RebirthRequest
 from millstream.protocols.sparkplug_node import (
@@ -37,6 +37,21 @@ NCMD = "spBv1.0/g/NCMD/n"
 def up(name: str, value: Any, after_ms: int = 0, device: str | None = None, **more: Any) -> NodeUpdate:
     """A value at T0 and so many ms."""
     return NodeUpdate(device, name, value, T0 + after_ms, **more)
+
+
+def lost(name: str, after_ms: int, quality: Quality = BAD_NO_COMMUNICATION, device: str = "d") -> NodeUpdate:
+    """The machine cannot be reached."""
+    return up(name, None, after_ms, device=device, quality=quality)
+
+
+def plain_value(metric: Metric) -> object:
+    """As it is on the wire: DATA has no datatype."""
+    return None if metric.raw is None else metric.raw.value
+
+
+def properties_of(payload: Payload, name: str) -> PropertySet:
+    """Of one metric."""
+    return next(m.properties or {} for m in payload.metrics if m.name == name)
 
 
 def sent(found: Sequence[Output]) -> list[tuple[str, Payload]]:
@@ -310,19 +325,80 @@ def test_much_goes_out_in_several_messages() -> None:
     "tck-id-payloads-ddeath-seq-inc",
     "tck-id-payloads-ddeath-seq-number",
 )
-def test_a_device_that_is_lost_dies_and_what_it_said_meanwhile_follows_its_birth() -> None:
+def test_a_device_whose_metrics_have_all_lost_communication_dies_and_is_born_with_the_first_that_is_back() -> None:
     node = live()
-    (found,) = node.device_lost("d", T0 + 5)
-    assert isinstance(found, Publish)
-    death = decode_payload(found.payload)
-    assert (found.topic, found.qos, found.is_retained) == ("spBv1.0/g/DDEATH/n/d", 0, False)
-    assert (death.seq, death.timestamp_ms, death.metrics) == (2, T0 + 5, ())
-    assert node.device_lost("d", T0 + 6) == []
-    assert node.update([up("b", 1.5, 7, device="d"), up("b", 2.5, 8, device="d")], T0 + 8) == []
-    back = sent(node.device_back("d", T0 + 9))
-    assert [(t, p.seq) for t, p in back] == [("DBIRTH/n/d", 3), ("DDATA/n/d", 4)]
-    assert [(member_value(m), m.timestamp_ms) for m in back[0][1].metrics] == [(2.5, T0 + 8)]
-    assert [(m.timestamp_ms, m.is_historical) for m in back[1][1].metrics] == [(T0 + 7, True)]
+    node.update([up("c", 7, 1, device="d")], T0)
+    assert kinds(node.update([lost("b", 4)], T0 + 4)) == ["DDATA/n/d"], "c is still there"
+    data, death = sent(node.update([lost("c", 5)], T0 + 5))
+    assert (data[0], [m.timestamp_ms for m in data[1].metrics]) == ("DDATA/n/d", [T0 + 5])
+    assert (death[0], death[1].seq, death[1].timestamp_ms, death[1].metrics) == (
+        "DDEATH/n/d",
+        ((data[1].seq or 0) + 1) % 256,
+        T0 + 5,
+        (),
+    )
+    assert node.update([lost("b", 6), lost("c", 6, BAD_COMMUNICATION_ERROR)], T0 + 6) == []
+    assert node.kept_count == 0
+    back = sent(node.update([up("b", 1.5, 7, device="d"), up("b", 2.5, 8, device="d")], T0 + 8))
+    assert [topic for topic, _ in back] == ["DBIRTH/n/d", "DDATA/n/d"]
+    births = {m.name: (plain_value(m), m.timestamp_ms) for m in back[0][1].metrics}
+    assert births == {"b": (2.5, T0 + 8), "c": (None, T0 + 6)}
+    history = [(plain_value(m), m.timestamp_ms, m.is_historical) for m in back[1][1].metrics]
+    assert history == [(1.5, T0 + 7, True)], "a host would take the birth's value for the newest"
+
+
+def test_a_ddeath_has_no_metrics_and_is_neither_retained_nor_acknowledged() -> None:
+    found = [o for o in live().update([lost("b", 5)], T0 + 5) if isinstance(o, Publish)]
+    assert [(o.topic, o.qos, o.is_retained) for o in found[-1:]] == [("spBv1.0/g/DDEATH/n/d", 0, False)]
+
+
+def test_a_device_that_is_not_there_is_in_no_birth_until_it_speaks() -> None:
+    node = live()
+    node.update([lost("b", 5), lost("x", 5, device="never")], T0 + 5)
+    assert kinds(node.received(NCMD, encode_payload(rebirth_command(T0)), T0 + 6)) == ["NBIRTH/n"]
+    assert node.update([up("b", 0.25, 1, device="d")], T0 + 7) == [], "an old value does not bring it back"
+    found = sent(node.update([up("b", 1.5, 8, device="d"), up("x", 1, 8, device="never")], T0 + 8))
+    assert [topic for topic, _ in found] == ["DBIRTH/n/d", "DBIRTH/n/never", "DDATA/n/d"]
+    assert [(plain_value(m), m.is_historical) for m in found[2][1].metrics] == [(0.25, True)]
+
+
+def test_what_was_lost_and_is_back_within_one_batch_is_told_without_a_death() -> None:
+    found = sent(live().update([lost("b", 5), up("b", 1.5, 6, device="d")], T0 + 6))
+    assert [topic for topic, _ in found] == ["DDATA/n/d"]
+    assert [plain_value(m) for m in found[0][1].metrics] == [None, 1.5]
+
+
+def test_other_bad_qualities_are_no_death() -> None:
+    assert kinds(live().update([up("b", None, 5, device="d", quality=BAD)], T0 + 5)) == ["DDATA/n/d"]
+    assert kinds(live().update([up("a", None, 5, quality=BAD_NO_COMMUNICATION)], T0 + 5)) == ["NDATA/n"]
+
+
+def test_a_device_that_was_lost_while_the_node_was_away_is_not_born_with_it() -> None:
+    node = live()
+    node.disconnected()
+    node.update([up("b", 9.5, 4, device="d"), lost("b", 5)], T0 + 5)
+    node.connecting(T0 + 6)
+    assert kinds(node.connected(T0 + 7)) == ["NBIRTH/n"]
+    found = sent(node.update([up("b", 1.5, 8, device="d")], T0 + 8))
+    assert [topic for topic, _ in found] == ["DBIRTH/n/d", "DDATA/n/d"]
+    assert [(plain_value(m), m.timestamp_ms, m.is_historical) for m in found[1][1].metrics] == [
+        (9.5, T0 + 4, True),
+        (None, T0 + 5, True),
+    ]
+
+
+def test_properties_stand_in_births_and_new_ones_bring_a_new_birth() -> None:
+    node = live()
+    bar, psi = ({"engUnit": Property(T.STRING, unit)} for unit in ("bar", "psi"))
+    found = sent(node.update([up("p", 1.5, 1, device="d", properties=bar)], T0 + 1))
+    assert [topic for topic, _ in found] == ["DBIRTH/n/d"]
+    assert properties_of(found[0][1], "p")["engUnit"] == Property(T.STRING, "bar")
+    assert kinds(node.update([up("p", 2.5, 2, device="d", properties=dict(bar))], T0 + 2)) == ["DDATA/n/d"]
+    assert kinds(node.update([up("p", 3.5, 3, device="d")], T0 + 3)) == ["DDATA/n/d"]
+    found = sent(node.update([up("p", 4.5, 4, device="d", properties=psi)], T0 + 4))
+    assert [topic for topic, _ in found] == ["DBIRTH/n/d"]
+    assert properties_of(found[0][1], "p")["engUnit"] == Property(T.STRING, "psi")
+    assert properties_of(found[0][1], "p").keys() == {"engUnit", "Quality"}
 
 
 @pytest.mark.tck(

@@ -90,6 +90,9 @@ class SparkplugConfig(BrokerConfig):
     primary_host: str | None = None
     """edge_node: the host_id to wait for; without it births are published as soon as there is a link."""
 
+    commands: bool = False
+    """edge_node: commands of host applications write tags that have a `write` section; off: only rebirth is obeyed."""
+
     @field_validator("host_id", "group", "node", "primary_host")
     @classmethod
     def _ids(cls, value: str | None) -> str | None:

@@ -1,6 +1,6 @@
-"""This edge as a Sparkplug edge node: what the edge has stored goes out, in the order of its stream.
+"""This edge as a Sparkplug edge node: what the edge has stored goes out, in the order of its streams.
 
-The stream is the store. While the broker or the primary host is away, reading stops once enough is held; the position
+The streams are the store. While the broker or the primary host is away, reading stops once enough is held; the position
 that is kept is that of what the broker has taken. After a crash or a lost link the rest is read and sent again, as
 historical where something newer was told already; a host may get a value twice, never not at all.
 """
@@ -9,36 +9,37 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
 
+from millstream.connectors.sparkplug._commands import Commands
 from millstream.connectors.sparkplug._config import SparkplugConfig
-from millstream.kernel import DecodeError, NotFoundError, Unreachable
-from millstream.model import AssetPath, Quality, TagPath
+from millstream.connectors.sparkplug._stored_tags import StoredTags
+from millstream.connectors.sparkplug._streams import READ_MESSAGES, decode_position, encode_position, read_all
+from millstream.kernel import NotFoundError, Unreachable
+from millstream.model import AssetPath
 from millstream.mqtt import BrokerLink, Session
 from millstream.protocols.mqtt_publish import Publish
 from millstream.protocols.sparkplug_node import (
+    Command,
     Disconnect,
     EdgeNode,
     NodeOptions,
-    NodeUpdate,
     Output,
     Refused,
     Stage,
     Subscribe,
 )
-from millstream.protocols.uns_payload import ARROW_TYPE, decode_block, decode_sample
-from millstream.protocols.uns_subject import decode_subject
 from millstream.sdk import Batch, ConnectorTools, Position, Received, Tag
 
-READ_MESSAGES = 500
 WAIT_S = 0.2  # so long a command may lie
 RETRY_S = 1.0  # after the primary host has gone
-_ARROW = ARROW_TYPE.encode()
+REFUSED_COUNT_MAX = 100  # of one look; what a host may say is not bounded
 
 
 def make_node(config: SparkplugConfig) -> EdgeNode:
     """The node's session; it outlives connections, since bdSeq counts them."""
-    return EdgeNode(NodeOptions(config.group or "", config.node or "", config.primary_host))
+    return EdgeNode(
+        NodeOptions(config.group or "", config.node or "", config.primary_host, is_writable=config.commands)
+    )
 
 
 class NodeSession:
@@ -48,12 +49,14 @@ class NodeSession:
         self._config = config
         self._tools = tools
         self._node = node
-        self._base = AssetPath.parse(config.base or "")
         node.disconnected()
         node.forget_backlog()
         self._link = BrokerLink(config, Session("sparkplug", will=node.connecting(self._now_ms())))
+        self._stored = StoredTags(AssetPath.parse(config.base or ""), tools.facts, is_commanded=config.commands)
+        self._commands = Commands(tools, f"sparkplug {config.group}/{config.node} at {config.host}:{config.port}")
         self._refused: list[tuple[bytes, str]] = []
-        self._pending: Position | None = None
+        self._taken: dict[str, int] = {}
+        self._is_news = False
 
     def _now_ms(self) -> int:
         return self._tools.clock.now_ns() // 1_000_000
@@ -66,42 +69,47 @@ class NodeSession:
         """Take leave: NDEATH, then DISCONNECT."""
         death = next((each for each in self._node.leave(self._now_ms()) if isinstance(each, Publish)), None)
         await self._link.close(death)
+        await self._commands.close()
 
     async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
         """Positions as the broker takes what is published. Raises Unreachable when the link or the primary host goes,
         or where there is no stream (outside a running edge)."""
         if self._tools.reader is None or not self._tools.streams:
             raise Unreachable("an edge node publishes what the running edge stores", where=self._tools.name)
-        stream = self._tools.streams[0]
+        known = decode_position(resume)
+        self._taken = {name: known[name] for name in self._tools.streams if name in known}
+        starts = {name: self._taken.get(name, 0) + 1 for name in self._tools.streams}
         self._send(self._node.connected(self._now_ms()))
         try:
-            async with aclosing(
-                self._tools.reader.read(
-                    stream, start_seq=_start_seq(resume, stream), batch_max=READ_MESSAGES, wait_s=WAIT_S
-                )
-            ) as lists:
-                async for received in lists:
+            async with aclosing(read_all(self._tools.reader, starts, WAIT_S)) as lists:
+                async for stream, received in lists:
                     async for batch in self._forward(received, stream):
                         yield batch
         except NotFoundError as error:
-            raise Unreachable("the edge's stream does not exist", where=stream) from error
+            raise Unreachable("the edge's stream does not exist", where=", ".join(starts)) from error
 
     async def _forward(self, received: Sequence[Received], stream: str) -> AsyncGenerator[Batch, None]:
-        updates = [update for item in received for update in self._updates(item)]
+        updates = [update for item in received for update in self._stored.updates(item)]
         self._send(self._node.update(updates, self._now_ms()))
         self._listen()
         while self._node.is_full and self._node.stage is not Stage.LIVE:
             await self._link.wait(WAIT_S)
             self._listen()
         if updates:
-            self._pending = Position(f"{received[-1].seq} {stream}".encode())
-        if self._node.stage is Stage.LIVE and self._pending is not None and await self._link.confirm():
-            position, self._pending = self._pending, None
-            yield Batch(position=position)
+            self._taken[stream] = received[-1].seq
+            self._is_news = True
+        if self._is_news and self._is_all_told and await self._link.confirm():
+            self._is_news = False
+            yield Batch(position=encode_position(self._taken))
         self._link.check()
         if self._refused:
             frames, self._refused = self._refused, []
             yield Batch(frames_bad=tuple(frames))
+
+    @property
+    def _is_all_told(self) -> bool:
+        """Nothing waits in the node alone, such as an old value of a device that is away."""
+        return self._node.stage is Stage.LIVE and not self._node.kept_count
 
     def _listen(self) -> None:
         """Commands and STATE."""
@@ -120,48 +128,16 @@ class NodeSession:
                 raise Unreachable(each.reason, where=self._config.primary_host, retry_after_s=RETRY_S)
             elif isinstance(each, Refused):
                 self._refused.append((b"", f"{each.topic}: {each.reason}"))
+            else:
+                self._command(each)
 
-    # -- samples ------------------------------------------------------------------------------------------------------
-
-    def _updates(self, item: Received) -> list[NodeUpdate]:
-        """The values of one stored message; none when it is no sample below the base."""
-        try:
-            address = decode_subject(item.subject)
-            place = self._place(address.tag) if address.contract == "_tag" else None
-            if place is None:
-                return []
-            device, name = place
-            if item.headers is not None and _ARROW in item.headers:
-                return _of_block(device, name, item.payload)
-            record = decode_sample(item.payload)
-        except DecodeError:
-            return []  # it is in the stream as it is; whoever reads it there has the same trouble
-        return [NodeUpdate(device, name, record.value, record.time_ns // 1_000_000, Quality(record.quality))]
-
-    def _place(self, tag: TagPath) -> tuple[str | None, str] | None:
-        """Device and metric name of a tag: the level below the base is the device."""
-        if not self._base.contains(tag.asset):
-            return None
-        below = tag.asset.levels[len(self._base.levels) :]
-        device = "".join("_" if c in "+/#" else c for c in below[0]) if below else None
-        return device, "/".join((*below[1:], *tag.names))
-
-
-def _of_block(device: str | None, name: str, payload: bytes) -> list[NodeUpdate]:
-    block = decode_block(payload)
-    found = []
-    for i, time_ns in enumerate(block.time_ns.tolist()):
-        value: Any = block.values[i]
-        plain = value.item() if hasattr(value, "item") else value
-        quality = Quality(0 if block.quality is None else int(block.quality[i]))
-        found.append(NodeUpdate(device, name, plain, time_ns // 1_000_000, quality))
-    return found
-
-
-def _start_seq(resume: Position | None, stream: str) -> int:
-    """Behind the stored position; from the beginning of another stream."""
-    seq, _, name = (resume or b"").decode("utf-8", "replace").partition(" ")
-    return int(seq) + 1 if name == stream and seq.isdigit() else 1
+    def _command(self, command: Command) -> None:
+        if not self._config.commands:
+            reason: str | None = "commands are off, see 'commands'"
+        else:
+            reason = self._commands.take(self._stored.tag_of(command.device, command.name), command)
+        if reason is not None and len(self._refused) < REFUSED_COUNT_MAX:
+            self._refused.append((b"", f"command for {command.name}: {reason}"))
 
 
 @asynccontextmanager
