@@ -17,7 +17,7 @@ from cases.rtu_peer import RtuLine, TcpGateway
 from cases.sparkplug_peer import now_ms
 from sparkplug_kit import Host, Watcher, connector, hosting, until, watching
 
-from millstream.bus import Credentials, RawConnection, StreamReader
+from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader
 from millstream.config import InstalledConnectors, load_edge
 from millstream.connectors.sparkplug._streams import decode_position, encode_position
 from millstream.edge import EdgeNode
@@ -112,17 +112,18 @@ async def audit(node: EdgeNode) -> list[tuple[str, str, str | None]]:
     credentials = Credentials(node.server.user, node.server.password)
     async with (
         RawConnection(node.server.url, credentials=credentials) as connection,
-        aclosing(StreamReader(connection).read("E_e1_I", wait_s=0.2)) as lists,
+        aclosing(StreamReader(connection).read("E_e1_I")) as lists,
     ):
+        last_seq = (await StreamApi(connection).state("E_e1_I")).last_seq
         async for received in lists:
-            if not received:
-                return found
             for item in received:
                 address = decode_subject(item.subject)
                 if address.contract == "_event" and "write" in address.names:
                     event = json.loads(item.payload)
                     data = event.get("data", event)
                     found.append((address.names[-1], data["who"], data.get("code")))
+            if received and received[-1].seq >= last_seq:
+                break
     return found
 
 
