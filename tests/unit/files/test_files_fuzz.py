@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.connectors.files import FilesConfig
+from millstream.connectors.files._packed import Opener
 from millstream.connectors.files._table import Entry, Table
-from millstream.connectors.files._text import read_text
+from millstream.connectors.files._text import Source, read_text
 from millstream.model import Sample
 from millstream.protocols.row_mapping import Column, RowMap
 
@@ -23,13 +24,16 @@ NASTY = st.sampled_from(
 BYTES = st.lists(NASTY | st.binary(max_size=12), max_size=30).map(b"".join)
 
 
+OPENER = Opener(1 << 20)
+
+
 def read_all(config: FilesConfig, row_map: RowMap, table: Table) -> tuple[list[Sample], list[tuple[bytes, str]]]:
     """What is new, as a session reads it."""
     samples: list[Sample] = []
     bad: list[tuple[bytes, str]] = []
     for seen in table.update():
         entry: Entry = table.entry(seen)
-        while parts := read_text(config, row_map, seen, entry):
+        while parts := read_text(row_map, Source(config, OPENER), seen, entry):
             for part in parts:
                 assert part.entry.offset > entry.offset
                 entry = part.entry
@@ -48,9 +52,9 @@ def test_pieces_and_restarts_change_nothing(kind: Any, content: bytes, cuts: lis
         config = FilesConfig.model_validate({"folder": folder, "format": kind, "skip_lines": skip_lines})
         path = Path(folder) / "a"
         path.write_bytes(content + b"\n")
-        whole = read_all(config, row_map, Table(config))
+        whole = read_all(config, row_map, Table(config, OPENER))
         path.unlink()
-        table = Table(config)
+        table = Table(config, OPENER)
         samples: list[Sample] = []
         bad: list[tuple[bytes, str]] = []
         ends = sorted(min(cut, len(content)) for cut in cuts)
@@ -58,7 +62,7 @@ def test_pieces_and_restarts_change_nothing(kind: Any, content: bytes, cuts: lis
             for start, end in zip([0, *ends], [*ends, None], strict=True):
                 stream.write(content[start:end] + (b"\n" if end is None else b""))
                 stream.flush()
-                table = Table.decode(config, table.encode())  # as after a restart
+                table = Table.decode(config, OPENER, table.encode())  # as after a restart
                 found = read_all(config, row_map, table)
                 samples += found[0]
                 bad += found[1]

@@ -41,11 +41,13 @@ class FilesConfig(RowConfig):
     poll_interval: Duration = Field(default=1.0, ge=0.005)
     """Pause between two looks into the folder."""
     settle_time: Duration = 5.0
-    """parquet: a file is read when it has not changed for so long. csv and jsonl: see last_line_after."""
+    """Parquet and packed files are read when they have not changed for so long. Others: see last_line_after."""
     last_line_after: Duration = 60.0
     """A last line without a line break is taken when the file has not changed for so long; 0s: never."""
     files_max: int = Field(default=500, ge=1, le=FILES_COUNT_MAX)
     """More matching files than this in the folder is a fault: move the old ones away."""
+    unpacked_bytes_max: int = Field(default=1 << 30, ge=1 << 20, le=1 << 40)
+    """A packed file (.gz) that holds more than this is not read; it is unpacked into the folder for temporary files."""
     encoding: Literal["utf-8", "cp1252", "latin-1"] = "utf-8"
     """csv and jsonl: how text is encoded."""
     delimiter: str = Field(default=",", min_length=1, max_length=1)
@@ -66,11 +68,12 @@ class FilesConfig(RowConfig):
         return self
 
     def format_of(self, name: str) -> Format | None:
-        """The format of a file by that name; None when it cannot be told. A rotated name, a.csv.1, counts as a.csv."""
+        """The format of a file by that name; None when it cannot be told. A rotated name, a.csv.1.gz, counts too."""
         if self.format != "auto":
             return self.format
         parts = name.lower().split(".")[1:]
-        return next((_BY_SUFFIX[part] for part in reversed(parts) if part in _BY_SUFFIX), None)
+        found = next((_BY_SUFFIX[part] for part in reversed(parts) if part in _BY_SUFFIX), None)
+        return None if found == "parquet" and parts[-1] == "gz" else found
 
 
 class FilesTagOptions(BaseModel):

@@ -47,7 +47,11 @@ class FilesConnector:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[FilesSession]:
-        """Look into the folder. Raises Unreachable when it cannot be read. There is nothing to release: each read opens
-        and closes its file."""
+        """Look into the folder. Raises Unreachable when it cannot be read. Each read opens and closes its file, but the
+        one that is packed."""
         await asyncio.to_thread(list_files, self._config)
-        yield FilesSession(self._config, self._tools)
+        session = FilesSession(self._config, self._tools)
+        try:
+            yield session
+        finally:
+            session.opener.close()

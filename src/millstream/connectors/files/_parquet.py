@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from millstream.connectors.files._packed import opened_plain
 from millstream.connectors.files._part import BAD_BYTES_MAX, Part
-from millstream.connectors.files._table import Entry, Seen, mark_of, opened
+from millstream.connectors.files._seen import Seen
+from millstream.connectors.files._table import Entry, mark_of
 from millstream.kernel import DecodeError
 from millstream.model import Sample
 from millstream.protocols.row_mapping import Instant, RowMap
@@ -23,7 +25,7 @@ ROWS_READ_MAX = 20_000
 def read_parquet(row_map: RowMap, seen: Seen, entry: Entry) -> list[Part]:
     """The rows that follow `entry`, at most `CELLS_READ_MAX` cells. Behind the last one the entry's line is 1.
     Blocking. Raises OSError when the file went."""
-    with opened(seen) as stream:
+    with opened_plain(seen) as stream:
         mark = mark_of(stream, seen.size) or ""
         start = replace(entry, covered=seen.size, mark=mark, mtime_ns=seen.mtime_ns)
         try:

@@ -8,10 +8,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from millstream.connectors.files._config import FilesConfig, FilesTagOptions
+from millstream.connectors.files._packed import Opener, is_at_end
 from millstream.connectors.files._parquet import parquet_columns, read_parquet
 from millstream.connectors.files._part import Part
-from millstream.connectors.files._table import Entry, Seen, Table, list_files
-from millstream.connectors.files._text import read_text, text_columns
+from millstream.connectors.files._seen import Seen
+from millstream.connectors.files._table import Entry, Table, list_files
+from millstream.connectors.files._text import Source, read_text, text_columns
 from millstream.kernel import DecodeError
 from millstream.protocols.row_mapping import Column, RowMap
 from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag
@@ -36,6 +38,8 @@ class FilesSession:
         self._config = config
         self._tools = tools
         self._gaps = 0
+        self.opener = Opener(config.unpacked_bytes_max)
+        """Holds the packed file that is read; closed with the session."""
         self._rests: dict[int, _Rest] = {}
         self._unreadable: set[str] = set()
 
@@ -44,12 +48,16 @@ class FilesSession:
         taken, self._gaps = self._gaps, 0
         return taken
 
+    @property
+    def _source(self) -> Source:
+        return Source(self._config, self.opener)
+
     async def browse(self, root: str | None = None) -> AsyncGenerator[NodeInfo, None]:
         """The columns of the newest files."""
         files = await asyncio.to_thread(list_files, self._config)
         known: set[str] = set()
         for seen in sorted(files, key=lambda seen: -seen.mtime_ns)[:BROWSE_FILES_MAX]:
-            for name, kind in await asyncio.to_thread(_columns, self._config, seen):
+            for name, kind in await asyncio.to_thread(_columns, self._source, seen):
                 if name not in known and (root is None or name.startswith(root)):
                     known.add(name)
                     yield NodeInfo(address=name, name=name, data_type=kind, description=f"column in {seen.name}")
@@ -57,7 +65,7 @@ class FilesSession:
     async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
         """All rows of all files, then what is added, for ever. Raises Unreachable when the folder cannot be read."""
         maps = {kind: self._row_map(tags, kind) for kind in ("csv", "jsonl", "parquet")}
-        table = Table.decode(self._config, resume)
+        table = Table.decode(self._config, self.opener, resume)
         while True:
             files = await asyncio.to_thread(table.update)
             self._look_back(table, files)
@@ -98,7 +106,7 @@ class FilesSession:
         """What is new in one file, as it was when the folder was looked at."""
         kind = self._config.format_of(seen.name) or "csv"
         while True:
-            entry = table.entry(seen)
+            entry = await asyncio.to_thread(table.entry, seen) if seen.is_packed else table.entry(seen)
             parts = await self._parts(seen, entry, maps[kind], kind)
             for part in parts:
                 table.put(part.entry)
@@ -116,9 +124,17 @@ class FilesSession:
                     return ()
                 return await asyncio.to_thread(read_parquet, row_map, seen, entry)
             is_last_taken = 0 < self._config.last_line_after <= quiet_s
-            if seen.size <= entry.offset or (rest.is_read and not is_last_taken):
+            if seen.is_packed:
+                if (
+                    rest.is_read
+                    or quiet_s < self._config.settle_time
+                    or await asyncio.to_thread(is_at_end, seen, entry.offset)
+                ):
+                    return ()
+                is_last_taken = True  # nobody adds to it
+            elif seen.size <= entry.offset or (rest.is_read and not is_last_taken):
                 return ()
-            parts = await asyncio.to_thread(read_text, self._config, row_map, seen, entry, is_last_taken=is_last_taken)
+            parts = await asyncio.to_thread(read_text, row_map, self._source, seen, entry, is_last_taken=is_last_taken)
             rest.is_read = not parts
         except OSError as error:
             self._cannot_read(seen, error)
@@ -133,10 +149,10 @@ class FilesSession:
             self._tools.log.warning("file cannot be read", file=seen.name, error=str(error.strerror or error))
 
 
-def _columns(config: FilesConfig, seen: Seen) -> list[tuple[str, str | None]]:
+def _columns(source: Source, seen: Seen) -> list[tuple[str, str | None]]:
     try:
-        if config.format_of(seen.name) == "parquet":
+        if source.config.format_of(seen.name) == "parquet":
             return list(parquet_columns(seen))
-        return [(name, None) for name in text_columns(config, seen)]
+        return [(name, None) for name in text_columns(source, seen)]
     except (OSError, ValueError, DecodeError):
         return []

@@ -6,39 +6,24 @@ file that was emptied and written anew, or whose inode was given to another one,
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO
 
 from millstream.connectors.files._config import FilesConfig
+from millstream.connectors.files._packed import Opener
+from millstream.connectors.files._seen import Seen
 from millstream.kernel import DecodeError, Unreachable
 from millstream.sdk import Position
 
 HEAD_BYTES = 1024
 TAIL_BYTES = 256
 FORGET_LOOKS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A file as the folder shows it."""
-
-    path: Path
-    inode: int
-    size: int
-    mtime_ns: int
-
-    @property
-    def name(self) -> str:
-        """Within the folder."""
-        return self.path.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +82,6 @@ def _look(path: Path) -> Seen | None:
     return Seen(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-@contextmanager
-def opened(seen: Seen) -> Iterator[IO[bytes]]:
-    """The file that was listed. Raises FileNotFoundError when its name belongs to another one by now: the next look
-    finds both."""
-    with seen.path.open("rb") as stream:
-        if os.fstat(stream.fileno()).st_ino != seen.inode:
-            raise FileNotFoundError(errno.ENOENT, "file was renamed", str(seen.path))
-        yield stream
-
-
 def mark_of(stream: IO[bytes], covered: int) -> str | None:
     """The mark of the first `covered` bytes of an open file; None when it is shorter. Raises OSError."""
     if covered == 0:
@@ -121,10 +96,13 @@ def mark_of(stream: IO[bytes], covered: int) -> str | None:
 
 
 class Table:
-    """All files of the folder by inode. `update` blocks; all else is quick."""
+    """All files of the folder by inode. `update` and `entry` block; all else is quick."""
 
-    def __init__(self, config: FilesConfig, entries: Sequence[Entry] = (), current: int | None = None) -> None:
+    def __init__(
+        self, config: FilesConfig, opener: Opener, entries: Sequence[Entry] = (), current: int | None = None
+    ) -> None:
         self._config = config
+        self._opener = opener
         self._entries = {entry.inode: entry for entry in entries}
         self._seen: dict[int, Seen] = {}
         self._missing: dict[int, int] = {}
@@ -143,10 +121,10 @@ class Table:
         return Position(json.dumps(fields, separators=(",", ":")).encode())
 
     @classmethod
-    def decode(cls, config: FilesConfig, raw: Position | None) -> Table:
+    def decode(cls, config: FilesConfig, opener: Opener, raw: Position | None) -> Table:
         """Inverse of `encode`; an empty one without a position. Raises DecodeError."""
         if raw is None:
-            return cls(config)
+            return cls(config, opener)
         try:
             fields = json.loads(raw)
             entries = [
@@ -154,7 +132,7 @@ class Table:
                 for name, inode, mtime_ns, covered, mark, offset, line in fields["files"]
             ]
             current = fields["at"]
-            return cls(config, entries, None if current is None else int(current))
+            return cls(config, opener, entries, None if current is None else int(current))
         except (ValueError, KeyError, TypeError) as error:
             raise DecodeError(f"not a position in files: {error}", got=repr(bytes(raw)[:80]), code="MS-0307") from error
 
@@ -169,7 +147,7 @@ class Table:
         fresh: list[Seen] = []
         for seen in files:
             entry = self._entries.get(seen.inode)
-            if entry is not None and self._is_same(seen, entry):
+            if entry is not None and self._is_same(seen, entry) and not (seen.is_packed and not entry.covered):
                 mtime_ns = seen.mtime_ns if seen.size == entry.covered else entry.mtime_ns
                 claimed[seen.inode] = replace(entry, name=seen.name, mtime_ns=mtime_ns)
             else:
@@ -177,7 +155,7 @@ class Table:
         there = {seen.inode for seen in files}
         for seen in fresh:
             claimed[seen.inode] = self._adopted(seen, there)
-        self._forget(claimed)
+        self._forget(claimed, is_unpacking=any(seen.is_packed and not claimed[seen.inode].covered for seen in files))
         self._entries = claimed
         self._seen = {inode: seen for inode, seen in self._seen.items() if inode in claimed}
         self._seen.update((seen.inode, seen) for seen in files)
@@ -202,10 +180,10 @@ class Table:
         """Whether the file begins as the entry says; `unless_read` when it cannot be read now."""
         if self._config.format_of(seen.name) == "parquet" and entry.covered and seen.size != entry.covered:
             return False
-        if entry.covered == 0 or seen.size < entry.covered:
+        if entry.covered == 0 or (seen.size < entry.covered and not seen.is_packed):
             return entry.covered == 0
         try:
-            with opened(seen) as stream:
+            with self._opener.opened(seen) as stream:
                 return mark_of(stream, entry.covered) == entry.mark
         except OSError:
             return unless_read
@@ -221,21 +199,25 @@ class Table:
         return new
 
     def _may_be(self, entry: Entry, seen: Seen, there: set[int]) -> bool:
-        if self._config.rotation == "copy":
+        if self._config.rotation == "copy" or seen.is_packed:
             return True
         return self._is_first_look and entry.name == seen.name and entry.inode not in there
 
-    def _forget(self, claimed: dict[int, Entry]) -> None:
+    def _forget(self, claimed: dict[int, Entry], *, is_unpacking: bool) -> None:
         """Let go of files that are gone, and count those that were not read to their end. A file that is renamed while
-        the folder is listed may be missing from the list, so one is gone only after some looks."""
+        the folder is listed may be missing from the list, so one is gone only after some looks; while a packed file is
+        still written (`is_unpacking`) none is, since it may be that one."""
         missing: dict[int, int] = {}
         for inode, entry in self._entries.items():
             now = claimed.get(inode)
             if now is not None and now.covered >= entry.covered:
                 continue
+            if now is not None and is_unpacking and entry.covered and len(missing) < self._config.files_max:
+                claimed[-abs(inode)] = replace(entry, inode=-abs(inode))  # its inode is another's by now
+                continue
             if now is not None:
                 self.notes.append(("file was emptied or replaced", entry.name))
-            elif self._missing.get(inode, 0) < FORGET_LOOKS and len(missing) < self._config.files_max:
+            elif (is_unpacking or self._missing.get(inode, 0) < FORGET_LOOKS) and len(missing) < self._config.files_max:
                 missing[inode] = self._missing.get(inode, 0) + 1
                 claimed[inode] = entry
                 continue
@@ -249,15 +231,16 @@ class Table:
             self.notes.append(("file went before all of it was read", entry.name))
 
     def _is_unread(self, seen: Seen, entry: Entry) -> bool:
-        if self._config.format_of(seen.name) == "parquet":
+        if self._config.format_of(seen.name) == "parquet" or seen.is_packed:
             return entry.line == 0
         return seen.size > entry.covered
 
     def entry(self, seen: Seen) -> Entry:
-        """How far it has been read. Where copies are possible: as far as its copy has been."""
+        """How far it has been read. Where copies are possible: as far as its copy has been; a packed file is one."""
         own = self._entries[seen.inode]
-        if self._config.rotation == "copy" and seen.size > own.covered:
-            further = [e for e in self._entries.values() if own.covered < e.covered <= seen.size]
+        if seen.is_packed or (self._config.rotation == "copy" and seen.size > own.covered):
+            size = self._config.unpacked_bytes_max if seen.is_packed else seen.size
+            further = [e for e in self._entries.values() if own.covered < e.covered <= size]
             for entry in sorted(further, key=lambda e: e.covered, reverse=True):
                 if self._is_marked(seen, entry, unless_read=False):
                     return replace(entry, name=seen.name, inode=seen.inode, mtime_ns=own.mtime_ns)

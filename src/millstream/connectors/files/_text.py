@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from typing import IO
 
 from millstream.connectors.files._config import FilesConfig
+from millstream.connectors.files._packed import Opener
 from millstream.connectors.files._part import BAD_BYTES_MAX, Part
-from millstream.connectors.files._table import Entry, Seen, mark_of, opened
+from millstream.connectors.files._seen import Seen
+from millstream.connectors.files._table import Entry, mark_of
 from millstream.kernel import DecodeError
 from millstream.model import Sample
 from millstream.protocols.mqtt_mapping import ABSENT, Payload, Step, parse_path
@@ -29,16 +31,22 @@ class _Line:
     is_too_long: bool = False
 
 
-def read_text(
-    config: FilesConfig, row_map: RowMap, seen: Seen, entry: Entry, *, is_last_taken: bool = False
-) -> list[Part]:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How files are written, and how they are opened."""
+
+    config: FilesConfig
+    opener: Opener
+
+
+def read_text(row_map: RowMap, source: Source, seen: Seen, entry: Entry, *, is_last_taken: bool = False) -> list[Part]:
     """What follows `entry`, at most about `READ_BYTES`; nothing when there is no whole line. Blocking.
 
     With `is_last_taken` a last line without a line break counts as whole. Raises OSError.
     """
     parts: list[Part] = []
-    with opened(seen) as stream:
-        reader = _Rows(config, row_map, seen, stream)
+    with source.opener.opened(seen) as stream:
+        reader = _Rows(source.config, row_map, seen, stream)
         stream.seek(entry.offset)
         number, part = entry.line, Part(entry)
         for line in _lines(stream, entry.offset, is_last_taken=is_last_taken):
@@ -54,7 +62,9 @@ def read_text(
             part.entry = replace(part.entry, offset=line.end, covered=line.end, line=number)
         if part.rows_count:
             parts.append(part)
-        mtime_ns = os.fstat(stream.fileno()).st_mtime_ns  # behind the reading: it may have grown since it was listed
+        mtime_ns = seen.mtime_ns
+        if not seen.is_packed:  # behind the reading: it may have grown since it was listed
+            mtime_ns = os.fstat(stream.fileno()).st_mtime_ns
         for part in parts:
             mark = mark_of(stream, part.entry.covered) or ""
             part.entry = replace(part.entry, mark=mark, mtime_ns=mtime_ns)
@@ -166,9 +176,11 @@ def steps_of(name: str) -> tuple[Step, ...]:
     return parse_path(name) if name.startswith("$") else (name,)
 
 
-def text_columns(config: FilesConfig, seen: Seen) -> list[str]:
+def text_columns(source: Source, seen: Seen) -> list[str]:
     """The columns of a CSV file, or the members of the first JSON line. Blocking. Raises OSError, DecodeError."""
-    with seen.path.open("rb") as stream:
+    config = source.config
+    with source.opener.opened(seen) as stream:
+        stream.seek(0)
         if config.format_of(seen.name) == "jsonl":
             document = Payload(stream.readline(LINE_BYTES_MAX) or b"{}").document()
             return list(document) if isinstance(document, dict) else []
