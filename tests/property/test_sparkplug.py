@@ -130,9 +130,10 @@ def templates(draw: st.DrawFn, depth: int = 1) -> Template:
         Parameter(draw(TEXT), t, draw(st.none() | SCALARS[t]))
         for t in draw(st.lists(st.sampled_from(sorted(BASIC_TYPES)), max_size=3))
     ]
+    is_definition = draw(st.booleans())
     return Template(
-        draw(st.booleans()),
-        draw(st.none() | TEXT),
+        is_definition,
+        None if is_definition else draw(st.none() | TEXT),
         draw(st.none() | TEXT),
         tuple(draw(st.lists(metrics(depth), max_size=3))),
         tuple(parameters),

@@ -217,7 +217,7 @@ def _read_dataset(message: Any) -> DataSet:
 def _read_template(message: Any) -> Template:
     return Template(
         message.is_definition,
-        _get(message, "template_ref"),
+        None if message.is_definition else _get(message, "template_ref"),  # 6.4.14: a definition refers to none
         _get(message, "version"),
         tuple(_read_metric(each) for each in message.metrics),
         tuple(_read_parameter(each) for each in message.parameters),
@@ -331,6 +331,8 @@ def _write_dataset(message: Any, dataset: DataSet) -> None:
 
 def _write_template(message: Any, template: Template) -> None:
     message.is_definition = template.is_definition
+    if template.is_definition and template.template_ref is not None:
+        raise _malformed("template definition refers to another", "no template_ref", template.template_ref)
     if template.template_ref is not None:
         message.template_ref = template.template_ref
     if template.version is not None:

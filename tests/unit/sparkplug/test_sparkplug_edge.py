@@ -561,3 +561,16 @@ def test_what_is_kept_is_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) ->
     assert node.is_full
     node.update([up("a", 99, 99)], T0)
     assert node.dropped_count == 1
+
+
+@pytest.mark.tck("tck-id-case-sensitivity-metric-names")
+def test_metric_names_that_differ_by_case_stay_two_metrics_from_node_to_host() -> None:
+    node, host = EdgeNode(NodeOptions("g", "n")), SparkplugHost()
+    node.update([up("Speed", 1), up("speed", 2)], T0)
+    node.connecting(T0)
+    outputs = [*node.connected(T0), *node.update([up("speed", 3, 1)], T0 + 1)]
+    found = [
+        event for o in outputs if isinstance(o, Publish) for event in host.receive(o.topic, o.payload, Moment(T0, 0))
+    ]
+    values = [(e.key.name, e.value) for e in found if isinstance(e, MetricUpdate)]
+    assert values[-3:] == [("Speed", 1), ("speed", 2), ("speed", 3)]

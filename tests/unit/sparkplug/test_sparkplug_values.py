@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -187,6 +188,7 @@ TABLE_METRIC = Metric("table", datatype=T.DATASET, raw=Raw("dataset_value", TABL
     "tck-id-payloads-dataset-column-num-headers",
     "tck-id-payloads-dataset-types-def",
     "tck-id-payloads-dataset-types-num",
+    "tck-id-payloads-dataset-parameter-type-req",
 )
 def test_a_data_set_has_a_name_and_a_type_a_column() -> None:
     assert once(TABLE_METRIC) == TABLE_METRIC
@@ -197,6 +199,11 @@ def test_a_data_set_has_a_name_and_a_type_a_column() -> None:
     assert "one name and one type a column" in broken.fault
     with pytest.raises(DecodeError):
         once(Metric("t", raw=Raw("dataset_value", DataSet(("a",), (T.INT8, T.INT8), ()))))
+    with pytest.raises(DecodeError):
+        once(Metric("t", raw=Raw("dataset_value", DataSet(("a",), (), ()))))
+    untyped = spoilt(TABLE_METRIC, (b"\x18\x01\x18\x0c", b"\x78\x01\x78\x0c"))  # the types as another field
+    assert untyped.fault is not None
+    assert "one name and one type a column" in untyped.fault
     with pytest.raises(DecodeError):
         once(Metric("t", raw=Raw("dataset_value", DataSet(("a",), (T.INT8,), ((1, 2),)))))
 
@@ -257,6 +264,7 @@ DEFINITION = Template(True, None, "v1", (MEMBER,), (Parameter("zone", T.INT32, 4
 @pytest.mark.tck(
     "tck-id-payloads-template-parameter-name-required",
     "tck-id-payloads-template-parameter-name-type",
+    "tck-id-payloads-template-parameter-value-type",
     "tck-id-payloads-template-parameter-type-value",
     "tck-id-payloads-template-parameter-type-req",
     "tck-id-payloads-template-parameter-value",
@@ -274,6 +282,20 @@ def test_a_template_definition_survives_the_wire() -> None:
     untyped = spoilt(metric, (b"zone\x10\x03", b"zone\x10\x10"))
     assert untyped.fault is not None
     assert "template parameter has no datatype" in untyped.fault
+    wide = spoilt(metric, (b"zone\x10\x03\x18\x04", b"zone\x10\x83\x80\x04"))  # 65,539, over three bytes
+    assert wide.fault is not None
+    assert "template parameter has no datatype" in wide.fault
+
+
+@pytest.mark.tck("tck-id-payloads-template-definition-ref", "tck-id-payloads-template-ref-definition")
+def test_a_template_definition_refers_to_no_other() -> None:
+    raw = encode_payload(Payload(metrics=(Metric("d", raw=Raw("template_value", DEFINITION)),)))
+    assert b"Motor" not in raw
+    with pytest.raises(DecodeError, match="refers to another"):
+        once(Metric("d", raw=Raw("template_value", replace(DEFINITION, template_ref="Motor"))))
+    instance = Metric("i", raw=Raw("template_value", Template(False, "Motor")))
+    both = spoilt(instance, (b"\x28\x00", b"\x28\x01"))  # is_definition: what it refers to is not believed
+    assert both.raw == Raw("template_value", Template(True, None))
 
 
 @pytest.mark.tck(
