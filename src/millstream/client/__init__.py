@@ -9,7 +9,7 @@ from millstream.client._ledger import Ledger, LedgerRow
 from millstream.client._node import NodeAddress, find_node, is_process
 from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
-from millstream.client._site_configs import SiteConfigs, SiteRevision
+from millstream.client._site_configs import SiteConfigs, SitePlan, SiteRevision
 from millstream.client._sync import SyncPlant, connect_sync
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._tree import TagEntry, TreeNode, build_tree
@@ -47,6 +47,7 @@ __all__ = [
     "Reading",
     "Review",
     "SiteConfigs",
+    "SitePlan",
     "SiteRevision",
     "Span",
     "SyncPlant",

@@ -15,7 +15,15 @@ from millstream.bus._link import Link
 from millstream.bus._streams import CONFIG, CONFIG_HISTORY, CONFIG_PREFIX
 from millstream.client._flows import ask_node
 from millstream.client._streams import Streams, refuse
-from millstream.config import EdgeConfig, InstalledConnectors, SitePlace, load_site_document
+from millstream.config import (
+    EdgeConfig,
+    InstalledConnectors,
+    PathChange,
+    SiteFile,
+    SitePlace,
+    diff_documents,
+    load_site_document,
+)
 from millstream.flow.library import FLOW_TYPES
 from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, PlantError, Unreachable, suggest
 from millstream.protocols.site_config import (
@@ -44,6 +52,26 @@ class SiteRevision:
     def as_dict(self) -> dict[str, object]:
         """For JSON, with the document."""
         return {**self.revision.as_dict(), "document": self.text}
+
+
+@dataclass(frozen=True, slots=True)
+class SitePlan:
+    """What a folder would change at one site. `error`: why it cannot be. `is_foreign`: the newest revision did not come
+    from a folder, so that applying would undo what somebody did by hand."""
+
+    file: SiteFile
+    changes: Sequence[PathChange] = ()
+    newest: SiteRevision | None = None
+    is_foreign: bool = False
+    error: PlantError | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "edge": self.file.edge, "file": self.file.file, "changes": [change.as_dict() for change in self.changes],
+            "newest": self.newest.revision.revision if self.newest is not None else 0, "is_foreign": self.is_foreign,
+            "error": self.error.as_dict() if self.error is not None else None,
+        }  # fmt: skip
 
 
 class SiteConfigs:
@@ -140,19 +168,21 @@ class SiteConfigs:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    async def check(self, edge: str, text: str, *, file: str = "document") -> EdgeConfig:
+    async def check(self, edge: str, source: str | SiteFile, *, file: str = "document") -> EdgeConfig:
         """Check a document as `millstream check` would. Raises DocumentRefused with all findings."""
         place = SitePlace(edge, await self.path_of(edge))
-        return await asyncio.to_thread(load_site_document, text, place, InstalledConnectors(), FLOW_TYPES, file=file)
+        text, name = (source, file) if isinstance(source, str) else (source.document, source.file)
+        return await asyncio.to_thread(load_site_document, text, place, InstalledConnectors(), FLOW_TYPES, file=name)
 
     async def put(
-        self, edge: str, text: str, *, based_on: int | None = None, comment: str = "", author: str | None = None,
-        healthy_within_ms: int = HEALTHY_WITHIN_MS_DEFAULT, kind: Kind = "put", restores: int = 0,
-        file: str = "document",
+        self, edge: str, source: str | SiteFile, *, based_on: int | None = None, comment: str = "",
+        author: str | None = None, healthy_within_ms: int = HEALTHY_WITHIN_MS_DEFAULT, kind: Kind = "put",
+        restores: int = 0, file: str = "document",
     ) -> Revision:  # fmt: skip
         """Make a document the newest revision of a site. `based_on` is the revision that it was made from: when there
         is a newer one by now, nothing is stored (MS-2406). Raises DocumentRefused, ConfigError."""
-        await self.check(edge, text, file=file)
+        await self.check(edge, source, file=file)
+        text = source if isinstance(source, str) else source.text
         found, last_seq = await self._read(edge)
         newest = found[-1] if found else None
         number = newest.revision.revision if newest is not None else 0
@@ -181,6 +211,45 @@ class SiteConfigs:
             raise _conflict(edge, number, newer[-1] if newer else None)
         refuse(answer, f"configuration of {edge}")
         return revision
+
+    async def plan(self, files: Sequence[SiteFile]) -> list[SitePlan]:
+        """What these files would change; nothing is stored. One that cannot be put has an `error`."""
+        found = []
+        for file in files:
+            try:
+                await self.check(file.edge, file)
+                newest = await self.get(file.edge)
+            except Unreachable:
+                raise
+            except PlantError as error:
+                found.append(SitePlan(file, error=error))
+                continue
+            changes = diff_documents(newest.text if newest is not None else "", file.text)
+            is_foreign = bool(changes) and newest is not None and newest.revision.kind != "apply"
+            found.append(SitePlan(file, changes, newest, is_foreign))
+        return found
+
+    async def apply(
+        self, plan: SitePlan, *, comment: str = "", author: str | None = None, overwrite: bool = False,
+        healthy_within_ms: int = HEALTHY_WITHIN_MS_DEFAULT,
+    ) -> Revision | None:  # fmt: skip
+        """Do what was planned for one site, if it still is as it was then; None when there is nothing to do. Raises
+        PlantError: MS-2406 for what somebody did by hand, unless it is to be overwritten."""
+        if plan.error is not None:
+            raise plan.error
+        if not plan.changes and plan.newest is not None:
+            return None
+        if plan.is_foreign and not overwrite and plan.newest is not None:
+            newest = plan.newest.revision
+            raise PlantError(
+                "the newest revision of this site did not come from a folder", where=plan.file.edge,
+                got=f"revision {newest.revision} by {newest.author}", code="MS-2406",
+                next_step="take it over into the folder, or undo it with --overwrite",
+            )  # fmt: skip
+        return await self.put(
+            plan.file.edge, plan.file, based_on=plan.newest.revision.revision if plan.newest is not None else 0,
+            comment=comment, author=author, healthy_within_ms=healthy_within_ms, kind="apply",
+        )  # fmt: skip
 
     async def rollback(self, edge: str, to: int, *, comment: str = "", author: str | None = None) -> Revision:
         """Make an older revision the newest once more."""

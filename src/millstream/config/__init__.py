@@ -32,7 +32,9 @@ from millstream.config._hub import (
 )
 from millstream.config._load import ConnectorTypes, Role, config_error, load_any, load_edge, load_hub, load_up, role_of
 from millstream.config._schema import json_schema
+from millstream.config._site_diff import PathAuthor, PathChange, blame, diff_documents
 from millstream.config._site_document import MANAGED_SECTIONS, DocumentRefused, SitePlace, load_site_document
+from millstream.config._site_folder import SiteFile, dump_yaml, load_folder
 from millstream.config._units import unit_problem
 from millstream.config._yaml import read_text, read_yaml
 
@@ -62,8 +64,11 @@ __all__ = [
     "InstalledConnectors",
     "ManagedConfig",
     "MappedTag",
+    "PathAuthor",
+    "PathChange",
     "Role",
     "ScaleConfig",
+    "SiteFile",
     "SitePlace",
     "StreamConfig",
     "StreamsConfig",
@@ -71,11 +76,15 @@ __all__ = [
     "UpConfig",
     "UpServer",
     "UplinkConfig",
+    "blame",
     "config_error",
+    "diff_documents",
+    "dump_yaml",
     "json_schema",
     "load_any",
     "load_contracts",
     "load_edge",
+    "load_folder",
     "load_hub",
     "load_site_document",
     "load_up",

@@ -81,16 +81,18 @@ class Findings:
     ) -> None:
         """One finding at `loc`."""
         line, column = self._document.place(loc, of_key=of_key)
-        self.add_at(line, column, path_text(loc), message, hint=hint, code=code)
+        file = self._document.file_at(loc)
+        self.add_at(line, column, path_text(loc), message, hint=hint, code=code, file=file)
 
     def add_at(
-        self, line: int, column: int, path: str, message: str, *, hint: str | None = None, code: str = "MS-0100"
-    ) -> None:
+        self, line: int, column: int, path: str, message: str, *, hint: str | None = None, code: str = "MS-0100",
+        file: str | None = None,
+    ) -> None:  # fmt: skip
         """One finding at a known place."""
         if len(self._found) >= FINDINGS_COUNT_MAX:
             self._dropped += 1
             return
-        self._found.setdefault((path, message), Finding(self._file, line, column, path, message, hint, code))
+        self._found.setdefault((path, message), Finding(file or self._file, line, column, path, message, hint, code))
 
     def add_validation(self, error: ValidationError, model: type[BaseModel], prefix: Loc = ()) -> None:
         """All errors of one validated section."""

@@ -48,12 +48,13 @@ class DocumentRefused(ConfigError):
 
 
 def load_site_document(
-    text: str, place: SitePlace, connectors: ConnectorTypes, flows: FlowKinds = NO_FLOWS, *, file: str = "document"
-) -> EdgeConfig:
+    text: str | Document, place: SitePlace, connectors: ConnectorTypes, flows: FlowKinds = NO_FLOWS, *,
+    file: str = "document",
+) -> EdgeConfig:  # fmt: skip
     """What the edge would run with `text` in the place of its own sections. Raises DocumentRefused with all findings;
     its code is that of the gravest: MS-2416 no YAML that is accepted, MS-2405 a section that stays at the site,
     MS-2417 a file name that leads out, MS-2400 anything else."""
-    document = parse_yaml(text)
+    document = parse_yaml(text) if isinstance(text, str) else text
     findings = Findings(file, document)
     for trouble in document.troubles:
         findings.add_at(trouble.line, trouble.column, "", trouble.message, hint=trouble.hint, code="MS-2416")

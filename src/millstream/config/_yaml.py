@@ -63,10 +63,23 @@ class Trouble:
 
 @dataclass(slots=True)
 class Document:
-    """A parsed file; `root` is None when it could not be parsed at all."""
+    """A parsed file; `root` is None when it could not be parsed at all. Of one that was joined from two files,
+    `foreign` are the identities of the nodes that stand in `other_file`."""
 
     root: Node | None
     troubles: list[Trouble] = field(default_factory=list)
+    other_file: str | None = None
+    foreign: set[int] = field(default_factory=set)
+
+    def file_at(self, loc: Loc) -> str | None:
+        """The other file, when that is where the value at `loc`, or the nearest thing above it, stands."""
+        node = self.root
+        for step in loc:
+            child = _child(node, step)[0] if node is not None else None
+            if child is None:
+                break
+            node = child
+        return self.other_file if id(node) in self.foreign else None
 
     def plain(self) -> Any:
         """The value without places."""
