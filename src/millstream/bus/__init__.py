@@ -33,6 +33,8 @@ from millstream.bus._streams import (
     HUB_THROUGHPUT,
     LIVE,
     NAMESPACE,
+    ROLLOUTS,
+    ROLLOUTS_PREFIX,
     SourceInfo,
     StreamBounds,
     StreamConfig,
@@ -56,6 +58,7 @@ from millstream.bus._streams import (
     mqtt_stream,
     purge_below,
     retired_stream,
+    rollouts_stream,
     throughput_stream,
 )
 from millstream.bus._transport import Transport
@@ -65,6 +68,9 @@ __all__ = [
     "CONFIG",
     "CONFIG_HISTORY",
     "CONFIG_PREFIX",
+    "ROLLOUTS",
+    "ROLLOUTS_PREFIX",
+    "rollouts_stream",
     "CONTRACTS",
     "CONTRACTS_COPY",
     "CONTRACTS_PREFIX",

@@ -197,6 +197,16 @@ def config_stream() -> StreamConfig:
     }
 
 
+def rollouts_stream() -> StreamConfig:
+    """The key-value bucket of roll-outs: each with its progress, and the revisions that it will release."""
+    return {
+        **_base(ROLLOUTS, StreamBounds(ROLLOUTS_BYTES_MAX)),
+        "subjects": [ROLLOUTS_PREFIX + ">"],
+        "max_msgs_per_subject": 1,
+        "description": "roll-outs of configurations",
+    }
+
+
 def hub_stream(name: str, bounds: StreamBounds, sources: Sequence[StreamConfig]) -> StreamConfig:
     """A stream without subjects that takes what edges and the hub itself stored. It republishes nothing: live copies
     come from the streams where things were stored first, not behind a backlog."""

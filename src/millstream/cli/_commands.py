@@ -29,6 +29,7 @@ PARENTS = {
     "fleet": "All nodes at once.",
     "config": "What the sites should run: kept at the hub, tried at the edge, taken back when it is not well.",
     "command": "What edges shall do, once each.",
+    "config rollout": "Changes that reach many sites stage by stage.",
     "deadletter": "What could not become data, kept as raw bytes.",
     "sim": "Simulated devices, and faults in front of real ones.",
     "flow": "Stateful processing, run exactly once.",
@@ -81,6 +82,25 @@ COMMANDS = (
     ),
     Command("config history", "_config:history", "List the revisions of a site, newest last.", SITES),
     Command("config status", "_config:status", "Show what each site should run, and what it runs.", SITES),
+    Command(
+        "config rollout start", "_config_rollout:start", "Roll the changes of a folder out, stage by stage.", SITES
+    ),
+    Command(
+        "config rollout status", "_config_rollout:status", "Show a roll-out and its sites, or all roll-outs.", SITES
+    ),
+    Command("config rollout stop", "_config_rollout:stop", "Release nothing more of a roll-out.", SITES),
+    Command(
+        "config rollout resume",
+        "_config_rollout:resume",
+        "Go on with a roll-out that has stopped; sites that failed are left as they are.",
+        SITES,
+    ),
+    Command(
+        "config rollout rollback",
+        "_config_rollout:rollback",
+        "Cancel a roll-out, and give its sites what they had before.",
+        SITES,
+    ),
     Command("config rollback", "_config:rollback", "Make an older revision of a site its newest once more.", SITES),
     Command("tree", "_look:tree", "Show the namespace: places, tags, units.", DATA),
     Command("get", "_look:get", "Print the last value of tags.", DATA),

@@ -30,7 +30,7 @@ def edit(
     Examples:
 
         millstream config edit cologne -m "a second press"
-        EDITOR=nano millstream config edit cologne --json
+        millstream config edit cologne --author "Ada, shift 2" --json
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ def plan(folder: Path, /, *, json: Json = False, target: Target = DEFAULT) -> in
         async with target.connect() as plant:
             plans = await plant.configs.plan(files)
             sites = await plant.configs.sites()
-        _print_plans(plans, json=json)
+        print_plans(plans, json=json)
         missing = sorted(set(sites) - {file.edge for file in files})
         if missing:
             note(f"not in the folder, and left alone: {', '.join(missing)}")
@@ -98,7 +98,7 @@ def apply(
         async with target.connect() as plant:
             plans = await plant.configs.plan(files)
             if any(each.error is not None for each in plans):
-                _print_plans(plans, json=json)
+                print_plans(plans, json=json)
                 note("nothing is stored")
                 return CHECK_FAILED
             for each in plans:
@@ -123,7 +123,8 @@ def _print_one(plan: SitePlan, text: str, *, json: bool, error: PlantError | Non
         print_text(f"{plan.file.edge}: {text}")
 
 
-def _print_plans(plans: Sequence[SitePlan], *, json: bool) -> None:
+def print_plans(plans: Sequence[SitePlan], *, json: bool) -> None:
+    """What a folder would change, and what is wrong with it."""
     from millstream.config import DocumentRefused
 
     for plan in plans:

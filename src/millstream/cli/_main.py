@@ -45,11 +45,18 @@ def build_app(detailed: str | None = None) -> App:
         if not parent:
             app.command(target, name=name, help=summary, group=group, help_epilogue="")
             continue
-        if parent not in parents:
-            parents[parent] = App(name=parent, help=PARENTS[parent], help_epilogue="", group=group)
-            app.command(parents[parent])
-        parents[parent].command(target, name=name, help=summary)
+        _parent(app, parents, parent, group).command(target, name=name, help=summary)
     return app
+
+
+def _parent(app: App, parents: dict[str, App], name: str, group: Group) -> App:
+    """The application of a command's first words, below that of the words before the last."""
+    if name not in parents:
+        above, _, last = name.rpartition(" ")
+        where = {} if above else {"group": group}
+        parents[name] = App(name=last, help=PARENTS[name], help_epilogue="", **where)
+        (_parent(app, parents, above, group) if above else app).command(parents[name])
+    return parents[name]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,7 +92,7 @@ def _run(tokens: list[str], is_json: bool) -> int:
         return int(import_module("millstream.cli._sim").run_device(*tokens[2:]))
     words = [token for token in tokens if not token.startswith("-")]
     names = {command.name for command in COMMANDS}
-    app = build_app(next((" ".join(words[:count]) for count in (2, 1) if " ".join(words[:count]) in names), None))
+    app = build_app(next((" ".join(words[:count]) for count in (3, 2, 1) if " ".join(words[:count]) in names), None))
     try:
         result = app(tokens or ["--help"])
     except CycloptsError as error:
@@ -105,7 +112,7 @@ def _usage(error: CycloptsError, tokens: Sequence[str]) -> tuple[str, str | None
         return f"unknown command '{unknown}'", tip
     message = " ".join(str(error).split())
     message = message[:1].lower() + message[1:].rstrip(".")
-    command = next((" ".join(words[:count]) for count in (2, 1) if " ".join(words[:count]) in names), "")
+    command = next((" ".join(words[:count]) for count in (3, 2, 1) if " ".join(words[:count]) in names), "")
     return message, f"`millstream {f'{command} ' if command else ''}--help` shows the usage"
 
 

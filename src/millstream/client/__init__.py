@@ -9,6 +9,7 @@ from millstream.client._ledger import Ledger, LedgerRow
 from millstream.client._node import NodeAddress, find_node, is_process
 from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
+from millstream.client._rollouts import Rollouts
 from millstream.client._site_configs import SiteConfigs, SitePlan, SiteRevision
 from millstream.client._sync import SyncPlant, connect_sync
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
@@ -18,6 +19,7 @@ from millstream.protocols.cloudevents import CloudEvent
 from millstream.protocols.contract import Contract, ContractBroken
 from millstream.protocols.fleet_data import DataSummary
 from millstream.protocols.fleet_query import FleetMatch, FleetSummary
+from millstream.protocols.rollout import Rollout
 from millstream.protocols.uns_pattern import KINDS, Pattern
 from millstream.protocols.write_request import WritableTag, WriteAnswer
 
@@ -46,6 +48,8 @@ __all__ = [
     "Plant",
     "Reading",
     "Review",
+    "Rollout",
+    "Rollouts",
     "SiteConfigs",
     "SitePlan",
     "SiteRevision",

@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from millstream.bus._link import Link
 from millstream.bus._streams import CONFIG, CONFIG_HISTORY, CONFIG_PREFIX
@@ -35,6 +35,9 @@ from millstream.protocols.site_config import (
     is_edge_name,
     make_revision,
 )
+
+if TYPE_CHECKING:
+    from millstream.client._rollouts import Rollouts
 
 WRONG_LAST_SEQUENCE = 10071
 REPORT_TIMEOUT_S = 2.0
@@ -83,6 +86,13 @@ class SiteConfigs:
         self._streams = streams
         self._node = node
         self._clock = clock
+
+    @property
+    def rollouts(self) -> Rollouts:
+        """Changes that reach many sites stage by stage."""
+        from millstream.client._rollouts import Rollouts
+
+        return Rollouts(self._link, self._streams, self, self._clock)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -183,6 +193,29 @@ class SiteConfigs:
         is a newer one by now, nothing is stored (MS-2406). Raises DocumentRefused, ConfigError."""
         await self.check(edge, source, file=file)
         text = source if isinstance(source, str) else source.text
+        newest = await self.get(edge)
+        if newest is not None and newest.text == text and based_on == newest.revision.revision and kind != "rollback":
+            return newest.revision
+        revision, last_seq = await self.compose(
+            edge, text, based_on=based_on, comment=comment, author=author, healthy_within_ms=healthy_within_ms,
+            kind=kind, restores=restores,
+        )  # fmt: skip
+        reply = await self._link.request(
+            CONFIG_PREFIX + edge, encode_revision(revision),
+            headers={"Nats-Expected-Last-Subject-Sequence": str(last_seq)},
+        )  # fmt: skip
+        answer = json.loads(reply.payload)
+        if (answer.get("error") or {}).get("err_code") == WRONG_LAST_SEQUENCE:
+            newer, _ = await self._read(edge)
+            raise _conflict(edge, revision.based_on, newer[-1] if newer else None)
+        refuse(answer, f"configuration of {edge}")
+        return revision
+
+    async def compose(
+        self, edge: str, text: str, *, based_on: int | None, comment: str, author: str | None,
+        healthy_within_ms: int, kind: Kind, restores: int = 0, rollout: str = "",
+    ) -> tuple[Revision, int]:  # fmt: skip
+        """The next revision of a site, not stored, and the sequence of what it has to stand on."""
         found, last_seq = await self._read(edge)
         newest = found[-1] if found else None
         number = newest.revision.revision if newest is not None else 0
@@ -193,24 +226,14 @@ class SiteConfigs:
             )  # fmt: skip
         if based_on is not None and based_on != number:
             raise _conflict(edge, based_on, newest)
-        if newest is not None and newest.text == text and kind != "rollback":
-            return newest.revision
         report = await self.report(edge)  # a hub that was set back must not give a number again
         seen = int(report.get("seen", 0)) if report is not None else 0
         revision = make_revision(
             edge, text, revision=max(number, seen) + 1, based_on=number, author=author or me(), comment=comment,
             time_ns=self._clock.now_ns(), healthy_within_ms=healthy_within_ms, kind=kind, restores=restores,
+            rollout=rollout,
         )  # fmt: skip
-        reply = await self._link.request(
-            CONFIG_PREFIX + edge, encode_revision(revision),
-            headers={"Nats-Expected-Last-Subject-Sequence": str(last_seq)},
-        )  # fmt: skip
-        answer = json.loads(reply.payload)
-        if (answer.get("error") or {}).get("err_code") == WRONG_LAST_SEQUENCE:
-            newer, _ = await self._read(edge)
-            raise _conflict(edge, number, newer[-1] if newer else None)
-        refuse(answer, f"configuration of {edge}")
-        return revision
+        return revision, last_seq
 
     async def plan(self, files: Sequence[SiteFile]) -> list[SitePlan]:
         """What these files would change; nothing is stored. One that cannot be put has an `error`."""
@@ -235,10 +258,19 @@ class SiteConfigs:
     ) -> Revision | None:  # fmt: skip
         """Do what was planned for one site, if it still is as it was then; None when there is nothing to do. Raises
         PlantError: MS-2406 for what somebody did by hand, unless it is to be overwritten."""
+        if not self.check_plan(plan, overwrite=overwrite):
+            return None
+        return await self.put(
+            plan.file.edge, plan.file, based_on=plan.newest.revision.revision if plan.newest is not None else 0,
+            comment=comment, author=author, healthy_within_ms=healthy_within_ms, kind="apply",
+        )  # fmt: skip
+
+    def check_plan(self, plan: SitePlan, *, overwrite: bool) -> bool:
+        """False when there is nothing to do. Raises PlantError as `apply`."""
         if plan.error is not None:
             raise plan.error
         if not plan.changes and plan.newest is not None:
-            return None
+            return False
         if plan.is_foreign and not overwrite and plan.newest is not None:
             newest = plan.newest.revision
             raise PlantError(
@@ -246,10 +278,7 @@ class SiteConfigs:
                 got=f"revision {newest.revision} by {newest.author}", code="MS-2406",
                 next_step="take it over into the folder, or undo it with --overwrite",
             )  # fmt: skip
-        return await self.put(
-            plan.file.edge, plan.file, based_on=plan.newest.revision.revision if plan.newest is not None else 0,
-            comment=comment, author=author, healthy_within_ms=healthy_within_ms, kind="apply",
-        )  # fmt: skip
+        return True
 
     async def rollback(self, edge: str, to: int, *, comment: str = "", author: str | None = None) -> Revision:
         """Make an older revision the newest once more."""

@@ -46,6 +46,7 @@ from millstream.bus import (
     mqtt_stream,
     node_service,
     purge_below,
+    rollouts_stream,
     store_room_bytes,
     trim_below,
 )
@@ -62,6 +63,7 @@ from millstream.hub._fleet_data import FleetData
 from millstream.hub._history import HubDeadLetters, HubRequests, HubStreamStates
 from millstream.hub._hold import CatchUpHold
 from millstream.hub._ledger import HubLedger, accounts_as_dict
+from millstream.hub._rollouts import RolloutEngine
 from millstream.hub._sources import SourceKeeper
 from millstream.kernel import Clock, PlantError, SystemClock
 from millstream.model import AssetPath
@@ -127,6 +129,8 @@ class HubNode:
             group.create_task(ConfigNudger(self._connection, self._clock).run(), name="configurations")
             if self._dispatcher is not None:
                 group.create_task(self._dispatcher.run(), name="commands")
+            rollouts = RolloutEngine(self._connection, clock=self._clock, log=self._log)
+            group.create_task(rollouts.run(), name="roll-outs")
             if self._ledger is not None:
                 group.create_task(self._ledger.run(), name="ledger")
             if self._flows is not None:
@@ -229,6 +233,7 @@ class HubNode:
             local.append({"name": HUB_FLOW})
         await ensure_stream(api, contracts_stream())
         await ensure_stream(api, config_stream())
+        await ensure_stream(api, rollouts_stream())
         for name, fixed in ((HUB_INTEGRITY, local), (HUB_THROUGHPUT, []), (HUB_DLQ, [])):
             found = await find_stream(api, name)
             sources = list(fixed if found is None else found.config.get("sources") or fixed)

@@ -1,0 +1,155 @@
+"""Roll-outs as people start and watch them; the hub carries them out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from millstream.bus._link import Link
+from millstream.bus._streams import ROLLOUTS, ROLLOUTS_PREFIX
+from millstream.client._site_configs import WRONG_LAST_SEQUENCE, SiteConfigs, SitePlan, me
+from millstream.client._streams import Streams, refuse
+from millstream.kernel import Clock, ConfigError, NotFoundError, PlantError, suggest
+from millstream.protocols.cloudevents import format_time
+from millstream.protocols.rollout import (
+    SITE_TIMEOUT_S_DEFAULT,
+    SITES_COUNT_MAX,
+    Rollout,
+    RolloutSite,
+    RolloutState,
+    decode_rollout,
+    encode_rollout,
+    resumed,
+    stage_ends,
+)
+from millstream.protocols.site_config import HEALTHY_WITHIN_MS_DEFAULT, encode_revision, is_edge_name
+
+
+class Rollouts:
+    """`Plant.configs.rollouts` at a hub."""
+
+    def __init__(self, link: Link, streams: Streams, configs: SiteConfigs, clock: Clock) -> None:
+        self._link = link
+        self._streams = streams
+        self._configs = configs
+        self._clock = clock
+
+    async def start(
+        self, plans: Sequence[SitePlan], *, stages: Sequence[str] = ("all",), name: str | None = None,
+        comment: str = "", author: str | None = None, site_timeout_s: float = SITE_TIMEOUT_S_DEFAULT,
+        failures_max: int = 0, passes_away: bool = False, overwrite: bool = False,
+        healthy_within_ms: int = HEALTHY_WITHIN_MS_DEFAULT,
+    ) -> Rollout:  # fmt: skip
+        """Prepare the revisions of these sites, in this order, and let the hub release them stage by stage. Sites
+        without changes are left out. Raises PlantError, ConfigError; then nothing is released."""
+        chosen = [plan for plan in plans if plan.changes or plan.newest is None]
+        for plan in chosen:
+            self._configs.check_plan(plan, overwrite=overwrite)
+        if not chosen or len(chosen) > SITES_COUNT_MAX:
+            raise ConfigError(
+                "nothing to roll out" if not chosen else "too many sites", code="MS-2430",
+                expected=f"1 to {SITES_COUNT_MAX} sites with changes", got=str(len(chosen)),
+            )  # fmt: skip
+        now_ns = self._clock.now_ns()
+        name = name or f"r{format_time(now_ns)[:19].replace('-', '').replace(':', '')}"
+        if not is_edge_name(name):
+            raise ConfigError(
+                "not a name of a roll-out", expected="1 to 32 of letters, digits, '_' and '-'", got=repr(name)[:60],
+                code="MS-2417",
+            )  # fmt: skip
+        ends = stage_ends(stages, len(chosen))
+        sites = []
+        for plan in chosen:
+            revision, base_seq = await self._configs.compose(
+                plan.file.edge, plan.file.text, based_on=plan.newest.revision.revision if plan.newest else 0,
+                comment=comment, author=author, healthy_within_ms=healthy_within_ms, kind="apply", rollout=name,
+            )  # fmt: skip
+            await self._store(f"{name}.{revision.edge}", encode_revision(revision), 0)
+            sites.append(RolloutSite(revision.edge, revision.revision, revision.digest, base_seq))
+        rollout = Rollout(
+            name=name, author=author or me(), created_ns=now_ns, ends=ends, sites=tuple(sites), comment=comment,
+            site_timeout_s=site_timeout_s, failures_max=failures_max, passes_away=passes_away,
+        )  # fmt: skip
+        await self._store(name, encode_rollout(rollout), 0)
+        return rollout
+
+    async def list(self) -> list[Rollout]:
+        """All roll-outs that the hub knows, oldest first."""
+        subjects = await self._streams.subjects(ROLLOUTS, ROLLOUTS_PREFIX + "*")
+        frames = await self._streams.last(ROLLOUTS, list(subjects))
+        return sorted((decode_rollout(frame.payload) for frame in frames), key=lambda r: r.created_ns)
+
+    async def get(self, name: str) -> Rollout:
+        """One roll-out. Raises NotFoundError."""
+        return (await self._read(name))[0]
+
+    async def _read(self, name: str) -> tuple[Rollout, int]:
+        if is_edge_name(name):
+            for frame in await self._streams.last(ROLLOUTS, [ROLLOUTS_PREFIX + name]):
+                return decode_rollout(frame.payload), frame.seq
+        near = suggest(name, [rollout.name for rollout in await self.list()])
+        raise NotFoundError(
+            "no such roll-out", got=repr(name)[:60], code="MS-2430",
+            next_step=f"did you mean {near}?" if near else "`millstream config rollout status` lists them",
+        )  # fmt: skip
+
+    async def stop(self, name: str) -> Rollout:
+        """Release nothing more, until it is resumed."""
+        return await self._change(name, lambda r: _with_state(r, "stopped", "stopped by hand"))
+
+    async def cancel(self, name: str) -> Rollout:
+        """Release nothing more, for good."""
+        return await self._change(name, lambda r: _with_state(r, "cancelled", "cancelled by hand"))
+
+    async def resume(self, name: str) -> Rollout:
+        """Go on after a stop; the sites that have failed are left as they are."""
+        return await self._change(name, lambda r: resumed(r, self._clock.now_ns()) if r.state == "stopped" else r)
+
+    async def rollback(self, name: str, *, author: str | None = None) -> dict[str, str]:
+        """Cancel it, and give each of its sites the revision from before, where that is still its newest. What became
+        of each, by name."""
+        rollout = await self.cancel(name)
+        done: dict[str, str] = {}
+        for site in rollout.sites:
+            if site.state == "waiting":
+                continue
+            newest = await self._configs.get(site.edge)
+            if newest is None or newest.revision.rollout != name:
+                done[site.edge] = "left alone: it has a newer revision"
+            elif not newest.revision.based_on:
+                done[site.edge] = "left alone: it had no revision before"
+            else:
+                back = await self._configs.rollback(
+                    site.edge, newest.revision.based_on, comment=f"rollback of {name}", author=author
+                )
+                done[site.edge] = f"revision {back.revision}, as {back.restores}"
+        return done
+
+    async def _change(self, name: str, change: Callable[[Rollout], Rollout]) -> Rollout:
+        """On top of what is there now, however often the hub is faster."""
+        for _ in range(20):
+            rollout, seq = await self._read(name)
+            changed = change(rollout)
+            if changed == rollout or await self._store(name, encode_rollout(changed), seq, is_again=True):
+                return changed
+        raise PlantError("the roll-out changes too fast", where=name, next_step="try again", code="MS-2430")
+
+    async def _store(self, key: str, payload: bytes, seq: int, *, is_again: bool = False) -> bool:
+        reply = await self._link.request(
+            ROLLOUTS_PREFIX + key, payload, headers={"Nats-Expected-Last-Subject-Sequence": str(seq)}
+        )
+        answer = json.loads(reply.payload)
+        if (answer.get("error") or {}).get("err_code") == WRONG_LAST_SEQUENCE:
+            if is_again:
+                return False
+            raise PlantError("a roll-out of this name is there already", where=key, code="MS-2430")
+        refuse(answer, f"roll-out {key}")
+        return True
+
+
+def _with_state(rollout: Rollout, state: RolloutState, reason: str) -> Rollout:
+    if rollout.state in ("done", "cancelled"):
+        return rollout
+    return msgspec.structs.replace(rollout, state=state, reason=reason)
