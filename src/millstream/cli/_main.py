@@ -53,8 +53,7 @@ def _parent(app: App, parents: dict[str, App], name: str, group: Group) -> App:
     """The application of a command's first words, below that of the words before the last."""
     if name not in parents:
         above, _, last = name.rpartition(" ")
-        where = {} if above else {"group": group}
-        parents[name] = App(name=last, help=PARENTS[name], help_epilogue="", **where)
+        parents[name] = App(name=last, help=PARENTS[name], help_epilogue="", group=None if above else group)
         (_parent(app, parents, above, group) if above else app).command(parents[name])
     return parents[name]
 
