@@ -86,10 +86,7 @@ def start(
                 site_timeout_s=parse_duration_s(site_timeout), failures_max=failures, passes_away=pass_away,
                 overwrite=overwrite, healthy_within_ms=int(parse_duration_s(healthy_within) * 1000),
             )  # fmt: skip
-        if json:
-            print_json(msgspec.to_builtins(rollout))
-        else:
-            print_text(f"{rollout.name}: {len(rollout.sites)} sites, stages up to {', '.join(map(str, rollout.ends))}")
+        _tell(rollout, json=json)
         return OK
 
     return run(work())
@@ -209,7 +206,8 @@ def _tell(rollout: Rollout, *, json: bool) -> None:
     if json:
         print_json(msgspec.to_builtins(rollout))
     else:
-        print_text(f"{rollout.name}: {rollout.state}")
+        ends = ", ".join(map(str, rollout.ends))
+        print_text(f"{rollout.name}: {rollout.state}, {len(rollout.sites)} sites, stages up to {ends}")
 
 
 def rollback(name: str, /, *, author: str | None = None, json: Json = False, target: Target = DEFAULT) -> int:

@@ -118,7 +118,7 @@ async def test_a_rollout_goes_stage_by_stage_stops_at_a_failure_and_is_taken_bac
             assert (third.state, [s.state for s in third.sites]) == ("stopped", ["failed", "waiting", "waiting"])
             assert (third.sites[0].edge, third.sites[0].code) == ("e3", "MS-2408")
             assert await asyncio.to_thread(main, ["config", "rollout", "status", "third"]) == 6
-            assert "third: stopped" in capsys.readouterr().out
+            assert "third: stopped, stage" in capsys.readouterr().out
             assert await asyncio.to_thread(main, ["config", "rollout", "rollback", "third", "--json"]) == 0
             told = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
             assert told == [{"edge": "e3", "result": "revision 4, as 2"}]
