@@ -73,6 +73,11 @@ def node_device(*words: str) -> contextlib.AbstractAsyncContextManager[BacnetDev
     return running(BacnetDevice(("node", "bacnet_device.js"), words))
 
 
+def bbmd(port: int) -> contextlib.AbstractAsyncContextManager[BacnetDevice]:
+    """tests/peers/bacnet_bbmd.py, beside the devices that listen at the same port."""
+    return running(BacnetDevice((sys.executable, "bacnet_bbmd.py"), (), "127.0.0.5", port))
+
+
 def cov_device(pause_s: float = 0.1) -> contextlib.AbstractAsyncContextManager[BacnetDevice]:
     """tests/peers/bacnet_cov_device.py."""
     return running(BacnetDevice((sys.executable, "bacnet_cov_device.py"), (str(pause_s),)))

@@ -17,13 +17,18 @@ class BacnetConfig(ConnectorConfig):
     """Which device, and how it is asked."""
 
     host: str = ""
-    """Name or address of the device; empty: it is looked for by `device_id`, which needs `bind`."""
+    """Name or address of the device; empty: it is looked for by `device_id`, which needs `bind` or `bbmd`."""
     port: int = Field(default=47808, ge=1, le=65535)
     """Its UDP port, also of the devices that are looked for."""
     device_id: int | None = Field(default=None, ge=0, le=INSTANCE_MAX)
     """The device's instance number; with `host` it is compared."""
     bind: str = ""
     """Own address, prefix and port, e.g. `192.168.5.2/24:47808`; empty: the one that leads to `host`, any free port."""
+    bbmd: str = ""
+    """A BBMD of another subnet, e.g. `192.168.7.1:47808`: the edge registers there as a foreign device, and
+    `device_id` is looked for through it."""
+    bbmd_lifetime: Duration = Field(default=60.0, ge=10.0, le=65535.0)
+    """How long the BBMD keeps the registration; it is renewed at its end."""
     timeout: Duration = 3.0
     """How long one answer may take."""
     retries: int = Field(default=2, ge=0, le=10)
@@ -55,11 +60,27 @@ class BacnetConfig(ConnectorConfig):
                 raise ValueError("bind is an address of this machine, e.g. 192.168.5.2/24:47808")
         return bind
 
+    @field_validator("bbmd")
+    @classmethod
+    def _is_an_address(cls, bbmd: str) -> str:
+        if bbmd:
+            address, _, port = bbmd.partition(":")
+            ipaddress.IPv4Address(address)
+            if not (port == "" or (port.isdecimal() and 0 < int(port) <= 65535)):
+                raise ValueError("bbmd is an address with its port, e.g. 192.168.7.1:47808")
+        return bbmd
+
     @model_validator(mode="after")
     def _says_which_device(self) -> Self:
-        if not self.host and (self.device_id is None or not self.bind):
-            raise ValueError("give `host`, or `device_id` and `bind` to look for the device")
+        if not self.host and (self.device_id is None or not (self.bind or self.bbmd)):
+            raise ValueError("give `host`, or `device_id` and `bind` or `bbmd` to look for the device")
         return self
+
+    @property
+    def bbmd_tuple(self) -> tuple[str, int] | None:
+        """Address and port of the BBMD; 47808 is the registered port."""
+        address, _, port = self.bbmd.partition(":")
+        return (address, int(port or 47808)) if address else None
 
     @property
     def where(self) -> str:

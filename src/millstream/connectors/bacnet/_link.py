@@ -38,6 +38,7 @@ from bacpypes3.local.device import DeviceObject
 from bacpypes3.pdu import Address, GlobalBroadcast, IPv4Address
 
 from millstream.connectors.bacnet._config import APDU_BYTES_MAX, BacnetConfig
+from millstream.connectors.bacnet._foreign import ForeignLayer
 from millstream.kernel import PlantError, Unreachable
 from millstream.protocols.bacnet_multiple import SERVICE as MULTIPLE
 from millstream.protocols.bacnet_plan import INSTANCE_MAX, Trouble, abort_trouble, error_trouble, reject_trouble
@@ -133,7 +134,7 @@ class BacnetLink:
     def __init__(self, config: BacnetConfig) -> None:
         self._config = config
         self._app: Any = None
-        self._layer: _LinkLayer | None = None
+        self._layer: _LinkLayer | ForeignLayer | None = None
         self._own_tuple: tuple[str, int] = ("", 0)
         self._peer_tuple: tuple[str, int] | None = None
         self._broken: list[tuple[bytes, str]] = []
@@ -143,7 +144,8 @@ class BacnetLink:
     async def open(self) -> None:
         """Bind, and find the device's address. Raises Unreachable."""
         peer = await self._resolve() if self._config.host else None
-        own = self._own_address(peer)
+        bbmd = self._config.bbmd_tuple
+        own = self._own_address(peer or bbmd)
         self._probe_port(own)
         device = DeviceObject(objectIdentifier=("device", INSTANCE_MAX), objectName="millstream", vendorIdentifier=0)
         device.apduTimeout = max(1, int(self._config.timeout * 1000))
@@ -151,9 +153,11 @@ class BacnetLink:
         device.maxApduLengthAccepted = APDU_BYTES_MAX
         self._app = _Client.from_object_list([device])
         self._app.asap.sap_response = partial(_pass_up, self._app.asap)
-        self._layer = _LinkLayer(own, self)
+        self._layer = _LinkLayer(own, self) if bbmd is None else ForeignLayer(_Server(own, self))
         self._app.nsap.bind(self._layer, address=own)
         await asyncio.wait(self._layer.server._transport_tasks)
+        if bbmd is not None and isinstance(self._layer, ForeignLayer):
+            await self._layer.join(bbmd, self._config.bbmd_lifetime, self._config.find_timeout)
         if peer is not None:
             self._peer_tuple = peer
             self.device = Address(f"{peer[0]}:{peer[1]}")
@@ -208,9 +212,13 @@ class BacnetLink:
 
         self._app.on_i_am = see
         # To the port of the devices, which is another one than ours where both are on one machine.
-        network = ipaddress.IPv4Interface(self._config.bind.partition(":")[0]).network
-        is_same_port = own.addrTuple[1] == self._config.port
-        target = GlobalBroadcast() if is_same_port else Address(f"{network.broadcast_address}:{self._config.port}")
+        network = f"the network of the BBMD {self._config.bbmd}"
+        target: Any = GlobalBroadcast()
+        if not self._config.bbmd:
+            found_network = ipaddress.IPv4Interface(self._config.bind.partition(":")[0]).network
+            network = str(found_network)
+            if own.addrTuple[1] != self._config.port:
+                target = Address(f"{found_network.broadcast_address}:{self._config.port}")
         try:
             self._app.request(
                 WhoIsRequest(
@@ -252,7 +260,7 @@ class BacnetLink:
 
     def is_of_device(self, source: tuple[str, int]) -> bool:
         """While the device is being looked for anybody may speak, later only where it was found."""
-        return self._peer_tuple is None or source == self._peer_tuple
+        return self._peer_tuple is None or source in (self._peer_tuple, self._config.bbmd_tuple)
 
     def keep_broken(self, frame: bytes, reason: str) -> None:
         """A datagram that is no BACnet."""
@@ -313,6 +321,8 @@ class BacnetLink:
             return
         tasks = list(self._layer.server._transport_tasks)
         is_cancelled = False
+        if isinstance(self._layer, ForeignLayer):
+            await self._layer.leave()
         while tasks and not all(task.done() for task in tasks):
             try:
                 await asyncio.wait(tasks)
