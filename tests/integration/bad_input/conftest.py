@@ -10,5 +10,6 @@ sys.path += [
     str(HERE.parent / "edge"),
     str(HERE.parent / "modbus"),
     str(HERE.parent / "forward"),
+    str(HERE.parent / "mqtt"),
     str(HERE.parents[1] / "conformance"),
 ]

@@ -15,10 +15,26 @@ def tag(address: str) -> Tag:
     return Tag(address, address)
 
 
-def opened(port: int, **config: Any) -> AbstractAsyncContextManager[EtherNetIpSession]:
+class Heard:
+    """A log that keeps the codes of its warnings."""
+
+    def __init__(self) -> None:
+        self.codes: list[str] = []
+
+    def info(self, event: str, **fields: object) -> None:
+        """Let pass."""
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Keep the code."""
+        self.codes.append(str(fields.get("code")))
+
+    error = warning
+
+
+def opened(port: int, log: Heard | None = None, **config: Any) -> AbstractAsyncContextManager[EtherNetIpSession]:
     """A session with a controller on this machine."""
     settings = {"host": "127.0.0.1", "port": port, "timeout": "5s", **config}
-    return EtherNetIpConnector(EtherNetIpConfig.model_validate(settings), ConnectorTools()).open()
+    return EtherNetIpConnector(EtherNetIpConfig.model_validate(settings), ConnectorTools(log=log or Heard())).open()
 
 
 async def values(session: EtherNetIpSession, *addresses: str) -> list[tuple[Any, str]]:

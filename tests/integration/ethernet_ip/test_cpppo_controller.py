@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from cases.cpppo_peer import Relay, controller
 from cases.loopback import joined
-from cip_kit import opened, tag, values
+from cip_kit import Heard, opened, tag, values
 
 from millstream.kernel import NotFoundError, Unreachable
 from millstream.sdk import Write
@@ -148,12 +148,20 @@ async def test_a_read_that_is_cancelled_frees_its_thread_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "label"),
-    [(0x3060, "Good"), (0x3070, "UncertainLastUsableValue"), (0x0C50, "UncertainLastUsableValue"), (0x0030, "Good")],
-)
-async def test_values_of_a_controller_that_does_not_run_are_uncertain(status: int, label: str) -> None:
-    async with controller(*TAGS, status=status) as plc, opened(plc.port) as session:
-        assert await values(session, "Step", "NoSuchTag") == [(0, label), (None, "BadNodeIdUnknown")]
+    ("status", "label", "codes"),
+    [
+        (0x3060, "Good", []), (0x3070, "UncertainLastUsableValue", ["MS-1303"]),
+        (0x0C50, "UncertainLastUsableValue", ["MS-1304"]), (0x0030, "Good", []),
+    ],
+)  # fmt: skip
+async def test_values_of_a_controller_that_does_not_run_are_uncertain(
+    status: int, label: str, codes: list[str]
+) -> None:
+    heard = Heard()
+    async with controller(*TAGS, status=status) as plc, opened(plc.port, log=heard, status_interval="1us") as session:
+        for _ in range(2):
+            assert await values(session, "Step", "NoSuchTag") == [(0, label), (None, "BadNodeIdUnknown")]
+    assert heard.codes == codes  # said once
 
 
 async def test_a_device_without_a_tag_list_says_so_when_it_is_browsed() -> None:

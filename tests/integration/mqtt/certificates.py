@@ -32,7 +32,7 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.now = datetime.datetime.now(datetime.UTC)
-        builder = self._builder(self._name, self._key.public_key(), self.now - DAY, self.now + DAY)
+        builder = self._builder(self._name, self._key.public_key(), (self.now - DAY, self.now + DAY), self._name)
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         signed = (
             builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -43,26 +43,40 @@ class Authority:
         self.ca_file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, since: datetime.datetime, until: datetime.datetime
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        span: tuple[datetime.datetime, datetime.datetime],
+        issuer: x509.Name,
     ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
-            .issuer_name(self._name)
+            .issuer_name(issuer)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(since)
-            .not_valid_after(until)
+            .not_valid_before(span[0])
+            .not_valid_after(span[1])
         )
 
     def sign(self, name: str, *, address: str = "127.0.0.1", is_expired: bool = False) -> Signed:
         """A certificate for `address`."""
+        return self._sign(name, self._name, self._key, address=address, is_expired=is_expired)
+
+    def sign_itself(self, name: str, *, address: str = "127.0.0.1") -> Signed:
+        """A certificate for `address` that no authority has signed."""
+        return self._sign(name, None, None, address=address, is_expired=False)
+
+    def _sign(
+        self, name: str, issuer: x509.Name | None, issuer_key: ec.EllipticCurvePrivateKey | None, *, address: str,
+        is_expired: bool,
+    ) -> Signed:  # fmt: skip
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         until = self.now - DAY / 2 if is_expired else self.now + DAY
         places = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-        builder = self._builder(subject, key.public_key(), self.now - DAY, until)
-        signed = builder.add_extension(places, critical=False).sign(self._key, hashes.SHA256())
+        builder = self._builder(subject, key.public_key(), (self.now - DAY, until), issuer or subject)
+        signed = builder.add_extension(places, critical=False).sign(issuer_key or key, hashes.SHA256())
         found = Signed(self._folder / f"{name}.pem", self._folder / f"{name}.key", signed.serial_number)
         found.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
         found.key.write_bytes(

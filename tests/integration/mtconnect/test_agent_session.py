@@ -13,7 +13,7 @@ from cases.agent_peer import AgentPeer, Item
 from cases.loopback import joined
 
 from millstream.connectors.mtconnect import AgentPosition, MTConnectConfig, MTConnectConnector
-from millstream.kernel import AuthError, DecodeError, ProtocolViolation, Unreachable
+from millstream.kernel import AuthError, DecodeError, PlantError, ProtocolViolation, Unreachable
 from millstream.model import Event
 from millstream.sdk import Batch, Browsable, ConnectorTools, Position, SourceCounted, Streamed, Tag
 
@@ -129,11 +129,15 @@ async def test_browse_gives_ids_kinds_and_units(peer: AgentPeer) -> None:
     assert nodes["x1"].name == "Xabs"
 
 
-@pytest.mark.parametrize(("status", "error"), [(401, AuthError), (403, AuthError), (503, Unreachable)])
-async def test_a_status_says_what_to_do(status: int, error: type[Exception], peer: AgentPeer) -> None:
+@pytest.mark.parametrize(
+    ("status", "error", "code"),
+    [(401, AuthError, "MS-0201"), (403, AuthError, "MS-0201"), (503, Unreachable, "MS-0200")],
+)
+async def test_a_status_says_what_to_do(status: int, error: type[PlantError], code: str, peer: AgentPeer) -> None:
     peer.status = status
-    with pytest.raises(error, match=str(status)):
+    with pytest.raises(error, match=str(status)) as caught:
         await take(connector(peer), 1)
+    assert caught.value.code == code
 
 
 async def test_an_answer_that_is_no_document_keeps_its_bytes(peer: AgentPeer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,9 +14,10 @@ from asyncua import Server, ua
 from loop_server import loop_server
 from opcua_kit import Process, connector_for, read_until, tags_of
 
+from millstream.connectors.opcua import OpcUaConfig, OpcUaConnector
 from millstream.kernel import PlantError, ProtocolViolation, Unreachable
 from millstream.model import BAD_DATA_UNAVAILABLE, Value
-from millstream.sdk import Tag, Write
+from millstream.sdk import ConnectorTools, Tag, Write
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -250,6 +252,38 @@ async def test_structures_and_arrays_of_them_are_written_whole_or_refused_with_t
         assert [result.quality.is_good for result in results] == [True, True, False]
         samples, _ = await read_until(session, [tool, tools], lambda s: len(s) >= 2)
     assert {sample.tag: sample.value for sample in samples} == {"tool": one, "tools": two}
+
+
+class Heard:
+    """A log that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def info(self, event: str, **fields: object) -> None:
+        self.lines.append((event, str(fields.get("error", ""))))
+
+    warning = error = info
+
+
+async def test_a_server_that_does_not_run_is_told_once_and_told_again_when_it_runs() -> None:
+    heard = Heard()
+    async with own_server() as (server, index, endpoint):
+        state = server.get_node(ua.ObjectIds.Server_ServerStatus_State)
+        node = await server.nodes.objects.add_variable(ua.NodeId("n", index), ua.QualifiedName("n", index), 1)
+        config = OpcUaConfig.model_validate({"endpoint": endpoint, "security": {"policy": "none"}})
+        connector = OpcUaConnector(config, ConnectorTools(log=heard))
+        tag, numbers = Tag("n", "nsu=urn:test;s=n", 0.05, 0.05), itertools.count(2)
+        async with connector.open() as session, aclosing(session.stream([tag], None)) as stream, asyncio.timeout(60):
+            for value, upto in ((ua.ServerState.Suspended, 1), (ua.ServerState.Running, 2)):
+                await server.write_attribute_value(state.nodeid, ua.DataValue(ua.Variant(value, ua.VariantType.Int32)))
+                while len(heard.lines) < upto:
+                    await node.write_value(ua.Variant(next(numbers), ua.VariantType.Int64))
+                    await anext(stream)
+    (stopped, words), (again, _) = heard.lines
+    assert (stopped, again) == ("opcua_server_does_not_run", "opcua_server_runs_again")
+    assert "Suspended" in words
+    assert "MS-1106" in words
 
 
 async def test_a_server_whose_values_do_not_change_is_not_taken_for_a_dead_one() -> None:

@@ -40,9 +40,11 @@ async def test_encrypted_sessions_with_user_at_node_opcua(
     monkeypatch.setenv("TEST_OPCUA_PASSWORD", "secret-word-but-wrong")
     refused = await open_fails(server.endpoint, security=security, **user)
     assert isinstance(refused, AuthError)
-    assert "password" in (refused.next_step or "")
-    assert isinstance(await open_fails(server.endpoint, security=security), AuthError)  # anonymous
-    assert isinstance(await open_fails(server.endpoint), AuthError)  # no security
+    assert (refused.code, "password" in (refused.next_step or "")) == ("MS-0201", True)
+    anonymous = await open_fails(server.endpoint, security=security)
+    assert (type(anonymous), anonymous.code) == (AuthError, "MS-0201")
+    unprotected = await open_fails(server.endpoint)
+    assert (type(unprotected), unprotected.code) == (AuthError, "MS-1103")
 
 
 @pytest.mark.needs("node-opcua")
@@ -69,7 +71,7 @@ async def test_another_server_than_the_pinned_one_is_refused(start_plant: StartP
     assert isinstance(await open_fails(plant.endpoint, security=wrong, request_timeout="1s"), AuthError | Unreachable)
     lost = secured(certificate, tmp_path / "no-such-key.pem", server_certificate=str(server_certificate))
     error = await open_fails(plant.endpoint, security=lost)
-    assert isinstance(error, AuthError)
+    assert (type(error), error.code) == (AuthError, "MS-1105")
     assert "no-such-key.pem" in str(error)
 
 
@@ -82,7 +84,7 @@ async def test_a_password_does_not_go_out_in_clear_unless_told_so(
     )
     user = {"user": "operator", "password": {"env": "TEST_OPCUA_PASSWORD"}}
     error = await open_fails(plant.endpoint, **user)
-    assert isinstance(error, AuthError)
+    assert (type(error), error.code) == (AuthError, "MS-1104")
     assert "clear" in error.what
     async with connector_for(plant.endpoint, allow_clear_password=True, **user).open() as session:
         samples, _ = await read_until(session, tags_of(plant.ready["tags"]), lambda s: len(s) > 5)

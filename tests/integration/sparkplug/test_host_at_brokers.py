@@ -124,7 +124,7 @@ async def test_a_wrong_password_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("BROKER", "wrong")
     async with broker(tmp_path, password="right") as peer:
         made = connector(peer.port, user="edge", secret={"env": "BROKER"})
-        with pytest.raises(AuthError):
+        with pytest.raises(AuthError, match="MS-0201"):
             async with made.open():
                 pass
 

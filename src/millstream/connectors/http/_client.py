@@ -161,7 +161,7 @@ async def open_client(config: HttpConfig, clock: Clock) -> AsyncIterator[Client]
         headers[config.auth_header or ""] = secret or ""
     verify: bool | ssl.SSLContext = False
     if (config.url or "").startswith("https"):
-        files = TlsFiles(config.ca_file, config.certificate, config.key)
+        files = TlsFiles(config.ca_file, config.certificate, config.key, config.crl_file)
         verify = await asyncio.to_thread(client_context, files)
     limits = httpx.Limits(max_connections=4, max_keepalive_connections=4)
     async with httpx.AsyncClient(

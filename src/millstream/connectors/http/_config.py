@@ -41,6 +41,8 @@ class HttpConfig(ConnectorConfig):
     """The header's name: with header as X-API-Key, with hmac as X-Hub-Signature-256 (the default)."""
     ca_file: ConfigPath | None = None
     """poll with https: certificates to trust instead of the system's."""
+    crl_file: ConfigPath | None = None
+    """poll with https: which certificates are revoked, PEM, signed by an authority of `ca_file`."""
     certificate: ConfigPath | None = None
     """poll: our certificate, PEM, for servers that ask for one. webhook: the listener's; with it, it speaks https."""
     key: ConfigPath | None = None

@@ -87,7 +87,7 @@ async def open_client(config: IoLinkConfig) -> AsyncIterator[Client]:
         auth = httpx.BasicAuth(config.user, await asyncio.to_thread(config.secret.resolve))
     verify: bool | ssl.SSLContext = False
     if config.url.startswith("https"):
-        verify = await asyncio.to_thread(client_context, TlsFiles(config.ca_file))
+        verify = await asyncio.to_thread(client_context, TlsFiles(config.ca_file, crl_file=config.crl_file))
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     async with httpx.AsyncClient(

@@ -23,6 +23,8 @@ class IoLinkConfig(ConnectorConfig):
     """The user's password, by reference."""
     ca_file: ConfigPath | None = None
     """https: certificates to trust instead of the system's."""
+    crl_file: ConfigPath | None = None
+    """https: which certificates are revoked, PEM, signed by an authority of `ca_file`."""
     timeout: Duration = Field(default=3.0, gt=0, le=25)
     """How long one answer may take."""
     ports: int = Field(default=8, ge=1, le=32)

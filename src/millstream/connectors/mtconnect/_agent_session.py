@@ -27,7 +27,7 @@ from millstream.protocols.mtconnect_xml import (
     parse_streams,
 )
 from millstream.protocols.shdr import Kind
-from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag
+from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag, TlsFiles
 
 ITEMS_BATCH_MAX = 800  # one unit of the store holds 900 messages, and a position must lie in the unit of its data
 _KIND_BY_TYPE = {"float": Kind.SAMPLE, "int": Kind.INTEGER, "text": Kind.EVENT}
@@ -270,7 +270,9 @@ async def fetch(config: MTConnectConfig, request: str, *, is_of_agent: bool = Fa
     if is_of_agent:
         parts = urlsplit(base)
         base = f"{parts.scheme}://{parts.netloc}"
-    answer = await get(f"{base}/{request}", timeout_s=config.connect_timeout, bytes_max=DOCUMENT_BYTES_MAX)
+    files = TlsFiles(config.ca_file, crl_file=config.crl_file)
+    url = f"{base}/{request}"
+    answer = await get(url, timeout_s=config.connect_timeout, bytes_max=DOCUMENT_BYTES_MAX, files=files)
     if answer.status in (401, 403):
         raise AuthError(f"agent refuses access with status {answer.status}", where=config.url)
     if answer.status >= 500 or not answer.body:

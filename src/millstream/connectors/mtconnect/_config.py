@@ -21,6 +21,10 @@ class MTConnectConfig(ConnectorConfig):
     """shdr: its port."""
     url: str | None = None
     """agent: its address, e.g. http://agent:5000, with the device's name behind it to read one device only."""
+    ca_file: ConfigPath | None = None
+    """agent with https: certificates to trust instead of the system's."""
+    crl_file: ConfigPath | None = None
+    """agent with https: which certificates are revoked, PEM, signed by an authority of `ca_file`."""
     devices_file: ConfigPath | None = None
     """shdr: a Devices.xml that says what each data item is and its unit. An agent is asked for it."""
     sequence_item: str | None = None

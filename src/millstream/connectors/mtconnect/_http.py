@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from millstream.kernel import ProtocolViolation, Unreachable
-from millstream.sdk import needs_extra
+from millstream.sdk import TlsFiles, client_context, needs_extra, tls_fault
 
 READ_BYTES = 1 << 16
 CLOSE_TIMEOUT_S = 1.0
@@ -25,26 +26,28 @@ class Answer:
     body: bytes
 
 
-async def get(url: str, *, timeout_s: float, bytes_max: int) -> Answer:
-    """GET `url`. Raises Unreachable (no answer in time, connection lost), ProtocolViolation (no HTTP, too large)."""
+async def get(url: str, *, timeout_s: float, bytes_max: int, files: TlsFiles | None = None) -> Answer:
+    """GET `url`; for https `files` say whom to trust. Raises Unreachable (no answer in time, connection lost, wrong
+    certificate), AuthError (ours is refused), ProtocolViolation (no HTTP, too large), ConfigError (unusable files)."""
     parts = urlsplit(url)
     where = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
     try:
+        context = await asyncio.to_thread(client_context, files or TlsFiles()) if parts.scheme == "https" else None
         async with asyncio.timeout(timeout_s or None):
-            return await _exchange(url, where, bytes_max)
+            return await _exchange(url, where, bytes_max, context)
     except TimeoutError as error:
         raise Unreachable(f"agent does not answer within {timeout_s:g} s", where=where) from error
     except OSError as error:
+        if (fault := tls_fault(error, where)) is not None:
+            raise fault from error
         raise Unreachable(f"agent cannot be reached: {error.strerror or error}", where=where) from error
 
 
-async def _exchange(url: str, where: str, bytes_max: int) -> Answer:
+async def _exchange(url: str, where: str, bytes_max: int, context: ssl.SSLContext | None) -> Answer:
     h11 = _h11()
     parts = urlsplit(url)
-    is_secure = parts.scheme == "https"
-    reader, writer = await asyncio.open_connection(
-        parts.hostname, parts.port or (443 if is_secure else 80), ssl=is_secure or None, limit=READ_BYTES
-    )
+    port = parts.port or (443 if context is not None else 80)
+    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context, limit=READ_BYTES)
     try:
         connection = h11.Connection(h11.CLIENT)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -47,7 +47,7 @@ def fault(code: int, where: str) -> PlantError:
         )  # fmt: skip
     if base in _POLICY:
         return AuthError(
-            "the OPC UA server does not accept this security", where=where, got=name,
+            "the OPC UA server does not accept this security", where=where, got=name, code="MS-1103",
             next_step="set 'security.policy' and 'security.mode' to what the server offers",
         )  # fmt: skip
     if base in _ENCODING:
@@ -101,7 +101,7 @@ def _library_error(error: ua.UaError, where: str) -> PlantError:
     text = str(error)
     if "No matching endpoints" in text:
         return AuthError(
-            "the OPC UA server does not offer this security", where=where,
+            "the OPC UA server does not offer this security", where=where, code="MS-1103",
             next_step="set 'security.policy' and 'security.mode' to what the server offers",
         )  # fmt: skip
     if "certificate mismatch" in text:

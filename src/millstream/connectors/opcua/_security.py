@@ -82,7 +82,7 @@ class Protection:
     def _refuse_clear(self, kind: ua.UserTokenType, what: str, next_step: str) -> None:
         policy = self._client.server_policy(kind)
         if policy.SecurityPolicyUri in (None, "", security_policies.SecurityPolicyNone.URI):
-            raise AuthError(what, where=self._endpoint, next_step=next_step)
+            raise AuthError(what, where=self._endpoint, next_step=next_step, code="MS-1104")
 
     async def _own(self) -> tuple[Path, Path]:
         security = self._config.security
@@ -142,6 +142,7 @@ def _unusable(error: Exception, where: str) -> AuthError:
         "certificate or private key cannot be loaded",
         where=where,
         got=f"{type(error).__name__}: {error}"[:200],
+        code="MS-1105",
         next_step="check the files: DER or PEM by their ending, and the password of the private key",
     )
 

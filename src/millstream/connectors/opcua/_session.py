@@ -22,9 +22,9 @@ from millstream.connectors.opcua._link import Link, read_request
 from millstream.connectors.opcua._mapping import is_overflow, to_quality, to_sample
 from millstream.connectors.opcua._reading import read_tags
 from millstream.connectors.opcua._responses import ServiceFault
-from millstream.connectors.opcua._subscriptions import LEVEL_HANDLE, Subscriptions, queue_size
+from millstream.connectors.opcua._subscriptions import LEVEL_HANDLE, STATE_HANDLE, Subscriptions, queue_size
 from millstream.connectors.opcua._writing import Writer
-from millstream.kernel import ProtocolViolation, Unreachable
+from millstream.kernel import PlantError, ProtocolViolation, Unreachable
 from millstream.model import Sample
 from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag, Write, WriteResult
 
@@ -33,6 +33,7 @@ MODEL_S_MIN = 1.0  # between two looks at a changed address space
 QUEUED_S_MIN = 3.0  # shorter standstills are bridged by the publish requests in flight
 _HISTORY_READ = 0x04  # bit of AccessLevel (OPC 10000-3, 8.57)
 _VANISHED = {ua.StatusCodes.BadNodeIdUnknown, ua.StatusCodes.BadNodeIdInvalid}  # node-opcua says the second
+_STATES = frozenset(map(int, ua.ServerState))
 _SCALAR_DATA_TYPE_MAX = 21  # i=1 to i=21 are not structures
 
 
@@ -129,6 +130,7 @@ class _Stream:
         self._said: set[int] = set()  # refused tags that were reported: once while they are
         self._retry_at_ns = 0
         self._has_fallen = False  # the server's service level
+        self._state = int(ua.ServerState.Running)
         self._model_changes = 0  # followed so far
         self._model_at_ns = 0  # not before: a server that is being configured tells of each step
         self._poll_at_ns: dict[float, int] = {}
@@ -305,7 +307,7 @@ class _Stream:
         for values in self._subscriptions.take():
             for handle, value in values:
                 if handle >= len(followed):
-                    self._take_level(handle, value)
+                    self._take_status(handle, value)
                     continue
                 item = followed[handle]
                 lost = value.status != 0 and is_overflow(value.status)
@@ -321,8 +323,16 @@ class _Stream:
             if handle < len(followed):
                 self._events.take(followed[handle].tag.key, followed[handle].event_names, fields)
 
-    def _take_level(self, handle: int, value: DataValue) -> None:
-        """How well the server says that it serves; a fall matters where there is another one."""
+    def _take_status(self, handle: int, value: DataValue) -> None:
+        """Whether the server runs, and how well it says that it serves; a fall matters where there is another one."""
+        if handle == STATE_HANDLE and isinstance(value.value, int) and value.value != self._state:
+            self._state = value.value
+            if value.value == ua.ServerState.Running:
+                self._log.info("opcua_server_runs_again")
+            else:
+                got = str(value.value) if value.value not in _STATES else ua.ServerState(value.value).name
+                error = PlantError("the OPC UA server does not run", where=self._link.where, got=got, code="MS-1106")
+                self._log.warning("opcua_server_does_not_run", error=str(error))
         if handle == LEVEL_HANDLE and isinstance(value.value, int) and self._config.endpoints:
             self._has_fallen = value.value < self._link.service_level
             self._link.service_level = max(self._link.service_level, value.value)

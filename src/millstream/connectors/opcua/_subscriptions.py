@@ -25,7 +25,7 @@ from millstream.sdk import Tag
 MISSED_KEEP_ALIVES_MAX = 3
 PUBLISHING_S_MIN = 0.05  # 0 lets a server publish without a cycle: some, asyncua's for one, then send no keep-alive
 EVENTS_QUEUED = 1000  # of one notifier in the server, unless 'queue_size' says otherwise: alarms come in showers
-LEVEL_S = 1.0  # how often the server looks at its own service level for us
+LEVEL_S = 1.0  # how often the server looks at its own service level and state for us
 LIFETIME_S_MIN = 60.0  # of a subscription without publish requests: what back-pressure may take
 _FILTER_REFUSED = {
     ua.StatusCodes.BadMonitoredItemFilterUnsupported,
@@ -35,6 +35,7 @@ _FILTER_REFUSED = {
     ua.StatusCodes.BadEventFilterInvalid,
 }
 _SEQUENCE_MAX = 2**32 - 1
+STATE_HANDLE = 2**31 - 3  # client handle of the server's State
 LEVEL_HANDLE = 2**31 - 2  # client handle of the server's ServiceLevel
 MODEL_HANDLE = 2**31 - 1  # client handle of the events of a changed address space; node-opcua makes 0 of 2**32 - 1
 
@@ -195,13 +196,16 @@ class Subscriptions:
                 await self._link.call(condition, method, [argument])
 
     async def watch_server(self) -> None:
-        """Ask for the events of a changed address space and for the service level; refusals are no fault."""
+        """Ask for the events of a changed address space, for service level and state; refusals are no fault."""
         if not self._subscribed:
             return
         parameters = ua.CreateMonitoredItemsParameters()
         parameters.SubscriptionId = next(iter(self._subscribed))
         parameters.TimestampsToReturn = ua.TimestampsToReturn.Neither
-        parameters.ItemsToCreate = [_model_request(), _level_request()]
+        level, state = ua.ObjectIds.Server_ServiceLevel, ua.ObjectIds.Server_ServerStatus_State
+        parameters.ItemsToCreate = [
+            _model_request(), _status_request(level, LEVEL_HANDLE), _status_request(state, STATE_HANDLE),
+        ]  # fmt: skip
         with suppressed_refusal():
             await self._link.create_monitored_items(parameters)
 
@@ -367,13 +371,13 @@ def _model_request() -> ua.MonitoredItemCreateRequest:
     return request
 
 
-def _level_request() -> ua.MonitoredItemCreateRequest:
+def _status_request(node: int, handle: int) -> ua.MonitoredItemCreateRequest:
     parameters = ua.MonitoringParameters()
-    parameters.ClientHandle = LEVEL_HANDLE
+    parameters.ClientHandle = handle
     parameters.SamplingInterval = LEVEL_S * 1000
     parameters.QueueSize = 1
     request = ua.MonitoredItemCreateRequest()
-    request.ItemToMonitor = ua.ReadValueId(ua.NodeId(ua.ObjectIds.Server_ServiceLevel), ua.AttributeIds.Value)
+    request.ItemToMonitor = ua.ReadValueId(ua.NodeId(node), ua.AttributeIds.Value)
     request.MonitoringMode = ua.MonitoringMode.Reporting
     request.RequestedParameters = parameters
     return request
