@@ -1,8 +1,9 @@
-"""``command send|list|show|cancel``: what edges shall do, once each."""
+"""``command send|list|show|cancel|fetch``: what edges shall do, once each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -11,7 +12,7 @@ from cyclopts import Parameter
 from millstream.cli._look import parsed_value
 from millstream.cli._options import DEFAULT, Json, Target, run
 from millstream.cli._output import CHECK_FAILED, OK, duration, json_text, note, print_json, print_table, report_usage
-from millstream.kernel import SystemClock
+from millstream.kernel import PlantError, SystemClock
 
 if TYPE_CHECKING:
     from millstream.client import NodeCommand
@@ -202,6 +203,48 @@ def cancel(
             found = await plant.commands.cancel(id, nodes=None if of is None else _names(of), who=who)
         _show(found, is_json=json)
         return CHECK_FAILED if any(c.is_over and c.state != "cancelled" for c in found) else OK
+
+    return run(work())
+
+
+def fetch(id: str, /, *, of: str, file: Path | None = None, json: Json = False, target: Target = DEFAULT) -> int:
+    """Fetch the file that a command has left at an edge.
+
+    It is compared with the checksum that the edge told. An existing file is not overwritten.
+
+    Examples:
+
+        millstream command fetch 3f2a90d1c4b5e6f7 --of plant1
+        millstream command fetch 3f2a90d1c4b5e6f7 --of plant1 --file bundle.zip --json
+
+    Parameters
+    ----------
+    id
+        As `send` printed it.
+    of
+        The edge.
+    file
+        Where to put it; left out: <edge>-<id>.zip here.
+    json
+        Print one object.
+    """
+
+    async def work() -> int:
+        """Fetch and write."""
+        async with target.connect() as plant:
+            content = await plant.commands.fetch(id, of)
+        path = file or Path(f"{of}-{id}.zip")
+        try:
+            with path.open("xb") as out:
+                out.write(content)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise PlantError("cannot write the file", where=str(path), got=reason) from error
+        if json:
+            print_json({"file": str(path), "bytes": len(content)})
+        else:
+            note(f"{len(content)} bytes in {path}")
+        return OK
 
     return run(work())
 

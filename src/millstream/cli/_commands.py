@@ -140,6 +140,7 @@ COMMANDS = (
     Command("command list", "_command:list_", "List commands, the newest last.", FLEET),
     Command("command show", "_command:show", "Show one command at each of its edges, with its result.", FLEET),
     Command("command cancel", "_command:cancel", "Cancel a command where it has not begun.", FLEET),
+    Command("command fetch", "_command:fetch", "Fetch the file that a command has left at an edge.", FLEET),
     Command("status", "_state:status", "Show how the nodes are: connectors, streams, uplink, alarms.", CARE),
     Command("ledger", "_state:ledger", "Show the account: stored, forwarded, missing, repeated.", CARE),
     Command("top", "_top_command:top", "Watch a node live in the terminal.", CARE),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
 from millstream.bus._link import Link
-from millstream.client._fleet_data import Whom
+from millstream.client._fleet_data import Whom, raise_reported
 from millstream.client._flows import ask_node
 from millstream.client._times import Span, to_span_ns
 from millstream.client._writes import me
-from millstream.kernel import NotFoundError, Unreachable
+from millstream.kernel import NotFoundError, PlantError, Unreachable
 from millstream.protocols.command import FINAL
+from millstream.protocols.command_file import FILE_BYTES_MAX, STATUS
 
 ANSWER_TIMEOUT_S = 60.0  # a command to two thousand nodes is stored two thousand times
 LOOK_INTERVAL_S = 0.2
@@ -90,6 +93,26 @@ class Commands:
         ask = {"action": "cancel", "id": id, "nodes": None if nodes is None else list(nodes), "who": who or me()}
         return _nodes((await self._ask(ask))["nodes"])
 
+    async def fetch(self, id: str, node: str) -> bytes:
+        """The file that a command has left at a node, such as a support bundle. Raises NotFoundError, and PlantError
+        when it is not what the node told."""
+        (command,) = await self.show(id, nodes=[node])
+        question = msgspec.json.encode({"id": id, "node": node})
+        name, pieces, size = await self._hub(), [], 0
+        asked = self._link.request_many(f"millstream.node.{name}.command_file", question, timeout_s=ANSWER_TIMEOUT_S)
+        async with aclosing(asked) as replies:
+            async for reply in replies:
+                raise_reported(reply)
+                pieces.append(reply.payload)
+                size += len(reply.payload)
+                if reply.headers.get(STATUS) == "done" or size > FILE_BYTES_MAX:
+                    break
+        content = b"".join(pieces)
+        told = command.result.get("sha256") if isinstance(command.result, dict) else None
+        if hashlib.sha256(content).hexdigest() != told:
+            raise PlantError("the file is not the one that the command told of", where=node, got=id, code="MS-2312")
+        return content
+
     async def wait(self, id: str, *, timeout_s: float = 60.0) -> Sequence[NodeCommand]:
         """Until it is over at every node. Raises Unreachable when it is not by then."""
         try:
@@ -106,10 +129,14 @@ class Commands:
             ) from error  # fmt: skip
 
     async def _ask(self, ask: Mapping[str, Any]) -> Mapping[str, Any]:
+        name = await self._hub()
+        payload = msgspec.json.encode({key: value for key, value in ask.items() if value is not None})
+        return await ask_node(self._link, f"millstream.node.{name}.command", payload, timeout_s=ANSWER_TIMEOUT_S)
+
+    async def _hub(self) -> str:
         role, name = await self._whom()
         if role != "hub":
             raise NotFoundError(
                 "commands are kept by a hub", where=name, next_step="name the hub with --node or --url", code="MS-2309"
             )
-        payload = msgspec.json.encode({key: value for key, value in ask.items() if value is not None})
-        return await ask_node(self._link, f"millstream.node.{name}.command", payload, timeout_s=ANSWER_TIMEOUT_S)
+        return name

@@ -1,4 +1,4 @@
-"""The commands that every edge knows: write a tag, restart a connector, run the diagnostics."""
+"""The commands that every edge knows: write a tag, restart a connector, run the diagnostics, collect a bundle."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from millstream.bus import StreamApi
+from millstream.config import EdgeConfig
+from millstream.edge._bundle import make_bundle, referred_secrets
 from millstream.edge._command_types import Admitted, BuiltIn, Outcome
 from millstream.edge._connector_set import ConnectorSet
 from millstream.edge._write_gate import WriteRefused
@@ -23,6 +25,7 @@ from millstream.sdk import CommandContext, Message
 RESTART_S = 30.0  # until a restarted connector is looked at and told how it is
 WRITE_S = 120.0  # waiting for its turn, the machine's answer and the read-back
 DIAGNOSTICS_S = 60.0
+BUNDLE_S = 300.0
 _TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1, "maxLength": 512}
 
 
@@ -105,6 +108,27 @@ def diagnostics_command(look: Callable[[], Awaitable[Facts]]) -> BuiltIn:
 
     schema = {"type": "object", "additionalProperties": False, "properties": {}}
     return BuiltIn("Check the node as `millstream doctor` does.", schema, admit)
+
+
+def bundle_command(
+    data_dir: Path, config: Callable[[], EdgeConfig], status: Callable[[], Mapping[str, Any]],
+    look: Callable[[], Awaitable[Facts]],
+) -> BuiltIn:  # fmt: skip
+    """Status, configuration, diagnostics and the ends of the logs, without secrets, as a zip at the edge."""
+
+    def admit(command: Command, context: CommandContext) -> Admitted:
+        async def run() -> Outcome:
+            findings = [finding.as_dict() for finding in judge(await look())]
+            now = config()
+            documents = {"status": status(), "configuration": now.model_dump(mode="json"), "diagnostics": findings}
+            known = await asyncio.to_thread(referred_secrets, now)
+            made = await asyncio.to_thread(make_bundle, data_dir, command.id, documents, known)
+            return Outcome("done", result={"bytes": made.size_bytes, "sha256": made.sha256})
+
+        return Admitted(run, BUNDLE_S)
+
+    schema = {"type": "object", "additionalProperties": False, "properties": {}}
+    return BuiltIn("Collect what somebody who helps needs to see; `millstream command fetch` gets it.", schema, admit)
 
 
 async def edge_facts(

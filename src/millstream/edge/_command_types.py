@@ -7,7 +7,8 @@ edge's administrator chose to install it.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -112,8 +113,18 @@ class CommandTypes:
         self.check(command)
         type = self._find(command.type)
         if isinstance(type, BuiltIn):
-            return type.admit(command, context)
+            admitted = type.admit(command, context)
+            return replace(admitted, run=partial(_run_built_in, admitted.run))
         return Admitted(lambda: _run_foreign(type, command, context), min(type.time_limit_s, TIME_LIMIT_S_MAX))
+
+
+async def _run_built_in(run: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+    try:
+        return await run()
+    except PlantError as error:
+        return Outcome("failed", error.code, str(error).removesuffix(f" [{error.code}]")[:400])
+    except Exception as error:  # noqa: BLE001 - a bug in one command is told to who asked, and must not end the others
+        return Outcome("unknown", "MS-2305", f"its code failed: {type_name(error)}: {error}"[:400])
 
 
 async def _run_foreign(type: CommandType, command: Command, context: CommandContext) -> Outcome:

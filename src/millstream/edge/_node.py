@@ -24,7 +24,8 @@ from millstream.bus import (
     store_room_bytes,
 )
 from millstream.config import ConnectorTypes, EdgeConfig, InstalledConnectors
-from millstream.edge._built_in import diagnostics_command, edge_facts, restart_command, write_command
+from millstream.edge._built_in import bundle_command, diagnostics_command, edge_facts, restart_command, write_command
+from millstream.edge._command_files import FileDesk
 from millstream.edge._command_types import CommandTypes
 from millstream.edge._commands import CommandDesk
 from millstream.edge._config_keeper import ConfigKeeper
@@ -82,6 +83,7 @@ class EdgeNode:
         self._fleet: FleetDesk | None = None
         self._data: DataDesk | None = None
         self._commands: CommandDesk | None = None
+        self._files: FileDesk | None = None
         self._alarms: dict[str, Alarm] = {}
         self._meter = ProcessMeter()
         self._started_ns = 0
@@ -161,6 +163,7 @@ class EdgeNode:
         assert contracts is not None
         assert data is not None
         assert self._commands is not None
+        assert self._files is not None
         hub = StreamApi(connection, HUB_DOMAIN) if self.config.uplink is not None else None
         publisher = works.publishers["integrity"][1]
         async with asyncio.TaskGroup() as group:
@@ -169,6 +172,7 @@ class EdgeNode:
                 group.create_task(self._kept("uplink watch", forward.run)),
                 group.create_task(self._kept("housekeeping", self._keep_house)),
                 group.create_task(self._kept("raw data", data.run)),
+                group.create_task(self._kept("files of commands", self._files.run)),
             ]
             works.start(group, self._kept)
             configuring = group.create_task(
@@ -292,6 +296,7 @@ class EdgeNode:
             "write": write_command(lambda: works.writes),
             "restart_connector": restart_command(works.connectors, self._clock),
             "diagnostics": diagnostics_command(facts),
+            "support_bundle": bundle_command(edge.data_dir, lambda: works.config, self.status, facts),
         }
         types = CommandTypes(built_in, edge.name, edge.data_dir, clock=self._clock, log=log, foreign=self._foreign)
         assert self._facts is not None
@@ -300,7 +305,9 @@ class EdgeNode:
             edge.name, self.config.path, works.journal, types, works.publishers["integrity"][1], self._facts.facts,
             clock=self._clock, log=log,
         )  # fmt: skip
+        self._files = FileDesk(edge.name, edge.data_dir, connection)
         stack.callback(self._commands.listen(connection))
+        stack.callback(self._files.open())
 
     def _serve(self) -> tuple[frozenset[str], AbstractAsyncContextManager[None]]:
         """The names of what can be asked now, and the service that answers."""

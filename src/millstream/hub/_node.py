@@ -53,6 +53,7 @@ from millstream.bus import (
 from millstream.config import HubConfig
 from millstream.historian import HistorianOptions, HistorianService
 from millstream.hub._command_book import CommandBook
+from millstream.hub._command_file import CommandFiles
 from millstream.hub._command_service import CommandService
 from millstream.hub._commands import Dispatcher
 from millstream.hub._config_nudge import ConfigNudger
@@ -302,7 +303,10 @@ class HubNode:
         await book.load()
         self._dispatcher = Dispatcher(connection, book, answers, lambda: paths, clock=clock, log=self._log)
         commands = CommandService(connection, book, self._dispatcher, lambda: paths, clock=clock)
-        handlers = {"fleet": desk.answer, "fleet_data": data.answer, "command": commands.answer}
+        handlers = {
+            "fleet": desk.answer, "fleet_data": data.answer, "command": commands.answer,
+            "command_file": CommandFiles(connection, answers).answer,
+        }  # fmt: skip
         for name, handler in handlers.items():
             serving = HubRequests(connection).serve(f"millstream.node.{self.config.hub.name}.{name}", handler)
             await self._stack.enter_async_context(serving)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from millstream.bus import get_batch
 from millstream.client import NodeCommand, Plant
 from millstream.kernel import NotFoundError, PlantError, SystemClock
 from millstream.protocols.command import Command, Delivery
+from millstream.protocols.nats_wire import WireMessage
 from millstream.sdk import CommandContext
 
 
@@ -240,3 +243,64 @@ async def test_the_command_line_sends_lists_shows_and_cancels(tmp_path: Path) ->
         assert '"rung":2' in shown.stderr
         assert (await run("cancel", command["id"])).returncode == 6
         assert (await run("show", "nothing")).returncode == 3
+
+
+async def test_a_support_bundle_arrives_whole_and_without_secrets(tmp_path: Path) -> None:
+    async with site(tmp_path, ["e1", "e2"]) as made, made.edge("e1", labels={"zone": "south"}), made.plant() as plant:
+        id = await plant.commands.send("support_bundle", nodes=["e1"])
+        found = await over(plant, id)
+        assert found.state == "done", found
+        content = await plant.commands.fetch(id, "e1")
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            texts = {name: file.read(name).decode() for name in file.namelist()}
+        assert {"status.json", "configuration.json", "diagnostics.json", "logs/nats-server.log"} <= set(texts)
+        assert json.loads(texts["configuration.json"])["edge"]["labels"] == {"zone": "south"}
+        hidden = [made.secret("e1").read_text().strip()]
+        hidden += [f.read_text().strip() for f in (tmp_path / "e1" / "secrets").rglob("*") if f.is_file()]
+        assert len(hidden) > 2
+        assert not [name for name, text in texts.items() for secret in hidden if secret in text]
+        with pytest.raises(PlantError, match="MS-2312"):
+            await plant.commands.fetch(await plant.commands.send("diagnostics", nodes=["e1"]), "e1")
+        with pytest.raises(NotFoundError):
+            await plant.commands.fetch(id, "e2")
+        async with made.hub.server.connect("client") as client:
+            for question in (b"", b"{}", b'{"id": "../../etc/passwd", "node": "e1"}', b'{"id": "a", "node": "e9"}'):
+                answer = await client.request("millstream.node.h1.command_file", question)
+                assert b"MS-23" in (answer[3] or b"")
+
+
+async def test_an_edge_that_lies_about_a_command_speaks_for_itself_only(tmp_path: Path) -> None:
+    """Somebody has the credentials of e2: its words about e1's command change nothing, about its own they count."""
+    bell = Bell()
+    async with (
+        site(tmp_path, ["e1", "e2"]) as made, made.edge("e1", commands={"bell": bell}), made.rogue("e2") as rogue,
+        made.plant() as plant,
+    ):  # fmt: skip
+
+        def lie(messages: list[WireMessage]) -> None:
+            for message in messages:
+                delivery = msgspec.json.decode(message[4], type=Delivery)
+                for name in ("e1", "e2"):
+                    subject = f"millstream.fleet.answer.{name}.{delivery.token}"
+                    rogue.publish(subject, b"no answer")
+                    rogue.publish(subject, msgspec.json.encode({"state": "done", "time_ns": 1}))
+                event = {"id": delivery.command.id, "state": "done", "result": "forged"}
+                for place in ("e1", "e2"):
+                    subject = f"uns.v1.acme.{place}._event.millstream.command.done"
+                    rogue.publish(subject, msgspec.json.encode(event))
+
+        rogue.subscribe("millstream.node.e2.command", lie)
+        await until(lambda: "e2" in made.hub.sources.reached(), "the rogue edge reached")
+        both = await plant.commands.send("bell", {"times": 1, "how": "slowly"})
+        await until(lambda: bell.rung == [both], "e1 runs it")
+        mine = {c.node: c for c in await plant.commands.show(both)}["e1"]
+        assert (mine.state, mine.result) in (("running", None), ("accepted", None))
+        bell.gate.set()
+
+        async def is_told() -> bool:
+            found = {c.node: c for c in await plant.commands.show(both)}["e1"]
+            return found.state == "done"
+
+        await until(is_told, "e1's own word")
+        found = {c.node: c for c in await plant.commands.show(both)}["e1"]
+        assert found.result == {"rung": 1, "by": found.who}

@@ -1,0 +1,74 @@
+"""Gives out what commands have left at this edge, piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from millstream.bus import RawConnection
+from millstream.edge._bundle import bundle_path
+from millstream.kernel import DecodeError, NotFoundError, PlantError
+from millstream.protocols.command_file import ERROR, PIECE_BYTES, SIZE, STATUS, PieceAsk, decode_piece_ask
+from millstream.protocols.fleet_query import ANSWER_PREFIX
+from millstream.protocols.nats_wire import WireMessage
+
+WAITING_MAX = 16  # what comes beyond is not answered, and asked for again
+
+
+class FileDesk:
+    """Answers for one edge, one piece after the other."""
+
+    def __init__(self, name: str, data_dir: Path, connection: RawConnection) -> None:
+        self._name = name
+        self._data_dir = data_dir
+        self._connection = connection
+        self._waiting: asyncio.Queue[WireMessage] = asyncio.Queue(WAITING_MAX)
+
+    def open(self) -> Callable[[], None]:
+        """Listen until the returned function is called; `run` answers."""
+        sid = self._connection.subscribe(f"millstream.node.{self._name}.command_file", self._take)
+        return lambda: self._connection.unsubscribe(sid)
+
+    def _take(self, messages: list[WireMessage]) -> None:
+        for message in messages:
+            if not self._waiting.full():
+                self._waiting.put_nowait(message)
+
+    async def run(self) -> None:
+        """Answer for ever."""
+        while True:
+            message = await self._waiting.get()
+            try:
+                ask = decode_piece_ask(message[4])
+            except DecodeError:
+                continue  # without a token there is nobody to tell
+            try:
+                payload, size = await asyncio.to_thread(self._piece, ask)
+                status = "done" if ask.offset + len(payload) >= size else "more"
+                lines = f"{STATUS}: {status}\r\n{SIZE}: {size}\r\n"
+            except PlantError as error:
+                payload, lines = b"", f"{STATUS}: done\r\n{ERROR}: {msgspec.json.encode(error.as_dict()).decode()}\r\n"
+            try:
+                subject = f"{ANSWER_PREFIX}{self._name}.{ask.token}"
+                self._connection.publish(subject, payload, header_lines=lines.encode())
+            except PlantError:
+                continue  # the own server is away: it is asked for again
+
+    def _piece(self, ask: PieceAsk) -> tuple[bytes, int]:
+        """Bytes and the size of the whole. Raises NotFoundError, PlantError."""
+        path = bundle_path(self._data_dir, ask.id)
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(ask.offset)
+                return file.read(PIECE_BYTES), size
+        except FileNotFoundError as error:
+            raise NotFoundError(
+                "this command has left no file here", got=ask.id, code="MS-2312",
+                next_step="the newest three are kept; ask for a new one",
+            ) from error  # fmt: skip
+        except OSError as error:
+            raise PlantError("the file cannot be read", got=str(error.strerror).lower(), code="MS-2312") from error
