@@ -1,12 +1,18 @@
 """A count flow on a real nats-server: exactly-once outputs a second, their age, and the restore of a large state.
 
     python -m bench count [--json] [--short] [--events 200000] [--keys 1000] [--restore-keys 1000000] [--repeat 2]
+                          [--instances 1,2]
 
 The built-in part counter reads a full input stream and commits totals with its state and position in atomic batches;
 both streams are synced before they answer. The loose run is the same without state record and position, which is
 at-least-once. The same events go through a paho service on a Mosquitto (QoS 1, totals saved each second) and, where
 the extra `bench` is installed, through Bytewax with its recovery store. Every run must come to the same totals.
 Each is a process of its own with a server of its own; alternating, the best of each counts.
+
+`--instances` runs the flow in so many worker processes of a node, over two partitions: the built-in counter, and one
+whose steps compute for long, so that the worker is full before the server is. The processor time of each process shows
+what is full. At last an instance is added under load, one is killed, one is taken away, and what was said is compared
+with the events themselves and recounted by the ledger.
 """
 
 from __future__ import annotations
@@ -19,6 +25,7 @@ from typing import Any
 
 from bench._report import Row, digest, finish, parser
 from bench._server import BenchServer
+from bench.count._instances import moving_row, scale_rows
 from bench.count._load import program
 
 EVENTS_PER_S_MIN, OUTPUTS_PER_S_MIN = 20_000, 10_000
@@ -35,13 +42,20 @@ def main(argv: list[str]) -> int:
     options.add_argument("--keys", type=int, default=1000)
     options.add_argument("--restore-keys", type=int, default=1_000_000)
     options.add_argument("--latency-s", type=int, default=20)
+    options.add_argument("--instances", type=_numbers, default=[1, 2], help="worker processes, such as 1,2")
     options.add_argument("--repeat", type=int, default=2, help="the best of so many alternating runs counts")
     chosen = options.parse_args(argv)
     if chosen.short:
         chosen.events, chosen.mqtt_events, chosen.keys, chosen.repeat = 2000, 400, 50, 1
         chosen.restore_keys, chosen.latency_s = 2000, 1
     rows = [*_throughput(chosen), _latency(chosen), _restore(chosen), _paho(chosen), _bytewax(chosen)]
+    rows += scale_rows(chosen.instances, chosen.events, chosen.keys, is_short=chosen.short, repeat=chosen.repeat)
+    rows.append(moving_row(max(chosen.events // 4, 1), chosen.keys, is_short=chosen.short))
     return finish("count", argv, rows, chosen)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 def _case(case: str, *arguments: object) -> dict[str, Any]:

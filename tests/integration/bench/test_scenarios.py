@@ -14,7 +14,7 @@ from bench.historian._streams import value
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = {
-    "connectors": 8, "contracts": 4, "count": 6, "flow": 3, "historian": 3, "ingest": 9, "opcua": 1, "outage": 2,
+    "connectors": 8, "contracts": 4, "count": 11, "flow": 3, "historian": 3, "ingest": 9, "opcua": 1, "outage": 2,
     "soak": 1,
 }  # fmt: skip
 KEPT_ROWS_MAX = ROWS | {"connectors": 16}  # at two sizes each
@@ -63,6 +63,10 @@ def test_a_scenario_runs_on_a_small_input(name: str) -> None:
         assert rows[0]["result_hash"] == digest(totals)
         assert rows[1]["details"]["outputs"] == events // 2 + keys
         assert rows[5]["figure"] == "not measured" or rows[5]["result_hash"] == digest(totals)
+        assert rows[6]["result_hash"] == rows[7]["result_hash"] == digest(totals)  # by one worker and by two
+        assert [len(row["details"]["worker_cores"]) for row in rows[6:10]] == [1, 2, 1, 2]
+        assert rows[10]["figure"] == "0 lost, 0 repeated"
+        assert rows[10]["details"]["is_clean"] is True
     if name == "outage":
         expected = digest([0, 0, 0, list(range(1, 101))])  # nothing lost, doubled or out of order
         assert [row["result_hash"] for row in rows] == [expected, expected]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from millstream.bus import Credentials, NatsServer, RawConnection, StreamApi, St
 from millstream.config import load_edge
 from millstream.edge import EdgeNode
 from millstream.kernel import Unreachable
-from millstream.protocols.ledger import is_ledger_subject
+from millstream.protocols.ledger import LedgerVerifier, OriginAccount, is_ledger_subject
 from millstream.protocols.nats_wire import parse_headers
 from millstream.protocols.uns_payload import decode_sample
 
@@ -127,6 +130,35 @@ def rows_of(found: Sequence[tuple[str, Any, str, str]], machine: int = 0) -> lis
 def flow_status(edge: EdgeNode, index: int = 0) -> dict[str, Any]:
     """One flow in the node's status."""
     return edge.status()["flows"][index]  # type: ignore[index, no-any-return]
+
+
+@contextmanager
+def instance(folder: Path, flow: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
+    """`millstream flow run` as a process, for the node of `write_site`."""
+    file = folder / "elsewhere.yaml"  # the same flow, none of the connectors
+    file.write_text(f"edge: {{name: e1, path: acme/p1, data_dir: data}}\nflows: {json.dumps([flow])}\n")
+    words = [sys.executable, "-m", "millstream", "flow", "run", "-c", str(file), "--flow", "rows"]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+async def recount(server: NatsServer, stream: str = "E_e1_F") -> OriginAccount:
+    """The ledger of a stream, counted again."""
+    verifier = LedgerVerifier()
+    async with client_of(server) as connection:
+        last_seq = (await StreamApi(connection).state(stream)).last_seq
+        async with aclosing(StreamReader(connection).read(stream)) as batches:
+            async for messages in batches:
+                for each in messages:
+                    verifier.feed(stream, each.seq, each.subject, 1, each.payload)
+                if messages and messages[-1].seq >= last_seq:
+                    break
+    return verifier.accounts[stream]
 
 
 async def ask(edge: EdgeNode, action: str, flow: str = "rows", **more: object) -> dict[str, Any]:

@@ -6,14 +6,11 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flow_site import FLOW, edge_of, flow_status, outputs, rows_of, until, write_site
+from flow_site import FLOW, edge_of, flow_status, instance, outputs, rows_of, until, write_site
 
 
 async def command(*words: str) -> tuple[int, Any, str]:
@@ -52,22 +49,6 @@ async def test_a_flow_is_listed_paused_resumed_replayed(tmp_path: Path) -> None:
         assert rows_of(await outputs(edge.server)) == list(range(1, 201))
 
 
-@contextmanager
-def instance(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`millstream flow run` as a process."""
-    file = folder / "elsewhere.yaml"  # the same flow, none of the connectors
-    flow = {**FLOW, "partitions": 2, "instances": 0}
-    file.write_text(f"edge: {{name: e1, path: acme/p1, data_dir: data}}\nflows: {json.dumps([flow])}\n")
-    words = [sys.executable, "-m", "millstream", "flow", "run", "-c", str(file), "--flow", "rows"]
-    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.wait(30)
-
-
 async def test_instances_from_elsewhere_share_the_work_and_replace_each_other(tmp_path: Path) -> None:
     flow = {**FLOW, "partitions": 2, "instances": 0}
     path = write_site(tmp_path, flows=[flow], rows=400, machines=4, pause="60ms")
@@ -80,13 +61,13 @@ async def test_instances_from_elsewhere_share_the_work_and_replace_each_other(tm
             found = await outputs(edge.server)
             return all(len(rows_of(found, m)) >= rows for m in range(4))
 
-        with instance(tmp_path) as first:
+        with instance(tmp_path, flow) as first:
             await until(lambda: instances() == 1, "one runs", tell=lambda: flow_status(edge))
-            with instance(tmp_path):
+            with instance(tmp_path, flow):
                 await until(lambda: instances() == 2, "both run", tell=lambda: flow_status(edge))
                 os.kill(first.pid, signal.SIGKILL)
                 await until(lambda: has(100), "it goes on", tell=lambda: flow_status(edge))
-                with instance(tmp_path):
+                with instance(tmp_path, flow):
                     await until(lambda: instances() == 2, "both run again", tell=lambda: flow_status(edge))
                 await until(lambda: has(400), "all rows", tell=lambda: flow_status(edge))
         found = await outputs(edge.server)

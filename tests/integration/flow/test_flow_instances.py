@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flow_site import FLOW, ask, edge_of, flow_status, outputs, rows_of, until, write_site
+from flow_site import FLOW, ask, edge_of, flow_status, instance, outputs, recount, rows_of, until, write_site
 
 from millstream.edge import EdgeNode
 
@@ -31,6 +31,11 @@ def has_stopped(edge: EdgeNode) -> bool:
     """Each instance says that it is paused and runs nothing."""
     instances = flow_status(edge)["instances"]
     return bool(instances) and all(each["is_paused"] and not each["partitions_count"] for each in instances)
+
+
+def rows_stored(edge: EdgeNode) -> int:
+    connectors: Any = edge.status()["connectors"]
+    return int(connectors[0]["samples_stored"])
 
 
 def worker_pids(edge: EdgeNode) -> list[int]:
@@ -73,6 +78,38 @@ async def test_partitions_are_shared_and_taken_over_when_an_instance_is_killed(t
             await until(lambda: is_even(edge, 2, 2), "both share again", tell=tell)
         await until(lambda: all_rows(edge, 600), "all rows", tell=tell)
         await check_rows(edge, 600)
+
+
+async def test_instances_that_come_and_go_under_load_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    """The source goes on all the time; each change moves half of the partitions."""
+    log: list[str] = []
+    flow: dict[str, Any] = {**FLOW, "partitions": 4, "instances": 1}
+    path = write_site(tmp_path, flows=[flow], machines=MACHINES, rows=100_000, pause="20ms")
+    async with edge_of(path, log) as edge:
+
+        def tell() -> object:
+            return flow_status(edge), log
+
+        async def goes_on() -> None:
+            found = await outputs(edge.server)
+            least = min(len(rows_of(found, machine)) for machine in range(MACHINES))
+            await until(lambda: all_rows(edge, least + 20), "every machine goes on", tell=tell)
+
+        await until(lambda: is_even(edge, 1, 4), "one has all", tell=tell)
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            with instance(tmp_path, flow) as other:
+                await until(lambda: is_even(edge, 2, 2), "both share", tell=tell)
+                await goes_on()
+                other.send_signal(how)
+                await until(lambda: is_even(edge, 1, 4), "the one that stays has all", tell=tell)
+            await goes_on()
+        assert rows_stored(edge) < 100_000 * MACHINES, "the source has ended: nothing was under load"
+        found = await outputs(edge.server)
+        for machine in range(MACHINES):
+            assert rows_of(found, machine) == list(range(1, len(rows_of(found, machine)) + 1)), f"machine {machine}"
+        account = await recount(edge.server)
+        assert account.is_clean, account
+        assert account.messages >= len(found)
 
 
 async def test_whoever_is_left_takes_over_at_once_when_a_process_of_the_node_ends(tmp_path: Path) -> None:
