@@ -25,7 +25,6 @@ from typing import Any
 
 from bench._report import Row, digest, finish, parser
 from bench._server import BenchServer
-from bench.count._instances import moving_row, scale_rows
 from bench.count._load import program
 
 EVENTS_PER_S_MIN, OUTPUTS_PER_S_MIN = 20_000, 10_000
@@ -36,6 +35,8 @@ CASE_TIMEOUT_S = 900.0
 
 def main(argv: list[str]) -> int:
     """Run and print; exit status 1 when a target is missed."""
+    from bench.count._instances import moving_row, scale_rows  # not beside `python -m bench.count._flow`
+
     options = parser("count", __doc__ or "")
     options.add_argument("--events", type=int, default=200_000)
     options.add_argument("--mqtt-events", type=int, default=40_000, help="of them through the paho service")

@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.ingest import _bare
 from millstream.bus import FastIngestPublisher, GroupCommitPublisher, RawConnection, StreamApi, StreamReader
+from millstream.edge._tracing import Tracer  # what the connector's outbox does with each unit
 from millstream.kernel import calm_collector
 from millstream.model import Block
 from millstream.protocols.uns_payload import ARROW_TYPE, encode_block, encode_sample
@@ -24,6 +25,7 @@ STREAM = "BENCH"
 SUBJECT = "uns.v1.acme.site.area._tag.spindle.load"
 LEDGER = "uns.v1.acme.site._ledger.bench.publisher"
 UNIT_MESSAGES = 100  # what a connector hands over at a time
+TRACES = {"integrity_traced": 1_000_000_000, "integrity_all_traced": 0}  # ns between two that begin a trace
 
 
 def payload(samples: int) -> bytes:
@@ -51,6 +53,7 @@ async def publish(case: str, connection: RawConnection, count: int, samples: int
     size = 1 if case.endswith("_single") else UNIT_MESSAGES if samples == 1 else 10
     data, kept = payload(samples), message(samples)
     source = block(samples) if samples > 1 else None
+    tracer = Tracer(TRACES[case], b"seed") if case in TRACES else None
     async with kind(connection, STREAM, ledger_subject=LEDGER) as publisher:
         start = time.perf_counter()
         for _ in range(count // size):
@@ -62,6 +65,8 @@ async def publish(case: str, connection: RawConnection, count: int, samples: int
                 unit = [kept] * size
             else:
                 unit = [Message(SUBJECT, data) for _ in range(size)]
+            if tracer is not None:
+                unit = list(tracer.stamp(unit, time.monotonic_ns()))
             await publisher.submit(unit)
         await publisher.flush()
         return time.perf_counter() - start

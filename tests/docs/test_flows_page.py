@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from pages import ROOT, beside, blocks, checkout, node_json, shell, until_done
 
 PAGE = ROOT / "docs" / "how-to" / "flows.md"
-UPDATE, TEST, RUN, LOOK = blocks(PAGE, "sh")
+UPDATE, TEST, RUN, LOOK, TRACE = blocks(PAGE, "sh")
 PARTS = next(block for block in blocks(PAGE, "json") if not block.startswith("#"))
 
 
@@ -53,3 +53,10 @@ async def test_the_flows_of_the_page_run_at_an_edge(tmp_path: Path) -> None:
         # The part counts 20 ms later by its own time, which passes when the machine is silent.
         shown = await until_done(root, root, f"{export}\n{look} --json | tee /dev/stderr | grep '\"value\":1,'")
         assert json.loads(shown)["path"] == "acme/plant1/press:parts"
+        barrier, parts = (
+            json.loads(shell(root, root, f"{export}\n{line} --json").stdout) for line in TRACE.strip().splitlines()
+        )
+        ways = [[s["where"].partition(":")[0] for s in found["stations"]] for found in (barrier, parts)]
+        assert ways[0] == ["source", "edge", "E_press-shop_I"]
+        assert ways[1][:2] == ["flow parts", "E_press-shop_F"]
+        assert "by a timer" in parts["stations"][0]["what"]

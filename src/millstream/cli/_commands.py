@@ -143,6 +143,7 @@ COMMANDS = (
     Command("command fetch", "_command:fetch", "Fetch the file that a command has left at an edge.", FLEET),
     Command("status", "_state:status", "Show how the nodes are: connectors, streams, uplink, alarms.", CARE),
     Command("ledger", "_state:ledger", "Show the account: stored, forwarded, missing, repeated.", CARE),
+    Command("trace", "_trace:trace", "Show what touched a message, and when.", CARE),
     Command("top", "_top_command:top", "Watch a node live in the terminal.", CARE),
     Command("doctor", "_doctor:doctor", "Find the usual faults and say what to do.", CARE),
     Command("deadletter list", "_deadletter:list_", "List what could not become data.", CARE),

@@ -13,6 +13,7 @@ from millstream.client._rollouts import Rollouts
 from millstream.client._site_configs import SiteConfigs, SitePlan, SiteRevision
 from millstream.client._sync import SyncPlant, connect_sync
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
+from millstream.client._trace import Station, Trace
 from millstream.client._tree import TagEntry, TreeNode, build_tree
 from millstream.client._writes import NotWritten
 from millstream.protocols.cloudevents import CloudEvent
@@ -54,9 +55,11 @@ __all__ = [
     "SitePlan",
     "SiteRevision",
     "Span",
+    "Station",
     "SyncPlant",
     "TagEntry",
     "Time",
+    "Trace",
     "TreeNode",
     "WritableTag",
     "WriteAnswer",

@@ -41,6 +41,7 @@ from millstream.client._reading import Reading, last_reading, readings_of
 from millstream.client._site_configs import SiteConfigs
 from millstream.client._streams import StoredFrame, Streams, newest, refuse
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
+from millstream.client._trace import Trace, find_trace
 from millstream.client._tree import TagEntry, TreeNode, build_tree
 from millstream.client._writes import writable_tags, write_tag
 from millstream.kernel import Clock, DecodeError, NotFoundError, SystemClock, Unreachable, suggest
@@ -437,6 +438,10 @@ class Plant:
                 accounts.update({name: account_from(raw) for name, raw in origins.items() if isinstance(raw, dict)})
         return Ledger(rows, accounts)
 
+    async def trace(self, what: str, *, kind: str = "tag", within: Span = 60.0) -> Trace:
+        """What touched one message (a path's newest, ``STREAM:SEQUENCE``, a trace id or `traceparent`), and when."""
+        return await find_trace(self._streams, await self.status(), what, kind, to_span_ns(within))
+
     async def dead_letters(self, *, limit: int = 100) -> tuple[list[DeadLetter], int]:
         """What could not become data: the newest letters, newest last, and how many there are in all."""
         return await read_letters(self._streams, limit=limit)
@@ -514,11 +519,7 @@ class Plant:
         subjects: dict[str, None] = {}
         if self._address.name is not None:
             subjects[f"millstream.node.{self._address.name}.status"] = None
-        for service in await self._services():
-            for endpoint in service.get("endpoints") or ():
-                subject = str(endpoint.get("subject", ""))
-                if subject.startswith("millstream.node.") and subject.endswith(".status"):
-                    subjects[subject] = None
+        subjects.update(dict.fromkeys(await self._node_subjects("status")))
         answers = await asyncio.gather(*(self._node_status(subject) for subject in subjects))
         found = {str(answer.get("name")): answer for answer in answers if answer is not None}
         return sorted(found.values(), key=lambda a: (a.get("name") != self._address.name, str(a.get("name"))))

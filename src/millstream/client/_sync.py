@@ -17,6 +17,7 @@ from millstream.client._paths import Where
 from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
 from millstream.client._times import Span, Time
+from millstream.client._trace import Trace
 from millstream.client._tree import TagEntry, TreeNode
 from millstream.kernel import Unreachable
 from millstream.model import GOOD, Quality, Value
@@ -211,6 +212,10 @@ class SyncPlant:
     def ledger(self, *, recounted: bool = False) -> Ledger:
         """As `Plant.ledger`."""
         return self._thread.run(self._plant.ledger(recounted=recounted))
+
+    def trace(self, what: str, *, kind: str = "tag", within: Span = 60.0) -> Trace:
+        """As `Plant.trace`."""
+        return self._thread.run(self._plant.trace(what, kind=kind, within=within))
 
     def status(self) -> list[dict[str, Any]]:
         """As `Plant.status`."""

@@ -14,6 +14,7 @@ from millstream.config._edge import (
     StreamConfig,
     StreamsConfig,
     TagConfig,
+    TracingConfig,
     UplinkConfig,
 )
 from millstream.config._finding import Finding
@@ -73,6 +74,7 @@ __all__ = [
     "StreamConfig",
     "StreamsConfig",
     "TagConfig",
+    "TracingConfig",
     "UpConfig",
     "UpServer",
     "UplinkConfig",

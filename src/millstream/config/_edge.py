@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, InstanceOf, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, InstanceOf, SerializeAsAny, WithJsonSchema, model_validator
 
-from millstream.config._flow import FLOWS_COUNT_MAX, FlowEntry
+from millstream.config._flow import FLOWS_COUNT_MAX, FlowEntry, duration_or_never
 from millstream.config._types import (
     Address,
     BufferSize,
@@ -223,6 +223,17 @@ class ManagedConfig(Section):
     """Folders whose files a configuration from the hub may name, beside the folder of this file."""
 
 
+class TracingConfig(Section):
+    """Which messages carry a W3C `traceparent`, by which other systems know them again."""
+
+    every: Annotated[
+        float | Literal["never"],
+        BeforeValidator(duration_or_never),
+        WithJsonSchema({"type": "string", "examples": ["1s", "0s", "never"]}),
+    ] = 1.0
+    """Of each connector the first message after so long; `0s`: every message, at 70 bytes each; `never`: none."""
+
+
 class EdgeConfig(Section):
     """An edge file."""
 
@@ -240,6 +251,8 @@ class EdgeConfig(Section):
     """The sources."""
     flows: tuple[FlowEntry, ...] = Field(default=(), max_length=FLOWS_COUNT_MAX)
     """What is worked out here."""
+    tracing: TracingConfig = TracingConfig()
+    """Traces."""
 
     @property
     def path(self) -> AssetPath:

@@ -42,7 +42,8 @@ def _start(value: object) -> object:
     return value
 
 
-def _idle(value: object) -> object:
+def duration_or_never(value: object) -> object:
+    """Seconds from a text; `never` and what is a number or nothing already stays."""
     if value is None or value == "never" or isinstance(value, float):
         return value
     if not isinstance(value, str):
@@ -119,7 +120,7 @@ class FlowEntry(Section):
     """How much later than newer data a sample may come without being late; left out: what the flow says."""
     idle: Annotated[
         float | Literal["never"] | None,
-        BeforeValidator(_idle),
+        BeforeValidator(duration_or_never),
         WithJsonSchema({"type": "string", "examples": ["5s", "never"]}),
     ] = None
     """How long after their time the timers of a silent key fire; `never`: only data moves time; left out: what the flow

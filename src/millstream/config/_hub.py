@@ -12,6 +12,7 @@ from millstream.config._edge import (
     EdgeServer,
     ManagedConfig,
     StreamsConfig,
+    TracingConfig,
     UplinkConfig,
 )
 from millstream.config._flow import FLOWS_COUNT_MAX, FlowEntry
@@ -185,6 +186,8 @@ class UpConfig(Section):
     """What is worked out at the hub, from the data of all edges."""
     managed: ManagedConfig = ManagedConfig()
     """Configuration of the edge by the hub."""
+    tracing: TracingConfig = TracingConfig()
+    """Traces."""
 
     @model_validator(mode="after")
     def _apart(self) -> UpConfig:
@@ -216,5 +219,5 @@ class UpConfig(Section):
         server = EdgeServer(host=self.server.host, mqtt_port=self.server.mqtt_port)
         return EdgeConfig(
             edge=self.edge, server=server, uplink=uplink, streams=self.streams, connectors=self.connectors,
-            flows=self.flows, managed=self.managed,
+            flows=self.flows, managed=self.managed, tracing=self.tracing,
         )  # fmt: skip

@@ -11,6 +11,7 @@ from itertools import islice
 from millstream.edge._deadletter import DeadLetterStore
 from millstream.edge._pipeline import DeadLetter, Output, Pipeline
 from millstream.edge._progress import Mark, encode_mark
+from millstream.edge._tracing import Tracer
 from millstream.kernel import Clock, PlantError
 from millstream.model import Block, Event, Sample
 from millstream.sdk import Control, Message, Position, Publisher, Stored
@@ -53,6 +54,7 @@ class Outbox:
     def __init__(
         self, name: str, pipeline: Pipeline, *, publisher: Publisher, dead_letters: DeadLetterStore, clock: Clock,
         position_subject: str, counters: Callable[[], Mapping[str, int]], unit_bytes_max: int = UNIT_BYTES_MAX,
+        tracer: Tracer | None = None,
     ) -> None:  # fmt: skip
         self.mark = Mark()
         self.samples_stored_count = 0
@@ -64,6 +66,7 @@ class Outbox:
         self._position_subject = position_subject
         self._counters = counters
         self._unit_bytes_max = min(UNIT_BYTES_MAX, unit_bytes_max)
+        self._tracer = tracer
         self._out = Output()
         self._is_rewindable = False
         self._session = 0
@@ -206,7 +209,10 @@ class Outbox:
         return is_late and self._is_rewindable
 
     def _make_units(self) -> None:
-        *parts, messages = _parts(self._out.take(), self._unit_bytes_max)
+        taken: Sequence[Message] = self._out.take()
+        if self._tracer is not None:
+            taken = self._tracer.stamp(taken, self._clock.monotonic_ns())
+        *parts, messages = _parts(taken, self._unit_bytes_max)
         control = self._control() or (self._presence() if messages else None)
         for part in parts:
             self._pending.append(_Unit(part, None, None, self._session))

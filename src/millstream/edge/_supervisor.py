@@ -28,6 +28,7 @@ from millstream.edge._lifecycle import Halt, Lifecycle
 from millstream.edge._outbox import UNIT_BYTES_MAX, Outbox, Settled
 from millstream.edge._pipeline import DeadLetter, Pipeline
 from millstream.edge._progress import decode_mark, does_rewind
+from millstream.edge._tracing import Tracer
 from millstream.edge._writer import SessionWriter
 from millstream.kernel import Clock, FencedError, PlantError, ProtocolViolation, Unreachable
 from millstream.model import Block
@@ -57,13 +58,14 @@ LIST_ROWS_MAX = 1_000  # the same for values of any size
 @dataclass(frozen=True, slots=True)
 class ConnectorPlan:
     """What a supervisor needs to know of its connector. `position_subject` is where its positions are stored,
-    `unit_bytes_max` what may be submitted at once."""
+    `unit_bytes_max` what may be submitted at once, `tracer` begins traces."""
 
     name: str
     type: str
     tags: Sequence[Tag]
     position_subject: str
     unit_bytes_max: int = UNIT_BYTES_MAX
+    tracer: Tracer | None = None
 
 
 class Supervisor:
@@ -86,7 +88,7 @@ class Supervisor:
         self.outbox = Outbox(
             plan.name, pipeline, publisher=publisher, dead_letters=dead_letters, clock=clock,
             position_subject=plan.position_subject, counters=self._kept_counters,
-            unit_bytes_max=plan.unit_bytes_max,
+            unit_bytes_max=plan.unit_bytes_max, tracer=plan.tracer,
         )  # fmt: skip
         self._publisher = publisher
         self._skip = 0

@@ -4,6 +4,7 @@ hangs on them. Everything else (server, identity, uplink) stays as the edge's ow
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from millstream.edge._pipeline import Pipeline
 from millstream.edge._settings import forward_settings
 from millstream.edge._supervisor import ConnectorPlan, Supervisor
 from millstream.edge._thinning import Thinning
+from millstream.edge._tracing import Tracer
 from millstream.edge._writes import WriteDesk
 from millstream.kernel import Backoff, Clock, ConfigError, PlantError
 from millstream.protocols.contract import ContractBook
@@ -286,7 +288,7 @@ class Works:
         self.thinning.add(entry.durability, pipeline)
         subject = position_subject(self.config.path, self.config.edge.name, entry.durability, entry.name)
         return Supervisor(
-            ConnectorPlan(entry.name, entry.type, [m.tag for m in mapped], subject, unit_bytes_max),
+            ConnectorPlan(entry.name, entry.type, [m.tag for m in mapped], subject, unit_bytes_max, self._tracer()),
             self._build(entry, tools),
             pipeline,
             publisher=publisher,
@@ -295,6 +297,10 @@ class Works:
             clock=self._clock,
             log=log,
         )
+
+    def _tracer(self) -> Tracer | None:
+        every = self.config.tracing.every
+        return None if every == "never" else Tracer(round(every * 1e9), secrets.token_bytes(32))
 
     def _unit_bytes_max(self, stream: str) -> int:
         """A quarter of what the stream may hold, so that what is submitted at once always fits once there is room."""

@@ -11,6 +11,7 @@ from millstream.kernel import DecodeError
 from millstream.model import GOOD, Quality, TagPath
 from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event
 from millstream.protocols.nats_wire import parse_headers
+from millstream.protocols.trace_context import TRACEPARENT, next_span
 from millstream.protocols.uns_payload import ARROW_TYPE, decode_block, decode_sample, encode_sample, encode_value
 from millstream.protocols.uns_subject import tag_subject
 from millstream.sdk import Message, Received
@@ -72,11 +73,14 @@ class OutputEncoder:
     def __init__(self, flow: str) -> None:
         self._flow = flow
         self._subjects: dict[tuple[str, str], str] = {}
+        self.traceparent = ""  # of the input that is being taken
 
     def encode(self, output: Emit | EmitEvent, origin: str, ingest_ns: int) -> Message:
         """The message of one output. `origin` is the value of its input header; `ingest_ns` when the input arrived."""
         subject = self._subjects.get((output.kind, output.path)) or self._subject(output.kind, output.path)
         marks: tuple[tuple[str, str], ...] = ((FLOW_HEADER, self._flow), (INPUT_HEADER, origin))
+        if self.traceparent and (span := next_span(self.traceparent, f"{self._flow}|{origin}")) is not None:
+            marks = (*marks, (TRACEPARENT, span))
         if isinstance(output, Emit):
             try:
                 payload = encode_sample(

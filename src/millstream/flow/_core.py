@@ -47,6 +47,7 @@ from millstream.flow._store import Entry, EntryCodec, KeyStore
 from millstream.flow._unit import Counts, Pending, Unit
 from millstream.kernel import ConfigError, PlantError
 from millstream.protocols.ledger import is_ledger_subject
+from millstream.protocols.trace_context import traceparent_in
 from millstream.sdk import Message, Received
 
 COMMIT_BYTES_MAX = 512 * 1024  # of changed keys in one state record
@@ -222,6 +223,7 @@ class FlowCore(Generic[S]):
             self.counts.messages += 1
         self.arrival_ns = max(self.arrival_ns, received.stored_time_ns)
         self._origin = f"{stream}:{received.seq}"
+        self._encoder.traceparent = traceparent_in(received.headers)
         self.working_on = (stream, received.seq)
         try:
             facts = decode_facts(source.kind, received)
@@ -256,6 +258,7 @@ class FlowCore(Generic[S]):
         now_ns = max(now_ns, self._tick_ns + 1)
         self._tick_ns = now_ns
         self._origin, self._output_index = f"tick:{now_ns}", 0
+        self._encoder.traceparent = ""
         self.arrival_ns = max(self.arrival_ns, now_ns)
         self.working_on = ("tick", now_ns)
         for _ in range(FIRINGS_MAX):

@@ -147,6 +147,16 @@ def instance(folder: Path, flow: dict[str, Any]) -> Iterator[subprocess.Popen[by
         process.wait(60)
 
 
+async def command(*words: str) -> tuple[int, Any, str]:
+    """Exit status, JSON on standard output, standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "millstream", *words, "--json", stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    return process.returncode or 0, json.loads(out) if out else None, err.decode()
+
+
 async def recount(server: NatsServer, stream: str = "E_e1_F") -> OriginAccount:
     """The ledger of a stream, counted again."""
     verifier = LedgerVerifier()

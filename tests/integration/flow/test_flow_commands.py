@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import signal
-import sys
 from pathlib import Path
-from typing import Any
 
-from flow_site import FLOW, edge_of, flow_status, instance, outputs, rows_of, until, write_site
-
-
-async def command(*words: str) -> tuple[int, Any, str]:
-    """Exit status, JSON on standard output, standard error."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "millstream", *words, "--json", stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await process.communicate()
-    return process.returncode or 0, json.loads(out) if out else None, err.decode()
+from flow_site import FLOW, command, edge_of, flow_status, instance, outputs, rows_of, until, write_site
 
 
 async def test_a_flow_is_listed_paused_resumed_replayed(tmp_path: Path) -> None:

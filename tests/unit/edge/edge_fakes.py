@@ -17,6 +17,7 @@ from millstream.config import ConnectorEntry, EdgeConfig, EdgeIdentity, MappedTa
 from millstream.edge._lifecycle import Lifecycle
 from millstream.edge._pipeline import DeadLetter, Pipeline
 from millstream.edge._supervisor import ConnectorPlan, Supervisor
+from millstream.edge._tracing import Tracer
 from millstream.kernel import Backoff, Clock
 from millstream.model import Event, Sample
 from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, ConnectorTools, Position, Tag
@@ -191,7 +192,7 @@ class Rig:
 def rig(
     script: Script, *, polled: bool = False, stream: MemoryStream | None = None, clock: Clock | None = None,
     sampling: list[str] | None = None, publishing: str | None = None, publisher: Any = None, seed: int = 1,
-    make: Callable[[Script], Any] | None = None, tag: dict[str, Any] | None = None,
+    make: Callable[[Script], Any] | None = None, tag: dict[str, Any] | None = None, tracer: Tracer | None = None,
 ) -> Rig:  # fmt: skip
     """Build one; give `stream` again to continue after a crash. `make` makes another session than the usual ones;
     `tag` is added to each tag's configuration."""
@@ -210,7 +211,7 @@ def rig(
     recorder = Recorder()
     make = make or ((lambda s: PollSession(s, clock)) if polled else StreamSession)
     supervisor = Supervisor(
-        ConnectorPlan("fake", "fake", [m.tag for m in mapped], POSITION),
+        ConnectorPlan("fake", "fake", [m.tag for m in mapped], POSITION, tracer=tracer),
         FakeConnector(script, make),  # type: ignore[arg-type]
         Pipeline(mapped, config.path),
         publisher=publisher or MemoryPublisher(stream, clock=clock),

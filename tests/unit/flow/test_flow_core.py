@@ -28,8 +28,10 @@ from millstream.flow import (
 from millstream.flow._codec import decode_facts
 from millstream.flow._core import UNIT_OUTPUTS
 from millstream.flow._model import OUTPUTS_MAX
+from millstream.protocols.trace_context import parse_traceparent
 from millstream.sdk import Received
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 LINES = """{"time": "1s", "path": "acme/press1:temperature", "value": 1}
 {"time": "2s", "path": "acme/saw1:temperature", "value": 2}
 {"time": "3s", "path": "acme/press2:temperature", "value": 3}
@@ -186,3 +188,27 @@ def test_what_was_taken_before_the_memory_was_full_is_committed_and_the_rest_is_
     assert [msgspec.json.decode(message.payload)["value"] for message in messages] == [1, -1, 2, 3, 4]
     origins = [dict(message.headers)["Ms-Flow-In"] for message in messages]
     assert len(set(origins)) == 5
+
+
+def test_what_is_made_of_a_traced_input_goes_on_with_its_trace_and_nothing_else_does() -> None:
+    def step(state: int, event: Event) -> tuple[int, list[Any]]:
+        said = Emit(f"{event.key}:copy", 1, event.time_ns, kind="kpi")
+        return state, [said] if event.is_timer else [said, said, SetTimer("later", event.time_ns + 1)]
+
+    def run() -> list[str]:
+        core = FlowCore(flow(step), KeyStore())
+        core.begin()
+        block = f"NATS/1.0\r\ntraceparent: {TRACEPARENT}\r\n\r\n".encode()
+        one, two, *_ = received()
+        core.feed("S", one._replace(headers=block))
+        core.feed("S", two)
+        core.tick(10_000_000_000_000_000_000)
+        return [dict(m.headers).get("traceparent", "") for m in core.take().messages]
+
+    first, second, *others = run()
+    found = parse_traceparent(first), parse_traceparent(second)
+    assert [each.trace_id for each in found if each is not None] == [TRACEPARENT[3:35]] * 2
+    assert first != second
+    assert TRACEPARENT not in (first, second)
+    assert others == [""] * 4
+    assert run() == [first, second, *others], "after a crash it would say something else"

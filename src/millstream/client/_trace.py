@@ -1,0 +1,297 @@
+"""What touched one stored message, and when. Every station leaves its mark in headers, so this works for each message;
+a `traceparent` is only needed to find one again that another system names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from millstream.client._streams import StoredFrame, Streams, newest
+from millstream.kernel import DecodeError, NotFoundError
+from millstream.protocols.cloudevents import parse_time_ns
+from millstream.protocols.ledger import WRITER_HEADER, is_ledger_subject, parse_stream_source
+from millstream.protocols.trace_context import TRACEPARENT, parse_traceparent
+from millstream.protocols.uns_pattern import Pattern, contract_of
+from millstream.protocols.uns_payload import ARROW_TYPE, decode_block, decode_sample
+from millstream.protocols.uns_subject import decode_subject
+
+FLOW_HEADER, INPUT_HEADER, SOURCE_HEADER = "Ms-Flow", "Ms-Flow-In", "Nats-Stream-Source"
+PARENTS_MAX = 20  # flows behind one another, back to the source
+SCAN_MESSAGES_MAX = 50_000  # of one stream, for what was made of a message and for a trace id
+PAGE_MESSAGES = 500
+HALVINGS_MAX = 64
+_PLACE = re.compile(r"([A-Za-z0-9_-]+):(\d+)\Z")
+_TRACE_ID = re.compile(r"[0-9a-f]{32}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """One thing that happened. `time_ns` is UTC, None when nobody noted it; `where` is a stream with a sequence, a
+    flow, or what else did it."""
+
+    time_ns: int | None
+    where: str
+    what: str
+
+    def as_dict(self) -> dict[str, object]:
+        """For output."""
+        return {"time_ns": self.time_ns, "where": self.where, "what": self.what}
+
+
+@dataclass(slots=True)
+class Trace:
+    """One message and its stations, in the order in which they came. `is_complete` is False when more was stored since
+    than was looked through."""
+
+    stream: str
+    seq: int
+    subject: str
+    traceparent: str | None
+    stations: list[Station] = field(default_factory=list)
+    is_complete: bool = True
+
+    def as_dict(self) -> dict[str, object]:
+        """For output."""
+        found = parse_traceparent(self.traceparent or "")
+        return {
+            "stream": self.stream, "seq": self.seq, "subject": self.subject, "traceparent": self.traceparent,
+            "trace_id": found.trace_id if found is not None else None, "is_complete": self.is_complete,
+            "stations": [station.as_dict() for station in self.stations],
+        }  # fmt: skip
+
+
+async def find_trace(
+    streams: Streams, statuses: Sequence[Mapping[str, Any]], what: str, kind: str, within_ns: int
+) -> Trace:
+    """The stations of `what`: a path (its newest message), ``STREAM:SEQUENCE``, a trace id or a whole `traceparent`.
+    Raises NotFoundError, DecodeError."""
+    frame = await _find(streams, what, kind)
+    trace = Trace(frame.stream, frame.seq, frame.subject, frame.headers.get(TRACEPARENT))
+    past = await _parents(streams, frame)
+    for each in past:
+        trace.stations += _stations(each)
+    trace.stations += _stations(frame)
+    made = _made_of(streams, frame, within_ns, trace)
+    async with aclosing(made) as frames:
+        async for each in frames:
+            trace.stations += _stations(each)
+    trace.stations += _further(statuses, frame)
+    return trace
+
+
+# -- which message ----------------------------------------------------------------------------------------------------
+
+
+async def _find(streams: Streams, what: str, kind: str) -> StoredFrame:
+    parent = parse_traceparent(what)
+    if parent is not None or _TRACE_ID.match(what):
+        return await _by_trace_id(streams, parent.trace_id if parent is not None else what)
+    place = _PLACE.match(what)
+    if place is not None and place[1] in await streams.names():
+        found = await _at(streams, place[1], int(place[2]))
+        if found is None:
+            raise NotFoundError("no such message, or it was trimmed", where=what)
+        return found
+    pattern = Pattern.parse(what)
+    if not pattern.is_exact:
+        raise DecodeError(
+            "not one message", expected="the path of a tag, STREAM:SEQUENCE, a trace id or a traceparent",
+            got=repr(what)[:80], code="MS-0580",
+        )  # fmt: skip
+    subject = pattern.subject_filter(contract_of(kind))
+    frames = [f for s in await streams.of_data(with_local=True) for f in await streams.last(s, [subject])]
+    if not frames:
+        raise NotFoundError(
+            "no value is stored for this path", where=what, next_step="list what exists with `millstream tree`"
+        )
+    return newest(frames)[subject]
+
+
+async def _at(streams: Streams, stream: str, seq: int) -> StoredFrame | None:
+    found = await streams.range(stream, start_seq=seq, count=1)
+    return found[0] if found and found[0].seq == seq else None
+
+
+async def _by_trace_id(streams: Streams, trace_id: str) -> StoredFrame:
+    """The first message of a trace among the newest of each stream."""
+    found: list[StoredFrame] = []
+    for stream in await streams.of_data(with_local=True):
+        last_seq = int((await streams.info(stream))["state"]["last_seq"])
+        async with aclosing(_read(streams, stream, max(1, last_seq - SCAN_MESSAGES_MAX + 1))) as frames:
+            async for frame in frames:
+                if trace_id in frame.headers.get(TRACEPARENT, ""):
+                    found.append(frame)
+                    break
+    if not found:
+        raise NotFoundError(
+            "no message of this trace", got=trace_id, expected=f"one of the newest {SCAN_MESSAGES_MAX:,} of a stream",
+            next_step="name its path, or ask the node that stored it",
+        )  # fmt: skip
+    return min(found, key=lambda frame: frame.time_ns)
+
+
+async def _read(streams: Streams, stream: str, start_seq: int) -> AsyncGenerator[StoredFrame, None]:
+    """At most `SCAN_MESSAGES_MAX` messages from a sequence on."""
+    for _ in range(SCAN_MESSAGES_MAX // PAGE_MESSAGES):
+        page = await streams.range(stream, start_seq=start_seq, count=PAGE_MESSAGES)
+        for frame in page:
+            yield frame
+        if not page:
+            return
+        start_seq = page[-1].seq + 1
+
+
+# -- what it was made of ----------------------------------------------------------------------------------------------
+
+
+def origin_of(frame: StoredFrame) -> tuple[str, int]:
+    """Stream and sequence under which a message was first stored."""
+    source = frame.headers.get(SOURCE_HEADER)
+    return (frame.stream, frame.seq) if source is None else parse_stream_source(source)
+
+
+def _input_of(frame: StoredFrame) -> tuple[str, int] | None:
+    """Stream and sequence of the message that a flow made this one of; None for no flow, and for a timer."""
+    place = frame.headers.get(INPUT_HEADER, "").rsplit(":", 2)
+    if len(place) != 3 or place[0] == "tick" or not place[1].isdigit():
+        return None
+    return place[0].partition("@")[0], int(place[1])
+
+
+async def _parents(streams: Streams, frame: StoredFrame) -> list[StoredFrame]:
+    """What it was made of, the first of all first, as far as it is still there."""
+    found: list[StoredFrame] = []
+    names = await streams.names()
+    for _ in range(PARENTS_MAX):
+        place = _input_of(frame)
+        if place is None:
+            break
+        parent = await _at(streams, *place) if place[0] in names else await _by_origin(streams, frame, place)
+        if parent is None:
+            break
+        found.append(parent)
+        frame = parent
+    return found[::-1]
+
+
+async def _by_origin(streams: Streams, child: StoredFrame, place: tuple[str, int]) -> StoredFrame | None:
+    """At a hub, whose streams have other sequences: by halves, since each origin's messages are in order."""
+    info = await streams.info(child.stream)
+    low, high = int(info["state"]["first_seq"]), child.seq
+    for _ in range(HALVINGS_MAX):
+        if low > high:
+            return None
+        middle = (low + high) // 2
+        of_origin = await _first_of(streams, child.stream, range(middle, high + 1), place[0])
+        if not of_origin or origin_of(of_origin[0])[1] > place[1]:
+            high = middle - 1
+            continue
+        found = next((f for f in of_origin if origin_of(f)[1] == place[1]), None)
+        if found is not None:
+            return found
+        low = of_origin[-1].seq + 1
+    return None
+
+
+async def _first_of(streams: Streams, stream: str, seqs: range, origin: str) -> list[StoredFrame]:
+    """The first page of a stream that has messages of an origin, and those; empty when there is none, or far away."""
+    start_seq = seqs.start
+    for _ in range(SCAN_MESSAGES_MAX // PAGE_MESSAGES):
+        page = await streams.range(stream, start_seq=start_seq, count=PAGE_MESSAGES)
+        found = [frame for frame in page if frame.seq < seqs.stop and origin_of(frame)[0] == origin]
+        if found or not page or page[-1].seq >= seqs.stop:
+            return found
+        start_seq = page[-1].seq + 1
+    return []
+
+
+# -- what was made of it ----------------------------------------------------------------------------------------------
+
+
+async def _made_of(
+    streams: Streams, frame: StoredFrame, within_ns: int, trace: Trace
+) -> AsyncGenerator[StoredFrame, None]:
+    """What flows made of a message, and of that, in order; it stands behind it."""
+    known = {origin_of(frame)}
+    for stream in await streams.of_data():
+        looked = 0
+        async with aclosing(streams.since(stream, ">", frame.time_ns)) as frames:
+            async for each in frames:
+                looked += 1
+                if each.time_ns > frame.time_ns + within_ns:
+                    break
+                if looked > SCAN_MESSAGES_MAX:
+                    trace.is_complete = False
+                    break
+                if not is_ledger_subject(each.subject) and _input_of(each) in known:
+                    known.add(origin_of(each))
+                    yield each
+
+
+# -- what each says ---------------------------------------------------------------------------------------------------
+
+
+def _stations(frame: StoredFrame) -> list[Station]:
+    here, origin = f"{frame.stream}:{frame.seq}", origin_of(frame)
+    path = _path(frame.subject)
+    found: list[Station] = []
+    flow = frame.headers.get(FLOW_HEADER)
+    if flow is not None:
+        name, version, partition = flow.split("/")
+        place = _input_of(frame)
+        said = f"made {path} " + (f"of {place[0]}:{place[1]}" if place is not None else "by a timer")
+        found.append(Station(None, f"flow {name}", f"{said} (version {version}, partition {partition})"))
+    else:
+        found += _beginnings(frame, path)
+    if origin != (frame.stream, frame.seq):
+        found.append(Station(None, f"{origin[0]}:{origin[1]}", "stored"))
+        found.append(Station(frame.time_ns, here, "stored, forwarded"))
+    else:
+        found.append(Station(frame.time_ns, here, "stored"))
+    return found
+
+
+def _beginnings(frame: StoredFrame, path: str) -> list[Station]:
+    """When it happened by the source's clock, and when it was taken."""
+    writer = frame.headers.get(WRITER_HEADER)
+    taker = f"published by {writer}" if writer is not None else "taken by the edge"
+    if "ce-id" in frame.headers:
+        time = frame.headers.get("ce-time")
+        return [Station(parse_time_ns(time) if time else None, "source", f"{path}: {frame.headers.get('ce-type', '')}")]
+    try:
+        if frame.headers.get("Content-Type") == ARROW_TYPE:
+            block = decode_block(frame.payload)
+            said = f"{path}: first of {len(block)} samples"
+            return [Station(int(block.time_ns[0]), "source", said), Station(block.ingest_ns or None, "edge", taker)]
+        sample = decode_sample(frame.payload)
+    except DecodeError:
+        return [Station(None, "source", f"{path}: {len(frame.payload)} bytes")]
+    said = f"{path} = {str(sample.value)[:60]}"
+    source = [Station(sample.timestamp_ns, "source", said)] if sample.timestamp_ns is not None else []
+    taken = Station(sample.ingest_ns or None, "edge", taker if source else f"{said}, {taker}")
+    return [*source, taken]
+
+
+def _path(subject: str) -> str:
+    try:
+        return str(decode_subject(subject).tag)
+    except DecodeError:
+        return subject
+
+
+def _further(statuses: Sequence[Mapping[str, Any]], frame: StoredFrame) -> list[Station]:
+    """Who has it now, by what the nodes say."""
+    found: list[Station] = []
+    for node in statuses:
+        positions = {p["stream"]: int(p["position"]) for p in (node.get("historian") or {}).get("streams") or ()}
+        if positions.get(frame.stream, 0) >= frame.seq:
+            found.append(Station(None, f"historian of {node.get('name')}", "in the history"))
+        uplink, name = node.get("uplink") or {}, f"E_{node.get('name')}_"
+        has_all = uplink.get("state") in ("idle", "flowing") and not uplink.get("behind_messages")
+        is_behind_cursor = frame.stream.startswith(f"{name}I") and int(uplink.get("cursor_seq") or 0) >= frame.seq
+        if frame.stream.startswith(name) and (has_all or is_behind_cursor):
+            found.append(Station(None, "hub", "has it"))
+    return found

@@ -1,0 +1,56 @@
+"""The header `traceparent`; the valid and invalid forms are those of W3C Trace Context, section 3.2."""
+
+from __future__ import annotations
+
+import pytest
+
+from millstream.protocols.trace_context import TraceParent, begin_trace, next_span, parse_traceparent, traceparent_in
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+def test_the_example_of_the_recommendation_is_read_and_written() -> None:
+    text = f"00-{TRACE}-{SPAN}-01"
+    assert parse_traceparent(text) == TraceParent(TRACE, SPAN, 1)
+    assert str(TraceParent(TRACE, SPAN, 1)) == text
+
+
+def test_a_later_version_is_read_as_far_as_this_one_goes() -> None:
+    assert parse_traceparent(f"cc-{TRACE}-{SPAN}-01-what-the-future-will-be-like") == TraceParent(TRACE, SPAN, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "00", f"00-{TRACE}-{SPAN}", f"ff-{TRACE}-{SPAN}-01", f"00-{'0' * 32}-{SPAN}-01",
+        f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE.upper()}-{SPAN}-01", f"00-{TRACE[:-1]}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-01-more", f"0-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-1", f"00-{TRACE}-{SPAN}-0x",
+    ],
+)  # fmt: skip
+def test_what_the_recommendation_calls_invalid_is_none(text: str) -> None:
+    assert parse_traceparent(text) is None
+    assert next_span(text, "a flow") is None
+
+
+def test_traces_of_one_seed_are_all_different_and_valid() -> None:
+    made = [begin_trace(b"seed", number) for number in range(1000)]
+    assert len({each.trace_id for each in made}) == 1000
+    assert all(parse_traceparent(str(each)) == each for each in made)
+    assert begin_trace(b"other", 0) != made[0]
+
+
+def test_a_station_keeps_the_trace_and_has_a_span_that_is_the_same_when_it_is_made_again() -> None:
+    parent = f"00-{TRACE}-{SPAN}-01"
+    one, again, other = (next_span(parent, name) for name in ("parts/1/0|S:7:0", "parts/1/0|S:7:0", "parts/1/0|S:7:1"))
+    assert one == again != other
+    found = parse_traceparent(one or "")
+    assert found is not None
+    assert (found.trace_id, found.flags) == (TRACE, 1)
+    assert found.span_id != SPAN
+
+
+def test_the_header_is_found_in_a_raw_block() -> None:
+    text = f"00-{TRACE}-{SPAN}-01"
+    assert traceparent_in(f"NATS/1.0\r\nMs-Count: 2\r\ntraceparent: {text}\r\n\r\n".encode()) == text
+    assert traceparent_in(b"NATS/1.0\r\nMs-Count: 2\r\n\r\n") == ""
+    assert traceparent_in(None) == ""
