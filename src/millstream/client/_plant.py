@@ -516,10 +516,9 @@ class Plant:
 
     async def status(self) -> list[Mapping[str, Any]]:
         """How the nodes that can be seen from here are: this one first, then by name."""
-        subjects: dict[str, None] = {}
+        subjects = set(await self._node_subjects("status"))
         if self._address.name is not None:
-            subjects[f"millstream.node.{self._address.name}.status"] = None
-        subjects.update(dict.fromkeys(await self._node_subjects("status")))
+            subjects.add(f"millstream.node.{self._address.name}.status")
         answers = await asyncio.gather(*(self._node_status(subject) for subject in subjects))
         found = {str(answer.get("name")): answer for answer in answers if answer is not None}
         return sorted(found.values(), key=lambda a: (a.get("name") != self._address.name, str(a.get("name"))))
