@@ -1,6 +1,6 @@
 """Devices as processes of their own: ``python -m bench.connectors._devices KIND TAGS PORT``. Port 0 is any free one.
 
-The first line of output is ``{"port": ...}``; all but the S7 device print ``{"requests": ...}`` on SIGUSR1. All values
+The first line of output is ``{"port": ...}``; those that are asked print ``{"requests": ...}`` on SIGUSR1. All values
 change with each second, so that none is a repetition.
 """
 
@@ -65,7 +65,7 @@ async def _serve(kind: str, tags_count: int, port: int) -> None:
         taken = server.sockets[0].getsockname()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, lambda: _say({"requests": device.requests_count}))
-    _say({"port": taken[1], "counts": 1})
+    _say({"port": taken[1]} if kind == "mqtt" else {"port": taken[1], "counts": 1})  # nobody asks a broker
     await stop.wait()
     server.close()
 

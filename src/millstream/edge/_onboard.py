@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from millstream.edge._apart import run_apart
-from millstream.edge._probe import collect, quoted
+from millstream.edge._probe import collect, quoted, scale_field
 from millstream.edge._proposal import Observed, TagProposal, propose
 from millstream.kernel import Clock, ConfigError, PlantError, SystemClock, Unreachable
 from millstream.model import Sample
@@ -177,6 +177,8 @@ def _row(proposal: TagProposal, with_deadbands: bool) -> str:
     fields = [f"name: {quoted(proposal.name)}", f"address: {quoted(proposal.address)}"]
     if proposal.unit:
         fields.append(f"unit: {quoted(proposal.unit)}")
+    if (proposal.factor, proposal.offset) != (1.0, 0.0):
+        fields.append(scale_field(proposal.factor, proposal.offset))
     if proposal.deadband is not None and with_deadbands:
         fields.append(f"deadband: {{absolute: {_number(proposal.deadband)}}}")
     if proposal.description:

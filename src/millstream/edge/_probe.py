@@ -129,11 +129,21 @@ def starting_config(
         fields = [f"name: {quoted(place)}", f"address: {quoted(node.address)}"]
         if node.unit:
             fields.append(f"unit: {quoted(node.unit)}")
+        if node.is_scaled:
+            fields.append(scale_field(node.factor, node.offset))
         if node.description:
             fields.append(f"description: {quoted(node.description[:200])}")
         note = f"  # {_comment(node.data_type)}" if node.data_type else ""
         lines.append(f"      - {{{', '.join(fields)}}}{note}")
     return "\n".join(lines) + "\n"
+
+
+def scale_field(factor: float, offset: float) -> str:
+    """A tag's scale, numbers as YAML 1.2 reads them: with a point."""
+    parts = [f"factor: {factor:.17g}" if factor.is_integer() else f"factor: {factor!r}"]
+    if offset:
+        parts.append(f"offset: {offset:.17g}" if offset.is_integer() else f"offset: {offset!r}")
+    return f"scale: {{{', '.join(parts)}}}"
 
 
 def _place(node: NodeInfo) -> str:

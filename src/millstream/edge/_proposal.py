@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median
 
@@ -41,6 +41,8 @@ class TagProposal:
     quality: str | None = None
     values_count: int = 0
     is_left_out: bool = False
+    factor: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(slots=True)
@@ -83,13 +85,15 @@ def _one(node: NodeInfo, shared: int, taken: set[str], observed: Observed | None
         unit=unit,
         unit_source=source,
         unit_guess=guess,
-        deadband=_deadband_of(samples),
+        deadband=_deadband_of([_scaled(sample, node) for sample in samples] if node.is_scaled else samples),
         description=_description(node),
         data_type=node.data_type,
-        value=None if last is None else last.value,
+        value=None if last is None else (_scaled(last, node) if node.is_scaled else last).value,
         quality=None if last is None else last.quality.label,
         values_count=len(samples),
         is_left_out=is_missing,
+        factor=node.factor,
+        offset=node.offset,
     )
 
 
@@ -117,6 +121,12 @@ def _description(node: NodeInfo) -> str | None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _scaled(sample: Sample, node: NodeInfo) -> Sample:
+    """As the edge will store it."""
+    value = sample.value
+    return replace(sample, value=value * node.factor + node.offset) if _is_number(value) else sample  # type: ignore
 
 
 def _deadband_of(samples: Sequence[Sample]) -> float | None:

@@ -15,17 +15,21 @@ from millstream.kernel import DecodeError
 from millstream.model import BAD_DATA_UNAVAILABLE, BAD_OUT_OF_RANGE, GOOD, Quality, Value
 
 OCTETS_MAX = 32  # of process data in one direction (IEC 61131-9, 7.2.1.6)
+PARAMETER_OCTETS_MAX = 232  # of one parameter (IEC 61131-9, annex B.2)
+INDEX_MAX, SUBINDEX_MAX = 0xFFFF, 0xFF
 
 What: TypeAlias = Literal[
-    "in", "out", "pin2", "pin4", "status", "vendor_id", "device_id", "product_name", "serial_number", "events", "data"
-]
+    "in", "out", "pin2", "pin4", "status", "vendor_id", "device_id", "product_name", "serial_number", "events", "isdu",
+    "data",
+]  # fmt: skip
 Kind: TypeAlias = Literal["bool", "int", "uint", "float", "string", "bytes"]
 
 _WORDS: tuple[What, ...] = (
     "pin2", "pin4", "status", "vendor_id", "device_id", "product_name", "serial_number", "events",
 )  # fmt: skip
 _DEVICE = re.compile(r"[A-Za-z0-9_]{1,32}\Z")
-_FIELD = re.compile(r"(bool|int|uint|float|string|bytes)(\d{1,3})?@(\d{1,3})\Z")
+_PARAMETER = re.compile(r"(\d{1,5})(?:\.(\d{1,3}))?\Z", re.ASCII)
+_FIELD = re.compile(r"(bool|int|uint|float|string|bytes)(\d{1,3})?@(\d{1,4})\Z")
 # Substitute values of measurements (Smart Sensor Profile 1.1, B.8.2), by the width of the value.
 _SUBSTITUTES = {
     16: {32764: BAD_DATA_UNAVAILABLE, 32760: BAD_OUT_OF_RANGE, -32760: BAD_OUT_OF_RANGE},
@@ -44,15 +48,21 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a tag reads. `device` is a port (``port1``, ``master1port1``) or an alias; of ``data`` it is the path."""
+    """What a tag reads. `device` is a port (``port1``, ``master1port1``) or an alias; of ``data`` it is the path.
+
+    A parameter (ISDU) has `index`, and `subindex` (0 is the whole); with `is_text` all of it is a text.
+    """
 
     device: str
     what: What
     field: Field | None = None
+    index: int = 0
+    subindex: int = 0
+    is_text: bool = False
 
 
 def parse_point(text: str) -> Point:
-    """From ``port1:in:int16@16``, ``port1:in``, ``port1:status`` or ``data:/path``. Raises DecodeError."""
+    """From ``port1:in:int16@16``, ``port1:isdu:60.1``, ``port1:status`` or ``data:/path``. Raises DecodeError."""
     device, _, rest = text.partition(":")
     if device == "data":
         if not rest.startswith("/"):
@@ -63,15 +73,33 @@ def parse_point(text: str) -> Point:
     what, mark, field = rest.partition(":")
     if what in ("in", "out"):
         return Point(device, "in" if what == "in" else "out", parse_field(field) if mark else None)
+    if what == "isdu":
+        return _parameter(device, field, text)
     for word in _WORDS:
         if rest == word:
             return Point(device, word)
     raise DecodeError(
-        "address does not say what to read", expected=f"in, out, {', '.join(_WORDS)} behind {device}:", got=ascii(text)
+        "address does not say what to read",
+        expected=f"in, out, isdu, {', '.join(_WORDS)} behind {device}:",
+        got=ascii(text),
     )
 
 
-def parse_field(text: str) -> Field:
+def _parameter(device: str, rest: str, text: str) -> Point:
+    number, mark, kind = rest.partition(":")
+    match = _PARAMETER.match(number)
+    index, subindex = (int(match[1]), int(match[2] or 0)) if match else (-1, 0)
+    if not 0 <= index <= INDEX_MAX or subindex > SUBINDEX_MAX:
+        raise DecodeError(
+            "address names no parameter", expected="port1:isdu:24, port1:isdu:60.1:int16@0 or port1:isdu:18:text",
+            got=ascii(text),
+        )  # fmt: skip
+    if kind == "text":
+        return Point(device, "isdu", None, index, subindex, is_text=True)
+    return Point(device, "isdu", parse_field(kind, PARAMETER_OCTETS_MAX) if mark else None, index, subindex)
+
+
+def parse_field(text: str, octets_max: int = OCTETS_MAX) -> Field:
     """From ``int16@16``: type and width, and the bit offset of the device's description. Raises DecodeError."""
     match = _FIELD.match(text)
     if match is None:
@@ -87,7 +115,7 @@ def parse_field(text: str) -> Field:
         "bool": match[2] is None, "int": 2 <= width <= 64, "uint": 1 <= width <= 64, "float": match[2] == "32",
         "string": is_whole, "bytes": is_whole,
     }[kind]  # fmt: skip
-    if not fits or offset + bits > OCTETS_MAX * 8:
+    if not fits or offset + bits > octets_max * 8:
         raise DecodeError(
             "field has an impossible width or offset",
             expected=f"int2 to int64, uint1 to uint64, float32, within {OCTETS_MAX} octets; texts at whole octets",

@@ -24,7 +24,14 @@ from millstream.model import (
     Quality,
     Value,
 )
-from millstream.protocols.iolink_data import OCTETS_MAX, Point, decode_field, substitute_quality
+from millstream.protocols.iolink_data import (
+    OCTETS_MAX,
+    PARAMETER_OCTETS_MAX,
+    Field,
+    Point,
+    decode_field,
+    substitute_quality,
+)
 from millstream.protocols.mqtt_mapping import to_value
 
 POINTS_ASKED_MAX = 50  # in one getdatamulti: masters are small computers
@@ -90,6 +97,9 @@ def _json_path(point: Point) -> str:
         return f"{device}/processdata/setdata/value?format=byteArray"
     if point.what == "events":
         return f"{device}/events"
+    if point.what == "isdu":
+        part = f"/subindices/{point.subindex}" if point.subindex else ""
+        return f"{device}/parameters/{point.index}{part}/value?format=byteArray"
     if point.what == "status":
         return f"/masters/{(port_of(point.device) or (1, 0))[0]}/ports"
     return f"{device}/identification"
@@ -108,6 +118,8 @@ def _read_json(point: Point, document: object) -> Reading:
         return _events(document), GOOD
     if point.what == "status":
         return _status_json(point, document)
+    if point.what == "isdu":
+        return decode_octets(point, octets_of(_members(document).get("value"), PARAMETER_OCTETS_MAX))
     members = _members(document)
     if point.what in _IDENTIFICATION:
         return _plain(members.get(_IDENTIFICATION[point.what][0]))
@@ -123,7 +135,7 @@ def _read_json(point: Point, document: object) -> Reading:
     return decode_octets(point, octets_of(link.get("value")))
 
 
-def octets_of(found: object) -> bytes:
+def octets_of(found: object, octets_max: int = OCTETS_MAX) -> bytes:
     """Process data as JSON writes it: a list of octets, or hex digits. Raises DecodeError."""
     try:
         if isinstance(found, str):
@@ -134,13 +146,15 @@ def octets_of(found: object) -> bytes:
             raise ValueError("neither octets nor hex digits")
     except ValueError as error:
         raise DecodeError(f"process data is malformed: {error}", got=ascii(found)[:80]) from None
-    if len(octets) > OCTETS_MAX:
-        raise DecodeError("process data is too long", expected=f"at most {OCTETS_MAX} octets", got=str(len(octets)))
+    if len(octets) > octets_max:
+        raise DecodeError("data is too long", expected=f"at most {octets_max} octets", got=str(len(octets)))
     return octets
 
 
 def decode_octets(point: Point, octets: bytes) -> Reading:
-    """A field of the process data; too few octets are those of another device."""
+    """A field of the data, or all of it; too few octets are those of another device."""
+    if point.is_text:
+        return decode_field(Field("string", 8 * len(octets), 0), octets) if octets else "", GOOD
     return decode_field(point.field, octets), GOOD
 
 
@@ -186,12 +200,19 @@ def quality_of_error(status: int, document: object) -> Quality:
 
 
 def plan_iotcore(points: Sequence[Point]) -> list[Ask]:
-    """Data points, as many in one request as a master takes."""
+    """Data points, as many in one request as a master takes; each parameter by itself."""
     paths: dict[str, list[int]] = {}
+    parameters: dict[tuple[str, int, int], list[int]] = {}
     for index, point in enumerate(points):
-        paths.setdefault(iotcore_path(point), []).append(index)
+        if point.what == "isdu":
+            parameters.setdefault((iotcore_path(point), point.index, point.subindex), []).append(index)
+        else:
+            paths.setdefault(iotcore_path(point), []).append(index)
     names = list(paths)
-    asks = []
+    asks = [
+        Ask("/", tuple(members), _request(path, {"index": number, "subindex": subindex}), "POST")
+        for (path, number, subindex), members in parameters.items()
+    ]
     for start in range(0, len(names), POINTS_ASKED_MAX):
         part = names[start : start + POINTS_ASKED_MAX]
         body = {"code": "request", "cid": start + 1, "adr": "/getdatamulti", "data": {"datatosend": part}}
@@ -211,6 +232,8 @@ def iotcore_path(point: Point) -> str:
             got=f"{point.device}:{point.what}",
         )
     base = f"/iolinkmaster/port[{port[1]}]"
+    if point.what == "isdu":
+        return f"{base}/iolinkdevice/iolreadacyclic"
     if point.what == "pin2":
         return f"{base}/pin2in"
     names = {"in": "pdin", "out": "pdout", "status": "status"}
@@ -221,9 +244,14 @@ def read_iotcore(point: Point, document: object) -> Reading:
     """What an answer to getdatamulti says of a point."""
     try:
         answer = _members(document)
-        if answer.get("code") != 200:
+        code = answer.get("code")
+        if point.what == "isdu" and isinstance(code, int) and code != 200:
+            return None, _CODES.get(code, BAD_NODE_ID_UNKNOWN)  # the device has no such parameter, or not now
+        if code != 200:
             raise DecodeError("request was refused")
         data = _members(answer.get("data"))
+        if point.what == "isdu":
+            return decode_octets(point, octets_of(data.get("value"), PARAMETER_OCTETS_MAX))
         path = iotcore_path(point)
         entry = data.get(path, data.get(path.lstrip("/")))
         if entry is None:
@@ -245,6 +273,10 @@ def _read_entry(point: Point, entry: Mapping[str, Any]) -> Reading:
     if point.what == "pin2":
         return (bool(found), GOOD) if found in (0, 1, True, False) else (None, BAD_TYPE_MISMATCH)
     return _plain(found)
+
+
+def _request(path: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"code": "request", "cid": 1, "adr": path, "data": data}
 
 
 def write_json(point: Point, octets: bytes) -> Ask:

@@ -58,7 +58,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """One thing a device offers, from `browse`: enough to write a starting configuration."""
+    """One thing a device offers, from `browse`: enough to write a starting configuration.
+
+    `unit` is that of the value times `factor` plus `offset`; both are written as the tag's scale.
+    """
 
     address: str
     name: str
@@ -67,6 +70,13 @@ class NodeInfo:
     unit: str | None = None
     description: str | None = None
     is_writable: bool = False
+    factor: float = 1.0
+    offset: float = 0.0
+
+    @property
+    def is_scaled(self) -> bool:
+        """What the session gives is not yet in `unit`."""
+        return (self.factor, self.offset) != (1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

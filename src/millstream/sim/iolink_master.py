@@ -5,6 +5,7 @@ line on standard output is ``{"port": .., "addresses": {name: address}}``; SIGTE
 
     port 1  a temperature and vibration sensor: int16@16 is the temperature in 0.1 degrees, uint12@4 a velocity in
             0.1 mm/s, bool@0 a switch; the Smart Sensor Profile's "no data" while it is unplugged from its probe
+            its parameters: index 18 its name, 24 the application's tag, 60 two limits (int16 at subindex 1 and 2)
     port 2  a valve terminal with two octets of output data, which come back as its input data
     port 3  nothing is connected
     port 4  a digital input
@@ -39,13 +40,16 @@ ADDRESSES = {
     "gate": "port4:pin4",
 }
 _DEVICE = re.compile(r"/iolink/v1/devices/master1port(\d)(/.*)\Z")
+_PARAMETER = re.compile(r"/parameters/(\d+)(?:/subindices/(\d+))?/value\Z")
 _POINT = re.compile(r"/iolinkmaster/port\[(\d)\]/(pin2in|mode|iolinkdevice/\w+)\Z")
+_ACYCLIC = re.compile(r"/iolinkmaster/port\[(\d)\]/iolinkdevice/iolreadacyclic\Z")
 _NAMES = {1: ("TempVib 4", 101), 2: ("Valves 16", 202)}
 _ERRORS = {
     301: (404, "Resource not found"),
     304: (404, "deviceAlias not found"),
     307: (400, "Port is not configured to IO-Link"),
     308: (404, "IO-Link Device is not accessible"),
+    309: (404, "IO-Link parameter not found"),
 }
 
 
@@ -83,6 +87,14 @@ class IoLinkMaster:
         if port == 2:
             return self.outputs
         raise Refused({3: 308, 4: 307}.get(port, 304))
+
+    def parameter(self, port: int, index: int, subindex: int) -> bytes | None:
+        """The octets of a parameter; None when the device has none there."""
+        if port == 1 and index == 60 and subindex <= 2:
+            limits = (800).to_bytes(2, "big"), (-100).to_bytes(2, "big", signed=True)
+            return limits[subindex - 1] if subindex else b"".join(limits)
+        texts = {18: _NAMES[port][0].encode(), 24: b"***\0"} if port in _NAMES else {}
+        return texts.get(index) if subindex == 0 else None
 
     def raise_event(self, code: int, text: str, *, mode: str = "APPEARS") -> None:
         """One more event of the device at port 1, with its master's time."""
@@ -122,6 +134,11 @@ class IoLinkMaster:
         if tail == "/processdata/setdata/value" and port == 2:
             return 200, {"iolink": {"valid": True, "value": list(self.outputs)}}
         self.inputs(port)
+        if (parameter := _PARAMETER.match(tail)) is not None:
+            octets = self.parameter(port, int(parameter[1]), int(parameter[2] or 0))
+            if octets is None:
+                raise Refused(309)
+            return 200, {"value": list(octets)}
         if tail == "/identification":
             name, device_id = _NAMES[port]
             return 200, {"vendorId": 999, "deviceId": device_id, "productName": name, "serialNumber": f"S{port}"}
@@ -146,6 +163,10 @@ class IoLinkMaster:
         data = data if isinstance(data, dict) else {}
         if address.strip("/") == "getdatamulti":
             answer["data"] = {path: self._point(str(path)) for path in data.get("datatosend", ())}
+        elif (asked := _ACYCLIC.match(address)) is not None:
+            octets = self.parameter(int(asked[1]), int(data.get("index", 0)), int(data.get("subindex", 0)))
+            answer["code"] = 530 if octets is None else 200
+            answer |= {} if octets is None else {"data": {"value": octets.hex().upper()}}
         elif address.endswith("/pdout/setdata"):
             octets = bytes.fromhex(str(data.get("newvalue", "")))
             status, _ = self._set_outputs(int(address[19:20]), list(octets))

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from millstream import sim
+from millstream.cli import main
+from millstream.config import InstalledConnectors, load_edge
 from millstream.connectors.iolink import IoLinkConfig, IoLinkConnector
 from millstream.kernel import AuthError, ConfigError, PlantError, ProtocolViolation, Unreachable
 from millstream.model import BAD_DATA_UNAVAILABLE, BAD_DECODING_ERROR, BAD_NO_COMMUNICATION, GOOD
@@ -207,3 +210,72 @@ def test_a_tag_that_the_dialect_cannot_read_is_refused() -> None:
         assert caught.value.code == "MS-1653"
     with pytest.raises(ConfigError):
         connector(1, "json").check_tag(Tag("a", "port1:in", options={"x": 1}))
+
+
+IODD_FOLDER = Path(sim.__file__).parent / "data" / "iodd"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_parameters_are_read_by_index(dialect: str) -> None:
+    expected = {
+        "port1:isdu:18:text": "TempVib 4", "port1:isdu:18": b"TempVib 4", "port1:isdu:24:text": "***",
+        "port1:isdu:60.1:int16@0": 800, "port1:isdu:60.2:int16@0": -100, "port1:isdu:60:int16@16": 800,
+    }  # fmt: skip
+    missing = ["port1:isdu:61", "port1:isdu:60.3", "port3:isdu:18", "port1:isdu:60.1:int32@0"]
+    async with served(IoLinkMaster()) as port, connector(port, dialect).open() as session:
+        tags = [Tag(address, address) for address in (*expected, "port1:in", *missing)]
+        for tag in tags:
+            connector(port, dialect).check_tag(tag)
+        samples = {sample.tag: sample for sample in await session.read(tags)}
+        assert {address: samples[address].value for address in expected} == expected
+        assert samples["port1:in"].quality == GOOD
+        assert all(samples[address].quality.is_bad and samples[address].value is None for address in missing)
+        (result,) = await session.write([Write(Tag("limit", "port1:isdu:60.1:int16@0"), 1)])
+        assert result.quality.is_bad, "parameters are only read"
+
+
+@pytest.mark.parametrize(
+    "address", ["port1:isdu", "port1:isdu:x", "port1:isdu:70000", "port1:isdu:1.300", "port1:isdu:1:x"]
+)
+def test_a_parameter_without_a_number_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        connector(1, "json").check_tag(Tag("a", address))
+    assert caught.value.code == "MS-1653"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_described_device_lists_its_fields(dialect: str) -> None:
+    async with served(IoLinkMaster()) as port:
+        async with connector(port, dialect, iodd_folder=str(IODD_FOLDER)).open() as session:
+            nodes = {node.address: node async for node in session.browse()}
+        temperature = nodes["port1:in:int16@16"]
+        assert (temperature.name, temperature.unit, temperature.factor) == ("Temperature", "°C", 0.1)
+        assert nodes["port1:in:bool@0"].name == "Switching signal"
+        assert "port1:in" not in nodes
+        assert "port2:in" in nodes, "without a description it is bytes"
+        async with connector(port, dialect, iodd_folder="/nowhere").open() as session:
+            with pytest.raises(ConfigError, match="iodd_folder"):
+                [node async for node in session.browse()]
+
+
+async def test_it_is_mapped_with_units_and_scales(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with served(IoLinkMaster()) as port:
+        config = json.dumps({"url": f"http://127.0.0.1:{port}/iolink/v1", "iodd_folder": str(IODD_FOLDER)})
+        Path("edge.yaml").write_text(
+            "edge: {name: e1, path: acme/plant1, data_dir: data}\n"
+            f"connectors: [{{name: sensors, type: iolink, config: {config}}}]\n"
+        )
+        words = ["onboard", "edge.yaml", "--observe", "0.5", "--out", "new.yaml"]
+        assert await asyncio.to_thread(main, words) == 0, capfd.readouterr().err
+        assert await asyncio.to_thread(main, ["browse", "edge.yaml"]) == 0
+        assert "scale: {factor: 0.1}" in capfd.readouterr().out
+    found, findings = load_edge(Path("new.yaml"), InstalledConnectors())
+    assert not findings
+    assert found is not None
+    tags = {tag.address: tag for tag in found.connectors[0].tags}
+    temperature = tags["port1:in:int16@16"]
+    assert temperature.scale is not None
+    assert (temperature.unit, temperature.scale.factor, temperature.scale.offset) == ("degC", 0.1, 0.0)

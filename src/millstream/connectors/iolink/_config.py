@@ -27,6 +27,8 @@ class IoLinkConfig(ConnectorConfig):
     """https: which certificates are revoked, PEM, signed by an authority of `ca_file`."""
     timeout: Duration = Field(default=3.0, gt=0, le=25)
     """How long one answer may take."""
+    iodd_folder: ConfigPath | None = None
+    """Folder with device descriptions (IODD, .xml): `browse` and `onboard` list fields with names, units and scales."""
     ports: int = Field(default=8, ge=1, le=32)
     """How many ports `millstream browse` looks at; reading does not need it."""
 

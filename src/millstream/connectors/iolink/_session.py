@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from millstream.connectors.iolink._client import Client
 from millstream.connectors.iolink._config import IoLinkConfig, IoLinkTagOptions
+from millstream.connectors.iolink._descriptions import read_descriptions
 from millstream.model import (
     BAD_NO_COMMUNICATION,
     BAD_OUT_OF_RANGE,
@@ -16,6 +18,7 @@ from millstream.model import (
     Sample,
     Value,
 )
+from millstream.protocols.iodd import Description
 from millstream.protocols.iolink_data import Point, encode_field, parse_point
 from millstream.protocols.iolink_master import (
     Ask,
@@ -125,20 +128,45 @@ class IoLinkSession:
     # -- browsing -----------------------------------------------------------------------------------------------------
 
     async def browse(self, root: str | None = None) -> AsyncGenerator[NodeInfo, None]:
-        """Ports with a device, and what can be read of each."""
+        """Ports with a device, and what can be read of each; of a described one the fields of its process data."""
+        folder = self._config.iodd_folder
+        known = {} if folder is None else await asyncio.to_thread(read_descriptions, folder, self._tools.log)
         for number in range(1, self._config.ports + 1):
             port = f"port{number}"
-            names = ("in", "product_name", "serial_number", "status")
-            tags = [Tag(name, f"{port}:{name}") for name in names]
-            samples = {sample.tag: sample for sample in await self.read(tags)}
-            if not samples["product_name"].quality.is_good:
+            names = ("in", "out", "product_name", "serial_number", "status", "vendor_id", "device_id")
+            found = await self.read([Tag(name, f"{port}:{name}") for name in names])
+            samples = {sample.tag: sample for sample in found if sample.quality.is_good}
+            if "product_name" not in samples:
                 continue
             group = (port, str(samples["product_name"].value))
-            for name in names:
-                address = f"{port}:{name}"
-                if samples[name].quality.is_good and (root is None or address.startswith(root)):
-                    kind = type(samples[name].value).__name__
-                    yield NodeInfo(address=address, name=name, groups=group, data_type=kind)
+            key = (samples[name].value if name in samples else None for name in ("vendor_id", "device_id"))
+            for node in _nodes(port, group, samples, known.get(tuple(key))):  # type: ignore[arg-type]
+                if root is None or node.address.startswith(root):
+                    yield node
+
+
+def _nodes(
+    port: str, group: tuple[str, ...], samples: Mapping[str, Sample], description: Description | None
+) -> Iterator[NodeInfo]:
+    for direction in ("in", "out"):
+        octets = samples[direction].value if direction in samples else None
+        layout = None
+        if description is not None and isinstance(octets, bytes):
+            layout = description.layout_for(len(octets), is_output=direction == "out")
+        for item in layout.items if layout is not None else ():
+            said = [item.description, f"where {layout.condition}" if layout is not None and layout.condition else None]
+            yield NodeInfo(
+                address=f"{port}:{direction}:{item.field}", name=item.name, groups=group,
+                data_type=item.field.partition("@")[0], unit=item.unit,
+                description=", ".join(text for text in said if text) or None, is_writable=direction == "out",
+                factor=item.factor, offset=item.offset,
+            )  # fmt: skip
+        if layout is None and direction == "in" and octets is not None:
+            yield NodeInfo(address=f"{port}:in", name="in", groups=group, data_type="bytes")
+    for name in ("product_name", "serial_number", "status"):
+        if name in samples:
+            kind = type(samples[name].value).__name__
+            yield NodeInfo(address=f"{port}:{name}", name=name, groups=group, data_type=kind)
 
 
 def _is_taken(document: object) -> bool:
