@@ -1,5 +1,5 @@
 // A small node-opcua server whose counter says each number once. Prints {"port": ..} when it listens; SIGTERM ends it.
-// Arguments: PKI_DIR [secure]. With "secure": encrypted endpoints for whoever comes.
+// Arguments: PKI_DIR [secure]. With "secure": encrypted endpoints for whoever comes, with OPCUA_TRUST_ALL=0 for nobody.
 // "pressure" has an alarm above 10 that is acknowledged and confirmed; at SIGUSR1 the server raises an event of its own.
 // At SIGUSR2 the node below /Objects/boiler/temperature is deleted and another one takes its name; at the next,
 // the first one's id is back.
@@ -24,7 +24,7 @@ function freePort() {
   const port = await freePort();
   const serverCertificateManager = new OPCUACertificateManager({
     rootFolder: pki,
-    automaticallyAcceptUnknownCertificate: true,
+    automaticallyAcceptUnknownCertificate: process.env.OPCUA_TRUST_ALL !== "0",
   });
   await serverCertificateManager.initialize();
   const server = new OPCUAServer({

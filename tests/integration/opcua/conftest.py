@@ -62,13 +62,20 @@ def conformance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 
 @pytest.fixture(scope="session")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The same, encrypted, for whoever comes with the user "operator" and the password "secret-word"."""
+    command = node_command("conformance", tmp_path_factory.mktemp("opcua") / "pki", "secure")
+    yield from _shared(command, OPCUA_PASSWORD="secret-word", OPCUA_TRUST_ALL="1")
+
+
+@pytest.fixture(scope="session")
 def counter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """node-opcua with the small address space, for tests that raise no alarm."""
     yield from _shared(node_command("counter", tmp_path_factory.mktemp("opcua") / "pki"))
 
 
-def _shared(command: list[str]) -> Iterator[Process]:
-    process = Process(command, {})
+def _shared(command: list[str], **environment: str) -> Iterator[Process]:
+    process = Process(command, environment)
     try:
         process.start()
         yield process

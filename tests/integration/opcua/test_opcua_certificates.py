@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from opcua_certificates import Authority, make_certificate, secured
-from opcua_kit import StartPlant, connector_for, read_until, tags_of
+from opcua_kit import Process, StartPlant, connector_for, read_until, tags_of
 
 from millstream.kernel import AuthError, PlantError, Unreachable
 from millstream.sdk import Tag
@@ -80,18 +80,17 @@ async def test_a_trusted_certificate_of_another_application_or_time_is_refused(
 
 
 @pytest.mark.needs("node-opcua")
-async def test_a_user_may_log_in_with_a_certificate(start_node_server: StartPlant, tmp_path: Path) -> None:
-    server = start_node_server("secure", OPCUA_PASSWORD="secret-word", OPCUA_TRUST_ALL="1")
+async def test_a_user_may_log_in_with_a_certificate(secure: Process, tmp_path: Path) -> None:
     security = secured(*make_certificate(tmp_path, "client"))
     certificate, key = make_certificate(tmp_path, "operator", "urn:operator")
     _, other_key = make_certificate(tmp_path, "other", "urn:operator")
     tag = Tag("double", "nsu=urn://node-opcua-simulator;s=Static_Scalar_Double", 0.1, 0.1)
     user = {"user_certificate": str(certificate), "user_private_key": str(key)}
-    async with connector_for(server.endpoint, security=security, **user).open() as session:
+    async with connector_for(secure.endpoint, security=security, **user).open() as session:
         samples, _ = await read_until(session, [tag], lambda s: len(s) >= 1)
         assert samples[0].quality.is_good
     stolen = {"user_certificate": str(certificate), "user_private_key": str(other_key)}
-    error = await open_fails(server.endpoint, security=security, **stolen)
+    error = await open_fails(secure.endpoint, security=security, **stolen)
     assert isinstance(error, AuthError)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from opcua_certificates import make_certificate, secured
-from opcua_kit import StartPlant, connector_for, read_until, tags_of
+from opcua_kit import Process, StartPlant, connector_for, read_until, tags_of
 
 from millstream.kernel import AuthError, PlantError, Unreachable
 from millstream.sdk import Tag
@@ -23,27 +23,26 @@ async def open_fails(endpoint: str, **config: object) -> PlantError:
 
 @pytest.mark.needs("node-opcua")
 async def test_encrypted_sessions_with_user_at_node_opcua(
-    start_node_server: StartPlant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    secure: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEST_OPCUA_PASSWORD", "secret-word")
     certificate, key = make_certificate(tmp_path, "client")
-    server = start_node_server("secure", OPCUA_PASSWORD="secret-word", OPCUA_TRUST_ALL="1")
     user = {"user": "operator", "password": {"env": "TEST_OPCUA_PASSWORD"}}
     tag = Tag("double", "nsu=urn://node-opcua-simulator;s=Static_Scalar_Double", 0.1, 0.1)
     for policy in ("basic256sha256", "aes128_sha256_rsa_oaep", "aes256_sha256_rsa_pss"):
         for mode in ("sign", "sign_and_encrypt"):
             security = secured(certificate, key, policy, mode=mode)
-            async with connector_for(server.endpoint, security=security, **user).open() as session:
+            async with connector_for(secure.endpoint, security=security, **user).open() as session:
                 samples, _ = await read_until(session, [tag], lambda s: len(s) >= 1)
                 assert samples[0].quality.is_good, (policy, mode)
     security = secured(certificate, key)
     monkeypatch.setenv("TEST_OPCUA_PASSWORD", "secret-word-but-wrong")
-    refused = await open_fails(server.endpoint, security=security, **user)
+    refused = await open_fails(secure.endpoint, security=security, **user)
     assert isinstance(refused, AuthError)
     assert (refused.code, "password" in (refused.next_step or "")) == ("MS-0201", True)
-    anonymous = await open_fails(server.endpoint, security=security)
+    anonymous = await open_fails(secure.endpoint, security=security)
     assert (type(anonymous), anonymous.code) == (AuthError, "MS-0201")
-    unprotected = await open_fails(server.endpoint)
+    unprotected = await open_fails(secure.endpoint)
     assert (type(unprotected), unprotected.code) == (AuthError, "MS-1103")
 
 
@@ -52,7 +51,7 @@ async def test_an_untrusted_certificate_is_refused_with_the_next_step(
     start_node_server: StartPlant, tmp_path: Path
 ) -> None:
     certificate, key = make_certificate(tmp_path, "stranger")
-    server = start_node_server("secure", OPCUA_PASSWORD="secret-word")
+    server = start_node_server("secure", "counter", OPCUA_TRUST_ALL="0")
     error = await open_fails(server.endpoint, security=secured(certificate, key))
     assert isinstance(error, AuthError | Unreachable)
     assert "trust this client's certificate" in (error.next_step or "")
