@@ -54,7 +54,7 @@ async def node_service(
 
 def _handler(answer: Answer) -> Callable[[Request], Awaitable[None]]:
     async def handle(request: Request) -> None:
-        await request.respond(msgspec.json.encode(await answer()))
+        await _reply(request, await answer())
 
     return handle
 
@@ -93,7 +93,12 @@ async def _respond(request: Request, answer: AnswerTo) -> None:
         reply = {"error": error.as_dict()}
     except Exception as error:  # noqa: BLE001 (a bug in one answer is told to who asked, and must not end the node)
         reply = {"error": PlantError(f"the node met a fault: {type(error).__name__}: {error}").as_dict()}
-    with contextlib.suppress(nats.errors.Error, OSError):  # whoever asked is gone
+    await _reply(request, reply)
+
+
+async def _reply(request: Request, reply: object) -> None:
+    """Answer, unless whoever asked is gone, or only told something and waits for no answer (a ValueError there)."""
+    with contextlib.suppress(nats.errors.Error, OSError, ValueError):
         await request.respond(msgspec.json.encode(reply))
 
 

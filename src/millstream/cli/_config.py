@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from millstream.client import SiteRevision
     from millstream.config import DocumentRefused
 
+WATCH_INTERVAL_S = 0.5
 Comment = Annotated[str, Parameter(name=["--comment", "-m"])]
 
 
@@ -69,6 +71,7 @@ def put(
     comment: Comment = "",
     author: str | None = None,
     healthy_within: str = "60s",
+    wait: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
     target: Target = DEFAULT,
 ) -> int:
@@ -96,6 +99,8 @@ def put(
         Who; left out: user and host.
     healthy_within
         How long the node may take to be healthy before it goes back.
+    wait
+        Stay until the site has it and is healthy; exit status 6 when it refused it or went back.
     json
         Print one object.
     """
@@ -115,12 +120,28 @@ def put(
             print_json(stored.as_dict())
         else:
             print_text(f"{edge}: revision {stored.revision}")
-        return OK
+        return OK if not wait else await _until_settled(target, edge, stored.revision)
 
     try:
         return run(work())
     except DocumentRefused as error:
         return report_findings(error, json=json)
+
+
+async def _until_settled(target: Target, edge: str, revision: int) -> int:
+    """Watch the site until it has this revision, or has given it up."""
+    async with target.connect() as plant:
+        while True:
+            report = await plant.configs.report(edge) or {}
+            failure = report.get("failure") or {}
+            if report.get("phase") == "settled" and report["seen"] >= revision:
+                if report["healthy_revision"] >= revision:
+                    note(f"{edge}: healthy")
+                    return OK
+                if failure.get("revision", 0) >= revision:
+                    note(f"{edge}: {failure['reason']} [{failure['code']}]")
+                    return CHECK_FAILED
+            await asyncio.sleep(WATCH_INTERVAL_S)
 
 
 def report_findings(error: DocumentRefused, *, json: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from millstream.client import Plant, Rollout
 
+WATCH_INTERVAL_S = 0.5
 Flag = Annotated[bool, Parameter(negative="")]
 
 
@@ -26,7 +28,7 @@ def start(
     folder: Path, /, *, stages: str = "1,all", only: str | None = None, where: str | None = None,
     name: str | None = None, comment: Comment = "", author: str | None = None, site_timeout: str = "10min",
     healthy_within: str = "60s", failures: int = 0, pass_away: Flag = False, overwrite: Flag = False,
-    json: Json = False, target: Target = DEFAULT,
+    wait: Flag = False, json: Json = False, target: Target = DEFAULT,
 ) -> int:  # fmt: skip
     """Roll the changes of a folder out, stage by stage.
 
@@ -64,6 +66,8 @@ def start(
         A site that does not answer in time is no failure; it takes its revision when it is back.
     overwrite
         Undo what somebody did by hand.
+    wait
+        Stay until it is over; exit status 6 when it stopped or a site failed.
     json
         Print one object.
     """
@@ -86,10 +90,30 @@ def start(
                 site_timeout_s=parse_duration_s(site_timeout), failures_max=failures, passes_away=pass_away,
                 overwrite=overwrite, healthy_within_ms=int(parse_duration_s(healthy_within) * 1000),
             )  # fmt: skip
-        _tell(rollout, json=json)
-        return OK
+            _tell(rollout, json=json)
+            return await _over(plant, rollout) if wait else OK
 
     return run(work())
+
+
+async def _over(plant: Plant, rollout: Rollout) -> int:
+    """Watch it until it is over."""
+    said = ""
+    while True:
+        line = _line(rollout)
+        if line != said:
+            note(line)
+            said = line
+        if rollout.state != "running":
+            return OK if rollout.state == "done" and not rollout.counts().get("failed") else CHECK_FAILED
+        await asyncio.sleep(WATCH_INTERVAL_S)
+        rollout = await plant.configs.rollouts.get(rollout.name)
+
+
+def _line(rollout: Rollout) -> str:
+    counts = ", ".join(f"{count} {state}" for state, count in rollout.counts().items())
+    why = f": {rollout.reason}" if rollout.reason else ""
+    return f"{rollout.name}: {rollout.state}, stage {rollout.stage} of {len(rollout.ends)}, {counts}{why}"
 
 
 async def _chosen(plant: Plant, edges: Collection[str], only: str | None, where: str | None) -> list[str]:
@@ -139,9 +163,7 @@ def status(name: str | None = None, /, *, json: Json = False, target: Target = D
 
 
 def _print(rollout: Rollout, *, is_whole: bool) -> None:
-    counts = ", ".join(f"{count} {state}" for state, count in rollout.counts().items())
-    why = f": {rollout.reason}" if rollout.reason else ""
-    print_text(f"{rollout.name}: {rollout.state}, stage {rollout.stage} of {len(rollout.ends)}, {counts}{why}")
+    print_text(_line(rollout))
     if is_whole:
         rows = [(site.edge, site.revision, site.state, site.code, site.reason) for site in rollout.sites]
         print_table(("edge", "revision", "state", "code", "why"), rows)

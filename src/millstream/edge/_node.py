@@ -138,12 +138,16 @@ class EdgeNode:
     async def _run(self, config: EdgeConfig, stop: asyncio.Event) -> None:
         self._works.check(config)
         async with AsyncExitStack() as stack:
-            server = NatsServer(server_settings(config), config.edge.data_dir, clock=self._clock, on_log=self._log.info)
+            is_given = config.server.url is not None
+            room = None if is_given else await asyncio.to_thread(store_room_bytes, config.edge.data_dir)
+            settings = server_settings(config, room_bytes=room)
+            server = NatsServer(settings, config.edge.data_dir, clock=self._clock, on_log=self._log.info)
             self._server = await stack.enter_async_context(server)
             connection = await stack.enter_async_context(server.connect(config.edge.name))
-            room = None if server.is_given else await asyncio.to_thread(store_room_bytes, config.edge.data_dir)
-            settings = forward_settings(config, room_bytes=room)
-            self._forward = EdgeForward(server, connection, settings, clock=self._clock, on_log=self._log.info)
+            self._forward = EdgeForward(
+                server, connection, forward_settings(config, room_bytes=room), clock=self._clock,
+                on_log=self._log.info,
+            )  # fmt: skip
             dead_letters = StreamDeadLetters(
                 connection, config.edge.name, self._clock, payload_bytes_max=connection.max_payload
             )

@@ -14,8 +14,9 @@ UPLINK_SECRET = "uplink"  # noqa: S105 - the name of a file, not a secret
 SLACK_BYTES = 2 << 30  # dead letters and what MQTT sessions need, beside the configured bounds
 
 
-def server_settings(config: EdgeConfig) -> ServerSettings:
-    """The nats-server. Raises ConfigError when a secret cannot be read."""
+def server_settings(config: EdgeConfig, *, room_bytes: int | None = None) -> ServerSettings:
+    """The nats-server. With `room_bytes` its streams may grow into all that the disk can give, so that another
+    configuration can raise their bounds without a restart. Raises ConfigError when a secret cannot be read."""
     server = config.server
     password = server.secret.resolve() if server.secret is not None else None
     return ServerSettings(
@@ -25,7 +26,7 @@ def server_settings(config: EdgeConfig) -> ServerSettings:
         mqtt_port=server.mqtt_port,
         mqtt_host=server.host,
         monitor_port=server.monitor_port or 0,
-        max_file_bytes=_file_bytes(config),
+        max_file_bytes=max(_file_bytes(config), (room_bytes or 0) + SLACK_BYTES),
         leaf_remote=leaf_remote(config) if config.uplink is not None and server.url is None else None,
         url=server.url,
         user=server.user,

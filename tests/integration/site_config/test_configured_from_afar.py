@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -46,3 +47,34 @@ async def test_a_site_runs_what_the_hub_says_and_goes_back_when_it_is_not_well(t
             ("received", 1), ("applied", 1), ("healthy", 1), ("received", 2), ("applied", 2), ("healthy", 2),
             ("received", 3), ("applied", 3), ("rolled_back", 3),
         ]  # fmt: skip
+
+
+async def test_flows_streams_and_a_faster_class_come_and_go_while_it_runs(tmp_path: Path) -> None:
+    async with site(tmp_path) as made, connect(node=tmp_path / "hub") as plant:
+        flow = {"name": "pace", "type": "deadband", "inputs": ["acme/plant1/log:count"], "config": {"absolute": 5}}
+        fast = made.boiler_entry(durability="throughput")
+        more = {"streams": {"integrity": {"max_bytes": "8GiB"}, "throughput": {"max_bytes": "64MiB"}}, "flows": [flow]}
+        async with growing(made):
+            await plant.configs.put("e1", document(made.log_entry(), fast, **more))
+            await healthy(plant, 1)
+            node = await status_of(plant)
+            assert [f["name"] for f in node["flows"]] == ["pace"]
+            async with connect(node=made.data) as here:
+                bounds = {s["config"]["name"]: s["config"]["max_bytes"] for s in await here.streams()}
+                assert (bounds["E_e1_T"], "E_e1_F" in bounds) == (64 << 20, True)
+                assert bounds["E_e1_I"] > 64 << 20  # all of it, or what the disk has room for
+                async with asyncio.timeout(60):
+                    while not any("deadband" in str(entry.path) for entry in await here.tags("acme/plant1/**")):
+                        await asyncio.sleep(0.1)
+            asked = await plant.ask_flow("pace", "status")
+            assert asked["state"] in ("running", "catching up")
+
+            await plant.configs.put("e1", document(made.log_entry(), fast), based_on=1)
+            await healthy(plant, 2)
+            node = await status_of(plant)
+            assert (node["flows"], {c["name"]: c["opens"] for c in node["connectors"]}) == ([], {"log": 1, "boiler": 1})
+        assert await counts_at_hub(made) == list(range(made.lines))
+        accounts = (await plant.ledger(recounted=True)).accounts
+        for name in ("E_e1_I", "E_e1_T", "E_e1_F"):
+            account = accounts[name]
+            assert (account.gaps, account.repeats, account.out_of_order) == (0, 0, 0), name
