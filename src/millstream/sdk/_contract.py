@@ -109,7 +109,9 @@ class Session(Protocol):
 
 @runtime_checkable
 class Polled(Protocol):
-    """The runtime owns the period. One sample for each tag asked for, in the same order; a bad tag has bad quality."""
+    """The runtime owns the period. One sample for each tag asked for, in the same order; a bad tag has bad quality.
+
+    Of a session that is Streamed too, only what was written is read: to see whether the machine shows it."""
 
     async def read(self, tags: Sequence[Tag]) -> Sequence[Sample]:
         """Read all `tags` once. Raises Unreachable, AuthError or ProtocolViolation when the link is gone."""
