@@ -158,3 +158,16 @@ def test_conditions_are_remembered_up_to_a_bound() -> None:
         assert await act(1) != "BadOutOfRange"
 
     run_virtual(run())
+
+
+def test_an_overflow_names_its_tag_and_is_no_event() -> None:
+    reader = EventReader(cast("Link", History()), Conditions(cast("Link", History())))
+    overflow: list[Value | None] = [b"\1", "i=3035", "i=2253", "s", "2026-01-01T00:00:00Z", "overflow", 500]
+    reader.take("t", NAMES, overflow)
+    reader.take("t", NAMES, fields_of(2, 2))
+
+    async def run() -> list[Event]:
+        return await reader.read()
+
+    assert [event.data["Message"] for event in run_virtual(run())] == ["event 2"]
+    assert (reader.take_overflows(), reader.take_overflows()) == (["t"], [])
