@@ -62,6 +62,7 @@ COMMANDS = (
         "Map a device: propose names, units and deadbands, show live values, write the file.",
         FILES,
     ),
+    Command("profiles", "_profiles:profiles", "List device profiles: ready tags for known types of devices.", FILES),
     Command("browse", "_probe:browse", "List what a device offers, as a starting configuration.", FILES),
     Command("config get", "_config:get", "Print the document of a site.", SITES),
     Command("config put", "_config:put", "Make a file the newest configuration of a site.", SITES),

@@ -32,6 +32,7 @@ from millstream.config._hub import (
     UpServer,
 )
 from millstream.config._load import ConnectorTypes, Role, config_error, load_any, load_edge, load_hub, load_up, role_of
+from millstream.config._profiles import DeviceProfile, profiles_of
 from millstream.config._schema import json_schema
 from millstream.config._site_diff import PathAuthor, PathChange, blame, diff_documents
 from millstream.config._site_document import MANAGED_SECTIONS, DocumentRefused, SitePlace, load_site_document
@@ -47,6 +48,7 @@ __all__ = [
     "ContractEntry",
     "ContractFile",
     "DeadbandConfig",
+    "DeviceProfile",
     "DocumentRefused",
     "EdgeAccess",
     "EdgeConfig",
@@ -90,6 +92,7 @@ __all__ = [
     "load_hub",
     "load_site_document",
     "load_up",
+    "profiles_of",
     "read_text",
     "read_yaml",
     "role_of",

@@ -191,6 +191,9 @@ class ConnectorEntry(Section):
     type: str
     """Which connector: `opcua`, `modbus`, `s7`, `ethernet_ip`, `bacnet`, `text`, `mqtt`,
     `mtconnect`, `replay` or an installed one."""
+    profile: str | None = None
+    """A device profile of the connector (`millstream profiles`): its tags are read, and those listed under tags with
+    the same name change them key by key."""
     path: PathText | None = None
     """Place of its tags: below the edge's path, or in full when it begins with that or with `/`."""
     durability: Literal["integrity", "throughput"] = "integrity"

@@ -13,6 +13,7 @@ from millstream.config._finding import Finding, Findings
 from millstream.config._flow_check import FlowKinds, check_flows
 from millstream.config._flow_rules import check_flow_rules
 from millstream.config._hub import HubConfig, UpConfig
+from millstream.config._profiles import with_profiles
 from millstream.config._semantics import check_connector, check_edge_names, check_hub
 from millstream.config._yaml import Loc, parse_yaml, read_text
 from millstream.kernel import ConfigError
@@ -36,7 +37,7 @@ def load_edge(
         _check_flows(raw, found, flows, path)
         return check_edge_sections(raw, model, found, connectors, _context(path))
 
-    return load_file(path, EdgeConfig, _check)
+    return load_file(path, EdgeConfig, _check, lambda raw, found: with_profiles(raw, connectors, found))
 
 
 def load_hub(path: Path, flows: FlowKinds = NO_FLOWS) -> tuple[HubConfig | None, list[Finding]]:
@@ -60,7 +61,7 @@ def load_up(
         check_hub(raw, found)
         return check_edge_sections(raw, model, found, connectors, _context(path))
 
-    return load_file(path, UpConfig, _check)
+    return load_file(path, UpConfig, _check, lambda raw, found: with_profiles(raw, connectors, found))
 
 
 def load_any(
@@ -94,9 +95,11 @@ def config_error(findings: list[Finding]) -> ConfigError:
 
 
 def load_file(
-    path: Path, model_type: type[ConfigT], check: Callable[[Any, ConfigT | None, Findings], ConfigT | None]
-) -> tuple[ConfigT | None, list[Finding]]:
-    """Load a file of a model; `check` adds what the model does not see. None exactly when there are findings."""
+    path: Path, model_type: type[ConfigT], check: Callable[[Any, ConfigT | None, Findings], ConfigT | None],
+    fill: Callable[[Any, Findings], Any] = lambda raw, found: raw,
+) -> tuple[ConfigT | None, list[Finding]]:  # fmt: skip
+    """Load a file of a model; `fill` adds what the file refers to, `check` what the model does not see. None exactly
+    when there are findings."""
     try:
         text = read_text(path)
     except ConfigError as error:
@@ -110,7 +113,7 @@ def load_file(
         findings.add_at(trouble.line, trouble.column, "", trouble.message, hint=trouble.hint)
     if document.root is None:
         return None, findings.sorted()
-    raw = document.plain()
+    raw = fill(document.plain(), findings)
     model = _validate(raw, model_type, findings, path)
     checked = check(raw, model, findings) if isinstance(raw, dict) else None
     return (checked if not findings else None), findings.sorted()

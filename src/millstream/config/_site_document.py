@@ -14,6 +14,7 @@ from millstream.config._finding import Finding, Findings
 from millstream.config._flow_check import FlowKinds, check_flows
 from millstream.config._flow_rules import check_flow_rules
 from millstream.config._load import NO_FLOWS, ConnectorTypes, check_edge_sections
+from millstream.config._profiles import with_profiles
 from millstream.config._yaml import Document, parse_yaml
 from millstream.kernel import ConfigError
 from millstream.sdk import SecretRef
@@ -93,6 +94,7 @@ def _check(
     identity = {"name": place.name, "path": place.path, "data_dir": "data"}
     whole = {**{key: value for key, value in raw.items() if key not in _LOCAL_SECTIONS}, "edge": identity}
     context = site_context(place)
+    whole = with_profiles(whole, connectors, findings)
     try:
         model: EdgeConfig | None = EdgeConfig.model_validate(whole, context=context)
     except ValidationError as error:
