@@ -31,6 +31,7 @@ CLOSED_BY_TLS = (  # with TLS 1.3 the reason comes after the handshake, and the 
     "read the broker's log; one that wants or refuses a client certificate closes like this: certificate, key"
 )
 CONNACK, DISCONNECT = 0x20, 0xE0
+PUBACK = b"\x40\x02"  # without a reason code it is success, also in MQTT 5 (3.4.2.1)
 REFUSED_SUBSCRIPTION = 0x80  # MQTT 3.1.1, 3.9.3; with MQTT 5 every code from here on
 _AUTH_CODES = frozenset({4, 5, 134, 135, 138, 140})  # CONNACK of 3.1.1 (3.2.2.3) and 5.0 (3.2.2.2)
 
@@ -331,9 +332,9 @@ class BrokerLink:
         """Messages that came and are not taken."""
         return len(self._inbox)
 
-    def acknowledge(self, mid: int) -> None:
-        """PUBACK. In the order of receipt, as MQTT 3.1.1, 4.6 wants it."""
-        self._client._package_handler._send_puback(mid)
+    def acknowledge(self, *mids: int) -> None:
+        """PUBACK of each, in one write. In the order of receipt, as MQTT 3.1.1, 4.6 wants it."""
+        self._client._connection._protocol.write_data(b"".join(PUBACK + mid.to_bytes(2, "big") for mid in mids))
 
     async def ended(self) -> None:
         """Until nothing is to be sent any more."""

@@ -137,17 +137,18 @@ class BrokerSession:
 
     def _acknowledge(self, number: int) -> None:
         """PUBACK in the order of receipt (MQTT 3.1.1, 4.6): up to `number`, and repeats that follow at once."""
-        is_sent = False
+        taken: list[int] = []
         while self._unacknowledged and not self.link.is_lost:
             first = self._unacknowledged[0]
             if first.number > number and not first.is_stored:
                 break
             self._unacknowledged.popleft()
-            self.link.acknowledge(first.mid)
+            taken.append(first.mid)
             self._acknowledged = first.number
-            is_sent = True
-        if is_sent and not self._asked:
-            self._ask()
+        if taken:
+            self.link.acknowledge(*taken)
+            if not self._asked:
+                self._ask()
 
     def _ask(self) -> None:
         """PINGREQ; what is acknowledged by now is taken when it is answered."""
