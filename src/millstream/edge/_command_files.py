@@ -10,12 +10,12 @@ import msgspec
 
 from millstream.bus import RawConnection
 from millstream.edge._bundle import bundle_path
+from millstream.edge._questions import Questions
 from millstream.kernel import DecodeError, NotFoundError, PlantError
 from millstream.protocols.command_file import ERROR, PIECE_BYTES, SIZE, STATUS, PieceAsk, decode_piece_ask
 from millstream.protocols.fleet_query import ANSWER_PREFIX
-from millstream.protocols.nats_wire import WireMessage
 
-WAITING_MAX = 16  # what comes beyond is not answered, and asked for again
+WAITING_MAX = 16
 
 
 class FileDesk:
@@ -25,22 +25,16 @@ class FileDesk:
         self._name = name
         self._data_dir = data_dir
         self._connection = connection
-        self._waiting: asyncio.Queue[WireMessage] = asyncio.Queue(WAITING_MAX)
+        self._questions = Questions(connection, f"millstream.node.{name}.command_file", WAITING_MAX)
 
     def open(self) -> Callable[[], None]:
         """Listen until the returned function is called; `run` answers."""
-        sid = self._connection.subscribe(f"millstream.node.{self._name}.command_file", self._take)
-        return lambda: self._connection.unsubscribe(sid)
-
-    def _take(self, messages: list[WireMessage]) -> None:
-        for message in messages:
-            if not self._waiting.full():
-                self._waiting.put_nowait(message)
+        return self._questions.open()
 
     async def run(self) -> None:
         """Answer for ever."""
         while True:
-            message = await self._waiting.get()
+            message = await self._questions.next()
             try:
                 ask = decode_piece_ask(message[4])
             except DecodeError:

@@ -19,16 +19,16 @@ import msgspec
 from millstream.bus import RawConnection
 from millstream.edge._command_events import command_event
 from millstream.edge._command_types import Admitted, CommandTypes, Outcome
-from millstream.edge._journal import Entry, Journal, JournalFull
+from millstream.edge._journal import Entry, Journal, JournalFull, ended_without_a_word
+from millstream.edge._questions import Questions
 from millstream.kernel import Clock, DecodeError, PlantError
 from millstream.model import AssetPath
 from millstream.protocols.command import FINAL, Command, Delivery, DeliveryAnswer, State, decode_delivery
 from millstream.protocols.fleet_filter import FleetFilter
 from millstream.protocols.fleet_query import ANSWER_PREFIX
-from millstream.protocols.nats_wire import WireMessage
 from millstream.sdk import Log, Message, Publisher
 
-DELIVERIES_WAITING_MAX = 256  # beyond it they are not answered, and come again
+DELIVERIES_WAITING_MAX = 256
 OPEN_MAX = 32  # taken and not over; beyond it the hub is told to come again later
 WORKERS = 4  # at once; a long one must not hold up the short
 PROGRESS_INTERVAL_NS = 10**9
@@ -59,9 +59,11 @@ class CommandDesk:
         self._facts = facts
         self._clock = clock
         self._log = log
-        self._deliveries: asyncio.Queue[WireMessage] = asyncio.Queue(DELIVERIES_WAITING_MAX)
+        self._deliveries: Questions | None = None
+        self._connection: RawConnection | None = None
         self._waiting: list[tuple[int, int, str]] = []
         self._wake = asyncio.Event()
+        self._claimed: set[str] = set()  # by a worker that begins it, or by who cancels it: never by both
         self._runs: dict[str, asyncio.Task[Outcome]] = {}
         self._cancelled_by: dict[str, str] = {}
         self.counters = CommandCounters()
@@ -77,22 +79,16 @@ class CommandDesk:
 
     def listen(self, connection: RawConnection) -> Callable[[], None]:
         """Take deliveries until the returned function is called; `run` answers them."""
-
-        def take(messages: list[WireMessage]) -> None:
-            for message in messages:
-                if not self._deliveries.full():
-                    self._deliveries.put_nowait(message)
-
         self._connection = connection
-        sid = connection.subscribe(f"millstream.node.{self._name}.command", take)
-        return lambda: connection.unsubscribe(sid)
+        self._deliveries = Questions(connection, f"millstream.node.{self._name}.command", DELIVERIES_WAITING_MAX)
+        return self._deliveries.open()
 
     async def run(self) -> None:
         """Say what the last run left unsaid, then work for ever."""
-        for orphan in list(self._journal.orphans):
-            if orphan.command is not None and (entry := self._journal.find(orphan.id)) is not None:
-                await self._journal.put(entry, [self._event(orphan.command, entry)])
-            self._journal.orphans.remove(orphan)
+        for orphan in self._journal.orphans():
+            if orphan.command is not None:
+                await self._put(orphan.command, ended_without_a_word(orphan))
+        self._claimed.clear()
         for entry in self._journal.waiting():
             self._enqueue(entry)
         async with asyncio.TaskGroup() as group:
@@ -103,8 +99,9 @@ class CommandDesk:
     # -- deliveries ---------------------------------------------------------------------------------------------------
 
     async def _receive(self) -> None:
-        while True:
-            message = await self._deliveries.get()
+        connection, deliveries = self._connection, self._deliveries
+        while connection is not None and deliveries is not None:
+            message = await deliveries.next()
             try:
                 delivery = decode_delivery(message[4])
             except DecodeError as error:
@@ -112,7 +109,7 @@ class CommandDesk:
                 continue
             answer = await self.take(delivery)
             try:
-                self._connection.publish(f"{ANSWER_PREFIX}{self._name}.{delivery.token}", msgspec.json.encode(answer))
+                connection.publish(f"{ANSWER_PREFIX}{self._name}.{delivery.token}", msgspec.json.encode(answer))
             except PlantError:
                 continue  # the own server is away: it is delivered again
 
@@ -125,7 +122,7 @@ class CommandDesk:
             if delivery.cancel_who is not None:
                 known = await self._cancel(command, known, delivery.cancel_who)
             elif known is None:
-                known = await self._admit(command)
+                known = await (self._forgotten(command) if delivery.was_accepted else self._admit(command))
             else:
                 self.counters.repeated += 1
         except JournalFull:
@@ -133,6 +130,13 @@ class CommandDesk:
         if known is None:
             return DeliveryAnswer("busy", self._clock.now_ns())
         return DeliveryAnswer(known.state, known.time_ns, known.code, known.reason)
+
+    async def _forgotten(self, command: Command) -> Entry:
+        """The hub knows that this edge had it, and the edge does not: its store went back."""
+        reason = "this edge had taken it, and its store does not know of it any more"
+        entry = Entry(command.id, "unknown", self._clock.now_ns(), command.expires_ns, "MS-2308", reason)
+        await self._put(command, entry)
+        return entry
 
     async def _admit(self, command: Command) -> Entry | None:
         now_ns = self._clock.now_ns()
@@ -175,10 +179,11 @@ class CommandDesk:
         if known is None:  # not here yet: it will not begin when it comes
             await self._put(command, ended)
             return ended
-        if known.state == "accepted":
+        if known.state == "accepted" and command.id not in self._claimed:
+            self._claimed.add(command.id)
             await self._put(command, ended)
             return ended
-        if known.state == "running" and (task := self._runs.get(command.id)) is not None:
+        if known.state in ("accepted", "running") and (task := self._runs.get(command.id)) is not None:
             if not self._types.is_cancellable(command.type):
                 return msgspec.structs.replace(known, reason="it runs, and cannot be cancelled any more")
             self._cancelled_by[command.id] = who
@@ -199,8 +204,11 @@ class CommandDesk:
                 await self._wake.wait()
             _, _, id = heapq.heappop(self._waiting)
             entry = self._journal.find(id)
-            if entry is not None and entry.state == "accepted" and entry.command is not None:
-                await self._carry_out(entry.command)
+            if entry is None or entry.state != "accepted" or entry.command is None or id in self._claimed:
+                continue
+            self._claimed.add(id)
+            await self._carry_out(entry.command)
+            self._claimed.discard(id)
 
     async def _carry_out(self, command: Command) -> None:
         """One command from "accepted" to its end."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from millstream.bus import RawConnection, get_batch
+from millstream.edge._questions import Questions
 from millstream.historian import Page, decode_page
 from millstream.kernel import Clock, DecodeError, PlantError
 from millstream.model import AssetPath
@@ -32,7 +33,7 @@ from millstream.protocols.uns_pattern import Pattern, contract_of, overlap
 from millstream.protocols.uns_subject import decode_subject
 from millstream.sdk import Received
 
-WAITING_MAX = 64  # questions that wait for their turn; beyond it they are not answered, and the asker asks again
+WAITING_MAX = 64
 BATCH_COUNT, BATCH_BYTES = 1000, 256 * 1024  # read at once; as Arrow it is less than twice that
 Header = tuple[str, str]
 
@@ -50,22 +51,16 @@ class DataDesk:
         self._connection = connection
         self._streams = streams
         self._clock = clock
-        self._waiting: asyncio.Queue[WireMessage] = asyncio.Queue(WAITING_MAX)
+        self._questions = Questions(connection, f"millstream.node.{name}.data", WAITING_MAX)
 
     def open(self) -> Callable[[], None]:
         """Listen until the returned function is called; `run` answers."""
-        sid = self._connection.subscribe(f"millstream.node.{self._name}.data", self._take)
-        return lambda: self._connection.unsubscribe(sid)
-
-    def _take(self, messages: list[WireMessage]) -> None:
-        for message in messages:
-            if not self._waiting.full():
-                self._waiting.put_nowait(message)
+        return self._questions.open()
 
     async def run(self) -> None:
         """Answer for ever."""
         while True:
-            message = await self._waiting.get()
+            message = await self._questions.next()
             try:
                 ask = decode_page_ask(message[4])
             except DecodeError as error:

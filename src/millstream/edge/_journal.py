@@ -61,8 +61,7 @@ class Journal:
         self._entries: dict[str, Entry] = {}
         self._floor_ns = 0
         self._lock = asyncio.Lock()
-        self.orphans: list[Entry] = []
-        """What had begun when the edge ended the last time; its outcome is not known."""
+        self._orphans: dict[str, Entry] = {}
 
     async def open(self) -> None:
         """Read what was known. Raises Unreachable."""
@@ -73,9 +72,14 @@ class Journal:
         self._floor_ns = record.floor_ns
         for entry in record.entries:
             if entry.state == "running":
-                self.orphans.append(entry)
-                entry = _ended_without_a_word(entry)
+                self._orphans[entry.id] = entry
+                entry = ended_without_a_word(entry)
             self._entries[entry.id] = entry
+
+    def orphans(self) -> list[Entry]:
+        """Commands that had begun when the edge, or what carries commands out, ended, and of which nothing was told."""
+        alive = [e for e in self._entries.values() if e.state == "running" and e.command is not None]
+        return [*self._orphans.values(), *alive]
 
     def find(self, id: str) -> Entry | None:
         """What is known under an id."""
@@ -103,6 +107,7 @@ class Journal:
             self._entries[entry.id] = (
                 entry if entry.state not in FINAL else msgspec.structs.replace(entry, command=None)
             )
+            self._orphans.pop(entry.id, None)
             self._forget()
             stored = await self._publisher.submit(list(messages), Control(self._state_subject, self._record()))
         await asyncio.shield(stored)
@@ -139,7 +144,8 @@ def _brief(entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, read_back=None, answer=None)
 
 
-def _ended_without_a_word(entry: Entry) -> Entry:
+def ended_without_a_word(entry: Entry) -> Entry:
+    """What is told of something that had begun, and of whose end nobody knows."""
     return msgspec.structs.replace(
         entry, state="unknown", code="MS-2008", reason="the edge ended before it knew the outcome"
     )

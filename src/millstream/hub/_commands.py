@@ -99,6 +99,7 @@ class Dispatcher:
                     group.create_task(self._serve(node, records, pace))
                 for record in list(self._book.open_records()):
                     await self._expire(record)
+                self._forget_ended()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(TICK_S):
                         await self._wake.wait()
@@ -163,12 +164,17 @@ class Dispatcher:
             return False
         if answer.state in ("pending", "sent"):
             return False  # no state of an edge
-        await self._book.change(current, answer.state, code=answer.code, reason=answer.reason)
+        state, code, reason = answer.state, answer.code, answer.reason
+        if state in ("done", "failed") and self._clock.now_ns() - current.changed_ns < LOOK_S * 1e9:
+            state, code, reason = "running", None, None  # its event comes behind, and has the result
+        if (state, code, reason) != (current.state, current.code, current.reason):
+            await self._book.change(current, state, code=code, reason=reason)
         return True
 
     async def _ask(self, record: Record) -> DeliveryAnswer:
         token = secrets.token_hex(8)
-        delivery = Delivery(token, record.command, record.cancel_who)
+        was_accepted = RANK[record.state] >= RANK["accepted"]
+        delivery = Delivery(token, record.command, record.cancel_who, was_accepted)
         with self._answers.expecting(token, record.node) as arrived:
             self._connection.publish(f"millstream.node.{record.node}.command", msgspec.json.encode(delivery))
             try:
@@ -177,6 +183,11 @@ class Dispatcher:
             except TimeoutError as error:
                 raise Unreachable("no answer in time", where=record.node, expected=f"{ANSWER_S:g}s") from error
         return decode_delivery_answer(message[4])
+
+    def _forget_ended(self) -> None:
+        for kept in (self._looked_ns, self.progress):
+            for key in [key for key in kept if self._book.find_open(*key) is None]:
+                del kept[key]
 
     async def _expire(self, record: Record) -> None:
         """End what no edge can have any more."""
@@ -255,10 +266,7 @@ class Dispatcher:
         if what not in RANK or RANK[what] < RANK["accepted"]:
             return
         code, reason = _text(data.get("code")), _text(data.get("reason"))
-        changed = await self._book.change(record, what, code=code, reason=reason, result=data.get("result"))  # type: ignore[arg-type]
-        if changed is not None and not changed.is_open:
-            self.progress.pop(record.key, None)
-            self._looked_ns.pop(record.key, None)
+        await self._book.change(record, what, code=code, reason=reason, result=data.get("result"))  # type: ignore[arg-type]
 
 
 def _order(record: Record) -> tuple[int, int]:

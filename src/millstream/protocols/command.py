@@ -52,11 +52,13 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
 
 class Delivery(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a hub sends to ``millstream.node.<edge>.command``; it is answered on ``millstream.fleet.answer.<edge>.
-    <token>``. With `cancel_who` the command is to be cancelled, and never to begin if it has not yet come."""
+    <token>``. With `cancel_who` the command is to be cancelled, and never to begin if it has not yet come.
+    `was_accepted`: the edge has said before that it has it, so it must not begin it as if it were new."""
 
     token: str
     command: Command
     cancel_who: str | None = None
+    was_accepted: bool = False
 
 
 class DeliveryAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -265,3 +265,69 @@ def test_a_journal_that_may_forget_nothing_takes_nothing_more() -> None:
 def test_a_package_whose_schema_is_wrong_stops_the_edge_at_its_start(schema: Any) -> None:
     with pytest.raises(ConfigError, match="MS-2310"):
         edge_of(Effect(schema=schema), MemoryStream(clock=LoopClock()))
+
+
+class Slow(MemoryPublisher):
+    """Storing takes its time."""
+
+    async def submit(self, messages: Any, control: Any = None) -> Any:
+        await asyncio.sleep(0.1)
+        return await super().submit(messages, control)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.05, 0.12, 0.15, 0.19, 0.21, 0.25, 0.31, 0.35])
+def test_a_command_that_is_cancelled_in_the_moment_in_which_it_begins_is_one_of_both(pause_s: float) -> None:
+    """Others are being stored meanwhile, so that beginning and cancelling both wait for their turn."""
+    effect, stream = Effect(is_cancellable=False), MemoryStream(clock=LoopClock())
+    edge = edge_of(effect, stream, Slow(stream))
+
+    async def work() -> None:
+        others = [asyncio.ensure_future(edge.take(edge.command("x", args={"s": 1})))]
+        await asyncio.sleep(0.01)
+        others += [asyncio.ensure_future(edge.take(edge.command(f"y{i}"))) for i in range(2)]
+        await asyncio.sleep(pause_s)
+        await edge.take(edge.command("x"), "bob")
+        await asyncio.gather(*others)
+        await asyncio.sleep(10)
+        told = [what for what in edge.told("x") if what != "progress"]
+        assert told[-1] == ("done" if "x" in effect.begun else "cancelled")
+        assert told.count("done") + told.count("cancelled") == 1
+
+    run_virtual(running(edge, work))
+
+
+def test_one_that_this_edge_had_and_does_not_know_any_more_is_not_begun_again() -> None:
+    effect = Effect()
+    edge = edge_of(effect, MemoryStream(clock=LoopClock()))
+
+    async def work() -> None:
+        answer = await edge.desk.take(Delivery("t", edge.command("x"), None, was_accepted=True))
+        assert (answer.state, answer.code) == ("unknown", "MS-2308")
+        assert await edge.take(edge.command("x")) == "unknown"
+        await asyncio.sleep(10)
+        assert (effect.begun, edge.told("x")) == ([], ["unknown"])
+
+    run_virtual(running(edge, work))
+
+
+def test_what_runs_when_the_carrying_out_itself_breaks_is_told_as_unknown_and_the_rest_goes_on() -> None:
+    effect, stream = Effect(), MemoryStream(clock=LoopClock())
+    edge = edge_of(effect, stream)
+
+    async def main() -> None:
+        await edge.journal.open()
+        for _ in range(2):  # as the node runs it again after a fault
+            task = asyncio.ensure_future(edge.desk.run())
+            await asyncio.sleep(0.1)
+            if not effect.begun:
+                for i in range(5):
+                    await edge.take(edge.command(f"c{i}", args={"s": 50}))
+                await asyncio.sleep(1)
+            else:
+                await asyncio.sleep(100)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert [edge.told(f"c{i}")[-1] for i in range(5)] == ["unknown"] * 4 + ["done"]
+        assert sorted(effect.begun) == [f"c{i}" for i in range(5)]
+
+    run_virtual(main())
