@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cases.bacnet_peer import OWN, node_device
-from write_site import history_of, listed, site
+from write_site import VALID_S, history_of, listed, site
 
 from millstream.cli import main
 from millstream.client import NotWritten, connect
@@ -39,15 +39,28 @@ async def test_an_operator_overrides_a_setpoint_and_a_null_gives_it_back(
         connect(node=tmp_path / "hub") as plant,
     ):
         await listed(plant)
-        assert (await plant.write(PROGRAM, 21)).read_back == 21
-        assert (await plant.write(OPERATOR, 30)).read_back == 30
+        assert (await plant.write(PROGRAM, 21, valid=VALID_S)).read_back == 21
+        assert (await plant.write(OPERATOR, 30, valid=VALID_S)).read_back == 30
         with pytest.raises(NotWritten) as caught:
-            await plant.write(PROGRAM, 19)  # taken, and covered by the operator's: the answer says what shows
+            await plant.write(
+                PROGRAM, 19, valid=VALID_S
+            )  # taken, and covered by the operator's: the answer says what shows
         assert (caught.value.code, caught.value.answer.read_back) == ("MS-2006", 30)
         with pytest.raises(NotWritten) as caught:
-            await plant.write(PROGRAM, None)
+            await plant.write(PROGRAM, None, valid=VALID_S)
         assert (caught.value.code, caught.value.answer.state) == ("MS-2010", "refused")
-        words = ["write", OPERATOR, "--null", "--yes", "--who", "ada", "--node", str(tmp_path / "edge")]
+        words = [
+            "write",
+            OPERATOR,
+            "--null",
+            "--yes",
+            "--valid",
+            "50s",
+            "--who",
+            "ada",
+            "--node",
+            str(tmp_path / "edge"),
+        ]
         assert await asyncio.to_thread(main, words) == 0
         assert "the machine shows 19" in capsys.readouterr().err
         assert await asyncio.to_thread(main, [*words[:3], "5", *words[3:]]) == 2  # a value and --null

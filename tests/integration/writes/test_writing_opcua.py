@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cases.node_opcua_peer import counter_server
-from write_site import history_of, listed, site
+from write_site import VALID_S, history_of, listed, site
 
 from millstream.client import NotWritten, Plant, connect
 from millstream.kernel import NotFoundError
@@ -60,21 +60,21 @@ async def hub_of(folder: Path) -> AsyncIterator[Plant]:
 
 async def test_an_alarm_reaches_the_history_and_its_acknowledgement_the_server(tmp_path: Path) -> None:
     async with hub_of(tmp_path) as plant:
-        assert (await plant.write(PRESSURE, 15)).read_back == 15
+        assert (await plant.write(PRESSURE, 15, valid=VALID_S)).read_back == 15
         raised = await alarm_of(plant, "AckedState/Id", False)
         assert (raised.type, raised.data["LimitState/CurrentState"]) == ("opcua.ExclusiveLimitAlarmType", "High")
 
         value = {"acknowledge": raised.id, "comment": "valve was shut"}
-        answer = await plant.write(ALARMS, value, who="ada")
+        answer = await plant.write(ALARMS, value, who="ada", valid=VALID_S)
         assert (answer.state, answer.answer) == ("done", {})
         acknowledged = await alarm_of(plant, "AckedState/Id", True)
         assert acknowledged.data["Comment"] == "valve was shut"
         assert acknowledged.data["ConditionId"] == raised.data["ConditionId"]
         with pytest.raises(NotWritten) as caught:
-            await plant.write(ALARMS, {"acknowledge": "00" * 16}, who="eve")
+            await plant.write(ALARMS, {"acknowledge": "00" * 16}, who="eve", valid=VALID_S)
         assert (caught.value.code, caught.value.answer.state) == ("MS-2005", "failed")
 
-        measured = await plant.write(MEASURE, 3, who="ada")
+        measured = await plant.write(MEASURE, 3, who="ada", valid=VALID_S)
         assert measured.answer == {"mean": 0.5, "samples": [3, -1], "begun": "2026-01-02T03:04:05.678Z"}
 
         told = await history_of(plant, 8)

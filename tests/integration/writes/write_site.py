@@ -12,6 +12,7 @@ from typing import Any
 from millstream.client import Plant
 from millstream.rig import Child, new_secret, write_document, write_private
 
+VALID_S = 50.0  # of a request to a slow machine
 Connectors = Sequence[Mapping[str, Any]]
 
 
