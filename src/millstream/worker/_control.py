@@ -20,8 +20,9 @@ CONTROL_SUBJECT = "flow.control."
 class FlowControl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The newest decision. `version` is what runs and stands in what the flow says; `declared` the version in the file
     that it was made for. `start` is where the running version began; `before` (version, partitions) is the one that it
-    takes over from. `spoken` are the partitions of this version that may have said something: their state must be
-    there. `filters` are what it reads, for a time at which nobody runs it."""
+    takes over from. `spoken` are the partitions of this version that may have said something, `spoken_before` those of
+    `before`: their state must be there. None: nobody wrote it down. `filters` are what it reads, for a time at which
+    nobody runs it."""
 
     version: int = 1
     declared: int = 1
@@ -29,7 +30,8 @@ class FlowControl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     is_paused: bool = False
     start: str = "beginning"
     before: tuple[int, int] | None = None
-    spoken: tuple[int, ...] = ()
+    spoken: tuple[int, ...] | None = None
+    spoken_before: tuple[int, ...] = ()
     filters: tuple[str, ...] = ()
 
 
@@ -47,7 +49,7 @@ def declared_control(entry: FlowEntry, known: FlowControl | None) -> FlowControl
     number of partitions changed within a version: each key would begin anew in another partition."""
     if known is None:
         return FlowControl(
-            version=entry.version, declared=entry.version, partitions=entry.partitions, start=entry.start
+            version=entry.version, declared=entry.version, partitions=entry.partitions, start=entry.start, spoken=()
         )
     if entry.version > known.declared:
         return switched(known, max(known.version + 1, entry.version), entry, start=entry.start)
@@ -87,15 +89,42 @@ def state_lost(flow: str, version: int) -> ConfigError:
 
 def reset(known: FlowControl, entry: FlowEntry) -> FlowControl:
     """The decision to give the state up: a next version that takes only what comes from now on."""
-    return switched(known, max(known.version + 1, entry.version), entry, start="now")
+    version = max(known.version + 1, entry.version)
+    fresh = FlowControl(version=version, declared=entry.version, partitions=entry.partitions, start="now", spoken=())
+    return msgspec.structs.replace(fresh, is_paused=known.is_paused)
+
+
+def without_past(control: FlowControl) -> FlowControl:
+    """The version begins without looking for what the one before it has said: of that nothing is left."""
+    return msgspec.structs.replace(control, before=None, spoken_before=())
 
 
 def switched(known: FlowControl, version: int, entry: FlowEntry, *, start: str) -> FlowControl:
-    """The decision to go on with another version, from `start` on, in silence up to where the old one is."""
+    """The decision to go on with another version, from `start` on, in silence up to where the old one is. One that has
+    said nothing yet leaves no trace: then the one before it is the old one still. Raises ConfigError when some of its
+    partitions have begun and some not: nobody could say what is still to be said."""
+    if known.before is not None and known.spoken and len(known.spoken) < known.partitions:
+        raise ConfigError(
+            "the switch to this version is still under way", where=f"flow {entry.name} version {known.version}",
+            got=f"{len(known.spoken)} of {known.partitions} partitions have begun",
+            next_step="let it run until `millstream flow status` shows all its partitions", code="MS-0706",
+        )  # fmt: skip
+    before, spoken_before = (known.version, known.partitions), known.spoken or ()
+    if known.spoken == () and known.before is not None:
+        before, spoken_before = known.before, known.spoken_before
     return msgspec.structs.replace(
-        known, version=version, declared=entry.version, partitions=entry.partitions, start=start,
-        before=(known.version, known.partitions), spoken=(),
+        known, version=version, declared=entry.version, partitions=entry.partitions, start=start, before=before,
+        spoken=(), spoken_before=spoken_before,
     )  # fmt: skip
+
+
+def needed_states(control: FlowControl) -> list[tuple[int, int]]:
+    """Version and partition of each state that must be there, or something would be said twice."""
+    spoken = control.spoken or ()
+    found = [(control.version, number) for number in spoken]
+    if control.before is not None and len(spoken) < control.partitions:  # the others begin behind the old version
+        found += [(control.before[0], number) for number in control.spoken_before]
+    return found
 
 
 class ControlStore:
@@ -127,7 +156,7 @@ class ControlStore:
                 return
             if known.version != version:
                 raise FencedError("another version of the flow was decided", where=flow, got=str(known))
-            spoken = tuple(sorted({*known.spoken, *partitions}))
+            spoken = tuple(sorted({*(known.spoken or ()), *partitions}))
             noted = msgspec.structs.replace(known, spoken=spoken, filters=tuple(filters))
             if noted == known:
                 return

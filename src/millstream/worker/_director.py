@@ -13,7 +13,7 @@ import msgspec
 
 from millstream.bus import START_PATIENCE_S, RawConnection, ServerAlarm, StreamApi, ensure_stream, find_stream
 from millstream.config import FlowEntry
-from millstream.kernel import Clock, ConfigError, NotFoundError, PlantError, suggest
+from millstream.kernel import Clock, ConfigError, FencedError, NotFoundError, PlantError, suggest
 from millstream.model import AssetPath
 from millstream.protocols.cloudevents import parse_time_ns
 from millstream.sdk import Log
@@ -23,9 +23,11 @@ from millstream.worker._control import (
     FlowControl,
     control_stream,
     declared_control,
+    needed_states,
     refuse_lost,
     reset,
     switched,
+    without_past,
 )
 from millstream.worker._holds import CODE, Hold, HoldAlarms, hold_text, holds_of
 from millstream.worker._lag import flow_lag
@@ -34,6 +36,7 @@ from millstream.worker._needs import is_state_lost, newest_commits, unread_seq
 from millstream.worker._supervisor import CRASHES_BEFORE_ALARM, FlowSupervisor, Surroundings
 
 HOLD_LOOK_S = 5.0
+DECIDE_TRIES_MAX = 10  # each instance notes itself once a version
 
 
 @dataclass(slots=True)
@@ -84,6 +87,7 @@ class FlowDirector:
                 flow.control = declared_control(flow.entry, known)
                 if known is not None and await self._is_lost(api, name, known):
                     refuse_lost(flow.entry, flow.control, known)
+                    flow.control = without_past(flow.control)
             except ConfigError as error:
                 flow.refusal, flow.since_ns = error, self._clock.now_ns()
                 self._log.error("flow is not started", flow=name, error=str(error))
@@ -94,10 +98,11 @@ class FlowDirector:
     async def _is_lost(self, api: StreamApi, name: str, known: FlowControl) -> bool:
         """True when the state of partitions that have spoken is not there, or not all of it: the flows' stream was
         begun anew, or was trimmed while the flow was not in the file."""
-        partitions = known.spoken
-        if not partitions and self._around.generation > 1:  # a decision from before that was written down
-            partitions = tuple(range(known.partitions))
-        return await is_state_lost(api, self._around.output, self._subjects(name, known.version, partitions))
+        needed = needed_states(known)
+        if known.spoken is None and self._around.generation > 1:  # a decision from before that was written down
+            needed = [(known.version, number) for number in range(known.partitions)]
+        subjects = [s for version, number in needed for s in self._subjects(name, version, [number])]
+        return await is_state_lost(api, self._around.output, subjects)
 
     def _subjects(self, name: str, version: int, partitions: Iterable[int]) -> list[str]:
         place, node = AssetPath.parse(self._around.place), self._around.node
@@ -139,10 +144,11 @@ class FlowDirector:
         streams = (self._around.inputs, self._around.output)
         for name, flow in self._flows.items():
             reason, next_step = self._why_idle(flow)
-            flow.holds = ()
+            holds: Sequence[Hold] = ()
             if reason:
                 subjects, filters = await self._needed_by(name, flow)
-                flow.holds = await holds_of(self._api, streams, subjects, filters)
+                holds = await holds_of(self._api, streams, subjects, filters)
+            flow.holds = holds
             self._held.note(name, hold_text(name, reason, next_step, flow.holds))
 
     def _why_idle(self, flow: _Managed) -> tuple[str, str]:
@@ -285,11 +291,19 @@ class FlowDirector:
         return decided
 
     async def _decide(self, flow: _Managed, change: Callable[[FlowControl], FlowControl]) -> object:
-        known, seq = await self._store.get(flow.entry.name)
-        decided = change(known or flow.control)
-        if decided != known:
-            await self._store.put(flow.entry.name, decided, seq)
+        for attempt in range(DECIDE_TRIES_MAX):
+            known, seq = await self._store.get(flow.entry.name)
+            decided = change(known or flow.control)
+            if decided == known:
+                break
+            try:
+                await self._store.put(flow.entry.name, decided, seq)
+            except FencedError:  # an instance has just noted that it speaks
+                if attempt == DECIDE_TRIES_MAX - 1:
+                    raise
+                continue
             self._log.info("decision about a flow", flow=flow.entry.name, **msgspec.to_builtins(decided))
+            break
         flow.control = decided
         return {"flow": flow.entry.name, **msgspec.to_builtins(decided)}
 

@@ -24,7 +24,7 @@ from millstream.worker._beats import (
     send_beat,
     silence_ns,
 )
-from millstream.worker._control import ControlStore, FlowControl, declared_control, state_lost
+from millstream.worker._control import ControlStore, FlowControl, declared_control, needed_states, state_lost
 from millstream.worker._deadletters import FlowDeadLetters
 from millstream.worker._names import is_born, state_subject
 from millstream.worker._needs import is_state_lost
@@ -204,9 +204,10 @@ class Instance:
         """A partition that has spoken must find its state: without it, it would say everything again."""
         spec, name = self._spec, self._flow.name
         subjects = [
-            state_subject(AssetPath.parse(spec.place), spec.node, name, control.version, number)
-            for number in partitions if number in control.spoken
-        ]  # fmt: skip
+            state_subject(AssetPath.parse(spec.place), spec.node, name, version, number)
+            for version, number in needed_states(control)
+            if version != control.version or number in partitions
+        ]
         return await is_state_lost(StreamApi(self._connection), spec.output, subjects)
 
     async def _is_born(self, control: FlowControl) -> bool:
