@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -69,12 +70,19 @@ class Commands:
         """Ask for a command at `nodes` (None: all edges), each if it fits the CEL filter `where`; returns its id once
         it is stored. An edge that is away gets it when it is back, before it `expires`. The same `key` again is the
         same command: send it again when an answer was lost. Raises PlantError, NotFoundError, Unreachable."""
+        key = key or secrets.token_hex(8)
         ask: dict[str, Any] = {
             "action": "send", "type": type, "args": dict(args or {}), "who": who or me(),
             "nodes": None if nodes is None else list(nodes), "where": where,
             "expires_in_ns": to_span_ns(expires), "priority": priority, "id": key,
         }  # fmt: skip
-        return str((await self._ask(ask))["id"])
+        try:
+            return str((await self._ask(ask))["id"])
+        except Unreachable as error:
+            raise Unreachable(
+                "it is not known whether the command is stored", where=error.where, got=error.what,
+                next_step=f"send it again with the key {key}: it is stored once", code=error.code,
+            ) from error  # fmt: skip
 
     async def show(self, id: str, *, nodes: Sequence[str] | None = None) -> Sequence[NodeCommand]:
         """One command at each of its nodes. Raises NotFoundError."""

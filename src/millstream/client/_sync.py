@@ -10,13 +10,14 @@ from concurrent.futures import CancelledError as FutureCancelled
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from millstream.client._commands import NodeCommand
 from millstream.client._fleet import FleetResult
 from millstream.client._ledger import Ledger
 from millstream.client._node import NodeAddress
 from millstream.client._paths import Where
 from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
-from millstream.client._times import Span, Time
+from millstream.client._times import Span, Time, to_span_ns
 from millstream.client._trace import Trace
 from millstream.client._tree import TagEntry, TreeNode
 from millstream.kernel import Unreachable
@@ -208,6 +209,19 @@ class SyncPlant:
     def fleet_data(self, *patterns: Where, last: Span = "1min", kind: str = "tag") -> pa.Table:
         """As `Plant.fleet.data`, all of it."""
         return self._thread.run(self._plant.fleet.data(*patterns, last=last, kind=kind).table())
+
+    def send_command(
+        self, type: str, args: Mapping[str, Any] | None = None, *, nodes: Sequence[str] | None = None,
+        where: str | None = None, expires: Span = "1h", key: str | None = None, wait: Span = "1min",
+    ) -> Sequence[NodeCommand]:  # fmt: skip
+        """As `Plant.commands.send`, and `wait` until it is over everywhere."""
+
+        async def work() -> Sequence[NodeCommand]:
+            commands = self._plant.commands
+            id = await commands.send(type, args, nodes=nodes, where=where, expires=expires, key=key)
+            return await commands.wait(id, timeout_s=to_span_ns(wait) / 1e9)
+
+        return self._thread.run(work())
 
     def ledger(self, *, recounted: bool = False) -> Ledger:
         """As `Plant.ledger`."""

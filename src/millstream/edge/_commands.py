@@ -32,6 +32,7 @@ DELIVERIES_WAITING_MAX = 256
 OPEN_MAX = 32  # taken and not over; beyond it the hub is told to come again later
 WORKERS = 4  # at once; a long one must not hold up the short
 PROGRESS_INTERVAL_NS = 10**9
+CANCEL_S = 10.0
 
 
 @dataclass(slots=True)
@@ -119,10 +120,12 @@ class CommandDesk:
         command = delivery.command
         known = self._journal.find(command.id)
         try:
-            if delivery.cancel_who is not None:
+            if known is None and delivery.was_accepted:
+                known = await self._forgotten(command)
+            elif delivery.cancel_who is not None:
                 known = await self._cancel(command, known, delivery.cancel_who)
             elif known is None:
-                known = await (self._forgotten(command) if delivery.was_accepted else self._admit(command))
+                known = await self._admit(command)
             else:
                 self.counters.repeated += 1
         except JournalFull:
@@ -182,6 +185,7 @@ class CommandDesk:
         if known.state == "accepted" and command.id not in self._claimed:
             self._claimed.add(command.id)
             await self._put(command, ended)
+            self._claimed.discard(command.id)
             return ended
         if known.state in ("accepted", "running") and (task := self._runs.get(command.id)) is not None:
             if not self._types.is_cancellable(command.type):
@@ -214,8 +218,8 @@ class CommandDesk:
         """One command from "accepted" to its end."""
         now_ns = self._clock.now_ns()
         entry = Entry(command.id, "running", now_ns, command.expires_ns, command=command)
+        late = msgspec.structs.replace(entry, state="expired", code="MS-2302", reason="expired while it waited")
         if command.expires_ns <= now_ns:
-            late = msgspec.structs.replace(entry, state="expired", code="MS-2302", reason="expired while it waited")
             await self._put(command, late)
             return
         try:
@@ -225,6 +229,10 @@ class CommandDesk:
             await self._put(command, refused)
             return
         await self._put(command, entry, more=admitted.events(None))
+        if command.expires_ns <= self._clock.now_ns():  # a full store may have held it up
+            outcome = Outcome("refused", "MS-2302", late.reason)
+            await self._put(command, late, more=admitted.events(outcome))
+            return
         self.counters.begun += 1
         outcome = await self._outcome(command, admitted)
         ended = Entry(command.id, outcome.state, self._clock.now_ns(), command.expires_ns, outcome.code, outcome.reason)
@@ -237,8 +245,6 @@ class CommandDesk:
         try:
             await asyncio.wait([task], timeout=admitted.time_limit_s)
             if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
                 limit = f"it took longer than {admitted.time_limit_s:g} s; part of it may have been done"
                 return Outcome("unknown", "MS-2306", limit)
             if task.cancelled():
@@ -249,9 +255,9 @@ class CommandDesk:
                 return Outcome("cancelled", None, reason)
             return task.result()
         finally:
-            if not task.done():  # the edge stops: after the restart its outcome is unknown
+            if not task.done():  # its time is over, or the edge stops: after the restart its outcome is unknown
                 task.cancel()
-                await asyncio.wait([task])
+                await asyncio.wait([task], timeout=CANCEL_S)  # code that does not let itself be ended is left alone
             del self._runs[command.id]
             self._cancelled_by.pop(command.id, None)
 

@@ -169,7 +169,7 @@ async def test_whatever_dies_no_command_has_its_effect_twice_and_each_is_account
     (tmp_path / "end").touch()
     async with rig(tmp_path) as made:
         assert made.proxy is not None
-        for number in range(7):
+        for number in range(5):
             key = f"c{number}"
             fault = chance.choice(("edge", "hub", "cut", "none"))
             sending = asyncio.ensure_future(_send_surely(made, key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -296,6 +297,43 @@ def test_a_command_that_is_cancelled_in_the_moment_in_which_it_begins_is_one_of_
     run_virtual(running(edge, work))
 
 
+def test_one_that_expires_while_its_beginning_is_stored_does_not_begin() -> None:
+    effect, stream = Effect(), MemoryStream(clock=LoopClock())
+    edge = edge_of(effect, stream, Slow(stream))
+
+    async def work() -> None:
+        assert await edge.take(edge.command("x", valid_s=0.15)) == "accepted"
+        await asyncio.sleep(5)
+        assert (effect.begun, edge.told("x")) == ([], ["accepted", "running", "expired"])
+
+    run_virtual(running(edge, work))
+
+
+def test_one_that_does_not_let_itself_be_ended_holds_up_no_other() -> None:
+    effect = Effect(time_limit_s=5)
+
+    async def deaf(args: Mapping[str, Any], context: CommandContext) -> Any:
+        effect.begun.append(context.id)
+        until = asyncio.get_running_loop().time() + args.get("s", 0)
+        while asyncio.get_running_loop().time() < until:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(1)
+
+    effect.run = deaf  # type: ignore[method-assign]
+    edge = edge_of(effect, MemoryStream(clock=LoopClock()))
+
+    async def work() -> None:
+        for i in range(4):
+            await edge.take(edge.command(f"deaf{i}", args={"s": 60}))
+        await edge.take(edge.command("x"))
+        await asyncio.sleep(30)
+        assert await edge.take(edge.command("deaf0")) == "unknown"
+        assert await edge.take(edge.command("x")) == "done"
+        await asyncio.sleep(60)
+
+    run_virtual(running(edge, work))
+
+
 def test_one_that_this_edge_had_and_does_not_know_any_more_is_not_begun_again() -> None:
     effect = Effect()
     edge = edge_of(effect, MemoryStream(clock=LoopClock()))
@@ -304,6 +342,8 @@ def test_one_that_this_edge_had_and_does_not_know_any_more_is_not_begun_again() 
         answer = await edge.desk.take(Delivery("t", edge.command("x"), None, was_accepted=True))
         assert (answer.state, answer.code) == ("unknown", "MS-2308")
         assert await edge.take(edge.command("x")) == "unknown"
+        answer = await edge.desk.take(Delivery("t", edge.command("y"), "bob", was_accepted=True))
+        assert answer.state == "unknown"  # it may have run: to say that it was cancelled would be a guess
         await asyncio.sleep(10)
         assert (effect.begun, edge.told("x")) == ([], ["unknown"])
 
