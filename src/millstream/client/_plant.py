@@ -73,9 +73,9 @@ class Plant:
         self._clock = clock
         self._streams = Streams(link)
         self._registry = Registry(link, self._streams, clock)
-        self.configs = SiteConfigs(link, self._streams, address.name, clock)
         self._units: dict[str, str] | None = None
         self.fleet = Fleet(link, address, self._services, clock)
+        self.configs = SiteConfigs(link, self._streams, self.fleet.whom, clock)
         self.commands = self.fleet.commands
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""

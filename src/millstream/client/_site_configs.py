@@ -6,7 +6,7 @@ import asyncio
 import getpass
 import json
 import socket
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -81,10 +81,13 @@ class SiteConfigs:
     """`Plant.configs` at a hub. Its methods raise NotFoundError for a site that the hub does not know, and
     Unreachable."""
 
-    def __init__(self, link: Link, streams: Streams, node: str | None, clock: Clock) -> None:
+    def __init__(
+        self, link: Link, streams: Streams, whom: Callable[[], Awaitable[tuple[str, str]]], clock: Clock
+    ) -> None:
+        """`whom` gives role and name of the node."""
         self._link = link
         self._streams = streams
-        self._node = node
+        self._whom = whom
         self._clock = clock
 
     @property
@@ -98,13 +101,12 @@ class SiteConfigs:
 
     async def sites(self) -> Mapping[str, str]:
         """The hub's sites: edge's name -> its path."""
-        if self._node is None:
-            raise NotFoundError("this node has no configurations", next_step="name the hub", code="MS-2415")
-        raw = await ask_node(self._link, f"millstream.node.{self._node}.status", b"")
-        if raw.get("role") != "hub":
+        role, node = await self._whom()
+        if role != "hub":
             raise NotFoundError(
-                "an edge keeps no configurations of sites", where=self._node, next_step="name the hub", code="MS-2415"
+                "an edge keeps no configurations of sites", where=node, next_step="name the hub", code="MS-2415"
             )
+        raw = await ask_node(self._link, f"millstream.node.{node}.status", b"")
         return {str(edge["name"]): str(edge["path"]) for edge in raw.get("edges") or ()}
 
     async def path_of(self, edge: str) -> str:

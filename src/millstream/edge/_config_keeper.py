@@ -7,6 +7,7 @@ What happens in which order, and what a kill in the middle leads to, stands in `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -294,6 +295,8 @@ class ConfigKeeper:
                 self._log.info("configuration is healthy", revision=held.revision)
                 return
             if now_ns - begun_ns > within_s * 1e9 and ailing is not None:
+                with contextlib.suppress(PlantError):  # at a boundary, before a kill would lead to the old one
+                    await node.drain(before)
                 await self._advance(Failed("MS-2408", f"not healthy after {within_s:g}s: {ailing}"))
                 return
             await self._clock.sleep(HEALTH_INTERVAL_S)

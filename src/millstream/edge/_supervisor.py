@@ -95,7 +95,7 @@ class Supervisor:
         self._take_gaps: Callable[[], int] | None = None
         self._stopping = asyncio.Event()
         self._is_draining = False
-        self._taking_count = 0
+        self._is_taking = False
         self._wake = asyncio.Event()
         self._again = asyncio.Event()
         self._died: str | None = None
@@ -162,7 +162,7 @@ class Supervisor:
         """As `stop`, but what the source has begun to give is taken to its end first, so that its position covers all
         that is stored: whoever goes on from there may map the tags otherwise."""
         self._is_draining = True
-        if not self._taking_count:
+        if not self._is_taking:
             self.stop()
 
     def go_on(self) -> None:
@@ -368,7 +368,7 @@ class Supervisor:
         self._skip = mark.skip
         async with aclosing(session.stream(self.plan.tags, mark.position)) as batches:
             async for batch in batches:
-                await self._take(batch)
+                await self._take_whole(batch)
         raise _Finished
 
     async def _poll(self, session: Any, tags: Sequence[Tag], interval_s: float) -> None:
@@ -402,17 +402,19 @@ class Supervisor:
 
     # -- data ---------------------------------------------------------------------------------------------------------
 
-    async def _take(self, batch: Batch) -> None:
-        """All of a batch, and then whatever waits for its end."""
-        self._taking_count += 1
-        try:
-            await self._take_in(batch)
-        finally:
-            self._taking_count -= 1
-        if self._is_draining and not self._taking_count:
+    async def _take_whole(self, batch: Batch) -> None:
+        """All of a batch, and none behind it once this is to come to rest."""
+        if not self._is_draining:
+            self._is_taking = True
+            try:
+                await self._take(batch)
+            finally:
+                self._is_taking = False
+        if self._is_draining:
             self.stop()
+            raise _Finished
 
-    async def _take_in(self, batch: Batch) -> None:
+    async def _take(self, batch: Batch) -> None:
         """Everything in a batch, in units, then its position."""
         now_ns = self._clock.now_ns()
         if self._take_gaps is not None:

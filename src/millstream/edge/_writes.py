@@ -134,7 +134,10 @@ class WriteDesk:
 
     async def carry_out(self, request: WriteRequest, raw: Value | None) -> WriteAnswer:
         """Write an admitted value, and see what the machine shows."""
-        mapped = self._gate.find(request.tag)
+        try:
+            mapped = self._gate.find(request.tag)
+        except WriteRefused as refusal:  # another configuration came between
+            return self._answer_of(request, refusal)
         rule = mapped.config.write
         assert rule is not None
         job = WriteJob(
