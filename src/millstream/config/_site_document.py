@@ -60,8 +60,6 @@ def load_site_document(
     for trouble in document.troubles:
         findings.add_at(trouble.line, trouble.column, "", trouble.message, hint=trouble.hint, code="MS-2416")
     raw = document.plain() if document.root is not None else None
-    if raw is None and document.root is not None:
-        raw = {}  # an empty document: no connectors, no flows
     config = _check(raw, place, connectors, flows, findings, document) if isinstance(raw, dict) else None
     if document.root is not None and not isinstance(raw, dict):
         findings.add((), "expected a mapping with connectors, flows and streams", code="MS-2416")
