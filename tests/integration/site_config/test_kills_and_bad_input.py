@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from site_kit import Site, counts_at_hub, document, growing, healthy, raw_put, report_where, site, status_of
 
+from millstream.bus import Credentials, RawConnection
 from millstream.client import Plant, connect
 from millstream.config import DocumentRefused
 from millstream.edge._config_state import Failure, Held, SiteState
 from millstream.edge._config_store import ConfigStore
-from millstream.kernel import ConfigError, NotFoundError, PlantError, free_port
+from millstream.kernel import ConfigError, NotFoundError, PlantError, Unreachable, free_port
 from millstream.protocols.site_config import Revision, encode_revision, make_revision
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -222,3 +224,29 @@ async def test_two_editors_never_overwrite_one_another_silently(tmp_path: Path) 
             await configs.put("../e1", document())
         with pytest.raises(ConfigError, match="MS-2401"):
             await configs.put("e1", document() + "#" * (9 << 20), based_on=1)
+
+
+async def test_an_edge_reads_its_own_key_at_the_hub_and_nothing_else(tmp_path: Path) -> None:
+    async with site(tmp_path) as made, connect(node=tmp_path / "hub") as plant:
+        await plant.configs.put("e1", document(made.log_entry()))
+        await healthy(plant, 1)
+        await raw_put(made, "e2", encode_revision(revision(1, document(), edge="e2")))
+        node = json.loads((made.data / "node.json").read_text(encoding="utf-8"))
+        credentials = Credentials(node["user"], node["password"])
+        async with RawConnection(node["nats_url"], credentials=credentials) as edge:
+            own = await edge.request("$JS.hub.API.DIRECT.GET.KV_config.$KV.config.e1", b"")
+            assert b'"edge":"e1"' in own[4]
+            attempts = {
+                "$JS.hub.API.DIRECT.GET.KV_config.$KV.config.e2": b"",
+                "$JS.hub.API.DIRECT.GET.KV_config": b'{"seq":2}',
+                "$JS.hub.API.STREAM.MSG.GET.KV_config": b'{"seq":2}',
+                "$JS.hub.API.CONSUMER.CREATE.KV_config": b'{"stream_name":"KV_config","config":{"ack_policy":"none"}}',
+                "$JS.hub.API.STREAM.PURGE.KV_config": b"",
+                "$JS.hub.API.DIRECT.GET.KV_rollouts": b'{"seq":1}',
+                "$KV.config.e1": encode_revision(revision(9, document())),
+                "millstream.node.e2.config": b"look",
+            }
+            for subject, payload in attempts.items():
+                with pytest.raises(Unreachable):
+                    await edge.request(subject, payload, timeout_s=1.0)
+        assert len(await plant.configs.history("e1")) == 1
