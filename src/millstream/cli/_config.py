@@ -226,8 +226,8 @@ def status(*, json: Json = False, target: Target = DEFAULT) -> int:
 
 
 def site_state(edge: str, newest: SiteRevision | None, report: Mapping[str, Any] | None) -> dict[str, object]:
-    """One site for people and programs. `state` is healthy, own file, waiting, trying, rolled back, refused, drifted or
-    away."""
+    """One site for people and programs. `state` is healthy, own file, waiting, trying, rolled back, refused, declined,
+    drifted or away."""
     desired = newest.revision.revision if newest is not None else 0
     row: dict[str, object] = {
         "edge": edge, "desired": desired, "runs": report.get("revision") if report else None,
@@ -236,6 +236,8 @@ def site_state(edge: str, newest: SiteRevision | None, report: Mapping[str, Any]
     failure = (report or {}).get("failure")
     if report is None:
         return {**row, "state": "away"}
+    if desired and not report["accepts"]:
+        return {**row, "state": "declined", "why": "the edge's file says `managed: {accept: false}`"}
     if report["phase"] != "settled":
         return {**row, "state": "trying"}
     if failure and failure["revision"] == desired and desired:
