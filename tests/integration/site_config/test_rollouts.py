@@ -112,7 +112,7 @@ async def test_a_rollout_goes_stage_by_stage_stops_at_a_failure_and_is_taken_bac
             # A bad one stops after its first site, and is taken back.
             write_folder(folder, document(made.boiler_entry(port=free_port())))
             start = ["config", "rollout", "start", str(folder), "--stages", "1,all", "--name", "third",
-                     "--only", "e3,e1,e2", "--healthy-within", "2s"]  # fmt: skip
+                     "--only", "e3,e1,e2", "--where", 'path.startsWith("acme/")', "--healthy-within", "2s"]  # fmt: skip
             assert await asyncio.to_thread(main, start) == 0
             third = await until(plant, "third", "done", "stopped")
             assert (third.state, [s.state for s in third.sites]) == ("stopped", ["failed", "waiting", "waiting"])
