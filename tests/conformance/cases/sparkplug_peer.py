@@ -33,6 +33,7 @@ class EdgeNode:
         self.seq, self.bd_seq = 0, -1
         self.commands: list[Payload] = []
         self.rebirths_count = 0
+        self.is_born = threading.Event()
         self._lock = threading.RLock()  # paho calls from its own thread
         self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=f"edge-{group}-{name}")
         self.client.reconnect_delay_set(0.05, 0.2)  # type: ignore[arg-type]  # seconds as fractions work
@@ -55,6 +56,7 @@ class EdgeNode:
     def _on_connect(self, client: paho.Client, *_rest: Any) -> None:
         client.subscribe([(self.topic("NCMD"), 1), (self.topic("DCMD", "d1"), 1)])
         self.births()
+        self.is_born.set()
 
     def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
         payload = decode_payload(message.payload)
@@ -106,13 +108,13 @@ class EdgeNode:
 
 
 @asynccontextmanager
-async def running(node: EdgeNode) -> AsyncIterator[EdgeNode]:
-    """Connected until the end."""
+async def running(node: EdgeNode, *, is_born: bool = True) -> AsyncIterator[EdgeNode]:
+    """Connected until the end, and born when this begins; with `is_born` false it waits for something."""
     await asyncio.to_thread(node.client.connect, "127.0.0.1", node.port)
     node.client.loop_start()
     try:
-        async with asyncio.timeout(60):
-            while not node.client.is_connected():
+        async with asyncio.timeout(60):  # paho's own thread does that, some time after it is connected
+            while not (node.is_born.is_set() if is_born else node.client.is_connected()):
                 await asyncio.sleep(0.005)
         yield node
     finally:

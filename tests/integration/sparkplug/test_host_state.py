@@ -116,7 +116,7 @@ async def test_a_node_that_waits_for_the_host_finds_it_listening(tmp_path: Path,
                 node.births()
 
         node.client.on_message = on_message
-        async with running(node), watching(peer.port, node.topic("NDATA")) as watcher:
+        async with running(node, is_born=False), watching(peer.port, node.topic("NDATA")) as watcher:
             for i in range(2):
                 async with hosting(connector(peer.port, version=version)) as host:
                     await host.sees(c__n__count=0, c__n__d1__speed=0.5)
