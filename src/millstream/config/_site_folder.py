@@ -140,6 +140,8 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 def _float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
     special = {float("inf"): ".inf", float("-inf"): "-.inf"}
     text = ".nan" if value != value else special.get(value) or repr(value)
+    if "e" in text and "." not in text:  # PyYAML takes 1e+22 for a text, and would write a tag before it
+        text = text.replace("e", ".0e")
     return dumper.represent_scalar("tag:yaml.org,2002:float", text)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from millstream.config import (
@@ -158,6 +158,8 @@ values = st.recursive(
 
 
 @given(values)
+@example(1e22)
+@example([-1e-07, 1.5e300])
 def test_what_is_written_is_read_as_the_same(value: Any) -> None:
     document = parse_yaml(dump_yaml({"value": value}))
     assert not document.troubles
