@@ -44,11 +44,13 @@ def parser(name: str, about: str) -> argparse.ArgumentParser:
     return options
 
 
-def finish(name: str, argv: Sequence[str], rows: Sequence[Row], chosen: argparse.Namespace) -> int:
-    """Print, keep if asked to; 1 when a target is missed."""
+def finish(
+    name: str, argv: Sequence[str], rows: Sequence[Row], chosen: argparse.Namespace, *, scenario: str = ""
+) -> int:
+    """Print, keep if asked to; 1 when a target is missed. `scenario` when the result has another name than it."""
     shown = [argument for argument in argv if argument not in ("--json", "--save")]
     document = {
-        "bench": name, "command": " ".join(["python -m bench", name, *shown]), "date": _today(),
+        "bench": name, "command": " ".join(["python -m bench", scenario or name, *shown]), "date": _today(),
         "machine": machine(), "rows": [asdict(row) for row in rows],
     }  # fmt: skip
     if chosen.save:

@@ -1,7 +1,7 @@
 """A count flow on a real nats-server: exactly-once outputs a second, their age, and the restore of a large state.
 
     python -m bench count [--json] [--short] [--events 200000] [--keys 1000] [--restore-keys 1000000] [--repeat 2]
-                          [--instances 1,2]
+    python -m bench count --instances 1,2 [--json] [--short] [--events 200000] [--keys 1000] [--repeat 2]
 
 The built-in part counter reads a full input stream and commits totals with its state and position in atomic batches;
 both streams are synced before they answer. The loose run is the same without state record and position, which is
@@ -9,10 +9,10 @@ at-least-once. The same events go through a paho service on a Mosquitto (QoS 1, 
 the extra `bench` is installed, through Bytewax with its recovery store. Every run must come to the same totals.
 Each is a process of its own with a server of its own; alternating, the best of each counts.
 
-`--instances` runs the flow in so many worker processes of a node, over two partitions: the built-in counter, and one
-whose steps compute for long, so that the worker is full before the server is. The processor time of each process shows
-what is full. At last an instance is added under load, one is killed, one is taken away, and what was said is compared
-with the events themselves and recounted by the ledger.
+With `--instances` only this: the flow in so many worker processes of a node, over two partitions: the built-in
+counter, and one whose steps compute for long, so that the worker is full before the server is. The processor time of
+each process shows what was full, and what an instance does with a core. At last an instance is added under load, one is
+killed, one is taken away, and what was said is compared with the events themselves and recounted by the ledger.
 """
 
 from __future__ import annotations
@@ -43,15 +43,17 @@ def main(argv: list[str]) -> int:
     options.add_argument("--keys", type=int, default=1000)
     options.add_argument("--restore-keys", type=int, default=1_000_000)
     options.add_argument("--latency-s", type=int, default=20)
-    options.add_argument("--instances", type=_numbers, default=[1, 2], help="worker processes, such as 1,2")
+    options.add_argument("--instances", type=_numbers, default=(), help="only this: worker processes, such as 1,2")
     options.add_argument("--repeat", type=int, default=2, help="the best of so many alternating runs counts")
     chosen = options.parse_args(argv)
     if chosen.short:
         chosen.events, chosen.mqtt_events, chosen.keys, chosen.repeat = 2000, 400, 50, 1
         chosen.restore_keys, chosen.latency_s = 2000, 1
+    if chosen.instances:
+        rows = scale_rows(chosen.instances, chosen.events, chosen.keys, is_short=chosen.short, repeat=chosen.repeat)
+        rows.append(moving_row(max(chosen.events // 4, 1), chosen.keys, is_short=chosen.short))
+        return finish("count-instances", argv, rows, chosen, scenario="count")
     rows = [*_throughput(chosen), _latency(chosen), _restore(chosen), _paho(chosen), _bytewax(chosen)]
-    rows += scale_rows(chosen.instances, chosen.events, chosen.keys, is_short=chosen.short, repeat=chosen.repeat)
-    rows.append(moving_row(max(chosen.events // 4, 1), chosen.keys, is_short=chosen.short))
     return finish("count", argv, rows, chosen)
 
 

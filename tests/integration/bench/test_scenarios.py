@@ -14,10 +14,10 @@ from bench.historian._streams import value
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = {
-    "connectors": 8, "contracts": 4, "count": 11, "flow": 3, "historian": 3, "ingest": 11, "opcua": 1, "outage": 2,
+    "connectors": 8, "contracts": 4, "count": 6, "flow": 3, "historian": 3, "ingest": 11, "opcua": 1, "outage": 2,
     "soak": 1,
 }  # fmt: skip
-KEPT_ROWS_MAX = ROWS | {"connectors": 16}  # at two sizes each
+KEPT_ROWS_MAX = ROWS | {"connectors": 16, "count-instances": 5}  # at two sizes each; with --instances 1,2
 ROW_KEYS = {"measure", "figure", "target", "ratio", "is_met", "note", "result_hash", "details"}
 
 
@@ -63,23 +63,32 @@ def test_a_scenario_runs_on_a_small_input(name: str) -> None:
         assert rows[0]["result_hash"] == digest(totals)
         assert rows[1]["details"]["outputs"] == events // 2 + keys
         assert rows[5]["figure"] == "not measured" or rows[5]["result_hash"] == digest(totals)
-        assert rows[6]["result_hash"] == rows[7]["result_hash"] == digest(totals)  # by one worker and by two
-        assert [len(row["details"]["worker_cores"]) for row in rows[6:10]] == [1, 2, 1, 2]
-        assert rows[10]["figure"] == "0 lost, 0 repeated"
-        assert rows[10]["details"]["is_clean"] is True
     if name == "outage":
         expected = digest([0, 0, 0, list(range(1, 101))])  # nothing lost, doubled or out of order
         assert [row["result_hash"] for row in rows] == [expected, expected]
+
+
+def test_one_and_two_instances_of_a_flow_come_to_the_same_totals() -> None:
+    events, keys = 2000, 50
+    done = run_bench("count", "--instances", "1,2", "--short", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    totals = digest(sorted((f"machine{k}", events // keys // 2) for k in range(keys)))
+    assert rows[0]["result_hash"] == rows[1]["result_hash"] == totals
+    assert [len(row["details"]["worker_cores"]) for row in rows[:4]] == [1, 2, 1, 2]
+    assert rows[4]["figure"] == "0 lost, 0 repeated"
+    assert rows[4]["details"]["is_clean"] is True
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "bench" / "results").glob("*.json")), ids=lambda path: path.stem)
 def test_a_kept_result_is_of_a_full_run_of_a_scenario_that_exists(path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
     assert document["bench"] == path.stem
+    assert document["command"].split()[3] == path.stem.partition("-")[0]
     assert "--short" not in document["command"]
     assert 1 <= len(document["rows"]) <= KEPT_ROWS_MAX[path.stem]
     assert all(set(row) == ROW_KEYS for row in document["rows"])
 
 
 def test_every_scenario_has_a_kept_result() -> None:
-    assert {path.stem for path in (ROOT / "bench" / "results").glob("*.json")} == set(ROWS)
+    assert {path.stem for path in (ROOT / "bench" / "results").glob("*.json")} == {*ROWS, "count-instances"}
