@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
         chosen.restore_keys, chosen.latency_s = 2000, 1
     if chosen.instances:
         rows = scale_rows(chosen.instances, chosen.events, chosen.keys, is_short=chosen.short, repeat=chosen.repeat)
-        rows.append(moving_row(max(chosen.events // 4, 1), chosen.keys, is_short=chosen.short))
+        rows.append(moving_row(max(chosen.events // 2, 1), chosen.keys, is_short=chosen.short))
         return finish("count-instances", argv, rows, chosen, scenario="count")
     rows = [*_throughput(chosen), _latency(chosen), _restore(chosen), _paho(chosen), _bytewax(chosen)]
     return finish("count", argv, rows, chosen)

@@ -205,6 +205,7 @@ def scale_rows(instances: Sequence[int], count: int, keys: int, *, is_short: boo
             is_quiet = found["other_cores"] <= OTHER_CORES_MAX
             has_target = name == "heavy" and many == 2 and instances[0] == 1 and is_quiet
             is_met = not has_target or is_short or growth >= GROWTH_MIN or found["idle_cores"] <= FREE_CORES_MAX
+            remark = "" if is_quiet else "; other work fills the machine: growth is not to be seen"
             workers = " + ".join(f"{cores:.2f}" for cores in found["worker_cores"])
             rows.append(
                 Row(
@@ -212,8 +213,8 @@ def scale_rows(instances: Sequence[int], count: int, keys: int, *, is_short: boo
                     f"ratio {GROWTH_MIN:g}, or the machine full" if has_target else "", growth, is_met,
                     f"{found['events_per_s'] / sum(found['worker_cores']):,.0f} events a worker's core and second; "
                     f"cores: workers {workers}, server {found['server_cores']:.2f}, bench {found['bench_cores']:.2f},"
-                    f" other work {found['other_cores']:.2f}, free {found['idle_cores']:.2f}"
-                    + ("" if is_quiet else "; other work fills the machine: growth is not to be seen"), found["hash"], found,
+                    f" other work {found['other_cores']:.2f}, free {found['idle_cores']:.2f}{remark}",
+                    found["hash"], found,
                 )
             )  # fmt: skip
     return rows
