@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import attack_docs
 import bench_page
 import cli_docs
 import flow_docs
@@ -171,6 +172,7 @@ PAGES: Pages = {
     flow_docs.PAGE: lambda: flow_docs.flows_page(_table),
     bench_page.PAGE: bench_page.benchmark_page,
     sparkplug_docs.PAGE: sparkplug_docs.page,
+    attack_docs.PAGE: attack_docs.page,
 }
 
 

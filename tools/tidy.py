@@ -16,7 +16,7 @@ BANNED_NAMES = {"utils", "helpers", "common", "manager", "misc"}
 # One package a third-party client, so that a change of library touches one place (STYLE.md, rule 26).
 CLIENT_HOMES = {
     "nats": ("bus",),
-    "nkeys": ("bus",),
+    "nkeys": ("protocols",),
     "asyncua": ("connectors/opcua", "sim"),
     "pymodbus": ("connectors/modbus", "sim"),
     "gmqtt": ("mqtt",),

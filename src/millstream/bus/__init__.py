@@ -1,8 +1,9 @@
 """The data plane on JetStream, behind the ports of ``millstream.sdk``, with an in-memory twin."""
 
 from millstream.bus._client import add_micro_service, api_request, connect_nats, get_last, request_nats
-from millstream.bus._connection import Credentials, RawConnection
+from millstream.bus._connection import RawConnection
 from millstream.bus._contract_log import ContractLog
+from millstream.bus._credentials import Credentials, api_prefix, read_creds
 from millstream.bus._direct_batch import get_batch
 from millstream.bus._fast_ingest import FastIngestPublisher
 from millstream.bus._group_commit import GroupCommitPublisher
@@ -12,9 +13,35 @@ from millstream.bus._nats_py import NatsPyConnection
 from millstream.bus._node_file import NodeFile, ProcessMeter
 from millstream.bus._node_service import node_service
 from millstream.bus._patience import START_PATIENCE_S
+from millstream.bus._permissions import (
+    COMMANDER_SERVICES,
+    ENGINEER_SERVICES,
+    HUB_INBOX,
+    JOINING,
+    VIEW_API,
+    VIEW_SERVICES,
+    VIEWED_STREAMS,
+    Permissions,
+    bridge_permissions,
+    commander_permissions,
+    edge_permissions,
+    engineer_permissions,
+    flow_permissions,
+    join_permissions,
+    join_subject,
+    viewer_permissions,
+)
 from millstream.bus._reader import StreamReader
 from millstream.bus._server import NatsServer, ServerAlarm
-from millstream.bus._server_config import HUB_DOMAIN, LeafListener, LeafRemote, LeafUser, MqttUser, ServerSettings
+from millstream.bus._server_config import (
+    HUB_DOMAIN,
+    LeafListener,
+    LeafRemote,
+    LeafUser,
+    MqttUser,
+    ServerSettings,
+    ServerTrust,
+)
 from millstream.bus._server_files import disk_error, load_secret, store_room_bytes, write_private
 from millstream.bus._store_repair import sync_descriptions
 from millstream.bus._streams import (
@@ -71,6 +98,23 @@ __all__ = [
     "ROLLOUTS",
     "ROLLOUTS_PREFIX",
     "rollouts_stream",
+    "COMMANDER_SERVICES",
+    "ENGINEER_SERVICES",
+    "HUB_INBOX",
+    "JOINING",
+    "VIEW_API",
+    "VIEWED_STREAMS",
+    "VIEW_SERVICES",
+    "api_prefix",
+    "Permissions",
+    "bridge_permissions",
+    "commander_permissions",
+    "edge_permissions",
+    "engineer_permissions",
+    "flow_permissions",
+    "join_permissions",
+    "join_subject",
+    "viewer_permissions",
     "CONTRACTS",
     "CONTRACTS_COPY",
     "CONTRACTS_PREFIX",
@@ -104,6 +148,7 @@ __all__ = [
     "START_PATIENCE_S",
     "ServerAlarm",
     "ServerSettings",
+    "ServerTrust",
     "SourceInfo",
     "StreamApi",
     "StreamBounds",
@@ -139,6 +184,7 @@ __all__ = [
     "mqtt_stream",
     "node_service",
     "purge_below",
+    "read_creds",
     "request_nats",
     "retired_stream",
     "store_room_bytes",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from nats.micro import add_service as _add_service
 from nats.micro.request import Request
 from nats.micro.service import EndpointConfig, Service
 
+from millstream.bus._credentials import Credentials, inbox_prefix
 from millstream.bus._jetstream import decode_answer
 from millstream.kernel import AuthError, PlantError, Unreachable
 
@@ -37,6 +37,11 @@ class HealingClient(Client):
         self.options["reconnect_time_wait"] = wait_s
         self._heals = True
 
+    def settle_inbox(self, credentials: Credentials | None) -> None:
+        """To be called once connected, before the first request: replies are heard where this login may listen."""
+        prefix = inbox_prefix(credentials or Credentials(), self._server_info)
+        self._inbox_prefix = bytearray(prefix.encode("ascii"))
+
     async def _connect_to_server(self, s: Srv) -> None:
         """Hang up first: after a handshake that failed (no INFO in time, garbage) the base class forgets the socket,
         and a server that accepts and says nothing would cost one with each try."""
@@ -54,13 +59,11 @@ class HealingClient(Client):
 
 
 async def connect_nats(
-    url: str, user: str | None = None, password: str | None = None, *, creds_file: Path | None = None,
+    url: str, credentials: Credentials | None = None, *,
     name: str = "millstream", on_lost: Callback | None = None, on_connected: Callback | None = None,
 ) -> HealingClient:  # fmt: skip
     """A connected nats-py client that reconnects for ever; close it with `close`. Raises Unreachable or AuthError."""
-    options: dict[str, Any] = {"user": user, "password": password} if user is not None else {}
-    if creds_file is not None:
-        options["user_credentials"] = str(creds_file)
+    options = login_options(credentials)
     for attempt in range(1, CONNECT_ATTEMPTS_MAX + 1):
         client = HealingClient()
         errors: list[Exception] = []
@@ -82,9 +85,21 @@ async def connect_nats(
             is_reset = any(isinstance(e, ConnectionResetError) for e in (*errors, error))
             if attempt == CONNECT_ATTEMPTS_MAX or isinstance(failure, AuthError) or not is_reset:
                 raise failure from error
+    client.settle_inbox(credentials)
     # A person or a supervisor waits for the first connect; from here on the client heals by itself.
     client.heal(RECONNECT_WAIT_S)
     return client
+
+
+def login_options(credentials: Credentials | None) -> dict[str, Any]:
+    """The arguments of nats-py's ``connect``."""
+    if credentials is None:
+        return {}
+    if credentials.creds_file is not None:
+        return {"user_credentials": str(credentials.creds_file)}
+    if credentials.user is not None:
+        return {"user": credentials.user, "password": credentials.password}
+    return {}
 
 
 def translate_nats(error: Exception, *, where: str, reported: Sequence[Exception] = ()) -> PlantError:

@@ -11,15 +11,12 @@ import base64
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from operator import itemgetter
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import nkeys
-
+from millstream.bus._credentials import Credentials, inbox_prefix, read_creds
 from millstream.bus._patience import patiently
 from millstream.bus._scope import leave_group
 from millstream.bus._transport import BatchCallback
@@ -40,15 +37,6 @@ PING_INTERVAL_S = 5.0  # a silent link is probed this often and given up after a
 WRITE_BUFFER_BYTES_MAX = 4 * 1024 * 1024  # beyond it `drained` waits
 REQUESTS_COUNT_MAX = 1024
 _AUTH_TEXTS = ("authorization", "authentication", "user authentication", "credential", "account")
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """How to log in: nothing, user and password, or a creds file (JWT and nkey seed)."""
-
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    creds_file: Path | None = None
 
 
 _sid = itemgetter(0)
@@ -87,11 +75,11 @@ class RawConnection:
         self._lost_callbacks: list[Callable[[], None]] = []
         self._requests: dict[bytes, asyncio.Future[WireMessage]] = {}
         self._request_count = 0
-        self.inbox = "_INBOX." + base64.b32encode(secrets.token_bytes(15)).decode("ascii")
+        self._inbox_id = base64.b32encode(secrets.token_bytes(15)).decode("ascii")
+        self.inbox = ""  # known once the server has said who it is
         self.info: dict[str, Any] = {}
         self.connects = 0
         self.last_error: PlantError | None = None
-        self.subscribe(f"{self.inbox}.r.*", self._on_replies)
 
     @property
     def where(self) -> str:
@@ -159,6 +147,7 @@ class RawConnection:
                 raise Unreachable("no server answers", where=self.where, got=got) from error
             undo.pop_all()
         self.info = dict(info)
+        self._settle_inbox(info)
         self._protocol = protocol
         for sid, (subject, _) in self._subscriptions.items():
             protocol.write(b"SUB %b %d\r\n" % (subject, sid))
@@ -167,6 +156,12 @@ class RawConnection:
         self.connects += 1
         self._connected.set()
         return protocol
+
+    def _settle_inbox(self, info: Mapping[str, Any]) -> None:
+        """Once: replies are heard below the prefix that this login may listen to."""
+        if not self.inbox:
+            self.inbox = f"{inbox_prefix(self._credentials, info)}.{self._inbox_id}"
+            self.subscribe(f"{self.inbox}.r.*", self._on_replies)
 
     async def _log_in(self, protocol: _Protocol) -> Mapping[str, Any]:
         info = parse_info(await protocol.expect("INFO"))
@@ -184,9 +179,9 @@ class RawConnection:
         }  # fmt: skip
         credentials = self._credentials
         if credentials.creds_file is not None:
-            jwt, seed = _read_creds(credentials.creds_file)
-            signature = nkeys.from_seed(bytearray(seed)).sign(str(info.get("nonce", "")).encode("ascii"))
-            options |= {"jwt": jwt, "sig": base64.urlsafe_b64encode(signature).rstrip(b"=").decode("ascii")}
+            token, key = read_creds(credentials.creds_file)
+            signature = key.sign(str(info.get("nonce", "")).encode("ascii"))
+            options |= {"jwt": token, "sig": base64.urlsafe_b64encode(signature).rstrip(b"=").decode("ascii")}
         elif credentials.user is not None:
             options |= {"user": credentials.user, "pass": credentials.password or ""}
         return options
@@ -431,15 +426,3 @@ class _Protocol(asyncio.Protocol):
         """Close at once."""
         if self._transport is not None:
             self._transport.abort()
-
-
-def _read_creds(path: Path) -> tuple[str, bytes]:
-    """The JWT and the seed of a creds file. Raises ConfigError."""
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("credentials cannot be read", where=str(path), got=str(error)) from error
-    marks = [i for i, line in enumerate(lines) if line.startswith("-----BEGIN")]
-    if len(marks) != 2 or marks[-1] + 1 >= len(lines):
-        raise ConfigError("not a creds file", where=str(path), expected="a user JWT and an nkey seed")
-    return lines[marks[0] + 1].strip(), lines[marks[1] + 1].strip().encode("ascii")

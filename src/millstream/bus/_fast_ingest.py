@@ -79,7 +79,7 @@ class FastIngestPublisher:
         self._counters = Counters()
         self._task = OwnedTask()
         self._incarnation = incarnation()
-        self._inbox = f"{connection.inbox}.f{self._incarnation}"
+        self._inbox = ""  # below the connection's, which is known once that is open
         self._batches: deque[FastBatch] = deque()  # not yet committed; only the last may still be open
         self._ids = 0
         self._next_seq_base = 0
@@ -99,6 +99,7 @@ class FastIngestPublisher:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self._inbox = f"{self._connection.inbox}.f{self._incarnation}"
         self._sid = self._connection.subscribe(f"{self._inbox}.>", self._on_answers)
         self._forget = self._connection.on_lost(self._on_lost)
         with ExitStack() as undo:  # whatever ends the start, cancellation too, must not leave the subscription
@@ -356,8 +357,7 @@ class FastIngestPublisher:
 
     def _on_answers(self, answers: list[WireMessage]) -> None:
         for _, subject, _, headers, payload in answers:
-            tokens = subject.split(b".")
-            batch_id = tokens[3].decode("ascii") if len(tokens) > 3 else ""
+            batch_id = subject[len(self._inbox) + 1 :].partition(b".")[0].decode("ascii")
             if headers is not None and headers.startswith(b"NATS/1.0 503"):
                 answer: dict[str, Any] = {"error": {"code": 400, "description": "no stream takes this subject"}}
             else:

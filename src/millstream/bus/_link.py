@@ -16,7 +16,8 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from millstream.bus._client import HealingClient, translate_nats
+from millstream.bus._client import HealingClient, login_options, translate_nats
+from millstream.bus._credentials import Credentials, api_prefix
 from millstream.kernel import PlantError, Unreachable
 
 FRAMES_COUNT_MAX = 65_536  # frames that one subscription keeps for a slow reader; about 64 MB at 1 KiB each
@@ -75,9 +76,11 @@ class Subscription:
 class Link:
     """An open link. It reconnects by itself, for ever, once it was open; requests meanwhile raise Unreachable."""
 
-    def __init__(self, client: Client, url: str) -> None:
+    def __init__(self, client: Client, url: str, api: str = "$JS.API") -> None:
+        """`api`: where this login asks JetStream."""
         self._client = client
         self.url = url
+        self.api = api
         self._subscriptions: set[Subscription] = set()
 
     @property
@@ -195,11 +198,11 @@ class Link:
 
 @asynccontextmanager
 async def open_link(
-    url: str, *, user: str | None = None, password: str | None = None, name: str = "millstream", timeout_s: float = 5.0
+    url: str, credentials: Credentials | None = None, *, name: str = "millstream", timeout_s: float = 5.0
 ) -> AsyncGenerator[Link, None]:
     """Connect on enter, close on exit. Raises Unreachable or AuthError, each with the next step."""
     client = HealingClient()
-    link = Link(client, _shown(url))
+    link = Link(client, _shown(url), api_prefix(credentials or Credentials()))
     last: list[Exception] = []
 
     async def on_error(error: Exception) -> None:
@@ -210,8 +213,7 @@ async def open_link(
         async with asyncio.timeout(timeout_s):
             await client.connect(
                 url,
-                user=user,
-                password=password,
+                **login_options(credentials),
                 name=name,
                 error_cb=on_error,
                 closed_cb=link._closed,
@@ -224,6 +226,7 @@ async def open_link(
         cause = last[0] if last and isinstance(error, nats.errors.NoServersError) else error
         await client.close()
         raise _translated(cause, link.url) from error
+    client.settle_inbox(credentials)
     # From here on the link heals by itself; the first connect must not, because a person waits for its error.
     client.heal(_RECONNECT_WAIT_S)
     try:

@@ -7,7 +7,6 @@ tuples. Commands leave in order through one owned task.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from millstream.bus._client import connect_nats
-from millstream.bus._connection import Credentials
+from millstream.bus._credentials import Credentials
 from millstream.bus._scope import leave_group
 from millstream.bus._transport import BatchCallback
 from millstream.kernel import ProtocolViolation, Unreachable
@@ -59,7 +58,7 @@ class NatsPyConnection:
         self._request_count = 0
         self._group = asyncio.TaskGroup()
         self._pump_task: asyncio.Task[None] | None = None
-        self.inbox = "_INBOX." + secrets.token_hex(12)
+        self.inbox = ""  # known once connected
         self.connects = 0
 
     @property
@@ -75,10 +74,11 @@ class NatsPyConnection:
     async def __aenter__(self) -> Self:
         login = self._credentials
         self._client = await connect_nats(
-            self._url, login.user, login.password, creds_file=login.creds_file, name=self._name,
+            self._url, login, name=self._name,
             on_lost=self._on_lost, on_connected=self._on_connected,
         )  # fmt: skip
         self._client.options["reconnect_time_wait"] = 0.1
+        self.inbox = self._client.new_inbox()
         await self._on_connected()
         await self._group.__aenter__()
         self._pump_task = self._group.create_task(self._pump())

@@ -11,19 +11,20 @@ import nats.errors
 from nats.micro.request import Request
 
 from millstream.bus._client import add_micro_service, connect_nats
+from millstream.bus._credentials import Credentials
 from millstream.bus._patience import START_PATIENCE_S, patiently
 from millstream.kernel import PlantError
 
 Answer = Callable[[], Awaitable[object]]
 AnswerTo = Callable[[bytes], Awaitable[object]]
+STORED_MARK = "Nats-Stream"
 ANSWERS_AT_ONCE_MAX = 64  # then the next request waits in its subscription
 
 
 @contextlib.asynccontextmanager
 async def node_service(
     url: str,
-    user: str | None,
-    password: str | None,
+    credentials: Credentials,
     *,
     name: str,
     version: str,
@@ -34,7 +35,7 @@ async def node_service(
     those in `asked` get the request's payload. `version` is a Python package version. Raises Unreachable or AuthError
     on entering."""
     client = await patiently(
-        lambda: connect_nats(url, user, password, name=f"{name} service"), patience_s=START_PATIENCE_S, where=url
+        lambda: connect_nats(url, credentials, name=f"{name} service"), patience_s=START_PATIENCE_S, where=url
     )
     try:
         handlers = {endpoint: (subject, _handler(answer)) for endpoint, (subject, answer) in endpoints.items()}
@@ -87,6 +88,8 @@ class _Running:
 
 
 async def _respond(request: Request, answer: AnswerTo) -> None:
+    if request.headers and STORED_MARK in request.headers:
+        return  # JetStream's answer to somebody, aimed here by its reply subject: nobody has asked
     try:
         reply = await answer(request.data)
     except PlantError as error:

@@ -17,7 +17,8 @@ from typing import Any, Self
 import psutil
 
 from millstream.bus._abilities import check_abilities
-from millstream.bus._connection import Credentials, RawConnection
+from millstream.bus._connection import RawConnection
+from millstream.bus._credentials import Credentials
 from millstream.bus._mqtt_wake import bound_mqtt, wake_mqtt
 from millstream.bus._patience import START_PATIENCE_S
 from millstream.bus._scope import leave_group
@@ -152,6 +153,11 @@ class NatsServer:
         return self._settings.password if self._secrets is None else self._secrets.plant
 
     @property
+    def credentials(self) -> Credentials:
+        """How the node's own clients log in."""
+        return Credentials(self.user, self.password)
+
+    @property
     def system_credentials(self) -> tuple[str, str] | None:
         """User and password of the system account; None for a given server."""
         return None if self._secrets is None else (SYSTEM_USER, self._secrets.system)
@@ -196,12 +202,11 @@ class NatsServer:
                 )
             yield connection
 
-    def connection(self, name: str) -> RawConnection:
-        """A data-plane connection, to be entered; it waits for a supervised server that is just being restarted."""
+    def connection(self, name: str, credentials: Credentials | None = None) -> RawConnection:
+        """A data-plane connection, to be entered; it waits for a supervised server that is just being restarted. In
+        operator mode the caller has `credentials`; else the node's own are used."""
         patience_s = 0.0 if self.is_given else START_PATIENCE_S
-        return RawConnection(
-            self.url, credentials=Credentials(self.user, self.password), name=name, patience_s=patience_s
-        )
+        return RawConnection(self.url, credentials=credentials or self.credentials, name=name, patience_s=patience_s)
 
     async def wait_ready(self) -> None:
         """Return once the server is up (again)."""

@@ -9,7 +9,8 @@ fixed here, and why (each was measured):
   tunnel) for one that the hub advertises.
 - ``isolate_leafnode_interest``: sites do not learn each other's subscriptions.
 - deny lists of the remote: unsequenced namespace subjects and dead letters never cross as plain messages; only the
-  streams' sources carry them, so nothing is stored twice. Live copies cross upwards, and nothing stores them.
+  streams' sources carry them, so nothing is stored twice. Live copies cross upwards, only where somebody listens and
+  beside the sourcing, so that they do not queue behind a backlog; nothing stores them.
 - short pings: a black-holed link is noticed in seconds.
 """
 
@@ -17,12 +18,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from millstream.bus._streams import CONFIG, CONFIG_PREFIX, CONTRACTS
+from millstream.bus._permissions import edge_permissions
 from millstream.kernel import ConfigError
 
 PLANT_ACCOUNT = "PLANT"
@@ -36,13 +37,13 @@ SYSTEM_USER = "system"
 LEAF_DENIED = ("uns.>", "fast.>", "flow.>", "dlq.>", "$KV.>", "$MQTT.>")
 """Subjects that never cross a leaf link as plain messages, in either direction."""
 _SYSTEM = ("$JS.>", "$JSC.>", "$SRV.>", "_INBOX.>")
-LIVE = "live.uns.v1.>"
-"""Copies of what was stored. They cross from edge to hub, only where somebody listens and beside the sourcing, so that
-live data does not queue behind a backlog; what an edge may subscribe to at its hub has them not. (A remote that denies
-their import would, in nats-server 2.15, not export them either.)"""
 PING_INTERVAL_S = 5
 PINGS_OUT_MAX = 2
 LOG_BYTES_MAX = 4_000_000  # a year of a healthy node fits; two rotated files are kept beside it
+RESERVED_BYTES_MAX = 1 << 50
+"""In operator mode each account has limits of its own, and the server refuses an account whose reservation exceeds what
+is left: tenants that are added while it runs must fit. What the disk really has bounds each stream (`fit_bounds`)."""
+ACCOUNTS_COUNT_MAX = 10_000
 MEMORY_STORE_BYTES_MAX = 256_000_000  # nothing of ours lives in memory streams; MQTT sessions may
 
 
@@ -67,7 +68,8 @@ class LeafListener:
 
 @dataclass(frozen=True, slots=True)
 class LeafRemote:
-    """The hub that an edge forwards to. `is_disabled` is used to hang up and dial again by a reload.
+    """The hub that an edge forwards to, with user and password or with a creds file. `is_disabled` is used to hang up
+    and dial again by a reload.
 
     `compression` is one fixed and cheap mode. nats-server's own choice, ``s2_auto``, takes the costliest when round
     trips are long, and they are long when the processors are busy: what should help held an edge back that caught up.
@@ -75,9 +77,10 @@ class LeafRemote:
 
     url: str
     user: str
-    secret: str = field(repr=False)
+    secret: str = field(default="", repr=False)
     compression: str = "s2_fast"
     is_disabled: bool = False
+    creds_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,17 @@ class MqttUser:
 
     name: str
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTrust:
+    """Operator mode: accounts and users are tokens, verified against the operator's key; the server keeps accounts that
+    are pushed to it below `resolver_dir`."""
+
+    operator_token: str
+    system_account: str
+    system_token: str
+    resolver_dir: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +123,7 @@ class ServerSettings:
     leaf_listener: LeafListener | None = None
     leaf_remote: LeafRemote | None = None
     leaf_reconnect_s: float | None = None
+    trust: ServerTrust | None = None
     max_file_bytes: int | None = None
     url: str | None = None
     user: str | None = None
@@ -183,9 +198,11 @@ def render_config(
         "logfile_size_limit": LOG_BYTES_MAX,
         "logfile_max_num": 3,
         "jetstream": _jetstream(settings, store_dir),
-        "accounts": _accounts(settings, secrets),
-        "system_account": SYSTEM_ACCOUNT,
     }
+    if settings.trust is not None:
+        config |= _operator_mode(settings.trust)
+    else:
+        config |= {"accounts": _accounts(settings, secrets), "system_account": SYSTEM_ACCOUNT}
     if (leafnodes := _leafnodes(settings)) is not None:
         config["leafnodes"] = leafnodes
     if settings.mqtt_port is not None:
@@ -200,6 +217,18 @@ def render_config(
     return json.dumps(config, indent=1, ensure_ascii=False) + "\n"
 
 
+def _operator_mode(trust: ServerTrust) -> dict[str, Any]:
+    return {
+        "operator": trust.operator_token,
+        "system_account": trust.system_account,
+        "resolver": {
+            "type": "full", "dir": trust.resolver_dir, "allow_delete": True, "interval": "2m",
+            "limit": ACCOUNTS_COUNT_MAX,
+        },
+        "resolver_preload": {trust.system_account: trust.system_token},
+    }  # fmt: skip
+
+
 def _jetstream(settings: ServerSettings, store_dir: str) -> dict[str, Any]:
     jetstream: dict[str, Any] = {
         "store_dir": store_dir,
@@ -207,6 +236,8 @@ def _jetstream(settings: ServerSettings, store_dir: str) -> dict[str, Any]:
         "sync_interval": "always",
         "max_mem": MEMORY_STORE_BYTES_MAX,
     }
+    if settings.trust is not None:
+        return jetstream | {"max_mem": RESERVED_BYTES_MAX, "max_file": RESERVED_BYTES_MAX}
     if settings.max_file_bytes is not None:
         jetstream["max_file"] = settings.max_file_bytes
     return jetstream
@@ -216,9 +247,7 @@ def _accounts(settings: ServerSettings, secrets: ServerSecrets) -> dict[str, Any
     users: list[dict[str, Any]] = [{"user": PLANT_USER, "password": secrets.plant}]
     users += [_mqtt_user(user) for user in settings.mqtt_users]
     if settings.leaf_listener is not None:
-        users += [
-            _leaf_user(user, settings.js_domain, settings.leaf_listener.users) for user in settings.leaf_listener.users
-        ]
+        users += [_leaf_user(user, settings.js_domain) for user in settings.leaf_listener.users]
     names = [user["user"] for user in users]
     if len(set(names)) < len(names):
         raise ConfigError(
@@ -232,59 +261,8 @@ def _accounts(settings: ServerSettings, secrets: ServerSecrets) -> dict[str, Any
     }
 
 
-def _leaf_user(user: LeafUser, hub: str, users: Sequence[LeafUser]) -> dict[str, Any]:
-    """What an edge may send and get: its domain's API, the traffic of its sources, its node's subjects, live copies.
-
-    The live copies are allowed as a whole, since interest wider than what is allowed would not reach the edge, and
-    denied below the places of the other edges. Of the nodes' services an edge may ask those that only tell: a write or
-    a command to another edge does not pass, and an answer to the fleet's questions bears its own name.
-    """
-    places = sorted({other.prefix for other in users if other.prefix is not None and not _is_within(user, other)})
-    denied = {"deny": [f"live.{place}.>" for place in places]} if places else {}
-    ledger = [] if user.prefix is None else [f"$JS.{hub}.API.DIRECT.GET.*.{user.prefix}._ledger.{user.name}.>"]
-    return {
-        "user": user.name,
-        "password": user.secret,
-        "allowed_connection_types": ["LEAFNODE"],
-        "permissions": {
-            "publish": {
-                "allow": [
-                    "$JS.S.>",
-                    "$JSC.R.>",
-                    "$JS.FC.>",
-                    "_INBOX.>",
-                    "_R_.>",
-                    f"millstream.fleet.answer.{user.name}.>",
-                    "millstream.historian.>",
-                    "millstream.node.*.status",
-                    "millstream.node.*.ledger",
-                    f"$JS.{hub}.API.STREAM.INFO.*",
-                    f"$JS.{hub}.API.DIRECT.GET.{CONTRACTS}",
-                    f"$JS.{hub}.API.DIRECT.GET.{CONFIG}.{CONFIG_PREFIX}{user.name}",
-                    LIVE,
-                    *ledger,
-                ],
-                **denied,
-            },
-            "subscribe": {
-                "allow": [
-                    f"$JS.{user.name}.API.>",
-                    "$JS.FC.>",
-                    "$JSC.R.>",
-                    "_INBOX.>",
-                    "_R_.>",
-                    "$SRV.>",
-                    f"millstream.node.{user.name}.>",
-                    "millstream.fleet.>",
-                ]
-            },
-        },
-    }
-
-
-def _is_within(user: LeafUser, other: LeafUser) -> bool:
-    """True when the place of `user` is that of `other` or lies below it."""
-    return user.prefix is not None and other.prefix is not None and f"{user.prefix}.".startswith(f"{other.prefix}.")
+def _leaf_user(user: LeafUser, hub: str) -> dict[str, Any]:
+    return {"user": user.name, "password": user.secret, **edge_permissions(user.name, user.prefix, hub).as_config()}
 
 
 def _mqtt_user(user: MqttUser) -> dict[str, Any]:
@@ -313,9 +291,11 @@ def _leafnodes(settings: ServerSettings) -> dict[str, Any] | None:
     if (remote := settings.leaf_remote) is not None:
         interval_s = settings.leaf_reconnect_s or reconnect_interval_s(settings.name)
         leafnodes["reconnect"] = f"{interval_s * 1000:.0f}ms"
+        login = {"credentials": remote.creds_file} if remote.creds_file is not None else {}
         leafnodes["remotes"] = [
             {
                 "urls": [_with_credentials(remote)],
+                **login,
                 "account": PLANT_ACCOUNT,
                 "ignore_discovered_servers": True,
                 "deny_imports": list(LEAF_DENIED),
@@ -337,5 +317,7 @@ def _with_credentials(remote: LeafRemote) -> str:
             got=repr(remote.url),
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    netloc = f"{quote(remote.user, safe='')}:{quote(remote.secret, safe='')}@{host}:{parts.port or 7422}"
+    netloc = f"{host}:{parts.port or 7422}"
+    if remote.creds_file is None:
+        netloc = f"{quote(remote.user, safe='')}:{quote(remote.secret, safe='')}@{netloc}"
     return urlunsplit((parts.scheme, netloc, parts.path, "", ""))

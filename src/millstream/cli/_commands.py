@@ -10,6 +10,7 @@ CARE = "Care for a node"
 FLOWS = "Flows"
 CONTRACTS = "Contracts"
 FLEET = "Fleet"
+TRUST = "Trust"
 FILES = "Configuration"
 SITES = "Configuration of sites, from the hub"
 
@@ -31,6 +32,10 @@ PARENTS = {
     "command": "What edges shall do, once each.",
     "config rollout": "Changes that reach many sites stage by stage.",
     "deadletter": "What could not become data, kept as raw bytes.",
+    "operator": "Who says who may do what: the key store.",
+    "tenant": "Customers, each with accounts of its own.",
+    "site": "Sites of a tenant, and the boxes that join as their edges.",
+    "user": "People and programs with credentials of their own.",
     "sim": "Simulated devices, and faults in front of real ones.",
     "flow": "Stateful processing, run exactly once.",
 }
@@ -142,6 +147,28 @@ COMMANDS = (
     Command("command show", "_command:show", "Show one command at each of its edges, with its result.", FLEET),
     Command("command cancel", "_command:cancel", "Cancel a command where it has not begun.", FLEET),
     Command("command fetch", "_command:fetch", "Fetch the file that a command has left at an edge.", FLEET),
+    Command(
+        "operator init", "_trust:init", "Make an operator: a new key store, encrypted, and the file for the hub.", TRUST
+    ),
+    Command("operator show", "_trust:show", "Show operator, tenants, sites and users.", TRUST),
+    Command("operator export", "_trust:export", "Copy the key store, for a safe.", TRUST),
+    Command("tenant add", "_trust:add_tenant", "Add a customer: accounts of its own, below a place of its own.", TRUST),
+    Command(
+        "site add", "_trust:add_site", "Add a site, and write the join file that makes one box its edge, once.", TRUST
+    ),
+    Command(
+        "site revoke",
+        "_trust:revoke_site",
+        "Lock out a site's edge and its join files, at once; the site goes on locally.",
+        TRUST,
+    ),
+    Command(
+        "site restore", "_trust:restore_site", "Let a site's edge in again; its join files stay locked out.", TRUST
+    ),
+    Command("user add", "_trust:add_user", "Make credentials for a person or a program.", TRUST),
+    Command("user revoke", "_trust:revoke_user", "Lock out a user, at once.", TRUST),
+    Command("user restore", "_trust:restore_user", "Let a user in again.", TRUST),
+    Command("join", "_join:join", "Become the edge of a site, with the join file that its operator made.", NODES),
     Command("status", "_state:status", "Show how the nodes are: connectors, streams, uplink, alarms.", CARE),
     Command("ledger", "_state:ledger", "Show the account: stored, forwarded, missing, repeated.", CARE),
     Command("trace", "_trace:trace", "Show what touched a message, and when.", CARE),

@@ -298,6 +298,7 @@ async def _spec(node_name: str, entry: FlowEntry, target: Target) -> WorkerSpec:
     instance = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(3)}"
     return WorkerSpec(
         node=around["node"], place=around["place"], url=node.nats_url, user=node.user, password=password,
+        creds_file=str(node.creds_file) if node.creds_file is not None else None,
         inputs=list(around["inputs"]), output=around["output"], deadletters=around["deadletters"],
         scratch=str(Path(tempfile.gettempdir()) / f"millstream-{instance}"), entry={}, instance=instance,
         has_origins=bool(around["has_origins"]),

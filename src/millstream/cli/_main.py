@@ -87,6 +87,8 @@ def _run(tokens: list[str], is_json: bool) -> int:
     if tokens[:1] in (["demo"], ["torture"]):  # they have parsers of their own, whom --help must reach
         run = import_module(f"millstream.{tokens[0]}").main
         return int(run(tokens[1:]))
+    if tokens[:2] == ["edge", "join"]:  # said either way; `edge` itself takes no sub-commands
+        tokens = tokens[1:]
     if tokens[:2] == ["sim", "run"] and len(tokens) > 2 and not tokens[2].startswith("-"):
         return int(import_module("millstream.cli._sim").run_device(*tokens[2:]))
     words = [token for token in tokens if not token.startswith("-")]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Group, Parameter
@@ -35,6 +36,10 @@ class Target:
         Address of a node, such as nats://host:4222; the password is taken from MILLSTREAM_PASSWORD.
     user
         User for --url.
+    creds
+        Credentials from `millstream user add`.
+    tenant
+        Whose plant, at a hub of several.
     timeout
         Longest wait for the connection, in seconds.
     """
@@ -42,6 +47,8 @@ class Target:
     node: Annotated[str | None, Parameter(env_var="MILLSTREAM_NODE", group=NODE_GROUP)] = None
     url: Annotated[str | None, Parameter(group=NODE_GROUP)] = None
     user: Annotated[str | None, Parameter(env_var="MILLSTREAM_USER", group=NODE_GROUP)] = None
+    creds: Annotated[Path | None, Parameter(env_var="MILLSTREAM_CREDS", group=NODE_GROUP)] = None
+    tenant: Annotated[str | None, Parameter(env_var="MILLSTREAM_TENANT", group=NODE_GROUP)] = None
     timeout: Annotated[float, Parameter(group=NODE_GROUP)] = 5.0
 
     def connect(self) -> AbstractAsyncContextManager[Plant]:
@@ -50,8 +57,9 @@ class Target:
 
         node = None if self.url is not None else self.node
         return connect(
-            node, url=self.url, user=self.user, password=os.environ.get(PASSWORD_VARIABLE), timeout_s=self.timeout
-        )
+            node, url=self.url, user=self.user, password=os.environ.get(PASSWORD_VARIABLE), creds_file=self.creds,
+            tenant=self.tenant, timeout_s=self.timeout,
+        )  # fmt: skip
 
 
 DEFAULT = Target()

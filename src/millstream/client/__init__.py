@@ -5,6 +5,7 @@ from millstream.client._contracts import Consumer, Review
 from millstream.client._deadletter import DeadLetter
 from millstream.client._fleet import Fleet, FleetResult, FleetRun
 from millstream.client._fleet_data import DataPart, FleetDataRun
+from millstream.client._joined import joined_keys
 from millstream.client._ledger import Ledger, LedgerRow
 from millstream.client._node import NodeAddress, find_node, is_process
 from millstream.client._plant import Plant, connect
@@ -68,6 +69,7 @@ __all__ = [
     "connect_sync",
     "find_node",
     "is_process",
+    "joined_keys",
     "to_span_ns",
     "to_time_ns",
 ]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from millstream.bus import Credentials
 from millstream.kernel import ConfigError, NotFoundError, PlantError
 
 NODE_FILE = "node.json"
 NODE_VARIABLE = "MILLSTREAM_NODE"
 URL_VARIABLE = "MILLSTREAM_URL"
+TENANT_VARIABLE = "MILLSTREAM_TENANT"
 _NEAR = (".", "data", ".millstream")  # folders looked at when nobody names a node: the first one wins
 _BELOW = (f"*/{NODE_FILE}", f"data/*/{NODE_FILE}")  # then these, which may be several
 
@@ -33,6 +35,13 @@ class NodeAddress:
     domain: str | None = None
     api_url: str | None = None
     file: Path | None = None
+    creds_file: Path | None = None
+    tenants: Path | None = None
+
+    @property
+    def credentials(self) -> Credentials:
+        """How to log in."""
+        return Credentials(self.user, self.password, self.creds_file)
 
     @property
     def is_running(self) -> bool:
@@ -57,11 +66,13 @@ def find_node(
     url: str | None = None,
     user: str | None = None,
     password: str | None = None,
+    creds_file: Path | None = None,
+    tenant: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> NodeAddress:
-    """The node to talk to: `url`, else `node` (a data directory or its node.json), else MILLSTREAM_URL,
-    MILLSTREAM_NODE, else the node near here: its hub where edge and hub run on one machine. Raises NotFoundError,
-    ConfigError, with the next step."""
+    """The node to talk to, and how to enter: with `creds_file`, or at a hub of tenants as `tenant`. It is `url`, else
+    `node` (a data directory or its node.json), else MILLSTREAM_URL, MILLSTREAM_NODE, else the node near here: its hub
+    where edge and hub run on one machine. Raises NotFoundError, ConfigError, with the next step."""
     env = os.environ if environ is None else environ
     if node is None and url is None:
         url = env.get(URL_VARIABLE) or None
@@ -69,10 +80,27 @@ def find_node(
         if url is not None and node is not None:
             url = None  # the file knows more than the URL: role, name, credentials
     if url is not None:
-        return _from_url(url, user, password)
-    if node is not None:
-        return read_node_file(Path(node))
-    return _near(Path())
+        return replace(_from_url(url, user, password), creds_file=creds_file)
+    found = read_node_file(Path(node)) if node is not None else _near(Path())
+    if creds_file is not None:
+        return replace(found, user=None, password=None, creds_file=creds_file)
+    if found.tenants is None:
+        return found
+    return replace(found, creds_file=_tenant_creds(found.tenants, tenant or env.get(TENANT_VARIABLE)))
+
+
+def _tenant_creds(folder: Path, tenant: str | None) -> Path:
+    """The log-in of a hub to one of its tenants. Raises NotFoundError."""
+    names = sorted(file.stem for file in folder.glob("*.creds") if file.stem not in ("system", "provider"))
+    if tenant is None and len(names) == 1:
+        tenant = names[0]
+    if tenant not in names:
+        raise NotFoundError(
+            "which tenant?" if tenant is None else "no tenant of this name", got=tenant,
+            expected=", ".join(names) or "none is there yet",
+            next_step=f"name one with --tenant or {TENANT_VARIABLE}", code="MS-0680",
+        )  # fmt: skip
+    return folder / f"{tenant}.creds"
 
 
 def _near(here: Path) -> NodeAddress:
@@ -142,6 +170,7 @@ def read_node_file(path: Path) -> NodeAddress:
     return NodeAddress(
         raw["nats_url"], _text(raw, "user"), _text(raw, "password"), _text(raw, "role"), _text(raw, "name"),
         _text(raw, "path"), pid if isinstance(pid, int) else None, _text(raw, "domain"), _text(raw, "api_url"), file,
+        tenants=Path(tenants) if (tenants := _text(raw, "tenants")) is not None else None,
     )  # fmt: skip
 
 

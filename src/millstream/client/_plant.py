@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millstream.bus._link import Frame, Link, open_link
@@ -577,19 +578,18 @@ async def connect(
     url: str | None = None,
     user: str | None = None,
     password: str | None = None,
+    creds_file: Path | None = None,
+    tenant: str | None = None,
     timeout_s: float = 5.0,
     clock: Clock | None = None,
 ) -> AsyncGenerator[Plant, None]:
-    """Open a plant: ``async with millstream.connect() as plant:``.
-
-    `node` is the data directory of a node on this machine (or its node.json); left out, MILLSTREAM_NODE and
-    MILLSTREAM_URL are looked at. `url` reaches any node, with `user` and `password`. Raises NotFoundError, Unreachable,
-    AuthError, each with the next step.
-    """
-    address = find_node(node, url=url, user=user, password=password)
+    """Open a plant: ``async with millstream.connect() as plant:``. `node` is the data directory of a node on this
+    machine (or its node.json); left out, MILLSTREAM_NODE and MILLSTREAM_URL are looked at. `url` reaches any node, with
+    `user` and `password` or a `creds_file`; `tenant` is whose plant, at a hub of several. Raises NotFoundError,
+    Unreachable, AuthError, each with the next step."""
+    address = find_node(node, url=url, user=user, password=password, creds_file=creds_file, tenant=tenant)
     try:
-        opening = open_link(address.nats_url, user=address.user, password=address.password, timeout_s=timeout_s)
-        async with opening as link:
+        async with open_link(address.nats_url, address.credentials, timeout_s=timeout_s) as link:
             yield Plant(link, address, clock or SystemClock())
     except Unreachable as error:
         if error.code == Unreachable.default_code and not address.is_running:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from millstream.bus import VIEW_API, VIEWED_STREAMS
 from millstream.bus._link import Frame, Link
 from millstream.kernel import NotFoundError, PlantError
 from millstream.protocols.cloudevents import format_time, parse_time_ns
@@ -40,7 +41,9 @@ class Streams:
     link: Link
 
     async def names(self) -> Sequence[str]:
-        """All streams of the node."""
+        """All streams of the node. Somebody who only looks may not list them: those of a hub's data are known."""
+        if self.link.api == VIEW_API:
+            return VIEWED_STREAMS
         found: list[str] = []
         for _ in range(PAGES_COUNT_MAX):
             answer = await self._api("STREAM.NAMES", {"offset": len(found)})
@@ -127,7 +130,7 @@ class Streams:
         await self._api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
 
     async def _direct(self, stream: str, request: Mapping[str, Any]) -> AsyncGenerator[StoredFrame, None]:
-        subject = f"$JS.API.DIRECT.GET.{stream}"
+        subject = f"{self.link.api}.DIRECT.GET.{stream}"
         async with aclosing(self.link.request_many(subject, json.dumps(request).encode())) as frames:
             async for frame in frames:
                 if frame.status in ("204", "404"):
@@ -142,7 +145,7 @@ class Streams:
 
     async def _api(self, call: str, request: Mapping[str, Any], timeout_s: float = 5.0) -> Mapping[str, Any]:
         reply = await self.link.request(
-            f"$JS.API.{call}", json.dumps(request).encode() if request else b"", timeout_s=timeout_s
+            f"{self.link.api}.{call}", json.dumps(request).encode() if request else b"", timeout_s=timeout_s
         )
         answer: Mapping[str, Any] = json.loads(reply.payload)
         refuse(answer, call)

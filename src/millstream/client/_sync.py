@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError as FutureCancelled
 from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from millstream.client._commands import NodeCommand
@@ -247,13 +248,17 @@ def connect_sync(
     url: str | None = None,
     user: str | None = None,
     password: str | None = None,
+    creds_file: Path | None = None,
+    tenant: str | None = None,
     timeout_s: float = 5.0,
 ) -> Generator[SyncPlant, None, None]:
     """As `connect`, without ``async``: ``with millstream.connect_sync() as plant:``."""
     thread = _LoopThread()
     stack = AsyncExitStack()
     try:
-        opening = connect(node, url=url, user=user, password=password, timeout_s=timeout_s)
+        opening = connect(
+            node, url=url, user=user, password=password, creds_file=creds_file, tenant=tenant, timeout_s=timeout_s
+        )
         plant = thread.run(stack.enter_async_context(opening))
         try:
             yield SyncPlant(plant, thread)

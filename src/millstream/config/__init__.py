@@ -37,11 +37,13 @@ from millstream.config._schema import json_schema
 from millstream.config._site_diff import PathAuthor, PathChange, blame, diff_documents
 from millstream.config._site_document import MANAGED_SECTIONS, DocumentRefused, SitePlace, load_site_document
 from millstream.config._site_folder import SiteFile, dump_yaml, load_folder
+from millstream.config._types import parse_size
 from millstream.config._units import unit_problem
 from millstream.config._yaml import read_text, read_yaml
 
 __all__ = [
     "MANAGED_SECTIONS",
+    "parse_size",
     "ApiConfig",
     "ConnectorEntry",
     "ConnectorTypes",

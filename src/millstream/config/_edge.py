@@ -79,6 +79,14 @@ class UplinkConfig(Section):
     """User that the hub knows this edge by; left out: the edge's name."""
     secret: SecretRef | None = None
     """Password of this edge at the hub."""
+    credentials: ConfigPath | None = None
+    """What `millstream edge join` stored; instead of user and password."""
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> UplinkConfig:
+        if self.credentials is not None and (self.user is not None or self.secret is not None):
+            raise ValueError("'credentials' stand instead of 'user' and 'secret'")
+        return self
 
 
 class StreamConfig(Section):

@@ -110,6 +110,13 @@ class ApiConfig(Section):
     """Port to listen on."""
 
 
+class TrustConfig(Section):
+    """Operator mode: tenants, sites and people come from what the operator signed."""
+
+    file: ConfigPath
+    """The `hub.trust` that `millstream operator init` made and each `millstream tenant|site|user` command renews."""
+
+
 class HubStreams(Section):
     """Bounds of the hub's streams."""
 
@@ -132,12 +139,27 @@ class HubConfig(Section):
     """Buffers."""
     edges: tuple[EdgeAccess, ...] = Field(default=(), max_length=EDGES_COUNT_MAX)
     """Who may report."""
+    trust: TrustConfig | None = None
+    """Tenants; left out: one plant, whose edges have passwords."""
     historian: HistorianConfig | None = HistorianConfig()
     """History; `null`: none at this hub."""
     api: ApiConfig | None = None
     """HTTP; left out: none."""
     flows: tuple[FlowEntry, ...] = Field(default=(), max_length=FLOWS_COUNT_MAX)
     """What is worked out here, from the data of all edges."""
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> HubConfig:
+        if self.trust is not None:
+            if self.edges:
+                raise ValueError("'edges' and 'trust' exclude one another: with an operator, sites join by their file")
+            for name, is_set in (
+                ("server.url", self.server.url), ("server.mqtt_port", self.server.mqtt_port), ("api", self.api),
+                ("flows", self.flows),
+            ):  # fmt: skip
+                if is_set:
+                    raise ValueError(f"{name!r} does not work with 'trust' yet")
+        return self
 
 
 class UpServer(Section):

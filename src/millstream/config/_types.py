@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from millstream.kernel import DecodeError
+from millstream.kernel import ConfigError, DecodeError
 from millstream.model import AssetPath
 from millstream.sdk import SecretRef
 
@@ -48,6 +48,16 @@ def _size(value: object) -> object:
     if match is None or match.group(2) not in _SIZES:
         raise ValueError(f'not a size: {value!r:.60}, expected e.g. "512MiB" or "4GB"')
     return int(float(match.group(1)) * _SIZES[match.group(2)])
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as "50GB". Raises ConfigError."""
+    try:
+        found = _size(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    assert isinstance(found, int)
+    return found
 
 
 def _path_text(value: object) -> object:

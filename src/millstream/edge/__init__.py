@@ -1,6 +1,7 @@
 """The edge node: connectors, store and forward, on one machine."""
 
 from millstream.edge._discover import Discoverer, Discovery, Found, Gentleness, discoverable, questions
+from millstream.edge._join import JoinedEdge, join_hub
 from millstream.edge._lifecycle import Alarm, State
 from millstream.edge._naming import connector_name, snake_case
 from millstream.edge._node import EdgeNode
@@ -23,6 +24,7 @@ __all__ = [
     "Discovery",
     "EdgeNode",
     "Found",
+    "JoinedEdge",
     "Gentleness",
     "ProbeResult",
     "State",
@@ -31,6 +33,7 @@ __all__ = [
     "TagProposal",
     "browse",
     "connector_name",
+    "join_hub",
     "discoverable",
     "onboarded_file",
     "parse_addresses",

@@ -516,8 +516,11 @@ class EdgeForward:
             return
         self._refusals.feed(self._server.take_log_lines(), self._clock.monotonic_ns())
         is_refused = self._refusals.is_leaf_refused and self._uplink.state not in ("flowing", "idle")
-        user = self._server.settings.leaf_remote.user if self._server.settings.leaf_remote else ""
+        remote = self._server.settings.leaf_remote
+        user = remote.user if remote is not None else ""
         text = f"the hub refuses user {user!r}: compare name and secret with its `edges`"
+        if remote is not None and remote.creds_file is not None:
+            text = f"the hub refuses {remote.creds_file}: the site is locked out, or has joined elsewhere"
         self._set("MS-0615", text if is_refused else None)
         refused = self._refusals.mqtt_subject
         self._set("MS-0617", f"an MQTT device published on {refused}, which is not stored" if refused else None)

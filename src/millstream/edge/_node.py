@@ -324,7 +324,7 @@ class EdgeNode:
         if self._fleet is not None:
             asked["facts"] = self._fleet.answer_request
         service = node_service(
-            server.url, server.user, server.password, name=SERVICE_NAME, version=millstream.__version__,
+            server.url, server.credentials, name=SERVICE_NAME, version=millstream.__version__,
             endpoints={"status": (f"{base}.status", _answer)},
             asked={name: (f"{base}.{name}", answer) for name, answer in asked.items()},
         )  # fmt: skip

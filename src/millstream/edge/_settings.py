@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from millstream.bus import LeafRemote, ServerSettings, StreamBounds, disk_error
+from millstream.bus import LeafRemote, ServerSettings, StreamBounds, disk_error, read_creds
 from millstream.config import EdgeConfig, StreamConfig, UplinkConfig
 from millstream.edge._forward import ForwardSettings
 from millstream.kernel import ConfigError
@@ -45,6 +45,10 @@ def leaf_remote(config: EdgeConfig) -> LeafRemote | None:
     uplink = config.uplink
     if uplink is None:
         return None
+    if uplink.credentials is not None:
+        path = uplink.credentials.absolute()
+        read_creds(path)  # missing or broken: said now, with the path
+        return LeafRemote(uplink.url, config.edge.name, creds_file=str(path))
     return LeafRemote(uplink.url, uplink.user or config.edge.name, _uplink_secret(uplink, config.edge.data_dir))
 
 

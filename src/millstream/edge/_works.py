@@ -339,7 +339,7 @@ class Works:
         server = ground.server
         inputs = tuple(name for name in (streams.integrity, streams.throughput, streams.flow) if name is not None)
         around = Surroundings(
-            config.edge.name, str(config.path), server.url, server.user, server.password, inputs, streams.flow,
+            config.edge.name, str(config.path), server.url, server.credentials, inputs, streams.flow,
             config.edge.name, config.edge.data_dir.absolute(),
             generation=name.generation if (name := StreamName.parse(streams.flow)) else 1,
         )  # fmt: skip

@@ -14,6 +14,7 @@ from millstream.historian import DeadLetter, RequestHandler, StreamState, parse_
 from millstream.kernel import NotFoundError, PlantError, Unreachable
 from millstream.protocols.nats_wire import WireMessage
 
+STORED_MARK = b"Nats-Stream:"
 REQUESTS_COUNT_MAX = 64  # answered at a time; more wait in the socket
 
 
@@ -91,8 +92,8 @@ class HubRequests:
 
     async def _answer(self, message: WireMessage, handler: RequestHandler, gate: asyncio.Semaphore) -> None:
         reply = cast("bytes | None", message[2])
-        if not reply:
-            return
+        if not reply or STORED_MARK in (message[3] or b""):
+            return  # the second: JetStream's answer to somebody, aimed here by its reply subject
         async with gate:
             try:
                 async with aclosing(handler(message[4])) as replies:  # type: ignore[type-var]

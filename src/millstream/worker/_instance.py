@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from millstream.bus import START_PATIENCE_S, ContractLog, Credentials, RawConnection, StreamApi
+from millstream.bus import START_PATIENCE_S, ContractLog, RawConnection, StreamApi
 from millstream.config import FlowEntry
 from millstream.flow import Flow, FlowRunner
 from millstream.kernel import Backoff, Clock, FencedError, NotFoundError, PlantError
@@ -80,7 +80,7 @@ class Instance:
         async with AsyncExitStack() as stack:
             self._connection = await stack.enter_async_context(
                 RawConnection(
-                    spec.url, credentials=Credentials(spec.user, spec.password), name=f"flow {self._entry.name}",
+                    spec.url, credentials=spec.credentials, name=f"flow {self._entry.name}",
                     patience_s=START_PATIENCE_S,
                 )
             )  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from millstream.bus import Credentials
 from millstream.config import FlowEntry
 from millstream.kernel import ConfigError
 
@@ -22,6 +24,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     user: str | None
     password: str | None
+    creds_file: str | None = None
     inputs: list[str]
     output: str
     deadletters: str
@@ -30,6 +33,11 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     parent_pid: int = 0
     has_origins: bool = False
+
+    @property
+    def credentials(self) -> Credentials:
+        """How the worker logs in."""
+        return Credentials(self.user, self.password, Path(self.creds_file) if self.creds_file is not None else None)
 
     def flow_entry(self) -> FlowEntry:
         """The typed section."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from millstream.bus import Credentials
 from millstream.config import FlowEntry
 from millstream.kernel import Backoff, Clock
 from millstream.sdk import Log
@@ -33,8 +34,7 @@ class Surroundings:
     node: str
     place: str
     url: str
-    user: str | None
-    password: str | None
+    credentials: Credentials
     inputs: tuple[str, ...]
     output: str
     deadletters: str
@@ -149,9 +149,10 @@ class FlowSupervisor:
             process.kill()
 
     def _spec(self, worker: _Worker) -> WorkerSpec:
-        around, entry = self._around, self.entry
+        around, entry, login = self._around, self.entry, self._around.credentials
         return WorkerSpec(
-            node=around.node, place=around.place, url=around.url, user=around.user, password=around.password,
+            node=around.node, place=around.place, url=around.url, user=login.user, password=login.password,
+            creds_file=str(login.creds_file) if login.creds_file is not None else None,
             inputs=list(around.inputs), output=around.output, deadletters=around.deadletters,
             scratch=str(around.data_dir / "flows" / f"{entry.name}-{worker.index}"),
             entry=entry.model_dump(mode="json", exclude_defaults=True),

@@ -127,7 +127,7 @@ async def test_status_is_served_and_node_json_is_private_and_goes_away(tmp_path:
         info_path = tmp_path / "data" / "node.json"
         info = json.loads(info_path.read_text())
         assert stat.S_IMODE(info_path.stat().st_mode) == 0o600
-        client = await connect_nats(info["nats_url"], info["user"], info["password"])
+        client = await connect_nats(info["nats_url"], Credentials(info["user"], info["password"]))
         try:
             answer = await request_nats(client, "millstream.node.e1.status")
         finally:

@@ -20,7 +20,7 @@ FORGED = 666_666
 @asynccontextmanager
 async def nats_client(server: NatsServer) -> AsyncIterator[Client]:
     """A foreign client with the node's own rights."""
-    client = await connect_nats(server.url, server.user, server.password)
+    client = await connect_nats(server.url, server.credentials)
     try:
         yield client
     finally:

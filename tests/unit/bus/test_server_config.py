@@ -51,7 +51,8 @@ def test_an_edge_cannot_forge_the_live_copies_of_another_site() -> None:
     listener = LeafListener(users=(LeafUser("a", "x", "uns.v1.acme.a"), LeafUser("b", "y", "uns.v1.acme.b")))
     users = _rendered(replace(_HUB, leaf_listener=listener))["accounts"]["PLANT"]["users"]  # type: ignore[index]
     leaf = next(u for u in users if u["user"] == "a")
-    assert leaf["permissions"]["publish"]["deny"] == ["live.uns.v1.acme.b.>"]
+    live = [subject for subject in leaf["permissions"]["publish"]["allow"] if subject.startswith("live")]
+    assert live == ["live.uns.v1.acme.a.>"]
     assert not [s for s in leaf["permissions"]["subscribe"]["allow"] if s.startswith("live.")]
 
 

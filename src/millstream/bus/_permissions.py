@@ -1,0 +1,184 @@
+"""What each role may say and hear, as subjects. Pure.
+
+The same rules serve a hub with passwords (rendered into its file, with real names) and one in operator mode (the
+template of a scoped signing key, with ``{{tag(site)}}`` and ``{{tag(place)}}`` in their stead).
+
+Two ways in are closed here on purpose. Nobody hears replies that are not its own: each node and each user has inboxes
+below a prefix of its own, and may listen below that one only. And no edge's or user's role creates consumers at the
+hub: a consumer's deliver subject would let it speak with the server's own rights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from millstream.bus._streams import CONFIG, CONFIG_PREFIX, CONTRACTS, HUB_DLQ, HUB_INTEGRITY, HUB_LOCAL, HUB_THROUGHPUT
+
+HUB_INBOX = "_INBOX.hub"
+SITE, PLACE = "{{tag(site)}}", "{{tag(place)}}"
+"""What nats-server fills in from the tags of a user that a scoped key signed."""
+USER_KEY = "{{subject()}}"
+JOINING = "join-"
+"""Before the name of a site: the server of a box that asks to become its edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """Subjects. An empty list of what is allowed means nothing; `connections` are nats-server's connection types."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+    connections: tuple[str, ...]
+
+    def as_config(self) -> dict[str, Any]:
+        """As a user of the server's file has them."""
+        return {
+            "allowed_connection_types": list(self.connections),
+            "permissions": {"publish": {"allow": list(self.publish)}, "subscribe": {"allow": list(self.subscribe)}},
+        }
+
+    def as_template(self) -> dict[str, Any]:
+        """As a scoped signing key has them (JWT, user permissions and limits)."""
+        return {
+            "pub": {"allow": list(self.publish)},
+            "sub": {"allow": list(self.subscribe)},
+            "subs": -1,
+            "data": -1,
+            "payload": -1,
+            "allowed_connection_types": list(self.connections),
+        }
+
+
+def inbox_of(domain: str | None, server_name: str) -> str:
+    """Where the clients of a node hear replies: below a prefix of the node's own."""
+    return HUB_INBOX if domain == "hub" else f"_INBOX.{server_name}"
+
+
+def edge_permissions(name: str, prefix: str | None, hub: str) -> Permissions:
+    """What an edge may send and get: its domain's API, the traffic of its sources, its node's subjects, the live copies
+    of its own place `prefix` (``uns.v1.acme.plant1``). Of the nodes' services it may ask those that only tell: a write
+    or a command to another edge does not pass, and an answer to the fleet's questions bears its own name."""
+    place = () if prefix is None else (f"live.{prefix}.>", f"$JS.{hub}.API.DIRECT.GET.*.{prefix}._ledger.{name}.>")
+    return Permissions(
+        publish=(
+            "$JS.S.>",
+            "$JSC.R.>",
+            "$JS.FC.>",
+            f"{HUB_INBOX}.>",
+            "_R_.>",
+            "$SRV.>",
+            f"millstream.fleet.answer.{name}.>",
+            "millstream.node.*.status",
+            "millstream.node.*.ledger",
+            "millstream.historian.query",
+            f"$JS.{hub}.API.STREAM.INFO.*",
+            f"$JS.{hub}.API.DIRECT.GET.{CONTRACTS}",
+            f"$JS.{hub}.API.DIRECT.GET.{CONFIG}.{CONFIG_PREFIX}{name}",
+            *place,
+        ),
+        subscribe=(
+            f"$JS.{name}.API.>",
+            "$JS.FC.>",
+            "$JSC.R.>",
+            f"_INBOX.{name}.>",
+            "$SRV.>",
+            f"millstream.node.{name}.>",
+            "millstream.fleet.query",
+        ),
+        connections=("LEAFNODE",),
+    )
+
+
+def join_permissions() -> Permissions:
+    """What the bearer of a join file may do: ask once, under the name of its own site and key."""
+    return Permissions(
+        publish=(join_subject(SITE, USER_KEY), "_R_.>"),
+        subscribe=(f"_INBOX.{JOINING}{SITE}.>",),
+        connections=("LEAFNODE",),
+    )
+
+
+def join_subject(site: str, key: str) -> str:
+    """Where the bearer of a join file asks to become an edge; the server lets it ask nowhere else."""
+    return f"millstream.join.{site}.{key}"
+
+
+def flow_permissions() -> Permissions:
+    """A worker of flows that runs elsewhere than at the hub: streams, its flow's control, nothing of trust."""
+    return Permissions(
+        publish=("$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "flow.>", "uns.v1.>", "dlq.>"),
+        subscribe=(f"_INBOX.{USER_KEY}.>", "flow.>"),
+        connections=("STANDARD", "WEBSOCKET"),
+    )
+
+
+def bridge_permissions() -> Permissions:
+    """A bridge to elsewhere: it reads streams, through consumers of its own."""
+    streams = (HUB_INTEGRITY, HUB_THROUGHPUT)
+    api = tuple(
+        f"$JS.API.{call}.{stream}{rest}"
+        for stream in streams
+        for call, rest in (
+            ("STREAM.INFO", ""), ("CONSUMER.CREATE", ""), ("CONSUMER.CREATE", ".>"), ("CONSUMER.INFO", ".*"),
+            ("CONSUMER.MSG.NEXT", ".*"), ("CONSUMER.DELETE", ".*"), ("DIRECT.GET", ""), ("DIRECT.GET", ".>"),
+        )
+    )  # fmt: skip
+    return Permissions(
+        publish=(*api, *(f"$JS.ACK.{stream}.>" for stream in streams), "$JS.FC.>"),
+        subscribe=(f"_INBOX.{USER_KEY}.>",),
+        connections=("STANDARD", "WEBSOCKET"),
+    )
+
+
+PEOPLE = ("viewer", "engineer", "commander")
+"""Roles whose users live in a tenant's account of people."""
+VIEW_API = "JSP.API"
+"""Prefix of the hub's JetStream API in an account of viewers: under its own name both accounts would answer."""
+VIEWED_STREAMS = (HUB_INTEGRITY, HUB_THROUGHPUT, HUB_LOCAL, HUB_DLQ)
+VIEW_SERVICES = (
+    *(
+        (f"$JS.API.{call}.{stream}", f"{VIEW_API}.{call}.{stream}")
+        for stream in VIEWED_STREAMS
+        for call in ("STREAM.INFO", "DIRECT.GET")
+    ),
+    *((f"$JS.API.DIRECT.GET.{stream}.>", f"{VIEW_API}.DIRECT.GET.{stream}.>") for stream in VIEWED_STREAMS),
+    ("$SRV.INFO", "$SRV.INFO"),
+    ("millstream.historian.query", "millstream.historian.query"),
+    ("millstream.node.*.status", "millstream.node.*.status"),
+    ("millstream.node.*.ledger", "millstream.node.*.ledger"),
+)
+"""What any viewer may ask: (subject in the plant's account, subject in the viewers')."""
+ENGINEER_SERVICES = (
+    ("millstream.node.*.flows", "millstream.node.*.flows"),
+    ("millstream.node.*.fleet", "millstream.node.*.fleet"),
+    ("millstream.node.*.fleet_data", "millstream.node.*.fleet_data"),
+)
+COMMANDER_SERVICES = (
+    ("millstream.node.*.write", "millstream.node.*.write"),
+    ("millstream.node.*.command", "millstream.node.*.command"),
+    ("millstream.node.*.command_file", "millstream.node.*.command_file"),
+)
+
+
+def viewer_permissions() -> Permissions:
+    """Somebody who looks: live values, history, status. In the tenant's account of viewers."""
+    return _person(VIEW_SERVICES)
+
+
+def engineer_permissions() -> Permissions:
+    """Somebody who changes what is worked out: a viewer who may also ask and steer flows."""
+    return _person((*VIEW_SERVICES, *ENGINEER_SERVICES))
+
+
+def commander_permissions() -> Permissions:
+    """Somebody who acts on machines: an engineer who may also write to allow-listed tags."""
+    return _person((*VIEW_SERVICES, *ENGINEER_SERVICES, *COMMANDER_SERVICES))
+
+
+def _person(services: tuple[tuple[str, str], ...]) -> Permissions:
+    return Permissions(
+        publish=tuple(local for _, local in services),
+        subscribe=(f"_INBOX.{USER_KEY}.>", "live.uns.v1.>"),
+        connections=("STANDARD", "WEBSOCKET"),
+    )

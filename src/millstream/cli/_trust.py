@@ -1,0 +1,432 @@
+"""``operator``, ``tenant``, ``site``, ``user``: who may do what.
+
+They change the key store and the hub's file; no network, but for locking out an edge, whose key only the hub knows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from millstream.cli._keys import NO_KEYS, Keys, check_absent, now_s, who
+from millstream.cli._options import Json, run
+from millstream.cli._output import OK, note, print_json, print_text
+from millstream.kernel import ConfigError
+
+if TYPE_CHECKING:
+    from millstream.trust import Role, Tenant
+
+Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]
+Labels = Annotated[list[str] | None, Parameter(name="--label", negative="")]
+
+
+def init(name: str, /, *, hub_url: str, keys: Keys = NO_KEYS, json: Json = False) -> int:
+    """Make an operator: a new key store, encrypted, and the file for the hub.
+
+    Examples:
+
+        millstream operator init acme-it --hub-url nats://hub.example:7422
+        millstream operator init acme-it --hub-url nats://hub.example:7422 --trust /etc/millstream/trust
+
+    Parameters
+    ----------
+    name
+        Of the operator.
+    hub_url
+        Where edges reach the hub: its leaf port.
+    keys
+        Where.
+    json
+        Print an object.
+    """
+    from millstream.trust import make_trust, save_keys
+
+    check_absent(keys.path, "a key store")
+    trust = make_trust(name, hub_url, now_s())
+    save_keys(keys.path, trust, keys.passphrase(is_new=True))
+    keys.write_hub_file(trust)
+    return _told(
+        {"operator": name, "public": trust.operator_public, "keys": str(keys.path), "hub_file": str(keys.hub_path)},
+        f"operator {name}: keys in {keys.path} (keep a copy elsewhere), for the hub {keys.hub_path}",
+        is_json=json,
+    )
+
+
+def show(*, keys: Keys = NO_KEYS, json: Json = False) -> int:
+    """Show operator, tenants, sites and users.
+
+    Examples:
+
+        millstream operator show
+        millstream operator show --json | jq '.tenants'
+
+    Parameters
+    ----------
+    keys
+        Where.
+    json
+        Print an object.
+    """
+    trust = keys.load()
+    tenants = {name: _tenant_shown(tenant) for name, tenant in trust.tenants.items()}
+    if json:
+        print_json({
+            "operator": trust.name, "public": trust.operator_public, "serial": trust.serial, "hub_url": trust.hub_url,
+            "has_identities": bool(trust.identities), "tenants": tenants,
+        })  # fmt: skip
+        return OK
+    print_text(f"operator {trust.name}  serial {trust.serial}  hub {trust.hub_url}")
+    for name, tenant in tenants.items():
+        print_text(f"{name}  {tenant['place']}  {len(tenant['sites'])} sites  {len(tenant['users'])} users")
+        for kind in ("sites", "users"):
+            for item in tenant[kind]:
+                print_text(f"  {item['name']}  {item['is']}")
+    return OK
+
+
+def export(out: Path, /, *, remove_identities: bool = False, keys: Keys = NO_KEYS, json: Json = False) -> int:
+    """Copy the key store, for a safe.
+
+    With --remove-identities the seeds of operator and accounts stay in the copy only. What is left signs for all
+    daily work; the identities are needed to replace a signing key.
+
+    Examples:
+
+        millstream operator export /media/usb/operator.keys
+        millstream operator export /media/usb/operator.keys --remove-identities
+
+    Parameters
+    ----------
+    out
+        The copy, encrypted with the same passphrase.
+    remove_identities
+        Take the identity seeds out of the key store once the copy is written and read back.
+    keys
+        Where.
+    json
+        Print an object.
+    """
+    from millstream.trust import load_keys, save_keys
+
+    check_absent(out, "a file")
+    passphrase = keys.passphrase()
+    trust = keys.load()
+    save_keys(out, trust, passphrase)
+    if load_keys(out, passphrase) != trust:
+        raise ConfigError("the copy does not read back", where=str(out), code="MS-2101")
+    if remove_identities:
+        with keys.changing() as kept:
+            kept.identities = {}
+    return _told({"copy": str(out), "identities_removed": remove_identities}, f"copied to {out}", is_json=json)
+
+
+def add_tenant(
+    name: str, /, *, place: str | None = None, sites: int = 500, connections: int = 1000, disk: str = "50GB",
+    keys: Keys = NO_KEYS, json: Json = False,
+) -> int:  # fmt: skip
+    """Add a customer: accounts of its own, below a place of its own.
+
+    Examples:
+
+        millstream tenant add acme
+        millstream tenant add acme --place acme --sites 20 --disk 200GB
+
+    Parameters
+    ----------
+    name
+        Of the tenant.
+    place
+        The root of its paths; left out: its name.
+    sites
+        How many edges may be connected.
+    connections
+        How many clients may be connected.
+    disk
+        What its streams may take at the hub.
+    keys
+        Where.
+    json
+        Print an object.
+    """
+    from millstream.config import parse_size
+    from millstream.trust import Limits, add_tenant, note_change
+
+    limits = Limits(sites=sites, connections=connections, disk_bytes=parse_size(disk))
+    with keys.changing() as trust:
+        tenant = add_tenant(trust, name, place, limits, now_s())
+        note_change(trust, who(), "tenant_added", "", name, {"place": tenant.place}, now_s())
+    return _told({"tenant": name, "place": tenant.place}, f"tenant {name} at {tenant.place}", is_json=json)
+
+
+def add_site(
+    name: str, /, *, tenant: str, place: str | None = None, label: Labels = None, expires: str = "24h", out: Out = None,
+    keys: Keys = NO_KEYS, json: Json = False,
+) -> int:  # fmt: skip
+    """Add a site, and write the join file that makes one box its edge, once.
+
+    For a site that is there: a new join file, for a box that replaces the old one.
+
+    Examples:
+
+        millstream site add cologne --tenant acme
+        millstream site add cologne --tenant acme --label region=west -o cologne.join --expires 7d
+
+    Parameters
+    ----------
+    name
+        Of the site, and of its edge.
+    tenant
+        Whose.
+    place
+        Its path; left out: the tenant's place and the site's name.
+    label
+        key=value, for selections.
+    expires
+        How long the join file opens the door.
+    out
+        The join file; left out: NAME.join.
+    keys
+        Where.
+    json
+        Print an object.
+    """
+    from millstream.bus import write_private
+    from millstream.trust import FORMAT, JoinFile, add_site, encode_join_file, find_tenant, note_change
+
+    path = (out or Path(f"{name}.join")).absolute()
+    check_absent(path, "a join file")
+    expires_s = now_s() + _seconds(expires)
+    with keys.changing() as trust:
+        found = find_tenant(trust, tenant)
+        site, creds = add_site(found, name, place, _labels(label), expires_s, now_s())
+        data = {"place": site.place, "expires_s": expires_s}
+        note_change(trust, who(), "site_added", tenant, name, data, now_s())
+        file = JoinFile(
+            format=FORMAT, tenant=tenant, site=name, place=site.place, hub_url=trust.hub_url,
+            operator_public=trust.operator_public, plant_public=found.plant_public, creds=creds, expires_s=expires_s,
+            certificate=trust.certificate,
+        )  # fmt: skip
+        write_private(path, encode_join_file(file) + "\n")
+    note(f"on the box: millstream edge join {path.name}")
+    return _told({"site": name, "tenant": tenant, "place": site.place, "join_file": str(path)}, str(path), is_json=json)
+
+
+def revoke_site(name: str, /, *, tenant: str, url: str | None = None, keys: Keys = NO_KEYS, json: Json = False) -> int:
+    """Lock out a site's edge and its join files, at once; the site goes on locally.
+
+    Examples:
+
+        millstream site revoke cologne --tenant acme --url nats://hub.example:4222
+        millstream site revoke cologne --tenant acme --json
+
+    Parameters
+    ----------
+    name
+        Of the site.
+    tenant
+        Whose.
+    url
+        The hub's client port: it knows which keys joined; left out: MILLSTREAM_URL.
+    keys
+        Where.
+    json
+        Print an object.
+    """
+    return _change_site(name, tenant, url, keys, is_revoked=True, is_json=json)
+
+
+def restore_site(name: str, /, *, tenant: str, url: str | None = None, keys: Keys = NO_KEYS, json: Json = False) -> int:
+    """Let a site's edge in again; its join files stay locked out.
+
+    Examples:
+
+        millstream site restore cologne --tenant acme --url nats://hub.example:4222
+        millstream site restore cologne --tenant acme --json
+
+    Parameters
+    ----------
+    name
+        Of the site.
+    tenant
+        Whose.
+    url
+        The hub's client port; left out: MILLSTREAM_URL.
+    keys
+        Where.
+    json
+        Print an object.
+    """
+    return _change_site(name, tenant, url, keys, is_revoked=False, is_json=json)
+
+
+def _change_site(name: str, tenant: str, url: str | None, keys: Keys, *, is_revoked: bool, is_json: bool) -> int:
+    from millstream.client import joined_keys
+    from millstream.trust import find_site, find_tenant, note_change, restore_site, revoke_site
+
+    trust = keys.load()
+    joined = run(joined_keys(trust, find_tenant(trust, tenant), find_site(find_tenant(trust, tenant), name), url))
+    with keys.changing() as trust:
+        found = find_tenant(trust, tenant)
+        if is_revoked:
+            revoke_site(found, name, joined, now_s())
+        else:
+            restore_site(found, name, joined)
+        action = "site_revoked" if is_revoked else "site_restored"
+        note_change(trust, who(), action, tenant, name, {"keys": joined}, now_s())
+    text = f"site {name}: {len(joined)} key{'s' if len(joined) != 1 else ''} {'locked out' if is_revoked else 'let in'}"
+    return _told({"site": name, "tenant": tenant, "keys": joined, "revoked": is_revoked}, text, is_json=is_json)
+
+
+def add_user(
+    name: str, /, *, tenant: str, role: str, expires: str | None = None, out: Out = None, keys: Keys = NO_KEYS,
+    json: Json = False,
+) -> int:  # fmt: skip
+    """Make credentials for a person or a program.
+
+    Examples:
+
+        millstream user add ann --tenant acme --role viewer --expires 12h
+        millstream user add kafka --tenant acme --role bridge -o kafka.creds
+
+    Parameters
+    ----------
+    name
+        Of the user.
+    tenant
+        Whose.
+    role
+        viewer, engineer, commander, flow or bridge.
+    expires
+        How long they are good; left out: until revoked.
+    out
+        The creds file; left out: NAME.creds.
+    keys
+        Where.
+    json
+        Print an object.
+    """
+    from millstream.bus import write_private
+    from millstream.trust import add_user, find_tenant, note_change
+
+    path = (out or Path(f"{name}.creds")).absolute()
+    check_absent(path, "a creds file")
+    expires_s = None if expires is None else now_s() + _seconds(expires)
+    with keys.changing() as trust:
+        user, creds = add_user(find_tenant(trust, tenant), name, _role(role), expires_s, now_s())
+        data = {"role": role, "key": user.public, "expires_s": expires_s}
+        note_change(trust, who(), "user_added", tenant, name, data, now_s())
+        write_private(path, creds)
+    return _told({"user": name, "tenant": tenant, "role": role, "creds_file": str(path)}, str(path), is_json=json)
+
+
+def revoke_user(name: str, /, *, tenant: str, keys: Keys = NO_KEYS, json: Json = False) -> int:
+    """Lock out a user, at once.
+
+    Examples:
+
+        millstream user revoke ann --tenant acme
+        millstream user revoke ann --tenant acme --json
+
+    Parameters
+    ----------
+    name
+        Of the user.
+    tenant
+        Whose.
+    keys
+        Where.
+    json
+        Print an object.
+    """
+    return _change_user(name, tenant, keys, is_revoked=True, is_json=json)
+
+
+def restore_user(name: str, /, *, tenant: str, keys: Keys = NO_KEYS, json: Json = False) -> int:
+    """Let a user in again.
+
+    Examples:
+
+        millstream user restore ann --tenant acme
+        millstream user restore ann --tenant acme --json
+
+    Parameters
+    ----------
+    name
+        Of the user.
+    tenant
+        Whose.
+    keys
+        Where.
+    json
+        Print an object.
+    """
+    return _change_user(name, tenant, keys, is_revoked=False, is_json=json)
+
+
+def _change_user(name: str, tenant: str, keys: Keys, *, is_revoked: bool, is_json: bool) -> int:
+    from millstream.trust import find_tenant, note_change, restore_user, revoke_user
+
+    with keys.changing() as trust:
+        found = find_tenant(trust, tenant)
+        user = revoke_user(found, name, now_s()) if is_revoked else restore_user(found, name)
+        action = "user_revoked" if is_revoked else "user_restored"
+        note_change(trust, who(), action, tenant, name, {"key": user.public}, now_s())
+    text = f"user {name} is {'locked out' if is_revoked else 'let in again'}"
+    return _told({"user": name, "tenant": tenant, "revoked": is_revoked}, text, is_json=is_json)
+
+
+def _told(data: dict[str, Any], text: str, *, is_json: bool) -> int:
+    if is_json:
+        print_json(data)
+    else:
+        print_text(text)
+    return OK
+
+
+def _tenant_shown(tenant: Tenant) -> dict[str, Any]:
+    return {
+        "place": tenant.place,
+        "sites": [
+            {"name": site.name, "place": site.place, "labels": site.labels, "join_files": len(site.tokens),
+             "is": "locked out" if site.revoked_s else "admitted"}
+            for site in tenant.sites.values()
+        ],
+        "users": [
+            {"name": user.name, "role": user.role, "expires_s": user.expires_s,
+             "is": "locked out" if user.revoked_s else user.role}
+            for user in tenant.users.values()
+        ],
+    }  # fmt: skip
+
+
+def _labels(texts: list[str] | None) -> dict[str, str]:
+    labels = {}
+    for text in texts or ():
+        key, mark, value = text.partition("=")
+        if not mark or not key:
+            raise ConfigError("not a label", expected="key=value", got=text)
+        labels[key] = value
+    return labels
+
+
+def _seconds(text: str) -> int:
+    from millstream.kernel import parse_duration_s
+
+    seconds = int(parse_duration_s(text))
+    if seconds <= 0:
+        raise ConfigError("not a lifetime", expected="such as 24h", got=text)
+    return seconds
+
+
+def _role(text: str) -> Role:
+    from typing import get_args
+
+    from millstream.trust import Role
+
+    for role in get_args(Role):
+        if role == text:
+            found: Role = role
+            return found
+    raise ConfigError("not a role", expected=", ".join(get_args(Role)), got=text, code="MS-2103")

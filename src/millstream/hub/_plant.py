@@ -1,0 +1,338 @@
+"""One plant at a hub: its streams, sources, historian, flows and services, in one account of the server.
+
+A hub with passwords has one; a hub in operator mode has one for each tenant, and none of them sees another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+import millstream
+from millstream.bus import (
+    HUB_DLQ,
+    HUB_FLOW,
+    HUB_INTEGRITY,
+    HUB_LOCAL,
+    HUB_THROUGHPUT,
+    START_PATIENCE_S,
+    Credentials,
+    NatsServer,
+    ProcessMeter,
+    StreamApi,
+    StreamBounds,
+    StreamReader,
+    config_stream,
+    contracts_stream,
+    deadletter_stream,
+    ensure_stream,
+    find_stream,
+    fit_bounds,
+    flow_stream,
+    hub_stream,
+    local_stream,
+    mqtt_stream,
+    node_service,
+    purge_below,
+    rollouts_stream,
+    store_room_bytes,
+    trim_below,
+)
+from millstream.config import HubConfig
+from millstream.historian import HistorianOptions, HistorianService
+from millstream.hub._command_book import CommandBook
+from millstream.hub._command_file import CommandFiles
+from millstream.hub._command_service import CommandService
+from millstream.hub._commands import Dispatcher
+from millstream.hub._config_nudge import ConfigNudger
+from millstream.hub._cursors import CursorTeller
+from millstream.hub._fleet import FleetDesk
+from millstream.hub._fleet_answers import EdgeAnswers
+from millstream.hub._fleet_data import FleetData
+from millstream.hub._history import HubDeadLetters, HubRequests, HubStreamStates
+from millstream.hub._hold import CatchUpHold
+from millstream.hub._ledger import HubLedger, accounts_as_dict
+from millstream.hub._rollouts import RolloutEngine
+from millstream.hub._sources import SourceKeeper
+from millstream.kernel import Clock, PlantError
+from millstream.sdk import Log
+from millstream.worker import FlowDirector, Surroundings
+
+LOCAL_BYTES_MAX = 1 << 30
+MQTT_BYTES_MAX = 256 << 20
+TRIM_INTERVAL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlantEdge:
+    """An edge that may report, and its place."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlantAccount:
+    """Whose plant this is: how the hub logs in to its account, where its history lies, and what its streams may take
+    together (None: what the disk has)."""
+
+    credentials: Credentials
+    history_dir: Path
+    tenant: str | None = None
+    room_bytes: int | None = None
+
+
+class HubPlant:
+    """See the module. Enter it, then run `run` in a task group."""
+
+    def __init__(
+        self, config: HubConfig, server: NatsServer, account: PlantAccount, edges: Sequence[PlantEdge], *, clock: Clock,
+        log: Log,
+    ) -> None:  # fmt: skip
+        self.account = account
+        self._config = config
+        self._server = server
+        self._edges = list(edges)
+        self._clock = clock
+        self._log = log
+        self._data_dir = Path(config.hub.data_dir)
+        self._stack = contextlib.AsyncExitStack()
+        self._alarms: list[dict[str, object]] = []
+        self._started_ns = clock.now_ns()
+        self._meter = ProcessMeter()
+        self._ledger: HubLedger | None = None
+        self._flows: FlowDirector | None = None
+        self._dispatcher: Dispatcher | None = None
+        self.historian: HistorianService | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def run(self) -> None:
+        """Keep the sources and the ledger until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.sources.run(), name="sources")
+            teller = CursorTeller(self.connection, lambda: self.sources.edges, self._clock)
+            group.create_task(teller.run(), name="cursors")
+            group.create_task(ConfigNudger(self.connection, self._clock).run(), name="configurations")
+            if self._dispatcher is not None:
+                group.create_task(self._dispatcher.run(), name="commands")
+            rollouts = RolloutEngine(self.connection, clock=self._clock, log=self._log)
+            group.create_task(rollouts.run(), name="roll-outs")
+            if self._ledger is not None:
+                group.create_task(self._ledger.run(), name="ledger")
+            if self._flows is not None:
+                group.create_task(self._flows.run(), name="flows")
+                group.create_task(self._trim_flows(self._flows), name="flows' stream")
+
+    def set_edges(self, edges: Sequence[PlantEdge]) -> None:
+        """From now on these may report."""
+        self._edges = list(edges)
+        self.sources.set_edges([edge.name for edge in edges])
+
+    async def _open(self) -> None:
+        config = self._config
+        enter, name = self._stack.enter_async_context, f"hub {config.hub.name}"
+        if self.account.tenant is None:
+            self.connection = await enter(self._server.connect(name))
+        else:
+            self.connection = await enter(self._server.connection(name, self.account.credentials))
+        await self._ensure_streams()
+        self.sources = SourceKeeper(
+            self.connection,
+            [edge.name for edge in self._edges],
+            clock=self._clock,
+            on_log=lambda line: self._log.info(line),
+        )
+        if config.historian is not None:
+            hold = CatchUpHold(self.sources.behind_messages, self._clock)
+            self.historian = await self._stack.enter_async_context(self._historian(hold))
+        else:
+            self._ledger = HubLedger(self.connection, (HUB_INTEGRITY, HUB_THROUGHPUT), clock=self._clock)
+        if config.flows:
+            self._flows = self._director()
+            await self._flows.prepare()
+        await self._serve()
+        await self._open_fleet()
+
+    def _director(self) -> FlowDirector:
+        config, server = self._config, self._server
+        around = Surroundings(
+            config.hub.name, config.hub.name, server.url, self.account.credentials,
+            (HUB_INTEGRITY, HUB_THROUGHPUT), HUB_FLOW, "hub", self._data_dir.absolute(), has_origins=True,
+        )  # fmt: skip
+        return FlowDirector(config.flows, around, self.connection, clock=self._clock, log=self._log)
+
+    async def _trim_flows(self, flows: FlowDirector) -> None:
+        """Make room in the stream of what flows say: what they need no more, and H_INTEGRITY has."""
+        api = StreamApi(self.connection)
+        while True:
+            with contextlib.suppress(PlantError):
+                info, sourced = await find_stream(api, HUB_FLOW), await find_stream(api, HUB_INTEGRITY)
+                source = sourced.sources.get(HUB_FLOW) if sourced is not None else None
+                if info is not None and source is not None and trim_below(info, source.cursor_seq) is not None:
+                    seq = trim_below(info, min(source.cursor_seq, await flows.floor() - 1))
+                    if seq is not None:
+                        await purge_below(api, HUB_FLOW, seq)
+            await self._clock.sleep(TRIM_INTERVAL_S)
+
+    def _historian(self, hold: CatchUpHold) -> HistorianService:
+        options = self._config.historian
+        assert options is not None
+        return HistorianService(
+            StreamReader(self.connection),
+            self.account.history_dir,
+            streams=(HUB_INTEGRITY, HUB_THROUGHPUT),
+            states=HubStreamStates(self.connection),
+            dead_letters=HubDeadLetters(self.connection, "dlq.hub.historian"),
+            requests=HubRequests(self.connection),
+            clock=self._clock,
+            log=self._log,
+            options=HistorianOptions(
+                hot_window_s=options.hot_window,
+                retention_s=options.retention,
+                memory_bytes_max=options.max_memory,
+                query_s_max=options.query_timeout,
+            ),
+            is_held=hold.is_held,
+        )
+
+    async def _ensure_streams(self) -> None:
+        config, api = self._config, StreamApi(self.connection, patience_s=START_PATIENCE_S)
+        wanted = {
+            HUB_INTEGRITY: config.streams.max_bytes,
+            HUB_THROUGHPUT: config.streams.max_bytes,
+            HUB_LOCAL: min(LOCAL_BYTES_MAX, config.streams.max_bytes),
+        }
+        if config.flows:
+            wanted[HUB_FLOW] = config.streams.flow_max_bytes
+        room = min(store_room_bytes(self._data_dir), self.account.room_bytes or sys.maxsize)
+        sizes = wanted if self._server.is_given else fit_bounds(wanted, room)
+        if sizes != wanted:
+            text = ", ".join(f"{name} {size >> 20} MiB" for name, size in sizes.items())
+            message = f"the disk has room for {room >> 20} MiB of streams: {text}"
+            self._alarms.append({"code": "MS-0611", "message": message, "since_ns": self._started_ns})
+            self._log.warning(message)
+        bounds = {n: StreamBounds(size, config.streams.max_age, "drop_oldest") for n, size in sizes.items()}
+        await ensure_stream(api, local_stream(bounds[HUB_LOCAL]))
+        local = [{"name": HUB_LOCAL}]
+        if config.flows:
+            flow_bounds = StreamBounds(bounds[HUB_FLOW].max_bytes)
+            await ensure_stream(api, flow_stream(HUB_FLOW, flow_bounds))
+            local.append({"name": HUB_FLOW})
+        await ensure_stream(api, contracts_stream())
+        await ensure_stream(api, config_stream())
+        await ensure_stream(api, rollouts_stream())
+        for name, fixed in ((HUB_INTEGRITY, local), (HUB_THROUGHPUT, []), (HUB_DLQ, [])):
+            found = await find_stream(api, name)
+            sources = list(fixed if found is None else found.config.get("sources") or fixed)
+            sources += [source for source in fixed if source["name"] not in {s["name"] for s in sources}]
+            if name == HUB_DLQ:
+                await ensure_stream(api, deadletter_stream(name, "hub", edges=sources))
+            else:
+                await ensure_stream(api, hub_stream(name, bounds[name], sources))
+        if config.server.mqtt_port is not None and not self._server.is_given:
+            await self._server.open_mqtt(api, mqtt_stream("H_MQTT", StreamBounds(MQTT_BYTES_MAX)))
+        await self._server.sync_descriptions()
+
+    # -- what others see ----------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        name = self._config.hub.name
+
+        async def answer_ledger() -> object:
+            return self.ledger()
+
+        service = node_service(
+            self._server.url,
+            self.account.credentials,
+            name="millstream-hub",
+            version=millstream.__version__,
+            endpoints={
+                "status": (f"millstream.node.{name}.status", self.status),
+                "ledger": (f"millstream.node.{name}.ledger", answer_ledger),
+            },
+            asked={} if self._flows is None else {"flows": (f"millstream.node.{name}.flows", self._flows.answer)},
+        )
+        await self._stack.enter_async_context(service)
+
+    async def _open_fleet(self) -> None:
+        connection, clock = self.connection, self._clock
+        answers = EdgeAnswers(connection, lambda: self.sources.edges, self.sources.reached, clock=clock)
+        answers.listen()
+        desk = FleetDesk(connection, answers, clock=clock)
+        data = FleetData(connection, answers, self._places, clock=clock)
+        book = CommandBook(connection, clock)
+        await book.load()
+        self._dispatcher = Dispatcher(connection, book, answers, self._places, clock=clock, log=self._log)
+        commands = CommandService(connection, book, self._dispatcher, self._places, clock=clock)
+        handlers = {
+            "fleet": desk.answer, "fleet_data": data.answer, "command": commands.answer,
+            "command_file": CommandFiles(connection, answers).answer,
+        }  # fmt: skip
+        for name, handler in handlers.items():
+            serving = HubRequests(connection).serve(f"millstream.node.{self._config.hub.name}.{name}", handler)
+            await self._stack.enter_async_context(serving)
+
+    def _places(self) -> dict[str, str]:
+        """Edge -> its path."""
+        return {edge.name: edge.path for edge in self._edges}
+
+    def ledger(self) -> dict[str, dict[str, int | bool]]:
+        """The recount of each origin: by the historian, in its own transaction; without one by the hub."""
+        if self.historian is not None:
+            return accounts_as_dict(self.historian.ledger())
+        return accounts_as_dict(self._ledger.accounts()) if self._ledger is not None else {}
+
+    async def status(self) -> dict[str, Any]:
+        """The node's status as JSON."""
+        flows = self._flows.alarms if self._flows is not None else []
+        alarms = [*self._alarms, *(a.as_dict() for a in (*self._server.alarms, *self.sources.alarms, *flows))]
+        return {
+            "role": "hub",
+            "name": self._config.hub.name,
+            "tenant": self.account.tenant,
+            "version": millstream.__version__,
+            "started_ns": self._started_ns,
+            "connectors": [],
+            "publishers": [],
+            "streams": [info.as_dict() for info in self.sources.streams],
+            "sources": self.sources.sources(),
+            "edges": self._edges_shown(),
+            "ledger": self.ledger(),
+            "flows": self._flows.status() if self._flows is not None else [],
+            "historian": await self._historian_status(),
+            "server_restarts": self._server.restarts_count,
+            **self._meter.read(self._server.pid),
+            "alarms": alarms,
+        }
+
+    def _edges_shown(self) -> list[dict[str, object]]:
+        reached = self.sources.reached()
+        return [{"name": e.name, "path": e.path, "reached_ns": reached.get(e.name)} for e in self._edges]
+
+    async def _historian_status(self) -> Mapping[str, Any] | None:
+        if self.historian is None:
+            return None
+        stats = await self.historian.stats()
+        return {k: v for k, v in msgspec.to_builtins(stats).items() if k != "ledger"}

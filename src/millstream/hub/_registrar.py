@@ -1,0 +1,105 @@
+"""Lets boxes in: a join file is good for one box, once, at its own site."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from millstream.bus import RawConnection, StreamApi, StreamConfig, decode_answer, ensure_stream
+from millstream.kernel import AuthError, Clock, FencedError, PlantError
+from millstream.trust import HubTenant, JoinAnswer, edge_token, read_request
+
+STREAM, PREFIX = "KV_trust", "$KV.trust."
+STREAM_BYTES_MAX = 64 << 20
+REQUEST_BYTES_MAX = 4096
+
+Audit = Callable[[str, str, dict[str, object]], Awaitable[None]]
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """What was given for a join file: the key of the box that came with it."""
+
+    site: str
+    public: str
+    time_s: int
+
+
+def trust_stream() -> StreamConfig:
+    """Who joined with which file; it only grows."""
+    return {
+        "name": STREAM, "subjects": [f"{PREFIX}>"], "storage": "file", "retention": "limits", "num_replicas": 1,
+        "max_bytes": STREAM_BYTES_MAX, "max_msgs_per_subject": 1, "discard": "new", "allow_direct": True,
+        "deny_delete": True, "deny_purge": True,
+    }  # fmt: skip
+
+
+class Registrar:
+    """Answers those who come with a join file of one tenant. `tenant` gives what the operator says now."""
+
+    def __init__(self, connection: RawConnection, tenant: Callable[[], HubTenant], clock: Clock, audit: Audit) -> None:
+        self._connection = connection
+        self._api = StreamApi(connection)
+        self._tenant = tenant
+        self._clock = clock
+        self._audit = audit
+
+    async def prepare(self) -> None:
+        """Make the stream. Raises PlantError."""
+        await ensure_stream(self._api, trust_stream())
+
+    async def answer(self, subject: str, payload: bytes) -> bytes:
+        """The answer to what came on ``millstream.join.<site>.<bearer>``; the server lets a join file ask under its own
+        site and key only, so the subject says who asks."""
+        site, bearer = subject.split(".")[2:4]
+        try:
+            token = await self._admit(site, bearer, payload)
+        except AuthError as error:
+            await self._audit("join", "refused", {"site": site, "bearer": bearer, "reason": str(error)})
+            return msgspec.json.encode(JoinAnswer(error=error.as_dict()))
+        except PlantError as error:  # the store: the box asks again
+            return msgspec.json.encode(JoinAnswer(error=error.as_dict()))
+        return msgspec.json.encode(JoinAnswer(token=token))
+
+    async def _admit(self, site: str, bearer: str, payload: bytes) -> str:
+        tenant = self._tenant()
+        known = tenant.sites.get(site)
+        if known is None or known.is_revoked or bearer not in known.tokens:
+            raise AuthError("this join file opens nothing here", where=site, code="MS-2107")
+        public = read_request(payload[:REQUEST_BYTES_MAX], site, bearer)
+        now_s = self._clock.now_ns() // 1_000_000_000
+        joined = Joined(site=site, public=public, time_s=now_s)
+        first = await self._note(bearer, joined)
+        if first.public != public:
+            raise AuthError(
+                "this join file was used already", where=site, got=f"by {first.public}", code="MS-2108",
+                next_step="if that was not you, revoke the site; for a new box, make a new join file",
+            )  # fmt: skip
+        if first is joined:
+            await self._audit("join", "done", {"site": site, "bearer": bearer, "public": public})
+        # A box that was killed before it had the answer asks again with the same key and gets the same.
+        return edge_token(tenant.plant_public, tenant.roles["edge"], site, known.place, public, first.time_s)
+
+    async def _note(self, bearer: str, joined: Joined) -> Joined:
+        """What is stored for this file: `joined` when nothing was."""
+        subject = f"{PREFIX}join.{bearer}"
+        found = await self._api.last(STREAM, subject)
+        if found is None:
+            lines = b"Nats-Expected-Last-Subject-Sequence: 0\r\n"
+            try:
+                answer = await self._connection.request(subject, msgspec.json.encode(joined), header_lines=lines)
+                decode_answer(answer[4], where=subject)
+                return joined
+            except FencedError:  # another came first, this instant
+                found = await self._api.last(STREAM, subject)
+        assert found is not None
+        return msgspec.json.decode(found.payload, type=Joined)
+
+    async def keys_of(self, site: str) -> list[str]:
+        """The keys of all boxes that joined as this site."""
+        keys = []
+        for token in self._tenant().sites[site].tokens:
+            found = await self._api.last(STREAM, f"{PREFIX}join.{token}")
+            if found is not None:
+                keys.append(msgspec.json.decode(found.payload, type=Joined).public)
+        return keys

@@ -1,0 +1,282 @@
+"""A hub in operator mode: who the tenants are comes from the operator's signed file, and each gets a plant of its own.
+
+A tenant whose plant fails is tried again by itself; the others do not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from millstream.bus import (
+    Credentials,
+    NatsServer,
+    RawConnection,
+    ServerAlarm,
+    ServerSettings,
+    ServerTrust,
+    decode_answer,
+)
+from millstream.config import HubConfig
+from millstream.hub._audit import GONE_SUBJECT, REFUSED_SUBJECT, Auditor, AuditPlace
+from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
+from millstream.hub._registrar import Registrar
+from millstream.hub._trust import TrustFile
+from millstream.kernel import Backoff, Clock, PlantError, ProtocolViolation
+from millstream.protocols.nats_wire import WireMessage
+from millstream.sdk import Log
+from millstream.trust import HubTenant, HubTrust
+
+LOOK_INTERVAL_S = 0.25
+CLAIMS_SUBJECT = "$SYS.REQ.CLAIMS.UPDATE"
+JOINS_SUBJECT = "millstream.join.*.*"
+JOINS_AT_ONCE_MAX = 16
+
+
+@dataclass(slots=True)
+class _Running:
+    """One tenant's plant and what serves it."""
+
+    tenant: HubTenant
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    plant: HubPlant | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class Tenants:
+    """See the module. Use `settings` for the server, `on` around its life, and run `run`."""
+
+    def __init__(self, config: HubConfig, data_dir: Path, *, clock: Clock, log: Log) -> None:
+        assert config.trust is not None
+        self._config = config
+        self._data_dir = data_dir
+        self._clock = clock
+        self._log = log
+        self._file = TrustFile(Path(config.trust.file), data_dir, clock, self._on_refused)
+        self._pushed: dict[str, str] = {}
+        self._running: dict[str, _Running] = {}
+        self._alarms: dict[str, ServerAlarm] = {}
+        self._untold: list[str] = []
+        self._server: NatsServer
+        self._system: RawConnection
+        self._auditor: Auditor
+
+    @property
+    def creds_dir(self) -> Path:
+        """Folder of the hub's log-ins, one a tenant."""
+        return self._file.creds_dir
+
+    @property
+    def trust(self) -> HubTrust:
+        """What the operator says now."""
+        return self._file.trust
+
+    @property
+    def alarms(self) -> list[ServerAlarm]:
+        """What the provider should know now."""
+        return list(self._alarms.values())
+
+    def plant(self, tenant: str) -> HubPlant | None:
+        """The plant of a tenant; None while it is not up."""
+        running = self._running.get(tenant)
+        return running.plant if running is not None else None
+
+    def is_current(self, serial: int) -> bool:
+        """True when the operator's file of this serial was taken, and the server knows its accounts."""
+        return self._file.trust.serial >= serial and not self._due()
+
+    async def wait_ready(self, tenant: str) -> None:
+        """Return once the tenant's plant is up."""
+        while tenant not in self._running:
+            await self._clock.sleep(0.02)
+        await self._running[tenant].ready.wait()
+
+    def settings(self, settings: ServerSettings) -> ServerSettings:
+        """The server's, in operator mode. Raises ConfigError or AuthError when there is no trust file to go by."""
+        self._file.load()
+        trust = self._file.trust
+        resolver = self._data_dir.absolute() / "server" / "accounts"
+        server_trust = ServerTrust(trust.operator_token, trust.system_public, trust.system_token, str(resolver))
+        return replace(settings, trust=server_trust)
+
+    @asynccontextmanager
+    async def on(self, server: NatsServer) -> AsyncIterator[None]:
+        """While the server runs: its accounts are pushed, refused log-ins are heard."""
+        self._server = server
+        name = f"hub {self._config.hub.name}"
+        async with AsyncExitStack() as stack:
+            system = server.connection(f"{name} system", Credentials(creds_file=self._file.creds_file("system")))
+            self._system = await stack.enter_async_context(system)
+            await self._push()
+            provider = server.connection(f"{name} provider", Credentials(creds_file=self._file.creds_file("provider")))
+            self._auditor = Auditor(
+                await stack.enter_async_context(provider), self._place_of, self._tenant_of, self._config.hub.name,
+                self._clock,
+            )  # fmt: skip
+            await self._auditor.prepare()
+            self._system.subscribe(REFUSED_SUBJECT, self._auditor.hear)
+            self._system.subscribe(GONE_SUBJECT, self._auditor.hear_gone)
+            yield
+
+    async def run(self) -> None:
+        """Keep the tenants' plants as the operator's file says, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._adapt(group)
+                self._auditor.note_log(self._server.take_log_lines())
+                await self._auditor.flush()
+                while self._untold:
+                    await self._auditor.tell("", "trust", "refused", {"reason": self._untold.pop()})
+                await self._clock.sleep(LOOK_INTERVAL_S)
+                before = self._file.trust.serial
+                is_new = self._file.look()
+                try:
+                    await self._push()
+                    self._alarms.pop("push", None)
+                except PlantError as error:  # its supervisor restarts the server; then it is told
+                    self._raise_alarm("push", "MS-2109", f"the server was not told of the newest accounts: {error}")
+                if is_new:
+                    await self._tell_changes(before)
+
+    async def _tell_changes(self, before: int) -> None:
+        """What the operator did since the file before."""
+        self._log.info("the operator's file was taken", serial=self._file.trust.serial)
+        for change in self._file.trust.changes:
+            if change.serial > before:
+                await self._auditor.tell(change.tenant, "operator", change.action, msgspec.to_builtins(change))
+
+    def _adapt(self, group: asyncio.TaskGroup) -> None:
+        """Start plants of new tenants, end those of tenants that are gone, tell the others their sites."""
+        tenants = self._file.trust.tenants
+        for name in [name for name in self._running if name not in tenants]:
+            task = self._running.pop(name).task
+            if task is not None:
+                task.cancel()
+        for name, tenant in tenants.items():
+            running = self._running.get(name)
+            if running is None:
+                running = self._running[name] = _Running(tenant)
+                running.task = group.create_task(self._keep(running), name=f"tenant {name}")
+            elif running.tenant is not tenant:
+                running.tenant = tenant
+                if running.plant is not None:
+                    running.plant.set_edges(edges_of(tenant))
+
+    async def _keep(self, running: _Running) -> None:
+        backoff = Backoff(floor_s=0.5, ceiling_s=30.0)
+        name = running.tenant.name
+        while True:
+            try:
+                await self._serve(running)
+            except* PlantError as errors:
+                text = "; ".join(str(error) for error in errors.exceptions)
+                self._raise_alarm(f"MS-2109 {name}", "MS-2109", f"the plant of tenant {name} is down: {text}")
+            finally:
+                running.plant = None
+                running.ready.clear()
+            await self._clock.sleep(backoff.next_s())
+
+    async def _serve(self, running: _Running) -> None:
+        tenant = running.tenant
+        account = PlantAccount(
+            Credentials(creds_file=self._file.creds_file(tenant.name)),
+            history_dir(self._config, tenant.name), tenant.name, tenant.disk_bytes * 9 // 10,
+        )  # fmt: skip
+        plant = HubPlant(self._config, self._server, account, edges_of(tenant), clock=self._clock, log=self._log)
+        async with plant, asyncio.TaskGroup() as group:
+            running.plant = plant
+
+            async def audit(what: str, outcome: str, data: dict[str, object]) -> None:
+                await self._auditor.tell(tenant.name, what, outcome, data)
+
+            registrar = Registrar(plant.connection, lambda: running.tenant, self._clock, audit)
+            await registrar.prepare()
+            answering = _Answering(plant.connection, registrar, group)
+            sid = plant.connection.subscribe(JOINS_SUBJECT, answering.take)
+            plant.set_edges(edges_of(running.tenant))  # it may have changed while the plant opened
+            self._alarms.pop(f"MS-2109 {tenant.name}", None)
+            running.ready.set()
+            try:
+                await plant.run()
+            finally:
+                plant.connection.unsubscribe(sid)
+
+    async def _push(self) -> None:
+        """Give the server each account whose token it does not have. Exporters first, then who imports."""
+        for public, token in self._due().items():
+            answer = await self._system.request(CLAIMS_SUBJECT, token.encode())
+            data = decode_answer(answer[4], where=CLAIMS_SUBJECT).get("data")
+            if not isinstance(data, dict) or data.get("code") != 200:
+                raise ProtocolViolation("the server did not take an account", frame=answer[4][:256])
+            self._pushed[public] = token
+
+    def _due(self) -> dict[str, str]:
+        """Account -> token that the server does not have yet."""
+        trust = self._file.trust
+        tokens = {tenant.plant_public: tenant.plant_token for tenant in trust.tenants.values()}
+        tokens |= {tenant.people_public: tenant.people_token for tenant in trust.tenants.values()}
+        tokens[trust.provider_public] = trust.provider_token
+        return {public: token for public, token in tokens.items() if self._pushed.get(public) != token}
+
+    def _place_of(self, tenant: str) -> AuditPlace | None:
+        running = self._running.get(tenant)
+        if running is None or running.plant is None:
+            return None
+        return AuditPlace(running.plant.connection, running.tenant.place)
+
+    def _tenant_of(self, account: str) -> str | None:
+        for name, tenant in self._file.trust.tenants.items():
+            if account in (tenant.plant_public, tenant.people_public):
+                return name
+        return None
+
+    def _on_refused(self, text: str) -> None:
+        self._raise_alarm("MS-2105", "MS-2105", text)
+        self._untold.append(text)
+
+    def _raise_alarm(self, key: str, code: str, text: str) -> None:
+        if key not in self._alarms:
+            self._log.warning(f"{text} [{code}]")
+        self._alarms[key] = ServerAlarm(code, text, self._clock.now_ns())
+
+
+class _Answering:
+    """Requests to join, a few at a time; more are left to ask again."""
+
+    def __init__(self, connection: RawConnection, registrar: Registrar, group: asyncio.TaskGroup) -> None:
+        self._connection = connection
+        self._registrar = registrar
+        self._group = group
+        self._count = 0
+
+    def take(self, messages: list[WireMessage]) -> None:
+        """From the connection."""
+        for message in messages:
+            reply = message[2]
+            if reply and self._count < JOINS_AT_ONCE_MAX:
+                self._count += 1
+                self._group.create_task(self._answer(bytes(message[1]).decode(), reply.decode(), message[4]))
+
+    async def _answer(self, subject: str, reply: str, payload: bytes) -> None:
+        try:
+            self._connection.publish(reply, await self._registrar.answer(subject, payload))
+        finally:
+            self._count -= 1
+
+
+def edges_of(tenant: HubTenant) -> list[PlantEdge]:
+    """The sites that may report. One that is locked out stays: what it sent is still its own."""
+    return [PlantEdge(name, site.place) for name, site in tenant.sites.items()]
+
+
+def history_dir(config: HubConfig, tenant: str | None = None) -> Path:
+    """Where the history lies: a tenant's below the folder of all."""
+    folder = Path(config.hub.data_dir) / "historian"
+    if config.historian is not None and config.historian.dir is not None:
+        folder = Path(config.historian.dir)
+    return folder if tenant is None else folder / tenant

@@ -1,0 +1,71 @@
+"""Who may do what, and who says so: operator, tenants, sites, people; their keys and tokens."""
+
+from millstream.trust._accounts import owner_claims
+from millstream.trust._bundle import HubSite, HubTenant, HubTrust, make_bundle, read_bundle
+from millstream.trust._issue import (
+    add_site,
+    add_tenant,
+    add_user,
+    edge_token,
+    find_site,
+    find_tenant,
+    make_trust,
+    new_key,
+    note_change,
+    restore_site,
+    restore_user,
+    revoke_site,
+    revoke_user,
+)
+from millstream.trust._join import (
+    FORMAT,
+    JoinAnswer,
+    JoinFile,
+    encode_join_file,
+    make_request,
+    parse_join_file,
+    read_request,
+)
+from millstream.trust._keystore import changing_keys, load_keys, save_keys, seal, unseal
+from millstream.trust._state import Change, Limits, Role, Site, Tenant, Trust, User
+
+__all__ = [
+    "FORMAT",
+    "Change",
+    "HubSite",
+    "HubTenant",
+    "HubTrust",
+    "JoinAnswer",
+    "JoinFile",
+    "Limits",
+    "Role",
+    "Site",
+    "Tenant",
+    "Trust",
+    "User",
+    "add_site",
+    "add_tenant",
+    "add_user",
+    "changing_keys",
+    "edge_token",
+    "encode_join_file",
+    "find_site",
+    "find_tenant",
+    "load_keys",
+    "make_bundle",
+    "make_request",
+    "make_trust",
+    "new_key",
+    "note_change",
+    "owner_claims",
+    "parse_join_file",
+    "read_bundle",
+    "read_request",
+    "restore_site",
+    "restore_user",
+    "revoke_site",
+    "revoke_user",
+    "save_keys",
+    "seal",
+    "unseal",
+]

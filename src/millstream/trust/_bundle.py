@@ -1,0 +1,122 @@
+"""What a hub is given by its operator: one signed text with the accounts, the hub's own log-ins, and the keys it needs
+to let in boxes and people. It holds secrets, so its file is the hub's alone.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from millstream.kernel import AuthError
+from millstream.protocols.nats_jwt import KeyPair, read_token, sign_claims, verify_token
+from millstream.trust._accounts import (
+    owner_claims,
+    people_claims,
+    plant_claims,
+    provider_claims,
+    sign_account,
+    system_claims,
+)
+from millstream.trust._state import ONLINE_ROLES, Change, Tenant, Trust
+
+BUNDLE_BYTES_MAX = 32 << 20
+
+
+class HubSite(msgspec.Struct, frozen=True, kw_only=True):
+    """A site that may report. `tokens` are the public keys of join files that were given out for it."""
+
+    place: str
+    labels: dict[str, str] = {}
+    tokens: list[str] = []
+    is_revoked: bool = False
+
+
+class HubTenant(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant as its hub sees it: `hub_token` is the hub's own log-in, `roles` the seeds of scoped keys."""
+
+    name: str
+    place: str
+    plant_public: str
+    people_public: str
+    plant_token: str
+    people_token: str
+    hub_token: str
+    disk_bytes: int
+    roles: dict[str, str]
+    sites: dict[str, HubSite]
+
+
+class HubTrust(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a hub needs. `hub_seed` is the key behind each of its log-ins."""
+
+    serial: int
+    operator_public: str
+    operator_token: str
+    system_public: str
+    system_token: str
+    system_user_token: str
+    provider_public: str
+    provider_token: str
+    provider_user_token: str
+    hub_seed: str
+    tenants: dict[str, HubTenant]
+    changes: list[Change] = []
+
+
+def make_bundle(trust: Trust, now_s: int) -> str:
+    """The text for the hub, signed by the operator's signing key."""
+    hub = KeyPair(trust.hub_seed).public
+    bundle = HubTrust(
+        serial=trust.serial,
+        operator_public=trust.operator_public,
+        operator_token=trust.operator_token,
+        system_public=trust.system_public,
+        system_token=sign_account(trust, system_claims(trust), now_s),
+        system_user_token=_owner(hub, trust.system_public, trust.system_signing, now_s),
+        provider_public=trust.provider_public,
+        provider_token=sign_account(trust, provider_claims(trust), now_s),
+        provider_user_token=_owner(hub, trust.provider_public, trust.provider_signing, now_s),
+        hub_seed=trust.hub_seed,
+        tenants={name: _tenant(trust, tenant, hub, now_s) for name, tenant in trust.tenants.items()},
+        changes=trust.changes,
+    )
+    claims = {"sub": hub, "nats": {"type": "generic", "trust": msgspec.to_builtins(bundle)}}
+    return sign_claims(claims, KeyPair(trust.signing), now_s)
+
+
+def read_bundle(text: str, now_s: float) -> HubTrust:
+    """What the operator signed: its own token says which key signs for it. Raises AuthError (MS-2104, MS-2105)."""
+    try:
+        bundle = msgspec.convert(read_token(text, size_max=BUNDLE_BYTES_MAX).nats.get("trust"), HubTrust)
+    except msgspec.ValidationError as error:
+        raise AuthError("not a hub's trust file", got=str(error).lower(), code="MS-2105") from error
+    operator = verify_token(bundle.operator_token, {bundle.operator_public}, now_s)
+    keys = operator.nats.get("signing_keys")
+    if operator.subject != bundle.operator_public or not isinstance(keys, list):
+        raise AuthError("the operator's token is somebody else's", code="MS-2105")
+    verify_token(text, {str(key) for key in keys}, now_s, size_max=BUNDLE_BYTES_MAX)
+    return bundle
+
+
+def _tenant(trust: Trust, tenant: Tenant, hub: str, now_s: int) -> HubTenant:
+    return HubTenant(
+        name=tenant.name,
+        place=tenant.place,
+        plant_public=tenant.plant_public,
+        people_public=tenant.people_public,
+        plant_token=sign_account(trust, plant_claims(tenant), now_s),
+        people_token=sign_account(trust, people_claims(tenant), now_s),
+        hub_token=_owner(hub, tenant.plant_public, tenant.plant_signing, now_s),
+        disk_bytes=tenant.limits.disk_bytes,
+        roles={role: seed for role, seed in tenant.roles.items() if role in ONLINE_ROLES},
+        sites={
+            name: HubSite(
+                place=site.place, labels=site.labels, tokens=[token.public for token in site.tokens],
+                is_revoked=site.revoked_s is not None,
+            )
+            for name, site in tenant.sites.items()
+        },
+    )  # fmt: skip
+
+
+def _owner(hub: str, account: str, signing: str, now_s: int) -> str:
+    return sign_claims(owner_claims(hub, "hub", account), KeyPair(signing), now_s)

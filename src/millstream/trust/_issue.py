@@ -1,0 +1,235 @@
+"""What an operator does: pure changes of its state, and the tokens that come of them.
+
+Time is Unix seconds, given by the caller; keys come from the operating system's randomness through `fresh`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from millstream.kernel import ConfigError, DecodeError, NotFoundError
+from millstream.model import AssetPath
+from millstream.protocols.nats_jwt import KeyKind, KeyPair, format_creds, sign_claims
+from millstream.trust._accounts import operator_claims, place_subject, user_claims
+from millstream.trust._state import (
+    PEOPLE_ROLES,
+    PLANT_ROLES,
+    Change,
+    JoinToken,
+    Limits,
+    Role,
+    Site,
+    Tenant,
+    Trust,
+    User,
+)
+
+NAME_LENGTH_MAX = 32
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
+_RESERVED = frozenset({"hub", "SYS", "PROVIDER", "sys", "provider"})
+TOKENS_COUNT_MAX = 256
+CHANGES_COUNT_MAX = 200
+
+
+def new_key(kind: KeyKind, fresh: Callable[[int], bytes] = os.urandom) -> KeyPair:
+    """A key of its own kind."""
+    return KeyPair.make(kind, fresh(32))
+
+
+def make_trust(name: str, hub_url: str, now_s: int) -> Trust:
+    """A new operator, with the accounts of the server and of who runs it."""
+    _check_name(name, "operator")
+    operator, signing = new_key("operator"), new_key("operator")
+    system, provider = new_key("account"), new_key("account")
+    claims = operator_claims(operator.public, name, signing.public, system.public)
+    return Trust(
+        name=name,
+        serial=1,
+        created_s=now_s,
+        hub_url=hub_url,
+        operator_public=operator.public,
+        operator_token=sign_claims(claims, operator, now_s),
+        signing=signing.seed,
+        system_public=system.public,
+        system_signing=new_key("account").seed,
+        provider_public=provider.public,
+        provider_signing=new_key("account").seed,
+        hub_seed=new_key("user").seed,
+        identities={key.public: key.seed for key in (operator, system, provider)},
+    )
+
+
+def add_tenant(trust: Trust, name: str, place: str | None, limits: Limits, now_s: int) -> Tenant:
+    """A new customer, below a place of its own. Raises ConfigError."""
+    _check_name(name, "tenant")
+    if name in trust.tenants:
+        raise ConfigError("a tenant of this name exists", got=name, code="MS-2103")
+    path = _check_place(place or name)
+    for other in trust.tenants.values():
+        theirs = AssetPath.parse(other.place)
+        if theirs.contains(path) or path.contains(theirs):
+            raise ConfigError(
+                "the place overlaps with another tenant's", expected="a place of its own",
+                got=f"{path}, and {other.name} has {theirs}", code="MS-2103",
+            )  # fmt: skip
+    plant, people = new_key("account"), new_key("account")
+    trust.identities |= {plant.public: plant.seed, people.public: people.seed}
+    tenant = Tenant(
+        name=name,
+        place=str(path),
+        created_s=now_s,
+        plant_public=plant.public,
+        plant_signing=new_key("account").seed,
+        people_public=people.public,
+        people_signing=new_key("account").seed,
+        join_key=new_key("account").seed,
+        roles={role: new_key("account").seed for role in (*PLANT_ROLES, *PEOPLE_ROLES)},
+        limits=limits,
+    )
+    trust.tenants[name] = tenant
+    return tenant
+
+
+def note_change(
+    trust: Trust, who: str, action: str, tenant: str, subject: str, data: dict[str, Any], now_s: int
+) -> None:
+    """Write an act down, for the hub's audit; the newest are kept."""
+    change = Change(
+        serial=trust.serial + 1, time_s=now_s, who=who, action=action, tenant=tenant, subject=subject, data=data
+    )
+    trust.changes = [*trust.changes, change][-CHANGES_COUNT_MAX:]
+
+
+def find_tenant(trust: Trust, name: str) -> Tenant:
+    """Raises NotFoundError."""
+    if name not in trust.tenants:
+        raise NotFoundError(
+            "no tenant of this name", got=name, expected=", ".join(sorted(trust.tenants)) or "none is there yet",
+            next_step=f"add it with `millstream tenant add {name}`",
+        )  # fmt: skip
+    return trust.tenants[name]
+
+
+def find_site(tenant: Tenant, name: str) -> Site:
+    """Raises NotFoundError."""
+    if name not in tenant.sites:
+        raise NotFoundError(
+            "no site of this name", where=tenant.name, got=name,
+            expected=", ".join(sorted(tenant.sites)[:20]) or "none is there yet",
+        )  # fmt: skip
+    return tenant.sites[name]
+
+
+def add_site(
+    tenant: Tenant, name: str, place: str | None, labels: dict[str, str], expires_s: int, now_s: int
+) -> tuple[Site, str]:
+    """A site, and the text of credentials that let one box become its edge, until `expires_s`. For a site that exists:
+    new credentials, for a box that replaces the old one. Raises ConfigError."""
+    _check_name(name, "site")
+    site = tenant.sites.get(name)
+    if site is None:
+        path = _check_place(place or f"{tenant.place}/{name}")
+        if not AssetPath.parse(tenant.place).contains(path):
+            raise ConfigError(
+                "the site is not in the tenant's place", expected=f"a path below {tenant.place}", got=str(path),
+                code="MS-2103",
+            )  # fmt: skip
+        site = Site(name=name, place=str(path), created_s=now_s, labels=labels)
+    elif place is not None and place != site.place:
+        raise ConfigError("the site is elsewhere", expected=site.place, got=place, code="MS-2103")
+    tenant.sites[name] = site
+    key = new_key("user")
+    if len(site.tokens) >= TOKENS_COUNT_MAX:
+        raise ConfigError("too many join files of one site", where=name, got=str(len(site.tokens)), code="MS-2103")
+    site.tokens.append(JoinToken(public=key.public, expires_s=expires_s))  # kept: the keys that joined are found by it
+    claims = user_claims(key.public, f"join {name}", tenant.plant_public, tags={"site": name}, expires_s=expires_s)
+    return site, format_creds(sign_claims(claims, KeyPair(tenant.join_key), now_s), key.seed)
+
+
+def site_prefix(site: Site) -> str:
+    """The subject that the site publishes below."""
+    return place_subject(site.place)
+
+
+def edge_token(tenant_public: str, role_seed: str, site: str, place: str, public: str, now_s: int) -> str:
+    """The token of a box that joined: for its own key, with the rights of the role ``edge`` at its own site."""
+    claims = user_claims(
+        public, site, tenant_public, tags={"site": site, "place": place_subject(place)}, expires_s=None
+    )
+    return sign_claims(claims, KeyPair(role_seed), now_s)
+
+
+def add_user(tenant: Tenant, name: str, role: Role, expires_s: int | None, now_s: int) -> tuple[User, str]:
+    """Credentials of a person or program. Raises ConfigError."""
+    _check_name(name, "user")
+    if role == "edge":
+        raise ConfigError("an edge is let in by a join file", next_step="use `millstream site add`", code="MS-2103")
+    if name in tenant.users and tenant.users[name].revoked_s is None:
+        raise ConfigError("a user of this name exists", got=name, next_step="revoke it first", code="MS-2103")
+    key = new_key("user")
+    account = tenant.people_public if role in PEOPLE_ROLES else tenant.plant_public
+    user = User(name=name, role=role, public=key.public, created_s=now_s, expires_s=expires_s)
+    tenant.users[name] = user
+    claims = user_claims(key.public, name, account, tags={"role": role}, expires_s=expires_s)
+    return user, format_creds(sign_claims(claims, KeyPair(tenant.roles[role]), now_s), key.seed)
+
+
+def revoke_site(tenant: Tenant, name: str, keys: list[str], now_s: int) -> Site:
+    """Lock out the edge keys of a site, and whoever has a join file of it."""
+    site = find_site(tenant, name)
+    site.revoked_s = now_s
+    for public in (*keys, *(token.public for token in site.tokens)):
+        tenant.revoked[public] = now_s
+    return site
+
+
+def restore_site(tenant: Tenant, name: str, keys: list[str]) -> Site:
+    """Let the edge in again that was locked out; join files stay locked out."""
+    site = find_site(tenant, name)
+    site.revoked_s = None
+    for public in keys:
+        tenant.revoked.pop(public, None)
+    return site
+
+
+def revoke_user(tenant: Tenant, name: str, now_s: int) -> User:
+    """Lock out a user. Raises NotFoundError."""
+    if name not in tenant.users:
+        raise NotFoundError("no user of this name", where=tenant.name, got=name)
+    user = tenant.users[name]
+    user.revoked_s = now_s
+    tenant.revoked[user.public] = now_s
+    return user
+
+
+def restore_user(tenant: Tenant, name: str) -> User:
+    """Let a user in again."""
+    if name not in tenant.users:
+        raise NotFoundError("no user of this name", where=tenant.name, got=name)
+    user = tenant.users[name]
+    user.revoked_s = None
+    tenant.revoked.pop(user.public, None)
+    return user
+
+
+def _check_name(name: str, what: str) -> None:
+    if not _NAME.match(name) or len(name) > NAME_LENGTH_MAX or name in _RESERVED:
+        raise ConfigError(
+            f"not a name for a {what}", expected=f"letters, digits, _ and -, at most {NAME_LENGTH_MAX}, not reserved",
+            got=repr(name[:80]), code="MS-2103",
+        )  # fmt: skip
+
+
+def _check_place(text: str) -> AssetPath:
+    try:
+        path = AssetPath.parse(text)
+        if {".", ".."} & set(path.levels):
+            raise DecodeError("a level that points elsewhere", expected="names", got=text[:80])
+        return path
+    except DecodeError as error:
+        raise ConfigError(
+            "not a place", expected="such as acme/cologne", got=repr(text[:80]), code="MS-2103"
+        ) from error

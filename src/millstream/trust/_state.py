@@ -1,0 +1,112 @@
+"""What an operator keeps: keys of itself, of its accounts and roles, and who was let in. Data only."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Role = Literal["edge", "flow", "viewer", "engineer", "commander", "bridge"]
+PLANT_ROLES: tuple[Role, ...] = ("edge", "flow", "bridge")
+"""Roles in a tenant's own account, where the data is."""
+PEOPLE_ROLES: tuple[Role, ...] = ("viewer", "engineer", "commander")
+"""Roles in the tenant's account of people, which imports what they may see and ask."""
+ONLINE_ROLES: tuple[str, ...] = ("edge", *PEOPLE_ROLES)
+"""Whose keys the hub holds, so that it can let in a box with a join file, or a person with a password."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tenant may use of a hub, so that it cannot exhaust another."""
+
+    connections: int = 1000
+    sites: int = 500
+    subscriptions: int = 100_000
+    payload_bytes: int = 8 << 20
+    disk_bytes: int = 50 << 30
+    memory_bytes: int = 256 << 20
+    streams: int = 64
+    consumers: int = 4000
+
+
+class JoinToken(msgspec.Struct, frozen=True, kw_only=True):
+    """One join file that was given out: the public key in it, and until when (Unix seconds) it opens the door."""
+
+    public: str
+    expires_s: int
+
+
+class Site(msgspec.Struct, kw_only=True):
+    """A site of a tenant. `place` is its path, such as ``acme/cologne``."""
+
+    name: str
+    place: str
+    created_s: int
+    labels: dict[str, str] = {}
+    tokens: list[JoinToken] = []
+    revoked_s: int | None = None
+
+
+class User(msgspec.Struct, kw_only=True):
+    """A person or program with credentials of its own."""
+
+    name: str
+    role: Role
+    public: str
+    created_s: int
+    expires_s: int | None = None
+    revoked_s: int | None = None
+
+
+class Tenant(msgspec.Struct, kw_only=True):
+    """A customer: two accounts (plant and people), each with an identity and a key that signs for it, and a scoped key
+    for each role. `revoked` has the plant's and the people's public keys that are locked out, each since when."""
+
+    name: str
+    place: str
+    created_s: int
+    plant_public: str
+    plant_signing: str
+    people_public: str
+    people_signing: str
+    join_key: str
+    roles: dict[Role, str]
+    limits: Limits = Limits()
+    sites: dict[str, Site] = {}
+    users: dict[str, User] = {}
+    revoked: dict[str, int] = {}
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One act of the operator, for the audit: who did what to whom, in which tenant, and what came of it."""
+
+    serial: int
+    time_s: int
+    who: str
+    action: str
+    tenant: str
+    subject: str
+    data: dict[str, Any] = {}
+
+
+class Trust(msgspec.Struct, kw_only=True):
+    """Everything. `identities` has the seeds of operator and accounts by public key: they are needed to make new
+    signing keys only, so they may be taken elsewhere. `serial` counts changes, so that a hub never takes an older
+    state."""
+
+    name: str
+    serial: int
+    created_s: int
+    hub_url: str
+    operator_public: str
+    operator_token: str
+    signing: str
+    system_public: str
+    system_signing: str
+    provider_public: str
+    provider_signing: str
+    hub_seed: str
+    identities: dict[str, str] = {}
+    tenants: dict[str, Tenant] = {}
+    changes: list[Change] = []
+    certificate: str | None = None
+    version: int = 1

@@ -1,0 +1,43 @@
+"""The page on tenants does what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from pages import ROOT, beside, blocks, checkout, node_json, shell
+
+from millstream.kernel import free_port
+
+PAGE = ROOT / "docs" / "how-to" / "tenants.md"
+OPERATOR, HUB, SITE, JOIN, EDGE, PEOPLE, LOCK = blocks(PAGE, "sh")
+
+
+async def test_the_page_on_tenants_runs(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    ports = {"7422": str(free_port()), "4222": str(free_port())}
+
+    def with_ports(text: str) -> str:
+        for fixed, free in ports.items():
+            text = text.replace(fixed, free)
+        return text
+
+    async def run(text: str) -> str:
+        done = await asyncio.to_thread(shell, root, root, with_ports(text))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    name, _, text = blocks(PAGE, "yaml")[0].partition("\n")
+    (root / name.removeprefix("# ")).write_text(with_ports(text), encoding="utf-8")
+    shown = await run(OPERATOR)
+    assert "beta  beta  0 sites  0 users" in shown
+    async with beside(root, root, HUB.strip()):
+        await node_json(root / "hub")
+        await run(SITE)
+        assert "this box is the edge of cologne" in await run(JOIN)
+        async with beside(root, root, EDGE.strip()):
+            await node_json(root / "cologne")
+            assert "\n42\n" in await run(PEOPLE)
+            assert "site cologne: 1 key let in" in await run(LOCK)
