@@ -25,7 +25,7 @@ from bench._report import Row, digest
 from bench._server import BenchServer
 from bench.count._flow import IN, OUT, Surroundings, events, fill, make_streams
 from bench.count._load import level, subject
-from millstream.bus import RawConnection, StreamApi, StreamReader, deadletter_stream, ensure_stream
+from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader, deadletter_stream, ensure_stream
 from millstream.config import FlowEntry
 from millstream.flow import decode_commit
 from millstream.kernel import SystemClock
@@ -114,7 +114,7 @@ async def open_site(flow: FlowEntry, count: int, keys: int) -> AsyncIterator[Sit
             await make_streams(connection)
             await ensure_stream(StreamApi(connection), deadletter_stream("DLQ", NODE))
             await fill(filler, events(count, keys))
-            place = Place(NODE, PLACE, server.url, None, None, (IN,), OUT, NODE, Path(folder))
+            place = Place(NODE, PLACE, server.url, Credentials(), (IN,), OUT, NODE, Path(folder))
             director = FlowDirector([flow], place, connection, clock=SystemClock(), log=log)
             await director.prepare()
             last_seq = (await Surroundings(connection).facts(IN)).last_seq - 1  # the filler's record stands behind
