@@ -207,6 +207,8 @@ def describe_refusal(payload: bytes) -> tuple[str, dict[str, Any]] | None:
         client, reason = raw["client"], str(raw.get("reason", ""))
     except (msgspec.DecodeError, KeyError, TypeError):
         return None
+    if not isinstance(client, dict):
+        return None
     data: dict[str, Any] = {
         "connection": client.get("id"), "host": client.get("host"), "reason": reason.lower(),
         "kind": client.get("kind"), "user": client.get("user") or client.get("name"),
@@ -215,13 +217,8 @@ def describe_refusal(payload: bytes) -> tuple[str, dict[str, Any]] | None:
     if isinstance(client.get("jwt"), str):
         try:
             token = read_token(client["jwt"])
+            account, name = token.account, str(token.claims.get("name", ""))[:80]
+            data |= {"name": name, "key": token.subject[:64], "expires_s": token.expires_s}
         except AuthError:
             data["token"] = "unreadable"  # noqa: S105 (a description, not a secret)
-        else:
-            account = token.account
-            data |= {
-                "name": str(token.claims.get("name", ""))[:80],
-                "key": token.subject[:64],
-                "expires_s": token.expires_s,
-            }
     return account, data

@@ -105,13 +105,12 @@ class Token:
     @property
     def issued_s(self) -> int:
         """Unix seconds."""
-        return int(self.claims.get("iat", 0))
+        return _number(self.claims.get("iat")) or 0
 
     @property
     def expires_s(self) -> int | None:
         """Unix seconds; None: never."""
-        expires = self.claims.get("exp")
-        return int(expires) if expires else None
+        return _number(self.claims.get("exp")) or None
 
     @property
     def nats(self) -> Mapping[str, Any]:
@@ -147,7 +146,7 @@ def read_token(text: str, *, size_max: int = CLAIMS_BYTES_MAX) -> Token:
     try:
         header = msgspec.json.decode(_decode(parts[0]))
         claims = msgspec.json.decode(_decode(parts[1]))
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise AuthError("not a token", got=str(error).lower(), code="MS-2104") from error
     if not isinstance(header, dict) or header.get("alg") != _HEADER["alg"] or not isinstance(claims, dict):
         raise AuthError("not a token of NATS", expected=f"alg {_HEADER['alg']}", code="MS-2104")
@@ -160,7 +159,7 @@ def verify_token(text: str, issuers: AbstractSet[str], now_s: float, *, size_max
     if token.issuer not in issuers:
         raise AuthError("a token of somebody else", got=f"signed by {token.issuer or 'nobody'}", code="MS-2104")
     signed, _, signature = token.text.rpartition(".")
-    verify_signature(token.issuer, signed.encode("ascii"), _decode(signature))
+    verify_signature(token.issuer, signed.encode("utf-8"), _decode(signature))
     if token.expires_s is not None and now_s >= token.expires_s:
         raise AuthError("the token has expired", got=f"{now_s - token.expires_s:.0f} s ago", code="MS-2104")
     return token
@@ -202,6 +201,13 @@ def _verifier(public: str) -> nacl.signing.VerifyKey:
     return nacl.signing.VerifyKey(raw[1:-2])
 
 
+def _number(value: object) -> int | None:
+    """A time of a token. Raises AuthError for what is none: a token whose end cannot be read has none to trust."""
+    if value is None or isinstance(value, int):
+        return value
+    raise AuthError("a token with a time that is none", got=repr(value)[:40], code="MS-2104")
+
+
 def _dumps(value: object) -> bytes:
     return msgspec.json.encode(value)
 
@@ -212,6 +218,9 @@ def _encode(data: bytes) -> str:
 
 def _decode(text: str) -> bytes:
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except binascii.Error as error:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
         raise AuthError("not a token", got=str(error).lower(), code="MS-2104") from error
+    if _encode(data) != text:  # bits that nothing holds: one signature has one text
+        raise AuthError("not a token", got="base64 that is not canonical", code="MS-2104")
+    return data
