@@ -31,6 +31,8 @@ from millstream.trust._state import PEOPLE_ROLES, PLANT_ROLES, Limits, Role, Ten
 
 HUB_DOMAIN = "hub"
 _UNLIMITED = {"subs": -1, "data": -1, "payload": -1}
+BOOKS_BYTES = 4 << 30
+"""Beside what a tenant's data may take: configurations, commands, contracts, dead letters, who joined; each bounded."""
 _OPEN: dict[str, Any] = {"pub": {}, "sub": {}}
 JOIN_SCOPE = "join"
 
@@ -162,7 +164,7 @@ def _limits(limits: Limits | None, *, has_streams: bool = True) -> dict[str, Any
     }
     if has_streams:
         raw |= {
-            "mem_storage": limits.memory_bytes, "disk_storage": limits.disk_bytes, "streams": limits.streams,
+            "mem_storage": limits.memory_bytes, "disk_storage": limits.disk_bytes + BOOKS_BYTES, "streams": limits.streams,
             "consumer": limits.consumers,
         }  # fmt: skip
     else:

@@ -16,7 +16,7 @@ ONLINE_ROLES: tuple[str, ...] = ("edge", *PEOPLE_ROLES)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tenant may use of a hub, so that it cannot exhaust another."""
+    """What one tenant may use of a hub, so that it cannot exhaust another. `disk_bytes` is for its data."""
 
     connections: int = 1000
     sites: int = 500
