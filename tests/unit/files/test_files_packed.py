@@ -105,6 +105,7 @@ async def test_json_lines_and_a_last_line_without_an_end(tmp_path: Path) -> None
         b"v\n1\n", gzip.compress(b"v\n" + LINES)[:-5], gzip.compress(b"v\n" + LINES)[:-8] + bytes(8), b"\x1f\x8b", b"",
         gzip.compress(b"v\n" + LINES)[:12] + b"\xff" * 20,
     ],
+    ids=["not packed", "cut", "wrong check sum", "two bytes", "empty", "garbage"],  # a packed file holds the time
 )  # fmt: skip
 async def test_a_damaged_packed_file_is_logged_and_the_others_go_on(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "a.csv.gz").write_bytes(raw)
