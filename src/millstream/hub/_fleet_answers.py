@@ -1,7 +1,7 @@
 """What edges answer the hub, by the name that the hub's server vouches for.
 
-Each edge's answers come on a subject that only that edge may publish on, so the hub listens edge by edge; interest
-that spans several would not reach them either (see `_leaf_user` of the server's configuration).
+Each edge's answers come on a subject that only that edge may publish on (`edge_permissions`), and the hub listens edge
+by edge, so that each subscription says whose answers it gets.
 """
 
 from __future__ import annotations

@@ -164,8 +164,8 @@ def _limits(limits: Limits | None, *, has_streams: bool = True) -> dict[str, Any
     }
     if has_streams:
         raw |= {
-            "mem_storage": limits.memory_bytes, "disk_storage": limits.disk_bytes + BOOKS_BYTES, "streams": limits.streams,
-            "consumer": limits.consumers,
+            "mem_storage": limits.memory_bytes, "disk_storage": limits.disk_bytes + BOOKS_BYTES,
+            "streams": limits.streams, "consumer": limits.consumers,
         }  # fmt: skip
     else:
         raw |= {"leaf": 0}
