@@ -14,6 +14,9 @@ from typing import Any
 from millstream.bus import (
     COMMANDER_SERVICES,
     ENGINEER_SERVICES,
+    HUB_DOMAIN,
+    PLACE,
+    SITE,
     VIEW_SERVICES,
     Permissions,
     bridge_permissions,
@@ -29,7 +32,6 @@ from millstream.protocols.nats_jwt import KeyPair, sign_claims
 from millstream.protocols.uns_subject import PREFIX, escape_token
 from millstream.trust._state import PEOPLE_ROLES, PLANT_ROLES, Limits, Role, Tenant, Trust
 
-HUB_DOMAIN = "hub"
 _UNLIMITED = {"subs": -1, "data": -1, "payload": -1}
 BOOKS_BYTES = 4 << 30
 """Beside what a tenant's data may take: configurations, commands, contracts, dead letters, who joined; each bounded."""
@@ -45,7 +47,7 @@ def place_subject(path: str) -> str:
 def role_permissions(role: Role) -> Permissions:
     """What a role may do, as a template."""
     if role == "edge":
-        return edge_permissions("{{tag(site)}}", "{{tag(place)}}", HUB_DOMAIN)
+        return edge_permissions(SITE, PLACE, HUB_DOMAIN)
     makers = {
         "flow": flow_permissions, "bridge": bridge_permissions, "viewer": viewer_permissions,
         "engineer": engineer_permissions, "commander": commander_permissions,
