@@ -233,9 +233,11 @@ async def run(options: argparse.Namespace) -> None:
         server.close()
         for writer in list(adapter.clients):
             writer.close()
-        for handler in list(adapter.handlers):
-            handler.cancel()
-        await asyncio.gather(*adapter.handlers, return_exceptions=True)
+        if adapter.handlers:  # a closed connection ends its handler; only who takes nothing any more is cut
+            _, held = await asyncio.wait(adapter.handlers, timeout=FLUSH_S)
+            for handler in held:
+                handler.cancel()
+            await asyncio.gather(*held, return_exceptions=True)
 
 
 async def _until_stopped(adapter: Adapter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -78,6 +79,13 @@ def edge_of(path: Path, log: list[str] | None = None) -> EdgeNode:
     config, findings = load_edge(path, CATALOG)
     assert config is not None, [str(f) for f in findings]
     return EdgeNode(config, connectors=CATALOG, log=lambda level, line: (log if log is not None else []).append(line))
+
+
+def kill_now(pid: int | None) -> None:
+    """SIGKILL to a process as a status told it: it may have ended since, by another of the faults."""
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 async def until(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from flow_site import FLOW, FLOW_FILE, client_of, edge_of, flow_status, outputs, rows_of, until, write_site
+from flow_site import FLOW, FLOW_FILE, client_of, edge_of, flow_status, kill_now, outputs, rows_of, until, write_site
 
 from millstream.bus import StreamApi, StreamReader
 from millstream.edge import EdgeNode
@@ -154,9 +152,8 @@ async def test_killed_servers_and_workers_cost_nothing(tmp_path: Path) -> None:
         for target in (50, 150, 250):
             await until(lambda target=target: has(target), f"{target} rows", tell=tell)  # type: ignore[misc]
             pids = [worker["pid"] for worker in flow_status(edge)["workers"] if worker["pid"] is not None]
-            assert edge.server.pid is not None
             for pid in (edge.server.pid, *pids[: target // 100]):
-                os.kill(pid, signal.SIGKILL)
+                kill_now(pid)
         await until(lambda: has(600), "all rows", tell=tell)
         found = await outputs(edge.server)
         assert [rows_of(found, m) for m in range(4)] == [list(range(1, 601))] * 4

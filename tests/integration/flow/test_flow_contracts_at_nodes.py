@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from contextlib import aclosing
 from pathlib import Path
 
-from flow_site import FLOW, client_of, edge_of, flow_status, outputs, rows_of, until, write_site
+from flow_site import FLOW, client_of, edge_of, flow_status, kill_now, outputs, rows_of, until, write_site
 
 import millstream
 from millstream.bus import StreamApi, StreamReader
@@ -50,12 +48,11 @@ async def test_broken_outputs_are_in_quarantine_once_whatever_is_killed(tmp_path
 
         for target in (60, 150, 240):
             await until(lambda target=target: has(target), f"{target} rows", tell=tell)  # type: ignore[misc]
-            pids = [worker["pid"] for worker in flow_status(edge)["workers"] if worker["pid"] is not None]
-            assert edge.server.pid is not None
             if target == 150:  # tens beyond 100 were refused, by workers that have not been killed yet: they count
                 await until(lambda: flow_status(edge)["broken"] > 0, "the count", tell=tell)
-            for pid in (edge.server.pid, *pids) if target == 150 else pids:
-                os.kill(pid, signal.SIGKILL)
+                kill_now(edge.server.pid)
+            for worker in flow_status(edge)["workers"]:
+                kill_now(worker["pid"])
         await until(lambda: has(ROWS), "all rows", tell=tell)
 
         said, kept = await outputs(edge.server), await letters(edge)

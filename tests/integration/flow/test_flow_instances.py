@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flow_site import FLOW, ask, edge_of, flow_status, instance, outputs, recount, rows_of, until, write_site
+from flow_site import FLOW, ask, edge_of, flow_status, instance, kill_now, outputs, recount, rows_of, until, write_site
 
 from millstream.edge import EdgeNode
 
@@ -46,7 +44,7 @@ async def kill_one(edge: EdgeNode) -> None:
     """Kill a worker, and wait until its supervisor has seen it."""
     await until(lambda: bool(worker_pids(edge)), "a worker")
     pid = worker_pids(edge)[0]
-    os.kill(pid, signal.SIGKILL)
+    kill_now(pid)
     await until(lambda: pid not in worker_pids(edge), "its end")
 
 
@@ -126,10 +124,7 @@ async def test_whoever_is_left_takes_over_at_once_when_a_process_of_the_node_end
         survivor = flow_status(edge)["workers"][1]["pid"]
 
         def has_all() -> bool:
-            first = flow_status(edge)["workers"][0]["pid"]
-            if first is not None:  # it may not come back before the other one has taken its share
-                with suppress(ProcessLookupError):
-                    os.kill(first, signal.SIGKILL)
+            kill_now(flow_status(edge)["workers"][0]["pid"])  # not back before the other one has taken its share
             return any("flow runs" in line and "worker=1" in line and "[0, 1, 2, 3]" in line for line in log)
 
         await until(has_all, "the other one has all partitions", deadline_s=60, tell=tell)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
-from flow_site import edge_of, flow_status, outputs, rows_of, until, write_site
+from flow_site import edge_of, flow_status, kill_now, outputs, rows_of, until, write_site
 
 
 async def test_a_flow_counts_every_row_once(tmp_path: Path) -> None:
@@ -35,9 +33,7 @@ async def test_a_killed_worker_goes_on_without_loss_or_repeat(tmp_path: Path) ->
                 return len(rows_of(await outputs(edge.server))) >= target
 
             await until(has_come, f"{target} rows", tell=lambda: (flow_status(edge), log))
-            pid = flow_status(edge)["workers"][0]["pid"]
-            if pid is not None:
-                os.kill(pid, signal.SIGKILL)
+            kill_now(flow_status(edge)["workers"][0]["pid"])
 
         async def is_done() -> bool:
             return len(rows_of(await outputs(edge.server))) >= 3000

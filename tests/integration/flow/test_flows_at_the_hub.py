@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flow_site import FLOW, FLOW_FILE, outputs, rows_of, until
+from flow_site import FLOW, FLOW_FILE, kill_now, outputs, rows_of, until
 from ramp import CATALOG
 
 from millstream.config import UplinkConfig, load_up
@@ -78,8 +76,7 @@ async def test_a_flow_at_the_hub_takes_each_output_of_the_edge_once(tmp_path: Pa
                 await until(lambda target=target: has(target), f"{target} sums")  # type: ignore[misc]
                 worker = (await hub.status())["flows"][0]["workers"][0]["pid"]
                 for pid in (hub.server.pid, *([worker] if target == 200 else [])):
-                    if pid is not None:
-                        os.kill(pid, signal.SIGKILL)
+                    kill_now(pid)
             await until(lambda: has(ROWS), "all sums")
             assert await sums(hub) == [n * (n + 1) // 2 for n in range(1, ROWS + 1)]
             assert rows_of(await outputs(edge.server)) == list(range(1, ROWS + 1))

@@ -87,7 +87,9 @@ async def test_every_observation_that_was_written_is_received(tmp_path: Path) ->
                 pass
             assert session.take_source_gaps() == 0
     assert received == Counter(expected["produced"])
-    assert received["adapter_seq"] == expected["lines"]
+    # The kernel lets the session connect before the adapter knows of it: lines of that moment went to nobody.
+    assert received["adapter_seq"] + expected["lines_without_client"] == expected["lines"]
+    assert expected["clients_dropped"] == 0
 
 
 async def test_lines_without_a_client_are_gone_and_numbered(tmp_path: Path) -> None:
