@@ -24,18 +24,16 @@ from millstream.bus import (
 )
 from millstream.config import HubConfig
 from millstream.hub._audit import GONE_SUBJECT, REFUSED_SUBJECT, Auditor, AuditPlace
+from millstream.hub._joins import JOINS_SUBJECT, JoinDesk
 from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
 from millstream.hub._registrar import Registrar
 from millstream.hub._trust import TrustFile
 from millstream.kernel import Backoff, Clock, PlantError, ProtocolViolation
-from millstream.protocols.nats_wire import WireMessage
 from millstream.sdk import Log
 from millstream.trust import HubTenant, HubTrust
 
 LOOK_INTERVAL_S = 0.25
 CLAIMS_SUBJECT = "$SYS.REQ.CLAIMS.UPDATE"
-JOINS_SUBJECT = "millstream.join.*.*"
-JOINS_AT_ONCE_MAX = 16
 
 
 @dataclass(slots=True)
@@ -196,8 +194,8 @@ class Tenants:
 
             registrar = Registrar(plant.connection, lambda: running.tenant, self._clock, audit)
             await registrar.prepare()
-            answering = _Answering(plant.connection, registrar, group)
-            sid = plant.connection.subscribe(JOINS_SUBJECT, answering.take)
+            desk = JoinDesk(plant.connection, registrar.answer, group)
+            sid = plant.connection.subscribe(JOINS_SUBJECT, desk.take)
             plant.set_edges(edges_of(running.tenant))  # it may have changed while the plant opened
             self._alarms.pop(f"MS-2109 {tenant.name}", None)
             running.ready.set()
@@ -243,30 +241,6 @@ class Tenants:
         if key not in self._alarms:
             self._log.warning(f"{text} [{code}]")
         self._alarms[key] = ServerAlarm(code, text, self._clock.now_ns())
-
-
-class _Answering:
-    """Requests to join, a few at a time; more are left to ask again."""
-
-    def __init__(self, connection: RawConnection, registrar: Registrar, group: asyncio.TaskGroup) -> None:
-        self._connection = connection
-        self._registrar = registrar
-        self._group = group
-        self._count = 0
-
-    def take(self, messages: list[WireMessage]) -> None:
-        """From the connection."""
-        for message in messages:
-            reply = message[2]
-            if reply and self._count < JOINS_AT_ONCE_MAX:
-                self._count += 1
-                self._group.create_task(self._answer(bytes(message[1]).decode(), reply.decode(), message[4]))
-
-    async def _answer(self, subject: str, reply: str, payload: bytes) -> None:
-        try:
-            self._connection.publish(reply, await self._registrar.answer(subject, payload))
-        finally:
-            self._count -= 1
 
 
 def edges_of(tenant: HubTenant) -> list[PlantEdge]:
