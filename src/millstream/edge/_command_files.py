@@ -10,10 +10,10 @@ import msgspec
 
 from millstream.bus import RawConnection
 from millstream.edge._bundle import bundle_path
-from millstream.edge._questions import Questions
+from millstream.edge._questions import Answer, Questions
 from millstream.kernel import DecodeError, NotFoundError, PlantError
 from millstream.protocols.command_file import ERROR, PIECE_BYTES, SIZE, STATUS, PieceAsk, decode_piece_ask
-from millstream.protocols.fleet_query import ANSWER_PREFIX
+from millstream.protocols.nats_wire import WireMessage
 
 WAITING_MAX = 16
 
@@ -22,10 +22,8 @@ class FileDesk:
     """Answers for one edge, one piece after the other."""
 
     def __init__(self, name: str, data_dir: Path, connection: RawConnection) -> None:
-        self._name = name
         self._data_dir = data_dir
-        self._connection = connection
-        self._questions = Questions(connection, f"millstream.node.{name}.command_file", WAITING_MAX)
+        self._questions = Questions(connection, name, "command_file", WAITING_MAX)
 
     def open(self) -> Callable[[], None]:
         """Listen until the returned function is called; `run` answers."""
@@ -33,23 +31,22 @@ class FileDesk:
 
     async def run(self) -> None:
         """Answer for ever."""
-        while True:
-            message = await self._questions.next()
-            try:
-                ask = decode_piece_ask(message[4])
-            except DecodeError:
-                continue  # without a token there is nobody to tell
-            try:
-                payload, size = await asyncio.to_thread(self._piece, ask)
-                status = "done" if ask.offset + len(payload) >= size else "more"
-                lines = f"{STATUS}: {status}\r\n{SIZE}: {size}\r\n"
-            except PlantError as error:
-                payload, lines = b"", f"{STATUS}: done\r\n{ERROR}: {msgspec.json.encode(error.as_dict()).decode()}\r\n"
-            try:
-                subject = f"{ANSWER_PREFIX}{self._name}.{ask.token}"
-                self._connection.publish(subject, payload, header_lines=lines.encode())
-            except PlantError:
-                continue  # the own server is away: it is asked for again
+        await self._questions.run(self.answer)
+
+    async def answer(self, message: WireMessage) -> list[Answer]:
+        """One piece; nothing for what is no question, since without a token there is nobody to tell."""
+        try:
+            ask = decode_piece_ask(message[4])
+        except DecodeError:
+            return []
+        subject = self._questions.answer_subject(ask.token)
+        try:
+            payload, size = await asyncio.to_thread(self._piece, ask)
+        except PlantError as error:
+            text = msgspec.json.encode(error.as_dict()).decode()
+            return [Answer(subject, b"", ((STATUS, "done"), (ERROR, text)))]
+        status = "done" if ask.offset + len(payload) >= size else "more"
+        return [Answer(subject, payload, ((STATUS, status), (SIZE, str(size))))]
 
     def _piece(self, ask: PieceAsk) -> tuple[bytes, int]:
         """Bytes and the size of the whole. Raises NotFoundError, PlantError."""

@@ -20,12 +20,12 @@ from millstream.bus import RawConnection
 from millstream.edge._command_events import command_event
 from millstream.edge._command_types import Admitted, CommandTypes, Outcome
 from millstream.edge._journal import Entry, Journal, JournalFull, ended_without_a_word
-from millstream.edge._questions import Questions
+from millstream.edge._questions import Answer, Questions
 from millstream.kernel import Clock, DecodeError, PlantError
 from millstream.model import AssetPath
 from millstream.protocols.command import FINAL, Command, Delivery, DeliveryAnswer, State, decode_delivery
 from millstream.protocols.fleet_filter import FleetFilter
-from millstream.protocols.fleet_query import ANSWER_PREFIX
+from millstream.protocols.nats_wire import WireMessage
 from millstream.sdk import Log, Message, Publisher
 
 DELIVERIES_WAITING_MAX = 256
@@ -61,7 +61,6 @@ class CommandDesk:
         self._clock = clock
         self._log = log
         self._deliveries: Questions | None = None
-        self._connection: RawConnection | None = None
         self._waiting: list[tuple[int, int, str]] = []
         self._wake = asyncio.Event()
         self._claimed: set[str] = set()  # by a worker that begins it, or by who cancels it: never by both
@@ -80,8 +79,7 @@ class CommandDesk:
 
     def listen(self, connection: RawConnection) -> Callable[[], None]:
         """Take deliveries until the returned function is called; `run` answers them."""
-        self._connection = connection
-        self._deliveries = Questions(connection, f"millstream.node.{self._name}.command", DELIVERIES_WAITING_MAX)
+        self._deliveries = Questions(connection, self._name, "command", DELIVERIES_WAITING_MAX)
         return self._deliveries.open()
 
     async def run(self) -> None:
@@ -100,19 +98,18 @@ class CommandDesk:
     # -- deliveries ---------------------------------------------------------------------------------------------------
 
     async def _receive(self) -> None:
-        connection, deliveries = self._connection, self._deliveries
-        while connection is not None and deliveries is not None:
-            message = await deliveries.next()
-            try:
-                delivery = decode_delivery(message[4])
-            except DecodeError as error:
-                self._log.warning("a delivery that is no command", error=str(error))
-                continue
-            answer = await self.take(delivery)
-            try:
-                connection.publish(f"{ANSWER_PREFIX}{self._name}.{delivery.token}", msgspec.json.encode(answer))
-            except PlantError:
-                continue  # the own server is away: it is delivered again
+        if self._deliveries is not None:
+            await self._deliveries.run(self._answer)
+
+    async def _answer(self, message: WireMessage) -> list[Answer]:
+        assert self._deliveries is not None
+        try:
+            delivery = decode_delivery(message[4])
+        except DecodeError as error:
+            self._log.warning("a delivery that is no command", error=str(error))
+            return []
+        answer = await self.take(delivery)
+        return [Answer(self._deliveries.answer_subject(delivery.token), msgspec.json.encode(answer))]
 
     async def take(self, delivery: Delivery) -> DeliveryAnswer:
         """Where the command stands now; a new one is on disk when this returns. Raises what storing raises."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from millstream.bus import RawConnection, get_batch
-from millstream.edge._questions import Questions
+from millstream.edge._questions import Answer, Questions
 from millstream.historian import Page, decode_page
 from millstream.kernel import Clock, DecodeError, PlantError
 from millstream.model import AssetPath
@@ -27,7 +27,6 @@ from millstream.protocols.fleet_data import (
     decode_cursor,
     decode_page_ask,
 )
-from millstream.protocols.fleet_query import ANSWER_PREFIX
 from millstream.protocols.nats_wire import WireMessage
 from millstream.protocols.uns_pattern import Pattern, contract_of, overlap
 from millstream.protocols.uns_subject import decode_subject
@@ -35,7 +34,6 @@ from millstream.sdk import Received
 
 WAITING_MAX = 64
 BATCH_COUNT, BATCH_BYTES = 1000, 256 * 1024  # read at once; as Arrow it is less than twice that
-Header = tuple[str, str]
 
 
 class DataDesk:
@@ -46,12 +44,11 @@ class DataDesk:
         clock: Clock,
     ) -> None:  # fmt: skip
         """`streams` gives the names of those that hold samples now."""
-        self._name = name
         self._place = Pattern.parse(place)
         self._connection = connection
         self._streams = streams
         self._clock = clock
-        self._questions = Questions(connection, f"millstream.node.{name}.data", WAITING_MAX)
+        self._questions = Questions(connection, name, "data", WAITING_MAX)
 
     def open(self) -> Callable[[], None]:
         """Listen until the returned function is called; `run` answers."""
@@ -59,35 +56,23 @@ class DataDesk:
 
     async def run(self) -> None:
         """Answer for ever."""
-        while True:
-            message = await self._questions.next()
-            try:
-                ask = decode_page_ask(message[4])
-            except DecodeError as error:
-                self._reply(message, None, b"", [(STATUS, "done"), (ERROR, _as_json(error))])
-                continue
-            try:
-                page, cursor = await self.page(ask)
-            except PlantError as error:
-                self._reply(message, ask, b"", [(STATUS, "done"), (ERROR, _as_json(error))])
-                continue
-            for part in page.parts[:-1]:
-                self._reply(message, ask, part, [(STATUS, "part")])
-            end = [(ROWS, str(page.rows)), (BAD, str(page.bad)), (STATUS, "more" if cursor is not None else "done")]
-            end += [(CURSOR, cursor)] if cursor is not None else []
-            self._reply(message, ask, page.parts[-1] if page.parts else b"", end)
+        await self._questions.run(self.answer)
 
-    def _reply(self, message: WireMessage, ask: PageAsk | None, payload: bytes, headers: Sequence[Header]) -> None:
-        """To the asker's reply subject when it gave one, else under this edge's own name."""
-        subject = (message[2] or b"").decode("ascii", "replace")
-        if not subject and ask is not None:
-            subject = f"{ANSWER_PREFIX}{self._name}.{ask.id}"
-        lines = "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in headers)
+    async def answer(self, message: WireMessage) -> list[Answer]:
+        """The parts of one page, to the asker's reply subject when it gave one, else under this edge's own name."""
+        subject = message[2].decode("ascii", "replace")
         try:
-            if subject:
-                self._connection.publish(subject, payload, header_lines=lines.encode())
-        except PlantError:
-            return  # the own server is away; the asker asks again
+            ask = decode_page_ask(message[4])
+            subject = subject or self._questions.answer_subject(ask.id)
+            page, cursor = await self.page(ask)
+        except PlantError as error:
+            end = ((STATUS, "done"), (ERROR, msgspec.json.encode(error.as_dict()).decode()))
+            return [Answer(subject, b"", end)] if subject else []
+        status = [(STATUS, "done")] if cursor is None else [(STATUS, "more"), (CURSOR, cursor)]
+        last = Answer(
+            subject, page.parts[-1] if page.parts else b"", [(ROWS, str(page.rows)), (BAD, str(page.bad)), *status]
+        )
+        return [*(Answer(subject, part, [(STATUS, "part")]) for part in page.parts[:-1]), last]
 
     async def page(self, ask: PageAsk) -> tuple[Page, str | None]:
         """One page, and the cursor of the next, None after the last. Raises DecodeError, Unreachable."""
@@ -133,7 +118,3 @@ def _fits(message: Received, contract: str, pattern: Pattern, earlier: Sequence[
 
 def _text(index: int, seq: int, at: Cursor) -> str:
     return msgspec.json.encode(Cursor(index, seq, at.start_ns, at.end_ns)).decode()
-
-
-def _as_json(error: PlantError) -> str:
-    return msgspec.json.encode(error.as_dict()).decode()
