@@ -158,16 +158,16 @@ COMMANDS = (
     ),
     Command(
         "site revoke",
-        "_trust:revoke_site",
+        "_lock_out:revoke_site",
         "Lock out a site's edge and its join files, at once; the site goes on locally.",
         TRUST,
     ),
     Command(
-        "site restore", "_trust:restore_site", "Let a site's edge in again; its join files stay locked out.", TRUST
+        "site restore", "_lock_out:restore_site", "Let a site's edge in again; its join files stay locked out.", TRUST
     ),
     Command("user add", "_trust:add_user", "Make credentials for a person or a program.", TRUST),
-    Command("user revoke", "_trust:revoke_user", "Lock out a user, at once.", TRUST),
-    Command("user restore", "_trust:restore_user", "Let a user in again.", TRUST),
+    Command("user revoke", "_lock_out:revoke_user", "Lock out a user, at once.", TRUST),
+    Command("user restore", "_lock_out:restore_user", "Let a user in again.", TRUST),
     Command("join", "_join:join", "Become the edge of a site, with the join file that its operator made.", NODES),
     Command("status", "_state:status", "Show how the nodes are: connectors, streams, uplink, alarms.", CARE),
     Command("ledger", "_state:ledger", "Show the account: stored, forwarded, missing, repeated.", CARE),

@@ -1,6 +1,6 @@
 """``operator``, ``tenant``, ``site``, ``user``: who may do what.
 
-They change the key store and the hub's file; no network, but for locking out an edge, whose key only the hub knows.
+They change the key store and the hub's file, and need no network.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from millstream.cli._keys import NO_KEYS, Keys, check_absent, now_s, who
-from millstream.cli._options import Json, run
+from millstream.cli._options import Json
 from millstream.cli._output import OK, note, print_json, print_text
 from millstream.kernel import ConfigError
 
@@ -47,7 +47,7 @@ def init(name: str, /, *, hub_url: str, keys: Keys = NO_KEYS, json: Json = False
     trust = make_trust(name, hub_url, now_s())
     save_keys(keys.path, trust, keys.passphrase(is_new=True))
     keys.write_hub_file(trust)
-    return _told(
+    return told(
         {"operator": name, "public": trust.operator_public, "keys": str(keys.path), "hub_file": str(keys.hub_path)},
         f"operator {name}: keys in {keys.path} (keep a copy elsewhere), for the hub {keys.hub_path}",
         is_json=json,
@@ -119,7 +119,7 @@ def export(out: Path, /, *, remove_identities: bool = False, keys: Keys = NO_KEY
     if remove_identities:
         with keys.changing() as kept:
             kept.identities = {}
-    return _told({"copy": str(out), "identities_removed": remove_identities}, f"copied to {out}", is_json=json)
+    return told({"copy": str(out), "identities_removed": remove_identities}, f"copied to {out}", is_json=json)
 
 
 def add_tenant(
@@ -157,7 +157,7 @@ def add_tenant(
     with keys.changing() as trust:
         tenant = add_tenant(trust, name, place, limits, now_s())
         note_change(trust, who(), "tenant_added", "", name, {"place": tenant.place}, now_s())
-    return _told({"tenant": name, "place": tenant.place}, f"tenant {name} at {tenant.place}", is_json=json)
+    return told({"tenant": name, "place": tenant.place}, f"tenant {name} at {tenant.place}", is_json=json)
 
 
 def add_site(
@@ -210,73 +210,7 @@ def add_site(
         )  # fmt: skip
         write_private(path, encode_join_file(file) + "\n")
     note(f"on the box: millstream edge join {path.name}")
-    return _told({"site": name, "tenant": tenant, "place": site.place, "join_file": str(path)}, str(path), is_json=json)
-
-
-def revoke_site(name: str, /, *, tenant: str, url: str | None = None, keys: Keys = NO_KEYS, json: Json = False) -> int:
-    """Lock out a site's edge and its join files, at once; the site goes on locally.
-
-    Examples:
-
-        millstream site revoke cologne --tenant acme --url nats://hub.example:4222
-        millstream site revoke cologne --tenant acme --json
-
-    Parameters
-    ----------
-    name
-        Of the site.
-    tenant
-        Whose.
-    url
-        The hub's client port: it knows which keys joined; left out: MILLSTREAM_URL.
-    keys
-        Where.
-    json
-        Print an object.
-    """
-    return _change_site(name, tenant, url, keys, is_revoked=True, is_json=json)
-
-
-def restore_site(name: str, /, *, tenant: str, url: str | None = None, keys: Keys = NO_KEYS, json: Json = False) -> int:
-    """Let a site's edge in again; its join files stay locked out.
-
-    Examples:
-
-        millstream site restore cologne --tenant acme --url nats://hub.example:4222
-        millstream site restore cologne --tenant acme --json
-
-    Parameters
-    ----------
-    name
-        Of the site.
-    tenant
-        Whose.
-    url
-        The hub's client port; left out: MILLSTREAM_URL.
-    keys
-        Where.
-    json
-        Print an object.
-    """
-    return _change_site(name, tenant, url, keys, is_revoked=False, is_json=json)
-
-
-def _change_site(name: str, tenant: str, url: str | None, keys: Keys, *, is_revoked: bool, is_json: bool) -> int:
-    from millstream.client import joined_keys
-    from millstream.trust import find_site, find_tenant, note_change, restore_site, revoke_site
-
-    trust = keys.load()
-    joined = run(joined_keys(trust, find_tenant(trust, tenant), find_site(find_tenant(trust, tenant), name), url))
-    with keys.changing() as trust:
-        found = find_tenant(trust, tenant)
-        if is_revoked:
-            revoke_site(found, name, joined, now_s())
-        else:
-            restore_site(found, name, joined)
-        action = "site_revoked" if is_revoked else "site_restored"
-        note_change(trust, who(), action, tenant, name, {"keys": joined}, now_s())
-    text = f"site {name}: {len(joined)} key{'s' if len(joined) != 1 else ''} {'locked out' if is_revoked else 'let in'}"
-    return _told({"site": name, "tenant": tenant, "keys": joined, "revoked": is_revoked}, text, is_json=is_json)
+    return told({"site": name, "tenant": tenant, "place": site.place, "join_file": str(path)}, str(path), is_json=json)
 
 
 def add_user(
@@ -318,66 +252,11 @@ def add_user(
         data = {"role": role, "key": user.public, "expires_s": expires_s}
         note_change(trust, who(), "user_added", tenant, name, data, now_s())
         write_private(path, creds)
-    return _told({"user": name, "tenant": tenant, "role": role, "creds_file": str(path)}, str(path), is_json=json)
+    return told({"user": name, "tenant": tenant, "role": role, "creds_file": str(path)}, str(path), is_json=json)
 
 
-def revoke_user(name: str, /, *, tenant: str, keys: Keys = NO_KEYS, json: Json = False) -> int:
-    """Lock out a user, at once.
-
-    Examples:
-
-        millstream user revoke ann --tenant acme
-        millstream user revoke ann --tenant acme --json
-
-    Parameters
-    ----------
-    name
-        Of the user.
-    tenant
-        Whose.
-    keys
-        Where.
-    json
-        Print an object.
-    """
-    return _change_user(name, tenant, keys, is_revoked=True, is_json=json)
-
-
-def restore_user(name: str, /, *, tenant: str, keys: Keys = NO_KEYS, json: Json = False) -> int:
-    """Let a user in again.
-
-    Examples:
-
-        millstream user restore ann --tenant acme
-        millstream user restore ann --tenant acme --json
-
-    Parameters
-    ----------
-    name
-        Of the user.
-    tenant
-        Whose.
-    keys
-        Where.
-    json
-        Print an object.
-    """
-    return _change_user(name, tenant, keys, is_revoked=False, is_json=json)
-
-
-def _change_user(name: str, tenant: str, keys: Keys, *, is_revoked: bool, is_json: bool) -> int:
-    from millstream.trust import find_tenant, note_change, restore_user, revoke_user
-
-    with keys.changing() as trust:
-        found = find_tenant(trust, tenant)
-        user = revoke_user(found, name, now_s()) if is_revoked else restore_user(found, name)
-        action = "user_revoked" if is_revoked else "user_restored"
-        note_change(trust, who(), action, tenant, name, {"key": user.public}, now_s())
-    text = f"user {name} is {'locked out' if is_revoked else 'let in again'}"
-    return _told({"user": name, "tenant": tenant, "revoked": is_revoked}, text, is_json=is_json)
-
-
-def _told(data: dict[str, Any], text: str, *, is_json: bool) -> int:
+def told(data: dict[str, Any], text: str, *, is_json: bool) -> int:
+    """Print what was done, for people or as an object."""
     if is_json:
         print_json(data)
     else:
