@@ -1,21 +1,21 @@
-"""Requests to a server, bounded in time and size. The only module that knows httpx."""
+"""Requests to a server, bounded in time and size."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from millstream.connectors.http._config import HttpConfig
-from millstream.kernel import AuthError, Clock, ConfigError, DecodeError, PlantError, ProtocolViolation, Unreachable
+from millstream.http import ClientOptions, HttpClient, Response, Words, open_http
+from millstream.kernel import AuthError, Clock, ConfigError, DecodeError, Unreachable
 from millstream.protocols.http_rules import BUSY, retry_after_s
-from millstream.sdk import TlsFiles, client_context, needs_extra, tls_fault
+from millstream.sdk import TlsFiles
 
 URLS_REMEMBERED_MAX = 1_000  # whose last answer is kept, for servers that say "not modified"
 BODIES_BYTES_MAX = 32 << 20  # of them together
+SERVER = Words("server", "the HTTP connector", "http", "MS-1601", "MS-1603", "MS-1600")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class _Known:
 class Client:
     """One server."""
 
-    def __init__(self, client: Any, config: HttpConfig, clock: Clock) -> None:
+    def __init__(self, client: HttpClient, config: HttpConfig, clock: Clock) -> None:
         self._client = client
         self._config = config
         self._clock = clock
@@ -72,32 +72,23 @@ class Client:
             return  # a value that is too large is no fault of the link
 
     async def _exchange(self, url: str, known: _Known | None) -> tuple[Answer, dict[str, str]]:
-        import httpx
-
         content = self._config.body.encode() if self._config.body is not None else None
         headers = {"Content-Type": "application/json"} if content is not None else {}
         if known is not None:
             headers |= known.validators
-        try:
-            request = self._client.build_request(self._config.method, url, content=content, headers=headers)
-            response = await self._client.send(request, stream=True)
-            try:
-                body = await self._body(response, url)
-            finally:
-                await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise _fault(error, url) from error
+        async with self._client.exchange(self._config.method, url, content=content, headers=headers) as response:
+            body = await self._body(response, url)
         pause_s = 0.0
-        if response.status_code in BUSY:
+        if response.status in BUSY:
             pause_s = retry_after_s(response.headers.get("Retry-After"), self._clock.now_ns())
-        return Answer(response.status_code, body, pause_s), _validators(response)
+        return Answer(response.status, body, pause_s), _validators(response)
 
-    async def _body(self, response: Any, url: str) -> bytes:
+    async def _body(self, response: Response, url: str) -> bytes:
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise DecodeError("answer is packed, although that was not asked for", where=url, code="MS-1604")
         parts: list[bytes] = []
         size = 0
-        async for part in response.aiter_raw():
+        async for part in response.parts:
             size += len(part)
             if size > self._config.bytes_max:
                 raise DecodeError(
@@ -115,7 +106,7 @@ class Client:
             self._bytes += len(body)
 
 
-def _validators(response: Any) -> dict[str, str]:
+def _validators(response: Response) -> dict[str, str]:
     """What to send so that the server may say "not modified" (RFC 9110, 13.1)."""
     found: dict[str, str] = {}
     if tag := response.headers.get("ETag"):
@@ -125,46 +116,23 @@ def _validators(response: Any) -> dict[str, str]:
     return found
 
 
-def _fault(error: Exception, url: str) -> PlantError:
-    import httpx
-
-    cause: BaseException | None = error
-    while cause is not None:
-        if (fault := tls_fault(cause, url)) is not None:
-            return fault
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx.RemoteProtocolError) and "without sending" not in str(error):
-        if "incomplete" in str(error) or "peer closed" in str(error):
-            return Unreachable("server closed the connection within its answer", where=url, code="MS-1601")
-        return ProtocolViolation(f"answer is no HTTP: {error}", where=url, code="MS-1603")
-    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-        return ConfigError(f"address cannot be asked for: {error}", where=url, code="MS-1600")
-    return Unreachable(f"server cannot be reached: {error or type(error).__name__}", where=url, code="MS-1601")
-
-
 @asynccontextmanager
 async def open_client(config: HttpConfig, clock: Clock) -> AsyncIterator[Client]:
     """A client with its own connections. Raises ConfigError for a missing library, secret or certificate."""
-    with needs_extra("the HTTP connector", "http"):
-        import httpx
     secret = await asyncio.to_thread(config.secret.resolve) if config.secret is not None else None
     headers = {"Accept": "application/json, text/plain;q=0.5, */*;q=0.1", "Accept-Encoding": "identity"}
     headers |= config.headers
-    auth = None
+    basic = None
     if secret is not None and (not secret.isprintable()):
         raise ConfigError("the secret holds a line break or a control character", where=config.where, code="MS-0103")
     if config.auth == "basic":
-        auth = httpx.BasicAuth(config.user or "", secret or "")
+        basic = (config.user or "", secret or "")
     elif config.auth == "bearer":
         headers["Authorization"] = f"Bearer {secret}"
     elif config.auth == "header":
         headers[config.auth_header or ""] = secret or ""
-    verify: bool | ssl.SSLContext = False
+    tls = None
     if (config.url or "").startswith("https"):
-        files = TlsFiles(config.ca_file, config.certificate, config.key, config.crl_file)
-        verify = await asyncio.to_thread(client_context, files)
-    limits = httpx.Limits(max_connections=4, max_keepalive_connections=4)
-    async with httpx.AsyncClient(
-        headers=headers, auth=auth, verify=verify, limits=limits, timeout=None, follow_redirects=False, trust_env=False
-    ) as client:
+        tls = TlsFiles(config.ca_file, config.certificate, config.key, config.crl_file)
+    async with open_http(ClientOptions(headers, basic, tls), SERVER) as client:
         yield Client(client, config, clock)

@@ -9,11 +9,13 @@ from typing import ClassVar
 
 from millstream.connectors.http._client import open_client
 from millstream.connectors.http._config import HttpConfig, HttpTagOptions
-from millstream.connectors.http._listener import open_listener
 from millstream.connectors.http._poll_session import PollSession
 from millstream.connectors.http._webhook_session import Numbers, WebhookSession
+from millstream.http import ListenerOptions, Words, open_listener
 from millstream.protocols.http_rules import parse_resource
 from millstream.sdk import ConnectorConfig, ConnectorInfo, ConnectorTools, Tag, checked_address, checked_options
+
+WEBHOOK = Words("webhook", "the HTTP connector", "http", address="MS-1600")
 
 
 class HttpConnector:
@@ -51,7 +53,11 @@ class HttpConnector:
         reference = self._config.secret
         secret = await asyncio.to_thread(reference.resolve) if reference is not None else None
         session = WebhookSession(self._config, secret, self._tools, self._numbers)
-        async with open_listener(self._config, session.check, session.handle) as listener:
+        config = self._config
+        options = ListenerOptions(
+            config.host, config.port, config.timeout, config.bytes_max, config.certificate, config.key
+        )
+        async with open_listener(options, WEBHOOK, session.check, session.handle) as listener:
             session.port = listener.port
             try:
                 yield session

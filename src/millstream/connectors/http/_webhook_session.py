@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from millstream.connectors.http._config import HttpConfig
-from millstream.connectors.http._listener import Reply, Request
 from millstream.connectors.http._mapping import Clock, Reader, make_readers
+from millstream.http import Reply, Request
 from millstream.kernel import DecodeError
 from millstream.model import BAD_DATA_UNAVAILABLE, BAD_DECODING_ERROR, Sample
 from millstream.protocols.http_rules import is_bearer, is_signed

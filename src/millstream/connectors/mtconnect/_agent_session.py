@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from millstream.connectors.mtconnect._agent import get_xml
 from millstream.connectors.mtconnect._alarms import alarms
 from millstream.connectors.mtconnect._assets import AssetReader
 from millstream.connectors.mtconnect._config import MTConnectConfig, MTConnectTagOptions
-from millstream.connectors.mtconnect._http import BAD_BYTES_MAX, get
 from millstream.connectors.mtconnect._mapping import TagMap, device_nodes, make_series
 from millstream.connectors.mtconnect._shdr_session import GapCounter
 from millstream.kernel import AuthError, DecodeError, ProtocolViolation, Unreachable
@@ -29,6 +29,7 @@ from millstream.protocols.mtconnect_xml import (
 from millstream.protocols.shdr import Kind
 from millstream.sdk import Batch, ConnectorTools, NodeInfo, Position, Tag, TlsFiles
 
+BAD_BYTES_MAX = 1 << 16
 ITEMS_BATCH_MAX = 800  # one unit of the store holds 900 messages, and a position must lie in the unit of its data
 _KIND_BY_TYPE = {"float": Kind.SAMPLE, "int": Kind.INTEGER, "text": Kind.EVENT}
 
@@ -272,7 +273,7 @@ async def fetch(config: MTConnectConfig, request: str, *, is_of_agent: bool = Fa
         base = f"{parts.scheme}://{parts.netloc}"
     files = TlsFiles(config.ca_file, crl_file=config.crl_file)
     url = f"{base}/{request}"
-    answer = await get(url, timeout_s=config.connect_timeout, bytes_max=DOCUMENT_BYTES_MAX, files=files)
+    answer = await get_xml(url, timeout_s=config.connect_timeout, bytes_max=DOCUMENT_BYTES_MAX, files=files)
     if answer.status in (401, 403):
         raise AuthError(f"agent refuses access with status {answer.status}", where=config.url)
     if answer.status >= 500 or not answer.body:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from millstream.connectors.mtconnect._http import get
+from millstream.connectors.mtconnect._agent import get_xml
 from millstream.kernel import DecodeError, ProtocolViolation, Unreachable
 from millstream.protocols.mtconnect_xml import parse_devices
 from millstream.sdk import Discovered, DiscoveryTools, Place
@@ -23,7 +23,7 @@ async def find_agent(place: Place, tools: DiscoveryTools) -> Sequence[Discovered
     await tools.turn("MTConnect probe")
     url = f"http://{place}"
     try:
-        answer = await get(f"{url}/probe", timeout_s=tools.timeout_s, bytes_max=PROBE_BYTES_MAX)
+        answer = await get_xml(f"{url}/probe", timeout_s=tools.timeout_s, bytes_max=PROBE_BYTES_MAX)
     except ProtocolViolation as error:
         lines = shdr_lines(error.frame or b"")
         if not lines:

@@ -8,9 +8,10 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from millstream.connectors.http._config import HttpConfig
+from millstream.http._words import Words
 from millstream.kernel import ConfigError, Unreachable
 from millstream.sdk import needs_extra
 
@@ -20,6 +21,19 @@ CONNECTIONS_MAX = 64
 REQUESTS_BYTES_MAX = 8 << 20  # of all bodies that come in or wait for their answer
 CLOSE_TIMEOUT_S = 1.0
 LINGER_BYTES_MAX = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerOptions:
+    """Where to listen, and what is taken: a request may take `timeout_s` to come in, its body has at most `bytes_max`.
+    With a `certificate` (PEM, its `key` beside or within) it speaks https."""
+
+    host: str
+    port: int
+    timeout_s: float
+    bytes_max: int
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +69,8 @@ class _Refused(Exception):
 class Listener:
     """Serves until it is closed."""
 
-    def __init__(self, config: HttpConfig, check: Check, handle: Handle) -> None:
-        self._config = config
+    def __init__(self, options: ListenerOptions, check: Check, handle: Handle) -> None:
+        self._options = options
         self._check = check
         self._handle = handle
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,7 +113,7 @@ class Listener:
 
         size = 0
         try:
-            async with asyncio.timeout(self._config.timeout):
+            async with asyncio.timeout(self._options.timeout_s):
                 head = await self._next(connection, reader)
                 if not isinstance(head, h11.Request):
                     return False
@@ -113,8 +127,8 @@ class Listener:
                 while isinstance(event := await self._next(connection, reader), h11.Data):
                     size += len(event.data)
                     self._bytes += len(event.data)
-                    if size > self._config.bytes_max:
-                        raise _Refused(Reply(413, f"body is larger than {self._config.bytes_max} bytes"))
+                    if size > self._options.bytes_max:
+                        raise _Refused(Reply(413, f"body is larger than {self._options.bytes_max} bytes"))
                     if self._bytes > REQUESTS_BYTES_MAX:
                         raise _Refused(Reply(503, "too much is under way", {"Retry-After": "1"}))
                     parts.append(bytes(event.data))
@@ -137,8 +151,8 @@ class Listener:
 
     def _too_large(self, request: Request) -> Reply | None:
         length = request.headers.get("content-length", "0")
-        if length.isdigit() and int(length[:18]) > self._config.bytes_max:
-            return Reply(413, f"body is larger than {self._config.bytes_max} bytes")
+        if length.isdigit() and int(length[:18]) > self._options.bytes_max:
+            return Reply(413, f"body is larger than {self._options.bytes_max} bytes")
         return None
 
     async def _answer(
@@ -157,7 +171,7 @@ class Listener:
         if content and reply.status != 204:
             writer.write(connection.send(h11.Data(data=content)))
         writer.write(connection.send(h11.EndOfMessage()))
-        async with asyncio.timeout(self._config.timeout):
+        async with asyncio.timeout(self._options.timeout_s):
             await writer.drain()
         if is_whole:
             return bool(connection.our_state is h11.DONE)
@@ -181,36 +195,38 @@ def _request_of(head: Any) -> Request:
     return Request(head.method.decode("ascii"), head.target.decode("latin-1"), headers)
 
 
-def _server_context(config: HttpConfig) -> ssl.SSLContext | None:
-    if config.certificate is None:
+def _server_context(options: ListenerOptions, words: Words) -> ssl.SSLContext | None:
+    if options.certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(config.certificate, config.key, password="")
+        context.load_cert_chain(options.certificate, options.key, password="")
     except OSError as error:
         raise ConfigError(
-            f"certificate cannot be used: {error.strerror or error}", where=str(config.certificate),
-            expected="PEM, readable, with a key without a password", code="MS-1600",
+            f"certificate cannot be used: {error.strerror or error}", where=str(options.certificate),
+            expected="PEM, readable, with a key without a password", code=words.address,
         ) from error  # fmt: skip
     return context
 
 
 @asynccontextmanager
-async def open_listener(config: HttpConfig, check: Check, handle: Handle) -> AsyncIterator[Listener]:
+async def open_listener(
+    options: ListenerOptions, words: Words, check: Check, handle: Handle
+) -> AsyncIterator[Listener]:
     """Listen. Raises Unreachable when the address cannot be had, ConfigError for a certificate or the library."""
-    with needs_extra("the HTTP connector", "http"):
+    with needs_extra(words.needed_by, words.extra):
         import h11  # noqa: F401 - known here that it is there
-    context = await asyncio.to_thread(_server_context, config)
-    listener = Listener(config, check, handle)
+    context = await asyncio.to_thread(_server_context, options, words)
+    listener = Listener(options, check, handle)
     try:
         # Begun in two steps: cancelled within one that also listens, its socket would be left open.
         server = await asyncio.start_server(
-            listener.connected, config.host, config.port, limit=READ_BYTES, ssl=context, backlog=CONNECTIONS_MAX,
+            listener.connected, options.host, options.port, limit=READ_BYTES, ssl=context, backlog=CONNECTIONS_MAX,
             start_serving=False,
         )  # fmt: skip
     except OSError as error:
         raise Unreachable(
-            f"webhook cannot listen: {error.strerror or error}", where=config.where,
+            f"{words.peer} cannot listen: {error.strerror or error}", where=f"{options.host}:{options.port}",
             next_step="end the other program or set another port", code="MS-0601",
         ) from error  # fmt: skip
     try:
