@@ -29,6 +29,7 @@ PYTHON_PEERS = {  # of other licences or with other pins: each in a venv, run as
     "modbus-tk": "modbus-tk==1.1.5",
     "pysparkplug": "pysparkplug==0.6.1",
     "mqtt-spb-wrapper": "mqtt-spb-wrapper==2.1.2",
+    "ziglang": "ziglang==0.17.1",  # a compiler for C, to build the WebAssembly examples again
 }
 DEBIAN_PROGRAMS = {"mosquitto": "mosquitto", "mosquitto_pub": "mosquitto-clients", "postgres": "postgresql"}
 

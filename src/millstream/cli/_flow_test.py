@@ -110,13 +110,15 @@ def _report(case: Path, *, update: bool, timeout_s: float) -> CaseReport:
 
 
 def _run(case: Path, report: CaseReport) -> list[str]:
-    from millstream.config import FlowEntry, read_yaml
+    from millstream.config import FlowEntry, parse_size, read_yaml
     from millstream.flow import FlowSpec, build_flow, read_lines, read_spec, verify, with_ticks, write_lines
 
     raw = read_yaml(case / FLOW_FILE)
     if isinstance(raw, dict):  # an entry of a node's file: how many processes it has there is no matter here
         of_the_node = FlowEntry.model_fields.keys() - FlowSpec.model_fields.keys()
         raw = {key: value for key, value in raw.items() if key not in of_the_node}
+        if isinstance(memory := raw.get("module_memory"), str):
+            raw["module_memory"] = parse_size(memory)
     spec = read_spec(raw)
     input_file = case / INPUT_FILE
     if not input_file.is_file():

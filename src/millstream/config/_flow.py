@@ -5,17 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from millstream.config._types import Name, Section, Size
 from millstream.kernel import ConfigError, DecodeError, parse_duration_s
 from millstream.protocols.cloudevents import parse_time_ns
+from millstream.protocols.module import MODULE_FUEL, MODULE_MEMORY_BYTES, WASM
 from millstream.protocols.uns_pattern import KINDS, Pattern
-from millstream.sdk import Duration
+from millstream.sdk import ConfigPath, Duration
 
 FLOWS_COUNT_MAX = 64  # each is at least one process
 PARTITIONS_COUNT_MAX = 256
 INSTANCES_COUNT_MAX = 32
+MODULE_MEMORY_BYTES_MAX = 1 << 30
+MODULE_FUEL_MAX = 10**12
+_PATH: TypeAdapter[Path] = TypeAdapter(ConfigPath)
 FLOW_MEMORY_BYTES_MIN = 64 << 20  # less does not hold the program itself
 
 
@@ -58,8 +70,16 @@ def _python(value: str, info: ValidationInfo) -> str:
     file, colon, name = value.rpartition(":")
     if not colon or not file.endswith(".py") or not name.isidentifier():
         raise ValueError("expected a file and what it defines, such as flows/mine.py:flow")
-    folder = info.context.get("folder") if isinstance(info.context, dict) else None
-    return f"{Path(folder or '') / Path(file).expanduser()}:{name}"
+    return f"{_file(file, info)}:{name}"
+
+
+def _module(value: str, info: ValidationInfo) -> str:
+    return str(_file(value, info))
+
+
+def _file(name: str, info: ValidationInfo) -> Path:
+    """From the folder of the file; in a configuration from afar, only where the site lets it look."""
+    return _PATH.validate_python(name, context=info.context)
 
 
 class FlowInput(Section):
@@ -94,9 +114,16 @@ class FlowEntry(Section):
     name: Name
     """Unique in this node."""
     type: str | None = None
-    """A built-in flow, see the page on flows; or `python`."""
+    """A built-in flow, see the page on flows; `wasm`, a module of your own; or `python`."""
     python: Annotated[str, AfterValidator(_python)] | None = None
     """A flow of your own: `flows/mine.py:flow`, a file and the `Flow` in it."""
+    module: Annotated[str, AfterValidator(_module)] | None = None
+    """Of the type `wasm`: the WebAssembly module, `flows/mine.wasm`."""
+    module_memory: Annotated[Size, Field(le=MODULE_MEMORY_BYTES_MAX)] = MODULE_MEMORY_BYTES
+    """Memory that a module may have in one step."""
+    module_fuel: int = Field(default=MODULE_FUEL, ge=1000, le=MODULE_FUEL_MAX)
+    """Instructions of a module that one step may take; then its input goes into quarantine. 100 million are about a
+    tenth of a second."""
     inputs: tuple[
         Annotated[
             FlowInput,
@@ -136,7 +163,9 @@ class FlowEntry(Section):
     def _one(self) -> FlowEntry:
         if (self.type is None) == (self.python is None):
             raise ValueError("a flow needs exactly one of 'type' and 'python'")
-        if self.type is not None and not self.inputs:
+        if (self.type == WASM) != (self.module is not None):
+            raise ValueError("a flow of type 'wasm' needs a 'module', and no other has one")
+        if self.type is not None and self.type != WASM and not self.inputs:
             raise ValueError("'inputs' is missing: what the flow reads")
         if self.max_memory < FLOW_MEMORY_BYTES_MIN:
             raise ValueError(f"'max_memory' is too small, expected at least {FLOW_MEMORY_BYTES_MIN >> 20}MiB")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from millstream.config._finding import Findings
 from millstream.config._yaml import Loc
 from millstream.kernel import suggest
+from millstream.protocols.module import WASM
 
 
 class FlowKind(Protocol):
@@ -34,7 +35,7 @@ def check_flows(raw: Any, findings: Findings, kinds: FlowKinds) -> None:
     for section in ("flows", "hub_flows"):
         entries = raw.get(section) if kinds else None
         for i, entry in enumerate(entries if isinstance(entries, list) else []):
-            if isinstance(entry, dict) and isinstance(entry.get("type"), str):
+            if isinstance(entry, dict) and isinstance(entry.get("type"), str) and entry["type"] != WASM:
                 _check(entry, (section, i), findings, kinds)
 
 

@@ -13,7 +13,7 @@ from millstream.config._finding import Findings
 from millstream.config._flow import FlowEntry
 from millstream.config._flow_cycles import check_cycles
 from millstream.config._yaml import Loc
-from millstream.kernel import DecodeError, PlantError, suggest
+from millstream.kernel import DecodeError, NotFoundError, PlantError, suggest
 from millstream.protocols.uns_pattern import Pattern
 
 SOURCE_BYTES_MAX = 4 << 20
@@ -36,6 +36,8 @@ def check_flow_rules(raw: Sequence[Any], loc: Loc, findings: Findings, context: 
         sound.append((i, entry))
         if entry.python is not None:
             _check_python(entry, (*loc, i), findings)
+        elif entry.module is not None:
+            _check_module(entry, (*loc, i), findings)
         else:
             _check_inputs(entry, _outputs(entry), (*loc, i), findings)
     check_cycles(sound, loc, findings)
@@ -88,6 +90,25 @@ def _check_python(entry: FlowEntry, loc: Loc, findings: Findings) -> None:
         findings.add(
             (*loc, "python"), f"{name!r} is not defined in {file}", hint=f"did you mean '{near}'?" if near else None
         )
+
+
+def _check_module(entry: FlowEntry, loc: Loc, findings: Findings) -> None:
+    """Whether a flow can be made of the module, and of what it says of itself; nothing of its steps is run."""
+    from millstream.flow import Input, read_module, wasm_flow
+
+    try:
+        data = read_module(Path(str(entry.module)), entry.name)
+        inputs = tuple(Input(each.pattern, each.kind) for each in entry.inputs)
+        flow = wasm_flow(data, entry.name, inputs, memory_bytes=entry.module_memory, fuel=entry.module_fuel)
+        flow.filters()
+    except NotFoundError as error:
+        findings.add((*loc, "module"), f"{error.what}: {error.got}", code="MS-0102")
+        return
+    except PlantError as error:
+        text = ", ".join([error.what] + [f"{k} {v}" for k in ("expected", "got") if (v := getattr(error, k))])
+        findings.add((*loc, "module"), text, hint=error.next_step, code=error.code)
+        return
+    _check_inputs(entry, flow.outputs, loc, findings)
 
 
 def _defined(tree: ast.Module) -> set[str]:

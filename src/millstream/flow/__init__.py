@@ -25,10 +25,11 @@ from millstream.flow._pattern import Found, Progress, Sequenced
 from millstream.flow._ports import Origins, Quarantine, Rejected, StreamFacts, Streams
 from millstream.flow._runner import FlowRunner, PartitionRunner, Wiring
 from millstream.flow._sources import ProcessFullError, StepFailedError
-from millstream.flow._spec import FlowSpec, InputSpec, build_flow, read_spec
+from millstream.flow._spec import FlowSpec, InputSpec, build_flow, read_module, read_spec
 from millstream.flow._store import EntryCodec, KeyStore
 from millstream.flow._unit import Counts, Unit
 from millstream.flow._verify import verify
+from millstream.flow._wasm_flow import ModuleDescription, wasm_flow
 from millstream.flow._windows import Pane, Panes, Result, Session, Sessions, Sliding, Span
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "InputSpec",
     "KeyStore",
     "Kills",
+    "ModuleDescription",
     "Muting",
     "Offset",
     "Ordered",
@@ -89,10 +91,12 @@ __all__ = [
     "muted_by",
     "partition_of",
     "read_lines",
+    "read_module",
     "read_spec",
     "remember",
     "tidy_lines",
     "verify",
+    "wasm_flow",
     "with_ticks",
     "write_lines",
 ]

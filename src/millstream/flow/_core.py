@@ -460,7 +460,7 @@ class FlowCore(Generic[S]):
         before = entry.timers
         try:
             state, effects = self.flow.step(entry.state, event)
-        except ProcessFullError:
+        except (ProcessFullError, StepFailedError):  # the second: of a module, which says itself what it was
             raise
         except Exception as error:  # the user's code; its input is kept and told, the others go on
             code = "MS-0703" if isinstance(error, TimeoutError) else None

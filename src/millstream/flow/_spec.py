@@ -13,8 +13,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from millstream.flow._model import PARTITIONS_MAX, SECOND_NS, Flow, Input, TimePolicy
+from millstream.flow._wasm_flow import wasm_flow
 from millstream.flow.library import FLOW_TYPES, FlowType
 from millstream.kernel import ConfigError, NotFoundError, suggest
+from millstream.protocols.module import MODULE_BYTES_MAX, MODULE_FUEL, MODULE_MEMORY_BYTES, WASM
 from millstream.sdk import Duration
 
 
@@ -41,9 +43,15 @@ class FlowSpec(BaseModel):
     name: str
     """Name of the flow; its state and its outputs carry it."""
     type: str | None = None
-    """A built-in type."""
+    """A built-in type, or `wasm`."""
     python: str | None = None
     """Your own flow: `FILE.py:NAME`, relative to this file; a `Flow`, or a `FlowType` that takes `config`."""
+    module: str | None = None
+    """For the type `wasm`: the file of the module, relative to this file."""
+    module_memory: int = Field(default=MODULE_MEMORY_BYTES, ge=1)
+    """Bytes of memory that a module may have in one step."""
+    module_fuel: int = Field(default=MODULE_FUEL, ge=1)
+    """Instructions of a module that one step may take."""
     inputs: tuple[Annotated[InputSpec, BeforeValidator(_as_mapping)], ...] = ()
     """What it reads."""
     version: int = Field(default=1, ge=1)
@@ -61,6 +69,8 @@ class FlowSpec(BaseModel):
     def _one_source(self) -> FlowSpec:
         if (self.type is None) == (self.python is None):
             raise ValueError("a flow needs either type or python")
+        if (self.type == WASM) != (self.module is not None):
+            raise ValueError("a flow of type wasm needs a module, and no other has one")
         if isinstance(self.idle, str) and self.idle != "never":
             raise ValueError("idle is a duration or never")
         return self
@@ -95,6 +105,8 @@ def build_flow(spec: FlowSpec, folder: Path, types: Mapping[str, FlowType] = FLO
     inputs = tuple(Input(i.pattern, i.kind) for i in spec.inputs)
     for one in inputs:
         one.filter()  # a wrong pattern is told here
+    if spec.type == WASM:
+        return _of_module(spec, inputs, folder)
     if spec.type is not None:
         found = types.get(spec.type)
         if found is None:
@@ -115,6 +127,27 @@ def build_flow(spec: FlowSpec, folder: Path, types: Mapping[str, FlowType] = FLO
         own, name=spec.name, inputs=inputs or own.inputs, time=spec.time(own.time),
         version=spec.version if "version" in spec.model_fields_set else own.version,
     )  # fmt: skip
+
+
+def _of_module(spec: FlowSpec, inputs: tuple[Input, ...], folder: Path) -> Flow[Any]:
+    flow = wasm_flow(
+        read_module(folder / str(spec.module), spec.name), spec.name, inputs, config=spec.config,
+        memory_bytes=spec.module_memory, fuel=spec.module_fuel,
+    )  # fmt: skip
+    version = spec.version if "version" in spec.model_fields_set else flow.version
+    return replace(flow, time=spec.time(flow.time), version=version)
+
+
+def read_module(path: Path, where: str) -> bytes:
+    """The bytes of a module's file. Raises NotFoundError, ConfigError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MODULE_BYTES_MAX + 1)
+    except FileNotFoundError as error:
+        raise NotFoundError("no such file", where=where, got=str(path)) from error
+    except OSError as error:
+        raise ConfigError(f"the module cannot be read: {error.strerror}", where=where, got=str(path)) from error
+    return data
 
 
 def _own(spec: FlowSpec, folder: Path) -> Flow[Any] | FlowType:
