@@ -5,8 +5,11 @@ the ledger's record (at the latest a second after the first uncounted message) o
 since only the end of a batch makes the server acknowledge the last messages. What is sent is kept until its batch is
 committed. After any doubt (lost link, gap, refusal, full stream) the batches are closed at the server, so that late
 bytes of a dead link are refused, the stream is read from the first doubtful sequence on and matched with what was sent,
-and the rest goes out again. So a kill of the server or the link loses and doubles nothing; only what the disk itself
-forgets in a power loss is lost.
+and the rest goes out again. A batch whose start the server has not read yet cannot be closed: it is remembered as
+unstarted until the stream has moved on, which makes its start void. Until then all goes out again to the letter, with
+its records, and a batch ends where an unstarted one begins: should that start be read after all, it stores what belongs
+there, and the next batch is refused. So a kill of the server or the link loses and doubles nothing; only what the disk
+itself forgets in a power loss is lost.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Any, Self
 
 import msgspec
 
-from millstream.bus._fast_batch import FastBatch, Item, Recent
+from millstream.bus._fast_batch import Entry, FastBatch, Item, Recent, Seal, Unstarted, without_seals
 from millstream.bus._jetstream import Refused, StreamApi, translate
 from millstream.bus._patience import START_PATIENCE_S
 from millstream.bus._publisher import (
@@ -38,7 +41,7 @@ from millstream.bus._reader import StreamReader
 from millstream.bus._transport import Transport
 from millstream.bus._units import header_lines
 from millstream.kernel import Backoff, Clock, FencedError, PlantError, StoreFullError, SystemClock, Unreachable
-from millstream.protocols.ledger import encode_record, is_ledger_subject
+from millstream.protocols.ledger import LedgerRecord, encode_record, is_ledger_subject
 from millstream.protocols.nats_wire import WireMessage, parse_headers, subject_bytes
 from millstream.sdk import Control, Message, PublisherStats, Received, Stored
 
@@ -81,12 +84,13 @@ class FastIngestPublisher:
         self._incarnation = incarnation()
         self._inbox = ""  # below the connection's, which is known once that is open
         self._batches: deque[FastBatch] = deque()  # not yet committed; only the last may still be open
+        self._unstarted = Unstarted()
         self._ids = 0
         self._next_seq_base = 0
-        self._recent = Recent(ledger_subject)
+        self._recent = Recent()
         self.messages_lost = 0  # acknowledged, then lost by the stream, and too long ago to be stored again
-        self._resend: list[tuple[Item, list[Unit]]] = []  # each with the units that end there
-        self._closing: dict[str, asyncio.Future[None]] = {}
+        self._resend: list[Entry] = []
+        self._closing: dict[str, asyncio.Future[bool]] = {}
         self._wire_subjects: dict[str, bytes] = {}
         self._settled = asyncio.Event()
         self._settled.set()
@@ -185,7 +189,7 @@ class FastIngestPublisher:
                 raise self._trouble
             outstanding = self._outstanding()
             has_sent = False
-            if outstanding < WINDOW_MESSAGES and (self._resend or len(self._queue)):
+            if outstanding < WINDOW_MESSAGES and (self._resend or len(self._queue)) and not self._must_wait():
                 self._send_burst(WINDOW_MESSAGES - outstanding)
                 has_sent = True
             self._end_when_due()
@@ -199,6 +203,10 @@ class FastIngestPublisher:
                     await self._wake.wait()
             except TimeoutError:
                 self._on_pause()
+
+    def _must_wait(self) -> bool:
+        """While a late start is possible one batch goes out at a time, so that each is fenced by the one before."""
+        return bool(self._unstarted and self._batches) and self._batches[-1].is_ended
 
     def _outstanding(self) -> int:
         """Sent and not yet acknowledged; the end of a batch is answered too."""
@@ -223,9 +231,13 @@ class FastIngestPublisher:
 
     def _end_when_due(self) -> None:
         """Write the record when it is time, in the open batch or in one of its own."""
-        if self._uncounted_since_s is None:
-            return
         batch = self._batches[-1] if self._batches else None
+        if self._resend:  # its records are made; one more would shift them
+            if batch is not None and not batch.is_ended and not self._unstarted.room(batch):
+                self._end(batch)
+            return
+        if self._uncounted_since_s is None or self._must_wait():
+            return
         is_large = batch is not None and (len(batch.items) >= BATCH_MESSAGES_MAX or batch.bytes >= BATCH_BYTES_MAX)
         is_flushed = self._is_flushing and not self._resend and not len(self._queue)
         if is_large or is_flushed or self._loop.time() - self._uncounted_since_s >= RECORD_S:
@@ -263,15 +275,25 @@ class FastIngestPublisher:
     def _send_burst(self, room: int) -> None:
         batch = self._open_batch()
         out: list[bytes] = []
+        room = min(room, BURST_MESSAGES)
         if self._resend:
-            chunk, self._resend = self._resend[: min(room, BURST_MESSAGES)], self._resend[min(room, BURST_MESSAGES) :]
-            self._counters.resends += len(chunk)
-            for item, ending in chunk:
-                self._put(batch, item, out)
-                batch.units.extend((len(batch.items), unit) for unit in ending)
+            self._put_again(batch, min(room, self._unstarted.room(batch)), out)
         else:
-            self._put_units(batch, self._queue.take(messages_max=min(room, BURST_MESSAGES), bytes_max=BURST_BYTES), out)
+            self._put_units(batch, self._queue.take(messages_max=room, bytes_max=BURST_BYTES), out)
         self._connection.write(b"".join(out))
+
+    def _put_again(self, batch: FastBatch, room: int, out: list[bytes]) -> None:
+        """Up to `room` messages, or up to the next record, which ends the batch as it did before."""
+        for at in range(min(room, len(self._resend))):
+            item, ending = self._resend[at]
+            self._counters.resends += 1
+            if isinstance(item, Seal):
+                self._put_record(batch, item, out)
+                self._resend = self._resend[at + 1 :]
+                return
+            self._put(batch, item, out)
+            batch.units.extend((len(batch.items), unit) for unit in ending)
+        self._resend = self._resend[room:]
 
     def _put_units(self, batch: FastBatch, units: list[Unit], out: list[bytes]) -> None:
         controls: dict[str, Control] = {}
@@ -318,25 +340,24 @@ class FastIngestPublisher:
         )
 
     def _write_record(self, batch: FastBatch) -> None:
-        """End `batch` with its record, fenced by the place of the one before."""
-        before = self._head.record
-        fence = self._head.seq
-        for earlier in self._batches:
-            if earlier.record is not None:
-                before, fence = earlier.record, earlier.last_seq
+        """End `batch` with a record of what came since the one before."""
+        before = next((b.record for b in reversed(self._batches) if b.record is not None), self._head.record)
         record = self._head.next(batch.messages, batch.samples, before)
-        batch.payload = encode_record(record)
+        out: list[bytes] = []
+        self._put_record(batch, Seal(self._head.subject, encode_record(record), record), out)
+        self._connection.write(out[0])
+
+    def _put_record(self, batch: FastBatch, seal: Seal, out: list[bytes]) -> None:
+        """End `batch` with this record, fenced by the place of the one before."""
+        fence = next((b.last_seq for b in reversed(self._batches) if b.record is not None), self._head.seq)
         number = len(batch.items) + 1
         lines = b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % fence
         if number == 1:
             lines += b"Nats-Expected-Last-Sequence: %d\r\n" % batch.base_seq
-        out: list[bytes] = []
         self._put_with_headers(
-            self._wire_subject(self._head.subject), b"%b%d.%d.$FI" % (batch.prefix, number, _COMMIT), lines,
-            batch.payload, out,
-        )  # fmt: skip
-        self._connection.write(out[0])
-        batch.record = record
+            self._wire_subject(seal.subject), b"%b%d.%d.$FI" % (batch.prefix, number, _COMMIT), lines, seal.payload, out
+        )
+        batch.seal = seal
         batch.is_ended = True
         self._uncounted_since_s = None
 
@@ -365,7 +386,7 @@ class FastIngestPublisher:
             closing = self._closing.get(batch_id)
             if closing is not None:
                 if answer.get("type") != "ack" and not closing.done():
-                    closing.set_result(None)
+                    closing.set_result("error" not in answer)
                 continue
             batch = next((b for b in self._batches if b.id == batch_id), None)
             if batch is not None:
@@ -378,6 +399,7 @@ class FastIngestPublisher:
             self._last_ack_s = self._loop.time()
             self._acked(batch, min(int(answer["seq"]), len(batch.items)))
         elif "error" in answer:
+            batch.is_refused = True
             self._trouble = self._trouble or translate(answer["error"], self._stream)
         elif kind == "gap":
             self._trouble = self._trouble or Unreachable("the server misses messages", where=self._stream)
@@ -390,19 +412,24 @@ class FastIngestPublisher:
         if number <= batch.acked:
             return
         batch.acked = number
+        units, stored = batch.units, Stored(self._stream, batch.base_seq + number)
+        self._on_progress(stored.last_seq)
+        while units and units[0][0] <= number:
+            self._count_unit(units.popleft()[1], stored)
+
+    def _on_progress(self, last_seq: int) -> None:
+        self._unstarted.passed(last_seq)
         self._counters.is_full = False
         self._refusals = 0
         self._backoff.reset()
-        units, counters = batch.units, self._counters
-        stored = Stored(self._stream, batch.base_seq + number)
-        while units and units[0][0] <= number:
-            unit = units.popleft()[1]
-            messages = unit.messages
-            counters.messages += len(messages)
-            counters.samples += (
-                messages[0].samples_count if len(messages) == 1 else sum([m.samples_count for m in messages])
-            )
-            resolve_unit(unit, stored)
+
+    def _count_unit(self, unit: Unit, stored: Stored) -> None:
+        messages, counters = unit.messages, self._counters
+        counters.messages += len(messages)
+        counters.samples += (
+            messages[0].samples_count if len(messages) == 1 else sum([m.samples_count for m in messages])
+        )
+        resolve_unit(unit, stored)
 
     def _committed(self, batch: FastBatch) -> None:
         self._last_ack_s = self._loop.time()
@@ -457,11 +484,15 @@ class FastIngestPublisher:
                 await asyncio.sleep(backoff.next_s())
 
     async def _resolve_once(self) -> None:
-        for batch in self._batches:
-            await self._close_at_server(batch)
+        sent = [*self._unstarted.batches, *self._batches]
+        for batch in sent:
+            if not await self._close_at_server(batch) and not batch.is_refused:
+                self._unstarted.add(batch)
         state = await self._api.state(self._stream)
         found = await self._api.last(self._stream, self._head.subject)
-        ours = {b.payload: b.record for b in self._batches if b.record is not None}
+        seals = [b.seal for b in sent if b.seal is not None]
+        seals += [item for item, _ in self._resend if type(item) is Seal]
+        ours = {seal.payload: seal.record for seal in seals}
         if found is not None and found.payload != self._head.payload and found.payload not in ours:
             probe = LedgerHead(self._head.subject, SystemClock())
             probe.adopt(found)
@@ -482,42 +513,38 @@ class FastIngestPublisher:
                 self.messages_lost += had - self._head.record.total_messages - self._head.tail_messages
         else:
             stored = await self._read(max(base + 1, state.first_seq), state.last_seq)
-        self._keep_rest(stored, state.last_seq)
+        self._keep_rest(stored, state.last_seq, ours)
 
-    def _keep_rest(self, stored: list[_Found], last_seq: int) -> None:
-        """Match what the stream holds with what was sent, in order; foreign messages in between are passed over."""
+    def _keep_rest(self, stored: list[_Found], last_seq: int, records: dict[bytes, LedgerRecord]) -> None:
+        """Match what the stream holds with what was sent, in order; foreign messages in between are passed over.
+        `records` are those of batches of ours that may have been stored, by payload."""
+        base = self._batches[0].base_seq if self._batches else self._next_seq_base
+        sent = [entry for batch in self._batches for entry in batch.entries()] + self._resend
         at = 0
-        has_progress = False
-        rest: list[tuple[Item, list[Unit]]] = []
-        for batch in self._batches:
-            count = len(batch.items)
-            reached = 0
-            while reached < count and at < len(stored):
-                item = batch.items[reached]
-                reached += stored[at][:2] == (item.subject, item.payload)
-                at += 1
-            has_progress = has_progress or reached > 0
-            self._acked(batch, reached)
-            has_record = False
-            while reached == count and batch.record is not None and not has_record and at < len(stored):
-                has_record = stored[at][:2] == (self._head.subject, batch.payload)
-                at += 1
-            if has_record and batch.record is not None:
-                self._head.committed(batch.record, stored[at - 1][3])
+        for subject, payload, samples, seq in stored:
+            record = records.get(payload) if subject == self._head.subject else None
+            if record is not None:
+                self._head.committed(record, seq)
                 self._counters.batches += 1
+            if at == len(sent) or (subject, payload) != (sent[at][0].subject, sent[at][0].payload):
                 continue
-            counted = [i for i in batch.items[:reached] if type(i) is Message]
-            self._head.tail_messages += len(counted)
-            self._head.tail_samples += sum(i.samples_count for i in counted)
-            ends: dict[int, list[Unit]] = {}
-            for end, unit in batch.units:
-                ends.setdefault(max(end, reached + 1), []).append(unit)
-            rest.extend((item, ends.get(n, [])) for n, item in enumerate(batch.items[reached:], reached + 1))
+            item, ending = sent[at]
+            if type(item) is Message:
+                self._head.tail_messages += 1
+                self._head.tail_samples += samples
+            for unit in ending:
+                self._count_unit(unit, Stored(self._stream, seq))
+            at += 1
+        was_full = self._counters.is_full
+        if at:
+            self._on_progress(last_seq)
+        self._refusals = 0 if at or was_full else self._refusals + 1
         self._batches.clear()
-        self._resend = rest + self._resend
+        is_to_the_letter = last_seq == base + at
+        self._resend = sent[at:] if is_to_the_letter else without_seals(sent[at:])
         self._next_seq_base = last_seq
+        self._unstarted.passed(last_seq)
         self._uncounted_since_s = self._loop.time() if self._head.tail_messages else None
-        self._refusals = 0 if has_progress or self._counters.is_full else self._refusals + 1
         if self._refusals >= REFUSALS_MAX and self._resend:
             self._give_up_first()
         self._settle()
@@ -528,11 +555,12 @@ class FastIngestPublisher:
         at = next((n for n, (_, ending) in enumerate(self._resend) if ending), len(self._resend) - 1)
         for unit in self._resend[at][1]:
             fail_unit(unit, Refused("the stream refuses this message", err_code=0, where=self._stream))
-        self._resend = self._resend[at + 1 :]
+        self._resend = without_seals(self._resend[at + 1 :])
 
     async def _store_again(self, items: list[Item], base_seq: int) -> None:
         """Put `items` back where they stood, to the letter, so that whoever has read them already reads on rightly."""
         batch = self._new_batch(base_seq, self._loop.time())
+        self._unstarted.add(batch)  # should the link break meanwhile
         for start in range(0, len(items), BURST_MESSAGES):
             out: list[bytes] = []
             for item in items[start : start + BURST_MESSAGES]:
@@ -542,15 +570,15 @@ class FastIngestPublisher:
         self._counters.resends += len(items)
         await self._close_at_server(batch, is_complete=True)
 
-    async def _close_at_server(self, batch: FastBatch, *, is_complete: bool = False) -> None:
+    async def _close_at_server(self, batch: FastBatch, *, is_complete: bool = False) -> bool:
         """End a batch that may still be open: one that is not complete by a gap, so that bytes of a dead link that
-        arrive later are refused."""
-        future: asyncio.Future[None] = self._loop.create_future()
+        arrive later are refused. False when the server does not know it: ended before, or not begun yet."""
+        future: asyncio.Future[bool] = self._loop.create_future()
         self._closing[batch.id] = future
         try:
             self._end(batch, None if is_complete else len(batch.items) + 1_000_000)
             async with asyncio.timeout(ACK_TIMEOUT_S):
-                await future
+                return await future
         except TimeoutError as error:
             raise Unreachable("no answer to the end of a batch", where=self._stream) from error
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from millstream.bus._fast_batch import RECENT_BYTES_MAX, RECENT_S, FastBatch, Recent
+from millstream.bus._fast_batch import RECENT_BYTES_MAX, RECENT_S, FastBatch, Recent, Seal
 from millstream.protocols.ledger import LedgerRecord
 from millstream.sdk import Control, Message
 
@@ -12,13 +12,12 @@ def batch(base_seq: int, count: int, record: bytes = b"", size: int = 0) -> Fast
     made.items = [Message("a", b"%d" % (base_seq + n)) for n in range(1, count + 1)]
     made.bytes = size
     if record:
-        made.record = LedgerRecord(1, count, count, count, count, 1)
-        made.payload = record
+        made.seal = Seal("ledger", record, LedgerRecord(1, count, count, count, count, 1))
     return made
 
 
 def test_what_stood_behind_a_sequence_comes_back_in_order_with_its_records() -> None:
-    recent = Recent("ledger")
+    recent = Recent()
     recent.add(batch(10, 3, b"r1"), 0.0)  # 11 12 13, record 14
     recent.add(batch(14, 2), 0.1)  # 15 16
     assert recent.behind(12) == [
@@ -30,7 +29,7 @@ def test_what_stood_behind_a_sequence_comes_back_in_order_with_its_records() -> 
 
 
 def test_only_a_bounded_past_is_remembered_but_always_the_newest() -> None:
-    recent = Recent("ledger")
+    recent = Recent()
     recent.add(batch(0, 1), 0.0)
     recent.add(batch(1, 1), RECENT_S + 1)
     assert recent.behind(0) is None
