@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -21,6 +22,8 @@ ACCOUNT_FIELDS = ("messages", "samples", "gaps", "repeats", "out_of_order", "sur
 def status(*, json: Json = False, target: Target = DEFAULT) -> int:
     """Show how the nodes are: connectors, streams, uplink, alarms.
 
+    At a hub of tenants without --tenant: how the hub and each tenant is.
+
     Examples:
 
         millstream status
@@ -32,9 +35,11 @@ def status(*, json: Json = False, target: Target = DEFAULT) -> int:
         Print one object with every node's whole report.
     """
 
+    from millstream.client import PROVIDER
+
     async def work() -> int:
         """The node asked first, then those that it sees."""
-        async with target.connect() as plant:
+        async with replace(target, tenant=target.tenant or PROVIDER).connect() as plant:
             nodes = await plant.status()
         if not nodes:
             raise Unreachable(
@@ -72,6 +77,23 @@ def _print_node(node: Mapping[str, Any], now_ns: int) -> None:
         print_table(("stream", "messages", "size", "last_seq"), rows, right=("messages", "size", "last_seq"))
     for alarm in node.get("alarms") or []:
         note(f"  alarm {alarm.get('code')}: {shown(alarm.get('message'))}")
+    _print_tenants(node)
+
+
+def _print_tenants(node: Mapping[str, Any]) -> None:
+    tenants = node.get("tenants") or []
+    if tenants:
+        fields = ("name", "place", "is_up", "sites", "sites_locked_out", "join_answers_lost", "join_requests_left")
+        rows = [[*flattened(tenant, fields), len(tenant.get("alarms") or ())] for tenant in tenants]
+        columns = ("tenant", "place", "up", "sites", "locked out", "join answers lost", "join requests left", "alarms")
+        print_table(columns, rows, right=columns[3:])
+    for tenant in tenants:
+        for alarm in tenant.get("alarms") or []:
+            note(f"  tenant {tenant.get('name')}: alarm {alarm.get('code')}: {shown(alarm.get('message'))}")
+    audit = node.get("audit") or {}
+    if any(audit.values()):
+        failed, untold = audit.get("failures"), audit.get("violations_untold")
+        note(f"  audit: {failed} events were not stored, {untold} violations not told")
 
 
 def _connector_row(connector: Mapping[str, Any], now_ns: int) -> Sequence[object]:

@@ -7,7 +7,7 @@ from millstream.client._fleet import Fleet, FleetResult, FleetRun
 from millstream.client._fleet_data import DataPart, FleetDataRun
 from millstream.client._joined import joined_keys
 from millstream.client._ledger import Ledger, LedgerRow
-from millstream.client._node import NodeAddress, find_node, is_process
+from millstream.client._node import PROVIDER, NodeAddress, find_node, is_process
 from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
 from millstream.client._rollouts import Rollouts
@@ -27,6 +27,7 @@ from millstream.protocols.write_request import WritableTag, WriteAnswer
 
 __all__ = [
     "KINDS",
+    "PROVIDER",
     "CloudEvent",
     "Commands",
     "Consumer",

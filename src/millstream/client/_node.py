@@ -17,6 +17,8 @@ NODE_FILE = "node.json"
 NODE_VARIABLE = "MILLSTREAM_NODE"
 URL_VARIABLE = "MILLSTREAM_URL"
 TENANT_VARIABLE = "MILLSTREAM_TENANT"
+PROVIDER = "provider"
+"""In the place of a tenant: who runs a hub of tenants, and sees how they are."""
 _NEAR = (".", "data", ".millstream")  # folders looked at when nobody names a node: the first one wins
 _BELOW = (f"*/{NODE_FILE}", f"data/*/{NODE_FILE}")  # then these, which may be several
 
@@ -70,9 +72,10 @@ def find_node(
     tenant: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> NodeAddress:
-    """The node to talk to, and how to enter: with `creds_file`, or at a hub of tenants as `tenant`. It is `url`, else
-    `node` (a data directory or its node.json), else MILLSTREAM_URL, MILLSTREAM_NODE, else the node near here: its hub
-    where edge and hub run on one machine. Raises NotFoundError, ConfigError, with the next step."""
+    """The node to talk to, and how to enter: with `creds_file`, or at a hub of tenants as `tenant` (PROVIDER: as who
+    runs it). It is `url`, else `node` (a data directory or its node.json), else MILLSTREAM_URL, MILLSTREAM_NODE, else
+    the node near here: its hub where edge and hub run on one machine. Raises NotFoundError, ConfigError, with the next
+    step."""
     env = os.environ if environ is None else environ
     if node is None and url is None:
         url = env.get(URL_VARIABLE) or None
@@ -91,10 +94,10 @@ def find_node(
 
 def _tenant_creds(folder: Path, tenant: str | None) -> Path:
     """The log-in of a hub to one of its tenants. Raises NotFoundError."""
-    names = sorted(file.stem for file in folder.glob("*.creds") if file.stem not in ("system", "provider"))
+    names = sorted(file.stem for file in folder.glob("*.creds") if file.stem not in ("system", PROVIDER))
     if tenant is None and len(names) == 1:
         tenant = names[0]
-    if tenant not in names:
+    if tenant not in (*names, PROVIDER):
         raise NotFoundError(
             "which tenant?" if tenant is None else "no tenant of this name", got=tenant,
             expected=", ".join(names) or "none is there yet",

@@ -8,11 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from millstream.bus import HUB_DOMAIN, LeafListener, LeafUser, NatsServer, NodeFile, ServerSettings, load_secret
+import millstream
+from millstream.bus import (
+    HUB_DOMAIN,
+    LeafListener,
+    LeafUser,
+    NatsServer,
+    NodeFile,
+    ProcessMeter,
+    ServerSettings,
+    load_secret,
+    node_service,
+)
 from millstream.config import HubConfig
 from millstream.historian import HistorianService
 from millstream.hub._plant import LOCAL_BYTES_MAX, MQTT_BYTES_MAX, HubPlant, PlantAccount, PlantEdge
@@ -47,6 +59,8 @@ class HubNode:
         self._data_dir = Path(config.hub.data_dir)
         self._file = NodeFile(self._data_dir)
         self._stack = contextlib.AsyncExitStack()
+        self._started_ns = self._clock.now_ns()
+        self._meter = ProcessMeter()
         self.plant: HubPlant | None = None
         self.tenants: Tenants | None = None
 
@@ -85,6 +99,7 @@ class HubNode:
         )
         if self.tenants is not None:
             await self._stack.enter_async_context(self.tenants.on(self.server))
+            await self._stack.enter_async_context(self._provider_service(self.tenants))
         else:
             account = PlantAccount(self.server.credentials, history_dir(config))
             edges = [PlantEdge(edge.name, edge.path) for edge in config.edges]
@@ -116,8 +131,28 @@ class HubNode:
         return {} if self.plant is None else self.plant.ledger()
 
     async def status(self) -> dict[str, Any]:
-        """Of the one plant."""
-        return {} if self.plant is None else await self.plant.status()
+        """Of the one plant; of a hub of tenants what its provider may see: how each is, nothing of their data."""
+        if self.plant is not None:
+            return await self.plant.status()
+        tenants = self.tenants.status() if self.tenants is not None else {}
+        return {
+            "role": "hub",
+            "name": self.config.hub.name,
+            "version": millstream.__version__,
+            "started_ns": self._started_ns,
+            "server_restarts": self.server.restarts_count,
+            **self._meter.read(self.server.pid),
+            **tenants,
+            "alarms": [*(alarm.as_dict() for alarm in self.server.alarms), *tenants.get("alarms", [])],
+        }
+
+    def _provider_service(self, tenants: Tenants) -> AbstractAsyncContextManager[None]:
+        """Answers who runs the hub, in an account of its own."""
+        name = self.config.hub.name
+        return node_service(
+            self.server.url, tenants.provider, name="millstream-hub", version=millstream.__version__,
+            endpoints={"status": (f"millstream.node.{name}.status", self.status)},
+        )  # fmt: skip
 
     def _node_fields(self) -> dict[str, Any]:
         settings = self.server.settings

@@ -304,10 +304,13 @@ class HubPlant:
             return accounts_as_dict(self.historian.ledger())
         return accounts_as_dict(self._ledger.accounts()) if self._ledger is not None else {}
 
+    def alarms(self) -> list[dict[str, object]]:
+        """The plant's own; the server's are beside them."""
+        flows = self._flows.alarms if self._flows is not None else []
+        return [*self._alarms, *(alarm.as_dict() for alarm in (*self.sources.alarms, *flows))]
+
     async def status(self) -> dict[str, Any]:
         """The node's status as JSON."""
-        flows = self._flows.alarms if self._flows is not None else []
-        alarms = [*self._alarms, *(a.as_dict() for a in (*self._server.alarms, *self.sources.alarms, *flows))]
         return {
             "role": "hub",
             "name": self._config.hub.name,
@@ -324,7 +327,7 @@ class HubPlant:
             "historian": await self._historian_status(),
             "server_restarts": self._server.restarts_count,
             **self._meter.read(self._server.pid),
-            "alarms": alarms,
+            "alarms": [*(alarm.as_dict() for alarm in self._server.alarms), *self.alarms()],
         }
 
     def _edges_shown(self) -> list[dict[str, object]]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -24,7 +25,7 @@ from millstream.bus import (
 )
 from millstream.config import HubConfig
 from millstream.hub._audit import GONE_SUBJECT, REFUSED_SUBJECT, Auditor, AuditPlace
-from millstream.hub._joins import JOINS_SUBJECT, JoinDesk
+from millstream.hub._joins import JOINS_SUBJECT, JoinCounters, JoinDesk
 from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
 from millstream.hub._registrar import Registrar
 from millstream.hub._trust import TrustFile
@@ -44,6 +45,7 @@ class _Running:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     plant: HubPlant | None = None
     task: asyncio.Task[None] | None = None
+    joins: JoinCounters = field(default_factory=JoinCounters)
 
 
 class Tenants:
@@ -55,7 +57,7 @@ class Tenants:
         self._data_dir = data_dir
         self._clock = clock
         self._log = log
-        self._file = TrustFile(Path(config.trust.file), data_dir, clock, self._on_refused)
+        self._file = TrustFile(Path(config.trust.file), data_dir, clock, self._on_judged)
         self._pushed: dict[str, str] = {}
         self._running: dict[str, _Running] = {}
         self._alarms: dict[str, ServerAlarm] = {}
@@ -75,9 +77,34 @@ class Tenants:
         return self._file.trust
 
     @property
-    def alarms(self) -> list[ServerAlarm]:
-        """What the provider should know now."""
-        return list(self._alarms.values())
+    def provider(self) -> Credentials:
+        """The hub's log-in to the account of who runs it."""
+        return Credentials(creds_file=self._file.creds_file("provider"))
+
+    def status(self) -> dict[str, Any]:
+        """For who runs the hub: each tenant's state, and what could not be done or kept."""
+        return {
+            "operator": self._file.trust.operator_public,
+            "trust_serial": self._file.trust.serial,
+            "tenants": [self._shown(running) for running in self._running.values()],
+            "audit": {
+                "failures": self._auditor.failures_count, "violations_untold": self._auditor.violations_untold_count,
+            },
+            "alarms": [alarm.as_dict() for alarm in self._alarms.values()],
+        }  # fmt: skip
+
+    def _shown(self, running: _Running) -> dict[str, Any]:
+        plant = running.plant if running.ready.is_set() else None
+        return {
+            "name": running.tenant.name,
+            "place": running.tenant.place,
+            "is_up": plant is not None,
+            "sites": len(running.tenant.sites),
+            "sites_locked_out": sum(site.is_revoked for site in running.tenant.sites.values()),
+            "join_answers_lost": running.joins.answers_lost,
+            "join_requests_left": running.joins.requests_left,
+            "alarms": plant.alarms() if plant is not None else [],
+        }
 
     def plant(self, tenant: str) -> HubPlant | None:
         """The plant of a tenant; None while it is not up."""
@@ -111,7 +138,7 @@ class Tenants:
             system = server.connection(f"{name} system", Credentials(creds_file=self._file.creds_file("system")))
             self._system = await stack.enter_async_context(system)
             await self._push()
-            provider = server.connection(f"{name} provider", Credentials(creds_file=self._file.creds_file("provider")))
+            provider = server.connection(f"{name} provider", self.provider)
             self._auditor = Auditor(
                 await stack.enter_async_context(provider), self._place_of, self._tenant_of, self._config.hub.name,
                 self._clock,
@@ -194,7 +221,7 @@ class Tenants:
 
             registrar = Registrar(plant.connection, lambda: running.tenant, self._clock, audit)
             await registrar.prepare()
-            desk = JoinDesk(plant.connection, registrar.answer, group)
+            desk = JoinDesk(plant.connection, registrar.answer, group, running.joins)
             sid = plant.connection.subscribe(JOINS_SUBJECT, desk.take)
             plant.set_edges(edges_of(running.tenant))  # it may have changed while the plant opened
             self._alarms.pop(f"MS-2109 {tenant.name}", None)
@@ -233,14 +260,18 @@ class Tenants:
                 return name
         return None
 
-    def _on_refused(self, text: str) -> None:
-        self._raise_alarm("MS-2105", "MS-2105", text)
-        self._untold.append(text)
+    def _on_judged(self, refusal: str | None) -> None:
+        if refusal is None:
+            self._alarms.pop("MS-2105", None)
+            return
+        self._raise_alarm("MS-2105", "MS-2105", refusal)
+        self._untold.append(refusal)
 
     def _raise_alarm(self, key: str, code: str, text: str) -> None:
-        if key not in self._alarms:
+        known = self._alarms.get(key)
+        if known is None:
             self._log.warning(f"{text} [{code}]")
-        self._alarms[key] = ServerAlarm(code, text, self._clock.now_ns())
+        self._alarms[key] = ServerAlarm(code, text, self._clock.now_ns() if known is None else known.since_ns)
 
 
 def edges_of(tenant: HubTenant) -> list[PlantEdge]:

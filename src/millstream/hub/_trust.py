@@ -19,14 +19,15 @@ class TrustFile:
 
     The first file that a hub takes says who its operator is; a file of another is refused from then on. After a start
     the newest of file and copy holds, so that putting an old file back revokes nothing and lets nobody in again.
+    `on_judged` hears of each file that is looked at: why it is refused, None for a good one.
     """
 
-    def __init__(self, path: Path, data_dir: Path, clock: Clock, on_refused: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, data_dir: Path, clock: Clock, on_judged: Callable[[str | None], None]) -> None:
         self._path = path
         self._kept = data_dir / "secrets" / KEPT
         self._creds_dir = data_dir / "secrets" / "tenants"
         self._clock = clock
-        self._on_refused = on_refused
+        self._on_judged = on_judged
         self._seen: tuple[int, int] | None = None
         self.trust: HubTrust
 
@@ -61,8 +62,9 @@ class TrustFile:
             text, trust = found
             self._check(trust)
         except (AuthError, ConfigError) as error:
-            self._on_refused(str(error))
+            self._on_judged(str(error))
             return False
+        self._on_judged(None)
         if trust.serial == self.trust.serial:
             return False
         self._take(text, trust)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from millstream.hub._joins import JOINS_AT_ONCE_MAX, JoinDesk
+from millstream.hub._joins import JOINS_AT_ONCE_MAX, JoinCounters, JoinDesk
 from millstream.kernel import Unreachable
 from millstream.protocols.nats_wire import WireMessage
 
@@ -27,37 +27,37 @@ def _asked(number: int) -> WireMessage:
 
 
 async def test_an_answer_on_a_lost_link_is_dropped_and_counted_and_the_next_one_is_sent() -> None:
-    link, answered = _Link(), asyncio.Event()
+    link, answered, counters = _Link(), asyncio.Event(), JoinCounters()
 
     async def answer(subject: str, payload: bytes) -> bytes:
         answered.set()
         return subject.encode() + b" " + payload
 
     async with asyncio.TaskGroup() as group:  # the plant's: an error in a task of it would end the plant
-        desk = JoinDesk(link, answer, group)
+        desk = JoinDesk(link, answer, group, counters)
         link.is_down = True
         desk.take([_asked(1)])
         await answered.wait()
-        while not desk.answers_lost_count:
+        while not counters.answers_lost:
             await asyncio.sleep(0)
         link.is_down = False
         desk.take([_asked(2)])
     assert link.sent == [("_INBOX.2", b"millstream.join.plant1.K2 2")]
-    assert (desk.answers_lost_count, desk.requests_left_count) == (1, 0)
+    assert counters == JoinCounters(answers_lost=1)
 
 
 async def test_more_requests_than_are_answered_at_once_are_left_to_ask_again() -> None:
-    link, gate = _Link(), asyncio.Event()
+    link, gate, counters = _Link(), asyncio.Event(), JoinCounters()
 
     async def answer(subject: str, payload: bytes) -> bytes:
         await gate.wait()
         return payload
 
     async with asyncio.TaskGroup() as group:
-        desk = JoinDesk(link, answer, group)
+        desk = JoinDesk(link, answer, group, counters)
         desk.take([_asked(number) for number in range(JOINS_AT_ONCE_MAX + 3)])
-        assert desk.requests_left_count == 3
+        assert counters.requests_left == 3
         gate.set()
     assert len(link.sent) == JOINS_AT_ONCE_MAX
     desk.take([(1, b"millstream.join.a.b", b"", None, b"")])  # nobody waits for it
-    assert desk.requests_left_count == 3
+    assert counters.requests_left == 3
