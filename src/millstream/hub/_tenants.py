@@ -90,7 +90,7 @@ class Tenants:
             "audit": {
                 "failures": self._auditor.failures_count, "violations_untold": self._auditor.violations_untold_count,
             },
-            "alarms": [alarm.as_dict() for alarm in self._alarms.values()],
+            "alarms": [alarm.as_dict() for alarm in self.alarms],
         }  # fmt: skip
 
     def _shown(self, running: _Running) -> dict[str, Any]:
@@ -111,9 +111,17 @@ class Tenants:
         running = self._running.get(tenant)
         return running.plant if running is not None else None
 
+    @property
+    def alarms(self) -> list[ServerAlarm]:
+        """What the provider should know now."""
+        return list(self._alarms.values())
+
     def is_current(self, serial: int) -> bool:
-        """True when the operator's file of this serial was taken, and the server knows its accounts."""
-        return self._file.trust.serial >= serial and not self._due()
+        """True when the operator's file of this serial was taken, the server knows its accounts, and the plants their
+        tenants."""
+        trust = self._file.trust
+        known = {name: running.tenant for name, running in self._running.items()}
+        return trust.serial >= serial and not self._due() and known == trust.tenants
 
     async def wait_ready(self, tenant: str) -> None:
         """Return once the tenant's plant is up."""
@@ -187,7 +195,7 @@ class Tenants:
             if running is None:
                 running = self._running[name] = _Running(tenant)
                 running.task = group.create_task(self._keep(running), name=f"tenant {name}")
-            elif running.tenant is not tenant:
+            elif running.tenant != tenant:
                 running.tenant = tenant
                 if running.plant is not None:
                     running.plant.set_edges(edges_of(tenant))
