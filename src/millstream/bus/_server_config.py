@@ -39,6 +39,7 @@ LEAF_DENIED = ("uns.>", "fast.>", "flow.>", "dlq.>", "$KV.>", "$MQTT.>")
 _SYSTEM = ("$JS.>", "$JSC.>", "$SRV.>", "_INBOX.>")
 PING_INTERVAL_S = 5
 PINGS_OUT_MAX = 2
+LOGIN_TIMEOUT_S = 15  # the default of 2 s is short for a busy box or a satellite link
 LOG_BYTES_MAX = 4_000_000  # a year of a healthy node fits; two rotated files are kept beside it
 RESERVED_BYTES_MAX = 1 << 50
 """In operator mode each account has limits of its own, and the server refuses an account whose reservation exceeds what
@@ -193,6 +194,7 @@ def render_config(
         "http": f"127.0.0.1:{settings.monitor_port}",
         "ping_interval": f"{PING_INTERVAL_S}s",
         "ping_max": PINGS_OUT_MAX,
+        "authorization": {"timeout": LOGIN_TIMEOUT_S},
         "max_pending": 256_000_000,
         "log_file": log_file,
         "logfile_size_limit": LOG_BYTES_MAX,
@@ -211,6 +213,7 @@ def render_config(
             "port": settings.mqtt_port,
             "ack_wait": "5s",
             "max_ack_pending": 1000,
+            "authorization": {"timeout": LOGIN_TIMEOUT_S},
         }
     if settings.websocket_port is not None:
         config["websocket"] = {"host": settings.host, "port": settings.websocket_port, "no_tls": True}
@@ -287,6 +290,7 @@ def _leafnodes(settings: ServerSettings) -> dict[str, Any] | None:
             "port": listener.port,
             "no_advertise": True,
             "isolate_leafnode_interest": True,
+            "authorization": {"timeout": LOGIN_TIMEOUT_S},
         }
     if (remote := settings.leaf_remote) is not None:
         interval_s = settings.leaf_reconnect_s or reconnect_interval_s(settings.name)

@@ -101,6 +101,7 @@ class FlowCore(Generic[S]):
         self._record_seq = 0
         self._torn: dict[str, bytes] = {}
         self._origin = ""
+        self._fact = 0
         self._output_index = 0
 
     # -- restore ------------------------------------------------------------------------------------------------------
@@ -231,6 +232,7 @@ class FlowCore(Generic[S]):
             self._reject(received, 0, error)
             facts = []
         for index in range(done, len(facts)):
+            self._fact = index
             try:
                 is_taken = not self.is_full and self._take(source, facts[index], received)
             except ProcessFullError:
@@ -550,7 +552,7 @@ class FlowCore(Generic[S]):
 
     def _is_muted(self, muting: Muting, key: str, timer_ns: int | None) -> bool:
         stream, _, seq = self._origin.rpartition(":")
-        if stream != "tick" and muting.mutes(key, stream, int(seq)):
+        if stream != "tick" and muting.mutes(key, stream, int(seq), self._fact):
             return True
         return timer_ns is not None and muting.mutes_timer(key, timer_ns)
 

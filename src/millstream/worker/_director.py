@@ -270,11 +270,6 @@ class FlowDirector:
         start = str(raw.get("from", "beginning"))
         if start not in ("beginning", "now"):
             parse_time_ns(start)
-        if any(p.get("is_muted") for _, report in flow.reports.values() for p in report.get("partitions", ())):
-            raise ConfigError(
-                "a replay of this flow is still under way", where=f"flow {flow.entry.name}",
-                next_step="wait until `millstream flow status` shows no partition as catching up", code="MS-0706",
-            )  # fmt: skip
         return await self._decide(flow, lambda known: switched(known, known.version + 1, flow.entry, start=start))
 
     async def _reset(self, flow: _Managed, _: Mapping[str, Any]) -> object:
@@ -315,7 +310,8 @@ class FlowDirector:
 
     def _flow_status(self, flow: _Managed) -> dict[str, Any]:
         entry, control = flow.entry, flow.control
-        parts = [part for _, report in self._fresh_reports(flow).values() for part in report.get("partitions", ())]
+        reports = [report for _, report in self._fresh_reports(flow).values()]
+        parts = [p for report in reports if report.get("version") == control.version for p in report["partitions"]]
         running = {part["partition"] for part in parts}
         state = "refused" if flow.refusal else "paused" if control.is_paused else "running"
         if state == "running" and len(running) < control.partitions:

@@ -197,7 +197,7 @@ async def test_whatever_dies_no_command_has_its_effect_twice_and_each_is_account
 async def _send_surely(made: Rig, key: str) -> None:
     """As a program does that must be sure: ask with the same key until it is answered."""
     made.sent.append(key)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             try:
                 async with connect(made.folder / "hub") as plant:

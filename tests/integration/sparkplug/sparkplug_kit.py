@@ -24,6 +24,7 @@ from millstream.sdk import ConnectorTools, Tag
 
 PEERS = Path(__file__).resolve().parents[2] / "peers"
 DEADLINE_S = 60.0
+FENCE = "fence/watcher"
 
 
 class ForeignCodec:
@@ -184,6 +185,21 @@ class Watcher:
 
     client: paho.Client
     messages: list[paho.MQTTMessage] = field(default_factory=list)
+    fences: int = 0  # of our own that came back
+
+    async def catch_up(self) -> None:
+        """Wait for all that the broker (Mosquitto, which keeps the order) took before now: others may have seen it
+        already."""
+        before = self.fences
+        self.client.publish(FENCE, b"", qos=1)
+        await until(lambda: self.fences > before)
+
+    def take(self, message: paho.MQTTMessage) -> None:
+        """One message, from paho's thread."""
+        if message.topic == FENCE:
+            self.fences += 1
+        else:
+            self.messages.append(message)
 
     def of(self, part: str) -> list[paho.MQTTMessage]:
         """Those whose topic has this in it."""
@@ -196,8 +212,8 @@ async def watching(port: int, pattern: str = "spBv1.0/#") -> AsyncIterator[Watch
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="watcher")
     watcher, ready = Watcher(client), asyncio.Event()
     loop = asyncio.get_running_loop()
-    client.on_message = lambda _c, _u, message: watcher.messages.append(message)
-    client.on_connect = lambda *_rest: client.subscribe(pattern, qos=1)
+    client.on_message = lambda _c, _u, message: watcher.take(message)
+    client.on_connect = lambda *_rest: client.subscribe([(pattern, 1), (FENCE, 1)])
     client.on_subscribe = lambda *_rest: loop.call_soon_threadsafe(ready.set)
     await asyncio.to_thread(client.connect, "127.0.0.1", port)
     client.loop_start()

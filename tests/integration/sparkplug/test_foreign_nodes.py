@@ -131,6 +131,7 @@ async def test_npm_sparkplug_client_gets_our_commands(tmp_path: Path) -> None:
         await until(lambda: bool(node.words("ncmd")) and bool(node.words("dcmd")))
         assert node.words("ncmd") == [[["Count", 42]]]
         assert node.words("dcmd") == [[["on", False]]]
+        await watcher.catch_up()
         for topic in ("spBv1.0/js/NCMD/n1", "spBv1.0/js/DCMD/n1/d1"):
             assert [(m.qos, m.retain) for m in watcher.of(topic)] == [(0, False)]
             payload = decode_payload(watcher.of(topic)[0].payload)

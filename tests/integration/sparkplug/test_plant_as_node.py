@@ -138,6 +138,7 @@ pytestmark = pytest.mark.needs("mosquitto")
 async def test_a_command_writes_a_tag_that_may_be_written_and_no_other(site: Site) -> None:
     async with site.edge(commands=True) as node:
         await site.host.sees(up__e1__press__setpoint=0.0, up__e1__press__level=0)
+        await site.watcher.catch_up()
         shown = {name: p.value for name, p in properties(site.of_press("DBIRTH"), "setpoint").items()}
         assert shown == {
             "engUnit": "bar", "documentation": "pressure of the clamp", "readOnly": False, "Quality": 192,
@@ -167,9 +168,11 @@ def counters(**some: int) -> dict[str, int]:
 async def test_without_commands_nothing_is_written(site: Site) -> None:
     async with site.edge(commands=False) as node:
         await site.host.sees(up__e1__press__setpoint=0.0)
+        await site.watcher.catch_up()
         assert properties(site.of_press("DBIRTH"), "setpoint")["readOnly"].value is True
         await site.command(SETPOINT, 2.5)
         await until(lambda: bool(site.watcher.of("/DCMD/e1/press")))
+        await site.watcher.catch_up()
         before = len(site.of_press("DBIRTH"))
         site.watcher.client.publish("spBv1.0/up/NCMD/e1", encode_payload(rebirth_command(now_ms())))
         await until(lambda: len(site.of_press("DBIRTH")) > before)  # what came before it was heard
@@ -185,9 +188,11 @@ async def test_a_machine_that_cannot_be_reached_dies_and_is_born_again(site: Sit
         await until(lambda: bool(site.of_press("DDEATH")))
         await site.host.sees(up__e1__press__setpoint="BadNoCommunication", up__e1__press__level="BadNoCommunication")
         assert site.host.last("up/e1/saw/heartbeat") != "BadNoCommunication"
+        await site.watcher.catch_up()
         births = len(site.of_press("DBIRTH"))
         await site.press.join()
         await site.host.sees(up__e1__press__setpoint=0.0, up__e1__press__level=0)
+        await site.watcher.catch_up()
         assert len(site.of_press("DBIRTH")) > births
         assert not site.watcher.of("/DDEATH/e1/saw")
     assert site.host.gaps_count == 0

@@ -34,7 +34,10 @@ def test_every_server_syncs_always_in_its_own_domain() -> None:
 
 def test_a_hub_does_not_advertise_and_keeps_edges_apart() -> None:
     leafnodes = _rendered(_HUB)["leafnodes"]
-    assert leafnodes == {"host": "127.0.0.1", "port": 3, "no_advertise": True, "isolate_leafnode_interest": True}
+    assert leafnodes == {
+        "host": "127.0.0.1", "port": 3, "no_advertise": True, "isolate_leafnode_interest": True,
+        "authorization": {"timeout": 15},
+    }  # fmt: skip
 
 
 def test_a_leaf_user_gets_its_own_domain_and_nothing_of_other_sites() -> None:
