@@ -22,6 +22,9 @@ NPM_PEERS = (
     "sparkplug-client",
     "sparkplug-payload",
     "node-snap7",
+    "@nats-io/nats-core",
+    "@nats-io/nkeys",
+    "oidc-provider",
 )
 RIGHTS = ("mount",)  # what a machine may withhold from everybody; nothing can be installed to gain it
 PYTHON_PEERS = {  # of other licences or with other pins: each in a venv, run as a process

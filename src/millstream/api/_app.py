@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from millstream import __version__
+from millstream.api._door import Door, NodeStatus, TokenDoor, View
 from millstream.api._metrics import METRICS_TYPE, metrics_text
 from millstream.api._openapi import openapi
 from millstream.api._parameters import QUERIES, ROWS_MAX, parse_query
 from millstream.api._render import choose_type, render
-from millstream.historian import EVENT_KINDS, SAMPLE_KINDS, HistorianService, Query, decode_query
+from millstream.api._request import FORBIDDEN, json_response, read_body
+from millstream.historian import EVENT_KINDS, SAMPLE_KINDS, Query, decode_query
 from millstream.kernel import (
     AuthError,
     Clock,
@@ -25,17 +27,20 @@ from millstream.kernel import (
     SystemClock,
     needs_extra,
 )
-from millstream.protocols.uns_payload import JSON_TYPE
+from millstream.login import TooManyAttempts
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import BaseRoute
+
+    from millstream.historian import HistorianService
 
 BODY_BYTES_MAX = 2**20  # of a posted query
 TAGS_MAX = 10_000  # of one list of tags
 TOKEN_LENGTH_MIN = 16
-NodeStatus = Callable[[], Awaitable[Mapping[str, Any]]]
+_Handler = Callable[["View", "Request"], Awaitable["Response"]]
 
 
 def create_app(
@@ -50,23 +55,30 @@ def create_app(
     missing."""
     if len(token) < TOKEN_LENGTH_MIN:
         raise ConfigError("API token is too short", expected=f"at least {TOKEN_LENGTH_MIN} characters")
-    return _Api(historian, token, status, clock or SystemClock()).app()
+    return application(TokenDoor(historian, token, status), clock or SystemClock())
+
+
+def application(
+    door: Door, clock: Clock, routes: Sequence[BaseRoute] = (), *, description: Mapping[str, object] | None = None
+) -> Starlette:
+    """The application behind a door that says what each request may see; `routes` are served beside, and
+    `description` is added to the paths of its OpenAPI."""
+    return _Api(door, clock, dict(description or {})).app(routes)
 
 
 class _Api:
-    def __init__(self, historian: HistorianService, token: str, status: NodeStatus | None, clock: Clock) -> None:
-        self._historian = historian
-        self._token = token.encode()
-        self._status = status
+    def __init__(self, door: Door, clock: Clock, description: dict[str, object]) -> None:
+        self._door = door
         self._clock = clock
+        self._description = description
 
-    def app(self) -> Starlette:
+    def app(self, beside: Sequence[BaseRoute]) -> Starlette:
         """Routes and error handling."""
         with needs_extra("the HTTP API", "api"):
             from starlette.applications import Starlette
             from starlette.exceptions import HTTPException
             from starlette.routing import Route
-        routes = [Route(f"/api/v1/{kind}", self._asked(kind), methods=["GET"]) for kind in QUERIES]
+        routes: list[BaseRoute] = [Route(f"/api/v1/{kind}", self._asked(kind), methods=["GET"]) for kind in QUERIES]
         routes += [
             Route("/api/v1/query", self._guarded(self._post_query), methods=["POST"]),
             Route("/api/v1/tags", self._guarded(self._tags), methods=["GET"]),
@@ -75,48 +87,42 @@ class _Api:
             Route("/metrics", self._guarded(self._metrics), methods=["GET"]),
             Route("/health", self._health, methods=["GET"]),
             Route("/openapi.json", self._openapi, methods=["GET"]),
+            *beside,
         ]
         return Starlette(routes=routes, exception_handlers={PlantError: _plant_error, HTTPException: _http_error})
 
-    def _guarded(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    def _guarded(self, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
             """Raises AuthError, else hands on."""
-            scheme, _, token = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token):
-                raise AuthError("no token, or a wrong one", expected="Authorization: Bearer <token>", code="MS-0630")
-            return await handler(request)
+            return await handler(await self._door.admit(request), request)
 
         return guarded
 
     def _asked(self, kind: str) -> Callable[[Request], Awaitable[Response]]:
-        async def asked(request: Request) -> Response:
+        async def asked(view: View, request: Request) -> Response:
             """The question in the query string."""
             query = parse_query(kind, request.query_params.multi_items(), self._clock.now_ns())
-            return await self._answer(request, query)
+            return await self._answer(view, request, query)
 
         return self._guarded(asked)
 
-    async def _post_query(self, request: Request) -> Response:
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > BODY_BYTES_MAX:
-                raise DecodeError("query is too long", expected=f"at most {BODY_BYTES_MAX} bytes", code="MS-0320")
+    async def _post_query(self, view: View, request: Request) -> Response:
+        body = await read_body(request, BODY_BYTES_MAX)
         query = decode_query(body)
         if getattr(query, "limit", 0) > ROWS_MAX:
             raise DecodeError("limit is out of range", where="limit", expected=f"at most {ROWS_MAX}", code="MS-0320")
-        return await self._answer(request, query)
+        return await self._answer(view, request, query)
 
-    async def _answer(self, request: Request, query: Query) -> Response:
+    async def _answer(self, view: View, request: Request, query: Query) -> Response:
         from starlette.concurrency import run_in_threadpool
         from starlette.responses import Response
 
         media_type = choose_type(request.headers.get("accept", ""), request.query_params.get("format"))
-        table = await self._historian.query(query)
+        table = await view.history.query(query)
         body = await run_in_threadpool(render, table, media_type)
         return Response(body, media_type=media_type, headers={"Cache-Control": "no-store"})
 
-    async def _tags(self, request: Request) -> Response:
+    async def _tags(self, view: View, request: Request) -> Response:
         wanted = request.query_params
         kind = wanted.get("kind")
         if kind is not None and kind not in (*SAMPLE_KINDS, *EVENT_KINDS):
@@ -124,7 +130,7 @@ class _Api:
                 "parameter is malformed", where="kind", expected=", ".join((*SAMPLE_KINDS, *EVENT_KINDS)), got=kind,
                 code="MS-0320",
             )  # fmt: skip
-        found = self._historian.tags(wanted.get("pattern", "*"), kind)
+        found = view.history.tags(wanted.get("pattern", "*"), kind)
         tags = [
             {
                 "tag": e.path,
@@ -133,46 +139,47 @@ class _Api:
             }
             for e in found[:TAGS_MAX]
         ]
-        return _json({"tags": tags, "truncated": len(found) > TAGS_MAX})
+        return json_response({"tags": tags, "truncated": len(found) > TAGS_MAX})
 
-    async def _ledger(self, request: Request) -> Response:
-        accounts = self._historian.ledger()
-        return _json({"origins": {o: {**asdict(a), "is_clean": a.is_clean} for o, a in sorted(accounts.items())}})
+    async def _ledger(self, view: View, request: Request) -> Response:
+        accounts = view.ledger()
+        return json_response({
+            "origins": {o: {**asdict(a), "is_clean": a.is_clean} for o, a in sorted(accounts.items())}
+        })  # fmt: skip
 
-    async def _node_status(self, request: Request) -> Response:
-        stats = await self._historian.stats()
-        node = dict(await self._status()) if self._status is not None else None
-        return _json({"version": __version__, "node": node, "historian": asdict(stats)})
+    async def _node_status(self, view: View, request: Request) -> Response:
+        return json_response({"version": __version__, **await view.report()})
 
-    async def _metrics(self, request: Request) -> Response:
+    async def _metrics(self, view: View, request: Request) -> Response:
         from starlette.responses import Response
 
-        return Response(metrics_text(await self._historian.stats()), media_type=METRICS_TYPE)
+        return Response(metrics_text(await view.stats()), media_type=METRICS_TYPE)
 
     async def _health(self, request: Request) -> Response:
         """Without a token, so it says nothing but yes or no."""
-        return _json({"is_healthy": self._historian.is_healthy}, 200 if self._historian.is_healthy else 503)
+        is_healthy = self._door.is_healthy()
+        return json_response({"is_healthy": is_healthy}, 200 if is_healthy else 503)
 
     async def _openapi(self, request: Request) -> Response:
-        return _json(openapi(__version__))
-
-
-def _json(content: object, status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    from starlette.responses import Response
-
-    return Response(msgspec.json.encode(content), status_code, headers, JSON_TYPE)
+        found = openapi(__version__)
+        found["paths"] |= self._description
+        return json_response(found)
 
 
 def _plant_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PlantError)
+    if isinstance(error, TooManyAttempts):
+        return json_response(error.as_dict(), 429, {"Retry-After": str(math.ceil(error.retry_after_s))})
     if isinstance(error, AuthError):
-        return _json(error.as_dict(), 401, {"WWW-Authenticate": "Bearer"})
+        if error.code == FORBIDDEN:
+            return json_response(error.as_dict(), 403)
+        return json_response(error.as_dict(), 401, {"WWW-Authenticate": "Bearer"})
     code = 400 if isinstance(error, DecodeError) else 404 if isinstance(error, NotFoundError) else 503
-    return _json(error.as_dict(), code)
+    return json_response(error.as_dict(), code)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
     status_code = getattr(error, "status_code", 500)
     what = "no such page" if status_code == 404 else "method not allowed" if status_code == 405 else str(error)
     found = NotFoundError(what, got=f"{request.method} {request.url.path}", next_step="see /openapi.json")
-    return _json(found.as_dict(), status_code, getattr(error, "headers", None))
+    return json_response(found.as_dict(), status_code, getattr(error, "headers", None))

@@ -16,8 +16,9 @@ from typing import Any
 from millstream.bus._streams import CONFIG, CONFIG_PREFIX, CONTRACTS, HUB_DLQ, HUB_INTEGRITY, HUB_LOCAL, HUB_THROUGHPUT
 
 HUB_INBOX = "_INBOX.hub"
-SITE, PLACE = "{{tag(site)}}", "{{tag(place)}}"
-"""What nats-server fills in from the tags of a user that a scoped key signed."""
+SITE, PLACE, PATH = "{{tag(site)}}", "{{tag(place)}}", "{{tag(path)}}"
+"""What nats-server fills in from the tags of a user that a scoped key signed. A tag that stands several times gives a
+subject for each of its values."""
 USER_KEY = "{{subject()}}"
 JOINING = "join-"
 """Before the name of a site: the server of a box that asks to become its edge."""
@@ -159,6 +160,38 @@ COMMANDER_SERVICES = (
     ("millstream.node.*.command", "millstream.node.*.command"),
     ("millstream.node.*.command_file", "millstream.node.*.command_file"),
 )
+
+
+HISTORY_BELOW = "millstream.history.below"
+"""Before the path of the history that is asked for: the server lets a person ask below its own paths only."""
+PEOPLE_SERVICES = (
+    *VIEW_SERVICES,
+    (f"{HISTORY_BELOW}.>", f"{HISTORY_BELOW}.>"),
+    *ENGINEER_SERVICES,
+    *COMMANDER_SERVICES,
+)
+"""All that crosses from the people to the plant, for exports and imports."""
+_READ_BY_SUBJECT = (HUB_INTEGRITY, HUB_THROUGHPUT, HUB_LOCAL)
+_AT_SITES = {
+    "viewer": ("status", "ledger"),
+    "engineer": ("status", "ledger", "flows"),
+    "commander": ("status", "ledger", "flows", "write"),
+}
+
+
+def permissions_below(role: str) -> Permissions:
+    """A person who sees some paths of its tenant only. What carries its filter in its body (batches of JetStream, the
+    tenant's whole history, the fleet) is not there: no server can bound it. What is there has the path, or the site
+    that lies in it, in its subject."""
+    return Permissions(
+        publish=(
+            *(f"{VIEW_API}.DIRECT.GET.{stream}.{PATH}.>" for stream in _READ_BY_SUBJECT),
+            f"{HISTORY_BELOW}.{PATH}",
+            *(f"millstream.node.{SITE}.{what}" for what in _AT_SITES[role]),
+        ),
+        subscribe=(f"_INBOX.{USER_KEY}.>", f"live.{PATH}.>"),
+        connections=("STANDARD", "WEBSOCKET"),
+    )
 
 
 def viewer_permissions() -> Permissions:

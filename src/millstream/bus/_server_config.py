@@ -121,6 +121,7 @@ class ServerSettings:
     mqtt_host: str = "127.0.0.1"
     mqtt_users: tuple[MqttUser, ...] = ()
     websocket_port: int | None = None
+    websocket_origins: tuple[str, ...] = ()
     leaf_listener: LeafListener | None = None
     leaf_remote: LeafRemote | None = None
     leaf_reconnect_s: float | None = None
@@ -217,6 +218,8 @@ def render_config(
         }
     if settings.websocket_port is not None:
         config["websocket"] = {"host": settings.host, "port": settings.websocket_port, "no_tls": True}
+        if settings.websocket_origins:
+            config["websocket"]["allowed_origins"] = list(settings.websocket_origins)
     return json.dumps(config, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -184,16 +184,24 @@ async def _start_hub(config: HubConfig, log: NodeLog, stack: AsyncExitStack, sto
 
 
 async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, log: NodeLog) -> None:
-    from millstream.api import create_app, load_or_make_token, serve_api
-    from millstream.kernel import ConfigError
+    from millstream.api import create_app, create_tenants_app, load_or_make_token, serve_api
+    from millstream.kernel import ConfigError, SystemClock
 
-    if node.historian is None:
+    if node.config.historian is None:
         raise ConfigError("the HTTP API serves the history", where="api", next_step="add a `historian` section")
-    token_file = Path(node.config.hub.data_dir) / "secrets" / "api.token"
-    app = create_app(node.historian, token=load_or_make_token(token_file), status=node.status)
+    about = {}
+    if node.tenants is not None:
+        app = create_tenants_app(
+            node.tenants, clock=SystemClock(), websocket_port=node.server.settings.websocket_port,
+            public_url=node.config.login.public_url,
+        )  # fmt: skip
+    else:
+        assert node.historian is not None
+        about["token_file"] = token_file = Path(node.config.hub.data_dir) / "secrets" / "api.token"
+        app = create_app(node.historian, token=load_or_make_token(token_file), status=node.status)
     address = await stack.enter_async_context(serve_api(app, host=config.host, port=config.port))
     node.node_file.update(api_url=address.url)
-    log.info("api is up", url=address.url, token_file=token_file)
+    log.info("api is up", url=address.url, **about)
 
 
 async def _while(ends: Coroutine[Any, Any, object], endless: Coroutine[Any, Any, None]) -> None:

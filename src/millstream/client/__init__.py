@@ -7,6 +7,7 @@ from millstream.client._fleet import Fleet, FleetResult, FleetRun
 from millstream.client._fleet_data import DataPart, FleetDataRun
 from millstream.client._joined import joined_keys
 from millstream.client._ledger import Ledger, LedgerRow
+from millstream.client._logins import LoginUsers, login_users
 from millstream.client._node import PROVIDER, NodeAddress, find_node, is_process
 from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
@@ -44,6 +45,7 @@ __all__ = [
     "FleetSummary",
     "Ledger",
     "LedgerRow",
+    "LoginUsers",
     "NodeAddress",
     "NodeCommand",
     "NotWritten",
@@ -71,6 +73,7 @@ __all__ = [
     "find_node",
     "is_process",
     "joined_keys",
+    "login_users",
     "to_span_ns",
     "to_time_ns",
 ]

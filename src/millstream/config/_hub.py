@@ -20,6 +20,7 @@ from millstream.config._types import (
     BufferSize,
     EdgeName,
     Host,
+    HttpUrl,
     Name,
     PathText,
     Port,
@@ -28,6 +29,7 @@ from millstream.config._types import (
     Url,
     check_foreign,
     check_ports,
+    is_loopback,
 )
 from millstream.sdk import ConfigPath, Duration, SecretRef
 
@@ -54,6 +56,8 @@ class HubServer(Section):
     """Port that the edges connect to."""
     websocket_port: Port | None = None
     """Port for browsers; left out: none."""
+    websocket_origins: tuple[HttpUrl, ...] = ()
+    """Pages, by their origin such as `https://plant.example`, that a browser may connect from; left out: any."""
     mqtt_port: Port | None = None
     """Port of the MQTT 3.1.1 listener; left out: none."""
     monitor_port: Port | None = None
@@ -110,6 +114,17 @@ class ApiConfig(Section):
     """Port to listen on."""
 
 
+class LoginConfig(Section):
+    """How people log in at the API of a hub with tenants."""
+
+    session: Duration = Field(default=12 * 3600.0, ge=60.0, le=30 * 86400.0)
+    """Time after which a person logs in again."""
+    credentials: Duration = Field(default=300.0, ge=10.0, le=3600.0)
+    """Life of the NATS credentials that a session gets; the client asks for new ones before."""
+    public_url: HttpUrl | None = None
+    """How browsers reach the API, such as `https://plant.example`; left out: under its own address."""
+
+
 class TrustConfig(Section):
     """Operator mode: tenants, sites and people come from what the operator signed."""
 
@@ -145,6 +160,8 @@ class HubConfig(Section):
     """History; `null`: none at this hub."""
     api: ApiConfig | None = None
     """HTTP; left out: none."""
+    login: LoginConfig = LoginConfig()
+    """Log-in at the API, with `trust`."""
     flows: tuple[FlowEntry, ...] = Field(default=(), max_length=FLOWS_COUNT_MAX)
     """What is worked out here, from the data of all edges."""
 
@@ -154,11 +171,15 @@ class HubConfig(Section):
             if self.edges:
                 raise ValueError("'edges' and 'trust' exclude one another: with an operator, sites join by their file")
             for name, is_set in (
-                ("server.url", self.server.url), ("server.mqtt_port", self.server.mqtt_port), ("api", self.api),
-                ("flows", self.flows),
+                ("server.url", self.server.url), ("server.mqtt_port", self.server.mqtt_port), ("flows", self.flows),
             ):  # fmt: skip
                 if is_set:
                     raise ValueError(f"{name!r} does not work with 'trust' yet")
+            if self.api is not None and not is_loopback(self.api.host):
+                raise ValueError(
+                    "'api.host' is not of this machine: people log in there, and without TLS that is allowed on "
+                    "loopback only. Set it to 127.0.0.1, and put a proxy with TLS in front ('login.public_url')"
+                )
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -98,6 +99,27 @@ def _host(value: str) -> str:
     return value
 
 
+def _http_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"not a URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not host or parts.username or parts.query or parts.fragment:
+        raise ValueError('not the address of pages, expected e.g. "https://plant.example"')
+    return value.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what listens there can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
 """A node's or connector's name: 1 to 32 of letters, digits, ``_`` and ``-``."""
 
@@ -137,6 +159,9 @@ Address = Annotated[
 
 Url = Annotated[str, AfterValidator(_url)]
 """The URL of a NATS server, without credentials."""
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+"""An address of pages: scheme, host, port, perhaps a path."""
 
 Host = Annotated[str, AfterValidator(_host)]
 """A host name or an address to listen on."""

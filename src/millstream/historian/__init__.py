@@ -41,6 +41,7 @@ from millstream.historian._service import (
 )
 from millstream.historian._store import HistoryStoreError
 from millstream.historian._tags import TagEntry
+from millstream.historian._view import HistoryView
 
 __all__ = [
     "AGGREGATES",
@@ -56,6 +57,7 @@ __all__ = [
     "HistorianService",
     "HistorianStats",
     "HistoryStoreError",
+    "HistoryView",
     "Last",
     "Names",
     "Page",

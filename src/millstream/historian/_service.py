@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from millstream.historian._answer import ipc_parts
 from millstream.historian._engine import Plan, QueryEngine, QueryStopped, Running
 from millstream.historian._ports import DeadLetterSink, Reply, RequestServer, StreamState, StreamStates
-from millstream.historian._query import Last, Names, Query, check_query, decode_query
+from millstream.historian._query import Last, Names, Query, check_query
 from millstream.historian._seal import Sealer
 from millstream.historian._sink import StreamSink
 from millstream.historian._store import DAY_NS, MEMORY_BYTES_MAX, HistoryStore, HistoryStoreError
 from millstream.historian._tags import TagDictionary, TagEntry
+from millstream.historian._view import HistoryView
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock
 from millstream.protocols.ledger import OriginAccount
 from millstream.sdk import Log, Reader
@@ -331,19 +330,14 @@ class HistorianService:
             running.stop()
 
     async def _reply(self, request: bytes) -> AsyncIterator[Reply]:
-        try:
-            table = await self.query(decode_query(request))
-            for part in ipc_parts(table):
-                yield Reply(part)
-        except PlantError as error:
-            yield Reply(b"", (("Ms-Error", json.dumps(error.as_dict())),))
-            return
-        except Exception as error:  # noqa: BLE001 (a bug in one query is told to who asked, and must not end the others)
-            self._note("query", f"{type(error).__name__}: {error}")
-            fault = HistoryStoreError("query met a fault of the historian", got=type(error).__name__)
-            yield Reply(b"", (("Ms-Error", json.dumps(fault.as_dict())),))
-            return
-        yield Reply(b"", (("Ms-Status", "done"),))
+        async with aclosing(HistoryView(self).answer(request)) as parts:  # type: ignore[type-var]
+            async for part in parts:
+                yield part
+
+    def note_fault(self, error: Exception) -> HistoryStoreError:
+        """A bug in one query: written to the log, and what to tell whoever asked."""
+        self._note("query", f"{type(error).__name__}: {error}")
+        return HistoryStoreError("query met a fault of the historian", got=type(error).__name__)
 
     def tags(self, pattern: str = "*", kind: str | None = "tag") -> list[TagEntry]:
         """What is known of a kind (None: of all) whose name matches a shell pattern, sorted by name."""

@@ -2,6 +2,19 @@
 
 from millstream.hub._ledger import HubLedger, OriginFeeder
 from millstream.hub._node import HubNode, server_settings
+from millstream.hub._plant import HubPlant
 from millstream.hub._sources import SourceKeeper, plan_sources
+from millstream.hub._tenants import Tenants
+from millstream.hub._trust import KEPT
 
-__all__ = ["HubLedger", "HubNode", "OriginFeeder", "SourceKeeper", "plan_sources", "server_settings"]
+__all__ = [
+    "KEPT",
+    "HubLedger",
+    "HubNode",
+    "HubPlant",
+    "OriginFeeder",
+    "SourceKeeper",
+    "Tenants",
+    "plan_sources",
+    "server_settings",
+]

@@ -153,6 +153,10 @@ class Auditor:
         except PlantError:
             self.failures_count += 1
 
+    def gather(self, tenant: str, what: str, data: Mapping[str, object]) -> None:
+        """A refusal of which there may be many: equal ones become one event with a count."""
+        self._refusals.add(tenant, dict(data), self._clock.now_ns(), what)
+
     def hear(self, messages: list[WireMessage]) -> None:
         """Refused log-ins, as the server announces them."""
         for message in messages:

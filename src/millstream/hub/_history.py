@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import cast
 
 import msgspec
 
-from millstream.bus import RawConnection, StreamApi, find_stream
-from millstream.historian import DeadLetter, RequestHandler, StreamState, parse_created_ns
-from millstream.kernel import NotFoundError, PlantError, Unreachable
+from millstream.bus import HISTORY_BELOW, RawConnection, StreamApi, find_stream
+from millstream.historian import (
+    DeadLetter,
+    HistorianService,
+    HistoryView,
+    RequestHandler,
+    StreamState,
+    parse_created_ns,
+)
+from millstream.kernel import DecodeError, NotFoundError, PlantError, Unreachable
+from millstream.model import AssetPath
 from millstream.protocols.nats_wire import WireMessage
+from millstream.protocols.uns_subject import PREFIX, unescape_token
 
 STORED_MARK = b"Nats-Stream:"
 REQUESTS_COUNT_MAX = 64  # answered at a time; more wait in the socket
+
+
+def history_below(historian: HistorianService, subject: str) -> RequestHandler:
+    """Who answers on ``millstream.history.below.<path>``: the history as seen below that path. The server lets a person
+    ask under its own paths only, so the subject says what it may see."""
+    tokens = subject.removeprefix(f"{HISTORY_BELOW}.{PREFIX}").split(".")
+    try:
+        roots = [str(AssetPath(tuple(unescape_token(token) for token in tokens)))]
+    except DecodeError:  # no path: below it lies nothing
+        roots = []
+    return HistoryView(historian, roots).answer
 
 
 class HubStreamStates:
@@ -70,6 +90,12 @@ class HubRequests:
     @asynccontextmanager
     async def serve(self, subject: str, handler: RequestHandler) -> AsyncIterator[None]:
         """Answer while the scope is open."""
+        async with self.serve_each(subject, lambda _: handler):
+            yield
+
+    @asynccontextmanager
+    async def serve_each(self, subject: str, choose: Callable[[str], RequestHandler]) -> AsyncIterator[None]:
+        """Answer what comes on a subject with wildcards; the subject that was asked chooses who answers."""
         running: set[asyncio.Task[None]] = set()
         gate = asyncio.Semaphore(REQUESTS_COUNT_MAX)
         group = asyncio.TaskGroup()
@@ -77,6 +103,7 @@ class HubRequests:
 
         def take(messages: list[WireMessage]) -> None:
             for message in messages:
+                handler = choose(bytes(message[1]).decode())
                 task = group.create_task(self._answer(message, handler, gate))
                 running.add(task)
                 task.add_done_callback(running.discard)

@@ -191,6 +191,7 @@ def server_settings(config: HubConfig) -> ServerSettings:
         mqtt_port=server.mqtt_port,
         mqtt_host=server.host,
         websocket_port=server.websocket_port,
+        websocket_origins=server.websocket_origins,
         leaf_listener=LeafListener(server.host, server.leaf_port, leaf_users(config)),
         max_file_bytes=total,
     )

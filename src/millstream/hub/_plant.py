@@ -10,6 +10,7 @@ import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,7 @@ import msgspec
 
 import millstream
 from millstream.bus import (
+    HISTORY_BELOW,
     HUB_DLQ,
     HUB_FLOW,
     HUB_INTEGRITY,
@@ -57,7 +59,7 @@ from millstream.hub._cursors import CursorTeller
 from millstream.hub._fleet import FleetDesk
 from millstream.hub._fleet_answers import EdgeAnswers
 from millstream.hub._fleet_data import FleetData
-from millstream.hub._history import HubDeadLetters, HubRequests, HubStreamStates
+from millstream.hub._history import HubDeadLetters, HubRequests, HubStreamStates, history_below
 from millstream.hub._hold import CatchUpHold
 from millstream.hub._ledger import HubLedger, accounts_as_dict
 from millstream.hub._rollouts import RolloutEngine
@@ -293,6 +295,9 @@ class HubPlant:
         for name, handler in handlers.items():
             serving = HubRequests(connection).serve(f"millstream.node.{self._config.hub.name}.{name}", handler)
             await self._stack.enter_async_context(serving)
+        if self.historian is not None and self.account.tenant is not None:
+            below = HubRequests(connection).serve_each(f"{HISTORY_BELOW}.>", partial(history_below, self.historian))
+            await self._stack.enter_async_context(below)
 
     def _places(self) -> dict[str, str]:
         """Edge -> its path."""

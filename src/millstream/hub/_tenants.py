@@ -30,6 +30,7 @@ from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
 from millstream.hub._registrar import Registrar
 from millstream.hub._trust import TrustFile
 from millstream.kernel import Backoff, Clock, PlantError, ProtocolViolation
+from millstream.login import LoginAround, LoginDesk, LoginOptions
 from millstream.sdk import Log
 from millstream.trust import HubTenant, HubTrust
 
@@ -64,7 +65,9 @@ class Tenants:
         self._untold: list[str] = []
         self._server: NatsServer
         self._system: RawConnection
+        self._provider: RawConnection
         self._auditor: Auditor
+        self.logins: LoginDesk | None = None
 
     @property
     def creds_dir(self) -> Path:
@@ -147,18 +150,28 @@ class Tenants:
             self._system = await stack.enter_async_context(system)
             await self._push()
             provider = server.connection(f"{name} provider", self.provider)
-            self._auditor = Auditor(
-                await stack.enter_async_context(provider), self._place_of, self._tenant_of, self._config.hub.name,
-                self._clock,
-            )  # fmt: skip
+            self._provider = await stack.enter_async_context(provider)
+            self._auditor = Auditor(self._provider, self._place_of, self._tenant_of, self._config.hub.name, self._clock)
             await self._auditor.prepare()
             self._system.subscribe(REFUSED_SUBJECT, self._auditor.hear)
             self._system.subscribe(GONE_SUBJECT, self._auditor.hear_gone)
+            if self._config.api is not None:
+                self.logins = await stack.enter_async_context(self._login_desk())
             yield
+
+    def _login_desk(self) -> LoginDesk:
+        around = LoginAround(
+            self._provider, self._system, lambda: self._file.trust, self._auditor.tell, self._auditor.gather
+        )
+        login = self._config.login
+        options = LoginOptions(session_s=int(login.session), credentials_s=int(login.credentials))
+        return LoginDesk(around, options, self._clock)
 
     async def run(self) -> None:
         """Keep the tenants' plants as the operator's file says, until cancelled."""
         async with asyncio.TaskGroup() as group:
+            if self.logins is not None:
+                group.create_task(self.logins.run(), name="log-ins")
             while True:
                 self._adapt(group)
                 self._auditor.note_log(self._server.take_log_lines())

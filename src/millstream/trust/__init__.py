@@ -1,6 +1,6 @@
 """Who may do what, and who says so: operator, tenants, sites, people; their keys and tokens."""
 
-from millstream.trust._accounts import owner_claims
+from millstream.trust._accounts import owner_claims, place_subject
 from millstream.trust._bundle import HubSite, HubTenant, HubTrust, make_bundle, read_bundle
 from millstream.trust._issue import (
     add_site,
@@ -12,6 +12,7 @@ from millstream.trust._issue import (
     make_trust,
     new_key,
     note_change,
+    person_token,
     restore_site,
     restore_user,
     revoke_site,
@@ -27,7 +28,7 @@ from millstream.trust._join import (
     read_request,
 )
 from millstream.trust._keystore import changing_keys, load_keys, save_keys, seal, unseal
-from millstream.trust._state import Change, Limits, Role, Site, Tenant, Trust, User
+from millstream.trust._state import Change, Limits, Person, Role, Site, Tenant, Trust, User
 
 __all__ = [
     "FORMAT",
@@ -38,6 +39,7 @@ __all__ = [
     "JoinAnswer",
     "JoinFile",
     "Limits",
+    "Person",
     "Role",
     "Site",
     "Tenant",
@@ -57,6 +59,8 @@ __all__ = [
     "make_trust",
     "new_key",
     "note_change",
+    "person_token",
+    "place_subject",
     "owner_claims",
     "parse_join_file",
     "read_bundle",

@@ -9,15 +9,14 @@ and no consumer may be made across it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from millstream.bus import (
-    COMMANDER_SERVICES,
-    ENGINEER_SERVICES,
     HUB_DOMAIN,
+    PEOPLE_SERVICES,
     PLACE,
     SITE,
-    VIEW_SERVICES,
     Permissions,
     bridge_permissions,
     commander_permissions,
@@ -25,6 +24,7 @@ from millstream.bus import (
     engineer_permissions,
     flow_permissions,
     join_permissions,
+    permissions_below,
     viewer_permissions,
 )
 from millstream.model import AssetPath
@@ -84,12 +84,11 @@ def plant_claims(tenant: Tenant) -> dict[str, Any]:
     scopes.append(_scope(tenant.join_key, JOIN_SCOPE, join_permissions()))
     keys = [KeyPair(tenant.plant_signing).public, *scopes]
     claims = _account(tenant.plant_public, f"{tenant.name}", keys, _limits(tenant.limits))
-    services = [*VIEW_SERVICES, *ENGINEER_SERVICES, *COMMANDER_SERVICES]
     claims["nats"]["exports"] = [
         {"name": "live", "subject": f"live.{place_subject(tenant.place)}.>", "type": "stream"},
         *(
             {"name": subject, "subject": subject, "type": "service", "response_type": "Stream"}
-            for subject, _ in services
+            for subject, _ in PEOPLE_SERVICES
         ),
     ]
     claims["nats"]["revocations"] = dict(tenant.revoked)
@@ -99,25 +98,27 @@ def plant_claims(tenant: Tenant) -> dict[str, Any]:
 def people_claims(tenant: Tenant) -> dict[str, Any]:
     """The account of a tenant's people: no JetStream of its own."""
     scopes = [_scope(tenant.roles[role], role, role_permissions(role)) for role in PEOPLE_ROLES]
+    scopes += [_scope(tenant.below[role], f"{role} below", permissions_below(role)) for role in tenant.below]
     keys = [KeyPair(tenant.people_signing).public, *scopes]
     claims = _account(tenant.people_public, f"{tenant.name} people", keys, _limits(tenant.limits, has_streams=False))
-    services = [*VIEW_SERVICES, *ENGINEER_SERVICES, *COMMANDER_SERVICES]
     claims["nats"]["imports"] = [
         {
             "name": "live", "account": tenant.plant_public, "type": "stream",
             "subject": f"live.{place_subject(tenant.place)}.>",
         },
-        *(_service(tenant.plant_public, subject, local) for subject, local in services),
+        *(_service(tenant.plant_public, subject, local) for subject, local in PEOPLE_SERVICES),
     ]  # fmt: skip
     claims["nats"]["revocations"] = dict(tenant.revoked)
     return claims
 
 
-def user_claims(public: str, name: str, account: str, *, tags: dict[str, str], expires_s: int | None) -> dict[str, Any]:
+def user_claims(
+    public: str, name: str, account: str, *, tags: Sequence[tuple[str, str]], expires_s: int | None
+) -> dict[str, Any]:
     """A user whose rights come from the scope of the key that signs."""
     nats = {
         "type": "user", "version": 2, "issuer_account": account,
-        "tags": [f"{key}:{value}" for key, value in tags.items()],
+        "tags": [f"{key}:{value}" for key, value in tags],
     }  # fmt: skip
     claims: dict[str, Any] = {"sub": public, "name": name, "nats": nats}
     if expires_s is not None:

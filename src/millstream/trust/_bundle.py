@@ -31,7 +31,8 @@ class HubSite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HubTenant(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant as its hub sees it: `hub_token` is the hub's own log-in, `roles` the seeds of scoped keys."""
+    """A tenant as its hub sees it: `hub_token` is the hub's own log-in, `roles` the seeds of scoped keys, `below` of
+    those whose users see some paths only."""
 
     name: str
     place: str
@@ -43,6 +44,7 @@ class HubTenant(msgspec.Struct, frozen=True, kw_only=True):
     disk_bytes: int
     roles: dict[str, str]
     sites: dict[str, HubSite]
+    below: dict[str, str] = {}
 
 
 class HubTrust(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +110,7 @@ def _tenant(trust: Trust, tenant: Tenant, hub: str, now_s: int) -> HubTenant:
         hub_token=_owner(hub, tenant.plant_public, tenant.plant_signing, now_s),
         disk_bytes=tenant.limits.disk_bytes,
         roles={role: seed for role, seed in tenant.roles.items() if role in ONLINE_ROLES},
+        below={str(role): seed for role, seed in tenant.below.items()},
         sites={
             name: HubSite(
                 place=site.place, labels=site.labels, tokens=[token.public for token in site.tokens],

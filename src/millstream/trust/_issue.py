@@ -20,6 +20,7 @@ from millstream.trust._state import (
     Change,
     JoinToken,
     Limits,
+    Person,
     Role,
     Site,
     Tenant,
@@ -87,10 +88,18 @@ def add_tenant(trust: Trust, name: str, place: str | None, limits: Limits, now_s
         people_signing=new_key("account").seed,
         join_key=new_key("account").seed,
         roles={role: new_key("account").seed for role in (*PLANT_ROLES, *PEOPLE_ROLES)},
+        below={role: new_key("account").seed for role in PEOPLE_ROLES},
         limits=limits,
     )
     trust.tenants[name] = tenant
     return tenant
+
+
+def complete_keys(trust: Trust) -> None:
+    """Make the keys that a key store of an earlier version does not have."""
+    for tenant in trust.tenants.values():
+        for role in PEOPLE_ROLES:
+            tenant.below.setdefault(role, new_key("account").seed)
 
 
 def note_change(
@@ -145,7 +154,7 @@ def add_site(
     if len(site.tokens) >= TOKENS_COUNT_MAX:
         raise ConfigError("too many join files of one site", where=name, got=str(len(site.tokens)), code="MS-2103")
     site.tokens.append(JoinToken(public=key.public, expires_s=expires_s))  # kept: the keys that joined are found by it
-    claims = user_claims(key.public, f"join {name}", tenant.plant_public, tags={"site": name}, expires_s=expires_s)
+    claims = user_claims(key.public, f"join {name}", tenant.plant_public, tags=[("site", name)], expires_s=expires_s)
     return site, format_creds(sign_claims(claims, KeyPair(tenant.join_key), now_s), key.seed)
 
 
@@ -157,9 +166,17 @@ def site_prefix(site: Site) -> str:
 def edge_token(tenant_public: str, role_seed: str, site: str, place: str, public: str, now_s: int) -> str:
     """The token of a box that joined: for its own key, with the rights of the role ``edge`` at its own site."""
     claims = user_claims(
-        public, site, tenant_public, tags={"site": site, "place": place_subject(place)}, expires_s=None
+        public, site, tenant_public, tags=[("site", site), ("place", place_subject(place))], expires_s=None
     )
     return sign_claims(claims, KeyPair(role_seed), now_s)
+
+
+def person_token(seed: str, account: str, public: str, person: Person, *, now_s: int, expires_s: int) -> str:
+    """The token of a person who logged in, for the key that its browser made: `seed` is the scoped key of its role."""
+    tags = [("role", person.role), ("login", person.login), *(("path", place_subject(path)) for path in person.paths)]
+    tags += [("site", site) for site in person.sites]
+    claims = user_claims(public, person.name, account, tags=tags, expires_s=expires_s)
+    return sign_claims(claims, KeyPair(seed), now_s)
 
 
 def add_user(tenant: Tenant, name: str, role: Role, expires_s: int | None, now_s: int) -> tuple[User, str]:
@@ -173,7 +190,7 @@ def add_user(tenant: Tenant, name: str, role: Role, expires_s: int | None, now_s
     account = tenant.people_public if role in PEOPLE_ROLES else tenant.plant_public
     user = User(name=name, role=role, public=key.public, created_s=now_s, expires_s=expires_s)
     tenant.users[name] = user
-    claims = user_claims(key.public, name, account, tags={"role": role}, expires_s=expires_s)
+    claims = user_claims(key.public, name, account, tags=[("role", role)], expires_s=expires_s)
     return user, format_creds(sign_claims(claims, KeyPair(tenant.roles[role]), now_s), key.seed)
 
 

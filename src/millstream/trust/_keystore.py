@@ -16,6 +16,7 @@ import nacl.utils
 
 from millstream.bus import write_private
 from millstream.kernel import AuthError, ConfigError
+from millstream.trust._issue import complete_keys
 from millstream.trust._state import Trust
 
 PASSPHRASE_LENGTH_MIN = 12
@@ -99,6 +100,7 @@ def changing_keys(path: Path, passphrase: str) -> Iterator[Trust]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         trust = load_keys(path, passphrase)
+        complete_keys(trust)
         yield trust
         trust.serial += 1
         save_keys(path, trust, passphrase)

@@ -59,7 +59,8 @@ class User(msgspec.Struct, kw_only=True):
 
 class Tenant(msgspec.Struct, kw_only=True):
     """A customer: two accounts (plant and people), each with an identity and a key that signs for it, and a scoped key
-    for each role. `revoked` has the plant's and the people's public keys that are locked out, each since when."""
+    for each role; `below` has those of people who see some paths only. `revoked` has the plant's and the people's
+    public keys that are locked out, each since when."""
 
     name: str
     place: str
@@ -70,10 +71,22 @@ class Tenant(msgspec.Struct, kw_only=True):
     people_signing: str
     join_key: str
     roles: dict[Role, str]
+    below: dict[Role, str] = {}
     limits: Limits = Limits()
     sites: dict[str, Site] = {}
     users: dict[str, User] = {}
     revoked: dict[str, int] = {}
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Who logged in at a hub, and what it may see: all of its tenant, or with `paths` what lies below them, and of the
+    sites there those of `sites`. `login` is the number of its log-in."""
+
+    name: str
+    role: Role
+    paths: list[str] = []
+    sites: list[str] = []
+    login: str = ""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

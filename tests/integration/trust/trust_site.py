@@ -181,8 +181,8 @@ class Site:
 
 
 @asynccontextmanager
-async def trusted_hub(folder: Path, *tenants: str) -> AsyncIterator[Site]:
-    """A hub in operator mode that runs while in the scope."""
+async def trusted_hub(folder: Path, *tenants: str, more: dict[str, Any] | None = None) -> AsyncIterator[Site]:
+    """A hub in operator mode that runs while in the scope; `more` is added to its file."""
     operator = Operator(folder)
     operator.sign()
     for name in tenants:
@@ -192,6 +192,7 @@ async def trusted_hub(folder: Path, *tenants: str) -> AsyncIterator[Site]:
         "streams": {"max_bytes": "64MiB"},
         "trust": {"file": operator.hub_file},
         "historian": None,
+        **(more or {}),
     }
     async with HubNode(HubConfig.model_validate(raw)) as hub:
         site = Site(operator, hub)

@@ -1,0 +1,94 @@
+"""Who may see what: each request comes through a door, which gives it a view."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from millstream.api._request import FORBIDDEN
+from millstream.historian import HistorianStats, HistoryView
+from millstream.kernel import AuthError
+from millstream.protocols.ledger import OriginAccount
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from millstream.historian import HistorianService
+
+NodeStatus = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one request may see. `sites` are the edges whose accounts it may see, when it does not see everything."""
+
+    historian: HistorianService
+    history: HistoryView
+    status: NodeStatus | None = None
+    sites: tuple[str, ...] = ()
+
+    def ledger(self) -> dict[str, OriginAccount]:
+        """The recount of each origin that is seen."""
+        found = self.historian.ledger()
+        if self.history.is_whole:
+            return found
+        return {origin: account for origin, account in found.items() if self._sees_origin(origin)}
+
+    async def report(self) -> dict[str, Any]:
+        """The node's status; of some paths only: which sites are there, and when they were heard last."""
+        node = dict(await self.status()) if self.status is not None else None
+        if self.history.is_whole:
+            return {"node": node, "historian": asdict(await self.historian.stats())}
+        if node is not None:
+            edges = [edge for edge in node.get("edges", ()) if edge["name"] in self.sites]
+            node = {**{key: node.get(key) for key in ("role", "name", "tenant", "version")}, "edges": edges}
+        return {"node": node, "historian": None}
+
+    async def stats(self) -> HistorianStats:
+        """Of the whole history. Raises AuthError."""
+        if not self.history.is_whole:
+            raise AuthError("not for some paths only", expected="a log-in for the whole tenant", code=FORBIDDEN)
+        return await self.historian.stats()
+
+    def _sees_origin(self, origin: str) -> bool:
+        return any(re.fullmatch(rf"E_{re.escape(site)}_(I|T|F|MQTT|DLQ)(_g\d+)?", origin) for site in self.sites)
+
+
+class Door(Protocol):
+    """Lets requests in."""
+
+    async def admit(self, request: Request) -> View:
+        """What it may see. Raises AuthError."""
+        ...
+
+    def is_healthy(self) -> bool:
+        """Whether what is behind it stores."""
+        ...
+
+
+class TokenDoor:
+    """One token opens everything: a node with one plant."""
+
+    def __init__(self, historian: HistorianService, token: str, status: NodeStatus | None) -> None:
+        self._view = View(historian, HistoryView(historian), status)
+        self._token = token.encode()
+
+    async def admit(self, request: Request) -> View:
+        """Raises AuthError (MS-0630)."""
+        token = bearer_of(request) or ""
+        if not hmac.compare_digest(token.encode(), self._token):
+            raise AuthError("no token, or a wrong one", expected="Authorization: Bearer <token>", code="MS-0630")
+        return self._view
+
+    def is_healthy(self) -> bool:
+        """Whether the history stores."""
+        return self._view.historian.is_healthy
+
+
+def bearer_of(request: Request) -> str | None:
+    """The token of an Authorization header; None without one."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None

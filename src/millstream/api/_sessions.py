@@ -1,0 +1,187 @@
+"""The door of a hub with tenants: people log in, and see their tenant below their paths.
+
+A browser holds its session in a cookie that no script reads and no other site sends (HttpOnly, SameSite=Strict). What
+changes something is refused when the browser says that another site asks, and bodies are JSON, which no form sends. A
+program may take the token instead and send it as a bearer; neither stands in an address, ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from millstream.api._app import application
+from millstream.api._door import View, bearer_of
+from millstream.api._login_openapi import LOGIN_PATHS
+from millstream.api._request import FORBIDDEN, json_response, read_body
+from millstream.historian import HistoryView
+from millstream.kernel import AuthError, DecodeError, Unreachable, needs_extra
+from millstream.login import LoginDesk, NatsLogin, Session, sites_below
+from millstream.protocols.uns_payload import JSON_TYPE
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute
+
+    from millstream.hub import Tenants
+    from millstream.kernel import Clock
+
+BODY_BYTES_MAX = 8192
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+COOKIE = "millstream_session"
+T = TypeVar("T")
+
+
+class LoginRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Somebody wants in. `public_key`: the client's own NATS key, to have credentials at once; `as_cookie` false: the
+    token comes in the answer, for a program."""
+
+    tenant: str
+    user: str
+    password: str
+    code: str = ""
+    public_key: str | None = None
+    as_cookie: bool = True
+
+
+class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A session asks for NATS credentials."""
+
+    public_key: str
+
+
+class SessionDoor:
+    """Views by session; and the routes of logging in and out."""
+
+    def __init__(
+        self, tenants: Tenants, desk: LoginDesk, *, websocket_port: int | None, public_url: str | None
+    ) -> None:
+        self._tenants = tenants
+        self._desk = desk
+        self._websocket_port = websocket_port
+        self._public = public_url
+        self._is_secure = public_url is not None and public_url.startswith("https:")
+
+    @property
+    def cookie(self) -> str:
+        """Its name: with TLS one that no other host or path can set."""
+        return f"__Host-{COOKIE}" if self._is_secure else COOKIE
+
+    async def admit(self, request: Request) -> View:
+        """Raises AuthError; Unreachable while the tenant's plant is not up."""
+        session = self.session_of(request)
+        plant = self._tenants.plant(session.tenant)
+        if plant is None or plant.historian is None:
+            raise Unreachable("the tenant's history is not up", where=session.tenant, retry_after_s=2.0, code="MS-2109")
+        historian = plant.historian
+        paths = session.paths or None
+        sites = sites_below(self._tenants.trust.tenants[session.tenant], session.paths)
+        return View(historian, HistoryView(historian, paths), plant.status, tuple(sites))
+
+    def is_healthy(self) -> bool:
+        """Whether the history of each tenant stores."""
+        plants = [self._tenants.plant(name) for name in self._tenants.trust.tenants]
+        return all(plant is not None and plant.historian is not None and plant.historian.is_healthy for plant in plants)
+
+    def session_of(self, request: Request) -> Session:
+        """By bearer token, else by cookie. Raises AuthError."""
+        token = bearer_of(request)
+        if token is None:
+            token = request.cookies.get(self.cookie, "")
+            self._check_site(request)
+        return self._desk.find(token)
+
+    def routes(self) -> list[BaseRoute]:
+        """Logging in and out, and credentials."""
+        from starlette.routing import Route
+
+        return [
+            Route("/api/v1/login", self._log_in, methods=["POST"]),
+            Route("/api/v1/session", self._show, methods=["GET"]),
+            Route("/api/v1/session", self._log_out, methods=["DELETE"]),
+            Route("/api/v1/session/credentials", self._credentials, methods=["POST"]),
+        ]
+
+    async def _log_in(self, request: Request) -> Response:
+        self._check_site(request)
+        wanted = await _read(request, LoginRequest)
+        token, session = await self._desk.log_in(
+            wanted.tenant, wanted.user, wanted.password, wanted.code, address_of(request)
+        )
+        nats = None if wanted.public_key is None else await self._desk.credentials(session, wanted.public_key)
+        answer = json_response(self._shown(session, nats) | ({} if wanted.as_cookie else {"token": token}))
+        if wanted.as_cookie:
+            self.set_cookie(answer, token, session)
+        return answer
+
+    async def _show(self, request: Request) -> Response:
+        return json_response(self._shown(self.session_of(request)))
+
+    async def _credentials(self, request: Request) -> Response:
+        session = self.session_of(request)
+        wanted = await _read(request, KeyRequest)
+        return json_response(self._shown(session, await self._desk.credentials(session, wanted.public_key)))
+
+    async def _log_out(self, request: Request) -> Response:
+        await self._desk.close(self.session_of(request))
+        answer = json_response({"ended": True})
+        answer.delete_cookie(self.cookie, path="/", secure=self._is_secure, httponly=True, samesite="strict")
+        return answer
+
+    def set_cookie(self, answer: Response, token: str, session: Session) -> None:
+        """Give the browser its session."""
+        answer.set_cookie(
+            self.cookie, token, max_age=session.expires_s - session.created_s, path="/", secure=self._is_secure,
+            httponly=True, samesite="strict",
+        )  # fmt: skip
+
+    def _shown(self, session: Session, nats: NatsLogin | None = None) -> dict[str, object]:
+        shown: dict[str, object] = {
+            "tenant": session.tenant, "user": session.name, "role": session.role, "via": session.via,
+            "place": self._tenants.trust.tenants[session.tenant].place, "paths": session.paths,
+            "expires_s": session.expires_s, "websocket_port": self._websocket_port,
+        }  # fmt: skip
+        return shown | ({} if nats is None else {"nats": nats})
+
+    def _check_site(self, request: Request) -> None:
+        """A browser says who asks. Raises AuthError when that is another site and something would change."""
+        if request.method in SAFE_METHODS:
+            return
+        origin = request.headers.get("origin")
+        ours = {request.headers.get("host", ""), urlsplit(self._public or "").netloc}
+        if request.headers.get("sec-fetch-site") == "cross-site" or (origin and urlsplit(origin).netloc not in ours):
+            raise AuthError(
+                "another site asks", got=(origin or "")[:200], expected="a page of this hub", code=FORBIDDEN
+            )
+
+
+def create_tenants_app(
+    tenants: Tenants, *, clock: Clock, websocket_port: int | None = None, public_url: str | None = None
+) -> Starlette:
+    """The application of a hub in operator mode. Raises ConfigError when Starlette is missing."""
+    assert tenants.logins is not None
+    with needs_extra("the HTTP API", "api"):
+        import starlette  # noqa: F401 (to say so before anything else does)
+    door = SessionDoor(tenants, tenants.logins, websocket_port=websocket_port, public_url=public_url)
+    return application(door, clock, door.routes(), description=LOGIN_PATHS)
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from; behind a proxy on this machine, what that says."""
+    return request.client.host if request.client is not None else ""
+
+
+async def _read(request: Request, form: type[T]) -> T:
+    """A JSON body. Raises DecodeError."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != JSON_TYPE:
+        raise DecodeError("not JSON", where="Content-Type", expected=JSON_TYPE, got=kind[:80], code="MS-2125")
+    body = await read_body(request, BODY_BYTES_MAX)
+    try:
+        return msgspec.json.decode(body, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError("the body is not what is asked for", got=str(error).lower(), code="MS-2125") from error

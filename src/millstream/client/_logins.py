@@ -1,0 +1,107 @@
+"""The local users of a hub in operator mode, as who runs the hub keeps them: on its machine, with its own log-in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import msgspec
+
+from millstream.bus import RawConnection
+from millstream.client._node import PROVIDER, find_node
+from millstream.hub import KEPT
+from millstream.kernel import ConfigError, NotFoundError, SystemClock
+from millstream.login import (
+    LoginBook,
+    LoginUser,
+    check_paths,
+    check_role,
+    check_user_name,
+    hash_password,
+    new_secret,
+)
+from millstream.trust import HubTrust, read_bundle
+
+
+@dataclass(frozen=True, slots=True)
+class LoginUsers:
+    """What may be done with them. Each change is told to the hub, which writes the audit event and ends sessions."""
+
+    book: LoginBook
+    trust: HubTrust
+    who: str
+
+    def of(self, tenant: str | None = None) -> list[LoginUser]:
+        """By tenant and name."""
+        return self.book.users(tenant)
+
+    async def add(self, tenant: str, name: str, password: str, *, role: str, paths: list[str]) -> LoginUser:
+        """A new user. Raises ConfigError."""
+        place = self._place(tenant)
+        if self.book.user(tenant, check_user_name(name)) is not None:
+            raise ConfigError("a user of this name exists", where=tenant, got=name, code="MS-2120")
+        return await self.book.put_user(
+            LoginUser(
+                tenant=tenant,
+                name=name,
+                role=check_role(role),
+                paths=check_paths(paths, place),
+                password=hash_password(password, name),
+                epoch=self.book.epoch_after(tenant, name),
+                changed_s=_now_s(),
+                changed_by=self.who,
+            )
+        )
+
+    async def set_password(self, tenant: str, name: str, password: str) -> LoginUser:
+        """A new password; sessions of the user end. Raises NotFoundError, ConfigError."""
+        return await self._change(tenant, name, password=hash_password(password, name))
+
+    async def set_second_factor(self, tenant: str, name: str, *, is_wanted: bool) -> LoginUser:
+        """A new second factor, or none; sessions of the user end. Raises NotFoundError."""
+        return await self._change(tenant, name, totp=new_secret() if is_wanted else None, totp_step=0)
+
+    async def remove(self, tenant: str, name: str) -> LoginUser:
+        """The user is gone, and so are its sessions. Raises NotFoundError."""
+        return await self._change(tenant, name, is_removed=True, password="", totp=None)
+
+    async def _change(self, tenant: str, name: str, **changes: object) -> LoginUser:
+        user = self.book.user(tenant, name)
+        if user is None:
+            raise NotFoundError(
+                "no user of this name", where=tenant, got=name, code="MS-2120",
+                expected=", ".join(one.name for one in self.book.users(tenant)[:20]) or "none is there yet",
+            )  # fmt: skip
+        about = {"epoch": user.epoch + 1, "changed_s": _now_s(), "changed_by": self.who}
+        return await self.book.put_user(msgspec.structs.replace(user, **about, **changes))
+
+    def _place(self, tenant: str) -> str:
+        if tenant not in self.trust.tenants:
+            raise NotFoundError(
+                "no tenant of this name", got=tenant, expected=", ".join(sorted(self.trust.tenants)) or "none is there"
+            )
+        return self.trust.tenants[tenant].place
+
+
+@asynccontextmanager
+async def login_users(node: str | os.PathLike[str] | None, who: str) -> AsyncIterator[LoginUsers]:
+    """The users of the hub whose data directory `node` is (None: the one near here). Raises PlantError."""
+    found = find_node(node, tenant=PROVIDER)
+    if found.tenants is None:
+        raise ConfigError(
+            "this node has no tenants", where=str(found.file or found.nats_url), code="MS-2120",
+            next_step="users that log in are for a hub with `trust` in its file",
+        )  # fmt: skip
+    bundle = found.tenants.parent / KEPT
+    trust = read_bundle(bundle.read_text(encoding="ascii"), SystemClock().now_ns() / 1e9)
+    async with RawConnection(found.nats_url, credentials=found.credentials) as connection:
+        book = LoginBook(connection)
+        await book.prepare()
+        await book.load()
+        yield LoginUsers(book, trust, who)
+
+
+def _now_s() -> int:
+    return SystemClock().now_ns() // 1_000_000_000

@@ -1,0 +1,50 @@
+"""People who log in at a hub in operator mode: users, sessions, short-lived NATS credentials, and their end."""
+
+from millstream.login._attempts import Attempts, Verdict
+from millstream.login._book import LoginBook
+from millstream.login._desk import (
+    Identity,
+    LoginAround,
+    LoginDesk,
+    LoginOptions,
+    NatsLogin,
+    TooManyAttempts,
+    sites_below,
+)
+from millstream.login._passwords import PASSWORD_LENGTH_MIN, Passwords, hash_password
+from millstream.login._records import (
+    LOGIN_ROLES,
+    LoginRole,
+    LoginUser,
+    Session,
+    check_paths,
+    check_role,
+    check_user_name,
+)
+from millstream.login._totp import new_secret, provisioning_uri, used_step
+
+__all__ = [
+    "LOGIN_ROLES",
+    "PASSWORD_LENGTH_MIN",
+    "Attempts",
+    "Identity",
+    "LoginAround",
+    "LoginBook",
+    "LoginDesk",
+    "LoginOptions",
+    "LoginRole",
+    "LoginUser",
+    "NatsLogin",
+    "Passwords",
+    "Session",
+    "TooManyAttempts",
+    "Verdict",
+    "check_paths",
+    "check_role",
+    "check_user_name",
+    "hash_password",
+    "new_secret",
+    "provisioning_uri",
+    "sites_below",
+    "used_step",
+]

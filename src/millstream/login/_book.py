@@ -1,0 +1,171 @@
+"""Where users and sessions are kept: a stream in the account of who runs the hub, which no tenant can ask.
+
+A change is taken only if nobody changed the same record meanwhile, so that of two log-ins with one code one succeeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TypeVar
+
+import msgspec
+
+from millstream.bus import RawConnection, StreamApi, StreamConfig, decode_answer, ensure_stream, get_batch
+from millstream.kernel import ConfigError, PlantError
+from millstream.login._records import LoginUser, Session
+from millstream.protocols.nats_wire import WireMessage
+from millstream.protocols.uns_subject import escape_token
+from millstream.sdk import Received
+
+STREAM = "P_LOGIN"
+USERS, SESSIONS = "login.user", "login.session"
+STREAM_BYTES_MAX = 64 << 20
+USERS_COUNT_MAX = 50_000
+T = TypeVar("T", LoginUser, Session)
+
+
+def login_stream() -> StreamConfig:
+    """What does not fit is refused; none is dropped to make room."""
+    return {
+        "name": STREAM, "subjects": [f"{USERS}.>", f"{SESSIONS}.>"], "storage": "file", "retention": "limits",
+        "discard": "new", "max_msgs_per_subject": 1, "max_bytes": STREAM_BYTES_MAX, "allow_direct": True,
+        "allow_msg_ttl": True, "num_replicas": 1,
+    }  # fmt: skip
+
+
+def user_subject(tenant: str, name: str) -> str:
+    """Where a user is kept."""
+    return f"{USERS}.{tenant}.{escape_token(name)}"
+
+
+class LoginBook:
+    """All users and sessions; the ones that `load` read, and what this process stored, are in memory."""
+
+    def __init__(self, connection: RawConnection) -> None:
+        self._connection = connection
+        self._api = StreamApi(connection)
+        self._users: dict[tuple[str, str], tuple[LoginUser, int]] = {}
+        self._sessions: dict[str, Session] = {}
+        self._stale: set[str] = set()
+        self._told = asyncio.Event()
+
+    async def prepare(self) -> None:
+        """Make the stream. Raises PlantError."""
+        await ensure_stream(self._api, login_stream())
+
+    async def load(self) -> None:
+        """Read all. Raises PlantError."""
+        async for message in self._all(f"{USERS}.>"):
+            self._keep_user(message)
+        async for message in self._all(f"{SESSIONS}.>"):
+            session = _decode(message, Session)
+            self._sessions[session.id] = session
+
+    def listen(self) -> int:
+        """From now on hear of users that others change; `refresh` reads them. The subscription's number."""
+        return self._connection.subscribe(f"{USERS}.>", self._on_change)
+
+    async def told(self, timeout_s: float) -> None:
+        """Return when a user has changed, or after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._told.wait()
+        except TimeoutError:
+            return
+
+    async def refresh(self) -> list[LoginUser]:
+        """Read what others changed, and give it back. Raises PlantError, and is to be called again then."""
+        self._told.clear()
+        changed = []
+        for subject in list(self._stale):
+            found = await self._api.last(STREAM, subject)
+            self._stale.discard(subject)
+            if found is not None and (user := self._keep_user(found)) is not None:
+                changed.append(user)
+        return changed
+
+    def user(self, tenant: str, name: str) -> LoginUser | None:
+        """A user that is not removed."""
+        found = self._users.get((tenant, name))
+        return None if found is None or found[0].is_removed else found[0]
+
+    def users(self, tenant: str | None = None) -> list[LoginUser]:
+        """Those that are not removed, by name."""
+        found = (user for user, _ in self._users.values() if not user.is_removed and tenant in (None, user.tenant))
+        return sorted(found, key=lambda user: (user.tenant, user.name))
+
+    async def put_user(self, user: LoginUser) -> LoginUser:
+        """Store a new state of a user; its epoch follows on the one before when it is a new user. Raises FencedError
+        when somebody else changed it meanwhile."""
+        before = self._users.get((user.tenant, user.name))
+        if before is None and len(self._users) >= USERS_COUNT_MAX:
+            raise ConfigError("too many users", expected=f"at most {USERS_COUNT_MAX}", code="MS-2120")
+        subject = user_subject(user.tenant, user.name)
+        lines = f"Nats-Expected-Last-Subject-Sequence: {0 if before is None else before[1]}\r\n"
+        seq = await self._store(subject, msgspec.json.encode(user), lines)
+        self._users[(user.tenant, user.name)] = (user, seq)
+        return user
+
+    def epoch_after(self, tenant: str, name: str) -> int:
+        """Of the next state of a user that ends its sessions."""
+        before = self._users.get((tenant, name))
+        return 1 if before is None else before[0].epoch + 1
+
+    def session(self, id: str) -> Session | None:
+        """One that may have ended."""
+        return self._sessions.get(id)
+
+    def sessions(self) -> list[Session]:
+        """All, also such as have ended and whose tokens may be good still."""
+        return list(self._sessions.values())
+
+    async def put_session(self, session: Session, kept_s: int) -> None:
+        """Store it; the stream forgets it after `kept_s`."""
+        await self._store(_session_subject(session), msgspec.json.encode(session), f"Nats-TTL: {max(1, kept_s)}s\r\n")
+        self._sessions[session.id] = session
+
+    def forget(self, id: str) -> None:
+        """A session that is over, from memory."""
+        self._sessions.pop(id, None)
+
+    def mark(self, session: Session) -> None:
+        """In memory first: from this moment it has ended, whatever the store says."""
+        self._sessions[session.id] = session
+
+    async def _store(self, subject: str, payload: bytes, lines: str) -> int:
+        answer = await self._connection.request(subject, payload, header_lines=lines.encode())
+        return int(decode_answer(answer[4], where=subject)["seq"])
+
+    async def _all(self, subjects: str) -> AsyncGenerator[Received, None]:
+        seq, has_more = 1, True
+        while has_more:
+            found, has_more = await get_batch(self._connection, STREAM, subjects, seq=seq, count=1000)
+            for message in found:
+                yield message
+            if found:
+                seq = found[-1].seq + 1
+
+    def _on_change(self, messages: list[WireMessage]) -> None:
+        self._stale |= {bytes(message[1]).decode() for message in messages}
+        self._told.set()
+
+    def _keep_user(self, message: Received) -> LoginUser | None:
+        """None when nothing is new: this process stored it."""
+        user = _decode(message, LoginUser)
+        before = self._users.get((user.tenant, user.name))
+        if before is not None and before[1] >= message.seq:
+            return None
+        self._users[(user.tenant, user.name)] = (user, message.seq)
+        return user
+
+
+def _session_subject(session: Session) -> str:
+    return f"{SESSIONS}.{session.tenant}.{session.id}"
+
+
+def _decode(message: Received, type: type[T]) -> T:
+    try:
+        return msgspec.json.decode(message.payload, type=type)
+    except msgspec.DecodeError as error:
+        raise PlantError("what is kept of a log-in cannot be read", where=message.subject, code="MS-2120") from error

@@ -1,0 +1,338 @@
+"""The desk where people log in at a hub in operator mode: a password or another's word in, a session and short-lived
+NATS credentials out; and what ends them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from millstream.bus import HISTORY_BELOW, VIEW_API, RawConnection
+from millstream.historian import QUERY_SUBJECT
+from millstream.kernel import AuthError, Clock, DecodeError, FencedError, PlantError
+from millstream.login._attempts import Attempts
+from millstream.login._book import LoginBook
+from millstream.login._cutter import Cutter
+from millstream.login._passwords import Passwords
+from millstream.login._records import LoginRole, LoginUser, Session
+from millstream.login._totp import used_step
+from millstream.model import AssetPath
+from millstream.protocols.nats_jwt import is_public_key
+from millstream.trust import HubTenant, HubTrust, Person, person_token, place_subject
+
+TOKEN_BYTES = 32
+SWEEP_INTERVAL_S = 1.0
+CREDENTIALS_BYTES_MAX = 3500  # nats-server reads 4 KiB of a CONNECT line (measured: 4084 bytes of token do not pass)
+REFRESH_AT = 0.7  # of a token's life
+KEPT_AFTER_END_S = 60
+SESSIONS_OF_ONE_MAX = 50
+ISSUES_PER_MINUTE_MAX = 60  # of one session: it may have many tabs
+PASSWORD = "password"  # noqa: S105 (a way to log in)
+
+Audit = Callable[[str, str, str, Mapping[str, object]], Awaitable[None]]
+"""tenant, what, outcome, data"""
+Gather = Callable[[str, str, Mapping[str, object]], None]
+"""tenant, what, data: of refusals, which may come by the thousand"""
+
+
+class TooManyAttempts(AuthError):
+    """Somebody has to wait: `retry_after_s`."""
+
+    default_code = "MS-2122"
+
+    def __init__(self, what: str, retry_after_s: float) -> None:
+        super().__init__(what, next_step=f"come again in {retry_after_s:.0f} s")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class LoginOptions:
+    """Seconds. `session_s`: until a person has to log in again; `credentials_s`: life of a NATS token."""
+
+    session_s: int = 12 * 3600
+    credentials_s: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAround:
+    """What the desk stands on: the hub's connections to its provider's and its server's accounts, the operator's word
+    of now, and the audit."""
+
+    provider: RawConnection
+    system: RawConnection
+    trust: Callable[[], HubTrust]
+    audit: Audit
+    gather: Gather
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody who has shown who it is; no `paths`: the whole tenant."""
+
+    tenant: str
+    name: str
+    role: LoginRole
+    paths: tuple[str, ...] = ()
+    via: str = PASSWORD
+    epoch: int = 0
+
+
+class NatsLogin(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client connects with, beside the key that it made itself. `refresh_s`: when to ask for the next (Unix
+    seconds, as `expires_s`); `inbox_prefix`: below what it may hear replies; `api_prefix`: where it asks JetStream;
+    `live_subjects` is what it may hear, `history_subjects` where it asks for history; `sites_left_out`: so many sites
+    of its paths did not find room in the token."""
+
+    jwt: str
+    expires_s: int
+    refresh_s: int
+    inbox_prefix: str
+    api_prefix: str
+    live_subjects: list[str]
+    history_subjects: list[str]
+    sites_left_out: int = 0
+
+
+class LoginDesk:
+    """Enter it, and run `run` beside."""
+
+    def __init__(self, around: LoginAround, options: LoginOptions, clock: Clock) -> None:
+        self._around = around
+        self._options = options
+        self._clock = clock
+        self._attempts = Attempts()
+        self._passwords = Passwords()
+        self._stack = AsyncExitStack()
+        self._issues: dict[str, tuple[int, int]] = {}
+        self._unsaved: dict[str, Session] = {}
+        self.book = LoginBook(around.provider)
+        self.cutter = Cutter(around.system, self._is_over)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._passwords)
+            await self.book.prepare()
+            stack.callback(self._around.provider.unsubscribe, self.book.listen())
+            await self.book.load()
+            stack.callback(self._around.system.unsubscribe, self.cutter.listen())
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def run(self) -> None:
+        """End what is over, until cancelled."""
+        while True:
+            await self.book.told(SWEEP_INTERVAL_S)
+            with suppress(PlantError):  # the link is gone for a moment: asked again
+                for user in await self.book.refresh():
+                    await self._tell_user(user)
+                await self._end_stale()
+                await self._save_ends()
+                for account in self._accounts_to_sweep():
+                    await self.cutter.sweep(account)
+
+    # -- coming in ----------------------------------------------------------------------------------------------------
+
+    async def log_in(self, tenant: str, name: str, password: str, code: str, address: str) -> tuple[str, Session]:
+        """A session for a local user, and the token that stands for it. Raises AuthError (MS-2121: whatever was wrong;
+        MS-2123: a second factor is asked for), TooManyAttempts, Unreachable."""
+        verdict = self._attempts.take(tenant, name, address, self._now_s())
+        if verdict.wait_s > 0:
+            self._refused(tenant, name, address, "locked out")
+            raise TooManyAttempts("too many attempts", verdict.wait_s)
+        if verdict.locks:
+            data = {"name": name[:80], "host": address, "locked": verdict.locks}
+            await self._around.audit(self._known(tenant), "session", "locked", data)
+        user = self.book.user(tenant, name)
+        is_right = await self._passwords.is_right(None if user is None else user.password, password)
+        if user is None or not is_right or tenant not in self._around.trust().tenants:
+            self._refused(tenant, name, address, "wrong name or password")
+            raise _wrong()
+        user = await self._second_factor(user, code, address)
+        self._attempts.forgive(tenant, name, address)
+        return await self.open(Identity(tenant, name, user.role, tuple(user.paths), epoch=user.epoch), address)
+
+    async def _second_factor(self, user: LoginUser, code: str, address: str) -> LoginUser:
+        if user.totp is None:
+            return user
+        if not code:
+            raise AuthError(
+                "a code is asked for, too", expected="code: six digits of the second factor", code="MS-2123"
+            )
+        step = used_step(user.totp, code, self._now_s(), user.totp_step)
+        if step is not None:
+            with suppress(FencedError):  # another log-in with the same code was first
+                return await self.book.put_user(msgspec.structs.replace(user, totp_step=step))
+        self._refused(user.tenant, user.name, address, "wrong or used code")
+        raise _wrong()
+
+    async def open(self, who: Identity, address: str) -> tuple[str, Session]:
+        """A session for somebody who has shown who it is, and its token."""
+        token, now_s = secrets.token_urlsafe(TOKEN_BYTES), self._now_s()
+        session = Session(
+            id=_digest(token), tenant=who.tenant, name=who.name, role=who.role, paths=list(who.paths), via=who.via,
+            epoch=who.epoch, created_s=now_s, expires_s=now_s + self._options.session_s,
+        )  # fmt: skip
+        theirs = [
+            one for one in self.book.sessions() if (one.tenant, one.name, one.via) == (who.tenant, who.name, who.via)
+        ]
+        open_ones = sorted((one for one in theirs if one.ended_s is None), key=lambda one: one.created_s)
+        for one in open_ones[: max(0, len(open_ones) + 1 - SESSIONS_OF_ONE_MAX)]:
+            await self.close(one, "too many of one person")
+        await self.book.put_session(session, self._options.session_s + KEPT_AFTER_END_S)
+        data = {"role": session.role, "paths": session.paths, "via": session.via, "host": address}
+        await self._tell(session, "opened", data)
+        return token, session
+
+    # -- while it lasts -----------------------------------------------------------------------------------------------
+
+    def find(self, token: str) -> Session:
+        """The session that a token stands for. Raises AuthError (MS-2124)."""
+        session = self.book.session(_digest(token))
+        if session is None or session.ended_s is not None or self._reason_to_end(session) is not None:
+            raise AuthError("no session, or one that is over", next_step="log in again", code="MS-2124")
+        return session
+
+    async def credentials(self, session: Session, public: str) -> NatsLogin:
+        """A NATS token for the key that the client made. Raises DecodeError, TooManyAttempts."""
+        if not is_public_key(public, "user"):
+            raise DecodeError(
+                "not a public key of a user", expected="U…, 56 characters", got=public[:60], code="MS-2125"
+            )
+        self._bound_issues(session)
+        tenant = self._around.trust().tenants[session.tenant]
+        seed = (tenant.below if session.paths else tenant.roles).get(session.role)
+        if seed is None:
+            raise PlantError(
+                "the operator's file has no key for this", where=session.role, code="MS-2105",
+                next_step="let the operator renew it with this version, by any `millstream user` or `site` command",
+            )  # fmt: skip
+        now_s = self._now_s()
+        expires_s = min(now_s + self._options.credentials_s, session.expires_s)
+        sites = sites_below(tenant, session.paths)
+        count = len(sites)
+        while True:
+            person = Person(
+                name=session.name, role=session.role, paths=session.paths, sites=sites[:count], login=session.id
+            )
+            jwt = person_token(seed, tenant.people_public, public, person, now_s=now_s, expires_s=expires_s)
+            if len(jwt) <= CREDENTIALS_BYTES_MAX or count == 0:
+                break
+            count = count * 3 // 4
+        await self._tell(session, "refreshed", {"key": public, "expires_s": expires_s})
+        return NatsLogin(
+            jwt=jwt, expires_s=expires_s, refresh_s=now_s + int((expires_s - now_s) * REFRESH_AT),
+            inbox_prefix=f"_INBOX.{public}", api_prefix=VIEW_API, sites_left_out=len(sites) - count,
+            live_subjects=[f"live.{place_subject(path)}.>" for path in session.paths or [tenant.place]],
+            history_subjects=[f"{HISTORY_BELOW}.{place_subject(path)}" for path in session.paths] or [QUERY_SUBJECT],
+        )  # fmt: skip
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    async def close(self, session: Session, reason: str = "logged out") -> None:
+        """End a session and the connections that were made with it. Raises PlantError when server or store do
+        not answer: it has ended all the same, and `run` goes on with what is left to do."""
+        ended = msgspec.structs.replace(session, ended_s=self._now_s())
+        self.book.mark(ended)  # before anything waits: no request and no connection passes from here on
+        self._unsaved[ended.id] = ended
+        await self._tell(ended, "closed", {"reason": reason})
+        tenant = self._around.trust().tenants.get(session.tenant)
+        if tenant is not None:
+            await self.cutter.sweep(tenant.people_public)
+        await self._save_ends()
+
+    async def _save_ends(self) -> None:
+        for ended in list(self._unsaved.values()):
+            await self.book.put_session(ended, self._options.credentials_s + KEPT_AFTER_END_S)
+            self._unsaved.pop(ended.id, None)
+
+    async def _end_stale(self) -> None:
+        now_s = self._now_s()
+        for session in self.book.sessions():
+            if session.ended_s is None and (reason := self._reason_to_end(session)) is not None:
+                await self.close(session, reason)
+            elif session.ended_s is not None and now_s > session.ended_s + self._options.credentials_s:
+                self.book.forget(session.id)
+                self._issues.pop(session.id, None)
+
+    def _reason_to_end(self, session: Session) -> str | None:
+        if self._now_s() >= session.expires_s:
+            return "its time is over"
+        if session.tenant not in self._around.trust().tenants:
+            return "the tenant is gone"
+        if session.via != PASSWORD:
+            return None
+        user = self.book.user(session.tenant, session.name)
+        return None if user is not None and user.epoch == session.epoch else "the user was changed or removed"
+
+    def _accounts_to_sweep(self) -> set[str]:
+        tenants = self._around.trust().tenants
+        ended = {session.tenant for session in self.book.sessions() if session.ended_s is not None}
+        return {tenants[name].people_public for name in ended if name in tenants}
+
+    def _is_over(self, login: str) -> bool:
+        """A log-in that nobody knows is over: tokens do not outlive the record of their session."""
+        session = self.book.session(login)
+        return session is None or session.ended_s is not None
+
+    # -- words --------------------------------------------------------------------------------------------------------
+
+    def _bound_issues(self, session: Session) -> None:
+        """Each is an audit event; nobody shall wash the audit away with them."""
+        minute = self._now_s() // 60
+        since, count = self._issues.get(session.id, (minute, 0))
+        count = count + 1 if since == minute else 1
+        if count > ISSUES_PER_MINUTE_MAX:
+            raise TooManyAttempts("too many credentials of one session", 60.0)
+        self._issues[session.id] = (minute, count)
+
+    def _refused(self, tenant: str, name: str, address: str, reason: str) -> None:
+        data = {"name": name[:80], "host": address, "reason": reason, "tenant": tenant[:40]}
+        self._around.gather(self._known(tenant), "session", data)
+
+    def _known(self, tenant: str) -> str:
+        return tenant if tenant in self._around.trust().tenants else ""
+
+    async def _tell(self, session: Session, outcome: str, data: Mapping[str, object]) -> None:
+        about = {"name": session.name, "session": session.id}
+        await self._around.audit(self._known(session.tenant), "session", outcome, about | dict(data))
+
+    async def _tell_user(self, user: LoginUser) -> None:
+        data = {
+            "name": user.name, "role": user.role, "paths": user.paths, "second_factor": user.totp is not None,
+            "by": user.changed_by,
+        }  # fmt: skip
+        outcome = "removed" if user.is_removed else "changed"
+        await self._around.audit(self._known(user.tenant), "login_user", outcome, data)
+
+    def _now_s(self) -> int:
+        return self._clock.now_ns() // 1_000_000_000
+
+
+def sites_below(tenant: HubTenant, paths: Sequence[str]) -> list[str]:
+    """Sites that lie in one of `paths` with all they have; a site that is larger than the path is not among them."""
+    roots = [AssetPath.parse(path) for path in paths]
+    return sorted(
+        name
+        for name, site in tenant.sites.items()
+        if not site.is_revoked and any(root.contains(AssetPath.parse(site.place)) for root in roots)
+    )
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _wrong() -> AuthError:
+    return AuthError("wrong name, password or code", next_step="try again, or ask for a new password", code="MS-2121")

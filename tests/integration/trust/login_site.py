@@ -1,0 +1,164 @@
+"""A hub with tenants, its API and its WebSocket listener; people who log in; and a browser's NATS client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from trust_site import DEADLINE_S, Site, trusted_hub, until
+
+from millstream.api import create_tenants_app, serve_api
+from millstream.client import LoginUsers, login_users
+from millstream.historian import Last
+from millstream.hub import HubPlant
+from millstream.kernel import SystemClock
+
+PEERS = Path(__file__).resolve().parents[2] / "peers"
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass
+class LoginSite:
+    """A hub where people log in."""
+
+    site: Site
+    url: str
+
+    @property
+    def websocket_url(self) -> str:
+        """Where browsers connect."""
+        return f"ws://127.0.0.1:{self.site.hub.server.settings.websocket_port}"
+
+    @asynccontextmanager
+    async def http(self, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+        """A client of the API with cookies of its own."""
+        async with httpx.AsyncClient(base_url=self.url, timeout=DEADLINE_S, **options) as client:
+            yield client
+
+    @asynccontextmanager
+    async def users(self) -> AsyncIterator[LoginUsers]:
+        """As `millstream login` has them."""
+        async with login_users(self.site.operator.folder / "hub", "test") as users:
+            yield users
+
+    async def add(self, tenant: str, name: str, role: str = "viewer", paths: tuple[str, ...] = ()) -> None:
+        """A person, known to the hub."""
+        async with self.users() as users:
+            await users.add(tenant, name, PASSWORD, role=role, paths=list(paths))
+        await until(lambda: self.desk.book.user(tenant, name) is not None, "the hub has heard of the user")
+
+    @property
+    def desk(self) -> Any:
+        """The hub's own."""
+        tenants = self.site.hub.tenants
+        assert tenants is not None
+        assert tenants.logins is not None
+        return tenants.logins
+
+    async def publish(self, tenant: str, *tags: str) -> None:
+        """One value a tag, and wait until the history has it."""
+        async with self.site.plant(tenant) as plant:
+            for number, tag in enumerate(tags):
+                await plant.publish(tag, number)
+        assert self.site.hub.tenants is not None
+        found: HubPlant | None = self.site.hub.tenants.plant(tenant)
+        assert found is not None
+        historian = found.historian
+        assert historian is not None
+
+        async def is_stored() -> bool:
+            found = await historian.query(Last(tags=("*",)))
+            return set(tags) <= set(found.column("tag").to_pylist())
+
+        await until(is_stored, "the history has them")
+
+
+@asynccontextmanager
+async def login_site(folder: Path, *tenants: str, **login: Any) -> AsyncIterator[LoginSite]:
+    """A hub with its API; `login` is its section of the file."""
+    more = {"historian": {}, "api": {}, "login": login, "server": {"websocket_port": 0}}
+    async with trusted_hub(folder, *tenants, more=more) as site:
+        assert site.hub.tenants is not None
+        app = create_tenants_app(
+            site.hub.tenants, clock=SystemClock(), websocket_port=site.hub.server.settings.websocket_port,
+            public_url=site.hub.config.login.public_url,
+        )  # fmt: skip
+        async with serve_api(app) as address:
+            yield LoginSite(site, address.url)
+
+
+def login_body(tenant: str, user: str, **more: Any) -> dict[str, Any]:
+    """What is posted to log in."""
+    return {"tenant": tenant, "user": user, "password": PASSWORD, **more}
+
+
+@dataclass
+class Browser:
+    """npm @nats-io/nats-core over WebSocket, in a process of its own."""
+
+    process: asyncio.subprocess.Process
+    public: str = ""
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    async def say(self, **command: Any) -> None:
+        """One command."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command).encode() + b"\n")
+        await self.process.stdin.drain()
+
+    async def hear(self, *, since: int = 0, **wanted: Any) -> dict[str, Any]:
+        """The first line from `since` on with these values."""
+        found: list[dict[str, Any]] = []
+
+        def is_there() -> bool:
+            found[:] = [line for line in self.lines[since:] if wanted.items() <= line.items()]
+            return bool(found)
+
+        await until(is_there, f"a line with {wanted}, after {self.lines[-8:]}")
+        return found[0]
+
+    async def connect(self, site: LoginSite, nats: dict[str, Any]) -> bool:
+        """With these credentials."""
+        mark = len(self.lines)
+        await self.say(connect=site.websocket_url, jwt=nats["jwt"], inbox=nats["inbox_prefix"])
+        await until(lambda: any("connected" in line for line in self.lines[mark:]), "an answer")
+        return any(line.get("connected") is True for line in self.lines[mark:])
+
+    async def ask(self, subject: str, data: str = "") -> dict[str, Any]:
+        """The parts of an answer."""
+        mark = len(self.lines)
+        await self.say(request=subject, data=data)
+        return await self.hear(since=mark, answered=subject)
+
+
+@asynccontextmanager
+async def browser() -> AsyncIterator[Browser]:
+    """It has made its key when this is entered."""
+    process = await asyncio.create_subprocess_exec(
+        "node", "--experimental-websocket", "--no-warnings", "nats_browser.mjs", cwd=PEERS,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 20,
+    )  # fmt: skip
+    found = Browser(process)
+
+    async def read() -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            # The library itself writes here, too, when a connection is cut while it opens.
+            found.lines.append(json.loads(line) if line.startswith(b"{") else {"said": line.decode()})
+
+    reading = asyncio.ensure_future(read())
+    try:
+        await until(lambda: found.lines or process.returncode is not None, "the browser's key")
+        found.public = found.lines[0]["public"]
+        yield found
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.wait()
+        await reading
