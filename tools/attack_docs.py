@@ -14,9 +14,9 @@ PAGE = ROOT / "docs" / "reference" / "attacks.md"
 INTRO = """# Attempts to get in
 
 This page is written by `tools/docs_gen.py` from the marks of the tests (`@pytest.mark.attack`); a test keeps it fresh.
-Each attempt is made against a real hub in operator mode by a test that runs with `make test`, and fails the build when
-it gets in. Where the server or the hub can know of an attempt, the test also asks for its audit event; a site that only
-*listens* where it may not is not told of by nats-server, so there is none: it hears nothing.
+Each attempt is made against a real node, most of them a hub in operator mode, by a test that runs with `make test`, and
+fails the build when it gets in. Where the server or the hub can know of an attempt, the test also asks for its audit
+event; a site that only *listens* where it may not is not told of by nats-server, so there is none: it hears nothing.
 
 | attempt | refused by | shown by |
 |---|---|---|

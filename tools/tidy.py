@@ -17,6 +17,7 @@ BANNED_NAMES = {"utils", "helpers", "common", "manager", "misc"}
 CLIENT_HOMES = {
     "nats": ("bus",),
     "nkeys": ("protocols",),
+    "cryptography": ("tls", "connectors/opcua"),
     "asyncua": ("connectors/opcua", "sim"),
     "pymodbus": ("connectors/modbus", "sim"),
     "gmqtt": ("mqtt",),

@@ -10,7 +10,7 @@ from millstream.bus._group_commit import GroupCommitPublisher
 from millstream.bus._jetstream import Refused, StreamApi, StreamState, decode_answer
 from millstream.bus._memory import MemoryPublisher, MemoryReader, MemoryStream
 from millstream.bus._nats_py import NatsPyConnection
-from millstream.bus._node_file import NodeFile, ProcessMeter
+from millstream.bus._node_file import NodeFile, ProcessMeter, node_tls, tls_of
 from millstream.bus._node_service import node_service
 from millstream.bus._patience import START_PATIENCE_S
 from millstream.bus._permissions import (
@@ -42,9 +42,10 @@ from millstream.bus._server_config import (
     LeafUser,
     MqttUser,
     ServerSettings,
+    ServerTls,
     ServerTrust,
 )
-from millstream.bus._server_files import disk_error, load_secret, store_room_bytes, write_private
+from millstream.bus._server_files import disk_error, load_secret, store_room_bytes
 from millstream.bus._store_repair import sync_descriptions
 from millstream.bus._streams import (
     CONFIG,
@@ -92,6 +93,7 @@ from millstream.bus._streams import (
 )
 from millstream.bus._transport import Transport
 from millstream.bus._trim import trim_below
+from millstream.kernel import write_private
 
 __all__ = [
     "CONFIG",
@@ -152,6 +154,7 @@ __all__ = [
     "START_PATIENCE_S",
     "ServerAlarm",
     "ServerSettings",
+    "ServerTls",
     "ServerTrust",
     "SourceInfo",
     "StreamApi",
@@ -187,6 +190,7 @@ __all__ = [
     "local_stream",
     "mqtt_stream",
     "node_service",
+    "node_tls",
     "purge_below",
     "read_creds",
     "request_nats",
@@ -194,6 +198,7 @@ __all__ = [
     "store_room_bytes",
     "sync_descriptions",
     "throughput_stream",
+    "tls_of",
     "trim_below",
     "write_private",
 ]

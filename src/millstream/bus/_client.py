@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import ParseResult
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client, Srv
 from nats.aio.msg import Msg
+from nats.aio.transport import TcpTransport
 from nats.micro import add_service as _add_service
 from nats.micro.request import Request
 from nats.micro.service import EndpointConfig, Service
 
 from millstream.bus._credentials import Credentials, inbox_prefix
 from millstream.bus._jetstream import decode_answer
+from millstream.bus._tls_offer import TLS_GOODBYE_S, check_offer, wants_tls
 from millstream.kernel import AuthError, PlantError, Unreachable
+from millstream.sdk import TlsFiles, client_context, tls_fault
 
 CONNECT_TIMEOUT_S = 5
 CONNECT_ATTEMPTS_MAX = 3  # of a connect that is reset
@@ -24,11 +31,67 @@ RECONNECT_WAIT_S = 1
 Callback = Callable[[], Awaitable[None]]
 
 
+class _Stream(asyncio.StreamReaderProtocol):
+    """The base class asks for a socket that is half open after the peer's end, which TLS has not, and asyncio says so
+    in the log each time."""
+
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return False
+
+
+class SecuredTransport(TcpTransport):
+    """nats-py's transport over a socket that `plain` has opened, quiet about the end of a TLS link."""
+
+    def __init__(self, plain: TcpTransport) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        vars(self).update(vars(plain))
+
+    async def connect_tls(
+        self, uri: str | ParseResult, ssl_context: ssl.SSLContext, buffer_size: int, connect_timeout: int
+    ) -> None:
+        """Go on in TLS with the name `uri`."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=buffer_size)
+        protocol = _Stream(reader)
+        assert self._io_writer is not None
+        plain, self._io_writer, self._io_reader = self._io_writer.transport, None, None
+        with contextlib.ExitStack() as undo:
+            # Its stream is never told of the end once TLS has begun: who waits for it after a failed handshake waits
+            # for ever.
+            undo.callback(plain.abort)
+            async with asyncio.timeout(connect_timeout):
+                transport = await loop.start_tls(
+                    plain, protocol, ssl_context, server_hostname=uri if isinstance(uri, str) else uri.hostname,
+                    ssl_shutdown_timeout=TLS_GOODBYE_S,
+                )  # fmt: skip
+            if transport is None:
+                raise ConnectionResetError("the server closed the connection")
+            undo.pop_all()
+        reader.set_transport(transport)
+        self._io_reader, self._io_writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+class RefusedError(nats.errors.Error):
+    """What we refuse, in a class that the client library takes for a failed try."""
+
+    def __init__(self, fault: PlantError) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
 class HealingClient(Client):
     """nats-py's client, which closes for good when the server ends a link with an error line (a log-in that took too
     long, a slow reader). Once `heal` was called it reconnects for ever instead."""
 
     _heals = False
+    _tls: TlsFiles | None = None
+    _is_tls_only = False
+
+    def demand_tls(self, url: str, credentials: Credentials | None) -> None:
+        """To be called before `connect`: with these no word goes out in clear."""
+        self._tls = credentials.tls if credentials is not None else None
+        self._is_tls_only = wants_tls(url, credentials)
 
     def heal(self, wait_s: float) -> None:
         """From here on: reconnect, whatever happens, with `wait_s` between the tries."""
@@ -47,7 +110,20 @@ class HealingClient(Client):
         and a server that accepts and says nothing would cost one with each try."""
         if self._transport:
             self._transport.close()  # type: ignore[no-untyped-call]
+        if self._tls is not None:  # its files may have been replaced since the last link
+            self.options["tls"] = await asyncio.to_thread(client_context, self._tls)
         await super()._connect_to_server(s)
+        if type(self._transport) is TcpTransport:
+            self._transport = SecuredTransport(self._transport)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """The base class goes on in clear with a server that offers no TLS, whatever its URL says."""
+        if initial_connection and self._is_tls_only:
+            try:
+                check_offer(info, self._current_server.uri.netloc.rpartition("@")[2] if self._current_server else "")
+            except PlantError as fault:
+                raise RefusedError(fault) from fault
+        await super()._process_info(info, initial_connection)
 
     async def _process_err(self, err_msg: str) -> None:
         if not self._heals or "permissions violation" in err_msg.lower():
@@ -66,6 +142,7 @@ async def connect_nats(
     options = login_options(credentials)
     for attempt in range(1, CONNECT_ATTEMPTS_MAX + 1):
         client = HealingClient()
+        client.demand_tls(url, credentials)
         errors: list[Exception] = []
 
         async def _on_error(error: Exception, seen: list[Exception] = errors) -> None:
@@ -95,16 +172,25 @@ def login_options(credentials: Credentials | None) -> dict[str, Any]:
     """The arguments of nats-py's ``connect``."""
     if credentials is None:
         return {}
+    name = credentials.tls.server_name if credentials.tls is not None else None
+    options: dict[str, Any] = {} if name is None else {"tls_hostname": name}
     if credentials.creds_file is not None:
-        return {"user_credentials": str(credentials.creds_file)}
-    if credentials.user is not None:
-        return {"user": credentials.user, "password": credentials.password}
-    return {}
+        options["user_credentials"] = str(credentials.creds_file)
+    elif credentials.user is not None:
+        options |= {"user": credentials.user, "password": credentials.password}
+    return options
 
 
 def translate_nats(error: Exception, *, where: str, reported: Sequence[Exception] = ()) -> PlantError:
     """The PlantError of what nats-py raised; what it `reported` before often says more."""
     errors = [*reported, error]
+    for each in errors:
+        if isinstance(each, RefusedError):
+            return each.fault
+        if isinstance(each, PlantError):
+            return each
+        if (fault := tls_fault(each, where)) is not None:
+            return fault
     texts = [str(e).lower().removeprefix("nats: ") or type(e).__name__ for e in errors]
     for each, text in zip(errors, texts, strict=True):
         if isinstance(each, nats.errors.AuthorizationError) or "authorization" in text or "authentication" in text:

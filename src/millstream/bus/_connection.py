@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from operator import itemgetter
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 from millstream.bus._credentials import Credentials, inbox_prefix, read_creds
 from millstream.bus._patience import patiently
 from millstream.bus._scope import leave_group
+from millstream.bus._tls_offer import TLS_GOODBYE_S, check_offer, wants_tls
 from millstream.bus._transport import BatchCallback
 from millstream.kernel import AuthError, Backoff, ConfigError, PlantError, ProtocolViolation, Unreachable
 from millstream.protocols.nats_wire import (
@@ -31,6 +33,7 @@ from millstream.protocols.nats_wire import (
     parse_info,
     subject_bytes,
 )
+from millstream.sdk import TlsFiles, client_context, tls_fault
 
 CONNECT_TIMEOUT_S = 5.0
 PING_INTERVAL_S = 5.0  # a silent link is probed this often and given up after as long again
@@ -56,13 +59,14 @@ class RawConnection:
         patience_s: float = 0.0,
     ) -> None:
         parts = urlsplit(url if "://" in url else f"nats://{url}")
-        if parts.scheme != "nats" or not parts.hostname:
+        if parts.scheme not in ("nats", "tls") or not parts.hostname:
             raise ConfigError(
-                "the data plane speaks plain NATS only", expected="nats://host:port", got=url.rpartition("@")[2],
-                next_step="use the nats-py adapter for TLS and WebSocket",
+                "the data plane speaks NATS over TCP only", expected="nats://host:port or tls://host:port",
+                got=url.rpartition("@")[2], next_step="use the nats-py adapter for WebSocket",
             )  # fmt: skip
         self._host, self._port = parts.hostname, parts.port or 4222
         self._credentials = credentials or Credentials(parts.username, parts.password)
+        self._is_tls_only = wants_tls(url, self._credentials)
         self._name = name
         self._patience_s = patience_s
         self._backoff = backoff or Backoff(floor_s=0.05, ceiling_s=2.0)
@@ -143,6 +147,8 @@ class RawConnection:
                     await loop.create_connection(lambda: protocol, self._host, self._port)
                     info = await self._log_in(protocol)
             except (OSError, TimeoutError) as error:
+                if (fault := tls_fault(error, self.where)) is not None:
+                    raise fault from error
                 got = str(error) or type(error).__name__
                 raise Unreachable("no server answers", where=self.where, got=got) from error
             undo.pop_all()
@@ -165,11 +171,16 @@ class RawConnection:
 
     async def _log_in(self, protocol: _Protocol) -> Mapping[str, Any]:
         info = parse_info(await protocol.expect("INFO"))
-        if info.get("tls_required"):
-            raise ConfigError("the server wants TLS", where=self.where, next_step="use the nats-py adapter")
+        if self._is_tls_only or info.get("tls_required"):
+            check_offer(info, self.where)
+            tls = self._credentials.tls or TlsFiles()
+            # Read anew for each link: a file that was replaced counts from the next one on.
+            context = await asyncio.to_thread(client_context, tls)
+            await protocol.secure(context, tls.server_name or self._host)
         protocol.write(encode_connect(self._connect_options(info)))
         protocol.write(b"PING\r\n")
         await protocol.expect("PONG")
+        protocol.is_logged_in = True
         return info
 
     def _connect_options(self, info: Any) -> dict[str, object]:
@@ -332,6 +343,7 @@ class _Protocol(asyncio.Protocol):
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.chunks_count = 0
         self.is_probed = False
+        self.is_logged_in = False  # before, no server sends messages: what looks like one comes from in between
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
@@ -347,6 +359,19 @@ class _Protocol(asyncio.Protocol):
             self.lost.set_result(None)
         if self._expected is not None and not self._expected[1].done():
             self._expected[1].set_exception(self._failure or Unreachable("the server closed the connection"))
+
+    async def secure(self, context: ssl.SSLContext, server_name: str) -> None:
+        """Go on in TLS. Whatever came in clear after INFO is not the server's and is forgotten."""
+        transport = self._transport
+        if transport is None:
+            raise self._failure or Unreachable("the server closed the connection")
+        secured = await self._loop.start_tls(
+            transport, self, context, server_hostname=server_name, ssl_shutdown_timeout=TLS_GOODBYE_S
+        )
+        if secured is None:
+            raise Unreachable("the server closed the connection")
+        self._parser, self._early, self._failure = WireParser(), [], None
+        self.connection_made(secured)
 
     def pause_writing(self) -> None:
         """The socket's buffer is above its bound."""
@@ -370,7 +395,7 @@ class _Protocol(asyncio.Protocol):
             self._failure = error
             self.abort()
             return
-        if messages:
+        if messages and self.is_logged_in:
             self._dispatch(messages)
         for control in controls:
             self._on_control(control)

@@ -10,15 +10,18 @@ from typing import Any
 from millstream.bus._permissions import PEOPLE, VIEW_API, inbox_of
 from millstream.kernel import ConfigError
 from millstream.protocols.nats_jwt import KeyPair, parse_creds, read_token
+from millstream.sdk import TlsFiles
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Nothing, user and password, or a creds file (JWT and nkey seed)."""
+    """Nothing, user and password, or a creds file (JWT and nkey seed); and with `tls` whom we believe to be the server.
+    With it nothing is said to a server that does not show a certificate."""
 
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     creds_file: Path | None = None
+    tls: TlsFiles | None = None
 
 
 def inbox_prefix(credentials: Credentials, info: Mapping[str, Any]) -> str:

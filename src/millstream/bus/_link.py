@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from millstream.bus._client import HealingClient, login_options, translate_nats
 from millstream.bus._credentials import Credentials, api_prefix
 from millstream.kernel import PlantError, Unreachable
+from millstream.sdk import tls_fault
 
 FRAMES_COUNT_MAX = 65_536  # frames that one subscription keeps for a slow reader; about 64 MB at 1 KiB each
 CONNECT_ATTEMPTS_MAX = 1  # a person waits: two tries, then the error
@@ -202,6 +203,7 @@ async def open_link(
 ) -> AsyncGenerator[Link, None]:
     """Connect on enter, close on exit. Raises Unreachable or AuthError, each with the next step."""
     client = HealingClient()
+    client.demand_tls(url, credentials)
     link = Link(client, _shown(url), api_prefix(credentials or Credentials()))
     last: list[Exception] = []
 
@@ -250,6 +252,8 @@ def _shown(url: str) -> str:
 def _translated(error: Exception, where: str) -> PlantError:
     if isinstance(error, nats.errors.MaxPayloadError):
         return PlantError("the message is too large for the server", where=where, next_step="send it in parts")
+    if (fault := tls_fault(error, where)) is not None:
+        return fault
     if isinstance(error, (OSError, TimeoutError, nats.errors.NoServersError)):
         return Unreachable(
             "no server answers here",

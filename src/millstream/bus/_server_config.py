@@ -25,6 +25,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from millstream.bus._permissions import edge_permissions
 from millstream.kernel import ConfigError
+from millstream.sdk import TlsFiles
 
 PLANT_ACCOUNT = "PLANT"
 SYSTEM_ACCOUNT = "SYS"
@@ -45,6 +46,7 @@ RESERVED_BYTES_MAX = 1 << 50
 """In operator mode each account has limits of its own, and the server refuses an account whose reservation exceeds what
 is left: tenants that are added while it runs must fit. What the disk really has bounds each stream (`fit_bounds`)."""
 ACCOUNTS_COUNT_MAX = 10_000
+HANDSHAKE_S_MAX = 10  # its own 2 s are short for a storm of edges on a small machine
 MEMORY_STORE_BYTES_MAX = 256_000_000  # nothing of ours lives in memory streams; MQTT sessions may
 
 
@@ -70,7 +72,7 @@ class LeafListener:
 @dataclass(frozen=True, slots=True)
 class LeafRemote:
     """The hub that an edge forwards to, with user and password or with a creds file. `is_disabled` is used to hang up
-    and dial again by a reload.
+    and dial again by a reload. With `tls`, or a URL that says ``tls``, it forwards to nobody without a certificate.
 
     `compression` is one fixed and cheap mode. nats-server's own choice, ``s2_auto``, takes the costliest when round
     trips are long, and they are long when the processors are busy: what should help held an edge back that caught up.
@@ -82,6 +84,7 @@ class LeafRemote:
     compression: str = "s2_fast"
     is_disabled: bool = False
     creds_file: str | None = None
+    tls: TlsFiles | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +108,22 @@ class ServerTrust:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerTls:
+    """What the listeners show: `files`, good for `names`. Those in `asks` ("leaf", "mqtt") let in only who shows a
+    certificate of ``files.ca_file``, too."""
+
+    files: TlsFiles
+    names: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """One server, as a composition root asks for it.
 
     `domain` is the JetStream domain; left out, the name. Port 0 means any free port (the same again after a restart
-    while it is free), None means no such listener. With `url` the server is given: nothing is generated or supervised.
+    while it is free), None means no such listener. With `url` the server is given: nothing is generated or supervised,
+    and `given_tls` is what it is checked against.
     """
 
     name: str
@@ -126,10 +140,12 @@ class ServerSettings:
     leaf_remote: LeafRemote | None = None
     leaf_reconnect_s: float | None = None
     trust: ServerTrust | None = None
+    tls: ServerTls | None = None
     max_file_bytes: int | None = None
     url: str | None = None
     user: str | None = None
     password: str | None = field(default=None, repr=False)
+    given_tls: TlsFiles | None = None
 
     @property
     def js_domain(self) -> str:
@@ -208,6 +224,7 @@ def render_config(
         config |= {"accounts": _accounts(settings, secrets), "system_account": SYSTEM_ACCOUNT}
     if (leafnodes := _leafnodes(settings)) is not None:
         config["leafnodes"] = leafnodes
+    config |= _tls(settings, "client")
     if settings.mqtt_port is not None:
         config["mqtt"] = {
             "host": settings.mqtt_host,
@@ -215,12 +232,27 @@ def render_config(
             "ack_wait": "5s",
             "max_ack_pending": 1000,
             "authorization": {"timeout": LOGIN_TIMEOUT_S},
+            **_tls(settings, "mqtt"),
         }
     if settings.websocket_port is not None:
-        config["websocket"] = {"host": settings.host, "port": settings.websocket_port, "no_tls": True}
+        secured = _tls(settings, "websocket") or {"no_tls": True}
+        config["websocket"] = {"host": settings.host, "port": settings.websocket_port, **secured}
         if settings.websocket_origins:
             config["websocket"]["allowed_origins"] = list(settings.websocket_origins)
     return json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+
+
+def _tls(settings: ServerSettings, listener: str) -> dict[str, Any]:
+    if settings.tls is None:
+        return {}
+    asks = listener in settings.tls.asks
+    return {"tls": {**_tls_files(settings.tls.files), "timeout": HANDSHAKE_S_MAX, **({"verify": True} if asks else {})}}
+
+
+def _tls_files(files: TlsFiles) -> dict[str, str]:
+    """A certificate without a key of its own has it in the same file."""
+    named = {"cert_file": files.certificate, "key_file": files.key or files.certificate, "ca_file": files.ca_file}
+    return {key: str(path) for key, path in named.items() if path is not None}
 
 
 def _operator_mode(trust: ServerTrust) -> dict[str, Any]:
@@ -294,6 +326,7 @@ def _leafnodes(settings: ServerSettings) -> dict[str, Any] | None:
             "no_advertise": True,
             "isolate_leafnode_interest": True,
             "authorization": {"timeout": LOGIN_TIMEOUT_S},
+            **_tls(settings, "leaf"),
         }
     if (remote := settings.leaf_remote) is not None:
         interval_s = settings.leaf_reconnect_s or reconnect_interval_s(settings.name)
@@ -303,6 +336,7 @@ def _leafnodes(settings: ServerSettings) -> dict[str, Any] | None:
             {
                 "urls": [_with_credentials(remote)],
                 **login,
+                **({"tls": {**_tls_files(remote.tls), "timeout": HANDSHAKE_S_MAX}} if remote.tls is not None else {}),
                 "account": PLANT_ACCOUNT,
                 "ignore_discovered_servers": True,
                 "deny_imports": list(LEAF_DENIED),

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from millstream.bus._server_config import ServerSecrets
-from millstream.kernel import ConfigError, PlantError, bind_port
+from millstream.kernel import ConfigError, PlantError, bind_port, write_private
 
 try:
     import fcntl
@@ -22,22 +22,6 @@ except ImportError:  # pragma: no cover - only on Windows, which has no advisory
     fcntl = None  # type: ignore[assignment]
 
 PROGRAM = "nats-server"
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write `text` so that only the owner can read it and a crash leaves the old or the new file, synced."""
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def make_directories(data_dir: Path) -> None:

@@ -37,6 +37,7 @@ PARENTS = {
     "site": "Sites of a tenant, and the boxes that join as their edges.",
     "user": "People and programs with credentials of their own.",
     "login": "People who log in at a hub with tenants, on the hub's machine.",
+    "tls": "Certificates of nodes, by an authority of your own.",
     "sim": "Simulated devices, and faults in front of real ones.",
     "flow": "Stateful processing, run exactly once.",
 }
@@ -179,6 +180,17 @@ COMMANDS = (
         TRUST,
     ),
     Command("login remove", "_login:remove", "Remove a person; its sessions and connections end at once.", TRUST),
+    Command(
+        "tls init", "_tls:init", "Make an authority of your own: a folder that signs certificates of nodes.", TRUST
+    ),
+    Command(
+        "tls issue", "_tls:issue", "Make the certificate of a node, for the names by which others reach it.", TRUST
+    ),
+    Command(
+        "tls renew", "_tls:renew", "Make a new key and certificate for the same names, in the place of the old.", TRUST
+    ),
+    Command("tls rollover", "_tls:rollover", "Replace the authority step by step, while every link stays.", TRUST),
+    Command("tls show", "_tls:show", "Show certificates: for whom, from whom, until when.", TRUST),
     Command("join", "_join:join", "Become the edge of a site, with the join file that its operator made.", NODES),
     Command("status", "_state:status", "Show how the nodes are: connectors, streams, uplink, alarms.", CARE),
     Command("ledger", "_state:ledger", "Show the account: stored, forwarded, missing, repeated.", CARE),

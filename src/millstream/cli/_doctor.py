@@ -29,7 +29,7 @@ MONITOR_TIMEOUT_S = 3.0
 MONITOR_BYTES_MAX = 4_000_000
 EXTRAS = {
     "opcua": ("asyncua",), "modbus": ("pymodbus",), "serial": ("serial",), "s7": ("snap7",), "mqtt": ("gmqtt",),
-    "historian": ("duckdb",), "api": ("starlette", "uvicorn"), "top": ("textual",),
+    "historian": ("duckdb",), "api": ("starlette", "uvicorn"), "top": ("textual",), "tls": ("cryptography",),
 }  # fmt: skip
 SIGNS = {"critical": "✗", "warning": "!", "info": "·"}
 
@@ -81,7 +81,7 @@ async def _examine(config: Path | None, target: Target) -> list[Finding]:
     node = target.node or (None if target.url is not None else _data_dir(loaded))
     is_running = False
     try:
-        address = find_node(node, url=target.url, user=target.user)
+        address = find_node(node, url=target.url, user=target.user, tls=target.tls)
         is_running = await _running(address, target, node, findings)
     except NotFoundError as error:
         findings.append(from_error("node", error))
@@ -162,9 +162,11 @@ def _extras() -> Iterator[Finding]:
 
 
 def _load(path: Path) -> tuple[EdgeConfig | HubConfig | UpConfig | None, list[Finding]]:
-    from millstream.config import InstalledConnectors, load_any
+    from millstream.config import InstalledConnectors, check_tls, load_any
 
     loaded, found = load_any(path, InstalledConnectors())
+    if loaded is not None:
+        found = check_tls(path, loaded, SystemClock().now_ns() / 1e9)
     return loaded, [
         Finding("critical", "configuration", str(f), f.hint or f"run `millstream check {path}`", f.code) for f in found
     ]

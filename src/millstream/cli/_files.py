@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from millstream import __version__
+from millstream.cli._keys import now_s
 from millstream.cli._options import Json
 from millstream.cli._output import CHECK_FAILED, OK, note, print_json, print_text
 from millstream.kernel import NotFoundError, error_registry, suggest
@@ -37,12 +38,15 @@ def check(first: Path, /, *more: Path, json: Json = False) -> int:
     json
         Print one object with all findings.
     """
-    from millstream.config import InstalledConnectors, load_any
+    from millstream.config import InstalledConnectors, check_tls, load_any
     from millstream.flow.library import FLOW_TYPES
 
     files = (first, *more)
     connectors = InstalledConnectors()
-    findings = [finding for file in files for finding in load_any(file, connectors, FLOW_TYPES)[1]]
+    findings = []
+    for file in files:
+        loaded, found = load_any(file, connectors, FLOW_TYPES)
+        findings += found if loaded is None else check_tls(file, loaded, now_s())
     if json:
         print_json({"ok": not findings, "files": [str(f) for f in files], "findings": [f.as_dict() for f in findings]})
     else:

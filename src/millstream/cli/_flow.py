@@ -286,6 +286,7 @@ async def _run_flow(node: str, entry: FlowEntry, target: Target, log: NodeLog) -
 
 async def _spec(node_name: str, entry: FlowEntry, target: Target) -> WorkerSpec:
     """What the node says of the flow, with this instance's own name."""
+    from millstream.bus import node_tls
     from millstream.worker import WorkerSpec
 
     async with target.connect() as plant:
@@ -298,7 +299,7 @@ async def _spec(node_name: str, entry: FlowEntry, target: Target) -> WorkerSpec:
     instance = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(3)}"
     return WorkerSpec(
         node=around["node"], place=around["place"], url=node.nats_url, user=node.user, password=password,
-        creds_file=str(node.creds_file) if node.creds_file is not None else None,
+        creds_file=str(node.creds_file) if node.creds_file is not None else None, tls=node_tls(node.tls),
         inputs=list(around["inputs"]), output=around["output"], deadletters=around["deadletters"],
         scratch=str(Path(tempfile.gettempdir()) / f"millstream-{instance}"), entry={}, instance=instance,
         has_origins=bool(around["has_origins"]),

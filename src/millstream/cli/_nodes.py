@@ -19,7 +19,7 @@ from millstream.cli._output import CHECK_FAILED, OK, json_text, note
 from millstream.kernel import calm_allocator, calm_collector
 
 if TYPE_CHECKING:
-    from millstream.config import ApiConfig, EdgeConfig, Finding, HubConfig, UpConfig
+    from millstream.config import ApiConfig, EdgeConfig, Finding, HubConfig, TlsConfig, UpConfig
     from millstream.hub import HubNode
 
 ConfigFile = Annotated[Path, Parameter(name=["--config", "-c"])]
@@ -158,8 +158,12 @@ async def _run_up(config: UpConfig, stop: asyncio.Event, folder: Path, *, is_jso
         secret = Path(config.hub.data_dir) / "secrets" / "edges" / config.edge.name
         settings = node.server.settings
         assert settings.leaf_listener is not None
+        tls = config.tls
+        scheme, host = ("nats", _host(settings.host)) if tls is None else ("tls", _name(tls, _host(settings.host)))
         uplink = UplinkConfig(
-            url=f"nats://{_host(settings.host)}:{settings.leaf_listener.port}", secret=SecretRef(file=secret.absolute())
+            url=f"{scheme}://{host}:{settings.leaf_listener.port}",
+            secret=SecretRef(file=secret.absolute()),
+            ca_file=None if tls is None else tls.ca_file,
         )
         edge_node = EdgeNode(config.edge_config(uplink), log=edge_log.line, folder=folder)
         await _while(edge_node.run(stop), node.run())
@@ -218,6 +222,14 @@ async def _first_of(work: asyncio.Future[Any], stop: asyncio.Event) -> None:
         await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
+
+
+def _name(tls: TlsConfig, host: str) -> str:
+    """What the edge of this machine calls its hub: a name in the certificate that leads here."""
+    from millstream.tls import covers, read_facts
+
+    names = read_facts(tls.certificate)[0].names
+    return next((name for name in (host, "localhost") if covers(names, name)), host)
 
 
 def _host(host: str) -> str:

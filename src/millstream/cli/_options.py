@@ -14,6 +14,7 @@ from cyclopts import Group, Parameter
 
 if TYPE_CHECKING:
     from millstream.client import Plant
+    from millstream.sdk import TlsFiles
 
 T = TypeVar("T")
 NODE_GROUP = Group("Which node", sort_key=90)
@@ -40,6 +41,10 @@ class Target:
         Credentials from `millstream user add`.
     tenant
         Whose plant, at a hub of several.
+    ca_file
+        Authorities in PEM that --url is checked against; left out: the system's.
+    certificate
+        Own certificate and key in one PEM file, for a node that asks for one.
     timeout
         Longest wait for the connection, in seconds.
     """
@@ -49,6 +54,8 @@ class Target:
     user: Annotated[str | None, Parameter(env_var="MILLSTREAM_USER", group=NODE_GROUP)] = None
     creds: Annotated[Path | None, Parameter(env_var="MILLSTREAM_CREDS", group=NODE_GROUP)] = None
     tenant: Annotated[str | None, Parameter(env_var="MILLSTREAM_TENANT", group=NODE_GROUP)] = None
+    ca_file: Annotated[Path | None, Parameter(env_var="MILLSTREAM_CA_FILE", group=NODE_GROUP)] = None
+    certificate: Annotated[Path | None, Parameter(env_var="MILLSTREAM_CERTIFICATE", group=NODE_GROUP)] = None
     timeout: Annotated[float, Parameter(group=NODE_GROUP)] = 5.0
 
     def connect(self) -> AbstractAsyncContextManager[Plant]:
@@ -58,8 +65,17 @@ class Target:
         node = None if self.url is not None else self.node
         return connect(
             node, url=self.url, user=self.user, password=os.environ.get(PASSWORD_VARIABLE), creds_file=self.creds,
-            tenant=self.tenant, timeout_s=self.timeout,
+            tenant=self.tenant, tls=self.tls, timeout_s=self.timeout,
         )  # fmt: skip
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """What the node is checked against, where it was said."""
+        from millstream.sdk import TlsFiles
+
+        if self.ca_file is None and self.certificate is None:
+            return None
+        return TlsFiles(ca_file=self.ca_file, certificate=self.certificate)
 
 
 DEFAULT = Target()

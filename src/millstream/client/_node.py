@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from millstream.bus import Credentials
+from millstream.bus import Credentials, tls_of
 from millstream.kernel import ConfigError, NotFoundError, PlantError
+from millstream.sdk import TlsFiles
 
 NODE_FILE = "node.json"
 NODE_VARIABLE = "MILLSTREAM_NODE"
@@ -39,11 +40,12 @@ class NodeAddress:
     file: Path | None = None
     creds_file: Path | None = None
     tenants: Path | None = None
+    tls: TlsFiles | None = None
 
     @property
     def credentials(self) -> Credentials:
         """How to log in."""
-        return Credentials(self.user, self.password, self.creds_file)
+        return Credentials(self.user, self.password, self.creds_file, self.tls)
 
     @property
     def is_running(self) -> bool:
@@ -70,12 +72,13 @@ def find_node(
     password: str | None = None,
     creds_file: Path | None = None,
     tenant: str | None = None,
+    tls: TlsFiles | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> NodeAddress:
     """The node to talk to, and how to enter: with `creds_file`, or at a hub of tenants as `tenant` (PROVIDER: as who
     runs it). It is `url`, else `node` (a data directory or its node.json), else MILLSTREAM_URL, MILLSTREAM_NODE, else
-    the node near here: its hub where edge and hub run on one machine. Raises NotFoundError, ConfigError, with the next
-    step."""
+    the node near here: its hub where edge and hub run on one machine. `tls` is what it is checked against, in the place
+    of what its node.json says. Raises NotFoundError, ConfigError, with the next step."""
     env = os.environ if environ is None else environ
     if node is None and url is None:
         url = env.get(URL_VARIABLE) or None
@@ -83,8 +86,10 @@ def find_node(
         if url is not None and node is not None:
             url = None  # the file knows more than the URL: role, name, credentials
     if url is not None:
-        return replace(_from_url(url, user, password), creds_file=creds_file)
+        return replace(_from_url(url, user, password), creds_file=creds_file, tls=tls)
     found = read_node_file(Path(node)) if node is not None else _near(Path())
+    if tls is not None:
+        found = replace(found, tls=tls)
     if creds_file is not None:
         return replace(found, user=None, password=None, creds_file=creds_file)
     if found.tenants is None:
@@ -174,6 +179,7 @@ def read_node_file(path: Path) -> NodeAddress:
         raw["nats_url"], _text(raw, "user"), _text(raw, "password"), _text(raw, "role"), _text(raw, "name"),
         _text(raw, "path"), pid if isinstance(pid, int) else None, _text(raw, "domain"), _text(raw, "api_url"), file,
         tenants=Path(tenants) if (tenants := _text(raw, "tenants")) is not None else None,
+        tls=tls_of(tls) if isinstance(tls := raw.get("tls"), dict) else None,
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ from millstream.protocols.uns_pattern import KINDS, Pattern, contract_of
 from millstream.protocols.uns_payload import encode_sample
 from millstream.protocols.uns_subject import PREFIX, UnsAddress, decode_subject, encode_subject
 from millstream.protocols.write_request import WritableTag, WriteAnswer
-from millstream.sdk import Stored
+from millstream.sdk import Stored, TlsFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -580,14 +580,14 @@ async def connect(
     password: str | None = None,
     creds_file: Path | None = None,
     tenant: str | None = None,
-    timeout_s: float = 5.0,
-    clock: Clock | None = None,
-) -> AsyncGenerator[Plant, None]:
+    tls: TlsFiles | None = None,
+    timeout_s: float = 5.0, clock: Clock | None = None,
+) -> AsyncGenerator[Plant, None]:  # fmt: skip
     """Open a plant: ``async with millstream.connect() as plant:``. `node` is the data directory of a node on this
     machine (or its node.json); left out, MILLSTREAM_NODE and MILLSTREAM_URL are looked at. `url` reaches any node, with
-    `user` and `password` or a `creds_file`; `tenant` is whose plant, at a hub of several. Raises NotFoundError,
-    Unreachable, AuthError, each with the next step."""
-    address = find_node(node, url=url, user=user, password=password, creds_file=creds_file, tenant=tenant)
+    `user` and `password` or a `creds_file`, checked by the authorities of `tls`; `tenant` is whose plant, at a hub of
+    several. Raises NotFoundError, Unreachable, AuthError, each with the next step."""
+    address = find_node(node, url=url, user=user, password=password, creds_file=creds_file, tenant=tenant, tls=tls)
     try:
         async with open_link(address.nats_url, address.credentials, timeout_s=timeout_s) as link:
             yield Plant(link, address, clock or SystemClock())

@@ -14,6 +14,7 @@ from millstream.config._edge import (
     StreamConfig,
     StreamsConfig,
     TagConfig,
+    TlsConfig,
     TracingConfig,
     UplinkConfig,
 )
@@ -37,6 +38,7 @@ from millstream.config._schema import json_schema
 from millstream.config._site_diff import PathAuthor, PathChange, blame, diff_documents
 from millstream.config._site_document import MANAGED_SECTIONS, DocumentRefused, SitePlace, load_site_document
 from millstream.config._site_folder import SiteFile, dump_yaml, load_folder
+from millstream.config._tls_check import check_tls
 from millstream.config._types import parse_size
 from millstream.config._units import unit_problem
 from millstream.config._yaml import read_text, read_yaml
@@ -78,11 +80,13 @@ __all__ = [
     "StreamConfig",
     "StreamsConfig",
     "TagConfig",
+    "TlsConfig",
     "TracingConfig",
     "UpConfig",
     "UpServer",
     "UplinkConfig",
     "blame",
+    "check_tls",
     "config_error",
     "diff_documents",
     "dump_yaml",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf, SerializeAsAny, WithJsonSchema, model_validator
 
@@ -23,11 +24,12 @@ from millstream.config._types import (
     check_ports,
 )
 from millstream.model import AssetPath, TagPath
-from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef, Tag
+from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef, Tag, TlsFiles
 
 CONNECTORS_COUNT_MAX = 256  # one supervised task and one link each; more belongs on a second edge
 TAGS_COUNT_MAX = 100_000  # of one connector
 LABELS_COUNT_MAX = 64
+_NAMELESS = ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")
 LabelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 LabelText = Annotated[str, Field(max_length=256)]
 
@@ -62,25 +64,84 @@ class EdgeServer(Section):
     """User for `url`."""
     secret: SecretRef | None = None
     """Password for `url`."""
+    ca_file: ConfigPath | None = None
+    """Authorities in PEM that `url` is checked against."""
 
     @model_validator(mode="after")
     def _consistent(self) -> EdgeServer:
         check_ports({"port": self.port, "mqtt_port": self.mqtt_port, "monitor_port": self.monitor_port})
-        check_foreign(self.url, self.user, self.secret)
+        check_foreign(self.url, self.user, self.secret, self.ca_file)
         return self
+
+
+class TlsConfig(Section):
+    """What the listeners of this node show: client, leaf, MQTT and WebSocket port, and the HTTP interface. Files that
+    are replaced are taken without a restart."""
+
+    certificate: ConfigPath
+    """Certificate in PEM, with those between it and its authority behind it."""
+    key: ConfigPath | None = None
+    """Its private key in PEM, without a password, readable by its owner only; left out: it stands in the certificate's
+    file."""
+    ca_file: ConfigPath | None = None
+    """Authorities in PEM, by which clients and edges know this node; two while one replaces the other. Left out: the
+    system's."""
+    names: tuple[Host, ...] = ()
+    """Host names and addresses by which others reach this node: the certificate must be for each; left out: `host`."""
+    client_certificates: tuple[Literal["leaf", "mqtt"], ...] = ()
+    """Listeners that let in only who shows a certificate from `ca_file`, beside password or token."""
+
+    @model_validator(mode="after")
+    def _whom_to_believe(self) -> TlsConfig:
+        if self.client_certificates and self.ca_file is None:
+            raise ValueError("'client_certificates' needs 'ca_file': whose certificates are let in")
+        return self
+
+    @property
+    def files(self) -> TlsFiles:
+        """As those take them who use them."""
+        return TlsFiles(ca_file=self.ca_file, certificate=self.certificate, key=self.key)
+
+    def names_at(self, host: str) -> tuple[str, ...]:
+        """The names that the certificate must be for, with listeners at `host`. At loopback and at all addresses nobody
+        can tell."""
+        return self.names or (() if host in _NAMELESS else (host,))
 
 
 class UplinkConfig(Section):
     """The link to the hub."""
 
     url: Url
-    """The hub's leaf port, e.g. `nats://hub.example:7422`."""
+    """The hub's leaf port, e.g. `tls://hub.example:7422`; `nats://` for a hub without TLS."""
     user: str | None = None
     """User that the hub knows this edge by; left out: the edge's name."""
     secret: SecretRef | None = None
     """Password of this edge at the hub."""
     credentials: ConfigPath | None = None
     """What `millstream edge join` stored; instead of user and password."""
+    ca_file: ConfigPath | None = None
+    """Authorities in PEM: a hub whose certificate is of no other is refused. Left out, with `tls://`: the system's."""
+    certificate: ConfigPath | None = None
+    """Certificate of this edge in PEM, for a hub that asks for one."""
+    key: ConfigPath | None = None
+    """Its private key; left out: it stands in the certificate's file."""
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """None for a hub without TLS."""
+        if self.ca_file is None and urlsplit(self.url).scheme not in ("tls", "wss"):
+            return None
+        return TlsFiles(ca_file=self.ca_file, certificate=self.certificate, key=self.key)
+
+    @model_validator(mode="after")
+    def _secured(self) -> UplinkConfig:
+        if urlsplit(self.url).scheme == "ws" and self.ca_file is not None:
+            raise ValueError("'ca_file' with 'ws://': write 'wss://'")
+        if self.certificate is not None and self.tls is None:
+            raise ValueError("'certificate' needs a URL with 'tls://'")
+        if self.key is not None and self.certificate is None:
+            raise ValueError("'key' needs 'certificate'")
+        return self
 
     @model_validator(mode="after")
     def _one_way_in(self) -> UplinkConfig:
@@ -252,6 +313,8 @@ class EdgeConfig(Section):
     """Identity."""
     server: EdgeServer = EdgeServer()
     """The nats-server."""
+    tls: TlsConfig | None = None
+    """TLS of the edge's own listeners; left out: in clear."""
     uplink: UplinkConfig | None = None
     """The hub; left out: the edge works alone."""
     managed: ManagedConfig = ManagedConfig()

@@ -12,6 +12,7 @@ from millstream.config._edge import (
     EdgeServer,
     ManagedConfig,
     StreamsConfig,
+    TlsConfig,
     TracingConfig,
     UplinkConfig,
 )
@@ -68,6 +69,8 @@ class HubServer(Section):
     """User for `url`."""
     secret: SecretRef | None = None
     """Password for `url`."""
+    ca_file: ConfigPath | None = None
+    """Authorities in PEM that `url` is checked against."""
 
     @model_validator(mode="after")
     def _consistent(self) -> HubServer:
@@ -75,7 +78,7 @@ class HubServer(Section):
             name: getattr(self, name) for name in ("port", "leaf_port", "websocket_port", "mqtt_port", "monitor_port")
         }
         check_ports(ports)
-        check_foreign(self.url, self.user, self.secret)
+        check_foreign(self.url, self.user, self.secret, self.ca_file)
         return self
 
 
@@ -150,6 +153,8 @@ class HubConfig(Section):
     """Identity."""
     server: HubServer = HubServer()
     """The nats-server."""
+    tls: TlsConfig | None = None
+    """TLS of all listeners; left out: in clear."""
     streams: HubStreams = HubStreams()
     """Buffers."""
     edges: tuple[EdgeAccess, ...] = Field(default=(), max_length=EDGES_COUNT_MAX)
@@ -213,6 +218,8 @@ class UpConfig(Section):
     """Identity of the hub; its `data_dir` is another than the edge's."""
     server: UpServer = UpServer()
     """Listeners."""
+    tls: TlsConfig | None = None
+    """TLS of all listeners; left out: in clear."""
     streams: StreamsConfig = StreamsConfig()
     """Store and forward."""
     connectors: tuple[ConnectorEntry, ...] = Field(default=(), max_length=CONNECTORS_COUNT_MAX)
@@ -251,6 +258,7 @@ class UpConfig(Section):
             server=HubServer(
                 host=server.host, port=server.port, leaf_port=server.leaf_port, websocket_port=server.websocket_port
             ),
+            tls=self.tls,
             edges=(own, *self.edges),
             historian=self.historian,
             api=self.api,
@@ -261,6 +269,6 @@ class UpConfig(Section):
         """The edge half. `uplink` is where the hub half listens, known once it runs."""
         server = EdgeServer(host=self.server.host, mqtt_port=self.server.mqtt_port)
         return EdgeConfig(
-            edge=self.edge, server=server, uplink=uplink, streams=self.streams, connectors=self.connectors,
-            flows=self.flows, managed=self.managed, tracing=self.tracing,
+            edge=self.edge, server=server, tls=self.tls, uplink=uplink, streams=self.streams,
+            connectors=self.connectors, flows=self.flows, managed=self.managed, tracing=self.tracing,
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -184,9 +185,11 @@ def check_ports(ports: Mapping[str, int | None]) -> None:
             raise ValueError(f"'{seen[port]}' and '{name}' both are {port}")
 
 
-def check_foreign(url: str | None, user: str | None, secret: SecretRef | None) -> None:
+def check_foreign(url: str | None, user: str | None, secret: SecretRef | None, ca_file: Path | None) -> None:
     """Raise ValueError when credentials are given for a server that we start ourselves."""
-    if url is None and (user is not None or secret is not None):
-        raise ValueError("'user' and 'secret' belong to 'url'; a server that is started here makes its own credentials")
+    if url is None and (user is not None or secret is not None or ca_file is not None):
+        raise ValueError(
+            "'user', 'secret' and 'ca_file' belong to 'url'; a server that is started here makes its own credentials"
+        )
     if (user is None) != (secret is None):
         raise ValueError("'user' and 'secret' belong together")

@@ -522,6 +522,9 @@ class EdgeForward:
         if remote is not None and remote.creds_file is not None:
             text = f"the hub refuses {remote.creds_file}: the site is locked out, or has joined elsewhere"
         self._set("MS-0615", text if is_refused else None)
+        problem = self._refusals.tls_problem if self._uplink.state not in ("flowing", "idle") else None
+        where = remote.url if remote is not None else ""
+        self._set("MS-2509", f"{where}: this is not taken for the hub: {problem}" if problem else None)
         refused = self._refusals.mqtt_subject
         self._set("MS-0617", f"an MQTT device published on {refused}, which is not stored" if refused else None)
 

@@ -81,7 +81,7 @@ async def _ask_until(
 ) -> JoinAnswer:
     refusals = Refusals()
     deadline_ns = clock.monotonic_ns() + int(patience_s * 1e9)
-    reason = ""
+    reason, remote = "", server.settings.leaf_remote
     while clock.monotonic_ns() < deadline_ns:
         try:
             message = await connection.request(subject, request, timeout_s=5.0)
@@ -96,9 +96,14 @@ async def _ask_until(
                 "the hub does not open for this join file", where=server.settings.name, code="MS-2107",
                 next_step="it has expired, or was locked out: ask for a new one (`millstream site add`)",
             )  # fmt: skip
+        if refusals.tls_problem is not None:
+            raise AuthError(
+                "this is not taken for the hub", where=remote.url if remote is not None else None,
+                got=refusals.tls_problem, code="MS-2509",
+                next_step="nothing was said to it; compare the address, the clocks and the authority in the join file",
+            )  # fmt: skip
         with contextlib.suppress(TimeoutError):
             await clock.sleep(0.2)
-    remote = server.settings.leaf_remote
     raise Unreachable(
         "the hub does not answer", where=remote.url if remote is not None else None, got=reason,
         next_step="check the address in the join file, the network and the firewall; nothing else is needed from here",

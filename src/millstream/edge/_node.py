@@ -21,6 +21,7 @@ from millstream.bus import (
     RawConnection,
     StreamApi,
     node_service,
+    node_tls,
     store_room_bytes,
 )
 from millstream.config import ConnectorTypes, EdgeConfig, InstalledConnectors
@@ -339,6 +340,7 @@ class EdgeNode:
             "user": server.user,
             "password": server.password,
             "domain": server.domain,
+            "tls": node_tls(server.client_tls),
         }
         if server.settings.mqtt_port is not None:
             info["mqtt_port"] = server.settings.mqtt_port

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from millstream.bus import LeafRemote, ServerSettings, StreamBounds, disk_error, read_creds
+from millstream.bus import LeafRemote, ServerSettings, ServerTls, StreamBounds, disk_error, read_creds
 from millstream.config import EdgeConfig, StreamConfig, UplinkConfig
 from millstream.edge._forward import ForwardSettings
 from millstream.kernel import ConfigError
+from millstream.sdk import TlsFiles
 
 UPLINK_SECRET = "uplink"  # noqa: S105 - the name of a file, not a secret
 SLACK_BYTES = 2 << 30  # dead letters and what MQTT sessions need, beside the configured bounds
@@ -17,7 +18,7 @@ SLACK_BYTES = 2 << 30  # dead letters and what MQTT sessions need, beside the co
 def server_settings(config: EdgeConfig, *, room_bytes: int | None = None) -> ServerSettings:
     """The nats-server. With `room_bytes` its streams may grow into all that the disk can give, so that another
     configuration can raise their bounds without a restart. Raises ConfigError when a secret cannot be read."""
-    server = config.server
+    server, tls = config.server, config.tls
     password = server.secret.resolve() if server.secret is not None else None
     return ServerSettings(
         name=config.edge.name,
@@ -28,9 +29,11 @@ def server_settings(config: EdgeConfig, *, room_bytes: int | None = None) -> Ser
         monitor_port=server.monitor_port or 0,
         max_file_bytes=max(_file_bytes(config), (room_bytes or 0) + SLACK_BYTES),
         leaf_remote=leaf_remote(config) if config.uplink is not None and server.url is None else None,
+        tls=None if tls is None else ServerTls(tls.files, tls.names_at(server.host), tls.client_certificates),
         url=server.url,
         user=server.user,
         password=password,
+        given_tls=TlsFiles(ca_file=server.ca_file) if server.ca_file is not None else None,
     )
 
 
@@ -48,8 +51,9 @@ def leaf_remote(config: EdgeConfig) -> LeafRemote | None:
     if uplink.credentials is not None:
         path = uplink.credentials.absolute()
         read_creds(path)  # missing or broken: said now, with the path
-        return LeafRemote(uplink.url, config.edge.name, creds_file=str(path))
-    return LeafRemote(uplink.url, uplink.user or config.edge.name, _uplink_secret(uplink, config.edge.data_dir))
+        return LeafRemote(uplink.url, config.edge.name, creds_file=str(path), tls=uplink.tls)
+    secret = _uplink_secret(uplink, config.edge.data_dir)
+    return LeafRemote(uplink.url, uplink.user or config.edge.name, secret, tls=uplink.tls)
 
 
 def _uplink_secret(uplink: UplinkConfig, data_dir: Path) -> str:

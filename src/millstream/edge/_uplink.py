@@ -17,6 +17,18 @@ REFUSED_FOR_S = 20.0  # a refusal counts so long after the last one
 _LEAF_REFUSED = re.compile(
     r"Leafnode Error '(?:Authorization|Authentication|User Authentication|Account Authentication)"
 )
+_TLS_FAILED = re.compile(r"TLS leafnode handshake error: (.*)|Leafnode connection closed: TLS Handshake Failure")
+_TLS_CAUSES = (
+    ("unknown authority", "its certificate is of an authority that is not in `uplink.ca_file`"),
+    ("expired or is not yet valid", "its certificate is out of its time, or one of the clocks is wrong"),
+    ("is valid for", "its certificate is for another name than `uplink.url` has"),
+    ("ip sans", "its certificate is for another name than `uplink.url` has"),
+    ("not valid for any names", "its certificate is for another name than `uplink.url` has"),
+    ("eof", "the handshake was broken off: no TLS there, or a link that fails"),
+    ("timeout", "nobody answered the handshake: no TLS there, or a link that fails"),
+    ("first record does not look like", "who answers there offers no TLS"),
+    ("remote error", "it refuses the certificate of this edge, or wants one"),
+)
 _MQTT_REFUSED = re.compile(r"Publish Violation - .*Subject \"([^\"]+)\"")
 
 
@@ -107,10 +119,12 @@ def stuck_s(flows: Sequence[StreamFlow], *, is_hub_there: bool, now_ns: int) -> 
 
 
 class Refusals:
-    """What the server's log says about refused log-ins and publishes."""
+    """What the server's log says about refused log-ins and publishes. `tls_problem` is why the hub is not believed."""
 
     def __init__(self) -> None:
         self.is_leaf_refused = False
+        self.tls_problem: str | None = None
+        self._tls_ns = 0
         self.mqtt_subject: str | None = None
         self._leaf_ns = 0
 
@@ -120,8 +134,22 @@ class Refusals:
             if _LEAF_REFUSED.search(line):
                 self._leaf_ns = now_ns
                 self.is_leaf_refused = True
+            if (failed := _TLS_FAILED.search(line)) is not None:
+                self._note_tls(failed[1], now_ns)
             match = _MQTT_REFUSED.search(line)
             if match is not None:
                 self.mqtt_subject = match[1]
+        if now_ns - self._tls_ns > REFUSED_FOR_S * 1e9:
+            self.tls_problem = None
         if now_ns - self._leaf_ns > REFUSED_FOR_S * 1e9:
             self.is_leaf_refused = False
+
+    def _note_tls(self, text: str | None, now_ns: int) -> None:
+        """The reason comes in a line of its own before that of the closed link; where there is none, the hub speaks in
+        clear."""
+        self._tls_ns = now_ns
+        if text is not None:
+            known = (cause for mark, cause in _TLS_CAUSES if mark in text.lower())
+            self.tls_problem = next(known, text.partition(" (CN=")[0])
+        elif self.tls_problem is None:
+            self.tls_problem = "who answers there offers no TLS"

@@ -22,8 +22,10 @@ from millstream.bus import (
     NodeFile,
     ProcessMeter,
     ServerSettings,
+    ServerTls,
     load_secret,
     node_service,
+    node_tls,
 )
 from millstream.config import HubConfig
 from millstream.historian import HistorianService
@@ -33,7 +35,7 @@ from millstream.hub._tenants import Tenants, history_dir
 from millstream.kernel import Clock, SystemClock
 from millstream.model import AssetPath
 from millstream.protocols.uns_subject import PREFIX, escape_token
-from millstream.sdk import Log
+from millstream.sdk import Log, TlsFiles
 
 SLACK_BYTES = 1 << 30  # dead letters and what MQTT sessions need, beside the configured bounds
 
@@ -150,7 +152,8 @@ class HubNode:
         """Answers who runs the hub, in an account of its own."""
         name = self.config.hub.name
         return node_service(
-            self.server.url, tenants.provider, name="millstream-hub", version=millstream.__version__,
+            self.server.url, self.server.trusted(tenants.provider), name="millstream-hub",
+            version=millstream.__version__,
             endpoints={"status": (f"millstream.node.{name}.status", self.status)},
         )  # fmt: skip
 
@@ -162,6 +165,7 @@ class HubNode:
             "name": self.config.hub.name,
             "nats_url": self.server.url,
             "domain": self.server.domain,
+            "tls": node_tls(self.server.client_tls),
             "leaf_port": settings.leaf_listener.port if settings.leaf_listener else None,
             "monitor_port": None if self.server.is_given else settings.monitor_port,
             "websocket_port": settings.websocket_port,
@@ -179,7 +183,11 @@ def server_settings(config: HubConfig) -> ServerSettings:
     server = config.server
     if server.url is not None:
         password = server.secret.resolve() if server.secret is not None else None
-        return ServerSettings(config.hub.name, domain=HUB_DOMAIN, url=server.url, user=server.user, password=password)
+        return ServerSettings(
+            config.hub.name, domain=HUB_DOMAIN, url=server.url, user=server.user, password=password,
+            given_tls=TlsFiles(ca_file=server.ca_file) if server.ca_file is not None else None,
+        )  # fmt: skip
+    tls = config.tls
     flow_bytes = config.streams.flow_max_bytes if config.flows else 0
     total = 2 * config.streams.max_bytes + flow_bytes + LOCAL_BYTES_MAX + MQTT_BYTES_MAX + SLACK_BYTES
     return ServerSettings(
@@ -193,6 +201,7 @@ def server_settings(config: HubConfig) -> ServerSettings:
         websocket_port=server.websocket_port,
         websocket_origins=server.websocket_origins,
         leaf_listener=LeafListener(server.host, server.leaf_port, leaf_users(config)),
+        tls=None if tls is None else ServerTls(tls.files, tls.names_at(server.host), tls.client_certificates),
         max_file_bytes=total,
     )
 

@@ -180,7 +180,7 @@ class HubPlant:
     def _director(self) -> FlowDirector:
         config, server = self._config, self._server
         around = Surroundings(
-            config.hub.name, config.hub.name, server.url, self.account.credentials,
+            config.hub.name, config.hub.name, server.url, server.trusted(self.account.credentials),
             (HUB_INTEGRITY, HUB_THROUGHPUT), HUB_FLOW, "hub", self._data_dir.absolute(), has_origins=True,
         )  # fmt: skip
         return FlowDirector(config.flows, around, self.connection, clock=self._clock, log=self._log)
@@ -267,7 +267,7 @@ class HubPlant:
 
         service = node_service(
             self._server.url,
-            self.account.credentials,
+            self._server.trusted(self.account.credentials),
             name="millstream-hub",
             version=millstream.__version__,
             endpoints={

@@ -18,6 +18,7 @@ from millstream.kernel._errors import (
 )
 from millstream.kernel._extras import needs_extra
 from millstream.kernel._ports import bind_port, free_port
+from millstream.kernel._private_file import write_private
 from millstream.kernel._registry import ErrorEntry, error_registry
 from millstream.kernel._suggest import suggest
 from millstream.kernel._words import duration_text, printable, size_text
@@ -50,4 +51,5 @@ __all__ = [
     "printable",
     "size_text",
     "suggest",
+    "write_private",
 ]

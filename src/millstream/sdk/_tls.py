@@ -24,12 +24,14 @@ _CAUSES = (
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
     """PEM files. Without `ca_file` the system's authorities are trusted; `certificate` and `key` show who we are;
-    `crl_file` lists what its authority has revoked."""
+    `crl_file` lists what its authority has revoked; `server_name` is what the peer's certificate must be for, where
+    that is not the host that is dialled."""
 
     ca_file: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
     crl_file: Path | None = None
+    server_name: str | None = None
 
 
 def client_context(files: TlsFiles) -> ssl.SSLContext:

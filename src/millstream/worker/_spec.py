@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from millstream.bus import Credentials
+from millstream.bus import Credentials, tls_of
 from millstream.config import FlowEntry
 from millstream.kernel import ConfigError
 
@@ -16,8 +16,8 @@ SPEC_BYTES_MAX = 1 << 20
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One worker of one flow. `inputs` are the streams it reads, `output` the one it writes; `place` is the path that
-    its records stand under; `entry` the flow's section as in the file (paths made absolute); `has_origins` says that
-    the inputs are a hub's."""
+    its records stand under; `tls` is what the server is checked against, as in a ``node.json``; `entry` the flow's
+    section as in the file (paths made absolute); `has_origins` says that the inputs are a hub's."""
 
     node: str
     place: str
@@ -25,6 +25,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None
     password: str | None
     creds_file: str | None = None
+    tls: dict[str, str] | None = None
     inputs: list[str]
     output: str
     deadletters: str
@@ -37,7 +38,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def credentials(self) -> Credentials:
         """How the worker logs in."""
-        return Credentials(self.user, self.password, Path(self.creds_file) if self.creds_file is not None else None)
+        creds_file = Path(self.creds_file) if self.creds_file is not None else None
+        return Credentials(self.user, self.password, creds_file, tls_of(self.tls))
 
     def flow_entry(self) -> FlowEntry:
         """The typed section."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from millstream.bus import Credentials
+from millstream.bus import Credentials, node_tls
 from millstream.config import FlowEntry
 from millstream.kernel import Backoff, Clock
 from millstream.sdk import Log
@@ -152,7 +152,7 @@ class FlowSupervisor:
         around, entry, login = self._around, self.entry, self._around.credentials
         return WorkerSpec(
             node=around.node, place=around.place, url=around.url, user=login.user, password=login.password,
-            creds_file=str(login.creds_file) if login.creds_file is not None else None,
+            creds_file=str(login.creds_file) if login.creds_file is not None else None, tls=node_tls(login.tls),
             inputs=list(around.inputs), output=around.output, deadletters=around.deadletters,
             scratch=str(around.data_dir / "flows" / f"{entry.name}-{worker.index}"),
             entry=entry.model_dump(mode="json", exclude_defaults=True),

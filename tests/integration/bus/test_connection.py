@@ -46,9 +46,9 @@ async def test_what_is_no_nats_server_breaks_its_protocol() -> None:
                 pass
 
 
-def test_tls_is_told_to_use_the_other_adapter() -> None:
-    with pytest.raises(ConfigError, match="plain NATS"):
-        RawConnection("tls://127.0.0.1:4222")
+def test_a_web_socket_is_told_to_use_the_other_adapter() -> None:
+    with pytest.raises(ConfigError, match="NATS over TCP"):
+        RawConnection("wss://127.0.0.1:443")
 
 
 async def test_a_request_that_nobody_serves_fails_at_once(server: Server) -> None:

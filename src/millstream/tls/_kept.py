@@ -1,0 +1,123 @@
+"""The certificate in use: a checked copy of what a person put down, so that half of a replacement is never used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from millstream.kernel import Clock, ConfigError, write_private
+from millstream.sdk import TlsFiles
+from millstream.tls._facts import CertificateFacts, read_facts, read_pem
+from millstream.tls._faults import Fault, check_files
+
+CERTIFICATE, AUTHORITIES = "server.pem", "ca.pem"
+_Mark = tuple[tuple[int, int, int] | None, ...]
+
+
+class KeptFiles:
+    """`source` is where a person puts certificate, key and authorities, `folder` where the copy in use lies; of a
+    server that is reached by `names`, or of a client, who need not have a certificate.
+
+    Certificate and key are one file there, replaced at once: whoever reads it gets both of one making, also a server
+    that is restarted in that moment. Files that do not fit are told and not taken.
+    """
+
+    def __init__(
+        self, source: TlsFiles, folder: Path, clock: Clock, *, names: Sequence[str] = (), is_server: bool = True
+    ) -> None:
+        self._source = source
+        self._folder = folder
+        self._names = names
+        self._is_server = is_server
+        self._clock = clock
+        self._seen: _Mark = ()
+        self._suspect: _Mark = ()
+        self._refused: list[Fault] = []
+        self.has_news = True
+        """True when `faults` may have changed since it was asked, other than by time."""
+
+    @property
+    def in_use(self) -> TlsFiles:
+        """The copy; `certificate` holds the key, too."""
+        ca_file = self._folder / AUTHORITIES if self._source.ca_file is not None else None
+        certificate = self._folder / CERTIFICATE if self._source.certificate is not None else None
+        return TlsFiles(ca_file=ca_file, certificate=certificate)
+
+    def facts(self) -> CertificateFacts:
+        """Of the certificate in use. Raises ConfigError."""
+        return read_facts(self._folder / CERTIFICATE)[0]
+
+    def open(self) -> None:
+        """To be called once. What lies there is taken; when it does not fit, the last copy goes on. Raises ConfigError
+        when there is none."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mark = self._mark()
+        fatal = self._fatal(self._source)
+        if not fatal:
+            self._take()
+        elif not self._fatal(self.in_use):
+            self._refused = fatal
+        else:
+            first = fatal[0]
+            raise ConfigError(first.message, where="tls", next_step=first.next_step, code=first.code)
+        self._seen = mark
+
+    def look(self) -> bool:
+        """Take what is new; true when something was. Files that do not fit count from the second look at them on: the
+        first may have come between two writes."""
+        mark = self._mark()
+        if mark == self._seen:
+            return False
+        fatal = self._fatal(self._source)
+        if not fatal:
+            self._take()
+            self._seen, self._refused, self.has_news = mark, [], True
+            return True
+        if mark == self._suspect:
+            self._seen, self._refused, self.has_news = mark, fatal, True
+        self._suspect = mark
+        return False
+
+    def faults(self) -> list[Fault]:
+        """What a person should know now: new files that were not taken, and what is wrong with those in use."""
+        self.has_news = False
+        told = [
+            Fault("MS-2508", f.key, f"new TLS files are not used: {f.message}", f.next_step) for f in self._refused[:1]
+        ]
+        found = check_files(
+            self._source if not told else self.in_use, self._names, self._now_s(), is_server=self._is_server
+        )
+        return [*told, *(fault for fault in found if not fault.is_fatal)]
+
+    def _fatal(self, files: TlsFiles) -> list[Fault]:
+        return [fault for fault in check_files(files, (), self._now_s(), is_server=self._is_server) if fault.is_fatal]
+
+    def _take(self) -> None:
+        source = self._source
+        pair = b""
+        if source.certificate is not None:
+            pair = read_pem(source.certificate)
+            if source.key is not None:
+                pair = pair.rstrip() + b"\n" + read_pem(source.key)
+        # Authorities first: they trust the new certificate before it is shown.
+        if source.ca_file is not None:
+            write_private(self._folder / AUTHORITIES, read_pem(source.ca_file).decode("utf-8", "replace"))
+        if pair:
+            write_private(self._folder / CERTIFICATE, pair.decode("utf-8", "replace"))
+
+    def _mark(self) -> _Mark:
+        files = (self._source.certificate, self._source.key, self._source.ca_file)
+        return tuple(_mark_of(path) for path in files)
+
+    def _now_s(self) -> float:
+        return self._clock.now_ns() / 1e9
+
+
+def _mark_of(path: Path | None) -> tuple[int, int, int] | None:
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
