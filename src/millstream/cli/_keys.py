@@ -87,11 +87,18 @@ class Keys:
         self.write_hub_file(trust)
 
     def write_hub_file(self, trust: Trust) -> None:
-        """Sign what the hub needs; a hub that watches this file takes it within a second."""
+        """Sign what differs from the file before; a hub that watches this file takes it within a second."""
         from millstream.bus import write_private
         from millstream.trust import make_bundle
 
-        write_private(self.hub_path, make_bundle(trust, now_s()))
+        write_private(self.hub_path, make_bundle(trust, now_s(), self._hub_file()))
+
+    def _hub_file(self) -> str | None:
+        """The text of the one before; None when it is not there or cannot be read."""
+        try:
+            return self.hub_path.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return None
 
 
 NO_KEYS = Keys()

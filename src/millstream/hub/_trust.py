@@ -101,11 +101,14 @@ class TrustFile:
         self._write_creds()
 
     def _write_creds(self) -> None:
+        """Those that are not there as they should be."""
         trust = self.trust
         tokens = {"system": trust.system_user_token, "provider": trust.provider_user_token}
         tokens |= {name: tenant.hub_token for name, tenant in trust.tenants.items()}
         for name, token in tokens.items():
-            write_private(self.creds_file(name), format_creds(token, trust.hub_seed))
+            path, text = self.creds_file(name), format_creds(token, trust.hub_seed)
+            if _text_of(path) != text:
+                write_private(path, text)
 
     def _mark(self) -> tuple[int, int] | None:
         try:
@@ -124,3 +127,10 @@ class TrustFile:
             what = "the trust file cannot be read"
             raise ConfigError(what, where=str(path), got=str(error), code="MS-2105") from error
         return text, read_bundle(text, self._clock.now_ns() / 1e9)
+
+
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return None

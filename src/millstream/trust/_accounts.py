@@ -28,7 +28,7 @@ from millstream.bus import (
     viewer_permissions,
 )
 from millstream.model import AssetPath
-from millstream.protocols.nats_jwt import KeyPair, sign_claims
+from millstream.protocols.nats_jwt import KeyPair
 from millstream.protocols.uns_subject import PREFIX, escape_token
 from millstream.trust._state import PEOPLE_ROLES, PLANT_ROLES, Limits, Role, Tenant, Trust
 
@@ -132,11 +132,6 @@ def owner_claims(public: str, name: str, account: str) -> dict[str, Any]:
     tags = ["inbox:hub"]
     nats = {"type": "user", "version": 2, "issuer_account": account, "tags": tags, **_OPEN, **_UNLIMITED}
     return {"sub": public, "name": name, "nats": nats}
-
-
-def sign_account(trust: Trust, claims: dict[str, Any], now_s: int) -> str:
-    """The token of an account, by the operator's signing key."""
-    return sign_claims(claims, KeyPair(trust.signing), now_s)
 
 
 def _account(public: str, name: str, keys: list[Any], limits: dict[str, Any]) -> dict[str, Any]:

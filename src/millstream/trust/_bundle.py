@@ -13,9 +13,9 @@ from millstream.trust._accounts import (
     people_claims,
     plant_claims,
     provider_claims,
-    sign_account,
     system_claims,
 )
+from millstream.trust._signer import Signer
 from millstream.trust._state import ONLINE_ROLES, Change, Tenant, Trust
 
 BUNDLE_BYTES_MAX = 32 << 20
@@ -64,25 +64,28 @@ class HubTrust(msgspec.Struct, frozen=True, kw_only=True):
     changes: list[Change] = []
 
 
-def make_bundle(trust: Trust, now_s: int) -> str:
-    """The text for the hub, signed by the operator's signing key."""
+def make_bundle(trust: Trust, now_s: int, before: str | None = None) -> str:
+    """The text for the hub, signed by the operator's signing key. What the file `before` says already of an account or
+    a log-in, and this operator signed, is taken over as it is: a hub tells its server of what differs only."""
     hub = KeyPair(trust.hub_seed).public
+    signer = Signer(now_s, _tokens_of(before))
+    operator = KeyPair(trust.signing)
     bundle = HubTrust(
         serial=trust.serial,
         operator_public=trust.operator_public,
         operator_token=trust.operator_token,
         system_public=trust.system_public,
-        system_token=sign_account(trust, system_claims(trust), now_s),
-        system_user_token=_owner(hub, trust.system_public, trust.system_signing, now_s),
+        system_token=signer.sign(system_claims(trust), operator),
+        system_user_token=_owner(signer, hub, trust.system_public, trust.system_signing),
         provider_public=trust.provider_public,
-        provider_token=sign_account(trust, provider_claims(trust), now_s),
-        provider_user_token=_owner(hub, trust.provider_public, trust.provider_signing, now_s),
+        provider_token=signer.sign(provider_claims(trust), operator),
+        provider_user_token=_owner(signer, hub, trust.provider_public, trust.provider_signing),
         hub_seed=trust.hub_seed,
-        tenants={name: _tenant(trust, tenant, hub, now_s) for name, tenant in trust.tenants.items()},
+        tenants={name: _tenant(signer, operator, tenant, hub) for name, tenant in trust.tenants.items()},
         changes=trust.changes,
     )
     claims = {"sub": hub, "nats": {"type": "generic", "trust": msgspec.to_builtins(bundle)}}
-    return sign_claims(claims, KeyPair(trust.signing), now_s)
+    return sign_claims(claims, operator, now_s)
 
 
 def read_bundle(text: str, now_s: float) -> HubTrust:
@@ -99,15 +102,29 @@ def read_bundle(text: str, now_s: float) -> HubTrust:
     return bundle
 
 
-def _tenant(trust: Trust, tenant: Tenant, hub: str, now_s: int) -> HubTenant:
+def _tokens_of(text: str | None) -> list[str]:
+    """The tokens in a file as it was written before, unproven; none of what is no such file."""
+    if text is None:
+        return []
+    try:
+        bundle = msgspec.convert(read_token(text, size_max=BUNDLE_BYTES_MAX).nats.get("trust"), HubTrust)
+    except (msgspec.ValidationError, AuthError):
+        return []
+    tokens = [bundle.system_token, bundle.system_user_token, bundle.provider_token, bundle.provider_user_token]
+    for tenant in bundle.tenants.values():
+        tokens += [tenant.plant_token, tenant.people_token, tenant.hub_token]
+    return tokens
+
+
+def _tenant(signer: Signer, operator: KeyPair, tenant: Tenant, hub: str) -> HubTenant:
     return HubTenant(
         name=tenant.name,
         place=tenant.place,
         plant_public=tenant.plant_public,
         people_public=tenant.people_public,
-        plant_token=sign_account(trust, plant_claims(tenant), now_s),
-        people_token=sign_account(trust, people_claims(tenant), now_s),
-        hub_token=_owner(hub, tenant.plant_public, tenant.plant_signing, now_s),
+        plant_token=signer.sign(plant_claims(tenant), operator),
+        people_token=signer.sign(people_claims(tenant), operator),
+        hub_token=_owner(signer, hub, tenant.plant_public, tenant.plant_signing),
         disk_bytes=tenant.limits.disk_bytes,
         roles={role: seed for role, seed in tenant.roles.items() if role in ONLINE_ROLES},
         below={str(role): seed for role, seed in tenant.below.items()},
@@ -121,5 +138,5 @@ def _tenant(trust: Trust, tenant: Tenant, hub: str, now_s: int) -> HubTenant:
     )  # fmt: skip
 
 
-def _owner(hub: str, account: str, signing: str, now_s: int) -> str:
-    return sign_claims(owner_claims(hub, "hub", account), KeyPair(signing), now_s)
+def _owner(signer: Signer, hub: str, account: str, signing: str) -> str:
+    return signer.sign(owner_claims(hub, "hub", account), KeyPair(signing))

@@ -80,7 +80,8 @@ class Operator:
 
     def sign(self) -> None:
         """Write the hub's file."""
-        write_private(self.hub_file, make_bundle(self.trust, now_s()))
+        before = self.hub_file.read_text(encoding="ascii") if self.hub_file.exists() else None
+        write_private(self.hub_file, make_bundle(self.trust, now_s(), before))
 
     def tenant(self, name: str) -> Tenant:
         """A tenant, made when it is new."""

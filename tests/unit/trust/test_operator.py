@@ -160,3 +160,52 @@ def test_a_request_to_join_is_signed_by_the_key_that_asks() -> None:
     for payload in (b"", b"{}", b"[]", b'{"public": "U", "signature": ""}', b"\xff"):
         with pytest.raises(AuthError):
             read_request(payload, "cologne", bearer)
+
+
+def tokens_of(text: str) -> dict[str, str]:
+    """Each token of a hub's file, by whose it is."""
+    bundle = read_bundle(text, 1000)
+    found = {"system": bundle.system_token, "system user": bundle.system_user_token}
+    found |= {"provider": bundle.provider_token, "provider user": bundle.provider_user_token}
+    for name, tenant in bundle.tenants.items():
+        found |= {f"{name} plant": tenant.plant_token, f"{name} people": tenant.people_token}
+        found[f"{name} hub"] = tenant.hub_token
+    return found
+
+
+def differing(before: str, after: str) -> set[str]:
+    """Whose tokens are not byte by byte the same."""
+    old, new = tokens_of(before), tokens_of(after)
+    return {name for name in new if old.get(name) != new[name]}
+
+
+def test_an_act_on_one_of_a_hundred_tenants_leaves_the_tokens_of_the_others_as_they_are() -> None:
+    trust = trust_of(*(f"t{number}" for number in range(100)))
+    add_user(trust.tenants["t7"], "ann", "viewer", None, 1000)
+    before = make_bundle(trust, 1000)
+    assert differing(before, make_bundle(trust, 2000, before)) == set()
+    revoke_user(trust.tenants["t7"], "ann", 2000)
+    after = make_bundle(trust, 2000, before)
+    assert differing(before, after) == {"t7 plant", "t7 people"}
+    add_tenant(trust, "late", None, Limits(), 3000)
+    assert differing(after, make_bundle(trust, 3000, after)) == {"late plant", "late people", "late hub", "provider"}
+
+
+def test_only_what_this_operator_signed_is_taken_over_from_the_file_before() -> None:
+    trust, evil = trust_of("acme"), trust_of("acme")
+    before = make_bundle(trust, 1000)
+    claims = dict(read_token(before, size_max=1 << 24).claims)
+    inner = dict(claims["nats"]["trust"])
+    tenant = dict(inner["tenants"]["acme"])
+    plant = read_token(tenant["plant_token"])
+    tenant["plant_token"] = sign_claims(plant.claims, KeyPair(evil.signing), 1000)  # the same words, another's key
+    head, _, signature = tenant["people_token"].rpartition(".")
+    tenant["people_token"] = f"{head}.{signature[::-1]}"
+    inner["tenants"] = {"acme": tenant}
+    forged = sign_claims({**claims, "nats": {**claims["nats"], "trust": inner}}, KeyPair(evil.signing), 1000)
+    after = make_bundle(trust, 2000, forged)
+    for token in (read_bundle(after, 2000).tenants["acme"].plant_token, read_bundle(after, 2000).provider_token):
+        verify_token(token, {KeyPair(trust.signing).public}, 2000)
+    assert differing(before, after) == {"acme plant", "acme people"}
+    for useless in ("", "a.b.c", forged[:-10] + "AAAAAAAAAA", "\x00"):
+        assert set(tokens_of(make_bundle(trust, 2000, useless))) == set(tokens_of(before))
