@@ -34,7 +34,7 @@ from millstream.login import LoginAround, LoginDesk, LoginOptions
 from millstream.sdk import Log
 from millstream.trust import HubTenant, HubTrust
 
-LOOK_INTERVAL_S = 0.25
+LOOK_INTERVAL_S = 0.1  # a stat; locking out is to take effect within a second
 CLAIMS_SUBJECT = "$SYS.REQ.CLAIMS.UPDATE"
 
 

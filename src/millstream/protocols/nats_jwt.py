@@ -155,7 +155,11 @@ def read_token(text: str, *, size_max: int = CLAIMS_BYTES_MAX) -> Token:
 
 def verify_token(text: str, issuers: AbstractSet[str], now_s: float, *, size_max: int = CLAIMS_BYTES_MAX) -> Token:
     """A token that one of `issuers` signed and that is valid at `now_s`. Raises AuthError (MS-2104)."""
-    token = read_token(text, size_max=size_max)
+    return verified(read_token(text, size_max=size_max), issuers, now_s)
+
+
+def verified(token: Token, issuers: AbstractSet[str], now_s: float) -> Token:
+    """The same for a token that was read already. Raises AuthError (MS-2104)."""
     if token.issuer not in issuers:
         raise AuthError("a token of somebody else", got=f"signed by {token.issuer or 'nobody'}", code="MS-2104")
     signed, _, signature = token.text.rpartition(".")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import msgspec
 
 from millstream.kernel import AuthError
-from millstream.protocols.nats_jwt import KeyPair, read_token, sign_claims, verify_token
+from millstream.protocols.nats_jwt import KeyPair, Token, read_token, sign_claims, verified, verify_token
 from millstream.trust._accounts import (
     owner_claims,
     people_claims,
@@ -90,16 +90,21 @@ def make_bundle(trust: Trust, now_s: int, before: str | None = None) -> str:
 
 def read_bundle(text: str, now_s: float) -> HubTrust:
     """What the operator signed: its own token says which key signs for it. Raises AuthError (MS-2104, MS-2105)."""
-    try:
-        bundle = msgspec.convert(read_token(text, size_max=BUNDLE_BYTES_MAX).nats.get("trust"), HubTrust)
-    except msgspec.ValidationError as error:
-        raise AuthError("not a hub's trust file", got=str(error).lower(), code="MS-2105") from error
+    token = read_token(text, size_max=BUNDLE_BYTES_MAX)
+    bundle = _bundle_in(token)
     operator = verify_token(bundle.operator_token, {bundle.operator_public}, now_s)
     keys = operator.nats.get("signing_keys")
     if operator.subject != bundle.operator_public or not isinstance(keys, list):
         raise AuthError("the operator's token is somebody else's", code="MS-2105")
-    verify_token(text, {str(key) for key in keys}, now_s, size_max=BUNDLE_BYTES_MAX)
+    verified(token, {str(key) for key in keys}, now_s)
     return bundle
+
+
+def _bundle_in(token: Token) -> HubTrust:
+    try:
+        return msgspec.convert(token.nats.get("trust"), HubTrust)
+    except msgspec.ValidationError as error:
+        raise AuthError("not a hub's trust file", got=str(error).lower(), code="MS-2105") from error
 
 
 def _tokens_of(text: str | None) -> list[str]:
@@ -107,8 +112,8 @@ def _tokens_of(text: str | None) -> list[str]:
     if text is None:
         return []
     try:
-        bundle = msgspec.convert(read_token(text, size_max=BUNDLE_BYTES_MAX).nats.get("trust"), HubTrust)
-    except (msgspec.ValidationError, AuthError):
+        bundle = _bundle_in(read_token(text, size_max=BUNDLE_BYTES_MAX))
+    except AuthError:
         return []
     tokens = [bundle.system_token, bundle.system_user_token, bundle.provider_token, bundle.provider_user_token]
     for tenant in bundle.tenants.values():
