@@ -1,6 +1,7 @@
 """The data plane on JetStream, behind the ports of ``millstream.sdk``, with an in-memory twin."""
 
 from millstream.bus._client import add_micro_service, api_request, connect_nats, get_last, request_nats
+from millstream.bus._cluster_config import ClusterSettings, shared_secret
 from millstream.bus._connection import RawConnection
 from millstream.bus._contract_log import ContractLog
 from millstream.bus._credentials import Credentials, api_prefix, read_creds
@@ -8,6 +9,7 @@ from millstream.bus._direct_batch import get_batch
 from millstream.bus._fast_ingest import FastIngestPublisher
 from millstream.bus._group_commit import GroupCommitPublisher
 from millstream.bus._jetstream import Refused, StreamApi, StreamState, decode_answer
+from millstream.bus._lease import Lease, LostLeaseError
 from millstream.bus._memory import MemoryPublisher, MemoryReader, MemoryStream
 from millstream.bus._nats_py import NatsPyConnection
 from millstream.bus._node_file import NodeFile, ProcessMeter, node_tls, tls_of
@@ -124,6 +126,7 @@ __all__ = [
     "CONTRACTS",
     "CONTRACTS_COPY",
     "CONTRACTS_PREFIX",
+    "ClusterSettings",
     "ContractLog",
     "Credentials",
     "FAST_PREFIX",
@@ -137,6 +140,9 @@ __all__ = [
     "HUB_LOCAL",
     "HUB_THROUGHPUT",
     "LIVE",
+    "Lease",
+    "LostLeaseError",
+    "shared_secret",
     "LeafListener",
     "LeafRemote",
     "LeafUser",

@@ -21,7 +21,7 @@ from millstream.bus._credentials import Credentials, inbox_prefix, read_creds
 from millstream.bus._patience import patiently
 from millstream.bus._scope import leave_group
 from millstream.bus._tls_offer import TLS_GOODBYE_S, check_offer, wants_tls
-from millstream.bus._transport import BatchCallback
+from millstream.bus._transport import BatchCallback, NobodyAnswers
 from millstream.kernel import AuthError, Backoff, ConfigError, PlantError, ProtocolViolation, Unreachable
 from millstream.protocols.nats_wire import (
     Control,
@@ -57,6 +57,7 @@ class RawConnection:
         name: str = "millstream",
         backoff: Backoff | None = None,
         patience_s: float = 0.0,
+        replicas: int = 1,
     ) -> None:
         parts = urlsplit(url if "://" in url else f"nats://{url}")
         if parts.scheme not in ("nats", "tls") or not parts.hostname:
@@ -69,6 +70,7 @@ class RawConnection:
         self._is_tls_only = wants_tls(url, self._credentials)
         self._name = name
         self._patience_s = patience_s
+        self.replicas = replicas
         self._backoff = backoff or Backoff(floor_s=0.05, ceiling_s=2.0)
         self._group = asyncio.TaskGroup()
         self._supervisor: asyncio.Task[None] | None = None
@@ -308,7 +310,7 @@ class RawConnection:
             if future is None or future.done():
                 continue
             if message[3] is not None and message[3].startswith(b"NATS/1.0 503"):
-                future.set_exception(Unreachable("nobody answers this request", where=self.where))
+                future.set_exception(NobodyAnswers("nobody answers this request", where=self.where))
             else:
                 future.set_result(message)
 

@@ -6,6 +6,9 @@ Errors are translated here and nowhere else (ADR-7 err_code on the left).
 
 from __future__ import annotations
 
+import binascii
+from base64 import b64decode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +26,8 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 BATCH_INCOMPLETE = 10176
 BATCH_UNKNOWN = 10208
 _FULL = frozenset({10077, 10047, 10023, 10122, 10123})  # bytes, memory/storage resources, insufficient, messages
-_NOT_FOUND = frozenset({10059, 10014, 10037})  # stream, consumer, message
+_NO_MESSAGE = 10037
+_NOT_FOUND = frozenset({10059, 10014, _NO_MESSAGE})  # stream, consumer, message
 _BUSY = frozenset({10008, 10074, 10118, 10210, 10211, 10076})  # unavailable, temporarily, too many open batches
 
 
@@ -48,12 +52,17 @@ class StreamApi:
 
     With `patience_s` a request that JetStream cannot answer yet (no link, nobody serves it, not ready) is asked again
     for so long; then it raises Unreachable (MS-0608). For whatever is asked while a node starts.
+
+    Single messages are read by direct get; where streams have replicas, from the one that leads: any replica may answer
+    a direct get, and one that lags behind would give a position that was left long ago.
     """
 
     def __init__(self, connection: Transport, domain: str | None = None, *, patience_s: float = 0.0) -> None:
         self.connection = connection
         self.prefix = f"$JS.{domain}.API" if domain else "$JS.API"
         self._patience_s = patience_s
+        self.replicas = connection.replicas if domain is None else 1
+        self._is_leader_asked = self.replicas > 1
 
     async def request(self, subject: str, body: object | None = None, *, timeout_s: float = 5.0) -> dict[str, Any]:
         """One API request. Raises the PlantError that fits the answer, Unreachable when there is none."""
@@ -75,23 +84,54 @@ class StreamApi:
         )  # fmt: skip
 
     async def last(self, stream: str, subject: str) -> Received | None:
-        """The newest message of a subject, by direct get; None when there is none."""
+        """The newest message of a subject; None when there is none."""
+        if self._is_leader_asked:
+            return await self._ask_leader(stream, {"last_by_subj": subject})
         return await self._direct(stream, f"DIRECT.GET.{stream}.{subject}")
 
     async def get(self, stream: str, seq: int) -> Received | None:
         """One message by sequence; None when it is not there."""
+        if self._is_leader_asked:
+            return await self._ask_leader(stream, {"seq": seq})
         return await self._direct(stream, f"DIRECT.GET.{stream}", msgspec.json.encode({"seq": seq}))
 
     async def next(self, stream: str, seq: int, subject_filter: str) -> Received | None:
         """The first message at or after `seq` that fits the filter; None when there is none."""
-        body = msgspec.json.encode({"seq": seq, "next_by_subj": subject_filter})
-        return await self._direct(stream, f"DIRECT.GET.{stream}", body)
+        body = {"seq": seq, "next_by_subj": subject_filter}
+        if self._is_leader_asked:
+            return await self._ask_leader(stream, body)
+        return await self._direct(stream, f"DIRECT.GET.{stream}", msgspec.json.encode(body))
+
+    async def _ask_leader(self, stream: str, body: Mapping[str, object]) -> Received | None:
+        try:
+            answer = await self.request(f"STREAM.MSG.GET.{stream}", body)
+        except NotFoundError as error:
+            if f"({_NO_MESSAGE})" in str(error.got):
+                return None
+            raise
+        return _stored(answer)
 
     async def _direct(self, stream: str, subject: str, payload: bytes = b"") -> Received | None:
         async def ask() -> Received | None:
             return received(await self.connection.request(f"{self.prefix}.{subject}", payload), stream)
 
         return await patiently(ask, patience_s=self._patience_s, where=stream)
+
+
+def _stored(answer: Mapping[str, Any]) -> Received:
+    """The message in an answer of STREAM.MSG.GET. Raises ProtocolViolation."""
+    try:
+        raw = answer["message"]
+        headers = b64decode(raw["hdrs"]) if raw.get("hdrs") else None
+        time_ns = _utc_ns(raw["time"])
+        return Received(raw["subject"], b64decode(raw.get("data") or ""), headers, int(raw["seq"]), time_ns)
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise ProtocolViolation("JetStream's answer holds no message", frame=str(answer)[:256].encode()) from error
+
+
+def _utc_ns(text: str) -> int:
+    """RFC 3339 in UTC; microseconds count. Raises ValueError."""
+    return (datetime.fromisoformat(text[:26].rstrip("Z")).replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND * 1000
 
 
 def received(message: WireMessage, stream: str) -> Received | None:
@@ -102,10 +142,9 @@ def received(message: WireMessage, stream: str) -> Received | None:
     if headers.status:
         raise Unreachable("direct get refused", where=stream, got=f"{headers.status} {headers.description}".lower())
     try:
-        stored = datetime.fromisoformat(headers.values["Nats-Time-Stamp"][:26].rstrip("Z")).replace(tzinfo=UTC)
         return Received(
             headers.values["Nats-Subject"], message[4], message[3], int(headers.values["Nats-Sequence"]),
-            (stored - _EPOCH) // _MICROSECOND * 1000,
+            _utc_ns(headers.values["Nats-Time-Stamp"]),
         )  # fmt: skip
     except (KeyError, ValueError) as error:
         raise ProtocolViolation("direct get without its headers", frame=message[3] or b"") from error

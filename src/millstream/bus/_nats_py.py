@@ -60,6 +60,7 @@ class NatsPyConnection:
         self._pump_task: asyncio.Task[None] | None = None
         self.inbox = ""  # known once connected
         self.connects = 0
+        self.replicas = 1
 
     @property
     def is_connected(self) -> bool:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from millstream.bus._abilities import check_abilities
+from millstream.bus._cluster_config import LIVE_PATH, WRITE_ERROR, is_alone, is_own
 from millstream.bus._connection import RawConnection
 from millstream.bus._credentials import Credentials
 from millstream.bus._mqtt_wake import bound_mqtt, wake_mqtt
@@ -59,8 +60,6 @@ HEALTH_INTERVAL_S = 1.0
 HEALTH_FAILURES_MAX = 10  # in a row; then the server is restarted (a stream frozen by an I/O error needs that)
 DISK_FREE_BYTES_MIN = 4 << 20  # below it nothing can be promised; also what a start of the server needs at most
 PORT_TRIES_MAX = 5  # a picked port may be taken by another program before the server binds it
-
-_WRITE_ERROR = "write error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +208,9 @@ class NatsServer:
     def connection(self, name: str, credentials: Credentials | None = None) -> RawConnection:
         """A data-plane connection, to be entered; it waits for a supervised server that is just being restarted. In
         operator mode the caller has `credentials`; else the node's own are used."""
-        patience_s = 0.0 if self.is_given else START_PATIENCE_S
+        patience_s, replicas = 0.0 if self.is_given else START_PATIENCE_S, self._settings.replicas
         login = self.trusted(credentials) if credentials is not None else self.credentials
-        return RawConnection(self.url, credentials=login, name=name, patience_s=patience_s)
+        return RawConnection(self.url, credentials=login, name=name, patience_s=patience_s, replicas=replicas)
 
     async def wait_ready(self) -> None:
         """Return once the server is up (again)."""
@@ -431,8 +430,8 @@ class NatsServer:
                     self._log_tail.peek() + early.splitlines(), where=self.domain, log_path=self._log_tail.path
                 )
             with contextlib.suppress(Unreachable):
-                health = await self.monitor("/healthz")
-                if health.get("status") == "ok" or (_WRITE_ERROR in str(health.get("error")) and self._is_disk_full()):
+                health = await self.monitor("/healthz" if self._settings.cluster is None else LIVE_PATH)
+                if health.get("status") == "ok" or (WRITE_ERROR in str(health.get("error")) and self._is_disk_full()):
                     return  # on a full disk it runs, serves what it has, and is watched
                 if (lost := find_lost(str(health.get("error")))) is not None:
                     raise lost
@@ -566,7 +565,12 @@ class NatsServer:
             health = await self.monitor("/healthz")
         except Unreachable as error:
             return error.what
-        return None if health.get("status") == "ok" else str(health.get("error") or health.get("status"))
+        problem = None if health.get("status") == "ok" else str(health.get("error") or health.get("status"))
+        if self._settings.cluster is None or problem is None or not is_alone(problem):
+            self._clear_alarm("MS-2600")
+        else:
+            self._raise_alarm("MS-2600", f"{self._settings.cluster.server_name} is without the others: {problem}")
+        return problem if self._settings.cluster is None or is_own(problem or "") else None
 
     async def _start_again(self) -> None:
         while True:

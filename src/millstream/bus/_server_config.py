@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from millstream.bus._cluster_config import ClusterSettings, render_cluster
 from millstream.bus._permissions import edge_permissions
 from millstream.kernel import ConfigError
 from millstream.sdk import TlsFiles
@@ -71,8 +72,9 @@ class LeafListener:
 
 @dataclass(frozen=True, slots=True)
 class LeafRemote:
-    """The hub that an edge forwards to, with user and password or with a creds file. `is_disabled` is used to hang up
-    and dial again by a reload. With `tls`, or a URL that says ``tls``, it forwards to nobody without a certificate.
+    """The hub that an edge forwards to, with user and password or with a creds file. `url` and `more_urls` are the
+    members of one hub: the next is dialled when one is gone. `is_disabled` is used to hang up and dial again by a
+    reload. With `tls`, or URLs that say ``tls``, it forwards to nobody without a certificate.
 
     `compression` is one fixed and cheap mode. nats-server's own choice, ``s2_auto``, takes the costliest when round
     trips are long, and they are long when the processors are busy: what should help held an edge back that caught up.
@@ -85,6 +87,7 @@ class LeafRemote:
     is_disabled: bool = False
     creds_file: str | None = None
     tls: TlsFiles | None = None
+    more_urls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class ServerSettings:
     trust: ServerTrust | None = None
     tls: ServerTls | None = None
     max_file_bytes: int | None = None
+    cluster: ClusterSettings | None = None
     url: str | None = None
     user: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -151,6 +155,11 @@ class ServerSettings:
     def js_domain(self) -> str:
         """The JetStream domain."""
         return self.domain or self.name
+
+    @property
+    def replicas(self) -> int:
+        """Of each stream."""
+        return self.cluster.replicas if self.cluster is not None else 1
 
     def with_ports(self, ports: Mapping[str, int]) -> ServerSettings:
         """The same with every listener's port filled in from `ports` (keys: client, monitor, leaf, mqtt, websocket)."""
@@ -205,7 +214,7 @@ def render_config(
     if settings.mqtt_port is not None:
         settings = replace(settings, mqtt_users=(*devices, MqttUser(MQTT_SETUP_USER, secrets.mqtt_setup)))
     config: dict[str, Any] = {
-        "server_name": settings.name,
+        "server_name": settings.cluster.server_name if settings.cluster is not None else settings.name,
         "host": settings.host,
         "port": settings.port,
         "http": f"127.0.0.1:{settings.monitor_port}",
@@ -222,6 +231,8 @@ def render_config(
         config |= _operator_mode(settings.trust)
     else:
         config |= {"accounts": _accounts(settings, secrets), "system_account": SYSTEM_ACCOUNT}
+    if settings.cluster is not None:
+        config["cluster"] = render_cluster(settings.cluster)
     if (leafnodes := _leafnodes(settings)) is not None:
         config["leafnodes"] = leafnodes
     config |= _tls(settings, "client")
@@ -334,7 +345,7 @@ def _leafnodes(settings: ServerSettings) -> dict[str, Any] | None:
         login = {"credentials": remote.creds_file} if remote.creds_file is not None else {}
         leafnodes["remotes"] = [
             {
-                "urls": [_with_credentials(remote)],
+                "urls": [_with_credentials(remote, url) for url in (remote.url, *remote.more_urls)],
                 **login,
                 **({"tls": {**_tls_files(remote.tls), "timeout": HANDSHAKE_S_MAX}} if remote.tls is not None else {}),
                 "account": PLANT_ACCOUNT,
@@ -348,14 +359,14 @@ def _leafnodes(settings: ServerSettings) -> dict[str, Any] | None:
     return leafnodes
 
 
-def _with_credentials(remote: LeafRemote) -> str:
-    parts = urlsplit(remote.url)
+def _with_credentials(remote: LeafRemote, url: str) -> str:
+    parts = urlsplit(url)
     if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
         raise ConfigError(
             "not the address of a hub",
             where="uplink.url",
             expected='for example "nats://hub.example:7422"',
-            got=repr(remote.url),
+            got=repr(url),
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     netloc = f"{host}:{parts.port or 7422}"

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from millstream.kernel import ConfigError, NotFoundError, PlantError
@@ -45,6 +46,7 @@ DLQ_BYTES_MAX = 256 << 20
 LOCAL_BYTES_MAX = 1 << 30
 RETIRED_AGE_S = 7 * 86400
 _RETIRED = "retired."
+SETTLED_S = 2.0  # of which a second may be rounded away
 STREAM_BYTES_MIN = 16 << 20  # a bound below a few storage blocks would thrash
 _REPUBLISH = {"src": NAMESPACE, "dest": LIVE}
 _NAME = re.compile(r"E_(?P<edge>.+)_(?P<kind>I|T|F|MQTT|DLQ)(?:_g(?P<generation>[1-9]\d*))?\Z")
@@ -88,6 +90,11 @@ class StreamName:
 class JetStreamApi(Protocol):
     """The part of `StreamApi` that this needs."""
 
+    @property
+    def replicas(self) -> int:
+        """How many servers keep each stream."""
+        ...
+
     async def request(self, subject: str, body: object | None = None, *, timeout_s: float = 5.0) -> dict[str, Any]:
         """One request of JetStream's API; raises the PlantError that fits a refusal."""
         ...
@@ -95,7 +102,8 @@ class JetStreamApi(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """What a server says of one stream. `sources` maps an origin's stream name to its cursor and error."""
+    """What a server says of one stream. `sources` maps an origin's stream name to its cursor and error.
+    `leader_age_s`: for how long the replica that leads has done so; None for a stream on one server."""
 
     name: str
     created: str
@@ -105,6 +113,14 @@ class StreamInfo:
     last_seq: int
     config: StreamConfig
     sources: Mapping[str, SourceInfo]
+    leader_age_s: float | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its sources may be changed. A replica that has just become leader connects all sources anew up to
+        0.6 s later, from what it has stored by then; what a source that was added in between has under way would be
+        stored twice (measured with nats-server 2.15.1)."""
+        return self.leader_age_s is None or self.leader_age_s >= SETTLED_S
 
     def as_dict(self) -> dict[str, object]:
         """As the node's status shows it."""
@@ -294,7 +310,7 @@ async def ensure_stream(api: JetStreamApi, config: StreamConfig) -> StreamInfo:
 
     A bound is never lowered under what a stream holds: the server would discard the oldest messages to fit.
     """
-    name = config["name"]
+    name, config = config["name"], for_replicas(config, api.replicas)
     found = await find_stream(api, name)
     if found is None:
         return _parse_info(await _change(api, f"STREAM.CREATE.{name}", config))
@@ -307,6 +323,14 @@ async def ensure_stream(api: JetStreamApi, config: StreamConfig) -> StreamInfo:
         wanted["persist_mode"] = found.config.get("persist_mode", "")  # cannot be changed after creation
     merged = {**found.config, **wanted}
     return _parse_info(await _change(api, f"STREAM.UPDATE.{name}", merged))
+
+
+def for_replicas(config: StreamConfig, replicas: int) -> StreamConfig:
+    """The same stream kept by several servers. Then nothing is acknowledged before a majority has it on disk, and
+    `persist_mode: async`, which nats-server has for single replicas only, falls away."""
+    if replicas == 1:
+        return config
+    return {**{k: v for k, v in config.items() if k != "persist_mode"}, "num_replicas": replicas}
 
 
 async def purge_below(api: JetStreamApi, stream: str, seq: int) -> int:
@@ -356,7 +380,20 @@ def _parse_info(raw: Mapping[str, Any]) -> StreamInfo:
     return StreamInfo(
         raw["config"]["name"], raw.get("created", ""), state["messages"], state["bytes"], state["first_seq"],
         state["last_seq"], raw["config"], {s["name"]: _parse_source(s) for s in raw.get("sources") or ()},
+        _leader_age_s(raw),
     )  # fmt: skip
+
+
+def _leader_age_s(raw: Mapping[str, Any]) -> float | None:
+    """Both times are the leader's own."""
+    cluster = raw.get("cluster") or {}
+    if not cluster.get("replicas"):
+        return None
+    try:
+        since, now = (datetime.fromisoformat(str(text)[:19]) for text in (cluster["leader_since"], raw["ts"]))
+    except (KeyError, ValueError):
+        return 0.0  # no leader just now
+    return (now - since).total_seconds()
 
 
 def _parse_source(raw: Mapping[str, Any]) -> SourceInfo:

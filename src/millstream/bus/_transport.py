@@ -6,16 +6,23 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from millstream.kernel import Unreachable
 from millstream.protocols.nats_wire import WireMessage
 
 BatchCallback = Callable[[list[WireMessage]], None]
 
 
+class NobodyAnswers(Unreachable):
+    """The servers know at once that nobody listens there; otherwise one learns it by waiting in vain."""
+
+
 class Transport(Protocol):
-    """A connection that heals itself. `connects` counts the logins, so a change of it means that the link was lost."""
+    """A connection that heals itself. `connects` counts the logins, so a change of it means that the link was lost.
+    `replicas` is how many servers keep each stream that is made over it."""
 
     inbox: str
     connects: int
+    replicas: int
 
     @property
     def is_connected(self) -> bool:

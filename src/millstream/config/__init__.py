@@ -1,6 +1,7 @@
 """Configuration files: typed, checked offline, every error with its place."""
 
 from millstream.config._catalog import InstalledConnectors
+from millstream.config._cluster import ClusterConfig
 from millstream.config._contract import ContractEntry, ContractFile, load_contracts
 from millstream.config._edge import (
     ConnectorEntry,
@@ -44,6 +45,7 @@ from millstream.config._units import unit_problem
 from millstream.config._yaml import read_text, read_yaml
 
 __all__ = [
+    "ClusterConfig",
     "MANAGED_SECTIONS",
     "parse_size",
     "ApiConfig",

@@ -30,6 +30,7 @@ CONNECTORS_COUNT_MAX = 256  # one supervised task and one link each; more belong
 TAGS_COUNT_MAX = 100_000  # of one connector
 LABELS_COUNT_MAX = 64
 _NAMELESS = ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")
+URLS_COUNT_MAX = 8  # a cluster has five members at most
 LabelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 LabelText = Annotated[str, Field(max_length=256)]
 
@@ -113,6 +114,8 @@ class UplinkConfig(Section):
 
     url: Url
     """The hub's leaf port, e.g. `tls://hub.example:7422`; `nats://` for a hub without TLS."""
+    more_urls: tuple[Url, ...] = Field(default=(), max_length=URLS_COUNT_MAX)
+    """Those of the other boxes when the hub is several: the next is dialled when one is gone."""
     user: str | None = None
     """User that the hub knows this edge by; left out: the edge's name."""
     secret: SecretRef | None = None
@@ -141,6 +144,8 @@ class UplinkConfig(Section):
             raise ValueError("'certificate' needs a URL with 'tls://'")
         if self.key is not None and self.certificate is None:
             raise ValueError("'key' needs 'certificate'")
+        if any(urlsplit(url).scheme != urlsplit(self.url).scheme for url in self.more_urls):
+            raise ValueError("'url' and 'more_urls' begin differently: a hub is reached with TLS everywhere or nowhere")
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from millstream.config._cluster import ClusterConfig
 from millstream.config._edge import (
     CONNECTORS_COUNT_MAX,
     ConnectorEntry,
@@ -169,14 +170,24 @@ class HubConfig(Section):
     """Log-in at the API, with `trust`."""
     flows: tuple[FlowEntry, ...] = Field(default=(), max_length=FLOWS_COUNT_MAX)
     """What is worked out here, from the data of all edges."""
+    cluster: ClusterConfig | None = None
+    """The boxes that are this hub together; left out: this one alone."""
 
     @model_validator(mode="after")
     def _one_way_in(self) -> HubConfig:
+        if self.cluster is not None:
+            for name, is_set in (
+                ("server.url", self.server.url is not None), ("server.mqtt_port", self.server.mqtt_port is not None),
+                ("api", self.api is not None), ("trust", self.trust is not None),
+            ):  # fmt: skip
+                if is_set:
+                    raise ValueError(f"{name!r} does not work with 'cluster' yet")
         if self.trust is not None:
             if self.edges:
                 raise ValueError("'edges' and 'trust' exclude one another: with an operator, sites join by their file")
             for name, is_set in (
-                ("server.url", self.server.url), ("server.mqtt_port", self.server.mqtt_port), ("flows", self.flows),
+                ("server.url", self.server.url is not None), ("server.mqtt_port", self.server.mqtt_port is not None),
+                ("flows", bool(self.flows)),
             ):  # fmt: skip
                 if is_set:
                     raise ValueError(f"{name!r} does not work with 'trust' yet")

@@ -51,9 +51,11 @@ def leaf_remote(config: EdgeConfig) -> LeafRemote | None:
     if uplink.credentials is not None:
         path = uplink.credentials.absolute()
         read_creds(path)  # missing or broken: said now, with the path
-        return LeafRemote(uplink.url, config.edge.name, creds_file=str(path), tls=uplink.tls)
-    secret = _uplink_secret(uplink, config.edge.data_dir)
-    return LeafRemote(uplink.url, uplink.user or config.edge.name, secret, tls=uplink.tls)
+        return LeafRemote(
+            uplink.url, config.edge.name, creds_file=str(path), tls=uplink.tls, more_urls=uplink.more_urls
+        )
+    secret, user = _uplink_secret(uplink, config.edge.data_dir), uplink.user or config.edge.name
+    return LeafRemote(uplink.url, user, secret, tls=uplink.tls, more_urls=uplink.more_urls)
 
 
 def _uplink_secret(uplink: UplinkConfig, data_dir: Path) -> str:

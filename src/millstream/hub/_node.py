@@ -16,6 +16,7 @@ from typing import Any, Self
 import millstream
 from millstream.bus import (
     HUB_DOMAIN,
+    ClusterSettings,
     LeafListener,
     LeafUser,
     NatsServer,
@@ -26,9 +27,12 @@ from millstream.bus import (
     load_secret,
     node_service,
     node_tls,
+    shared_secret,
+    write_private,
 )
-from millstream.config import HubConfig
+from millstream.config import ClusterConfig, HubConfig
 from millstream.historian import HistorianService
+from millstream.hub._members import Member
 from millstream.hub._plant import LOCAL_BYTES_MAX, MQTT_BYTES_MAX, HubPlant, PlantAccount, PlantEdge
 from millstream.hub._sources import SourceKeeper
 from millstream.hub._tenants import Tenants, history_dir
@@ -51,7 +55,8 @@ class HubNode:
     """One hub. Entering raises PlantError with the next step when it cannot start; leaving stops all in order.
 
     With `trust` in its file it serves tenants (`tenants`), each with a plant of its own that comes and goes with what
-    the operator says; else there is one `plant`.
+    the operator says; else there is one `plant`. With `cluster` it is one `member` of several, and has the plant while
+    it leads.
     """
 
     def __init__(self, config: HubConfig, *, clock: Clock | None = None, log: Log | None = None) -> None:
@@ -63,7 +68,8 @@ class HubNode:
         self._stack = contextlib.AsyncExitStack()
         self._started_ns = self._clock.now_ns()
         self._meter = ProcessMeter()
-        self.plant: HubPlant | None = None
+        self._plant: HubPlant | None = None
+        self.member: Member | None = None
         self.tenants: Tenants | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -84,8 +90,10 @@ class HubNode:
     async def run(self) -> None:
         """Keep the plants until cancelled."""
         async with asyncio.TaskGroup() as group:
-            if self.plant is not None:
-                group.create_task(self.plant.run(), name="plant")
+            if self._plant is not None:
+                group.create_task(self._plant.run(), name="plant")
+            if self.member is not None:
+                group.create_task(self.member.run(), name="member")
             if self.tenants is not None:
                 group.create_task(self.tenants.run(), name="tenants")
 
@@ -102,15 +110,26 @@ class HubNode:
         if self.tenants is not None:
             await self._stack.enter_async_context(self.tenants.on(self.server))
             await self._stack.enter_async_context(self._provider_service(self.tenants))
+        elif config.cluster is not None:
+            member = Member(config, self.server, self._make_plant, clock=self._clock, log=self._log)
+            self.member = await self._stack.enter_async_context(member)
         else:
-            account = PlantAccount(self.server.credentials, history_dir(config))
-            edges = [PlantEdge(edge.name, edge.path) for edge in config.edges]
-            plant = HubPlant(config, self.server, account, edges, clock=self._clock, log=self._log)
-            self.plant = await self._stack.enter_async_context(plant)
+            self._plant = await self._stack.enter_async_context(self._make_plant())
         await self._stack.enter_async_context(self._file.hold(self._node_fields()))
         self._log.info("hub is up", name=config.hub.name, url=self.server.url)
 
+    def _make_plant(self) -> HubPlant:
+        config = self.config
+        account = PlantAccount(self.server.credentials, history_dir(config))
+        edges = [PlantEdge(edge.name, edge.path) for edge in config.edges]
+        return HubPlant(config, self.server, account, edges, clock=self._clock, log=self._log)
+
     # -- what others see ----------------------------------------------------------------------------------------------
+
+    @property
+    def plant(self) -> HubPlant | None:
+        """The one plant; of a member only while it leads."""
+        return self._plant if self.member is None else self.member.plant
 
     @property
     def node_file(self) -> NodeFile:
@@ -173,6 +192,8 @@ class HubNode:
             "mqtt_user": mqtt[0] if mqtt else None,
             "mqtt_password": mqtt[1] if mqtt else None,
         }
+        if self.config.cluster is not None:
+            fields["member"] = self.config.cluster.member
         if self.tenants is not None:
             return fields | {"tenants": str(self.tenants.creds_dir)}
         return fields | {"user": self.server.user, "password": self.server.password}
@@ -203,6 +224,14 @@ def server_settings(config: HubConfig) -> ServerSettings:
         leaf_listener=LeafListener(server.host, server.leaf_port, leaf_users(config)),
         tls=None if tls is None else ServerTls(tls.files, tls.names_at(server.host), tls.client_certificates),
         max_file_bytes=total,
+        cluster=None if config.cluster is None else cluster_settings(config.hub.name, config.cluster),
+    )
+
+
+def cluster_settings(name: str, cluster: ClusterConfig) -> ClusterSettings:
+    """This box's place in its cluster. Raises ConfigError when the secret cannot be read."""
+    return ClusterSettings(
+        name, cluster.member, cluster.members, cluster.secret.resolve(), cluster.host, cluster.kept_on
     )
 
 
@@ -215,6 +244,9 @@ def leaf_users(config: HubConfig) -> tuple[LeafUser, ...]:
             secret = edge.secret.resolve()
         else:
             (folder / "secrets" / "edges").mkdir(parents=True, exist_ok=True, mode=0o700)
+            if config.cluster is not None:  # the same at each member, to whichever the edge connects
+                secret = shared_secret(config.cluster.secret.resolve(), f"edge {edge.name}")
+                write_private(folder / "secrets" / "edges" / edge.name, secret + "\n")
             secret = load_secret(folder, f"edges/{edge.name}")
         place = ".".join(escape_token(level) for level in AssetPath.parse(edge.path).levels)
         users.append(LeafUser(edge.name, secret, PREFIX + place))

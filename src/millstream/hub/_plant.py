@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from millstream.bus import (
     Credentials,
     NatsServer,
     ProcessMeter,
+    RawConnection,
     StreamApi,
     StreamBounds,
     StreamReader,
@@ -168,7 +169,11 @@ class HubPlant:
         )
         if config.historian is not None:
             hold = CatchUpHold(self.sources.behind_messages, self._clock)
-            self.historian = await self._stack.enter_async_context(self._historian(hold))
+            historian = hub_historian(
+                config, self.connection, self.account.history_dir, clock=self._clock, log=self._log,
+                requests=HubRequests(self.connection), is_held=hold.is_held,
+            )  # fmt: skip
+            self.historian = await enter(historian)
         else:
             self._ledger = HubLedger(self.connection, (HUB_INTEGRITY, HUB_THROUGHPUT), clock=self._clock)
         if config.flows:
@@ -197,27 +202,6 @@ class HubPlant:
                     if seq is not None:
                         await purge_below(api, HUB_FLOW, seq)
             await self._clock.sleep(TRIM_INTERVAL_S)
-
-    def _historian(self, hold: CatchUpHold) -> HistorianService:
-        options = self._config.historian
-        assert options is not None
-        return HistorianService(
-            StreamReader(self.connection),
-            self.account.history_dir,
-            streams=(HUB_INTEGRITY, HUB_THROUGHPUT),
-            states=HubStreamStates(self.connection),
-            dead_letters=HubDeadLetters(self.connection, "dlq.hub.historian"),
-            requests=HubRequests(self.connection),
-            clock=self._clock,
-            log=self._log,
-            options=HistorianOptions(
-                hot_window_s=options.hot_window,
-                retention_s=options.retention,
-                memory_bytes_max=options.max_memory,
-                query_s_max=options.query_timeout,
-            ),
-            is_held=hold.is_held,
-        )
 
     async def _ensure_streams(self) -> None:
         config, api = self._config, StreamApi(self.connection, patience_s=START_PATIENCE_S)
@@ -319,6 +303,7 @@ class HubPlant:
         return {
             "role": "hub",
             "name": self._config.hub.name,
+            "member": self._config.cluster.member if self._config.cluster is not None else None,
             "tenant": self.account.tenant,
             "version": millstream.__version__,
             "started_ns": self._started_ns,
@@ -344,3 +329,29 @@ class HubPlant:
             return None
         stats = await self.historian.stats()
         return {k: v for k, v in msgspec.to_builtins(stats).items() if k != "ledger"}
+
+
+def hub_historian(
+    config: HubConfig, connection: RawConnection, folder: Path, *, clock: Clock, log: Log,
+    requests: HubRequests | None = None, is_held: Callable[[], bool] = lambda: False,
+) -> HistorianService:  # fmt: skip
+    """The history of a hub's streams in `folder`; without `requests` it only stores."""
+    options = config.historian
+    assert options is not None
+    return HistorianService(
+        StreamReader(connection),
+        folder,
+        streams=(HUB_INTEGRITY, HUB_THROUGHPUT),
+        states=HubStreamStates(connection),
+        dead_letters=HubDeadLetters(connection, "dlq.hub.historian"),
+        requests=requests,
+        clock=clock,
+        log=log,
+        options=HistorianOptions(
+            hot_window_s=options.hot_window,
+            retention_s=options.retention,
+            memory_bytes_max=options.max_memory,
+            query_s_max=options.query_timeout,
+        ),
+        is_held=is_held,
+    )

@@ -218,7 +218,7 @@ class SourceKeeper:
         have = list(info.config.get("sources") or ())
         keep = [s for s in have if _edge_of(s) not in planned]
         want = [edge_source(name, edge) for edge, names in planned.items() for name in names]
-        if {_key(s) for s in have} == {_key(s) for s in [*keep, *want]}:
+        if {_key(s) for s in have} == {_key(s) for s in [*keep, *want]} or not info.is_settled:
             return
         by_name = {s["name"]: s for s in have}
         sources = [*keep, *(by_name.get(s["name"], s) for s in want)]
@@ -245,7 +245,7 @@ class SourceKeeper:
                 kick.due_ns = now_ns + kick.pause_ns
                 kick.pause_ns = min(KICK_PAUSE_NS_MAX, 2 * kick.pause_ns)
                 silent.add(name)
-        if not silent:
+        if not silent or not info.is_settled:
             return
         sources = list(info.config.get("sources") or ())
         others = [source for source in sources if source["name"] not in silent]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,9 +120,13 @@ async def running_edge(
     has_mqtt: bool = False,
     integrity: StreamBounds | None = None,
     throughput: StreamBounds | None = None,
+    more_ports: Sequence[int] = (),
 ) -> AsyncIterator[Edge]:
     """An edge that runs while in the scope; with `is_clean_stop` false it leaves no note, as after a power loss."""
-    remote = LeafRemote(f"nats://127.0.0.1:{leaf_port}", name, secret) if leaf_port is not None else None
+    remote = None
+    if leaf_port is not None:
+        more_urls = tuple(f"nats://127.0.0.1:{port}" for port in more_ports)
+        remote = LeafRemote(f"nats://127.0.0.1:{leaf_port}", name, secret, more_urls=more_urls)
     settings = ServerSettings(name, leaf_remote=remote, leaf_reconnect_s=0.2, mqtt_port=0 if has_mqtt else None)
     log: list[str] = []
     data_dir = folder / name

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from millstream.bus import LeafListener, LeafRemote, LeafUser, MqttUser, ServerSettings
+from millstream.bus import ClusterSettings, LeafListener, LeafRemote, LeafUser, MqttUser, ServerSettings, shared_secret
+from millstream.bus._cluster_config import is_alone, is_own, render_cluster
 from millstream.bus._server_config import LEAF_DENIED, ServerSecrets, reconnect_interval_s, render_config
 from millstream.bus._server_log import explain_start
 from millstream.kernel import ConfigError
@@ -116,3 +117,47 @@ def test_the_last_words_of_a_server_become_one_clear_error(line: str, code: str)
     assert error.code == code
     assert error.next_step
     assert "[FTL]" not in str(error)
+
+
+_CLUSTER = ClusterSettings(
+    "h1", "a", {"a": "10.0.0.1:6222", "b": "10.0.0.2:6222", "c": "[fd00::3]:6222"}, "shared", host="10.0.0.1"
+)
+
+
+def test_a_member_of_a_cluster_has_a_name_of_its_own_and_routes_to_the_others_only() -> None:
+    config = _rendered(replace(_HUB, cluster=_CLUSTER))
+    assert config["server_name"] == "h1-a"
+    assert config["jetstream"]["domain"] == "hub"  # type: ignore[index]
+    cluster = config["cluster"]
+    assert isinstance(cluster, dict)
+    assert (cluster["name"], cluster["host"], cluster["port"]) == ("h1", "10.0.0.1", 6222)
+    assert [route.rpartition("@")[2] for route in cluster["routes"]] == ["10.0.0.2:6222", "[fd00::3]:6222"]
+    assert cluster["no_advertise"]  # each member's passwords are its own
+
+
+def test_members_agree_on_passwords_that_do_not_show_their_secret() -> None:
+    a, b = (render_cluster(replace(_CLUSTER, member=member)) for member in ("a", "b"))
+    assert a["authorization"] == b["authorization"]
+    assert "shared" not in json.dumps([a, b])
+    assert "shared" not in repr(_CLUSTER)
+    assert shared_secret("shared", "edge e1") != shared_secret("shared", "edge e2")
+
+
+def test_an_edge_of_a_cluster_knows_all_its_members() -> None:
+    remote = LeafRemote("nats://a:7422", "e1", "x", more_urls=("nats://b:7422", "nats://c"))
+    urls = _rendered(replace(_EDGE, leaf_remote=remote))["leafnodes"]["remotes"][0]["urls"]  # type: ignore[index]
+    assert urls == ["nats://e1:x@a:7422", "nats://e1:x@b:7422", "nats://e1:x@c:7422"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "alone", "own"),
+    [
+        ("JetStream has not established contact with a meta leader", True, False),
+        ("JetStream is not current with the meta leader", True, False),
+        ("JetStream stream 'PLANT > X' is not current: no quorum", True, False),
+        ("JetStream stream 'PLANT > X' is not current: group node unhealthy", False, False),
+        ("JetStream stream 'PLANT > X' is not current: write error: no space left on device", False, True),
+    ],
+)
+def test_a_member_is_restarted_for_its_own_faults_only(problem: str, alone: bool, own: bool) -> None:
+    assert (is_alone(problem), is_own(problem)) == (alone, own)

@@ -10,6 +10,7 @@ from millstream.bus import (
     StreamBounds,
     StreamName,
     ensure_stream,
+    find_stream,
     fit_bounds,
     hub_stream,
     integrity_stream,
@@ -17,6 +18,7 @@ from millstream.bus import (
     retired_stream,
     throughput_stream,
 )
+from millstream.bus._streams import for_replicas
 from millstream.kernel import ConfigError, NotFoundError, PlantError
 
 _BOUNDS = StreamBounds(1000, 60.0, "block")
@@ -68,6 +70,8 @@ def test_bounds_are_reduced_in_proportion_to_the_disk() -> None:
 class _Api:
     """A server with one stream at most."""
 
+    replicas = 1
+
     def __init__(self, config: dict[str, Any] | None, size: int = 0, error: PlantError | None = None) -> None:
         self.config = config
         self.size = size
@@ -113,3 +117,31 @@ async def test_a_disk_without_room_is_told_with_the_next_step() -> None:
         await ensure_stream(api, integrity_stream("s", _BOUNDS))
     assert caught.value.code == "MS-0610"
     assert caught.value.next_step
+
+
+def test_replicated_streams_are_never_written_behind() -> None:
+    """What a majority has acknowledged is on its disks; asynchronous writing is for single replicas only."""
+    wide = for_replicas(hub_stream("s", _BOUNDS, []), 3)
+    assert wide["num_replicas"] == 3
+    assert "persist_mode" not in wide
+    assert for_replicas(hub_stream("s", _BOUNDS, []), 1)["persist_mode"] == "async"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "settled"),
+    [
+        ({}, True),  # one server
+        ({"replicas": [{}], "leader_since": "2026-11-21T10:00:00.9Z"}, True),
+        ({"replicas": [{}], "leader_since": "2026-11-21T10:00:04.1Z"}, False),
+        ({"replicas": [{}]}, False),  # nobody leads
+    ],
+)
+async def test_sources_are_left_alone_while_a_new_leader_connects_them(cluster: dict[str, Any], settled: bool) -> None:
+    class Server(_Api):
+        async def request(self, subject: str, body: object | None = None, *, timeout_s: float = 5.0) -> dict[str, Any]:
+            raw = await super().request(subject, body, timeout_s=timeout_s)
+            return {**raw, "cluster": cluster, "ts": "2026-11-21T10:00:05.2Z"}
+
+    info = await find_stream(Server(dict(integrity_stream("s", _BOUNDS))), "s")
+    assert info is not None
+    assert info.is_settled is settled
