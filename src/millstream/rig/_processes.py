@@ -47,11 +47,11 @@ class Child:
             )
         return cls(name, process, log)
 
-    async def wait_ready(self) -> None:
+    async def wait_ready(self, *, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Wait for the ready line of a device."""
         assert self.process.stdout is not None
         try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 line = await self.process.stdout.readline()
         except TimeoutError as error:
             raise self._problem("did not become ready in time") from error

@@ -1,0 +1,221 @@
+"""Many sites on one hub: a live query of all, a configuration to all, memory a site, and all of them dialling at once.
+
+    python -m bench fleet [--json] [--short] [--sites 200]
+
+Each site is real: an edge of its own with its own nats-server, JetStream store and leaf link, which stores a value a
+second. What is simulated: 25 edges share a process, all stand on one machine, and the links are loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import signal
+import statistics
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from bench._nodes import Meter, Rig, open_rig, poll
+from bench._report import Row, digest, finish, parser
+from bench.fleet._plant import connector, secret_of, site_name, write_recording
+from millstream.client import Ledger, Plant, connect
+from millstream.config import load_folder
+from millstream.rig import Child, new_secret, write_document, write_private
+
+SITES_A_PROCESS = 25
+QUERIES = 20
+QUERY_S_MAX, CONFIG_S_MAX, STORM_S_MAX = 1.0, 10.0, 30.0
+START_S_MAX = 900.0
+
+
+@dataclass
+class Fleet:
+    """A hub, its sites, and how many of them there are."""
+
+    rig: Rig
+    sites: int
+    hub: Child
+    node: Mapping[str, Any]
+
+    @property
+    def meter(self) -> Meter:
+        """Of the hub's process and of its server."""
+        return Meter(self.hub.process.pid)
+
+    def leafs(self) -> int:
+        """Connected now; 0 while the server does not answer."""
+        try:
+            url = f"http://127.0.0.1:{self.node['monitor_port']}/leafz"
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return int(json.load(answer).get("leafnodes", 0))
+        except OSError:
+            return 0
+
+
+def main(argv: list[str]) -> int:
+    """Run and print; exit status 1 when a target is missed."""
+    options = parser("fleet", __doc__ or "")
+    options.add_argument("--sites", type=int, default=200)
+    chosen = options.parse_args(argv)
+    rows = asyncio.run(run(3 if chosen.short else chosen.sites, is_short=chosen.short))
+    return finish("fleet", argv, rows, chosen)
+
+
+async def run(sites: int, *, is_short: bool) -> list[Row]:
+    """All measures on one fleet."""
+    async with open_rig() as rig:
+        _tell("a hub")
+        fleet = await _start_hub(rig, sites)
+        _tell(f"{sites} sites")
+        before = fleet.meter.rss_mb()
+        started_s = time.monotonic()
+        await _start_sites(fleet)
+        start_s = time.monotonic() - started_s
+        async with connect(node=rig.folder / "hub") as plant:
+            await poll(lambda: _all_answer(plant, sites), timeout_s=START_S_MAX, what="an answer of every site")
+            after = fleet.meter.rss_mb()
+            _tell("queries")
+            queries = [await _query_s(plant, sites) for _ in range(QUERIES)]
+            _tell("a configuration to all")
+            change_s = await _change_s(fleet, plant)
+        _tell("the hub's server is killed")
+        storm = await _storm(fleet)
+        async with connect(node=rig.folder / "hub") as plant:
+            ledger = await plant.ledger(recounted=True)
+            _tell("recounted")
+        return _rows(sites, (before, after), start_s, queries, change_s, storm, ledger, is_short=is_short)
+
+
+def _tell(step: str) -> None:
+    """Progress, where no figure goes."""
+    print(f"bench fleet: {step} ...", file=sys.stderr, flush=True)
+
+
+async def _start_hub(rig: Rig, sites: int) -> Fleet:
+    (rig.folder / "secrets").mkdir(mode=0o700)
+    edges = []
+    for number in range(sites):
+        name = site_name(number)
+        secret = write_private(secret_of(rig.folder, name), new_secret())
+        edges.append({"name": name, "path": f"acme/{name}", "secret": {"file": str(secret)}})
+    document = {
+        "hub": {"name": "hub", "data_dir": str(rig.folder / "hub")}, "streams": {"max_bytes": "1GiB"}, "edges": edges,
+        "historian": None,
+    }  # fmt: skip
+    write_recording(rig.folder)
+    hub, node = await rig.start_node("hub", document)
+    return Fleet(rig, sites, hub, node)
+
+
+async def _start_sites(fleet: Fleet) -> None:
+    """One process after the other, each when the one before is up."""
+    for first in range(0, fleet.sites, SITES_A_PROCESS):
+        count = min(SITES_A_PROCESS, fleet.sites - first)
+        arguments = [str(fleet.rig.folder), str(fleet.node["leaf_port"]), str(first), str(count)]
+        child = await fleet.rig.start(f"sites-{first}", ["bench.fleet._sites", *arguments])
+        await child.wait_ready(timeout_s=START_S_MAX)
+
+    async def are_linked() -> bool:
+        return fleet.leafs() == fleet.sites
+
+    await poll(are_linked, timeout_s=START_S_MAX, what="a leaf link of every site")
+
+
+async def _all_answer(plant: Plant, sites: int) -> bool:
+    return len((await plant.fleet.query('connectors.press.state == "ok"', deadline=5.0).all()).nodes) == sites
+
+
+async def _query_s(plant: Plant, sites: int) -> float:
+    """Until the last answer of a filter that fits every site."""
+    begun_s = time.monotonic()
+    query = plant.fleet.query('connectors.press.state == "ok"', select=["name", "link"], deadline=10.0)
+    count, last_s = 0, math.inf
+    async for _ in query:
+        count += 1
+        last_s = time.monotonic() - begun_s
+    return last_s if count == sites else math.inf
+
+
+async def _change_s(fleet: Fleet, plant: Plant) -> float:
+    """From the start of a roll-out to all at once until every site reports that it runs the new configuration."""
+    folder = fleet.rig.folder / "git"
+    (folder / "sites").mkdir(parents=True)
+    for name in (site_name(number) for number in range(fleet.sites)):
+        (folder / "sites" / f"{name}.yaml").write_text("{}\n", encoding="utf-8")
+    took_s = math.inf
+    for number, pause in enumerate(("2s", "3s")):  # the first is each site's first revision; the second is measured
+        document = {"connectors": [connector(fleet.rig.folder, pause)]}
+        write_document(folder / "base.yaml", document)
+        plans = await plant.configs.plan(load_folder(folder))
+        begun_s = time.monotonic()
+        await plant.configs.rollouts.start(plans, name=f"r{number}")
+        await poll(lambda name=f"r{number}": _is_done(plant, name), timeout_s=300, what="the roll-out's end")  # type: ignore[misc]
+        took_s = time.monotonic() - begun_s
+        if (await plant.configs.rollouts.get(f"r{number}")).counts() != {"healthy": fleet.sites}:
+            return math.inf
+    return took_s
+
+
+async def _is_done(plant: Plant, name: str) -> bool:
+    return (await plant.configs.rollouts.get(name)).state in ("done", "stopped")
+
+
+async def _storm(fleet: Fleet) -> tuple[float, float]:
+    """Kill the hub's server: seconds from its new start until every leaf link stands again, and until every site's
+    newest value is at the hub."""
+    (server,) = [c for c in psutil.Process(fleet.hub.process.pid).children(recursive=True) if "nats-server" in c.name()]
+    os.kill(server.pid, signal.SIGKILL)
+    killed_s, killed_ns = time.monotonic(), time.time_ns()
+
+    async def are_linked() -> bool:
+        return fleet.leafs() == fleet.sites
+
+    await poll(are_linked, timeout_s=300, what="the leaf links")
+    linked_s = time.monotonic() - killed_s
+    async with connect(node=fleet.rig.folder / "hub") as plant:
+
+        async def are_level() -> bool:
+            newest = await plant.last("acme")
+            return sum(reading.time.timestamp() * 1e9 > killed_ns for reading in newest) == fleet.sites
+
+        await poll(are_level, timeout_s=300, what="a new value of every site")
+    return linked_s, time.monotonic() - killed_s
+
+
+def _rows(
+    sites: int, memory: Any, start_s: float, queries: list[float], change_s: float, storm: tuple[float, float],
+    ledger: Ledger, *, is_short: bool,
+) -> list[Row]:  # fmt: skip
+    before_mb, after_mb = (sum(each) for each in memory)
+    accounts = ledger.accounts.values()
+    lost, doubled = sum(a.gaps for a in accounts), sum(a.repeats + a.surplus for a in accounts)
+    query_ms = f"median {statistics.median(queries) * 1e3:.0f} ms, worst {max(queries) * 1e3:.0f} ms"
+    return [
+        Row(f"{sites} sites started one after the other", f"{start_s:.0f} s", note="by this machine's cores"),
+        Row(
+            "live query of all, to the last answer", query_ms, f"under {QUERY_S_MAX:g} s",
+            is_met=is_short or max(queries) < QUERY_S_MAX,
+        ),
+        Row(
+            "a configuration to all, applied and reported", f"{change_s:.1f} s", f"under {CONFIG_S_MAX:g} s",
+            is_met=is_short or change_s < CONFIG_S_MAX,
+        ),
+        Row(
+            "memory of the hub for a connected site", f"{(after_mb - before_mb) / sites:.2f} MB",
+            note=f"{after_mb:.0f} MB in all, of hub and server",
+        ),
+        Row(
+            "all dial again after a killed server", f"linked in {storm[0]:.1f} s, level in {storm[1]:.1f} s",
+            f"under {STORM_S_MAX:g} s, nothing lost", note=f"lost {lost}, doubled {doubled}",
+            is_met=(is_short or storm[1] < STORM_S_MAX) and ledger.is_clean and len(accounts) >= sites,
+            result_hash=digest([sites, lost, doubled, ledger.is_clean]),
+        ),
+    ]  # fmt: skip
