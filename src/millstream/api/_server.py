@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from millstream.api._tls import server_context
 from millstream.kernel import ConfigError, needs_extra
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ class ApiAddress:
 
     host: str
     port: int
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
         """Base address."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 def load_or_make_token(path: Path) -> str:
@@ -49,8 +51,11 @@ def load_or_make_token(path: Path) -> str:
 
 
 @asynccontextmanager
-async def serve_api(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[ApiAddress]:
-    """Serve while the scope is open; port 0 picks a free one. Raises ConfigError when the port is taken."""
+async def serve_api(
+    app: Starlette, *, host: str = "127.0.0.1", port: int = 0, certificate: Path | None = None
+) -> AsyncIterator[ApiAddress]:
+    """Serve while the scope is open; port 0 picks a free one. With a `certificate` (and its key, in one file) by TLS.
+    Raises ConfigError when the port is taken."""
     with needs_extra("the HTTP API", "api"):
         import uvicorn
 
@@ -62,24 +67,26 @@ async def serve_api(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -
             """Install nothing."""
             yield
 
-    listener = _listen(host, port)
-    server = Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            limit_concurrency=CONNECTIONS_MAX,
-            server_header=False,
-            timeout_graceful_shutdown=SHUTDOWN_S_MAX,
-            ws="none",
-        )
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        limit_concurrency=CONNECTIONS_MAX,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S_MAX,
+        ws="none",
     )
+    config.load()
+    if certificate is not None:
+        config.ssl = await asyncio.to_thread(server_context, certificate)
+    listener = _listen(host, port)
+    server = Server(config)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(sockets=[listener]))
             try:
-                yield ApiAddress(host, listener.getsockname()[1])
+                yield ApiAddress(host, listener.getsockname()[1], "http" if certificate is None else "https")
             finally:
                 server.should_exit = True
     finally:

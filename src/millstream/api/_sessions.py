@@ -58,13 +58,14 @@ class SessionDoor:
     """Views by session; and the routes of logging in and out."""
 
     def __init__(
-        self, tenants: Tenants, desk: LoginDesk, *, websocket_port: int | None, public_url: str | None
-    ) -> None:
+        self, tenants: Tenants, desk: LoginDesk, *, websocket_port: int | None, public_url: str | None,
+        is_tls: bool = False,
+    ) -> None:  # fmt: skip
         self._tenants = tenants
         self._desk = desk
         self._websocket_port = websocket_port
         self._public = public_url
-        self._is_secure = public_url is not None and public_url.startswith("https:")
+        self._is_secure = is_tls if public_url is None else public_url.startswith("https:")
 
     @property
     def cookie(self) -> str:
@@ -160,13 +161,14 @@ class SessionDoor:
 
 
 def create_tenants_app(
-    tenants: Tenants, *, clock: Clock, websocket_port: int | None = None, public_url: str | None = None
-) -> Starlette:
-    """The application of a hub in operator mode. Raises ConfigError when Starlette is missing."""
+    tenants: Tenants, *, clock: Clock, websocket_port: int | None = None, public_url: str | None = None,
+    is_tls: bool = False,
+) -> Starlette:  # fmt: skip
+    """The application of a hub in operator mode, served by TLS or not. Raises ConfigError when Starlette is missing."""
     assert tenants.logins is not None
     with needs_extra("the HTTP API", "api"):
         import starlette  # noqa: F401 (to say so before anything else does)
-    door = SessionDoor(tenants, tenants.logins, websocket_port=websocket_port, public_url=public_url)
+    door = SessionDoor(tenants, tenants.logins, websocket_port=websocket_port, public_url=public_url, is_tls=is_tls)
     return application(door, clock, door.routes(), description=LOGIN_PATHS)
 
 

@@ -93,6 +93,7 @@ from millstream.bus._streams import (
     rollouts_stream,
     throughput_stream,
 )
+from millstream.bus._tls_offer import check_offer
 from millstream.bus._transport import Transport
 from millstream.bus._trim import trim_below
 from millstream.kernel import write_private
@@ -173,6 +174,7 @@ __all__ = [
     "Transport",
     "add_micro_service",
     "api_request",
+    "check_offer",
     "connect_nats",
     "config_stream",
     "contracts_stream",

@@ -152,6 +152,12 @@ COMMANDS = (
     Command(
         "operator init", "_trust:init", "Make an operator: a new key store, encrypted, and the file for the hub.", TRUST
     ),
+    Command(
+        "operator hub",
+        "_trust:change_hub",
+        "Say anew where edges reach the hub, and by which authorities they know it.",
+        TRUST,
+    ),
     Command("operator show", "_trust:show", "Show operator, tenants, sites and users.", TRUST),
     Command("operator export", "_trust:export", "Copy the key store, for a safe.", TRUST),
     Command("tenant add", "_trust:add_tenant", "Add a customer: accounts of its own, below a place of its own.", TRUST),

@@ -23,10 +23,11 @@ from millstream.protocols.diagnosis import Facts, Finding, from_error, judge
 
 if TYPE_CHECKING:
     from millstream.client import NodeAddress, Plant
-    from millstream.config import EdgeConfig, HubConfig, UpConfig
+    from millstream.config import EdgeConfig, HubConfig, UpConfig, UplinkConfig
 
 MONITOR_TIMEOUT_S = 3.0
 MONITOR_BYTES_MAX = 4_000_000
+GREETING_BYTES_MAX = 65_536
 EXTRAS = {
     "opcua": ("asyncua",), "modbus": ("pymodbus",), "serial": ("serial",), "s7": ("snap7",), "mqtt": ("gmqtt",),
     "historian": ("duckdb",), "api": ("starlette", "uvicorn"), "top": ("textual",), "tls": ("cryptography",),
@@ -210,6 +211,8 @@ def _hub_reachable(config: EdgeConfig | HubConfig | UpConfig) -> Iterator[Findin
         with socket.create_connection((parts.hostname or "", parts.port or 7422), timeout=MONITOR_TIMEOUT_S) as link:
             link.settimeout(MONITOR_TIMEOUT_S)
             greeting = link.recv(5)
+            if greeting == b"INFO " and uplink.tls is not None:
+                yield from _handshake(link, uplink)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         yield Finding(
@@ -221,3 +224,23 @@ def _hub_reachable(config: EdgeConfig | HubConfig | UpConfig) -> Iterator[Findin
         yield Finding(
             "critical", "uplink", f"{uplink.url}: this is not the leaf port of a hub", "take the hub's `leaf_port`"
         )
+
+
+def _handshake(link: socket.socket, uplink: UplinkConfig) -> Iterator[Finding]:
+    """Whether who answers is the hub, as the edge's server will see it."""
+    from millstream.bus import check_offer
+    from millstream.sdk import client_context, tls_fault
+
+    assert uplink.tls is not None
+    try:
+        with link.makefile("rb", buffering=0) as lines:  # no byte more than the line: the rest is for TLS
+            check_offer(json_format.loads(lines.readline(GREETING_BYTES_MAX)), uplink.url)
+        context = client_context(uplink.tls)
+        context.wrap_socket(link, server_hostname=urlsplit(uplink.url).hostname).close()
+    except PlantError as error:
+        yield from_error("uplink", error)
+    except (OSError, ValueError) as error:
+        fault = tls_fault(error, uplink.url)
+        if fault is None:
+            fault = PlantError("the hub breaks off the handshake", where=uplink.url, got=str(error), code="MS-2509")
+        yield from_error("uplink", fault)

@@ -19,7 +19,7 @@ edge:
 uplink:
   url: {url}
   credentials: {creds}
-"""
+{authority}"""
 
 
 def join(
@@ -63,19 +63,21 @@ def join(
         config.write_text(
             TEMPLATE.format(
                 site=found.site, place=found.place, data_dir=folder, url=found.hub_url, creds=joined.creds_file,
-                name=config.name,
+                name=config.name, authority=f"  ca_file: {joined.ca_file}\n" if joined.ca_file is not None else "",
             ),
             encoding="utf-8",
         )  # fmt: skip
     if json:
         print_json({
             "site": found.site, "tenant": found.tenant, "public": joined.public, "creds_file": str(joined.creds_file),
-            "config": str(config), "config_written": is_new,
+            "ca_file": str(joined.ca_file) if joined.ca_file is not None else None, "config": str(config),
+            "config_written": is_new,
         })  # fmt: skip
         return OK
+    authority = f", ca_file: {joined.ca_file}" if joined.ca_file is not None else ""
     print_text(f"this box is the edge of {found.site}: {joined.creds_file}")
     print_text(
         f"start it: millstream edge -c {config}" if is_new
-        else f"set in {config}: uplink: {{url: {found.hub_url}, credentials: {joined.creds_file}}}"
+        else f"set in {config}: uplink: {{url: {found.hub_url}, credentials: {joined.creds_file}{authority}}}"
     )  # fmt: skip
     return OK

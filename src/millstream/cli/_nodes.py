@@ -197,13 +197,15 @@ async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, lo
     if node.tenants is not None:
         app = create_tenants_app(
             node.tenants, clock=SystemClock(), websocket_port=node.server.settings.websocket_port,
-            public_url=node.config.login.public_url,
+            public_url=node.config.login.public_url, is_tls=node.server.client_tls is not None,
         )  # fmt: skip
     else:
         assert node.historian is not None
         about["token_file"] = token_file = Path(node.config.hub.data_dir) / "secrets" / "api.token"
         app = create_app(node.historian, token=load_or_make_token(token_file), status=node.status)
-    address = await stack.enter_async_context(serve_api(app, host=config.host, port=config.port))
+    tls = node.config.tls and node.server.client_tls
+    serving = serve_api(app, host=config.host, port=config.port, certificate=tls.certificate if tls else None)
+    address = await stack.enter_async_context(serving)
     node.node_file.update(api_url=address.url)
     log.info("api is up", url=address.url, **about)
 

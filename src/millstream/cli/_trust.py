@@ -22,13 +22,13 @@ Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 Labels = Annotated[list[str] | None, Parameter(name="--label", negative="")]
 
 
-def init(name: str, /, *, hub_url: str, keys: Keys = NO_KEYS, json: Json = False) -> int:
+def init(name: str, /, *, hub_url: str, ca_file: Path | None = None, keys: Keys = NO_KEYS, json: Json = False) -> int:
     """Make an operator: a new key store, encrypted, and the file for the hub.
 
     Examples:
 
         millstream operator init acme-it --hub-url nats://hub.example:7422
-        millstream operator init acme-it --hub-url nats://hub.example:7422 --trust /etc/millstream/trust
+        millstream operator init acme-it --hub-url tls://hub.example:7422 --ca-file tls/ca.pem --trust /etc/trust
 
     Parameters
     ----------
@@ -36,6 +36,8 @@ def init(name: str, /, *, hub_url: str, keys: Keys = NO_KEYS, json: Json = False
         Of the operator.
     hub_url
         Where edges reach the hub: its leaf port.
+    ca_file
+        Authorities in PEM by which edges know the hub; each join file carries them.
     keys
         Where.
     json
@@ -44,7 +46,7 @@ def init(name: str, /, *, hub_url: str, keys: Keys = NO_KEYS, json: Json = False
     from millstream.trust import make_trust, save_keys
 
     check_absent(keys.path, "a key store")
-    trust = make_trust(name, hub_url, now_s())
+    trust = make_trust(name, hub_url, now_s(), read_authorities(ca_file) if ca_file is not None else None)
     save_keys(keys.path, trust, keys.passphrase(is_new=True))
     keys.write_hub_file(trust)
     return told(
@@ -52,6 +54,48 @@ def init(name: str, /, *, hub_url: str, keys: Keys = NO_KEYS, json: Json = False
         f"operator {name}: keys in {keys.path} (keep a copy elsewhere), for the hub {keys.hub_path}",
         is_json=json,
     )
+
+
+def change_hub(
+    *, hub_url: str | None = None, ca_file: Path | None = None, keys: Keys = NO_KEYS, json: Json = False
+) -> int:
+    """Say anew where edges reach the hub, and by which authorities they know it.
+
+    Join files that are made from now on carry it; edges that have joined keep what they have.
+
+    Examples:
+
+        millstream operator hub --ca-file tls/ca.pem
+        millstream operator hub --hub-url tls://hub.example:7422 --json
+
+    Parameters
+    ----------
+    hub_url
+        Its leaf port; left out: as it is.
+    ca_file
+        Authorities in PEM; left out: as they are.
+    keys
+        Where.
+    json
+        Print an object.
+    """
+    from millstream.trust import note_change
+
+    certificate = read_authorities(ca_file) if ca_file is not None else None
+    with keys.changing() as trust:
+        trust.hub_url = hub_url or trust.hub_url
+        trust.certificate = certificate or trust.certificate
+        note_change(trust, who(), "hub_changed", "", trust.name, {"hub_url": trust.hub_url}, now_s())
+    data = {"hub_url": trust.hub_url, "has_authorities": trust.certificate is not None}
+    return told(data, f"the hub is {trust.hub_url}", is_json=json)
+
+
+def read_authorities(path: Path) -> str:
+    """The text of a PEM file with certificates. Raises ConfigError."""
+    from millstream.tls import read_facts
+
+    read_facts(path)
+    return path.read_text(encoding="ascii")
 
 
 def show(*, keys: Keys = NO_KEYS, json: Json = False) -> int:

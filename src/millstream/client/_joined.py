@@ -13,6 +13,7 @@ from millstream.bus._link import open_link
 from millstream.client._node import URL_VARIABLE
 from millstream.kernel import ConfigError, SystemClock
 from millstream.protocols.nats_jwt import KeyPair, format_creds, sign_claims
+from millstream.sdk import TlsFiles
 from millstream.trust import Site, Tenant, Trust, new_key, owner_claims
 
 LOGIN_S = 60
@@ -36,7 +37,11 @@ async def joined_keys(trust: Trust, tenant: Tenant, site: Site, url: str | None)
         creds = Path(folder) / "operator.creds"
         creds.touch(mode=0o600)
         creds.write_text(format_creds(token, key.seed), encoding="ascii")
-        async with open_link(address, Credentials(creds_file=creds), name="millstream operator") as link:
+        tls = None
+        if trust.certificate is not None:
+            tls = TlsFiles(ca_file=Path(folder) / "ca.pem")
+            (Path(folder) / "ca.pem").write_text(trust.certificate, encoding="ascii")
+        async with open_link(address, Credentials(creds_file=creds, tls=tls), name="millstream operator") as link:
             for join in site.tokens:
                 frame = await link.request(f"$JS.API.DIRECT.GET.KV_trust.$KV.trust.join.{join.public}")
                 if frame.payload:  # none: nobody came with this file

@@ -25,7 +25,7 @@ from millstream.kernel import Unreachable
 from millstream.model import GOOD, Quality, Value
 from millstream.protocols.cloudevents import CloudEvent
 from millstream.protocols.write_request import WritableTag, WriteAnswer
-from millstream.sdk import Stored
+from millstream.sdk import Stored, TlsFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -250,6 +250,7 @@ def connect_sync(
     password: str | None = None,
     creds_file: Path | None = None,
     tenant: str | None = None,
+    tls: TlsFiles | None = None,
     timeout_s: float = 5.0,
 ) -> Generator[SyncPlant, None, None]:
     """As `connect`, without ``async``: ``with millstream.connect_sync() as plant:``."""
@@ -257,8 +258,9 @@ def connect_sync(
     stack = AsyncExitStack()
     try:
         opening = connect(
-            node, url=url, user=user, password=password, creds_file=creds_file, tenant=tenant, timeout_s=timeout_s
-        )
+            node, url=url, user=user, password=password, creds_file=creds_file, tenant=tenant, tls=tls,
+            timeout_s=timeout_s,
+        )  # fmt: skip
         plant = thread.run(stack.enter_async_context(opening))
         try:
             yield SyncPlant(plant, thread)

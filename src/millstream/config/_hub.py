@@ -191,10 +191,10 @@ class HubConfig(Section):
             ):  # fmt: skip
                 if is_set:
                     raise ValueError(f"{name!r} does not work with 'trust' yet")
-            if self.api is not None and not is_loopback(self.api.host):
+            if self.api is not None and self.tls is None and not is_loopback(self.api.host):
                 raise ValueError(
                     "'api.host' is not of this machine: people log in there, and without TLS that is allowed on "
-                    "loopback only. Set it to 127.0.0.1, and put a proxy with TLS in front ('login.public_url')"
+                    "loopback only. Give the hub a 'tls' section, or put a proxy with TLS in front ('login.public_url')"
                 )
         return self
 

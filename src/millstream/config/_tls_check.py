@@ -38,13 +38,16 @@ def _check_listeners(
 ) -> None:
     from millstream.tls import check_files, covers, read_facts
 
-    faults = check_files(tls.files, tls.names_at(config.server.host), now_s)
+    names = list(tls.names_at(config.server.host))
+    if isinstance(config, HubConfig | UpConfig) and config.api is not None:
+        names += [name for name in tls.names_at(config.api.host) if name not in names]
+    faults = check_files(tls.files, names, now_s)
     for fault in faults:
         key = fault.key if fault.key != "key" or tls.key is not None else "certificate"
         findings.add(("tls", key), fault.message, hint=fault.next_step, code=fault.code)
     if isinstance(config, UpConfig) and not any(fault.is_fatal for fault in faults):
-        names = read_facts(tls.certificate)[0].names
-        if not any(covers(names, host) for host in (*LOOPBACK, config.server.host)):
+        good_for = read_facts(tls.certificate)[0].names
+        if not any(covers(good_for, host) for host in (*LOOPBACK, config.server.host)):
             findings.add(
                 ("tls", "certificate"), f"{tls.certificate} is not for this machine itself, where edge and hub meet",
                 hint="make one that has localhost, too, as `millstream tls issue` does", code="MS-2504",

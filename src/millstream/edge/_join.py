@@ -11,6 +11,7 @@ import contextlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,18 +19,21 @@ from millstream.bus import JOINING, LeafRemote, NatsServer, RawConnection, Serve
 from millstream.edge._uplink import Refusals
 from millstream.kernel import AuthError, Clock, PlantError, SystemClock, Unreachable
 from millstream.protocols.nats_jwt import KeyPair, format_creds, parse_creds, read_token
+from millstream.sdk import TlsFiles
 from millstream.trust import JoinAnswer, JoinFile, make_request, new_key
 
 PATIENCE_S = 30.0
-KEY_FILE, CREDS_FILE = "uplink.key", "uplink.creds"
+KEY_FILE, CREDS_FILE, CA_FILE = "uplink.key", "uplink.creds", "uplink.ca"
 
 
 @dataclass(frozen=True, slots=True)
 class JoinedEdge:
-    """The new edge: its key, and the file that lets its server into the hub."""
+    """The new edge: its key, the file that lets its server into the hub, and the file with the authorities by which it
+    knows the hub (None: the system's, or a hub without TLS)."""
 
     public: str
     creds_file: Path
+    ca_file: Path | None = None
 
 
 async def join_hub(
@@ -50,9 +54,12 @@ async def join_hub(
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     token = _checked(answer, file, key)
-    path = secrets / CREDS_FILE
+    path, ca_file = secrets / CREDS_FILE, None
+    if file.certificate is not None:  # who answered is known by it; so what it says of its authorities counts
+        ca_file = secrets / CA_FILE
+        write_private(ca_file, answer.certificate or file.certificate)
     write_private(path, format_creds(token, key.seed))
-    return JoinedEdge(key.public, path)
+    return JoinedEdge(key.public, path, ca_file)
 
 
 def _own_key(path: Path) -> KeyPair:
@@ -68,7 +75,13 @@ def _own_key(path: Path) -> KeyPair:
 async def _ask(file: JoinFile, key: KeyPair, folder: Path, creds: Path, clock: Clock, patience_s: float) -> JoinAnswer:
     """By a server of its own, which dials the hub as the edge's will."""
     bearer = parse_creds(file.creds, where="the join file")[1].public
-    remote = LeafRemote(file.hub_url, file.site, creds_file=str(creds))
+    tls = None
+    if file.certificate is not None:
+        tls = TlsFiles(ca_file=folder / CA_FILE)
+        write_private(folder / CA_FILE, file.certificate)
+    elif urlsplit(file.hub_url).scheme in ("tls", "wss"):
+        tls = TlsFiles()
+    remote = LeafRemote(file.hub_url, file.site, creds_file=str(creds), tls=tls)
     settings = ServerSettings(f"{JOINING}{file.site}", leaf_remote=remote)
     async with NatsServer(settings, folder / "node", clock=clock) as server, server.connect("join") as connection:
         return await _ask_until(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import msgspec
 
@@ -35,14 +37,19 @@ def trust_stream() -> StreamConfig:
 
 
 class Registrar:
-    """Answers those who come with a join file of one tenant. `tenant` gives what the operator says now."""
+    """Answers those who come with a join file of one tenant. `tenant` gives what the operator says now, `ca_file` has
+    the authorities by which the hub is known."""
 
-    def __init__(self, connection: RawConnection, tenant: Callable[[], HubTenant], clock: Clock, audit: Audit) -> None:
+    def __init__(
+        self, connection: RawConnection, tenant: Callable[[], HubTenant], clock: Clock, audit: Audit,
+        ca_file: Path | None = None,
+    ) -> None:  # fmt: skip
         self._connection = connection
         self._api = StreamApi(connection)
         self._tenant = tenant
         self._clock = clock
         self._audit = audit
+        self._ca_file = ca_file
 
     async def prepare(self) -> None:
         """Make the stream. Raises PlantError."""
@@ -59,7 +66,16 @@ class Registrar:
             return msgspec.json.encode(JoinAnswer(error=error.as_dict()))
         except PlantError as error:  # the store: the box asks again
             return msgspec.json.encode(JoinAnswer(error=error.as_dict()))
-        return msgspec.json.encode(JoinAnswer(token=token))
+        return msgspec.json.encode(JoinAnswer(token=token, certificate=await self._authorities()))
+
+    async def _authorities(self) -> str | None:
+        """Newer ones than the join file has, perhaps."""
+        if self._ca_file is None:
+            return None
+        try:
+            return await asyncio.to_thread(self._ca_file.read_text, encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return None  # the box goes on with those in its join file
 
     async def _admit(self, site: str, bearer: str, payload: bytes) -> str:
         tenant = self._tenant()

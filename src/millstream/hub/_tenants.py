@@ -240,7 +240,9 @@ class Tenants:
             async def audit(what: str, outcome: str, data: dict[str, object]) -> None:
                 await self._auditor.tell(tenant.name, what, outcome, data)
 
-            registrar = Registrar(plant.connection, lambda: running.tenant, self._clock, audit)
+            tls = self._server.client_tls
+            ca_file = tls.ca_file if tls is not None else None
+            registrar = Registrar(plant.connection, lambda: running.tenant, self._clock, audit, ca_file)
             await registrar.prepare()
             desk = JoinDesk(plant.connection, registrar.answer, group, running.joins)
             sid = plant.connection.subscribe(JOINS_SUBJECT, desk.take)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from millstream.kernel import ConfigError, NotFoundError, needs_extra, write_private
-from millstream.tls._facts import CertificateFacts, facts_of, parse_certificates, read_pem
+from millstream.tls._facts import CertificateFacts, facts_of, parse_certificates, public_bytes, read_pem
 
 with needs_extra("TLS", "tls"):
     from cryptography import x509
@@ -172,7 +172,7 @@ def _sign(authority: Authority, name: str, names: Sequence[str], now_s: float, d
             expected="1 to 32 of letters, digits, '_' and '-', not 'ca'",
         )  # fmt: skip
     signer = _load(authority)[0]
-    signing_key = _load_key(authority)
+    signing_key = _load_key(authority, signer)
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.fromtimestamp(int(now_s), UTC)
     certificate = (
@@ -217,12 +217,17 @@ def _load(authority: Authority) -> list[x509.Certificate]:
     return parse_certificates(read_pem(authority.bundle), authority.bundle)
 
 
-def _load_key(authority: Authority) -> ec.EllipticCurvePrivateKey:
+def _load_key(authority: Authority, signer: x509.Certificate) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(read_pem(authority.key), password=None)
     except ValueError as error:
         raise ConfigError("no private key in PEM", where=str(authority.key), code="MS-2500") from error
     assert isinstance(key, ec.EllipticCurvePrivateKey)
+    if public_bytes(key.public_key()) != public_bytes(signer.public_key()):
+        raise ConfigError(
+            "the authority's key is not that of its certificate", where=str(authority.key), code="MS-2501",
+            next_step="after a roll-over that was broken off, run `millstream tls rollover` again",
+        )  # fmt: skip
     return key
 
 

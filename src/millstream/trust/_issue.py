@@ -40,8 +40,9 @@ def new_key(kind: KeyKind, fresh: Callable[[int], bytes] = os.urandom) -> KeyPai
     return KeyPair.make(kind, fresh(32))
 
 
-def make_trust(name: str, hub_url: str, now_s: int) -> Trust:
-    """A new operator, with the accounts of the server and of who runs it."""
+def make_trust(name: str, hub_url: str, now_s: int, certificate: str | None = None) -> Trust:
+    """A new operator, with the accounts of the server and of who runs it. `certificate` has the authorities (PEM) by
+    which edges know the hub."""
     _check_name(name, "operator")
     operator, signing = new_key("operator"), new_key("operator")
     system, provider = new_key("account"), new_key("account")
@@ -51,6 +52,7 @@ def make_trust(name: str, hub_url: str, now_s: int) -> Trust:
         serial=1,
         created_s=now_s,
         hub_url=hub_url,
+        certificate=certificate,
         operator_public=operator.public,
         operator_token=sign_claims(claims, operator, now_s),
         signing=signing.seed,

@@ -35,9 +35,10 @@ class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JoinAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The edge's token, or why there is none."""
+    """The edge's token, or why there is none; `certificate` has the authorities (PEM) by which the hub is known now."""
 
     token: str | None = None
+    certificate: str | None = None
     error: dict[str, str | None] | None = None
 
 

@@ -1,8 +1,9 @@
-"""The ramp connector of the edge's tests."""
+"""The ramp connector of the edge's tests, the operator of the trust tests."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "edge"))
+for area in ("edge", "trust"):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / area))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from tls_site import TlsSite, shown_at, tls_site, until
 
-from millstream.bus import Credentials, NatsPyConnection
+from millstream.api import serve_api
+from millstream.bus import Credentials, NatsPyConnection, RawConnection, node_tls, tls_of
+from millstream.cli import main
 from millstream.client import connect
-from millstream.kernel import Unreachable
+from millstream.kernel import SystemClock, Unreachable
 from millstream.sdk import TlsFiles
-from millstream.tls import begin_roll_over, end_roll_over, issue, make_authority, renew
+from millstream.tls import KeptFiles, begin_roll_over, end_roll_over, issue, make_authority, renew
 
 ENDLESS = 10_000_000  # rows: the ramp outlasts whatever the machine needs
 
@@ -82,9 +90,7 @@ async def test_what_is_wrong_with_a_certificate_is_said_by_name(tmp_path: Path) 
                 async with connect(url=at, user=login[0], password=login[1], tls=files):
                     pass
             with pytest.raises(Unreachable) as own:
-                async with site.hub.server.connection("x", Credentials(*login)).__class__(
-                    at, credentials=Credentials(*login, tls=files)
-                ):
+                async with RawConnection(at, credentials=Credentials(*login, tls=files)):
                     pass
             assert (raw.value.code, own.value.code) == (code, code)
 
@@ -116,10 +122,61 @@ async def _has_none(site: TlsSite) -> bool:
     return not await _codes(site)
 
 
-def test_the_node_file_says_no_more_than_its_owner_may_know(tmp_path: Path) -> None:
-    """Kept beside the others: what stands in node.json is paths, never a key."""
-    from millstream.bus import node_tls, tls_of
+async def test_doctor_says_before_the_start_that_an_edge_will_not_take_this_for_its_hub(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with tls_site(tmp_path) as site:
+        make_authority(tmp_path / "b", "test", time.time())
 
+        async def found(ca_file: Path) -> list[str]:
+            config = tmp_path / "edge.yaml"
+            config.write_text(
+                f"edge: {{name: e1, path: acme/plant1, data_dir: none}}\n"
+                f"uplink: {{url: 'tls://localhost:{site.leaf_port}', ca_file: {ca_file}}}\n",
+                encoding="utf-8",
+            )
+            await asyncio.to_thread(main, ["doctor", "-c", str(config), "--json", "--node", str(tmp_path / "hub")])
+            said = json.loads(capsys.readouterr().out)
+            return [finding["code"] for finding in said["findings"] if finding["check"] == "uplink"]
+
+        good = site.authority / "ca.pem"
+        assert await found(good) == []
+        assert await found(tmp_path / "b" / "ca.pem") == ["MS-0221"]
+
+
+async def test_the_http_interface_shows_the_newest_certificate_and_keeps_its_links(tmp_path: Path) -> None:
+    authority, now_s = tmp_path / "tls", time.time()
+    make_authority(authority, "test", now_s)
+    issue(authority, "hub", [], now_s)
+    kept = KeptFiles(
+        TlsFiles(certificate=authority / "hub.pem", key=authority / "hub.key"), tmp_path / "k", SystemClock()
+    )
+    kept.open()
+
+    async def answer(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(request.url.scheme)
+
+    app = Starlette(routes=[Route("/", answer)])
+    trust = ssl.create_default_context(cafile=authority / "ca.pem")
+    async with (
+        serve_api(app, certificate=kept.in_use.certificate) as address,
+        httpx.AsyncClient(verify=trust) as client,
+    ):
+        assert address.url.startswith("https://127.0.0.1:")
+        assert (await client.get(address.url)).text == "https"
+        assert await shown_at(address.port) == _der(authority / "hub.pem")
+        renew(authority, "hub", now_s)
+        assert kept.look()
+        assert await shown_at(address.port) == _der(authority / "hub.pem")
+        assert kept.in_use.certificate is not None
+        kept.in_use.certificate.write_text("half of a file", encoding="ascii")
+        assert await shown_at(address.port) == _der(authority / "hub.pem")
+        reply = await client.get(address.url)  # over the link of before
+        assert (reply.status_code, reply.text) == (200, "https")
+
+
+def test_the_node_file_says_no_more_than_its_owner_may_know(tmp_path: Path) -> None:
+    """What stands in node.json is paths, never a key."""
     files = TlsFiles(ca_file=tmp_path / "ca.pem", certificate=tmp_path / "server.pem", server_name="hub.example")
     assert tls_of(json.loads(json.dumps(node_tls(files)))) == files
     assert node_tls(None) is None

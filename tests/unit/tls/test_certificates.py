@@ -166,6 +166,17 @@ def test_an_authority_rolls_over_and_the_bundle_has_both_until_all_are_renewed(f
     context.load_cert_chain(folder / "hub.pem", folder / "hub.key")
 
 
+def test_a_roll_over_that_was_broken_off_is_said_and_run_again(folder: Path) -> None:
+    before = (folder / "ca.pem").read_bytes()
+    begin_roll_over(folder, NOW_S)
+    (folder / "ca.pem").write_bytes(before)  # as if it had been killed between its two files
+    with pytest.raises(ConfigError, match="not that of its certificate"):
+        renew(folder, "hub", NOW_S)
+    begin_roll_over(folder, NOW_S)
+    renew(folder, "hub", NOW_S)
+    assert check_files(files_of(folder, "hub"), ["hub.example"], NOW_S) == []
+
+
 @pytest.mark.parametrize(
     ("words", "status"),
     [
