@@ -34,7 +34,12 @@ PYTHON_PEERS = {  # of other licences or with other pins: each in a venv, run as
     "mqtt-spb-wrapper": "mqtt-spb-wrapper==2.1.2",
     "ziglang": "ziglang==0.17.1",  # a compiler for C, to build the WebAssembly examples again
 }
-DEBIAN_PROGRAMS = {"mosquitto": "mosquitto", "mosquitto_pub": "mosquitto-clients", "postgres": "postgresql"}
+DEBIAN_PROGRAMS = {
+    "mosquitto": "mosquitto",
+    "mosquitto_pub": "mosquitto-clients",
+    "postgres": "postgresql",
+    "curl": "curl",
+}
 
 
 def is_present(name: str) -> bool:

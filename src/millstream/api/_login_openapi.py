@@ -24,10 +24,13 @@ _SESSION = _object(
     tenant=_TEXT, user=_TEXT, role={"enum": ["viewer", "engineer", "commander"]}, via=_TEXT, place=_TEXT, paths=_TEXTS,
     expires_s=_NUMBER, websocket_port={"type": ["integer", "null"]}, nats=_NATS, token=_TEXT,
 )  # fmt: skip
+_PROVIDER: dict[str, Any] = {"parameters": [{"name": "provider", "in": "path", "required": True, "schema": _TEXT}]}
 _KEY = {"type": "string", "description": "public nkey of a user that the client made: U and 55 more"}
 
 
-def _operation(name: str, about: str, *, body: dict[str, Any] | None = None, is_open: bool = False) -> dict[str, Any]:
+def _operation(
+    name: str, about: str, *, body: dict[str, Any] | None = None, is_open: bool = False, **more: Any
+) -> dict[str, Any]:
     responses: dict[str, Any] = {
         "200": {"description": "the session", "content": {JSON_TYPE: {"schema": _SESSION}}},
         "400": {"description": "the body cannot be read", **_ERROR},
@@ -35,7 +38,7 @@ def _operation(name: str, about: str, *, body: dict[str, Any] | None = None, is_
         "403": {"description": "another site asks", **_ERROR},
         "429": {"description": "too many attempts: Retry-After says when", **_ERROR},
     }
-    found: dict[str, Any] = {"operationId": name, "summary": about, "responses": responses}
+    found: dict[str, Any] = {"operationId": name, "summary": about, "responses": responses, **more}
     if body is not None:
         found["requestBody"] = {"required": True, "content": {JSON_TYPE: {"schema": body}}}
     if is_open:
@@ -45,6 +48,7 @@ def _operation(name: str, about: str, *, body: dict[str, Any] | None = None, is_
 
 LOGIN_PATHS: dict[str, Any] = {
     "/api/v1/login": {
+        "get": _operation("ways_to_log_in", "How one can log in: the identity providers", is_open=True),
         "post": _operation(
             "log_in",
             "Log in as a local user: a session, as a cookie or a token, and NATS credentials for `public_key`",
@@ -58,7 +62,13 @@ LOGIN_PATHS: dict[str, Any] = {
                 as_cookie={"type": "boolean", "default": True},
             ),
             is_open=True,
-        )
+        ),
+    },
+    "/api/v1/oidc/{provider}": {
+        "get": _operation("begin_oidc", "Go to an identity provider (OpenID Connect)", is_open=True, **_PROVIDER),
+    },
+    "/api/v1/oidc/{provider}/callback": {
+        "get": _operation("come_back", "Come back from it, and have a session", is_open=True, **_PROVIDER),
     },
     "/api/v1/session": {
         "get": _operation("session", "Who is logged in, and what that sees"),

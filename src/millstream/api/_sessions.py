@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX = 8192
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-COOKIE = "millstream_session"
+COOKIE, BEGUN_COOKIE = "millstream_session", "millstream_begun"
+BEGUN_S = 600
 T = TypeVar("T")
 
 
@@ -101,7 +102,10 @@ class SessionDoor:
         from starlette.routing import Route
 
         return [
+            Route("/api/v1/login", self._ways, methods=["GET"]),
             Route("/api/v1/login", self._log_in, methods=["POST"]),
+            Route("/api/v1/oidc/{provider}", self._begin, methods=["GET"]),
+            Route("/api/v1/oidc/{provider}/callback", self._come_back, methods=["GET"]),
             Route("/api/v1/session", self._show, methods=["GET"]),
             Route("/api/v1/session", self._log_out, methods=["DELETE"]),
             Route("/api/v1/session/credentials", self._credentials, methods=["POST"]),
@@ -118,6 +122,41 @@ class SessionDoor:
         if wanted.as_cookie:
             self.set_cookie(answer, token, session)
         return answer
+
+    async def _ways(self, request: Request) -> Response:
+        """How one can log in, for a page that asks."""
+        return json_response({"password": True, "oidc": self._desk.oidc.names})
+
+    async def _begin(self, request: Request) -> Response:
+        """Send the browser to its identity provider. The cookie says later that it is the same browser; it comes with
+        the provider's redirect, so it is Lax."""
+        from starlette.responses import RedirectResponse
+
+        name = request.path_params["provider"]
+        address, browser = await self._desk.oidc.begin(name, self._callback(request, name))
+        answer = RedirectResponse(address, 303, {"Cache-Control": "no-store"})
+        answer.set_cookie(
+            BEGUN_COOKIE, browser, max_age=BEGUN_S, path=f"/api/v1/oidc/{name}", secure=self._is_secure, httponly=True,
+            samesite="lax",
+        )  # fmt: skip
+        return answer
+
+    async def _come_back(self, request: Request) -> Response:
+        """The browser has been at its identity provider; the code that it brings is good once, and for it alone."""
+        from starlette.responses import RedirectResponse
+
+        name = request.path_params["provider"]
+        browser = request.cookies.get(BEGUN_COOKIE, "")
+        answer = dict(request.query_params)
+        token, session = await self._desk.come_back(name, answer, browser, address_of(request))
+        found = RedirectResponse("/", 303, {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
+        found.delete_cookie(BEGUN_COOKIE, path=f"/api/v1/oidc/{name}", secure=self._is_secure, httponly=True)
+        self.set_cookie(found, token, session)
+        return found
+
+    def _callback(self, request: Request, name: str) -> str:
+        base = self._public or f"{request.url.scheme}://{request.url.netloc}"
+        return f"{base.rstrip('/')}/api/v1/oidc/{name}/callback"
 
     async def _show(self, request: Request) -> Response:
         return json_response(self._shown(self.session_of(request)))
@@ -153,7 +192,7 @@ class SessionDoor:
         if request.method in SAFE_METHODS:
             return
         origin = request.headers.get("origin")
-        ours = {request.headers.get("host", ""), urlsplit(self._public or "").netloc}
+        ours = {request.headers.get("host"), urlsplit(self._public).netloc if self._public else None} - {None, ""}
         if request.headers.get("sec-fetch-site") == "cross-site" or (origin and urlsplit(origin).netloc not in ours):
             raise AuthError(
                 "another site asks", got=(origin or "")[:200], expected="a page of this hub", code=FORBIDDEN

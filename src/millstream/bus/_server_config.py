@@ -249,7 +249,7 @@ def render_config(
         secured = _tls(settings, "websocket") or {"no_tls": True}
         config["websocket"] = {"host": settings.host, "port": settings.websocket_port, **secured}
         if settings.websocket_origins:
-            config["websocket"]["allowed_origins"] = list(settings.websocket_origins)
+            config["websocket"]["allowed_origins"] = [origin.rstrip("/") for origin in settings.websocket_origins]
     return json.dumps(config, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -30,6 +30,7 @@ from millstream.config._hub import (
     HubIdentity,
     HubServer,
     HubStreams,
+    OidcConfig,
     UpConfig,
     UpServer,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "HubIdentity",
     "HubServer",
     "HubStreams",
+    "OidcConfig",
     "InstalledConnectors",
     "ManagedConfig",
     "MappedTag",

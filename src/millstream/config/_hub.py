@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
 from pydantic import Field, model_validator
 
 from millstream.config._cluster import ClusterConfig
@@ -118,6 +121,49 @@ class ApiConfig(Section):
     """Port to listen on."""
 
 
+class OidcRule(Section):
+    """Who of an identity provider's people is what here. The first rule that fits holds."""
+
+    claim: Annotated[str, Field(min_length=1, max_length=128)]
+    """A claim of the token, such as `groups`."""
+    value: Annotated[str, Field(min_length=1, max_length=256)]
+    """What the claim is, or holds."""
+    tenant: Name
+    """Whose data."""
+    role: Literal["viewer", "engineer", "commander"]
+    """What the person may do."""
+    paths: Annotated[tuple[PathText, ...], Field(max_length=8)] = ()
+    """What the person sees, and all below; left out: the whole tenant."""
+
+
+class OidcConfig(Section):
+    """An OpenID Connect provider that people log in with; its redirect address for this hub is
+    `<public_url>/api/v1/oidc/<name>/callback`."""
+
+    name: Name
+    """In addresses and in the audit."""
+    issuer: HttpUrl
+    """As the provider names itself; `http` on this machine only."""
+    client_id: Annotated[str, Field(min_length=1, max_length=256)]
+    """What the provider calls this hub."""
+    secret: SecretRef | None = None
+    """Of this hub at the provider; left out: it is a public client, which PKCE alone protects."""
+    user_claim: Annotated[str, Field(min_length=1, max_length=128)] = "preferred_username"
+    """The claim that names a person; `sub` where it is missing."""
+    scopes: Annotated[tuple[str, ...], Field(min_length=1, max_length=16)] = ("openid", "profile")
+    """What the provider is asked for."""
+    ca: ConfigPath | None = None
+    """Certificates of the authority that signed the provider's; left out: those of this machine."""
+    rules: Annotated[tuple[OidcRule, ...], Field(min_length=1, max_length=500)]
+    """Who is what."""
+
+    @model_validator(mode="after")
+    def _with_tls(self) -> OidcConfig:
+        if self.issuer.startswith("http:") and not is_loopback(urlsplit(self.issuer).hostname or ""):
+            raise ValueError("'issuer' without TLS: what it says of people could be anybody's; expected https")
+        return self
+
+
 class LoginConfig(Section):
     """How people log in at the API of a hub with tenants."""
 
@@ -127,6 +173,14 @@ class LoginConfig(Section):
     """Life of the NATS credentials that a session gets; the client asks for new ones before."""
     public_url: HttpUrl | None = None
     """How browsers reach the API, such as `https://plant.example`; left out: under its own address."""
+    oidc: Annotated[tuple[OidcConfig, ...], Field(max_length=8)] = ()
+    """Identity providers."""
+
+    @model_validator(mode="after")
+    def _names_once(self) -> LoginConfig:
+        if len({provider.name for provider in self.oidc}) < len(self.oidc):
+            raise ValueError("'oidc' has two providers of one name")
+        return self
 
 
 class TrustConfig(Section):

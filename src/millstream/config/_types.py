@@ -108,7 +108,7 @@ def _http_url(value: str) -> str:
         raise ValueError(f"not a URL: {error}") from error
     if parts.scheme not in ("http", "https") or not host or parts.username or parts.query or parts.fragment:
         raise ValueError('not the address of pages, expected e.g. "https://plant.example"')
-    return value.rstrip("/")
+    return value
 
 
 def is_loopback(host: str) -> bool:

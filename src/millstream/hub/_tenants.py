@@ -23,14 +23,14 @@ from millstream.bus import (
     ServerTrust,
     decode_answer,
 )
-from millstream.config import HubConfig
+from millstream.config import HubConfig, OidcConfig
 from millstream.hub._audit import GONE_SUBJECT, REFUSED_SUBJECT, Auditor, AuditPlace
 from millstream.hub._joins import JOINS_SUBJECT, JoinCounters, JoinDesk
 from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
 from millstream.hub._registrar import Registrar
 from millstream.hub._trust import TrustFile
 from millstream.kernel import Backoff, Clock, PlantError, ProtocolViolation
-from millstream.login import LoginAround, LoginDesk, LoginOptions
+from millstream.login import ClaimRule, LoginAround, LoginDesk, LoginOptions, OidcProvider
 from millstream.sdk import Log
 from millstream.trust import HubTenant, HubTrust
 
@@ -164,7 +164,8 @@ class Tenants:
             self._provider, self._system, lambda: self._file.trust, self._auditor.tell, self._auditor.gather
         )
         login = self._config.login
-        options = LoginOptions(session_s=int(login.session), credentials_s=int(login.credentials))
+        providers = tuple(_provider(one) for one in login.oidc)
+        options = LoginOptions(int(login.session), int(login.credentials), providers)
         return LoginDesk(around, options, self._clock)
 
     async def run(self) -> None:
@@ -295,6 +296,15 @@ class Tenants:
         if known is None:
             self._log.warning(f"{text} [{code}]")
         self._alarms[key] = ServerAlarm(code, text, self._clock.now_ns() if known is None else known.since_ns)
+
+
+def _provider(config: OidcConfig) -> OidcProvider:
+    rules = tuple(ClaimRule(rule.claim, rule.value, rule.tenant, rule.role, rule.paths) for rule in config.rules)
+    secret = None if config.secret is None else config.secret.resolve
+    return OidcProvider(
+        config.name, config.issuer, config.client_id, rules, secret=secret, user_claim=config.user_claim,
+        scopes=config.scopes, ca_file=config.ca,
+    )  # fmt: skip
 
 
 def edges_of(tenant: HubTenant) -> list[PlantEdge]:

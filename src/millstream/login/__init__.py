@@ -3,7 +3,6 @@
 from millstream.login._attempts import Attempts, Verdict
 from millstream.login._book import LoginBook
 from millstream.login._desk import (
-    Identity,
     LoginAround,
     LoginDesk,
     LoginOptions,
@@ -11,9 +10,12 @@ from millstream.login._desk import (
     TooManyAttempts,
     sites_below,
 )
+from millstream.login._id_token import ClaimRule, Expected, choose_rule, read_id_token
+from millstream.login._oidc import OidcDesk, OidcProvider
 from millstream.login._passwords import PASSWORD_LENGTH_MIN, Passwords, hash_password
 from millstream.login._records import (
     LOGIN_ROLES,
+    Identity,
     LoginRole,
     LoginUser,
     Session,
@@ -27,6 +29,8 @@ __all__ = [
     "LOGIN_ROLES",
     "PASSWORD_LENGTH_MIN",
     "Attempts",
+    "ClaimRule",
+    "Expected",
     "Identity",
     "LoginAround",
     "LoginBook",
@@ -35,6 +39,8 @@ __all__ = [
     "LoginRole",
     "LoginUser",
     "NatsLogin",
+    "OidcDesk",
+    "OidcProvider",
     "Passwords",
     "Session",
     "TooManyAttempts",
@@ -42,9 +48,11 @@ __all__ = [
     "check_paths",
     "check_role",
     "check_user_name",
+    "choose_rule",
     "hash_password",
     "new_secret",
     "provisioning_uri",
+    "read_id_token",
     "sites_below",
     "used_step",
 ]

@@ -20,8 +20,9 @@ from millstream.kernel import AuthError, Clock, DecodeError, FencedError, PlantE
 from millstream.login._attempts import Attempts
 from millstream.login._book import LoginBook
 from millstream.login._cutter import Cutter
+from millstream.login._oidc import OidcDesk, OidcProvider
 from millstream.login._passwords import Passwords
-from millstream.login._records import LoginRole, LoginUser, Session
+from millstream.login._records import PASSWORD, Identity, LoginUser, Session
 from millstream.login._totp import used_step
 from millstream.model import AssetPath
 from millstream.protocols.nats_jwt import is_public_key
@@ -34,7 +35,6 @@ REFRESH_AT = 0.7  # of a token's life
 KEPT_AFTER_END_S = 60
 SESSIONS_OF_ONE_MAX = 50
 ISSUES_PER_MINUTE_MAX = 60  # of one session: it may have many tabs
-PASSWORD = "password"  # noqa: S105 (a way to log in)
 
 Audit = Callable[[str, str, str, Mapping[str, object]], Awaitable[None]]
 """tenant, what, outcome, data"""
@@ -58,6 +58,7 @@ class LoginOptions:
 
     session_s: int = 12 * 3600
     credentials_s: int = 300
+    providers: tuple[OidcProvider, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +71,6 @@ class LoginAround:
     trust: Callable[[], HubTrust]
     audit: Audit
     gather: Gather
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Somebody who has shown who it is; no `paths`: the whole tenant."""
-
-    tenant: str
-    name: str
-    role: LoginRole
-    paths: tuple[str, ...] = ()
-    via: str = PASSWORD
-    epoch: int = 0
 
 
 class NatsLogin(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +101,7 @@ class LoginDesk:
         self._stack = AsyncExitStack()
         self._issues: dict[str, tuple[int, int]] = {}
         self._unsaved: dict[str, Session] = {}
+        self.oidc = OidcDesk(options.providers, self._places, clock)
         self.book = LoginBook(around.provider)
         self.cutter = Cutter(around.system, self._is_over)
 
@@ -154,8 +144,10 @@ class LoginDesk:
         if verdict.locks:
             data = {"name": name[:80], "host": address, "locked": verdict.locks}
             await self._around.audit(self._known(tenant), "session", "locked", data)
-        user = self.book.user(tenant, name)
-        is_right = await self._passwords.is_right(None if user is None else user.password, password)
+        kept = self.book.user(tenant, name)
+        is_right = await self._passwords.is_right(None if kept is None else kept.password, password)
+        user = self.book.user(tenant, name)  # it may have changed while its old password was looked at
+        is_right = is_right and user is not None and kept is not None and user.epoch == kept.epoch
         if user is None or not is_right or tenant not in self._around.trust().tenants:
             self._refused(tenant, name, address, "wrong name or password")
             raise _wrong()
@@ -176,6 +168,23 @@ class LoginDesk:
                 return await self.book.put_user(msgspec.structs.replace(user, totp_step=step))
         self._refused(user.tenant, user.name, address, "wrong or used code")
         raise _wrong()
+
+    async def come_back(
+        self, provider: str, answer: Mapping[str, str], browser: str, address: str
+    ) -> tuple[str, Session]:
+        """A session for somebody whom an identity provider has sent back. Raises AuthError, TooManyAttempts,
+        Unreachable."""
+        name = f"oidc:{answer.get('state', '')[:64]}"  # each is its own: it is the address that waits
+        verdict = self._attempts.take("", name, address, self._now_s())
+        if verdict.wait_s > 0:
+            raise TooManyAttempts("too many attempts", verdict.wait_s)
+        try:
+            who = await self.oidc.finish(provider, answer, browser)
+        except AuthError as error:
+            self._refused("", f"oidc:{provider}", address, str(error)[:200])
+            raise
+        self._attempts.forgive("", name, address)
+        return await self.open(who, address)
 
     async def open(self, who: Identity, address: str) -> tuple[str, Session]:
         """A session for somebody who has shown who it is, and its token."""
@@ -272,7 +281,7 @@ class LoginDesk:
         if session.tenant not in self._around.trust().tenants:
             return "the tenant is gone"
         if session.via != PASSWORD:
-            return None
+            return None if self.oidc.knows(session.via) else "its identity provider is no longer asked"
         user = self.book.user(session.tenant, session.name)
         return None if user is not None and user.epoch == session.epoch else "the user was changed or removed"
 
@@ -300,6 +309,9 @@ class LoginDesk:
     def _refused(self, tenant: str, name: str, address: str, reason: str) -> None:
         data = {"name": name[:80], "host": address, "reason": reason, "tenant": tenant[:40]}
         self._around.gather(self._known(tenant), "session", data)
+
+    def _places(self) -> dict[str, str]:
+        return {name: tenant.place for name, tenant in self._around.trust().tenants.items()}
 
     def _known(self, tenant: str) -> str:
         return tenant if tenant in self._around.trust().tenants else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import msgspec
@@ -12,8 +13,21 @@ from millstream.model import AssetPath
 
 LoginRole = Literal["viewer", "engineer", "commander"]
 LOGIN_ROLES: tuple[LoginRole, ...] = get_args(LoginRole)
+PASSWORD = "password"  # noqa: S105 (a way to log in)
 PATHS_COUNT_MAX = 8  # of one person: they all stand in its token, and a server reads 4 KiB of one
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody who has shown who it is; no `paths`: the whole tenant."""
+
+    tenant: str
+    name: str
+    role: LoginRole
+    paths: tuple[str, ...] = ()
+    via: str = PASSWORD
+    epoch: int = 0
 
 
 class LoginUser(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,8 +52,8 @@ class LoginUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One log-in. `id` is the digest of the token that its browser holds; `via` is "password" or the name of an OIDC
-    provider; no `paths`: the whole tenant. Times are Unix seconds."""
+    """One log-in. `id` is the digest of the token that its browser holds; `via` is "password" or
+    "oidc:" and the name of a provider; no `paths`: the whole tenant. Times are Unix seconds."""
 
     id: str
     tenant: str

@@ -20,6 +20,7 @@ from millstream.hub import HubPlant
 from millstream.kernel import SystemClock
 
 PEERS = Path(__file__).resolve().parents[2] / "peers"
+PAGE = "https://plant.example"
 PASSWORD = "correct horse battery staple"
 
 
@@ -37,8 +38,10 @@ class LoginSite:
 
     @asynccontextmanager
     async def http(self, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
-        """A client of the API with cookies of its own."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=DEADLINE_S, **options) as client:
+        """A client of the API with cookies of its own. It keeps no connection: on a busy machine the server may close
+        one that has waited just as the next request goes out."""
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(base_url=self.url, timeout=DEADLINE_S, limits=limits, **options) as client:
             yield client
 
     @asynccontextmanager
@@ -82,7 +85,7 @@ class LoginSite:
 @asynccontextmanager
 async def login_site(folder: Path, *tenants: str, **login: Any) -> AsyncIterator[LoginSite]:
     """A hub with its API; `login` is its section of the file."""
-    more = {"historian": {}, "api": {}, "login": login, "server": {"websocket_port": 0}}
+    more = {"historian": {}, "api": {}, "login": login, "server": {"websocket_port": 0, "websocket_origins": [PAGE]}}
     async with trusted_hub(folder, *tenants, more=more) as site:
         assert site.hub.tenants is not None
         app = create_tenants_app(
