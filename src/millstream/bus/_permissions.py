@@ -13,7 +13,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from millstream.bus._streams import CONFIG, CONFIG_PREFIX, CONTRACTS, HUB_DLQ, HUB_INTEGRITY, HUB_LOCAL, HUB_THROUGHPUT
+from millstream.bus._streams import (
+    CONFIG,
+    CONFIG_PREFIX,
+    CONTRACTS,
+    FLOW_CONTROL,
+    HUB_DLQ,
+    HUB_FLOW,
+    HUB_INTEGRITY,
+    HUB_LOCAL,
+    HUB_THROUGHPUT,
+)
 
 HUB_INBOX = "_INBOX.hub"
 SITE, PLACE, PATH = "{{tag(site)}}", "{{tag(place)}}", "{{tag(path)}}"
@@ -106,18 +116,32 @@ def join_subject(site: str, key: str) -> str:
 
 
 def flow_permissions() -> Permissions:
-    """A worker of flows that runs elsewhere than at the hub: streams, its flow's control, nothing of trust."""
+    """A worker of flows that runs elsewhere than at the hub: it reads what flows read, and says what they say. It makes
+    no stream: one that republishes would speak on subjects that its role may not."""
+    streams = (HUB_INTEGRITY, HUB_THROUGHPUT, HUB_LOCAL, HUB_FLOW, HUB_DLQ, CONTRACTS, FLOW_CONTROL)
     return Permissions(
-        publish=("$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "flow.>", "uns.v1.>", "dlq.>"),
+        publish=(
+            "$JS.API.STREAM.NAMES", *_reading(streams), *(f"$JS.API.STREAM.MSG.GET.{stream}" for stream in streams),
+            *(f"$JS.ACK.{stream}.>" for stream in streams), "$JS.FC.>", "flow.>", "uns.v1.>", "dlq.>",
+        ),
         subscribe=(f"_INBOX.{USER_KEY}.>", "flow.>"),
         connections=("STANDARD", "WEBSOCKET"),
-    )
+    )  # fmt: skip
 
 
 def bridge_permissions() -> Permissions:
     """A bridge to elsewhere: it reads streams, through consumers of its own."""
     streams = (HUB_INTEGRITY, HUB_THROUGHPUT)
-    api = tuple(
+    return Permissions(
+        publish=(*_reading(streams), *(f"$JS.ACK.{stream}.>" for stream in streams), "$JS.FC.>"),
+        subscribe=(f"_INBOX.{USER_KEY}.>",),
+        connections=("STANDARD", "WEBSOCKET"),
+    )
+
+
+def _reading(streams: tuple[str, ...]) -> tuple[str, ...]:
+    """What JetStream is asked by who reads these streams, with consumers of its own or message by message."""
+    return tuple(
         f"$JS.API.{call}.{stream}{rest}"
         for stream in streams
         for call, rest in (
@@ -125,11 +149,6 @@ def bridge_permissions() -> Permissions:
             ("CONSUMER.MSG.NEXT", ".*"), ("CONSUMER.DELETE", ".*"), ("DIRECT.GET", ""), ("DIRECT.GET", ".>"),
         )
     )  # fmt: skip
-    return Permissions(
-        publish=(*api, *(f"$JS.ACK.{stream}.>" for stream in streams), "$JS.FC.>"),
-        subscribe=(f"_INBOX.{USER_KEY}.>",),
-        connections=("STANDARD", "WEBSOCKET"),
-    )
 
 
 PEOPLE = ("viewer", "engineer", "commander")
@@ -148,6 +167,7 @@ VIEW_SERVICES = (
     ("millstream.historian.query", "millstream.historian.query"),
     ("millstream.node.*.status", "millstream.node.*.status"),
     ("millstream.node.*.ledger", "millstream.node.*.ledger"),
+    ("millstream.node.*.commands", "millstream.node.*.commands"),
 )
 """What any viewer may ask: (subject in the plant's account, subject in the viewers')."""
 ENGINEER_SERVICES = (

@@ -139,7 +139,8 @@ class Commands:
     async def _ask(self, ask: Mapping[str, Any]) -> Mapping[str, Any]:
         name = await self._hub()
         payload = msgspec.json.encode({key: value for key, value in ask.items() if value is not None})
-        return await ask_node(self._link, f"millstream.node.{name}.command", payload, timeout_s=ANSWER_TIMEOUT_S)
+        what = "commands" if ask["action"] in ("list", "show") else "command"  # fewer may send than may look
+        return await ask_node(self._link, f"millstream.node.{name}.{what}", payload, timeout_s=ANSWER_TIMEOUT_S)
 
     async def _hub(self) -> str:
         role, name = await self._whom()

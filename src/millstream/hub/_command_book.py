@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from millstream.bus import RawConnection, StreamApi, StreamConfig, decode_answer, ensure_stream, get_batch
-from millstream.kernel import Clock, PlantError
+from millstream.kernel import Clock, FencedError, PlantError
 from millstream.protocols.command import FINAL, RANK, Command, State
 from millstream.sdk import Received
 
@@ -22,6 +22,10 @@ SUBJECT = "millstream.command"
 STREAM_BYTES_MAX = 256 << 20
 KEPT_S = 30 * 86_400  # what is over
 OPEN_MAX = 20_000
+OF_ID_MAX = 5000  # nodes of one command
+LOCKS = 64  # stripes: one record is changed by one at a time, others beside it
+LOOK_FIRST = 512  # sequences at the end of the stream; then twice as many, and so on
+LOOKED_AT_MAX = 20_000  # records for one list
 RESULT_BYTES_MAX = 16 * 1024  # kept here; a larger one is in the event
 
 
@@ -64,7 +68,7 @@ class CommandBook:
         self._connection = connection
         self._clock = clock
         self._open: dict[tuple[str, str], tuple[Record, int]] = {}
-        self._lock = asyncio.Lock()
+        self._locks = tuple(asyncio.Lock() for _ in range(LOCKS))
 
     async def load(self) -> None:
         """Read what is open. Raises Unreachable."""
@@ -82,6 +86,31 @@ class CommandBook:
                 yield _record_of(message), message.seq
             if found:
                 seq = found[-1].seq + 1
+
+    async def newest(self, limit: int, node: str | None = None) -> list[Record]:
+        """The records that were changed last, of one node or of all, the newest last. Looks from the end of the stream
+        backwards, so that a long history costs nothing. Raises Unreachable."""
+        state = await StreamApi(self._connection).state(STREAM)
+        filter_subject = f"{SUBJECT}.{node}.*" if node is not None else f"{SUBJECT}.>"
+        found: list[Record] = []
+        end, window, looked_at = state.last_seq + 1, LOOK_FIRST, 0
+        while end > max(1, state.first_seq) and len(found) < limit and looked_at < LOOKED_AT_MAX:
+            start = max(1, state.first_seq, end - window)
+            part = await self._between(start, end, filter_subject)
+            looked_at += len(part)
+            found = [*part, *found]
+            end, window = start, 2 * window
+        return found[-limit:]
+
+    async def _between(self, start: int, end: int, filter_subject: str) -> list[Record]:
+        """Those whose newest state has a sequence from `start` on and before `end`."""
+        records: list[Record] = []
+        seq, has_more = start, True
+        while has_more and seq < end:
+            found, has_more = await get_batch(self._connection, STREAM, filter_subject, seq=seq, count=1000)
+            records += [_record_of(message) for message in found if message.seq < end]
+            seq = found[-1].seq + 1 if found else end
+        return records
 
     def open_records(self) -> Iterator[Record]:
         """What is not over."""
@@ -107,17 +136,25 @@ class CommandBook:
 
     async def of_id(self, id: str) -> list[Record]:
         """One command at all its nodes. Raises Unreachable."""
-        found, _ = await get_batch(self._connection, STREAM, f"{SUBJECT}.*.{id}", seq=1, count=5000, bytes_max=64 << 20)
+        found, _ = await get_batch(
+            self._connection, STREAM, f"{SUBJECT}.*.{id}", seq=1, count=OF_ID_MAX, bytes_max=64 << 20
+        )
         return sorted((_record_of(message) for message in found), key=lambda record: record.node)
 
     async def add(self, record: Record) -> Record:
         """Store a new one; one that was there before stays, and is given back. Raises StoreFullError, Unreachable."""
-        async with self._lock:
-            found = await self.find(*record.key)
-            if found is not None:
+        async with self._lock_of(record):
+            try:
+                await self._store(record, 0)
+            except FencedError:
+                found = await self.find(*record.key)
+                if found is None:
+                    raise
                 return found
-            await self._store(record, 0)
             return record
+
+    def _lock_of(self, record: Record) -> asyncio.Lock:
+        return self._locks[hash(record.key) % LOCKS]
 
     async def change(
         self, record: Record, state: State, *, only_from: State | None = None, **fields: Any
@@ -125,7 +162,7 @@ class CommandBook:
         """Store a higher state, or the same with other fields; None, and nothing stored, when it is over or in a
         higher one by now, or in another than `only_from`. Raises FencedError when another hub process wrote it,
         Unreachable."""
-        async with self._lock:
+        async with self._lock_of(record):
             found = self._open.get(record.key)
             if found is None:
                 return None

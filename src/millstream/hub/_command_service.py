@@ -1,10 +1,11 @@
-"""What clients ask of a hub's commands: send, list, show, cancel."""
+"""What clients ask of a hub's commands: send and cancel on one subject; list and show on another, for more."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -26,12 +27,16 @@ from millstream.protocols.command import (
 from millstream.protocols.fleet_filter import FleetFilter
 
 LISTED_MAX = 1000
+STORED_AT_ONCE = 64  # records and events of one command to many nodes, under way beside one another
+Action = Literal["send", "list", "show", "cancel"]
+CHANGING: frozenset[Action] = frozenset({"send", "cancel"})
+TELLING: frozenset[Action] = frozenset({"list", "show"})
 
 
 class CommandAsk(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One question. `nodes` None means all edges; `id` of a "send" is the key: the same again is the same command."""
 
-    action: Literal["send", "list", "show", "cancel"]
+    action: Action
     id: str | None = None
     type: str = ""
     args: dict[str, Any] = {}
@@ -44,6 +49,7 @@ class CommandAsk(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     limit: int = 100
 
 
+Item = TypeVar("Item")
 _decoder = msgspec.json.Decoder(CommandAsk)
 
 
@@ -60,14 +66,21 @@ class CommandService:
         self._places = places
         self._clock = clock
 
-    async def answer(self, payload: bytes) -> AsyncGenerator[Reply, None]:
-        """One reply, JSON."""
-        try:
-            ask = decoded(_decoder, payload)
-            answer = await self._answer(ask)
-        except PlantError as error:
-            answer = {"error": error.as_dict()}
-        yield Reply(msgspec.json.encode(answer))
+    def answering(self, actions: frozenset[Action]) -> Callable[[bytes], AsyncGenerator[Reply, None]]:
+        """What answers on a subject where these may be asked for."""
+
+        async def answer(payload: bytes) -> AsyncGenerator[Reply, None]:
+            """One reply, JSON."""
+            try:
+                ask = decoded(_decoder, payload)
+                if ask.action not in actions:
+                    raise malformed(f"{' or '.join(sorted(actions))}, not {ask.action}")
+                told = await self._answer(ask)
+            except PlantError as error:
+                told = {"error": error.as_dict()}
+            yield Reply(msgspec.json.encode(told))
+
+        return answer
 
     async def _answer(self, ask: CommandAsk) -> Mapping[str, Any]:
         if ask.action == "send":
@@ -85,7 +98,13 @@ class CommandService:
             )
         if ask.action == "show":
             return {"id": ask.id, "nodes": [self._shown(record) for record in records]}
-        return {"id": ask.id, "nodes": [self._shown(await self._cancel(record, ask)) for record in records]}
+        shown: dict[str, dict[str, Any]] = {}
+
+        async def cancel(record: Record) -> None:
+            shown[record.node] = self._shown(await self._cancel(record, ask))
+
+        await _each(records, cancel)
+        return {"id": ask.id, "nodes": [shown[record.node] for record in records]}
 
     async def _send(self, ask: CommandAsk) -> Mapping[str, Any]:
         now_ns = self._clock.now_ns()
@@ -101,22 +120,26 @@ class CommandService:
             raise StoreFullError(
                 "too many commands are open", expected=f"at most {OPEN_MAX}", next_step="cancel some", code="MS-2307"
             )
-        states = {}
-        for node in nodes:
-            record = await self._book.find(node, command.id)
-            if record is None:
-                data = {"args": command.args, "where": command.where, "node": node, "expires_ns": command.expires_ns}
-                await hub_event(self._connection, self._places()[node], command, "requested", now_ns, data)
-                record = await self._book.add(Record(node, command, "pending", now_ns))
-            if not _is_same(record.command, command):
-                raise PlantError(
-                    "this key is another command's", where=node, got=command.id,
-                    expected=f"{record.command.type}, asked for by {record.command.who}",
-                    next_step="use another key, or leave it out", code="MS-2301",
-                )  # fmt: skip
-            states[node] = record.state
+        known = {} if ask.id is None else {record.node: record for record in await self._book.of_id(command.id)}
+        states: dict[str, str] = {}
+        await _each(nodes, lambda node: self._store(node, command, known.get(node), states))
         self._dispatcher.wake()
-        return {"id": command.id, "nodes": states, "expires_ns": command.expires_ns}
+        return {"id": command.id, "nodes": {node: states[node] for node in nodes}, "expires_ns": command.expires_ns}
+
+    async def _store(self, node: str, command: Command, record: Record | None, states: dict[str, str]) -> None:
+        """A command at one of its nodes; what is there already stays."""
+        if record is None:
+            now_ns = command.created_ns
+            data = {"args": command.args, "where": command.where, "node": node, "expires_ns": command.expires_ns}
+            await hub_event(self._connection, self._places()[node], command, "requested", now_ns, data)
+            record = await self._book.add(Record(node, command, "pending", now_ns))
+        if not _is_same(record.command, command):
+            raise PlantError(
+                "this key is another command's", where=node, got=command.id,
+                expected=f"{record.command.type}, asked for by {record.command.who}",
+                next_step="use another key, or leave it out", code="MS-2301",
+            )  # fmt: skip
+        states[node] = record.state
 
     def _nodes(self, named: Sequence[str] | None) -> list[str]:
         known = self._places()
@@ -137,11 +160,12 @@ class CommandService:
         """The newest last."""
         limit = max(1, min(ask.limit, LISTED_MAX))
         if ask.is_open:
-            records = sorted(self._book.open_records(), key=lambda record: record.changed_ns)
+            records = [r for r in self._book.open_records() if ask.nodes is None or r.node in ask.nodes]
+        elif ask.nodes is None:
+            records = await self._book.newest(limit)
         else:
-            records = [record async for record, _ in self._book.all()]
-        if ask.nodes is not None:
-            records = [record for record in records if record.node in ask.nodes]
+            records = [record for node in self._nodes(ask.nodes) for record in await self._book.newest(limit, node)]
+        records.sort(key=lambda record: record.changed_ns)
         return [self._shown(record) for record in records[-limit:]]
 
     async def _cancel(self, record: Record, ask: CommandAsk) -> Record:
@@ -163,6 +187,24 @@ class CommandService:
             **self._dispatcher.progress.get(record.key, {}),
         }  # fmt: skip
         return {name: value for name, value in shown.items() if value is not None}
+
+
+async def _each(items: Iterable[Item], work: Callable[[Item], Awaitable[None]]) -> None:
+    """All of them, some beside one another. One that fails stops no other; the first error is raised at the end."""
+    gate, errors = asyncio.Semaphore(STORED_AT_ONCE), []
+
+    async def one(item: Item) -> None:
+        async with gate:
+            try:
+                await work(item)
+            except PlantError as error:
+                errors.append(error)
+
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            group.create_task(one(item))
+    if errors:
+        raise errors[0]
 
 
 def _is_same(one: Command, other: Command) -> bool:

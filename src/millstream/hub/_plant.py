@@ -53,7 +53,7 @@ from millstream.config import HubConfig
 from millstream.historian import HistorianOptions, HistorianService
 from millstream.hub._command_book import CommandBook
 from millstream.hub._command_file import CommandFiles
-from millstream.hub._command_service import CommandService
+from millstream.hub._command_service import CHANGING, TELLING, CommandService
 from millstream.hub._commands import Dispatcher
 from millstream.hub._config_nudge import ConfigNudger
 from millstream.hub._cursors import CursorTeller
@@ -273,7 +273,8 @@ class HubPlant:
         self._dispatcher = Dispatcher(connection, book, answers, self._places, clock=clock, log=self._log)
         commands = CommandService(connection, book, self._dispatcher, self._places, clock=clock)
         handlers = {
-            "fleet": desk.answer, "fleet_data": data.answer, "command": commands.answer,
+            "fleet": desk.answer, "fleet_data": data.answer, "command": commands.answering(CHANGING),
+            "commands": commands.answering(TELLING),
             "command_file": CommandFiles(connection, answers).answer,
         }  # fmt: skip
         for name, handler in handlers.items():

@@ -7,12 +7,12 @@ from contextlib import aclosing
 
 import msgspec
 
-from millstream.bus import RawConnection, StreamApi, StreamConfig, StreamReader, decode_answer
+from millstream.bus import FLOW_CONTROL, RawConnection, StreamApi, StreamConfig, StreamReader, decode_answer
 from millstream.config import FlowEntry
 from millstream.kernel import ConfigError, DecodeError, FencedError
 from millstream.protocols.uns_subject import escape_token
 
-CONTROL_STREAM = "FLOW_CONTROL"
+CONTROL_STREAM = FLOW_CONTROL
 CONTROL_BYTES_MAX = 16 << 20
 CONTROL_SUBJECT = "flow.control."
 

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from trust_site import RawLeaf, Site, creds_of, now_s, trusted_hub, until
+from trust_site import (
+    RawLeaf,
+    Site,
+    client_of,
+    creds_of,
+    hub_client,
+    joined_edge,
+    now_s,
+    told,
+    trusted_hub,
+    until,
+)
 
 from millstream.bus import Credentials, connect_nats, join_subject
 from millstream.edge import join_hub
@@ -36,24 +44,6 @@ from millstream.trust import (
 attack = pytest.mark.attack
 
 
-@asynccontextmanager
-async def client_of(site: Site, creds: Path) -> AsyncIterator[Client]:
-    """A client of any kind, with given credentials."""
-    client = await connect_nats(site.hub.server.url, Credentials(creds_file=creds))
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-@asynccontextmanager
-async def hub_client(site: Site, tenant: str) -> AsyncIterator[Client]:
-    """The hub's own rights in a tenant's plant."""
-    assert site.hub.tenants is not None
-    async with client_of(site, site.hub.tenants.creds_dir / f"{tenant}.creds") as client:
-        yield client
-
-
 async def refused(site: Site, creds: Path) -> None:
     """These credentials do not open the door."""
     with pytest.raises(AuthError):
@@ -68,26 +58,9 @@ def written(site: Site, text: str, name: str = "attack.creds") -> Path:
     return path
 
 
-async def told(at: Site, tenant: str, what: str, **data: Any) -> None:
-    """An audit event of this kind, with these values, is stored."""
-
-    async def is_told() -> bool:
-        return any(data.items() <= event.items() for event in await at.audit(tenant, what))
-
-    await until(is_told, f"an audit event {what} with {data}")
-
-
 def seed_of(path: Path) -> tuple[str, KeyPair]:
     """Token and key of a creds file."""
     return parse_creds(path.read_text(encoding="ascii"), where=str(path))
-
-
-async def joined_edge(site: Site, tenant: str, name: str) -> str:
-    """The creds of a box that joined; their text."""
-    file = site.operator.join_file(tenant, name)
-    await site.taken()
-    folder = await site.join(file)
-    return (folder / "secrets" / "uplink.creds").read_text(encoding="ascii")
 
 
 # -- joining -----------------------------------------------------------------------------------------------------------

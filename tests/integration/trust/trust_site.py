@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from millstream.bus import Credentials, RawConnection, StreamApi, write_private
+from nats.aio.client import Client
+
+from millstream.bus import Credentials, RawConnection, StreamApi, connect_nats, write_private
 from millstream.client import Plant, connect
 from millstream.config import EdgeConfig, HubConfig
 from millstream.edge import EdgeNode, join_hub
@@ -256,3 +258,38 @@ class RawLeaf:
 def creds_of(token: str, key: KeyPair) -> str:
     """A creds file's text."""
     return format_creds(token, key.seed)
+
+
+@asynccontextmanager
+async def client_of(site: Site, creds: Path) -> AsyncIterator[Client]:
+    """A client of any kind, with given credentials."""
+    client = await connect_nats(site.hub.server.url, Credentials(creds_file=creds))
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def hub_client(site: Site, tenant: str) -> AsyncIterator[Client]:
+    """The hub's own rights in a tenant's plant."""
+    assert site.hub.tenants is not None
+    async with client_of(site, site.hub.tenants.creds_dir / f"{tenant}.creds") as client:
+        yield client
+
+
+async def told(at: Site, tenant: str, what: str, **data: Any) -> None:
+    """An audit event of this kind, with these values, is stored."""
+
+    async def is_told() -> bool:
+        return any(data.items() <= event.items() for event in await at.audit(tenant, what))
+
+    await until(is_told, f"an audit event {what} with {data}")
+
+
+async def joined_edge(site: Site, tenant: str, name: str) -> str:
+    """The creds of a box that joined; their text."""
+    file = site.operator.join_file(tenant, name)
+    await site.taken()
+    folder = await site.join(file)
+    return (folder / "secrets" / "uplink.creds").read_text(encoding="ascii")
