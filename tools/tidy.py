@@ -26,7 +26,7 @@ CLIENT_HOMES = {
     "snap7": ("connectors/s7", "sim"),
     "pylogix": ("connectors/ethernet_ip",),
     "pycomm3": ("connectors/ethernet_ip",),
-    "bacpypes3": ("connectors/bacnet",),
+    "bacpypes3": ("connectors/bacnet", "sim"),
     "duckdb": ("historian",),
     "jsonschema_rs": ("protocols",),
     "h11": ("http/",),

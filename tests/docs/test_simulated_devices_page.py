@@ -12,17 +12,22 @@ from pages import ROOT, beside, blocks, checkout, first_line, shell
 from millstream.kernel import free_port
 
 PAGE = ROOT / "docs" / "how-to" / "simulated-devices.md"
-DEVICE, FAULT, MAP, PROBE = blocks(PAGE, "sh")
+DEVICE, PLC, READ, FAULT, MAP, PROBE = blocks(PAGE, "sh")
 
 
 async def test_the_page_on_simulated_devices_runs(tmp_path: Path) -> None:
-    root, ports = checkout(tmp_path), {"15021": str(free_port()), "15022": str(free_port())}
+    root, ports = checkout(tmp_path), {port: str(free_port()) for port in ("15021", "15022", "15102")}
 
     def here(text: str) -> str:
         for fixed, free in ports.items():
             text = text.replace(fixed, free)
         return text.strip()
 
+    async with beside(root, root, here(PLC)) as plc:
+        await first_line(plc)
+        done = await asyncio.to_thread(shell, root, root, here(READ))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "reads, writes" in done.stdout
     async with beside(root, root, here(DEVICE)) as device:
         await first_line(device)
         async with beside(root, root, here(FAULT)) as layer:
