@@ -15,7 +15,7 @@ from millstream.api._metrics import METRICS_TYPE, metrics_text
 from millstream.api._openapi import openapi
 from millstream.api._parameters import QUERIES, ROWS_MAX, parse_query
 from millstream.api._render import choose_type, render
-from millstream.api._request import FORBIDDEN, json_response, read_body
+from millstream.api._request import COOKIE, FORBIDDEN, json_response, read_body
 from millstream.historian import EVENT_KINDS, SAMPLE_KINDS, Query, decode_query
 from millstream.kernel import (
     AuthError,
@@ -162,7 +162,10 @@ class _Api:
 
     async def _openapi(self, request: Request) -> Response:
         found = openapi(__version__)
-        found["paths"] |= self._description
+        if self._description:
+            found["paths"] |= self._description
+            found["components"]["securitySchemes"]["session"] = {"type": "apiKey", "in": "cookie", "name": COOKIE}
+            found["security"].append({"session": []})
         return json_response(found)
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+COOKIE = "millstream_session"
+"""Of a browser that has logged in; with TLS ``__Host-`` stands before it."""
 FORBIDDEN = "MS-2126"
 """Code of an AuthError of somebody who is known, and may not."""
 

@@ -15,7 +15,7 @@ import msgspec
 from millstream.api._app import application
 from millstream.api._door import View, bearer_of
 from millstream.api._login_openapi import LOGIN_PATHS
-from millstream.api._request import FORBIDDEN, json_response, read_body
+from millstream.api._request import COOKIE, FORBIDDEN, json_response, read_body
 from millstream.historian import HistoryView
 from millstream.kernel import AuthError, DecodeError, Unreachable, needs_extra
 from millstream.login import LoginDesk, NatsLogin, Session, sites_below
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX = 8192
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-COOKIE, BEGUN_COOKIE = "millstream_session", "millstream_begun"
+BEGUN_COOKIE = "millstream_begun"
 BEGUN_S = 600
 T = TypeVar("T")
 
@@ -180,9 +180,10 @@ class SessionDoor:
         )  # fmt: skip
 
     def _shown(self, session: Session, nats: NatsLogin | None = None) -> dict[str, object]:
+        tenant = self._tenants.trust.tenants.get(session.tenant)  # it may be gone by now
         shown: dict[str, object] = {
             "tenant": session.tenant, "user": session.name, "role": session.role, "via": session.via,
-            "place": self._tenants.trust.tenants[session.tenant].place, "paths": session.paths,
+            "place": None if tenant is None else tenant.place, "paths": session.paths,
             "expires_s": session.expires_s, "websocket_port": self._websocket_port,
         }  # fmt: skip
         return shown | ({} if nats is None else {"nats": nats})

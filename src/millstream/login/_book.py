@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from millstream.bus import RawConnection, StreamApi, StreamConfig, decode_answer, ensure_stream, get_batch
-from millstream.kernel import ConfigError, PlantError
+from millstream.kernel import ConfigError
 from millstream.login._records import LoginUser, Session
 from millstream.protocols.nats_wire import WireMessage
 from millstream.protocols.uns_subject import escape_token
@@ -60,7 +60,8 @@ class LoginBook:
             self._keep_user(message)
         async for message in self._all(f"{SESSIONS}.>"):
             session = _decode(message, Session)
-            self._sessions[session.id] = session
+            if session is not None:
+                self._sessions[session.id] = session
 
     def listen(self) -> int:
         """From now on hear of users that others change; `refresh` reads them. The subscription's number."""
@@ -153,6 +154,8 @@ class LoginBook:
     def _keep_user(self, message: Received) -> LoginUser | None:
         """None when nothing is new: this process stored it."""
         user = _decode(message, LoginUser)
+        if user is None:
+            return None
         before = self._users.get((user.tenant, user.name))
         if before is not None and before[1] >= message.seq:
             return None
@@ -164,8 +167,9 @@ def _session_subject(session: Session) -> str:
     return f"{SESSIONS}.{session.tenant}.{session.id}"
 
 
-def _decode(message: Received, type: type[T]) -> T:
+def _decode(message: Received, type: type[T]) -> T | None:
+    """None for what cannot be read, as of a later version: who it was is not let in, and all others are."""
     try:
         return msgspec.json.decode(message.payload, type=type)
-    except msgspec.DecodeError as error:
-        raise PlantError("what is kept of a log-in cannot be read", where=message.subject, code="MS-2120") from error
+    except msgspec.DecodeError:
+        return None

@@ -208,13 +208,17 @@ class LoginDesk:
 
     def find(self, token: str) -> Session:
         """The session that a token stands for. Raises AuthError (MS-2124)."""
-        session = self.book.session(_digest(token))
+        return self._open_one(_digest(token))
+
+    def _open_one(self, id: str) -> Session:
+        session = self.book.session(id)
         if session is None or session.ended_s is not None or self._reason_to_end(session) is not None:
             raise AuthError("no session, or one that is over", next_step="log in again", code="MS-2124")
         return session
 
     async def credentials(self, session: Session, public: str) -> NatsLogin:
-        """A NATS token for the key that the client made. Raises DecodeError, TooManyAttempts."""
+        """A NATS token for the key that the client made. Raises DecodeError, TooManyAttempts, AuthError."""
+        session = self._open_one(session.id)  # it may have ended while the request was read
         if not is_public_key(public, "user"):
             raise DecodeError(
                 "not a public key of a user", expected="U…, 56 characters", got=public[:60], code="MS-2125"

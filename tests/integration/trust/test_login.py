@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import httpx
 import pytest
 from login_site import Browser, LoginSite, browser, login_body, login_site
 from trust_site import until
+
+from millstream.bus import Credentials, RawConnection
+from millstream.kernel import AuthError, SystemClock
+from millstream.login import LoginAround, LoginDesk, LoginOptions
 
 TAGS = ("acme/plant1/line:speed", "acme/plant2/line:speed", "acme/plant1:power")
 
@@ -108,3 +113,42 @@ async def test_a_person_of_a_whole_tenant_sees_all_of_it_and_nothing_of_another(
         assert (await client.get("/health")).json() == {"is_healthy": True}
         assert "/api/v1/login" in (await client.get("/openapi.json")).json()["paths"]
         assert (await client.get("/api/v1/last", params={"tag": "beta/plant1/line:speed"})).status_code == 404
+
+
+async def test_sessions_and_their_ends_outlive_the_process_that_opened_them(tmp_path: Path) -> None:
+    async with login_site(tmp_path, "acme") as site, site.http() as client:
+        for name in ("ann", "ben", "eve"):
+            await site.add("acme", name)
+        tokens = {}
+        for name in ("ann", "ben", "eve"):
+            answer = await client.post("/api/v1/login", json=login_body("acme", name, as_cookie=False))
+            tokens[name] = answer.json()["token"]
+        headers = {"Authorization": f"Bearer {tokens['ben']}"}
+        assert (await client.delete("/api/v1/session", headers=headers)).status_code == 200
+        tenants = site.site.hub.tenants
+        assert tenants is not None
+        creds = {name: Credentials(creds_file=tenants.creds_dir / f"{name}.creds") for name in ("provider", "system")}
+        url, told = site.site.hub.server.url, list[str]()
+
+        async def audit(tenant: str, what: str, outcome: str, data: Mapping[str, object]) -> None:
+            told.append(f"{data['name']} {outcome}")
+
+        async with (
+            RawConnection(url, credentials=creds["provider"]) as provider,
+            RawConnection(url, credentials=creds["system"]) as system,
+        ):
+            around = LoginAround(provider, system, lambda: tenants.trust, audit, lambda *refused: None)
+            async with LoginDesk(around, LoginOptions(), SystemClock()) as next_desk, site.users() as users:
+                assert next_desk.find(tokens["ann"]).name == "ann"
+                for gone in (tokens["ben"], "nobody's"):
+                    with pytest.raises(AuthError):
+                        next_desk.find(gone)
+                running = asyncio.ensure_future(next_desk.run())
+                try:
+                    await users.remove("acme", "eve")
+                    await until(lambda: {"eve removed", "eve closed"} <= set(told), "it hears of it, too")
+                finally:
+                    running.cancel()
+                    await asyncio.gather(running, return_exceptions=True)
+                with pytest.raises(AuthError):
+                    next_desk.find(tokens["eve"])
