@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -94,13 +95,24 @@ async def login_users(node: str | os.PathLike[str] | None, who: str) -> AsyncIte
             "this node has no tenants", where=str(found.file or found.nats_url), code="MS-2120",
             next_step="users that log in are for a hub with `trust` in its file",
         )  # fmt: skip
-    bundle = found.tenants.parent / KEPT
-    trust = read_bundle(bundle.read_text(encoding="ascii"), SystemClock().now_ns() / 1e9)
+    trust = _trust_of(found.tenants.parent / KEPT)
     async with RawConnection(found.nats_url, credentials=found.credentials) as connection:
         book = LoginBook(connection)
         await book.prepare()
         await book.load()
         yield LoginUsers(book, trust, who)
+
+
+def _trust_of(bundle: Path) -> HubTrust:
+    """What the hub has taken from its operator. Raises ConfigError, AuthError."""
+    try:
+        text = bundle.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "what the hub knows of its tenants cannot be read", where=str(bundle), got=str(error), code="MS-2120",
+            next_step="run it on the hub's machine, as the hub's user",
+        ) from error  # fmt: skip
+    return read_bundle(text, SystemClock().now_ns() / 1e9)
 
 
 def _now_s() -> int:
