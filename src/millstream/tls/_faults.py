@@ -25,6 +25,7 @@ with needs_extra("TLS", "tls"):
     from cryptography import x509
 
 ENDS_SOON_S = 30 * 86400  # of a certificate with a short life: its last third
+RENEW = "renew it (`millstream tls renew`), the node takes the new one without a restart"
 _READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -59,12 +60,24 @@ def check_files(files: TlsFiles, names: Sequence[str], now_s: float, *, is_serve
         authorities = parse_certificates(read_pem(files.ca_file), files.ca_file)
     except ConfigError as error:
         return [*found, _unusable("ca_file", error)]
-    if is_server and chain and not has_signed(authorities, chain):
-        found.append(Fault(
+    if is_server and chain:
+        found += _authorities(files, authorities, chain, now_s)
+    return found
+
+
+def _authorities(
+    files: TlsFiles, authorities: Sequence[x509.Certificate], chain: Sequence[x509.Certificate], now_s: float
+) -> Iterator[Fault]:
+    above = [facts_of(authority) for authority in authorities if has_signed([authority], chain)]
+    if not above:
+        yield Fault(
             "MS-2505", "ca_file", f"{files.ca_file} has no authority that signed {files.certificate}",
             "add the authority that signed it; clients that trust this file would refuse the node", is_fatal=True,
-        ))  # fmt: skip
-    return found
+        )  # fmt: skip
+        return
+    assert files.ca_file is not None
+    longest = max(above, key=lambda facts: facts.not_after_s)
+    yield from _time(longest, files.ca_file, now_s, "ca_file", "replace the authority (`millstream tls rollover`)")
 
 
 def day_text(time_s: float) -> str:
@@ -100,19 +113,20 @@ def _key(path: Path, certificate_path: Path, certificate: x509.Certificate) -> I
         yield Fault("MS-2506", "key", f"{path} can be read by others than its owner", f"chmod 600 {path}")
 
 
-def _time(facts: CertificateFacts, path: Path, now_s: float) -> Iterator[Fault]:
-    renew = "renew it (`millstream tls renew`), the node takes the new one without a restart"
+def _time(
+    facts: CertificateFacts, path: Path, now_s: float, key: str = "certificate", renew: str = RENEW
+) -> Iterator[Fault]:
     if now_s < facts.not_before_s:
         yield Fault(
-            "MS-2502", "certificate", f"{path} is not valid before {day_text(facts.not_before_s)}",
+            "MS-2502", key, f"{path} is not valid before {day_text(facts.not_before_s)}",
             "set the clock, or take another certificate",
         )  # fmt: skip
     left_s, life_s = facts.not_after_s - now_s, facts.not_after_s - facts.not_before_s
     if left_s <= 0:
-        yield Fault("MS-2502", "certificate", f"{path} has expired on {day_text(facts.not_after_s)}", renew)
+        yield Fault("MS-2502", key, f"{path} has expired on {day_text(facts.not_after_s)}", renew)
     elif left_s < min(ENDS_SOON_S, life_s / 3):
         text = f"{path} ends in {duration_text(left_s)}, on {day_text(facts.not_after_s)}"
-        yield Fault("MS-2503", "certificate", text, renew)
+        yield Fault("MS-2503", key, text, renew)
 
 
 def _names(facts: CertificateFacts, path: Path, names: Sequence[str]) -> Iterator[Fault]:

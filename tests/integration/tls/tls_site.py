@@ -94,15 +94,16 @@ class TlsSite:
 
 
 @asynccontextmanager
-async def tls_site(folder: Path, **server: Any) -> AsyncIterator[TlsSite]:
-    """A hub that runs while in the scope."""
+async def tls_site(folder: Path, *, asks: tuple[str, ...] = (), **server: Any) -> AsyncIterator[TlsSite]:
+    """A hub that runs while in the scope; its listeners in `asks` want certificates of those who come."""
     site = TlsSite(folder)
     now_s = time.time()
     make_authority(site.authority, "test", now_s)
     issue(site.authority, "hub", ["hub.example"], now_s)
     issue(site.authority, "e1", [], now_s)
     raw = {
-        "hub": {"name": "h1", "data_dir": folder / "hub"}, "server": server, "tls": site.section("hub"),
+        "hub": {"name": "h1", "data_dir": folder / "hub"}, "server": server,
+        "tls": {**site.section("hub"), "client_certificates": asks},
         "streams": {"max_bytes": "64MiB"}, "historian": None, "edges": [{"name": "e1", "path": "acme/plant1"}],
     }  # fmt: skip
     async with HubNode(HubConfig.model_validate(raw)) as site.hub:
