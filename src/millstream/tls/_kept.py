@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from millstream.tls._facts import CertificateFacts, read_facts, read_pem
 from millstream.tls._faults import Fault, check_files
 
 CERTIFICATE, AUTHORITIES = "server.pem", "ca.pem"
+OPENINGS_MAX = 5  # of files that somebody replaces at this moment
 _Mark = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -52,15 +54,16 @@ class KeptFiles:
         when there is none."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         mark = self._mark()
-        fatal = self._fatal(self._source)
-        if not fatal:
-            self._take()
-        elif not self._fatal(self.in_use):
-            self._refused = fatal
+        for _ in range(OPENINGS_MAX):
+            fatal = self._fatal(self._source)
+            if fatal or self._take():
+                break
         else:
+            raise ConfigError("the TLS files are being replaced", where="tls", next_step="start again", code="MS-2508")
+        if fatal and self._fatal(self.in_use):
             first = fatal[0]
             raise ConfigError(first.message, where="tls", next_step=first.next_step, code=first.code)
-        self._seen = mark
+        self._seen, self._refused = mark, fatal
 
     def look(self) -> bool:
         """Take what is new; true when something was. Files that do not fit count from the second look at them on: the
@@ -70,7 +73,8 @@ class KeptFiles:
             return False
         fatal = self._fatal(self._source)
         if not fatal:
-            self._take()
+            if not self._take():
+                return False  # they were replaced in this moment: the next look takes them
             self._seen, self._refused, self.has_news = mark, [], True
             return True
         if mark == self._suspect:
@@ -92,18 +96,24 @@ class KeptFiles:
     def _fatal(self, files: TlsFiles) -> list[Fault]:
         return [fault for fault in check_files(files, (), self._now_s(), is_server=self._is_server) if fault.is_fatal]
 
-    def _take(self) -> None:
-        source = self._source
-        pair = b""
-        if source.certificate is not None:
+    def _take(self) -> bool:
+        """Copy, and use the copy when it fits: what was looked at before may have changed since."""
+        source, used = self._source, self.in_use
+        new = TlsFiles(_beside(used.ca_file), _beside(used.certificate))
+        if new.certificate is not None and source.certificate is not None:
             pair = read_pem(source.certificate)
             if source.key is not None:
                 pair = pair.rstrip() + b"\n" + read_pem(source.key)
+            write_private(new.certificate, pair.decode("utf-8", "replace"))
+        if new.ca_file is not None and source.ca_file is not None:
+            write_private(new.ca_file, read_pem(source.ca_file).decode("utf-8", "replace"))
+        if self._fatal(new):
+            return False
         # Authorities first: they trust the new certificate before it is shown.
-        if source.ca_file is not None:
-            write_private(self._folder / AUTHORITIES, read_pem(source.ca_file).decode("utf-8", "replace"))
-        if pair:
-            write_private(self._folder / CERTIFICATE, pair.decode("utf-8", "replace"))
+        for here, there in ((new.ca_file, used.ca_file), (new.certificate, used.certificate)):
+            if here is not None and there is not None:
+                os.replace(here, there)
+        return True
 
     def _mark(self) -> _Mark:
         files = (self._source.certificate, self._source.key, self._source.ca_file)
@@ -111,6 +121,10 @@ class KeptFiles:
 
     def _now_s(self) -> float:
         return self._clock.now_ns() / 1e9
+
+
+def _beside(path: Path | None) -> Path | None:
+    return None if path is None else path.with_name(f"{path.name}.next")
 
 
 def _mark_of(path: Path | None) -> tuple[int, int, int] | None:

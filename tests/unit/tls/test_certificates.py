@@ -239,6 +239,27 @@ def test_half_of_a_replacement_is_never_used(folder: Path, tmp_path: Path) -> No
     context.load_cert_chain(str(kept.in_use.certificate))  # certificate and key in one file, of one making
 
 
+def test_a_replacement_between_the_look_and_the_copy_is_not_used(folder: Path, tmp_path: Path) -> None:
+    issue(folder, "other", [], NOW_S)
+
+    class Interrupted(KeptFiles):
+        """Somebody writes at the worst moment."""
+
+        def _take(self) -> bool:
+            (folder / "hub.key").write_bytes((folder / "other.key").read_bytes())
+            return super()._take()
+
+    kept = KeptFiles(files_of(folder, "hub"), tmp_path / "kept", FixedClock())
+    kept.open()
+    first = kept.facts().fingerprint
+    renew(folder, "hub", NOW_S)
+    again = Interrupted(files_of(folder, "hub"), tmp_path / "kept", FixedClock())
+    again.open()
+    assert again.facts().fingerprint == first
+    assert [fault.code for fault in again.faults()] == ["MS-2508"]
+    assert [fault for fault in check_files(again.in_use, [], NOW_S) if fault.is_fatal] == []
+
+
 def test_a_node_starts_with_what_it_had_when_the_new_files_do_not_fit(folder: Path, tmp_path: Path) -> None:
     KeptFiles(files_of(folder, "hub"), tmp_path / "kept", FixedClock()).open()
     (folder / "hub.pem").write_text("nothing", encoding="ascii")
