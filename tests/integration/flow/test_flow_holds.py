@@ -36,7 +36,7 @@ historian: null
 connectors:
   - name: ramp
     type: ramp
-    config: {{rows: 400, batch_rows: 4, pause: 20ms}}
+    config: {{rows: 400, batch_rows: 4, pause: 80ms}}
     tags: [{{name: row, path: m0, address: a}}]
 flows: {flows}
 """

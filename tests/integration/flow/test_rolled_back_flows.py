@@ -117,7 +117,7 @@ async def test_a_flow_whose_state_is_gone_waits_for_a_person(tmp_path: Path) -> 
         assert flow_status(edge)["output"] == "E_e1_F_g2"
         assert "MS-0707" in {alarm["code"] for alarm in edge.status()["alarms"]}  # type: ignore[attr-defined]
         assert await outputs(edge.server, "E_e1_F_g2") == []
-    path = write_site(tmp_path, flows=[{**FLOW, "version": 2, "start": "now"}], rows=400, pause="100ms")
+    path = write_site(tmp_path, flows=[{**FLOW, "version": 2, "start": "now"}], rows=20_000, pause="100ms")
     async with edge_of(path, log) as edge:
 
         async def has_some() -> bool:

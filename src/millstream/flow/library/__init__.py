@@ -8,6 +8,7 @@ from millstream.flow.library._deadband import DEADBAND, SWINGING_DOOR
 from millstream.flow.library._dedup import DEDUP
 from millstream.flow.library._derived_tag import DERIVED_TAG
 from millstream.flow.library._machine_state import MACHINE_STATE
+from millstream.flow.library._oee import OEE
 from millstream.flow.library._part_counter import PART_COUNTER
 from millstream.flow.library._rate import RATE
 from millstream.flow.library._runs import RUNS
@@ -15,8 +16,8 @@ from millstream.flow.library._type import Build, FlowConfig, FlowType, OutputNam
 from millstream.flow.library._unit_conversion import UNIT_CONVERSION
 
 _ALL = (
-    PART_COUNTER, RATE, MACHINE_STATE, CHANGE_OF_STATE, RUNS, DERIVED_TAG, UNIT_CONVERSION, DEADBAND, SWINGING_DOOR,
-    DEDUP,
+    PART_COUNTER, RATE, MACHINE_STATE, OEE, CHANGE_OF_STATE, RUNS, DERIVED_TAG, UNIT_CONVERSION, DEADBAND,
+    SWINGING_DOOR, DEDUP,
 )  # fmt: skip
 FLOW_TYPES: Mapping[str, FlowType] = MappingProxyType({flow_type.name: flow_type for flow_type in _ALL})
 """Built-in types by name."""
