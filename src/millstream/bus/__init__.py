@@ -48,6 +48,7 @@ from millstream.bus._server_config import (
     ServerTrust,
 )
 from millstream.bus._server_files import disk_error, load_secret, store_room_bytes
+from millstream.bus._snapshot import SnapshotHead, give_snapshot, take_snapshot
 from millstream.bus._store_repair import sync_descriptions
 from millstream.bus._streams import (
     CONFIG,
@@ -165,7 +166,10 @@ __all__ = [
     "ServerSettings",
     "ServerTls",
     "ServerTrust",
+    "SnapshotHead",
     "SourceInfo",
+    "give_snapshot",
+    "take_snapshot",
     "StreamApi",
     "StreamBounds",
     "StreamConfig",

@@ -1,5 +1,7 @@
 """The hub's composition root: server, sources, historian, ledger, status."""
 
+from millstream.hub._backup import back_up, restore
+from millstream.hub._backup_manifest import Manifest, load_manifest
 from millstream.hub._ledger import HubLedger, OriginFeeder
 from millstream.hub._node import HubNode, server_settings
 from millstream.hub._plant import HubPlant
@@ -8,6 +10,10 @@ from millstream.hub._tenants import Tenants
 from millstream.hub._trust import KEPT
 
 __all__ = [
+    "Manifest",
+    "back_up",
+    "load_manifest",
+    "restore",
     "KEPT",
     "HubLedger",
     "HubNode",

@@ -30,6 +30,7 @@ from millstream.bus import (
     NatsServer,
     ProcessMeter,
     RawConnection,
+    ServerAlarm,
     StreamApi,
     StreamBounds,
     StreamReader,
@@ -64,6 +65,7 @@ from millstream.hub._history import HubDeadLetters, HubRequests, HubStreamStates
 from millstream.hub._hold import CatchUpHold
 from millstream.hub._ledger import HubLedger, accounts_as_dict
 from millstream.hub._rollouts import RolloutEngine
+from millstream.hub._server_events import ServerEventTeller
 from millstream.hub._sources import SourceKeeper
 from millstream.kernel import Clock, PlantError
 from millstream.sdk import Log
@@ -142,6 +144,7 @@ class HubPlant:
                 group.create_task(self._dispatcher.run(), name="commands")
             rollouts = RolloutEngine(self.connection, clock=self._clock, log=self._log)
             group.create_task(rollouts.run(), name="roll-outs")
+            group.create_task(self._teller.run(), name="events of the server")
             if self._ledger is not None:
                 group.create_task(self._ledger.run(), name="ledger")
             if self._flows is not None:
@@ -181,6 +184,25 @@ class HubPlant:
             await self._flows.prepare()
         await self._serve()
         await self._open_fleet()
+        self._teller = ServerEventTeller(
+            self.connection, self._enterprise, lambda: self.sources.streams, self._watched_alarms,
+            system=await self._system_connection(), clock=self._clock, log=self._log,
+        )  # fmt: skip
+
+    async def _system_connection(self) -> RawConnection | None:
+        """To hear what the servers say; where tenants share them, that is for their provider to hear."""
+        login = self._server.system_credentials
+        if login is None or self.account.tenant is not None:
+            return None
+        name = f"hub {self._config.hub.name} system"
+        return await self._stack.enter_async_context(self._server.connection(name, Credentials(*login)))
+
+    def _enterprise(self) -> str | None:
+        """Where the servers' events stand; None while no edge has said of what enterprise this is the hub."""
+        return self._edges[0].path.partition("/")[0] if self._edges else None
+
+    def _watched_alarms(self) -> list[ServerAlarm]:
+        return [*self._server.alarms, *self.sources.alarms]
 
     def _director(self) -> FlowDirector:
         config, server = self._config, self._server

@@ -63,7 +63,7 @@ async def test_the_ledger_counts_again_after_the_hub_started_anew(tmp_path: Path
 
 
 async def test_a_hub_with_a_historian_answers_from_its_ledger_and_keeps_bad_payloads(tmp_path: Path) -> None:
-    raw = hub_config(tmp_path).model_dump()
+    raw = hub_config(tmp_path).model_dump(exclude_unset=True)
     config = HubConfig.model_validate({**raw, "historian": {}})
     async with HubNode(config) as hub:
         keeping = asyncio.ensure_future(hub.run())

@@ -1,0 +1,110 @@
+"""Tells what the servers announce: as events in the hub's own stream, beside those of machines.
+
+While nothing can be stored (no majority, the server restarts) events wait, a bounded number of them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from millstream.bus import HUB_DOMAIN, RawConnection, ServerAlarm, StreamInfo, decode_answer
+from millstream.kernel import Clock, PlantError
+from millstream.model import AssetPath
+from millstream.protocols.cloudevents import CloudEvent, encode_event
+from millstream.protocols.ledger import WRITER_HEADER
+from millstream.protocols.nats_wire import WireMessage
+from millstream.protocols.server_advisory import EVENT_TYPE, AlarmWatch, LimitWatch, ServerEvent, read_advisory
+from millstream.protocols.uns_subject import UnsAddress, encode_subject
+from millstream.sdk import Log
+
+ADVISORIES = ("$JS.EVENT.ADVISORY.>",)
+SYSTEM_EVENTS = ("$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.DISCONNECT", "$SYS.SERVER.*.SHUTDOWN")
+WAITING_COUNT_MAX = 1000  # while nothing can be stored; then the oldest goes
+TELL_INTERVAL_S = 0.5
+SEEN_COUNT_MAX = 4096  # ids; the plant's account and the system's may both announce one thing
+
+
+class ServerEventTeller:
+    """Run `run` in the plant's task group. `place` gives where the events stand (None: they are only logged), `streams`
+    and `alarms` what is looked at now and then. `system`: a connection of the system account."""
+
+    def __init__(
+        self, connection: RawConnection, place: Callable[[], str | None], streams: Callable[[], Sequence[StreamInfo]],
+        alarms: Callable[[], Sequence[ServerAlarm]], *, system: RawConnection | None, clock: Clock, log: Log,
+    ) -> None:  # fmt: skip
+        self._connection = connection
+        self._system = system
+        self._place = place
+        self._streams = streams
+        self._alarms = alarms
+        self._clock = clock
+        self._log = log
+        self._waiting: deque[ServerEvent] = deque(maxlen=WAITING_COUNT_MAX)
+        self._seen: dict[str, None] = {}
+        self._limits, self._alarm_watch = LimitWatch(), AlarmWatch()
+        self.dropped_count = 0
+
+    async def run(self) -> None:
+        """For ever."""
+        heard = [(self._connection, self._connection.subscribe(subject, self._hear)) for subject in ADVISORIES]
+        if self._system is not None:
+            heard += [(self._system, self._system.subscribe(subject, self._hear)) for subject in SYSTEM_EVENTS]
+        try:
+            while True:
+                await self._look()
+                await self._tell()
+                await self._clock.sleep(TELL_INTERVAL_S)
+        finally:
+            for connection, sid in heard:
+                connection.unsubscribe(sid)
+
+    def _hear(self, messages: list[WireMessage]) -> None:
+        for message in messages:
+            subject = bytes(message[1]).decode("utf-8", "replace")
+            event = read_advisory(subject, bytes(message[4]), domain=HUB_DOMAIN)
+            if event is not None and event.id not in self._seen:
+                self._keep(event)
+
+    def _keep(self, event: ServerEvent) -> None:
+        self._seen[event.id] = None
+        if len(self._seen) > SEEN_COUNT_MAX:
+            del self._seen[next(iter(self._seen))]
+        self.dropped_count += len(self._waiting) == WAITING_COUNT_MAX
+        self._waiting.append(event)
+
+    async def _look(self) -> None:
+        """At what nobody announces: alarms of this node, streams that refuse what does not fit."""
+        now_ns = self._clock.now_ns()
+        for event in self._alarm_watch.feed({alarm.code: alarm.message for alarm in self._alarms()}, now_ns):
+            self._keep(event)
+        for info in self._streams():
+            if info.config.get("discard") == "new":
+                found = self._limits.feed(
+                    f"stream {info.name}", info.bytes, int(info.config.get("max_bytes", -1)), now_ns
+                )
+                if found is not None:
+                    self._keep(found)
+
+    async def _tell(self) -> None:
+        while self._waiting:
+            event, place = self._waiting[0], self._place()
+            if place is not None:
+                try:
+                    await self._store(event, place)
+                except PlantError:
+                    return  # the server restarts, or has no majority: it waits
+            if event.severity != "info":
+                self._log.warning(event.text, code=event.code)
+            if self._waiting and self._waiting[0] is event:
+                self._waiting.popleft()
+
+    async def _store(self, event: ServerEvent, place: str) -> None:
+        kind = f"{EVENT_TYPE}.{event.what}"
+        cloud_event = CloudEvent(event.id, "/hub/server", kind, event.as_data(), event.time_ns or self._clock.now_ns())
+        headers, payload = encode_event(cloud_event)
+        headers |= {WRITER_HEADER: "hub", "Nats-Msg-Id": f"server/{event.id}"}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+        subject = encode_subject(UnsAddress(AssetPath.parse(place), "_event", tuple(kind.split("."))))
+        answer = await self._connection.request(subject, payload, header_lines=lines, timeout_s=2.0)
+        decode_answer(answer[4], where=subject)

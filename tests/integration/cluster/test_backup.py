@@ -1,0 +1,139 @@
+"""A hub that is gone comes back from a folder, and its edges bring the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forward_site import client_of, running_edge, until, wait_all_at_hub
+
+from millstream.bus import StreamApi
+from millstream.config import HubConfig
+from millstream.hub import HubNode, load_manifest
+from millstream.kernel import PlantError
+
+SECRET = "of an edge, and kept apart from the backup"
+
+
+async def _millstream(*arguments: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "millstream", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+def _document(folder: Path, leaf_port: int) -> dict[str, Any]:
+    secret = folder / "edge.secret"
+    secret.write_text(SECRET, encoding="utf-8")
+    return {
+        "hub": {"name": "h1", "data_dir": str(folder / "hub")},
+        "server": {"leaf_port": leaf_port},
+        "streams": {"max_bytes": "64MiB"},
+        "edges": [{"name": "e1", "path": "acme/e1", "secret": {"file": str(secret)}}],
+        "historian": None,
+    }
+
+
+@asynccontextmanager
+async def _running(document: dict[str, Any]) -> AsyncIterator[HubNode]:
+    async with HubNode(HubConfig.model_validate(document)) as hub:
+        task = asyncio.ensure_future(hub.run())
+        try:
+            yield hub
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_a_hub_made_from_its_backup_takes_the_rest_from_its_edges(tmp_path: Path) -> None:
+    document = _document(tmp_path, _free_port())
+    (tmp_path / "hub.yaml").write_text(json.dumps(document), encoding="utf-8")
+    backup = tmp_path / "backup"
+    async with running_edge(tmp_path, document["server"]["leaf_port"], SECRET) as edge:
+        async with _running(document) as hub:
+            await edge.send(500)
+            await wait_all_at_hub(hub, edge)
+            async with client_of(hub.server) as client:
+                await client.request("$KV.config.e1", b"what the site should run")
+                consumer = {"name": "reader", "durable_name": "reader", "ack_policy": "explicit"}
+                body = {"stream_name": "H_INTEGRITY", "config": consumer, "action": "create"}
+                await StreamApi(client).request("CONSUMER.CREATE.H_INTEGRITY.reader", body)
+            code, out, err = await _millstream("backup", str(backup), "--node", str(tmp_path / "hub"), "--json")
+            assert code == 0, err
+            taken = json.loads(out)["streams"]
+            assert taken["H_INTEGRITY"] >= 500
+            assert taken["KV_config"] == 1
+            again, _, err = await _millstream("backup", str(backup), "--node", str(tmp_path / "hub"))
+            assert (again != 0, "MS-2620" in err) == (True, True)
+            await edge.send(500)  # the hub gets further than its backup
+            await wait_all_at_hub(hub, edge)
+            refused, _, err = await _millstream("restore", str(backup), "-c", str(tmp_path / "hub.yaml"))
+            assert (refused != 0, "MS-0603" in err) == (True, True)  # it runs
+        refused, _, err = await _millstream("restore", str(backup), "-c", str(tmp_path / "hub.yaml"))
+        assert (refused != 0, "MS-2621" in err) == (True, True)
+
+        shutil.rmtree(tmp_path / "hub")
+        code, out, err = await _millstream("restore", str(backup), "-c", str(tmp_path / "hub.yaml"), "--json")
+        assert code == 0, err
+        assert json.loads(out)["streams"] == taken
+        await edge.send(500)
+        async with _running(document) as hub:
+            await wait_all_at_hub(hub, edge)  # 1500, of which the backup had 500; none lost, none doubled
+            account = hub.ledger()["E_e1_I"]
+            assert (account["samples"], account["gaps"], account["repeats"]) == (1500, 0, 0)
+            async with client_of(hub.server) as client:
+                found = await StreamApi(client).last("KV_config", "$KV.config.e1")
+                assert found is not None
+                assert found.payload == b"what the site should run"
+                info = await StreamApi(client).request("CONSUMER.INFO.H_INTEGRITY.reader")
+                assert info["name"] == "reader"
+            # What is published here after the restore is not taken for what was here before.
+            async with client_of(hub.server) as client:
+                await client.request("uns.v1.acme.hub._tag.n", b'{"timestamp_ms":1,"value":1}')
+
+                async def has_joined() -> bool:
+                    return await StreamApi(client).last("H_INTEGRITY", "uns.v1.acme.hub._tag.n") is not None
+
+                await until(has_joined, "in H_INTEGRITY")
+
+    # The same backup, broken in ways that happen.
+    assert load_manifest(backup).hub == "h1"
+    snapshot = backup / "streams" / "H_INTEGRITY.snapshot"
+    whole = snapshot.read_bytes()
+    for broken, reason in (
+        (whole[:-100], "cut or changed"), (whole[:50] + b"\x00" + whole[51:], "changed"), (None, "missing"),
+    ):  # fmt: skip
+        snapshot.unlink(missing_ok=True)
+        if broken is not None:
+            snapshot.write_bytes(broken)
+        with pytest.raises(PlantError, match=reason) as refused_backup:
+            load_manifest(backup)
+        assert refused_backup.value.code == "MS-2620"
+    snapshot.write_bytes(whole)
+    manifest = backup / "manifest.json"
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace('"hub":"h1"', '"hub":"h2"'), encoding="utf-8")
+    with pytest.raises(PlantError, match="list of contents was changed"):
+        load_manifest(backup)
+    manifest.write_text(text[: len(text) // 2], encoding="utf-8")
+    with pytest.raises(PlantError, match="broken"):
+        load_manifest(backup)
+    manifest.unlink()
+    with pytest.raises(PlantError, match="cut before its end"):
+        load_manifest(backup)

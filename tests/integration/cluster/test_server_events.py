@@ -1,0 +1,63 @@
+"""What a real server announces is an event of the hub, live and in its stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from forward_site import client_of, leaf_of, running_edge, running_hub, until
+
+from millstream.bus import StreamApi, get_batch
+from millstream.protocols.cloudevents import decode_event
+from millstream.protocols.nats_wire import parse_headers
+
+
+async def test_links_and_streams_that_come_and_go_are_events_of_the_hub(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as hub, client_of(hub.server) as client:
+        follower = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "millstream", "events", "--follow", "--json", "--node", str(tmp_path / "hub"),
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            found: list[str] = []
+
+            async def stored() -> list[str]:
+                messages, _ = await get_batch(client, "H_LOCAL", "uns.v1.acme._event.millstream.server.>", seq=1)
+                events = [decode_event(dict(parse_headers(m.headers).values), m.payload) for m in messages]
+                found[:] = [event.type.removeprefix("millstream.server.") for event in events]
+                return found
+
+            async def has(*kinds: str) -> bool:
+                return set(kinds) <= set(await stored())
+
+            async with running_edge(tmp_path, *leaf_of(hub)):
+                await until(lambda: has("leaf_connected"), "the edge's link is told")
+            await until(lambda: has("leaf_lost"), "and that it is gone")
+            api = StreamApi(client)
+            await api.request("STREAM.CREATE.S", {"name": "S", "subjects": ["s.>"], "storage": "memory"})
+            await api.request("STREAM.DELETE.S")
+            await until(lambda: has("stream_deleted"), "a stream that somebody deleted")
+            assert "stream_created" not in found
+
+            # Who follows hears from the moment when the command line is connected: delete until it does.
+            async def hears() -> str:
+                assert follower.stdout is not None
+                return (await follower.stdout.readline()).decode()
+
+            heard = asyncio.ensure_future(hears())
+            async with asyncio.timeout(60):
+                while not heard.done():
+                    await api.request("STREAM.CREATE.S", {"name": "S", "subjects": ["s.>"], "storage": "memory"})
+                    await api.request("STREAM.DELETE.S")
+                    await asyncio.wait([heard], timeout=0.5)
+            event = json.loads(heard.result())
+            assert event["type"] == "millstream.server.stream_deleted"
+            assert event["data"]["code"] == "MS-2617"
+            assert all(account["is_clean"] for account in hub.ledger().values()), hub.ledger()
+        finally:
+            with suppress(ProcessLookupError):
+                follower.kill()
+            await follower.communicate()
