@@ -32,6 +32,8 @@ PYTHON_PEERS = {  # of other licences or with other pins: each in a venv, run as
     "modbus-tk": "modbus-tk==1.1.5",
     "pysparkplug": "pysparkplug==0.6.1",
     "mqtt-spb-wrapper": "mqtt-spb-wrapper==2.1.2",
+    "helm-python-sdk": "helm-python-sdk==0.2.2",  # Helm's own library, to lint and render the chart
+    "kubernetes-validate": "kubernetes-validate==1.37.0",  # the schemas of Kubernetes
     "ziglang": "ziglang==0.17.1",  # a compiler for C, to build the WebAssembly examples again
 }
 DEBIAN_PROGRAMS = {
@@ -39,6 +41,7 @@ DEBIAN_PROGRAMS = {
     "mosquitto_pub": "mosquitto-clients",
     "postgres": "postgresql",
     "curl": "curl",
+    "systemd-analyze": "systemd",
 }
 
 

@@ -1,0 +1,116 @@
+"""What is deployed, checked by the tools that would deploy it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import peers
+import pytest
+import yaml
+
+from millstream.config import HubConfig
+
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "deploy" / "helm" / "millstream"
+UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
+EXPOSURE_MAX = 20  # tenths: systemd's own measure of what a service may do to its machine, of 100
+KUBERNETES = "1.31"
+IMAGE = {"image": {"repository": "registry.invalid/millstream", "tag": "1"}}
+CLUSTER = {"members": 3, "clusterSecret": "shared", "config": {"edges": [{"name": "e1", "path": "acme/e1"}]}}
+VALUES: dict[str, dict[str, Any]] = {
+    "one hub": IMAGE,
+    "a hub of three": {**IMAGE, "hub": CLUSTER, "spreadOver": "zone", "secretFiles": "files"},
+    "an edge": {**IMAGE, "role": "edge", "edge": {"config": {"edge": {"name": "e1", "path": "acme/e1"}}}},
+}
+
+
+def _helm(values: dict[str, Any]) -> dict[str, Any]:
+    script = ROOT / "tests" / "peers" / "helm_check.py"
+    command = [str(peers.venv_python("helm-python-sdk")), str(script), str(CHART), json.dumps(values)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def _objects(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return [each for text in answer["manifests"].values() for each in yaml.safe_load_all(text) if each]
+
+
+@pytest.mark.needs("helm-python-sdk", "kubernetes-validate")
+@pytest.mark.parametrize("what", VALUES)
+def test_helm_and_kubernetes_take_the_chart(what: str, tmp_path: Path) -> None:
+    answer = _helm(VALUES[what])
+    assert answer["errors"] == []
+    assert [m["error"] for m in answer["messages"] if m["severity"] > 1] == []
+    objects = _objects(answer)
+    files = []
+    for number, each in enumerate(objects):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(yaml.safe_dump(each), encoding="utf-8")
+        files.append(str(path))
+    validate = peers.venv_python("kubernetes-validate").parent / "kubernetes-validate"
+    command = [str(validate), "-k", KUBERNETES, "--strict", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pods = next(each for each in objects if each["kind"] == "StatefulSet")["spec"]
+    for container in (*pods["template"]["spec"]["containers"], *pods["template"]["spec"]["initContainers"]):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+        }  # fmt: skip
+
+
+@pytest.mark.needs("helm-python-sdk")
+def test_what_the_chart_writes_is_a_hub_file_for_each_member() -> None:
+    objects = _objects(_helm(VALUES["a hub of three"]))
+    text = next(each for each in objects if each["kind"] == "ConfigMap")["data"]["node.yaml"]
+    stateful = next(each for each in objects if each["kind"] == "StatefulSet")
+    pods = [f"{stateful['metadata']['name']}-{number}" for number in range(stateful["spec"]["replicas"])]
+    services = {each["metadata"]["name"] for each in objects if each["kind"] == "Service"}
+    for pod in pods:
+        config = HubConfig.model_validate(yaml.safe_load(text.replace("__MEMBER__", pod)))
+        assert config.cluster is not None
+        assert list(config.cluster.members) == pods
+        assert {address.partition(":")[0].partition(".")[2] for address in config.cluster.members.values()} <= services
+        assert config.edges[0].name == "e1"
+
+
+@pytest.mark.needs("helm-python-sdk")
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({}, "repository"),
+        ({**IMAGE, "hub": {"members": 2}}, "members"),
+        ({**IMAGE, "hub": {"members": 3}}, "clusterSecret"),
+        ({**IMAGE, "role": "broker"}, "role"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(values: dict[str, Any], reason: str) -> None:
+    errors = _helm(values)["errors"]
+    assert errors
+    assert any(reason in str(error) for error in errors), errors
+
+
+@pytest.mark.needs("systemd-analyze")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_systemd_takes_the_units_and_finds_them_closed(unit: Path, tmp_path: Path) -> None:
+    text, count = re.subn(
+        r"^ExecStart=\S+", f"ExecStart={sys.executable}", unit.read_text(encoding="utf-8"), flags=re.M
+    )
+    assert count == 1
+    copy = tmp_path / unit.name
+    copy.write_text(text, encoding="utf-8")
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--recursive-errors=no", str(copy)],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert (verified.returncode, verified.stderr) == (0, "")
+    rated = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_MAX}", str(copy)],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert rated.returncode == 0, rated.stdout[-600:] + rated.stderr
