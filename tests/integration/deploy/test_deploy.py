@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import peers
 import pytest
 import yaml
 
+import peers
 from millstream.config import HubConfig
 
 ROOT = Path(__file__).parents[3]
