@@ -150,8 +150,16 @@ async def test_a_person_of_one_path_hears_and_reads_nothing_of_another(tmp_path:
         await site.publish("acme", "acme/plant1/line:speed", "acme/plant2/line:speed", "acme/plant10/line:speed")
         await site.add("acme", "ann", role="commander", paths=("acme/plant1",))
         await bearer(site, client, "acme", "ann")
+        files = [site.site.operator.join_file("acme", name) for name in ("plant1", "plant10")]
+        await site.site.taken()
+        folder = await site.site.join(files[0])
         key = new_key("user")
-        async with person(site, await nats_of(client, key), key) as ann:
+        async with site.site.edge(files[0], folder), person(site, await nats_of(client, key), key) as ann:
+
+            async def is_answered() -> bool:
+                return await ann.outcome("millstream.node.plant1.status") == ""
+
+            await until(is_answered, "the site in the path answers")  # its interest reaches the hub a moment later
             elsewhere = (
                 "live.uns.v1.acme.plant2.>", "live.uns.v1.acme.plant10.>", "live.uns.v1.acme.>", "live.>", ">",
                 "live.uns.v1.*.plant2.>", "_INBOX.>", "_INBOX.hub.>", "millstream.>", "$SYS.>", "$JS.>",
@@ -171,7 +179,8 @@ async def test_a_person_of_one_path_hears_and_reads_nothing_of_another(tmp_path:
                 ("millstream.history.below.uns.v1.acme.plant2", b'{"kind":"last","tags":["*"]}'),
                 ("millstream.history.below.uns.v1.acme", b'{"kind":"last","tags":["*"]}'),
                 ("millstream.node.h1.fleet_data", b"{}"), ("millstream.node.h1.command", b"{}"),
-                ("millstream.node.h1.status", b""), ("millstream.node.other.write", b"{}"),
+                ("millstream.node.h1.status", b""), ("millstream.node.plant10.status", b""),
+                ("millstream.node.plant10.write", b"{}"), ("millstream.node.*.write", b"{}"),
             ):  # fmt: skip
                 assert await ann.outcome(subject, data) == "violation", subject
             answer = await ann.client.request(
