@@ -29,6 +29,18 @@ def add_freeze(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--freeze-after", type=seconds, help="its values stand still after this time, e.g. 30s")
 
 
+def add_tags(parser: argparse.ArgumentParser, what: str, most: int) -> None:
+    """The option of a device that can have thousands of tags more; `what` they are."""
+
+    def count(text: str) -> int:
+        """A number of them, for argparse."""
+        if not text.isdecimal() or int(text[:9]) > most:
+            raise argparse.ArgumentTypeError(f"{text}, expected 0 to {most}")
+        return int(text)
+
+    parser.add_argument("--tags", type=count, default=0, help=f"so many {what} more, at most {most}")
+
+
 class DeviceClock:
     """The device's own idea of the time."""
 

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import logging
 import math
+import socket
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -21,9 +22,8 @@ from bacpypes3.local.device import DeviceObject
 from bacpypes3.local.networkport import NetworkPortObject
 from bacpypes3.object import CharacterStringValueObject
 
-from millstream.kernel import free_port
 from millstream.sim._serving import ending, moving, say
-from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze
+from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze, add_tags
 
 DEVICE_ID = 1234
 MANY_FIRST = 100
@@ -91,19 +91,23 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bacnet_controller", description="A simulated BACnet/IP controller.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="of UDP; 0 picks a free one")
-    parser.add_argument("--tags", type=int, default=0, help=f"so many analog values more, at most {MANY_COUNT_MAX}")
+    add_tags(parser, "analog values", MANY_COUNT_MAX)
     add_clock(parser)
     add_freeze(parser)
-    options = parser.parse_args(arguments)
-    if not 0 <= options.tags <= MANY_COUNT_MAX:
-        parser.error(f"--tags is 0 to {MANY_COUNT_MAX}")
-    return options
+    return parser.parse_args(arguments)
+
+
+def _free_udp_port(host: str) -> int:
+    """One that nobody has: the library would share a port with another program."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
 
 
 async def run(options: argparse.Namespace) -> None:
     """Be the controller until a signal."""
     logging.getLogger("bacpypes3").setLevel(logging.CRITICAL)
-    end, port = ending(), options.port or free_port()
+    end, port = ending(), options.port or _free_udp_port(options.host)
     clock = DeviceClock(options.clock_offset, options.clock_drift)
     unit = AirHandling(clock, Freeze(options.freeze_after), options.tags)
     device = DeviceObject(objectIdentifier=("device", DEVICE_ID), objectName="air handling", vendorIdentifier=999)

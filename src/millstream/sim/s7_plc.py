@@ -19,7 +19,7 @@ from snap7.type import SrvArea
 
 from millstream.kernel import free_port
 from millstream.sim._serving import ending, moving, say
-from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze
+from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze, add_tags
 
 PRESS_BYTES = 48
 MANY_COUNT_MAX = 30_000
@@ -75,13 +75,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="s7_plc", description="A simulated S7 PLC with a press.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
-    parser.add_argument("--tags", type=int, default=0, help=f"so many INTs in DB2, at most {MANY_COUNT_MAX}")
+    add_tags(parser, "INTs in DB2", MANY_COUNT_MAX)
     add_clock(parser)
     add_freeze(parser)
-    options = parser.parse_args(arguments)
-    if not 0 <= options.tags <= MANY_COUNT_MAX:
-        parser.error(f"--tags is 0 to {MANY_COUNT_MAX}")
-    return options
+    return parser.parse_args(arguments)
 
 
 async def run(options: argparse.Namespace) -> None:

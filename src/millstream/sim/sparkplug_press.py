@@ -22,7 +22,7 @@ from millstream.protocols.mqtt_publish import Publish
 from millstream.protocols.sparkplug_node import Command, EdgeNode, NodeOptions, NodeUpdate, Output, Stage, Subscribe
 from millstream.sdk import SecretRef
 from millstream.sim._serving import ending, say
-from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze, seconds
+from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze, add_tags, seconds
 
 DEVICE = "axis"
 RETRY_S = 1.0
@@ -134,13 +134,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--node", default="press")
     parser.add_argument("--primary-host", help="the host_id whose STATE is waited for")
     parser.add_argument("--interval", type=seconds, default=0.5, help="between two looks at the machine")
-    parser.add_argument("--tags", type=int, default=0, help=f"so many metrics more, at most {MANY_COUNT_MAX}")
+    add_tags(parser, "metrics", MANY_COUNT_MAX)
     add_clock(parser)
     add_freeze(parser)
-    options = parser.parse_args(arguments)
-    if not 0 <= options.tags <= MANY_COUNT_MAX:
-        parser.error(f"--tags is 0 to {MANY_COUNT_MAX}")
-    return options
+    return parser.parse_args(arguments)
 
 
 async def run(options: argparse.Namespace) -> None:

@@ -12,10 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 import s7_kit
 from modbus_kit import process
 from sparkplug_kit import connector, hosting, nats_listener
 
+from millstream.cli import main
 from millstream.connectors.bacnet import BacnetConfig, BacnetConnector
 from millstream.connectors.sql import SqlConfig, SqlConnector
 from millstream.connectors.text import TextConfig, TextConnector
@@ -53,6 +55,13 @@ async def streamed(session: Any, tags: list[Tag], is_enough: Callable[[list[Samp
             if is_enough(found):
                 return found
     raise AssertionError
+
+
+@pytest.mark.parametrize("name", ["s7_plc", "bacnet_controller", "sparkplug_press"])
+def test_more_tags_than_a_device_has_room_for_are_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for count in ("1000000", "-1", "many"):
+        assert main(["sim", "run", name, "--port", "1", f"--tags={count}"]) == 2
+        assert "expected 0 to" in capsys.readouterr().err
 
 
 async def test_a_plc_with_a_press() -> None:
