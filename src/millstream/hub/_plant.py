@@ -188,6 +188,7 @@ class HubPlant:
             self.connection, self._enterprise, lambda: self.sources.streams, self._watched_alarms,
             system=await self._system_connection(), clock=self._clock, log=self._log,
         )  # fmt: skip
+        await self._teller.listen()
 
     async def _system_connection(self) -> RawConnection | None:
         """To hear what the servers say; where tenants share them, that is for their provider to hear."""

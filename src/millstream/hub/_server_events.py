@@ -5,11 +5,12 @@ While nothing can be stored (no majority, the server restarts) events wait, a bo
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from millstream.bus import HUB_DOMAIN, RawConnection, ServerAlarm, StreamInfo, decode_answer
-from millstream.kernel import Clock, PlantError
+from millstream.kernel import Clock, PlantError, Unreachable
 from millstream.model import AssetPath
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.ledger import WRITER_HEADER
@@ -20,6 +21,7 @@ from millstream.sdk import Log
 
 ADVISORIES = ("$JS.EVENT.ADVISORY.>",)
 SYSTEM_EVENTS = ("$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.DISCONNECT", "$SYS.SERVER.*.SHUTDOWN")
+ROUND_TRIP = "$SYS.REQ.USER.INFO"  # any answer says that what was asked before it is done
 WAITING_COUNT_MAX = 1000  # while nothing can be stored; then the oldest goes
 TELL_INTERVAL_S = 0.5
 SEEN_COUNT_MAX = 4096  # ids; the plant's account and the system's may both announce one thing
@@ -45,19 +47,22 @@ class ServerEventTeller:
         self._limits, self._alarm_watch = LimitWatch(), AlarmWatch()
         self.dropped_count = 0
 
+    async def listen(self) -> None:
+        """From here on nothing is missed; what is heard waits for `run`."""
+        for subject in ADVISORIES:
+            self._connection.subscribe(subject, self._hear)
+        if self._system is not None:
+            for subject in SYSTEM_EVENTS:
+                self._system.subscribe(subject, self._hear)
+            with contextlib.suppress(Unreachable):  # the server restarts: subscriptions are made anew by themselves
+                await self._system.request(ROUND_TRIP)
+
     async def run(self) -> None:
         """For ever."""
-        heard = [(self._connection, self._connection.subscribe(subject, self._hear)) for subject in ADVISORIES]
-        if self._system is not None:
-            heard += [(self._system, self._system.subscribe(subject, self._hear)) for subject in SYSTEM_EVENTS]
-        try:
-            while True:
-                await self._look()
-                await self._tell()
-                await self._clock.sleep(TELL_INTERVAL_S)
-        finally:
-            for connection, sid in heard:
-                connection.unsubscribe(sid)
+        while True:
+            await self._look()
+            await self._tell()
+            await self._clock.sleep(TELL_INTERVAL_S)
 
     def _hear(self, messages: list[WireMessage]) -> None:
         for message in messages:

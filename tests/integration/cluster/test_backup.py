@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster_site import free_ports
 from forward_site import client_of, running_edge, until, wait_all_at_hub
 
 from millstream.bus import StreamApi
@@ -55,14 +55,8 @@ async def _running(document: dict[str, Any]) -> AsyncIterator[HubNode]:
             await asyncio.gather(task, return_exceptions=True)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def test_a_hub_made_from_its_backup_takes_the_rest_from_its_edges(tmp_path: Path) -> None:
-    document = _document(tmp_path, _free_port())
+    document = _document(tmp_path, free_ports(1)[0])
     (tmp_path / "hub.yaml").write_text(json.dumps(document), encoding="utf-8")
     backup = tmp_path / "backup"
     async with running_edge(tmp_path, document["server"]["leaf_port"], SECRET) as edge:
