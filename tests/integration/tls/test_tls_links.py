@@ -60,13 +60,13 @@ async def test_data_crosses_while_certificates_and_authority_are_replaced(tmp_pa
         renew(site.authority, "e1", time.time())
         await until(lambda: _shows(ports["websocket"], site.authority / "hub.pem"), "the new authority's")
         server.restart("test: every link is made anew, by the new authority")
-        await until(lambda: server.restarts_count == 1, "the restart")
+        await until(lambda: server.restarts_count >= 1, "the restart")
         end_roll_over(site.authority)
         stored = int(_connector(edge)["samples_stored"])
         await until(lambda: _samples(site) > stored, "all of before, and new ones over the new links")
         account = site.hub.ledger()["E_e1_I"]
         assert (account["gaps"], account["repeats"], account["out_of_order"]) == (0, 0, 0)
-        assert not await _codes(site)
+        await until(lambda: _has_none(site), "no alarm about TLS is left")
 
 
 async def _shows(port: int, certificate: Path) -> bool:
