@@ -95,12 +95,12 @@ class StreamApi:
             return await self._ask_leader(stream, {"seq": seq})
         return await self._direct(stream, f"DIRECT.GET.{stream}", msgspec.json.encode({"seq": seq}))
 
-    async def next(self, stream: str, seq: int, subject_filter: str) -> Received | None:
+    async def next(self, stream: str, seq: int, subject_filter: str, *, timeout_s: float = 5.0) -> Received | None:
         """The first message at or after `seq` that fits the filter; None when there is none."""
         body = {"seq": seq, "next_by_subj": subject_filter}
         if self._is_leader_asked:
             return await self._ask_leader(stream, body)
-        return await self._direct(stream, f"DIRECT.GET.{stream}", msgspec.json.encode(body))
+        return await self._direct(stream, f"DIRECT.GET.{stream}", msgspec.json.encode(body), timeout_s)
 
     async def _ask_leader(self, stream: str, body: Mapping[str, object]) -> Received | None:
         try:
@@ -111,9 +111,12 @@ class StreamApi:
             raise
         return _stored(answer)
 
-    async def _direct(self, stream: str, subject: str, payload: bytes = b"") -> Received | None:
+    async def _direct(
+        self, stream: str, subject: str, payload: bytes = b"", timeout_s: float = 5.0
+    ) -> Received | None:  # fmt: skip
         async def ask() -> Received | None:
-            return received(await self.connection.request(f"{self.prefix}.{subject}", payload), stream)
+            message = await self.connection.request(f"{self.prefix}.{subject}", payload, timeout_s=timeout_s)
+            return received(message, stream)
 
         return await patiently(ask, patience_s=self._patience_s, where=stream)
 

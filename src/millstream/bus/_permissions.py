@@ -24,6 +24,8 @@ from millstream.bus._streams import (
     HUB_LOCAL,
     HUB_THROUGHPUT,
 )
+from millstream.protocols.module import MODULES, MODULES_PREFIX
+from millstream.protocols.trust_chain import CHAIN_STREAM, CHAIN_SUBJECT
 
 HUB_INBOX = "_INBOX.hub"
 SITE, PLACE, PATH = "{{tag(site)}}", "{{tag(place)}}", "{{tag(path)}}"
@@ -86,6 +88,9 @@ def edge_permissions(name: str, prefix: str | None, hub: str) -> Permissions:
             f"$JS.{hub}.API.STREAM.INFO.*",
             f"$JS.{hub}.API.DIRECT.GET.{CONTRACTS}",
             f"$JS.{hub}.API.DIRECT.GET.{CONFIG}.{CONFIG_PREFIX}{name}",
+            f"$JS.{hub}.API.DIRECT.GET.{MODULES}",
+            f"$JS.{hub}.API.DIRECT.GET.{MODULES}.{MODULES_PREFIX}M.*",
+            f"$JS.{hub}.API.DIRECT.GET.{CHAIN_STREAM}.{CHAIN_SUBJECT}",
             *place,
         ),
         subscribe=(

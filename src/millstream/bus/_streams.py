@@ -22,6 +22,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from millstream.kernel import ConfigError, NotFoundError, PlantError
+from millstream.protocols.module import MODULES, MODULES_PREFIX
 
 StreamConfig = Mapping[str, Any]
 """A stream as JetStream's API wants it."""
@@ -41,6 +42,7 @@ CONTRACTS_COPY = "the contracts of the hub"
 CONFIG, CONFIG_PREFIX = "KV_config", "$KV.config."
 ROLLOUTS, ROLLOUTS_PREFIX = "KV_rollouts", "$KV.rollouts."
 CONFIG_BYTES_MAX, ROLLOUTS_BYTES_MAX = 512 << 20, 128 << 20
+MODULES_STORE_BYTES = 512 << 20
 CONFIG_HISTORY = 64  # revisions of a site; what NATS allows a key-value bucket
 MQTT_MESSAGES = "$MQTT_msgs"
 DLQ_BYTES_MAX = 256 << 20
@@ -221,6 +223,16 @@ def rollouts_stream() -> StreamConfig:
         "subjects": [ROLLOUTS_PREFIX + ">"],
         "max_msgs_per_subject": 1,
         "description": "roll-outs of configurations",
+    }
+
+
+def modules_stream() -> StreamConfig:
+    """The object store of modules, as NATS' own tools know it; full, it takes no more."""
+    return {
+        **_base(MODULES, StreamBounds(MODULES_STORE_BYTES)),
+        "subjects": [f"{MODULES_PREFIX}C.>", f"{MODULES_PREFIX}M.>"],
+        "allow_rollup_hdrs": True,
+        "description": "modules of flows, by digest",
     }
 
 

@@ -30,6 +30,7 @@ PARENTS = {
     "fleet": "All nodes at once.",
     "config": "What the sites should run: kept at the hub, tried at the edge, taken back when it is not well.",
     "command": "What edges shall do, once each.",
+    "code": "Modules of flows, kept at the hub by their digest.",
     "config rollout": "Changes that reach many sites stage by stage.",
     "deadletter": "What could not become data, kept as raw bytes.",
     "operator": "Who says who may do what: the key store.",
@@ -71,6 +72,10 @@ COMMANDS = (
     ),
     Command("profiles", "_profiles:profiles", "List device profiles: ready tags for known types of devices.", FILES),
     Command("browse", "_probe:browse", "List what a device offers, as a starting configuration.", FILES),
+    Command("code push", "_code:push", "Store a module at the hub, for configurations that name it.", SITES),
+    Command("code list", "_code:list_", "List the modules that the hub has.", SITES),
+    Command("code show", "_code:show", "Show what is said of one module, and which sites name it.", SITES),
+    Command("code remove", "_code:remove", "Take a module away from the hub.", SITES),
     Command("config get", "_config:get", "Print the document of a site.", SITES),
     Command("config put", "_config:put", "Make a file the newest configuration of a site.", SITES),
     Command(

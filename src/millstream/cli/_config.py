@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from millstream.cli._config_text import bare, based_on_of, with_header
-from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._options import DEFAULT, Json, Sign, Target, run, signer_of
 from millstream.cli._output import CHECK_FAILED, OK, note, print_json, print_table, print_text
 from millstream.kernel import parse_duration_s
 from millstream.protocols.cloudevents import format_time
@@ -70,6 +70,7 @@ def put(
     based_on: int | None = None,
     comment: Comment = "",
     author: str | None = None,
+    sign: Sign = None,
     healthy_within: str = "60s",
     wait: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
@@ -97,6 +98,8 @@ def put(
         Why.
     author
         Who; left out: user and host.
+    sign
+        Credentials of the author, `millstream user add`, which an edge demands that joined under an operator.
     healthy_within
         How long the node may take to be healthy before it goes back.
     wait
@@ -112,6 +115,7 @@ def put(
     async def work() -> int:
         """Check and store."""
         async with target.connect() as plant:
+            plant.configs.signer = signer_of(sign)
             stored = await plant.configs.put(
                 edge, bare(text), based_on=based_on_of(text) if based_on is None else based_on, comment=comment,
                 author=author, healthy_within_ms=within_ms, file=str(file),
@@ -251,7 +255,7 @@ def site_state(edge: str, newest: SiteRevision | None, report: Mapping[str, Any]
 
 
 def rollback(
-    edge: str, /, *, to: int, comment: Comment = "", author: str | None = None, json: Json = False,
+    edge: str, /, *, to: int, comment: Comment = "", author: str | None = None, sign: Sign = None, json: Json = False,
     target: Target = DEFAULT,
 ) -> int:  # fmt: skip
     """Make an older revision of a site its newest once more.
@@ -271,6 +275,8 @@ def rollback(
         Why.
     author
         Who; left out: user and host.
+    sign
+        Credentials of the author, `millstream user add`, which an edge demands that joined under an operator.
     json
         Print one object.
     """
@@ -278,6 +284,7 @@ def rollback(
     async def work() -> int:
         """Store it again."""
         async with target.connect() as plant:
+            plant.configs.signer = signer_of(sign)
             stored = await plant.configs.rollback(edge, to, comment=comment, author=author)
         if json:
             print_json(stored.as_dict())

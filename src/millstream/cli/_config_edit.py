@@ -10,7 +10,7 @@ from pathlib import Path
 
 from millstream.cli._config import Comment, report_findings
 from millstream.cli._config_text import bare, with_header
-from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._options import DEFAULT, Json, Sign, Target, run, signer_of
 from millstream.cli._output import FAILED, OK, note, print_json, print_table, print_text
 from millstream.kernel import PlantError
 from millstream.protocols.cloudevents import format_time
@@ -20,8 +20,9 @@ FIRST = "connectors: []\n"
 
 
 def edit(
-    edge: str, /, *, comment: Comment = "", author: str | None = None, json: Json = False, target: Target = DEFAULT
-) -> int:
+    edge: str, /, *, comment: Comment = "", author: str | None = None, sign: Sign = None, json: Json = False,
+    target: Target = DEFAULT,
+) -> int:  # fmt: skip
     """Change the document of a site in an editor, and put it.
 
     The editor is that of $VISUAL or $EDITOR. When your text has errors, or somebody else was faster, it is kept in a
@@ -40,6 +41,8 @@ def edit(
         Why.
     author
         Who; left out: user and host.
+    sign
+        Credentials of the author, `millstream user add`, which an edge demands that joined under an operator.
     json
         Print one object.
     """
@@ -54,10 +57,7 @@ def edit(
         return (0, FIRST) if found is None else (found.revision.revision, found.text)
 
     number, before = run(fetch())
-    descriptor, name = tempfile.mkstemp(prefix=f"{edge}-", suffix=".yaml")
-    file = Path(name)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(with_header(edge, number, before))
+    file = _draft(edge, with_header(edge, number, before))
     ended = subprocess.run([*shlex.split(editor), str(file)], check=False)
     text = bare(file.read_text(encoding="utf-8"))
     if ended.returncode != 0 or text == before:
@@ -68,6 +68,7 @@ def edit(
     async def store() -> int:
         """Only on top of what was edited."""
         async with target.connect() as plant:
+            plant.configs.signer = signer_of(sign)
             stored = await plant.configs.put(
                 edge, text, based_on=number, comment=comment, author=author, file=str(file)
             )
@@ -86,6 +87,14 @@ def edit(
         raise
     file.unlink()
     return status
+
+
+def _draft(edge: str, text: str) -> Path:
+    """A file of its own to edit."""
+    descriptor, name = tempfile.mkstemp(prefix=f"{edge}-", suffix=".yaml")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    return Path(name)
 
 
 def diff(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from millstream.cli._config import Comment
-from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._options import DEFAULT, Json, Sign, Target, run, signer_of
 from millstream.cli._output import CHECK_FAILED, OK, note, print_json, print_text
 from millstream.kernel import PlantError, parse_duration_s
 
@@ -59,7 +59,8 @@ def plan(folder: Path, /, *, json: Json = False, target: Target = DEFAULT) -> in
 
 
 def apply(
-    folder: Path, /, *, comment: Comment = "", author: str | None = None, healthy_within: str = "60s",
+    folder: Path, /, *, comment: Comment = "", author: str | None = None, sign: Sign = None,
+    healthy_within: str = "60s",
     overwrite: Annotated[bool, Parameter(negative="")] = False, json: Json = False, target: Target = DEFAULT,
 ) -> int:  # fmt: skip
     """Make the hub's sites what a folder says.
@@ -80,6 +81,8 @@ def apply(
         Why.
     author
         Who; left out: user and host.
+    sign
+        Credentials of the author, `millstream user add`, which an edge demands that joined under an operator.
     healthy_within
         How long each node may take to be healthy before it goes back.
     overwrite
@@ -96,6 +99,7 @@ def apply(
         """Check all before the first is stored."""
         is_whole = True
         async with target.connect() as plant:
+            plant.configs.signer = signer_of(sign)
             plans = await plant.configs.plan(files)
             if any(each.error is not None for each in plans):
                 print_plans(plans, json=json)

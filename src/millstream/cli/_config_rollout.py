@@ -11,14 +11,15 @@ from cyclopts import Parameter
 
 from millstream.cli._config import Comment
 from millstream.cli._config_folder import print_plans
-from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._options import DEFAULT, Json, Sign, Target, run, signer_of
 from millstream.cli._output import CHECK_FAILED, OK, note, print_json, print_table, print_text
 from millstream.kernel import NotFoundError, parse_duration_s
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
-    from millstream.client import Plant, Rollout
+    from millstream.client import Plant, Rollout, SitePlan
+    from millstream.config import SiteFile
 
 WATCH_INTERVAL_S = 0.5
 Flag = Annotated[bool, Parameter(negative="")]
@@ -26,9 +27,9 @@ Flag = Annotated[bool, Parameter(negative="")]
 
 def start(
     folder: Path, /, *, stages: str = "1,all", only: str | None = None, where: str | None = None,
-    name: str | None = None, comment: Comment = "", author: str | None = None, site_timeout: str = "10min",
-    healthy_within: str = "60s", failures: int = 0, pass_away: Flag = False, overwrite: Flag = False,
-    wait: Flag = False, json: Json = False, target: Target = DEFAULT,
+    name: str | None = None, comment: Comment = "", author: str | None = None, sign: Sign = None,
+    site_timeout: str = "10min", healthy_within: str = "60s", failures: int = 0, pass_away: Flag = False,
+    overwrite: Flag = False, wait: Flag = False, json: Json = False, target: Target = DEFAULT,
 ) -> int:  # fmt: skip
     """Roll the changes of a folder out, stage by stage.
 
@@ -56,6 +57,8 @@ def start(
         Why.
     author
         Who; left out: user and host.
+    sign
+        Credentials of the author, `millstream user add`, which an edge demands that joined under an operator.
     site_timeout
         How long one site may take, its way to the hub included.
     healthy_within
@@ -73,14 +76,11 @@ def start(
     """
     from millstream.config import load_folder
 
-    files = load_folder(folder)
-
     async def work() -> int:
         """Check all, then hand it to the hub."""
         async with target.connect() as plant:
-            chosen = await _chosen(plant, [file.edge for file in files], only, where)
-            by_edge = {file.edge: file for file in files}
-            plans = await plant.configs.plan([by_edge[edge] for edge in chosen])
+            plant.configs.signer = signer_of(sign)
+            plans = await _plans(plant, load_folder(folder), only, where)
             if any(plan.error is not None for plan in plans):
                 print_plans(plans, json=json)
                 note("nothing is rolled out")
@@ -94,6 +94,13 @@ def start(
             return await _over(plant, rollout) if wait else OK
 
     return run(work())
+
+
+async def _plans(plant: Plant, files: Sequence[SiteFile], only: str | None, where: str | None) -> list[SitePlan]:
+    """What the chosen files would change."""
+    chosen = await _chosen(plant, [file.edge for file in files], only, where)
+    by_edge = {file.edge: file for file in files}
+    return await plant.configs.plan([by_edge[edge] for edge in chosen])
 
 
 async def _over(plant: Plant, rollout: Rollout) -> int:
@@ -232,7 +239,9 @@ def _tell(rollout: Rollout, *, json: bool) -> None:
         print_text(f"{rollout.name}: {rollout.state}, {len(rollout.sites)} sites, stages up to {ends}")
 
 
-def rollback(name: str, /, *, author: str | None = None, json: Json = False, target: Target = DEFAULT) -> int:
+def rollback(
+    name: str, /, *, author: str | None = None, sign: Sign = None, json: Json = False, target: Target = DEFAULT
+) -> int:
     """Cancel a roll-out, and give its sites what they had before.
 
     Examples:
@@ -246,6 +255,8 @@ def rollback(name: str, /, *, author: str | None = None, json: Json = False, tar
         The roll-out.
     author
         Who; left out: user and host.
+    sign
+        Credentials of the author, `millstream user add`, which an edge demands that joined under an operator.
     json
         Print one object a site.
     """
@@ -253,6 +264,7 @@ def rollback(name: str, /, *, author: str | None = None, json: Json = False, tar
     async def work() -> int:
         """A new revision for each site."""
         async with target.connect() as plant:
+            plant.configs.signer = signer_of(sign)
             done = await plant.configs.rollouts.rollback(name, author=author)
         for edge, text in done.items():
             if json:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from cyclopts import Group, Parameter
 
 if TYPE_CHECKING:
-    from millstream.client import Plant
+    from millstream.client import Plant, Signer
     from millstream.sdk import TlsFiles
 
 T = TypeVar("T")
@@ -79,6 +79,14 @@ class Target:
 
 
 DEFAULT = Target()
+Sign = Annotated[Path | None, Parameter(env_var="MILLSTREAM_SIGN")]
+
+
+def signer_of(file: Path | None) -> Signer | None:
+    """Who signs what is put; None: nobody. Raises ConfigError."""
+    from millstream.client import Signer
+
+    return None if file is None else Signer.of(file)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -250,7 +250,7 @@ def add_site(
         file = JoinFile(
             format=FORMAT, tenant=tenant, site=name, place=site.place, hub_url=trust.hub_url,
             operator_public=trust.operator_public, plant_public=found.plant_public, creds=creds, expires_s=expires_s,
-            certificate=trust.certificate,
+            certificate=trust.certificate, people_public=found.people_public,
         )  # fmt: skip
         write_private(path, encode_join_file(file) + "\n")
     note(f"on the box: millstream edge join {path.name}")

@@ -1,5 +1,6 @@
 """The Python SDK: live values, last values, history, events and the ledger, by path and type."""
 
+from millstream.client._code import Code, kind_of
 from millstream.client._commands import Commands, NodeCommand
 from millstream.client._contracts import Consumer, Review
 from millstream.client._deadletter import DeadLetter
@@ -12,7 +13,8 @@ from millstream.client._node import PROVIDER, NodeAddress, find_node, is_process
 from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
 from millstream.client._rollouts import Rollouts
-from millstream.client._site_configs import SiteConfigs, SitePlan, SiteRevision
+from millstream.client._signing import Signer
+from millstream.client._site_configs import SiteConfigs, SitePlan, SiteRevision, me
 from millstream.client._sync import SyncPlant, connect_sync
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._trace import Station, Trace
@@ -30,6 +32,7 @@ __all__ = [
     "KINDS",
     "PROVIDER",
     "CloudEvent",
+    "Code",
     "Commands",
     "Consumer",
     "Contract",
@@ -55,6 +58,7 @@ __all__ = [
     "Review",
     "Rollout",
     "Rollouts",
+    "Signer",
     "SiteConfigs",
     "SitePlan",
     "SiteRevision",
@@ -69,6 +73,8 @@ __all__ = [
     "WriteAnswer",
     "build_tree",
     "connect",
+    "kind_of",
+    "me",
     "connect_sync",
     "find_node",
     "is_process",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from millstream.bus._link import Link
 from millstream.bus._streams import CONFIG, CONFIG_HISTORY, CONFIG_PREFIX
 from millstream.client._flows import ask_node
+from millstream.client._signing import Signer
 from millstream.client._streams import Streams, refuse
 from millstream.config import (
     EdgeConfig,
@@ -25,7 +26,17 @@ from millstream.config import (
     load_site_document,
 )
 from millstream.flow.library import FLOW_TYPES
-from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, PlantError, Unreachable, suggest
+from millstream.kernel import (
+    AuthError,
+    Clock,
+    ConfigError,
+    DecodeError,
+    NotFoundError,
+    PlantError,
+    Unreachable,
+    suggest,
+)
+from millstream.protocols.module import is_module_digest
 from millstream.protocols.site_config import (
     HEALTHY_WITHIN_MS_DEFAULT,
     Kind,
@@ -37,6 +48,7 @@ from millstream.protocols.site_config import (
 )
 
 if TYPE_CHECKING:
+    from millstream.client._code import Code
     from millstream.client._rollouts import Rollouts
 
 WRONG_LAST_SEQUENCE = 10071
@@ -89,6 +101,15 @@ class SiteConfigs:
         self._streams = streams
         self._whom = whom
         self._clock = clock
+        self.signer: Signer | None = None
+        """Who signs what is put from here on; None: nobody."""
+
+    @property
+    def code(self) -> Code:
+        """Modules of flows that configurations name by their digest."""
+        from millstream.client._code import Code
+
+        return Code(self._link, self._streams, self, self._clock)
 
     @property
     def rollouts(self) -> Rollouts:
@@ -181,10 +202,18 @@ class SiteConfigs:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     async def check(self, edge: str, source: str | SiteFile, *, file: str = "document") -> EdgeConfig:
-        """Check a document as `millstream check` would. Raises DocumentRefused with all findings."""
+        """Check a document as `millstream check` would, and that the hub has its modules. Raises DocumentRefused with
+        all findings, ConfigError (MS-2440)."""
         place = SitePlace(edge, await self.path_of(edge))
         text, name = (source, file) if isinstance(source, str) else (source.document, source.file)
-        return await asyncio.to_thread(load_site_document, text, place, InstalledConnectors(), FLOW_TYPES, file=name)
+        config = await asyncio.to_thread(load_site_document, text, place, InstalledConnectors(), FLOW_TYPES, file=name)
+        wanted = {flow.module for flow in config.flows if flow.module is not None and is_module_digest(flow.module)}
+        if wanted and (missing := await self.code.missing(wanted)):
+            raise ConfigError(
+                "the hub has no such module", where=edge, got=", ".join(missing),
+                next_step="`millstream code push` stores it", code="MS-2440",
+            )  # fmt: skip
+        return config
 
     async def put(
         self, edge: str, source: str | SiteFile, *, based_on: int | None = None, comment: str = "",
@@ -197,7 +226,9 @@ class SiteConfigs:
         text = source if isinstance(source, str) else source.text
         newest = await self.get(edge)
         if newest is not None and newest.text == text and based_on == newest.revision.revision and kind != "rollback":
-            return newest.revision
+            is_signed = self._is_signed(newest.revision)
+            if is_signed and not await self._is_refused(newest.revision):
+                return newest.revision
         revision, last_seq = await self.compose(
             edge, text, based_on=based_on, comment=comment, author=author, healthy_within_ms=healthy_within_ms,
             kind=kind, restores=restores,
@@ -230,12 +261,29 @@ class SiteConfigs:
             raise _conflict(edge, based_on, newest)
         report = await self.report(edge)  # a hub that was set back must not give a number again
         seen = int(report.get("seen", 0)) if report is not None else 0
+        signer = self.signer
+        if signer is None and report is not None and report.get("demands_signatures"):
+            raise AuthError(
+                "this site demands a signature", where=edge, expected="--sign NAME.creds, of an engineer",
+                code="MS-2413",
+            )  # fmt: skip
+        author = signer.name if signer is not None else author or me()
         revision = make_revision(
-            edge, text, revision=max(number, seen) + 1, based_on=number, author=author or me(), comment=comment,
+            edge, text, revision=max(number, seen) + 1, based_on=number, author=author, comment=comment,
             time_ns=self._clock.now_ns(), healthy_within_ms=healthy_within_ms, kind=kind, restores=restores,
             rollout=rollout,
         )  # fmt: skip
-        return revision, last_seq
+        return revision if signer is None else signer.sign_revision(revision), last_seq
+
+    async def _is_refused(self, revision: Revision) -> bool:
+        """Whether the site did not take it: then it may be put again, with what it lacked."""
+        failure = (await self.report(revision.edge) or {}).get("failure") or {}
+        return bool(failure.get("revision") == revision.revision)
+
+    def _is_signed(self, revision: Revision) -> bool:
+        """True when nobody signs here, or it was the same."""
+        key = revision.signature.key if revision.signature is not None else ""
+        return self.signer is None or key == self.signer.key.public
 
     async def plan(self, files: Sequence[SiteFile]) -> list[SitePlan]:
         """What these files would change; nothing is stored. One that cannot be put has an `error`."""

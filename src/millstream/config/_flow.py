@@ -18,7 +18,7 @@ from pydantic import (
 from millstream.config._types import Name, Section, Size
 from millstream.kernel import ConfigError, DecodeError, parse_duration_s
 from millstream.protocols.cloudevents import parse_time_ns
-from millstream.protocols.module import MODULE_FUEL, MODULE_MEMORY_BYTES, WASM
+from millstream.protocols.module import MODULE_FUEL, MODULE_MEMORY_BYTES, WASM, is_module_digest
 from millstream.protocols.uns_pattern import KINDS, Pattern
 from millstream.sdk import ConfigPath, Duration
 
@@ -74,6 +74,10 @@ def _python(value: str, info: ValidationInfo) -> str:
 
 
 def _module(value: str, info: ValidationInfo) -> str:
+    if value.startswith("sha256:"):
+        if not is_module_digest(value):
+            raise ValueError("expected sha256: and 64 hexadecimal digits, as `millstream code push` prints them")
+        return value
     return str(_file(value, info))
 
 
@@ -118,7 +122,8 @@ class FlowEntry(Section):
     python: Annotated[str, AfterValidator(_python)] | None = None
     """A flow of your own: `flows/mine.py:flow`, a file and the `Flow` in it."""
     module: Annotated[str, AfterValidator(_module)] | None = None
-    """Of the type `wasm`: the WebAssembly module, `flows/mine.wasm`."""
+    """Of the type `wasm`: the WebAssembly module, `flows/mine.wasm`; in a configuration from the hub also one that lies
+    there, by its digest `sha256:...`."""
     module_memory: Annotated[Size, Field(le=MODULE_MEMORY_BYTES_MAX)] = MODULE_MEMORY_BYTES
     """Memory that a module may have in one step."""
     module_fuel: int = Field(default=MODULE_FUEL, ge=1000, le=MODULE_FUEL_MAX)

@@ -14,6 +14,7 @@ from millstream.config._flow import FlowEntry
 from millstream.config._flow_cycles import check_cycles
 from millstream.config._yaml import Loc
 from millstream.kernel import DecodeError, NotFoundError, PlantError, suggest
+from millstream.protocols.module import is_module_digest
 from millstream.protocols.uns_pattern import Pattern
 
 SOURCE_BYTES_MAX = 4 << 20
@@ -37,7 +38,7 @@ def check_flow_rules(raw: Sequence[Any], loc: Loc, findings: Findings, context: 
         if entry.python is not None:
             _check_python(entry, (*loc, i), findings)
         elif entry.module is not None:
-            _check_module(entry, (*loc, i), findings)
+            _check_module(entry, (*loc, i), findings, is_from_afar="roots" in context)
         else:
             _check_inputs(entry, _outputs(entry), (*loc, i), findings)
     check_cycles(sound, loc, findings)
@@ -92,10 +93,18 @@ def _check_python(entry: FlowEntry, loc: Loc, findings: Findings) -> None:
         )
 
 
-def _check_module(entry: FlowEntry, loc: Loc, findings: Findings) -> None:
-    """Whether a flow can be made of the module, and of what it says of itself; nothing of its steps is run."""
+def _check_module(entry: FlowEntry, loc: Loc, findings: Findings, *, is_from_afar: bool) -> None:
+    """Whether a flow can be made of the module, and of what it says of itself; nothing of its steps is run. What lies
+    at the hub is looked at where it is run."""
     from millstream.flow import Input, read_module, wasm_flow
 
+    if is_module_digest(str(entry.module)):
+        if not is_from_afar:
+            findings.add(
+                (*loc, "module"), "a module by its digest comes with a configuration from the hub only",
+                hint="name a file here", code="MS-0710",
+            )  # fmt: skip
+        return
     try:
         data = read_module(Path(str(entry.module)), entry.name)
         inputs = tuple(Input(each.pattern, each.kind) for each in entry.inputs)

@@ -44,9 +44,12 @@ from millstream.edge._config_state import (
 )
 from millstream.edge._config_store import ConfigStore
 from millstream.edge._lifecycle import Alarm
+from millstream.edge._modules import ModuleStore
+from millstream.edge._trust import EdgeTrust
 from millstream.kernel import Clock, DecodeError, PlantError, Unreachable
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.ledger import position_subject
+from millstream.protocols.module import is_module_digest
 from millstream.protocols.site_config import Revision, decode_revision
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
 from millstream.sdk import Control, Log, Message, Publisher
@@ -57,6 +60,9 @@ AWAY_INTERVAL_S = 2.0  # after a look that the hub did not answer
 HEALTH_INTERVAL_S = 0.25
 STEADY_S = 2.0  # so long without a break before a configuration counts as healthy
 EVENT_TYPE = "millstream.config"
+AUDIT_TYPE = "millstream.audit.config.refused"
+UNSIGNED = "MS-2413"
+AUDITED = (UNSIGNED, "MS-2441", "MS-2443")  # somebody may be at work who should not
 
 
 class Reshapable(Protocol):
@@ -76,7 +82,12 @@ class Reshapable(Protocol):
         """Run `config`: start what is not running. May be called again. Raises PlantError."""
 
     def ailing(self, must_be_up: Sequence[str], unchanged: Sequence[str]) -> str | None:
-        """Why the node is not well; None: it is. A connector that is `unchanged` may have stopped for good."""
+        """Why the node is not well; None: it is. A connector that is `unchanged` may have stopped for good, and
+        so may a flow, as ``flow <name>``."""
+        ...
+
+    def hopeless(self, unchanged: Sequence[str]) -> str | None:
+        """Why the node will not be well however long it is waited for; None: it may be."""
         ...
 
 
@@ -94,6 +105,9 @@ class ConfigKeeper:
         self._clock = clock
         self._log = log
         self._store = ConfigStore(local.edge.data_dir, local.edge.name)
+        self._modules = ModuleStore(local.edge.data_dir, log)
+        credentials = local.uplink.credentials if local.uplink is not None else None
+        self._trust = EdgeTrust(None if credentials is None else credentials.absolute().parent, clock, log)
         self._wake = asyncio.Event()
         self._drift: Alarm | None = None
         self._broken: Alarm | None = None
@@ -106,6 +120,7 @@ class ConfigKeeper:
 
     async def open(self) -> EdgeConfig:
         """The configuration to run. Raises PlantError when the last healthy one is there and cannot be used."""
+        await self._trust.open()
         try:
             state = await asyncio.to_thread(self._store.load)
         except DecodeError as error:
@@ -199,15 +214,16 @@ class ConfigKeeper:
             return True
         try:
             found = await hub.last(CONFIG, CONFIG_PREFIX + self._place.name)
+            revision = None if found is None else await self._take(found, hub)
         except Unreachable:
             return False
-        if found is not None and (revision := await self._take(found)) is not None:
+        if found is not None and revision is not None:
             await self._receive(found.payload, revision)
             await self._go_on(node)
         return True
 
-    async def _take(self, found: Stored) -> Revision | None:
-        """What is new and may be tried; None for anything else, which is told once."""
+    async def _take(self, found: Stored, hub: StreamApi) -> Revision | None:
+        """What is new and may be tried; None for anything else, which is told once. Raises Unreachable."""
         digest = hashlib.sha256(found.payload).hexdigest()
         state = self.state
         if digest == state.refused_payload:
@@ -217,14 +233,25 @@ class ConfigKeeper:
             revision, text = decode_revision(found.payload, self._place.name)
             if (revision.revision, revision.digest) == (state.seen, state.seen_digest):
                 return None
+            await self._trust.refresh(hub)
+            unsigned = hashlib.sha256(found.payload + self._trust.mark.encode()).hexdigest()
+            if unsigned == state.refused_payload:
+                return None
+            self._trust.check_revision(revision)
             self._check_newer(revision)
-            await self._parse(text, f"revision {revision.revision}")
+            config = await self._parse(text, f"revision {revision.revision}")
+            for module in sorted(module_digests(config)):
+                await self._modules.fetch(module, hub, self._trust.check_module)
             return revision
+        except Unreachable:
+            raise
         except PlantError as error:
             reason = str(error).removesuffix(f" [{error.code}]")
             number = revision.revision if revision is not None else 0
             failure = Failure(number, error.code, reason, self._clock.now_ns())
-            is_new = revision is not None and number > state.seen
+            if error.code == UNSIGNED:  # it proves nothing, so its number is not used up; under a newer chain it may be
+                digest = unsigned
+            is_new = revision is not None and number > state.seen and error.code != UNSIGNED
             seen = Held.of(revision) if revision is not None and is_new else None
             await self._update(lambda state: refuse(state, failure, digest, seen=seen))
             self._log.error("configuration refused", revision=number, error=str(error))
@@ -282,6 +309,7 @@ class ConfigKeeper:
         within_s = held.healthy_within_ms / 1000
         before, now = await self._load(state.healthy), await self._load(held)
         unchanged = [entry.name for entry in now.connectors if entry in before.connectors]
+        unchanged += [f"flow {entry.name}" for entry in now.flows if entry in before.flows]
         begun_ns = self._clock.monotonic_ns()
         well_since_ns: int | None = None
         while True:
@@ -291,13 +319,14 @@ class ConfigKeeper:
             if well_since_ns is not None and now_ns - well_since_ns >= min(STEADY_S, within_s / 2) * 1e9:
                 await self._advance(Healthy(file_digest(self._local)))
                 self._drift = self._broken = None
-                await asyncio.to_thread(self._store.clean, self.state)
+                await self._clean(before, now)
                 self._log.info("configuration is healthy", revision=held.revision)
                 return
-            if now_ns - begun_ns > within_s * 1e9 and ailing is not None:
+            hopeless = node.hopeless(unchanged)
+            if hopeless is not None or (now_ns - begun_ns > within_s * 1e9 and ailing is not None):
                 with contextlib.suppress(PlantError):  # at a boundary, before a kill would lead to the old one
                     await node.drain(before)
-                await self._advance(Failed("MS-2408", f"not healthy after {within_s:g}s: {ailing}"))
+                await self._advance(Failed("MS-2408", hopeless or f"not healthy after {within_s:g}s: {ailing}"))
                 return
             await self._clock.sleep(HEALTH_INTERVAL_S)
 
@@ -307,7 +336,13 @@ class ConfigKeeper:
         self._log.error("configuration rolls back", to=self.state.healthy.revision, why=failure and failure.reason)
         await node.switch(config)
         await self._advance(Returned())
+        await self._clean(config)
+
+    async def _clean(self, *used: EdgeConfig) -> None:
+        """Keep what the configurations of now and before need, so that the way back needs no hub."""
         await asyncio.to_thread(self._store.clean, self.state)
+        needed = {module for config in used for module in module_digests(config)}
+        await asyncio.to_thread(self._modules.clean, needed)
 
     async def _advance(self, event: Event) -> None:
         await self._update(lambda state: advance(state, event, self._clock.now_ns()))
@@ -342,14 +377,17 @@ class ConfigKeeper:
                 await self._to_tell.wait()
             number = reports[-1].number
             control = Control(self._reports_subject(), msgspec.json.encode(number))
-            await (await publisher.submit([self._event(report) for report in reports], control))
+            events = [self._event(report, f"{EVENT_TYPE}.{report.what}") for report in reports]
+            events += [self._event(report, AUDIT_TYPE) for report in reports if report.code in AUDITED]
+            await (await publisher.submit(events, control))
             await self._update(partial(told, number=number))
 
-    def _event(self, report: Report) -> Message:
+    def _event(self, report: Report, kind: str) -> Message:
         data: dict[str, Any] = {"edge": self._place.name, **msgspec.to_builtins(report)}
         data["runs"] = self.state.to_run.revision
-        kind = f"{EVENT_TYPE}.{report.what}"
         name = f"{self._place.name}/{report.number}/{report.time_ns}"
+        if kind == AUDIT_TYPE:
+            name += "/audit"
         headers, payload = encode_event(
             CloudEvent(name, f"/{self._local.edge.path}", kind, data, report.time_ns, self._place.name)
         )
@@ -369,6 +407,8 @@ class ConfigKeeper:
             "candidate": None if state.candidate is None else state.candidate.revision,
             "failure": None if state.failure is None else msgspec.to_builtins(state.failure),
             "accepts": self._local.managed.accept, "is_file_edited": self._drift is not None,
+            "demands_signatures": self._trust.demands, "signed_by": running.signed_by or None,
+            "fetching": self._modules.fetching,
         }  # fmt: skip
 
     async def answer(self, payload: bytes) -> object:
@@ -387,6 +427,11 @@ class ConfigKeeper:
             text = f"configuration revision {failure.revision} {verb}: {failure.reason}"
             found.append(Alarm(failure.code, text, failure.time_ns))
         return found
+
+
+def module_digests(config: EdgeConfig) -> set[str]:
+    """The modules that a configuration names by digest."""
+    return {flow.module for flow in config.flows if flow.module is not None and is_module_digest(flow.module)}
 
 
 def file_digest(config: EdgeConfig) -> str:

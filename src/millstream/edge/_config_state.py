@@ -35,13 +35,14 @@ class Held(msgspec.Struct, frozen=True, omit_defaults=True):
     comment: str = ""
     time_ns: int = 0
     healthy_within_ms: int = 0
+    signed_by: str = ""
 
     @classmethod
     def of(cls, revision: Revision) -> Held:
         """What is remembered of a revision."""
         return cls(
             revision.revision, revision.digest, revision.author, revision.comment, revision.time_ns,
-            revision.healthy_within_ms,
+            revision.healthy_within_ms, revision.signature.key if revision.signature is not None else "",
         )  # fmt: skip
 
 

@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from millstream.bus import JOINING, LeafRemote, NatsServer, RawConnection, ServerSettings, join_subject, write_private
+from millstream.edge._trust import PIN_FILE
 from millstream.edge._uplink import Refusals
 from millstream.kernel import AuthError, Clock, PlantError, SystemClock, Unreachable
 from millstream.protocols.nats_jwt import KeyPair, format_creds, parse_creds, read_token
+from millstream.protocols.trust_chain import Pin
 from millstream.sdk import TlsFiles
 from millstream.trust import JoinAnswer, JoinFile, make_request, new_key
 
@@ -58,6 +60,12 @@ async def join_hub(
     if file.certificate is not None:  # who answered is known by it; so what it says of its authorities counts
         ca_file = secrets / CA_FILE
         write_private(ca_file, answer.certificate or file.certificate)
+    if file.people_public is not None:
+        pin = Pin(
+            tenant=file.tenant, site=file.site, operator_public=file.operator_public, plant_public=file.plant_public,
+            people_public=file.people_public,
+        )  # fmt: skip
+        write_private(secrets / PIN_FILE, msgspec.json.encode(pin).decode())
     write_private(path, format_creds(token, key.seed))
     return JoinedEdge(key.public, path, ca_file)
 

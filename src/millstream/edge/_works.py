@@ -177,9 +177,20 @@ class Works:
         found = self.connectors.ailing(must_be_up, unchanged)
         for flow in self.flows.status() if found is None and self.flows is not None else ():
             name, state = f"flow {flow['name']}", flow["state"]
-            if state == "refused" or (name in must_be_up and state not in _FLOW_WORKS):
-                return f"{name} is {state}"
+            is_up = name in unchanged or all(worker["state"] == "running" for worker in flow["workers"])
+            if state == "refused" or not is_up or (name in must_be_up and state not in _FLOW_WORKS):
+                why = next((str(worker["error"]) for worker in flow["workers"] if worker["error"]), "")
+                return f"{name} is {state if state != 'running' else 'starting'}{': ' if why else ''}{why}"
         return found
+
+    def hopeless(self, unchanged: Sequence[str]) -> str | None:
+        """Why waiting does not help: a flow that is not `unchanged` cannot be made of what its section names."""
+        for flow in self.flows.status() if self.flows is not None else ():
+            name = f"flow {flow['name']}"
+            for worker in flow["workers"] if name not in unchanged else ():
+                if worker["is_misconfigured"]:
+                    return f"{name}: {worker['error']}"
+        return None
 
     async def drain(self, config: EdgeConfig) -> None:
         """Stop what differs in `config`, at a boundary of its batches. Raises PlantError."""

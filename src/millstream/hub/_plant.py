@@ -43,6 +43,7 @@ from millstream.bus import (
     flow_stream,
     hub_stream,
     local_stream,
+    modules_stream,
     mqtt_stream,
     node_service,
     purge_below,
@@ -252,6 +253,7 @@ class HubPlant:
         await ensure_stream(api, contracts_stream())
         await ensure_stream(api, config_stream())
         await ensure_stream(api, rollouts_stream())
+        await ensure_stream(api, modules_stream())
         for name, fixed in ((HUB_INTEGRITY, local), (HUB_THROUGHPUT, []), (HUB_DLQ, [])):
             found = await find_stream(api, name)
             sources = list(fixed if found is None else found.config.get("sources") or fixed)

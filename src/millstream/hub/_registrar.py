@@ -10,9 +10,10 @@ import msgspec
 
 from millstream.bus import RawConnection, StreamApi, StreamConfig, decode_answer, ensure_stream
 from millstream.kernel import AuthError, Clock, FencedError, PlantError
+from millstream.protocols.trust_chain import CHAIN_STREAM, CHAIN_SUBJECT
 from millstream.trust import HubTenant, JoinAnswer, edge_token, read_request
 
-STREAM, PREFIX = "KV_trust", "$KV.trust."
+STREAM, PREFIX = CHAIN_STREAM, "$KV.trust."
 STREAM_BYTES_MAX = 64 << 20
 REQUEST_BYTES_MAX = 4096
 
@@ -110,6 +111,11 @@ class Registrar:
                 found = await self._api.last(STREAM, subject)
         assert found is not None
         return msgspec.json.decode(found.payload, type=Joined)
+
+    async def hand_on(self, chain: bytes) -> None:
+        """Store what edges prove signatures with. Raises PlantError."""
+        answer = await self._connection.request(CHAIN_SUBJECT, chain)
+        decode_answer(answer[4], where=CHAIN_SUBJECT)
 
     async def keys_of(self, site: str) -> list[str]:
         """The keys of all boxes that joined as this site."""

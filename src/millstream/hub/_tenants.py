@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from millstream.hub._registrar import Registrar
 from millstream.hub._trust import TrustFile
 from millstream.kernel import Backoff, Clock, PlantError, ProtocolViolation
 from millstream.login import ClaimRule, LoginAround, LoginDesk, LoginOptions, OidcProvider
+from millstream.protocols.trust_chain import Chain, encode_chain
 from millstream.sdk import Log
 from millstream.trust import HubTenant, HubTrust
 
@@ -250,10 +251,23 @@ class Tenants:
             plant.set_edges(edges_of(running.tenant))  # it may have changed while the plant opened
             self._alarms.pop(f"MS-2109 {tenant.name}", None)
             running.ready.set()
+            handing_on = group.create_task(self._hand_on(running, registrar), name=f"chain of {tenant.name}")
             try:
                 await plant.run()
             finally:
+                handing_on.cancel()
                 plant.connection.unsubscribe(sid)
+
+    async def _hand_on(self, running: _Running, registrar: Registrar) -> None:
+        """Give the edges what they prove signatures with, whenever the operator has signed it anew."""
+        told = b""
+        while True:
+            chain = encode_chain(Chain(self._file.trust.operator_token, running.tenant.people_token))
+            if chain != told:
+                with suppress(PlantError):  # the server restarts: told again
+                    await registrar.hand_on(chain)
+                    told = chain
+            await self._clock.sleep(LOOK_INTERVAL_S)
 
     async def _push(self) -> None:
         """Give the server each account whose token it does not have. Exporters first, then who imports."""

@@ -1,11 +1,139 @@
-"""Code that travels: what a flow's module is called, and how large it may be."""
+"""Code that travels: modules of flows, by digest, in an object store of NATS (ADR-20) at the hub.
+
+The bucket (stream ``OBJ_modules``) has an object for each module, named by the digest of its bytes. What its author
+says of it, the manifest, is signed and lies in the object's metadata, so any tool of NATS can list and fetch modules.
+"""
 
 from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from millstream.kernel import DecodeError
+from millstream.protocols.site_config import Signature
 
 WASM = "wasm"
 """The type of flows whose step is a WebAssembly module."""
 MODULE_BYTES_MAX = 16 << 20
+WHEEL_BYTES_MAX = 64 << 20
 MODULE_MEMORY_BYTES = 16 << 20
 """Of one step, when nothing is said."""
 MODULE_FUEL = 100_000_000
 """Instructions of one step, when nothing is said: about a tenth of a second."""
+BUCKET = "modules"
+MODULES, MODULES_PREFIX = f"OBJ_{BUCKET}", f"$O.{BUCKET}."
+CHUNK_BYTES = 32 << 10  # one answer over a slow link
+INFO_BYTES_MAX = 64 << 10
+SIGNING_CONTEXT = b"millstream-module-1"
+METADATA_KEY = "millstream"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_NUID = re.compile(r"[A-Za-z0-9]{1,64}\Z")
+
+ModuleKind: TypeAlias = Literal["wasm", "wheel"]
+
+
+class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """What the author of a module says of it. `digest` is that of its bytes, `file` what it was called."""
+
+    digest: str
+    size_bytes: int
+    kind: ModuleKind
+    file: str
+    author: str
+    time_ns: int
+    signature: Signature | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        raw: dict[str, object] = msgspec.to_builtins(self)
+        return {**raw, "signature": None if self.signature is None else self.signature.key}
+
+
+class StoredModule(msgspec.Struct, frozen=True):
+    """A module as it lies in the bucket: in so many chunks below a subject of its own."""
+
+    manifest: Manifest
+    nuid: str
+    chunks_count: int
+
+
+class _Info(msgspec.Struct):
+    name: str
+    nuid: str
+    size: int
+    chunks: int
+    digest: str = ""
+    deleted: bool = False
+    metadata: dict[str, str] = {}
+
+
+def is_module_digest(text: str) -> bool:
+    """Whether a text names a module by its bytes."""
+    return _DIGEST.match(text) is not None
+
+
+def module_digest(data: bytes) -> str:
+    """``sha256:`` and 64 hexadecimal digits."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def size_max_of(kind: ModuleKind) -> int:
+    """The most bytes that a module of a kind may have."""
+    return MODULE_BYTES_MAX if kind == "wasm" else WHEEL_BYTES_MAX
+
+
+def signed_manifest(manifest: Manifest) -> bytes:
+    """Exactly what an author signs: a context, then each field as a netstring."""
+    fields = (
+        SIGNING_CONTEXT, manifest.digest.encode(), b"%d" % manifest.size_bytes, manifest.kind.encode(),
+        manifest.file.encode(), manifest.author.encode(), b"%d" % manifest.time_ns,
+    )  # fmt: skip
+    return b"".join(b"%d:%s," % (len(field), field) for field in fields)
+
+
+def info_subject(digest: str) -> str:
+    """Where what the bucket knows of a module is stored."""
+    return f"{MODULES_PREFIX}M.{base64.urlsafe_b64encode(digest.encode()).decode()}"
+
+
+def chunks_subject(nuid: str) -> str:
+    """Where the chunks of a module are stored, in order."""
+    return f"{MODULES_PREFIX}C.{nuid}"
+
+
+def encode_info(manifest: Manifest, nuid: str, chunks_count: int, mtime: str) -> bytes:
+    """The object's description, in the form of ADR-20. `mtime` is RFC 3339."""
+    raw = bytes.fromhex(manifest.digest.removeprefix("sha256:"))
+    return msgspec.json.encode({
+        "name": manifest.digest, "description": manifest.file, "bucket": BUCKET, "nuid": nuid,
+        "size": manifest.size_bytes, "mtime": mtime, "chunks": chunks_count,
+        "digest": "SHA-256=" + base64.urlsafe_b64encode(raw).decode(),
+        "options": {"max_chunk_size": CHUNK_BYTES},
+        "metadata": {METADATA_KEY: msgspec.json.encode(manifest).decode()},
+    })  # fmt: skip
+
+
+def decode_info(payload: bytes, digest: str) -> StoredModule | None:
+    """What the bucket has of a module; None when it was removed. Raises DecodeError (MS-2441)."""
+    try:
+        if len(payload) > INFO_BYTES_MAX:
+            raise ValueError("too long")
+        info = msgspec.json.decode(payload, type=_Info)
+        if info.deleted:
+            return None
+        manifest = msgspec.json.decode(info.metadata.get(METADATA_KEY, ""), type=Manifest)
+        if manifest.digest != digest or info.name != digest or not _NUID.match(info.nuid):
+            raise ValueError("it is of another module")
+        if not 0 < manifest.size_bytes <= size_max_of(manifest.kind) or info.size != manifest.size_bytes:
+            raise ValueError(f"{manifest.size_bytes} bytes, at most {size_max_of(manifest.kind)}")
+        if not 0 < info.chunks <= manifest.size_bytes:
+            raise ValueError(f"{info.chunks} chunks")
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise DecodeError(
+            "what the hub has of a module is none", where=digest[:80], got=str(error)[:120], code="MS-2441"
+        ) from error
+    return StoredModule(manifest, info.nuid, info.chunks)

@@ -24,6 +24,7 @@ TEXT_CHARS_MAX = 512  # of comments
 AUTHOR_CHARS_MAX = 128
 HEALTHY_WITHIN_MS_DEFAULT = 60_000
 HEALTHY_WITHIN_MS_MIN, HEALTHY_WITHIN_MS_MAX = 1_000, 3_600_000
+SIGNATURE_BYTES = 4 << 10  # a token of a user and what stands around it
 SIGNING_CONTEXT = b"millstream-site-config-1"
 _EDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -33,10 +34,12 @@ Kind: TypeAlias = Literal["put", "apply", "rollback"]
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who vouches for a revision: a public nkey, and its signature of `signed_bytes` in base64url."""
+    """Who vouches for a revision or a module: a public nkey, its signature of the signed bytes in base64url, and the
+    token by which an operator let this key in."""
 
     key: str
     value: str
+    token: str = ""
 
 
 class Revision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,7 +103,7 @@ def make_revision(
     trouble = _trouble(made)
     if trouble is not None:
         raise ConfigError(f"not a revision: {trouble}", where=edge[:80], code="MS-2402")
-    size = len(encode_revision(made))
+    size = len(encode_revision(made)) + SIGNATURE_BYTES
     if size > PAYLOAD_BYTES_MAX:
         raise _too_large(edge, f"{size} bytes packed", PAYLOAD_BYTES_MAX)
     return made

@@ -29,6 +29,7 @@ from millstream.bus import (
 )
 from millstream.model import AssetPath
 from millstream.protocols.nats_jwt import KeyPair
+from millstream.protocols.trust_chain import AUTHOR_ROLES, AUTHOR_TAG
 from millstream.protocols.uns_subject import PREFIX, escape_token
 from millstream.trust._state import PEOPLE_ROLES, PLANT_ROLES, Limits, Role, Tenant, Trust
 
@@ -109,7 +110,14 @@ def people_claims(tenant: Tenant) -> dict[str, Any]:
         *(_service(tenant.plant_public, subject, local) for subject, local in PEOPLE_SERVICES),
     ]  # fmt: skip
     claims["nats"]["revocations"] = dict(tenant.revoked)
+    claims["nats"]["tags"] = [f"{AUTHOR_TAG}:{key}" for key in authors_of(tenant)]
     return claims
+
+
+def authors_of(tenant: Tenant) -> list[str]:
+    """The public keys of those who may sign what edges run: by the operator's own word, since the hub holds a key of
+    each role of people."""
+    return [user.public for user in tenant.users.values() if user.role in AUTHOR_ROLES and user.revoked_s is None]
 
 
 def user_claims(

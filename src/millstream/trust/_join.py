@@ -25,6 +25,7 @@ class JoinFile(msgspec.Struct, frozen=True, kw_only=True):
     creds: str
     expires_s: int
     certificate: str | None = None
+    people_public: str | None = None
 
 
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,8 @@ SPEC_BYTES_MAX = 1 << 20
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One worker of one flow. `inputs` are the streams it reads, `output` the one it writes; `place` is the path that
     its records stand under; `tls` is what the server is checked against, as in a ``node.json``; `entry` the flow's
-    section as in the file (paths made absolute); `has_origins` says that the inputs are a hub's."""
+    section as in the file (paths made absolute); `has_origins` says that the inputs are a hub's; `modules` is the
+    folder of modules by digest."""
 
     node: str
     place: str
@@ -34,6 +35,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     parent_pid: int = 0
     has_origins: bool = False
+    modules: str = ""
 
     @property
     def credentials(self) -> Credentials:

@@ -157,7 +157,7 @@ class FlowSupervisor:
             scratch=str(around.data_dir / "flows" / f"{entry.name}-{worker.index}"),
             entry=entry.model_dump(mode="json", exclude_defaults=True),
             instance=f"{around.node}-{worker.index}-{secrets.token_hex(3)}", parent_pid=os.getpid(),
-            has_origins=around.has_origins,
+            has_origins=around.has_origins, modules=str(around.data_dir / "modules"),
         )  # fmt: skip
 
     async def _listen(self, worker: _Worker, process: asyncio.subprocess.Process) -> None:
@@ -200,7 +200,7 @@ class FlowSupervisor:
         return [
             {
                 "index": w.index, "state": w.state, "pid": w.pid, "starts_count": w.starts_count, "error": w.text,
-                "since_ns": w.since_ns,
+                "since_ns": w.since_ns, "is_misconfigured": w.status == MISCONFIGURED,
             }
             for w in self.workers
         ]  # fmt: skip

@@ -102,7 +102,7 @@ class Operator:
         return JoinFile(
             format=FORMAT, tenant=tenant, site=site, place=made.place, hub_url=self.trust.hub_url,
             operator_public=self.trust.operator_public, plant_public=found.plant_public, creds=creds,
-            expires_s=now_s() + expires_s,
+            expires_s=now_s() + expires_s, people_public=found.people_public,
         )  # fmt: skip
 
     def user(self, tenant: str, name: str, role: Role, expires_s: int | None = None) -> Path:

@@ -1,0 +1,182 @@
+"""``code push | list | show | remove``: modules of flows, kept at the hub by their digest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from millstream.cli._options import DEFAULT, Json, Sign, Target, run, signer_of
+from millstream.cli._output import OK, note, print_json, print_table, print_text
+from millstream.kernel import ConfigError
+from millstream.protocols.cloudevents import format_time
+
+if TYPE_CHECKING:
+    from millstream.protocols.module import Manifest
+
+Force = Annotated[bool, Parameter(negative="")]
+MISSING_EXTRA = "MS-0106"
+
+
+def push(file: Path, /, *, sign: Sign = None, json: Json = False, target: Target = DEFAULT) -> int:
+    """Store a module at the hub, for configurations that name it.
+
+    They name it by the digest that is printed. It is looked at first: whether a flow can be made of it. An edge that
+    joined under an operator takes only what an engineer or commander of its tenant has signed.
+
+    Examples:
+
+        millstream code push flows/cycle.wasm
+        millstream code push flows/cycle.wasm --sign ann.creds --json
+
+    Parameters
+    ----------
+    file
+        The module: *.wasm.
+    sign
+        Credentials of the author, from `millstream user add`.
+    json
+        Print one object.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ConfigError("the module cannot be read", where=str(file), got=error.strerror) from error
+    _look(file, data)
+    signer = signer_of(sign)
+
+    async def work() -> Manifest:
+        """Chunk by chunk."""
+        from millstream.client import me
+
+        async with target.connect() as plant:
+            plant.configs.signer = signer
+            return await plant.configs.code.push(data, file.name, author=me())
+
+    stored = run(work())
+    if json:
+        print_json(stored.as_dict())
+    else:
+        print_text(stored.digest)
+    return OK
+
+
+def _look(file: Path, data: bytes) -> None:
+    """Raise ConfigError for what no edge could run."""
+    from millstream.client import kind_of
+    from millstream.flow import wasm_flow
+
+    if kind_of(file.name, len(data)) != "wasm":
+        return
+    try:
+        flow = wasm_flow(data, file.stem)
+    except ConfigError as error:
+        if error.code != MISSING_EXTRA:
+            raise
+        note(f"not looked at: {error.what}")
+        return
+    note(f"{file.name}: {flow.description or 'a flow'}, says {', '.join(flow.outputs)}")
+
+
+def list_(*, json: Json = False, target: Target = DEFAULT) -> int:
+    """List the modules that the hub has.
+
+    The newest comes last.
+
+    Examples:
+
+        millstream code list
+        millstream code list --json | jq -r .digest
+
+    Parameters
+    ----------
+    json
+        Print one object a module.
+    """
+
+    async def work() -> list[Manifest]:
+        """Ask the hub."""
+        async with target.connect() as plant:
+            return await plant.configs.code.modules()
+
+    found = run(work())
+    if json:
+        for each in found:
+            print_json(each.as_dict())
+    else:
+        print_table(("digest", "file", "kind", "bytes", "author", "time", "signed"), [_row(each) for each in found])
+    return OK
+
+
+def _row(manifest: Manifest) -> tuple[str, ...]:
+    return (
+        manifest.digest[:23], manifest.file, manifest.kind, str(manifest.size_bytes), manifest.author,
+        format_time(manifest.time_ns)[:19], "yes" if manifest.signature is not None else "no",
+    )  # fmt: skip
+
+
+def show(digest: str, /, *, json: Json = False, target: Target = DEFAULT) -> int:
+    """Show what is said of one module, and which sites name it.
+
+    Examples:
+
+        millstream code show sha256:4f0a
+        millstream code show 4f0a --json
+
+    Parameters
+    ----------
+    digest
+        Of the module; its beginning is enough.
+    json
+        Print one object.
+    """
+
+    async def work() -> dict[str, Any]:
+        """Ask the hub."""
+        async with target.connect() as plant:
+            found = await plant.configs.code.get(digest)
+            return {**found.as_dict(), "sites": await plant.configs.code.users(found.digest)}
+
+    shown = run(work())
+    if json:
+        print_json(shown)
+    else:
+        shown["time"] = format_time(shown.pop("time_ns"))
+        shown["sites"] = ", ".join(shown["sites"]) or "none"
+        for name, value in shown.items():
+            print_text(f"{name}: {value}")
+    return OK
+
+
+def remove(digest: str, /, *, force: Force = False, json: Json = False, target: Target = DEFAULT) -> int:
+    """Take a module away from the hub.
+
+    Edges that have it keep it as long as they need it.
+
+    Examples:
+
+        millstream code remove sha256:4f0a
+        millstream code remove 4f0a --force --json
+
+    Parameters
+    ----------
+    digest
+        Of the module; its beginning is enough.
+    force
+        Also one that the newest configuration of a site names.
+    json
+        Print one object.
+    """
+
+    async def work() -> Manifest:
+        """Look who names it first."""
+        async with target.connect() as plant:
+            return await plant.configs.code.remove(digest, even_if_used=force)
+
+    gone = run(work())
+    if json:
+        print_json(gone.as_dict())
+    else:
+        print_text(f"removed {gone.digest}")
+    return OK

@@ -1,0 +1,142 @@
+"""Who may vouch for what an edge runs, from the operator down: what a hub hands on to its edges. Pure.
+
+An edge pins the operator's key and its tenant's account of people when it joins. What it needs beside is two tokens,
+and both are signed: the operator's own, which names the key that signs for it, and that of the account, which names the
+roles' keys and, as tags ``author:<key>``, the people whom the operator let sign. A hub can hold them back; it cannot
+change them, and the keys that it holds itself make no author.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import msgspec
+
+from millstream.kernel import AuthError
+from millstream.protocols.nats_jwt import KeyPair, Token, read_token, verify_signature, verify_token
+from millstream.protocols.site_config import Signature
+
+CHAIN_STREAM, CHAIN_SUBJECT = "KV_trust", "$KV.trust.chain"
+CHAIN_BYTES_MAX = 2 << 20
+AUTHOR_TAG = "author"
+AUTHOR_ROLES = ("engineer", "commander")
+
+
+class Pin(msgspec.Struct, frozen=True, kw_only=True):
+    """What a box learned when it joined, and holds on to."""
+
+    tenant: str
+    site: str
+    operator_public: str
+    plant_public: str
+    people_public: str
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """The tokens of the operator and of a tenant's account of people."""
+
+    operator_token: str
+    people_token: str
+
+
+class Author(msgspec.Struct, frozen=True):
+    """Who signed, by the operator's word."""
+
+    name: str
+    key: str
+    role: str
+
+
+def encode_chain(chain: Chain) -> bytes:
+    """As a hub stores it."""
+    return msgspec.json.encode(chain)
+
+
+class TrustChain:
+    """A chain that was proven. Raises AuthError (MS-2104) for one that the pinned operator did not sign, or that is of
+    another tenant."""
+
+    def __init__(self, chain: Chain, pin: Pin, now_s: float) -> None:
+        operator = verify_token(chain.operator_token, {pin.operator_public}, now_s)
+        keys = operator.nats.get("signing_keys")
+        if operator.subject != pin.operator_public or not isinstance(keys, list):
+            raise AuthError("the operator's token is somebody else's", code="MS-2104")
+        self._people = verify_token(chain.people_token, {str(key) for key in keys}, now_s)
+        if self._people.subject != pin.people_public:
+            raise AuthError(
+                "these are the people of another tenant", expected=pin.people_public, got=self._people.subject,
+                code="MS-2104",
+            )  # fmt: skip
+        self.chain = chain
+        self.issued_s = self._people.issued_s
+        """When the operator signed it: an older one never takes the place of a newer."""
+
+    def author(self, signature: Signature | None, data: bytes, time_ns: int) -> Author:
+        """Who signed `data`, at `time_ns` as the signature's data says. Raises AuthError (MS-2104)."""
+        if signature is None:
+            raise AuthError("nobody signed it", expected="a signature of an engineer", code="MS-2104")
+        token = read_token(signature.token)
+        role = self._role_of(token.issuer)
+        if role not in AUTHOR_ROLES:
+            raise AuthError(
+                "who signed it may not", expected=" or ".join(AUTHOR_ROLES), got=role or "nobody of this tenant",
+                code="MS-2104",
+            )  # fmt: skip
+        signed_s = time_ns / 1e9
+        verify_token(signature.token, {token.issuer}, signed_s)
+        if token.subject != signature.key or token.account != self._people.subject:
+            raise AuthError("the signature is not of the key that the token is for", code="MS-2104")
+        if signed_s < token.issued_s:
+            raise AuthError("it was signed before its author was let in", code="MS-2104")
+        if signature.key not in self._authors():
+            raise AuthError(
+                "who signed it is none of the operator's authors", got=signature.key, code="MS-2104",
+                next_step="locked out since, or a token that the operator did not make",
+            )  # fmt: skip
+        verify_signature(signature.key, data, _decoded(signature.value))
+        return Author(str(token.claims.get("name", "")), signature.key, role)
+
+    def _role_of(self, issuer: str) -> str:
+        for scope in self._people.nats.get("signing_keys") or ():
+            if isinstance(scope, dict) and scope.get("key") == issuer:
+                return str(scope.get("role", ""))
+        return ""
+
+    def _authors(self) -> set[str]:
+        return {
+            str(tag).partition(":")[2]
+            for tag in self._people.nats.get("tags") or ()
+            if str(tag).startswith(f"{AUTHOR_TAG}:")
+        }
+
+
+def sign(data: bytes, token: str, key: KeyPair) -> Signature:
+    """The signature of who holds `key` and was let in by `token`."""
+    value = base64.urlsafe_b64encode(key.sign(data)).rstrip(b"=").decode("ascii")
+    return Signature(key.public, value, token)
+
+
+def read_chain(payload: bytes, pin: Pin, now_s: float) -> TrustChain:
+    """What a hub hands on. Raises AuthError."""
+    try:
+        if len(payload) > CHAIN_BYTES_MAX:
+            raise ValueError("too long")
+        chain = msgspec.json.decode(payload, type=Chain)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise AuthError("not a chain of trust", got=str(error)[:120].lower(), code="MS-2104") from error
+    return TrustChain(chain, pin, now_s)
+
+
+def name_of(token: Token) -> str:
+    """The name that an operator gave."""
+    name: Any = token.claims.get("name")
+    return str(name or "")
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise AuthError("a signature that is none", got=str(error).lower(), code="MS-2104") from error
