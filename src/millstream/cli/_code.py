@@ -33,7 +33,7 @@ def push(file: Path, /, *, sign: Sign = None, json: Json = False, target: Target
     Parameters
     ----------
     file
-        The module: *.wasm.
+        The module, *.wasm, or a Python wheel, *.whl.
     sign
         Credentials of the author, from `millstream user add`.
     json
@@ -65,9 +65,10 @@ def push(file: Path, /, *, sign: Sign = None, json: Json = False, target: Target
 def _look(file: Path, data: bytes) -> None:
     """Raise ConfigError for what no edge could run."""
     from millstream.client import kind_of
-    from millstream.flow import wasm_flow
+    from millstream.flow import Wheel, wasm_flow
 
-    if kind_of(file.name, len(data)) != "wasm":
+    if kind_of(file.name, len(data)) == "wheel":
+        Wheel(file, file.name).close()
         return
     try:
         flow = wasm_flow(data, file.stem)

@@ -18,7 +18,7 @@ from pydantic import (
 from millstream.config._types import Name, Section, Size
 from millstream.kernel import ConfigError, DecodeError, parse_duration_s
 from millstream.protocols.cloudevents import parse_time_ns
-from millstream.protocols.module import MODULE_FUEL, MODULE_MEMORY_BYTES, WASM, is_module_digest
+from millstream.protocols.module import MODULE_FUEL, MODULE_MEMORY_BYTES, WASM, is_module_digest, module_trouble
 from millstream.protocols.uns_pattern import KINDS, Pattern
 from millstream.sdk import ConfigPath, Duration
 
@@ -68,6 +68,8 @@ def duration_or_never(value: object) -> object:
 
 def _python(value: str, info: ValidationInfo) -> str:
     file, colon, name = value.rpartition(":")
+    if colon and name.isidentifier() and all(part.isidentifier() for part in file.split(".")) and file[-3:] != ".py":
+        return value  # in a wheel
     if not colon or not file.endswith(".py") or not name.isidentifier():
         raise ValueError("expected a file and what it defines, such as flows/mine.py:flow")
     return f"{_file(file, info)}:{name}"
@@ -120,10 +122,11 @@ class FlowEntry(Section):
     type: str | None = None
     """A built-in flow, see the page on flows; `wasm`, a module of your own; or `python`."""
     python: Annotated[str, AfterValidator(_python)] | None = None
-    """A flow of your own: `flows/mine.py:flow`, a file and the `Flow` in it."""
+    """A flow of your own: `flows/mine.py:flow`, a file and the `Flow` in it; with `module` what is in a wheel:
+    `package.module:flow`."""
     module: Annotated[str, AfterValidator(_module)] | None = None
-    """Of the type `wasm`: the WebAssembly module, `flows/mine.wasm`; in a configuration from the hub also one that lies
-    there, by its digest `sha256:...`."""
+    """Of the type `wasm` the WebAssembly module, `flows/mine.wasm`; of a flow of your own the wheel that it is in. In a
+    configuration from the hub also what lies there, by its digest `sha256:...`."""
     module_memory: Annotated[Size, Field(le=MODULE_MEMORY_BYTES_MAX)] = MODULE_MEMORY_BYTES
     """Memory that a module may have in one step."""
     module_fuel: int = Field(default=MODULE_FUEL, ge=1000, le=MODULE_FUEL_MAX)
@@ -168,8 +171,9 @@ class FlowEntry(Section):
     def _one(self) -> FlowEntry:
         if (self.type is None) == (self.python is None):
             raise ValueError("a flow needs exactly one of 'type' and 'python'")
-        if (self.type == WASM) != (self.module is not None):
-            raise ValueError("a flow of type 'wasm' needs a 'module', and no other has one")
+        trouble = module_trouble(self.type, self.python, self.module)
+        if trouble is not None:
+            raise ValueError(trouble)
         if self.type is not None and self.type != WASM and not self.inputs:
             raise ValueError("'inputs' is missing: what the flow reads")
         if self.max_memory < FLOW_MEMORY_BYTES_MIN:

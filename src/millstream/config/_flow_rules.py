@@ -35,10 +35,18 @@ def check_flow_rules(raw: Sequence[Any], loc: Loc, findings: Findings, context: 
         except ValidationError:  # its errors of form stand in the report of the whole file
             continue
         sound.append((i, entry))
-        if entry.python is not None:
+        if entry.module is not None and is_module_digest(entry.module):
+            if "roots" not in context:
+                findings.add(
+                    (*loc, i, "module"), "a module by its digest comes with a configuration from the hub only",
+                    hint="name a file here", code="MS-0710",
+                )  # fmt: skip
+        elif entry.module is not None and entry.python is not None:
+            _check_wheel(entry, (*loc, i), findings)
+        elif entry.python is not None:
             _check_python(entry, (*loc, i), findings)
         elif entry.module is not None:
-            _check_module(entry, (*loc, i), findings, is_from_afar="roots" in context)
+            _check_module(entry, (*loc, i), findings)
         else:
             _check_inputs(entry, _outputs(entry), (*loc, i), findings)
     check_cycles(sound, loc, findings)
@@ -93,18 +101,37 @@ def _check_python(entry: FlowEntry, loc: Loc, findings: Findings) -> None:
         )
 
 
-def _check_module(entry: FlowEntry, loc: Loc, findings: Findings, *, is_from_afar: bool) -> None:
-    """Whether a flow can be made of the module, and of what it says of itself; nothing of its steps is run. What lies
-    at the hub is looked at where it is run."""
+def _check_wheel(entry: FlowEntry, loc: Loc, findings: Findings) -> None:
+    """Whether the wheel may be unpacked, has all that it needs, and defines the flow; nothing of it is run."""
+    from millstream.flow import Wheel
+
+    path = Path(str(entry.module))
+    if not path.is_file():
+        findings.add((*loc, "module"), f"no such file: {path}", code="MS-0102")
+        return
+    module, _, name = str(entry.python).rpartition(":")
+    try:
+        wheel = Wheel(path, entry.name)
+        try:
+            wheel.check_needs()
+            names = _defined(wheel.source_of(module))
+        finally:
+            wheel.close()
+    except PlantError as error:
+        findings.add((*loc, "module"), _text(error), code=error.code)
+        return
+    if name not in names:
+        findings.add((*loc, "python"), f"{name!r} is not defined in {module}")
+
+
+def _text(error: PlantError) -> str:
+    return ", ".join([error.what] + [f"{k} {v}" for k in ("expected", "got") if (v := getattr(error, k))])
+
+
+def _check_module(entry: FlowEntry, loc: Loc, findings: Findings) -> None:
+    """Whether a flow can be made of the module, and of what it says of itself; nothing of its steps is run."""
     from millstream.flow import Input, read_module, wasm_flow
 
-    if is_module_digest(str(entry.module)):
-        if not is_from_afar:
-            findings.add(
-                (*loc, "module"), "a module by its digest comes with a configuration from the hub only",
-                hint="name a file here", code="MS-0710",
-            )  # fmt: skip
-        return
     try:
         data = read_module(Path(str(entry.module)), entry.name)
         inputs = tuple(Input(each.pattern, each.kind) for each in entry.inputs)
@@ -114,8 +141,7 @@ def _check_module(entry: FlowEntry, loc: Loc, findings: Findings, *, is_from_afa
         findings.add((*loc, "module"), f"{error.what}: {error.got}", code="MS-0102")
         return
     except PlantError as error:
-        text = ", ".join([error.what] + [f"{k} {v}" for k in ("expected", "got") if (v := getattr(error, k))])
-        findings.add((*loc, "module"), text, hint=error.next_step, code=error.code)
+        findings.add((*loc, "module"), _text(error), hint=error.next_step, code=error.code)
         return
     _check_inputs(entry, flow.outputs, loc, findings)
 

@@ -30,6 +30,7 @@ from millstream.flow._store import EntryCodec, KeyStore
 from millstream.flow._unit import Counts, Unit
 from millstream.flow._verify import verify
 from millstream.flow._wasm_flow import ModuleDescription, wasm_flow
+from millstream.flow._wheel import Wheel
 from millstream.flow._windows import Pane, Panes, Result, Session, Sessions, Sliding, Span
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "Tick",
     "TimePolicy",
     "Unit",
+    "Wheel",
     "Wiring",
     "as_of",
     "build_flow",

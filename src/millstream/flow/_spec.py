@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +17,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from millstream.flow._model import PARTITIONS_MAX, SECOND_NS, Flow, Input, TimePolicy
 from millstream.flow._wasm_flow import wasm_flow
+from millstream.flow._wheel import load_from_wheel
 from millstream.flow.library import FLOW_TYPES, FlowType
 from millstream.kernel import ConfigError, NotFoundError, suggest
-from millstream.protocols.module import MODULE_BYTES_MAX, MODULE_FUEL, MODULE_MEMORY_BYTES, WASM
+from millstream.protocols.module import MODULE_BYTES_MAX, MODULE_FUEL, MODULE_MEMORY_BYTES, WASM, module_trouble
 from millstream.sdk import Duration
 
 
@@ -47,7 +51,8 @@ class FlowSpec(BaseModel):
     python: str | None = None
     """Your own flow: `FILE.py:NAME`, relative to this file; a `Flow`, or a `FlowType` that takes `config`."""
     module: str | None = None
-    """For the type `wasm`: the file of the module, relative to this file."""
+    """For the type `wasm` the file of the module, relative to this file; for a flow of your own the wheel that it is
+    in: then `python` is `package.module:NAME`."""
     module_memory: int = Field(default=MODULE_MEMORY_BYTES, ge=1)
     """Bytes of memory that a module may have in one step."""
     module_fuel: int = Field(default=MODULE_FUEL, ge=1)
@@ -69,8 +74,9 @@ class FlowSpec(BaseModel):
     def _one_source(self) -> FlowSpec:
         if (self.type is None) == (self.python is None):
             raise ValueError("a flow needs either type or python")
-        if (self.type == WASM) != (self.module is not None):
-            raise ValueError("a flow of type wasm needs a module, and no other has one")
+        trouble = module_trouble(self.type, self.python, self.module)
+        if trouble is not None:
+            raise ValueError(trouble)
         if isinstance(self.idle, str) and self.idle != "never":
             raise ValueError("idle is a duration or never")
         return self
@@ -100,8 +106,11 @@ def read_spec(raw: Any) -> FlowSpec:
         ) from error  # fmt: skip
 
 
-def build_flow(spec: FlowSpec, folder: Path, types: Mapping[str, FlowType] = FLOW_TYPES) -> Flow[Any]:
-    """The flow of a declaration; `folder` is where its `python` file is looked for. Raises ConfigError."""
+def build_flow(
+    spec: FlowSpec, folder: Path, types: Mapping[str, FlowType] = FLOW_TYPES, *, scratch: Path | None = None
+) -> Flow[Any]:
+    """The flow of a declaration; `folder` is where its files are looked for, `scratch` where a wheel is unpacked (left
+    out: a folder that goes with this process). Raises ConfigError."""
     inputs = tuple(Input(i.pattern, i.kind) for i in spec.inputs)
     for one in inputs:
         one.filter()  # a wrong pattern is told here
@@ -118,7 +127,7 @@ def build_flow(spec: FlowSpec, folder: Path, types: Mapping[str, FlowType] = FLO
         if not inputs:
             raise ConfigError("a flow without inputs", where=spec.name)
         return found.make(spec.name, inputs, spec.config, version=spec.version, time=spec.time())
-    own = _own(spec, folder)
+    own = _own(spec, folder, scratch)
     if isinstance(own, FlowType):
         return own.make(spec.name, inputs, spec.config, version=spec.version, time=spec.time())
     if spec.config:
@@ -138,11 +147,11 @@ def _of_module(spec: FlowSpec, inputs: tuple[Input, ...], folder: Path) -> Flow[
     return replace(flow, time=spec.time(flow.time), version=version)
 
 
-def read_module(path: Path, where: str) -> bytes:
-    """The bytes of a module's file. Raises NotFoundError, ConfigError."""
+def read_module(path: Path, where: str, bytes_max: int = MODULE_BYTES_MAX) -> bytes:
+    """The bytes of a module's file, one more than the bound when it is larger. Raises NotFoundError, ConfigError."""
     try:
         with path.open("rb") as file:
-            data = file.read(MODULE_BYTES_MAX + 1)
+            data = file.read(bytes_max + 1)
     except FileNotFoundError as error:
         raise NotFoundError("no such file", where=where, got=str(path)) from error
     except OSError as error:
@@ -150,20 +159,32 @@ def read_module(path: Path, where: str) -> bytes:
     return data
 
 
-def _own(spec: FlowSpec, folder: Path) -> Flow[Any] | FlowType:
+def _own(spec: FlowSpec, folder: Path, scratch: Path | None) -> Flow[Any] | FlowType:
     file, _, name = str(spec.python).rpartition(":")
     path = folder / file
     if not file or not name.isidentifier():
         raise ConfigError("not a place of a flow", where=spec.name, expected="FILE.py:NAME", got=repr(spec.python))
-    if not path.is_file():
+    if spec.module is not None:
+        wheel = folder / spec.module
+        if not wheel.is_file():
+            raise NotFoundError("no such file", where=spec.name, got=str(wheel))
+        found = getattr(load_from_wheel(wheel, file, (scratch or _temporary()) / "wheel", spec.name), name, None)
+    elif not path.is_file():
         raise NotFoundError("no such file", where=spec.name, got=str(path))
-    found = getattr(_module(path, spec.name), name, None)
+    else:
+        found = getattr(_module(path, spec.name), name, None)
     if not isinstance(found, Flow | FlowType):
         raise ConfigError(
             "not a flow", where=f"{spec.name}: {spec.python}", expected="a Flow or a FlowType",
             got=type(found).__name__ if found is not None else f"no {name} in the file",
         )  # fmt: skip
     return found
+
+
+def _temporary() -> Path:
+    folder = tempfile.mkdtemp(prefix="millstream-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _module(path: Path, where: str) -> Any:

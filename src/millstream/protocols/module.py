@@ -71,6 +71,18 @@ class _Info(msgspec.Struct):
     metadata: dict[str, str] = {}
 
 
+def module_trouble(type: str | None, python: str | None, module: str | None) -> str | None:
+    """What does not fit together in the section of a flow; None: nothing."""
+    is_dotted = python is not None and not python.rpartition(":")[0].endswith(".py")
+    if type == WASM and module is None:
+        return "a flow of type 'wasm' needs a 'module'"
+    if is_dotted and module is None:
+        return "'python' names a file.py:flow, or with 'module' what is in a wheel"
+    if module is not None and type != WASM and not is_dotted:
+        return "'module' is for the type 'wasm', or for 'python: package.module:flow'"
+    return None
+
+
 def is_module_digest(text: str) -> bool:
     """Whether a text names a module by its bytes."""
     return _DIGEST.match(text) is not None

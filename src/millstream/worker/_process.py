@@ -59,7 +59,7 @@ def main() -> int:
         die_with(spec.parent_pid)
         entry = spec.flow_entry()
         watchdog = StepWatchdog(entry.step_timeout, entry.max_memory, Path(spec.scratch), lambda: _end_stuck(log))
-        flow = watchdog.guard(build_flow(entry, Path(spec.modules)))
+        flow = watchdog.guard(build_flow(entry, Path(spec.modules), Path(spec.scratch)))
     except PlantError as error:
         log.put({"level": "error", "event": "flow cannot start", "error": error.as_dict(), "text": str(error)})
         return MISCONFIGURED
