@@ -105,7 +105,7 @@ class ConfigKeeper:
         self._clock = clock
         self._log = log
         self._store = ConfigStore(local.edge.data_dir, local.edge.name)
-        self._modules = ModuleStore(local.edge.data_dir, log)
+        self._modules = ModuleStore(local.edge.data_dir, clock, log)
         credentials = local.uplink.credentials if local.uplink is not None else None
         self._trust = EdgeTrust(None if credentials is None else credentials.absolute().parent, clock, log)
         self._wake = asyncio.Event()

@@ -11,13 +11,14 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from millstream.bus import StreamApi, disk_error
-from millstream.kernel import AuthError, DecodeError, NotFoundError, PlantError
+from millstream.kernel import AuthError, Clock, DecodeError, NotFoundError, PlantError
 from millstream.protocols.module import (
     CHUNK_BYTES,
     MODULES,
@@ -28,12 +29,13 @@ from millstream.protocols.module import (
     info_subject,
     module_digest,
 )
-from millstream.sdk import Log
+from millstream.sdk import Log, Received
 
 FOLDER = "modules"
 UNUSED_BYTES_MAX = 128 << 20  # of modules that neither configuration needs; those used last stay
 ROOM_BYTES = 64 << 20  # of the disk that fetching leaves free
 CHUNK_TIMEOUT_S = 60.0  # 32 KiB over a very slow link
+ASKS_COUNT, ASK_AGAIN_S = 3, 1.0  # before something counts as missing
 PART, NOTE = ".part", ".note"
 
 Prove = Callable[[Manifest], None]
@@ -51,8 +53,9 @@ class _Note(msgspec.Struct):
 class ModuleStore:
     """The modules of one edge, in ``data_dir/modules``."""
 
-    def __init__(self, data_dir: Path, log: Log) -> None:
+    def __init__(self, data_dir: Path, clock: Clock, log: Log) -> None:
         self.folder = data_dir / FOLDER
+        self._clock = clock
         self._log = log
         self.fetching: dict[str, object] | None = None
         """What is on its way: digest, bytes there, bytes in all."""
@@ -73,7 +76,7 @@ class ModuleStore:
         NotFoundError (MS-2440), DecodeError (MS-2441), PlantError (MS-2442: the disk is full), AuthError (MS-2443)."""
         if await asyncio.to_thread(self.has, digest):
             return
-        found = await hub.last(MODULES, info_subject(digest))
+        found = await self._patiently(lambda: hub.last(MODULES, info_subject(digest)))
         stored = None if found is None else decode_info(found.payload, digest)
         if stored is None:
             raise NotFoundError(
@@ -114,7 +117,7 @@ class ModuleStore:
         path, subject = self.path(digest), chunks_subject(stored.nuid)
         while note.size < size:
             self.fetching = {"digest": digest, "bytes": note.size, "of_bytes": size}
-            chunk = await hub.next(MODULES, note.seq + 1, subject, timeout_s=CHUNK_TIMEOUT_S)
+            chunk = await self._patiently(partial(hub.next, MODULES, note.seq + 1, subject, timeout_s=CHUNK_TIMEOUT_S))
             if chunk is None:
                 raise NotFoundError(
                     "the hub has only a part of the module", where=digest, expected=f"{size} bytes",
@@ -124,6 +127,14 @@ class ModuleStore:
                 raise DecodeError("the hub has more than the module", where=digest, code="MS-2441")
             note.seq, note.size = chunk.seq, note.size + len(chunk.payload)
             await asyncio.to_thread(_put, path, chunk.payload, note)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[Received | None]]) -> Received | None:
+        """At a hub of several boxes the one that answers may know of it a moment later."""
+        for _ in range(ASKS_COUNT - 1):
+            if (found := await ask()) is not None:
+                return found
+            await self._clock.sleep(ASK_AGAIN_S)
+        return await ask()
 
     def _open_part(self, stored: StoredModule) -> _Note:
         """What is there of a module, cut to what its note vouches for."""

@@ -41,7 +41,7 @@ from millstream.model import AssetPath
 from millstream.protocols.uns_subject import PREFIX, escape_token
 from millstream.sdk import Log, TlsFiles
 
-SLACK_BYTES = 1 << 30  # dead letters and what MQTT sessions need, beside the configured bounds
+SLACK_BYTES = 2 << 30  # books, modules, dead letters and what MQTT sessions need, beside the configured bounds
 
 
 class _SilentLog:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,16 @@ from millstream.kernel import ConfigError, NotFoundError, PlantError
 from millstream.protocols.module import encode_info, info_subject
 from millstream.protocols.site_config import encode_revision, make_revision
 
+WHEEL_FLOW = """
+from millstream.flow import Emit, Flow, Input
+
+
+def step(state, event):
+    return state + 1, [Emit(f"{event.key}:out_of_a_wheel", state + 1, event.time_ns)]
+
+
+flow = Flow(name="w", inputs=(Input("acme/plant1/log:count"),), step=step, initial=int, state_type=int)
+"""
 ODD = Path(__file__).resolve().parents[2] / "data" / "wasm" / "odd.wasm"
 
 
@@ -26,14 +37,24 @@ def flow_of(digest: str, name: str = "rows", **more: Any) -> dict[str, Any]:
     return {"name": name, "type": "wasm", "module": digest, "inputs": ["acme/plant1/log:count"], **more}
 
 
-async def counted(plant: Plant, above: int) -> int:
-    """The flow's newest count, once it is above another."""
+def make_wheel(folder: Path) -> bytes:
+    """A pure wheel with one flow."""
+    path = folder / "w.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("acme_rows/__init__.py", WHEEL_FLOW)
+        file.writestr("acme_rows-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n")
+        file.writestr("acme_rows-1.0.dist-info/METADATA", "Name: acme-rows\nVersion: 1.0\nRequires-Dist: msgspec\n")
+    return path.read_bytes()
+
+
+async def counted(plant: Plant, above: int, name: str = "rows") -> int:
+    """A flow's newest count, once it is above another."""
     found: Any = None
     try:
         async with asyncio.timeout(WAIT_S):
             while True:
                 try:
-                    found = (await plant.get("acme/plant1/log:rows", kind="count")).value
+                    found = (await plant.get(f"acme/plant1/log:{name}", kind="count")).value
                 except NotFoundError:
                     found = None
                 if found is not None and found > above:
@@ -100,6 +121,14 @@ async def test_a_module_is_rolled_out_taken_back_and_runs_without_a_hub(tmp_path
         await healthy(plant, 1)
         seen = await counted(plant, seen)
 
+        # A flow out of a wheel comes the same way, and goes.
+        wheel = await code.push(make_wheel(tmp_path), "acme_rows-1.0-py3-none-any.whl", author="ada")
+        rows = {"name": "wheel", "python": "acme_rows:flow", "module": wheel.digest}
+        await plant.configs.put("e1", document(log, flows=[flow_of(first.digest), rows]), based_on=2)
+        await healthy(plant, 3)
+        await counted(plant, 0, "out_of_a_wheel")
+        assert modules_of(made) == {first.digest, broken.digest, wheel.digest}
+
         # What the bucket has is another module, or none.
         other = odd[:-1] + bytes([odd[-1] ^ 1])
         await code.push(other, "other.wasm", author="eve")
@@ -107,8 +136,8 @@ async def test_a_module_is_rolled_out_taken_back_and_runs_without_a_hub(tmp_path
         nuid = (await _info(made, found.digest))["nuid"]
         lie = msgspec.structs.replace(first, digest="sha256:" + "1" * 64)
         await store_info(made, info_subject(lie.digest), encode_info(lie, nuid, 1, "2026-01-01T00:00:00Z"))
-        await _refused(made, plant, 3, flow_of(lie.digest), "MS-2441")
-        await _refused(made, plant, 4, flow_of("sha256:" + "2" * 64), "MS-2440")
+        await _refused(made, plant, 4, flow_of(lie.digest), "MS-2441")
+        await _refused(made, plant, 5, flow_of("sha256:" + "2" * 64), "MS-2440")
 
         # Without its hub, after a restart: what it has is enough.
         assert made.edge is not None
@@ -139,7 +168,7 @@ async def _refused(made: Site, plant: Plant, number: int, flow: dict[str, Any], 
     )
     await raw_put(made, "e1", encode_revision(revision))
     report = await report_where(plant, lambda r: (r["failure"] or {}).get("revision") == number)
-    assert (report["failure"]["code"], report["healthy_revision"], report["phase"]) == (code, 1, "settled")
+    assert (report["failure"]["code"], report["healthy_revision"], report["phase"]) == (code, 3, "settled")
 
 
 def test_a_digest_is_a_name_in_the_bucket_as_nats_makes_it() -> None:

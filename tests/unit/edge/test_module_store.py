@@ -13,7 +13,7 @@ import pytest
 from millstream.bus import StreamApi
 from millstream.edge._log import LineLog
 from millstream.edge._modules import UNUSED_BYTES_MAX, ModuleStore
-from millstream.kernel import AuthError, DecodeError, NotFoundError, PlantError, Unreachable
+from millstream.kernel import AuthError, DecodeError, NotFoundError, PlantError, SystemClock, Unreachable
 from millstream.protocols.module import (
     CHUNK_BYTES,
     MODULE_BYTES_MAX,
@@ -57,12 +57,19 @@ class FakeHub(StreamApi):
         return Received(subject_filter, self.chunks[index], None, 3 * index + 1, 1)
 
 
+class NoWait(SystemClock):
+    """Time passes at once."""
+
+    async def sleep(self, delay_s: float) -> None:
+        """Not at all."""
+
+
 def nobody_asks(manifest: Manifest) -> None:
     """Any module is taken."""
 
 
 def store(folder: Path) -> ModuleStore:
-    return ModuleStore(folder, LineLog("test", lambda level, line: None))
+    return ModuleStore(folder, NoWait(), LineLog("test", lambda level, line: None))
 
 
 async def test_a_fetch_that_is_cut_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -154,6 +161,7 @@ async def test_a_module_that_is_not_there_or_only_in_part_is_told(tmp_path: Path
     with pytest.raises(NotFoundError, match="only a part") as caught:
         await store(tmp_path).fetch(DIGEST, hub, nobody_asks)
     assert caught.value.code == "MS-2440"
+    assert hub.asked == [1, 2, 5, 8, 8, 8], "asked again before it counts as missing"
     hub.info = msgspec.json.encode({**msgspec.json.decode(hub.info), "deleted": True})
     with pytest.raises(NotFoundError, match="no such module"):
         await store(tmp_path).fetch(DIGEST, hub, nobody_asks)

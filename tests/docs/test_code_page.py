@@ -1,0 +1,48 @@
+"""The page on code does what it says, under an operator, with a hub and an edge that joins."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from pages import ROOT, beside, blocks, checkout, node_json, shell, until_done
+
+from millstream.kernel import free_port
+
+PAGE = ROOT / "docs" / "how-to" / "code-to-the-edge.md"
+TEST, OPERATOR, HUB, JOIN, EDGE, PUSH, SEE, NEXT = blocks(PAGE, "sh")
+
+
+async def test_the_page_on_code_runs(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    ports = {"7422": str(free_port()), "4222": str(free_port())}
+
+    def with_ports(text: str) -> str:
+        for fixed, free in ports.items():
+            text = text.replace(fixed, free)
+        return text
+
+    async def run(text: str) -> str:
+        done = await asyncio.to_thread(shell, root, root, with_ports(text))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    name, _, text = blocks(PAGE, "yaml")[0].partition("\n")
+    (root / name.removeprefix("# ")).write_text(with_ports(text), encoding="utf-8")
+    assert (await run(TEST)).count("ok ") == 3
+    await run(OPERATOR)
+    async with beside(root, root, HUB.strip()):
+        await node_json(root / "hub")
+        await until_done(root, root, with_ports(JOIN))
+        async with beside(root, root, EDGE.strip()):
+            await node_json(root / "cologne")
+            await until_done(root, root, "millstream config status --node hub --tenant acme")
+            said = await run(PUSH)
+            assert "file: cycle.wasm" in said
+            assert "sites: cologne" in said
+            assert "acme/cologne/press:cycle_time" in await run(SEE)
+            said = await run(NEXT)
+            assert "cologne: revision 3, as 1" in said
+            assert said.count("cycle.wasm") == 2
