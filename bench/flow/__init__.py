@@ -62,7 +62,7 @@ def _row(name: str, messages: Sequence[Received], repeat: int, *, is_short: bool
     outputs: list[Message] = []
     for _ in range(repeat):
         bare_s = min(bare_s, _bare(flow, messages))
-        seconds, outputs = _through_core(flow, messages)
+        seconds, outputs = through_core(flow, messages)
         core_s = min(core_s, seconds)
     us = core_s / len(messages) * 1e6
     return Row(
@@ -73,7 +73,8 @@ def _row(name: str, messages: Sequence[Received], repeat: int, *, is_short: bool
     )  # fmt: skip
 
 
-def _through_core(flow: Flow[Any], messages: Sequence[Received]) -> tuple[float, list[Message]]:
+def through_core(flow: Flow[Any], messages: Sequence[Received]) -> tuple[float, list[Message]]:
+    """Processor seconds for these messages, and what came out."""
     core: FlowCore[Any] = FlowCore(flow, KeyStore(), created={"IN": "made"})
     core.begin()
     outputs: list[Message] = []

@@ -9,14 +9,14 @@ event starts the module anew, which is most of the cost. All three have to say t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from bench._report import Row, digest, finish, parser
-from millstream.flow import Flow, FlowCore, KeyStore, build_flow, read_spec
+from bench.flow import through_core
+from millstream.flow import Flow, build_flow, read_spec
 from millstream.protocols.uns_payload import encode_sample
 from millstream.sdk import Message, Received
 
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     said: dict[str, list[Message]] = {}
     for _ in range(repeat):
         for language in LANGUAGES:
-            seconds, said[language] = _through_core(_example(language), messages)
+            seconds, said[language] = through_core(_example(language), messages)
             best[language] = min(best[language], seconds)
     rows = [_row(language, count, best, said) for language in LANGUAGES]
     return finish("wasm", argv, [*rows, _start_row(repeat)], chosen)
@@ -60,22 +60,6 @@ def _messages(count: int, keys: int) -> list[Received]:
         )
         for i, at_ns in enumerate(times)
     ]  # fmt: skip
-
-
-def _through_core(flow: Flow[Any], messages: Sequence[Received]) -> tuple[float, list[Message]]:
-    core: FlowCore[Any] = FlowCore(flow, KeyStore(), created={"IN": "made"})
-    core.begin()
-    outputs: list[Message] = []
-    begun = time.process_time()
-    for seq, message in enumerate(messages, 1):
-        while not core.feed("IN", message):
-            outputs += core.take().messages
-            core.committed(seq)
-        if core.is_full:
-            outputs += core.take().messages
-            core.committed(seq)
-    outputs += core.take().messages
-    return time.process_time() - begun, outputs
 
 
 def _row(language: str, count: int, best: dict[str, float], said: dict[str, list[Message]]) -> Row:
