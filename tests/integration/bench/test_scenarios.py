@@ -14,8 +14,8 @@ from bench.historian._streams import value
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = {
-    "connectors": 8, "contracts": 4, "count": 6, "flow": 3, "historian": 3, "ingest": 11, "opcua": 1, "outage": 2,
-    "soak": 1, "trust": 6, "wasm": 4,
+    "connectors": 8, "contracts": 4, "count": 6, "fleet": 5, "flow": 3, "historian": 3, "ingest": 11, "opcua": 1,
+    "outage": 2, "soak": 1, "trust": 6, "wasm": 4,
 }  # fmt: skip
 KEPT_ROWS_MAX = ROWS | {"connectors": 16, "count-instances": 5}  # at two sizes each; with --instances 1,2
 ROW_KEYS = {"measure", "figure", "target", "ratio", "is_met", "note", "result_hash", "details"}
