@@ -11,7 +11,7 @@ from millstream.bus._link import Link
 from millstream.bus._streams import ROLLOUTS, ROLLOUTS_PREFIX
 from millstream.client._site_configs import WRONG_LAST_SEQUENCE, SiteConfigs, SitePlan, me
 from millstream.client._streams import Streams, refuse
-from millstream.kernel import Clock, ConfigError, NotFoundError, PlantError, suggest
+from millstream.kernel import Clock, ConfigError, NotFoundError, PlantError, beside_one_another, suggest
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.rollout import (
     SITE_TIMEOUT_S_DEFAULT,
@@ -60,14 +60,16 @@ class Rollouts:
                 code="MS-2417",
             )  # fmt: skip
         ends = stage_ends(stages, len(chosen))
-        sites = []
-        for plan in chosen:
+
+        async def prepare(plan: SitePlan) -> RolloutSite:
             revision, base_seq = await self._configs.compose(
                 plan.file.edge, plan.file.text, based_on=plan.newest.revision.revision if plan.newest else 0,
                 comment=comment, author=author, healthy_within_ms=healthy_within_ms, kind="apply", rollout=name,
             )  # fmt: skip
             await self._store(f"{name}.{revision.edge}", encode_revision(revision), 0)
-            sites.append(RolloutSite(revision.edge, revision.revision, revision.digest, base_seq))
+            return RolloutSite(revision.edge, revision.revision, revision.digest, base_seq)
+
+        sites = await beside_one_another(prepare, chosen)
         rollout = Rollout(
             name=name, author=author or me(), created_ns=now_ns, ends=ends, sites=tuple(sites), comment=comment,
             site_timeout_s=site_timeout_s, failures_max=failures_max, passes_away=passes_away,

@@ -34,6 +34,7 @@ from millstream.kernel import (
     NotFoundError,
     PlantError,
     Unreachable,
+    beside_one_another,
     suggest,
 )
 from millstream.protocols.module import is_module_digest
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
 
 WRONG_LAST_SEQUENCE = 10071
 REPORT_TIMEOUT_S = 2.0
-REPORTS_AT_ONCE_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +132,7 @@ class SiteConfigs:
 
     async def path_of(self, edge: str) -> str:
         """Where a site is."""
-        if not is_edge_name(edge):
-            raise ConfigError(
-                "not a name of a site", expected="1 to 32 of letters, digits, '_' and '-'", got=repr(edge)[:80],
-                code="MS-2417",
-            )  # fmt: skip
-        sites = await self.sites()
-        if edge not in sites:
-            near = suggest(edge, sites)
-            raise NotFoundError(
-                "the hub has no such site", got=repr(edge),
-                next_step=f"did you mean {near}?" if near else "`millstream config status` lists them", code="MS-2415",
-            )  # fmt: skip
-        return sites[edge]
+        return _path_in(await self.sites(), edge)
 
     async def history(self, edge: str) -> Sequence[SiteRevision]:
         """The revisions that the hub still has (at most 64), by number; what is no revision is left out."""
@@ -188,15 +176,13 @@ class SiteConfigs:
 
     async def reports(self) -> AsyncGenerator[tuple[str, SiteRevision | None, Mapping[str, Any] | None], None]:
         """Each site with what it should run and what it says that it runs, by name."""
-        gate = asyncio.Semaphore(REPORTS_AT_ONCE_MAX)
 
         async def one(edge: str) -> tuple[SiteRevision | None, Mapping[str, Any] | None]:
-            async with gate:
-                found, _ = await self._read(edge)
-                return found[-1] if found else None, await self.report(edge)
+            found, _ = await self._read(edge)
+            return found[-1] if found else None, await self.report(edge)
 
         sites = sorted(await self.sites())
-        for edge, found in zip(sites, await asyncio.gather(*(one(edge) for edge in sites)), strict=True):
+        for edge, found in zip(sites, await beside_one_another(one, sites), strict=True):
             yield edge, *found
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -204,13 +190,15 @@ class SiteConfigs:
     async def check(self, edge: str, source: str | SiteFile, *, file: str = "document") -> EdgeConfig:
         """Check a document as `millstream check` would, and that the hub has its modules. Raises DocumentRefused with
         all findings, ConfigError (MS-2440)."""
-        place = SitePlace(edge, await self.path_of(edge))
+        return await self._checked(SitePlace(edge, await self.path_of(edge)), source, file)
+
+    async def _checked(self, place: SitePlace, source: str | SiteFile, file: str) -> EdgeConfig:
         text, name = (source, file) if isinstance(source, str) else (source.document, source.file)
         config = await asyncio.to_thread(load_site_document, text, place, InstalledConnectors(), FLOW_TYPES, file=name)
         wanted = {flow.module for flow in config.flows if flow.module is not None and is_module_digest(flow.module)}
         if wanted and (missing := await self.code.missing(wanted)):
             raise ConfigError(
-                "the hub has no such module", where=edge, got=", ".join(missing),
+                "the hub has no such module", where=place.name, got=", ".join(missing),
                 next_step="`millstream code push` stores it", code="MS-2440",
             )  # fmt: skip
         return config
@@ -287,20 +275,22 @@ class SiteConfigs:
 
     async def plan(self, files: Sequence[SiteFile]) -> list[SitePlan]:
         """What these files would change; nothing is stored. One that cannot be put has an `error`."""
-        found = []
-        for file in files:
+        sites = await self.sites()
+
+        async def one(file: SiteFile) -> SitePlan:
             try:
-                await self.check(file.edge, file)
-                newest = await self.get(file.edge)
+                await self._checked(SitePlace(file.edge, _path_in(sites, file.edge)), file, file.file)
             except Unreachable:
                 raise
             except PlantError as error:
-                found.append(SitePlan(file, error=error))
-                continue
+                return SitePlan(file, error=error)
+            revisions, _ = await self._read(file.edge)
+            newest = revisions[-1] if revisions else None
             changes = diff_documents(newest.text if newest is not None else "", file.text)
             is_foreign = bool(changes) and newest is not None and newest.revision.kind != "apply"
-            found.append(SitePlan(file, changes, newest, is_foreign))
-        return found
+            return SitePlan(file, changes, newest, is_foreign)
+
+        return await beside_one_another(one, files)
 
     async def apply(
         self, plan: SitePlan, *, comment: str = "", author: str | None = None, overwrite: bool = False,
@@ -339,6 +329,21 @@ class SiteConfigs:
             edge, old.text, based_on=newest.revision.revision, author=author, kind="rollback", restores=to,
             comment=comment or f"back to revision {to}", healthy_within_ms=old.revision.healthy_within_ms,
         )  # fmt: skip
+
+
+def _path_in(sites: Mapping[str, str], edge: str) -> str:
+    if not is_edge_name(edge):
+        raise ConfigError(
+            "not a name of a site", expected="1 to 32 of letters, digits, '_' and '-'", got=repr(edge)[:80],
+            code="MS-2417",
+        )  # fmt: skip
+    if edge not in sites:
+        near = suggest(edge, sites)
+        raise NotFoundError(
+            "the hub has no such site", got=repr(edge),
+            next_step=f"did you mean {near}?" if near else "`millstream config status` lists them", code="MS-2415",
+        )  # fmt: skip
+    return sites[edge]
 
 
 def _conflict(edge: str, based_on: int, newest: SiteRevision | None) -> PlantError:

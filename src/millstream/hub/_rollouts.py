@@ -16,7 +16,7 @@ from millstream.bus import (
     StreamApi,
     decode_answer,
 )
-from millstream.kernel import Clock, DecodeError, FencedError, PlantError, Unreachable
+from millstream.kernel import Clock, DecodeError, FencedError, PlantError, Unreachable, beside_one_another
 from millstream.protocols.nats_wire import WireMessage
 from millstream.protocols.rollout import Rollout, RolloutSite, decode_rollout, encode_rollout, released, step
 from millstream.sdk import Log
@@ -24,6 +24,7 @@ from millstream.sdk import Log
 TICK_S = 1.0
 REPORT_TIMEOUT_S = 2.0
 ASKED_AT_ONCE_MAX = 64
+RELEASED_AT_ONCE_MAX = 32  # each is stored synced before the next step
 
 
 class RolloutEngine:
@@ -80,8 +81,10 @@ class RolloutEngine:
         reports = await self._reports([site.edge for site in rollout.sites if site.state == "released"])
         now, edges = step(rollout, reports, self._clock.now_ns())
         by_edge = {site.edge: site for site in now.sites}
-        for edge in edges:
-            failure = await self._release(now, by_edge[edge])
+        failures = await beside_one_another(
+            lambda edge: self._release(rollout, by_edge[edge]), edges, at_once=RELEASED_AT_ONCE_MAX
+        )
+        for edge, failure in zip(edges, failures, strict=True):
             now = released(now, edge, self._clock.now_ns(), failure)
         if now != rollout:
             await self._save(now, found.seq)
@@ -89,19 +92,16 @@ class RolloutEngine:
             self._log.info("roll-out", name=name, state=now.state, reason=now.reason)
 
     async def _reports(self, edges: list[str]) -> dict[str, dict[str, object] | None]:
-        gate = asyncio.Semaphore(ASKED_AT_ONCE_MAX)
-
         async def ask(edge: str) -> dict[str, object] | None:
-            async with gate:
-                try:
-                    answer = await self._connection.request(
-                        f"millstream.node.{edge}.config", b"", timeout_s=REPORT_TIMEOUT_S
-                    )
-                    return msgspec.json.decode(answer[4], type=dict[str, object])
-                except (Unreachable, msgspec.DecodeError):
-                    return None
+            try:
+                answer = await self._connection.request(
+                    f"millstream.node.{edge}.config", b"", timeout_s=REPORT_TIMEOUT_S
+                )
+                return msgspec.json.decode(answer[4], type=dict[str, object])
+            except (Unreachable, msgspec.DecodeError):
+                return None
 
-        return dict(zip(edges, await asyncio.gather(*(ask(edge) for edge in edges)), strict=True))
+        return dict(zip(edges, await beside_one_another(ask, edges, at_once=ASKED_AT_ONCE_MAX), strict=True))
 
     async def _release(self, rollout: Rollout, site: RolloutSite) -> tuple[str, str] | None:
         """Put the prepared revision on top of what it was made from; code and reason when that is not possible."""

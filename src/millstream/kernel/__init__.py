@@ -1,6 +1,7 @@
 """What everything else stands on: errors, clocks, back-off, bounds. Standard library only."""
 
 from millstream.kernel._backoff import Backoff
+from millstream.kernel._beside import beside_one_another
 from millstream.kernel._chance import Chance, seeded
 from millstream.kernel._clock import Clock, SystemClock
 from millstream.kernel._collector import calm_allocator, calm_collector
@@ -38,6 +39,7 @@ __all__ = [
     "StoreFullError",
     "SystemClock",
     "Unreachable",
+    "beside_one_another",
     "bind_port",
     "calm_allocator",
     "calm_collector",
