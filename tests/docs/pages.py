@@ -137,7 +137,8 @@ async def all_tags(root: Path, cwd: Path, count: int) -> list[str]:
     async with asyncio.timeout(UP_TIMEOUT_S):
         while True:
             said = await asyncio.to_thread(shell, root, cwd, "millstream tree --json")
-            tags = [tag["path"] for tag in json.loads(said.stdout)["tags"]] if said.returncode == 0 else []
+            found = json.loads(said.stdout)["tags"] if said.returncode == 0 else []
+            tags = [entry["path"] for entry in found if entry["kind"] == "tag"]  # servers tell events beside them
             if len(tags) >= count:
                 return tags
             await asyncio.sleep(0.2)

@@ -27,6 +27,7 @@ from millstream.sdk import TlsFiles, client_context, tls_fault
 CONNECT_TIMEOUT_S = 5
 CONNECT_ATTEMPTS_MAX = 3  # of a connect that is reset
 RECONNECT_WAIT_S = 1
+CLOSE_TIMEOUT_S = 5.0
 
 Callback = Callable[[], Awaitable[None]]
 
@@ -104,6 +105,14 @@ class HealingClient(Client):
         """To be called once connected, before the first request: replies are heard where this login may listen."""
         prefix = inbox_prefix(credentials or Credentials(), self._server_info)
         self._inbox_prefix = bytearray(prefix.encode("ascii"))
+
+    async def close(self) -> None:
+        """The base class waits no longer for a reconnection under way than its pause between two."""
+        dialling = self._reconnection_task
+        await super().close()
+        if dialling is not None and dialling is not asyncio.current_task() and not dialling.done():
+            dialling.cancel()
+            await asyncio.wait([dialling], timeout=CLOSE_TIMEOUT_S)
 
     async def _connect_to_server(self, s: Srv) -> None:
         """Hang up first: after a handshake that failed (no INFO in time, garbage) the base class forgets the socket,

@@ -107,7 +107,8 @@ async def test_a_step_that_keeps_more_and_more_ends_its_own_worker_and_nothing_i
     log: list[str] = []
     (tmp_path / "other.py").write_text(FLOW_FILE, encoding="utf-8")
     other = {**FLOW, "name": "other", "python": "other.py:flow"}
-    path = write_site(tmp_path, flows=[{**FLOW, "max_memory": "128MiB"}, other], rows=80, flow_file=HUNGRY)
+    hungry = {**FLOW, "max_memory": "128MiB", "step_timeout": "30s"}  # it is memory that ends it, not time
+    path = write_site(tmp_path, flows=[hungry, other], rows=80, flow_file=HUNGRY)
     async with edge_of(path, log) as edge:
 
         def tell() -> object:
