@@ -12,7 +12,6 @@ import msgspec
 
 from millstream.bus import RawConnection
 from millstream.client._node import PROVIDER, find_node
-from millstream.hub import KEPT
 from millstream.kernel import ConfigError, NotFoundError, SystemClock
 from millstream.login import (
     LoginBook,
@@ -23,7 +22,7 @@ from millstream.login import (
     hash_password,
     new_secret,
 )
-from millstream.trust import HubTrust, read_bundle
+from millstream.trust import KEPT, HubTrust, read_bundle
 
 
 @dataclass(frozen=True, slots=True)

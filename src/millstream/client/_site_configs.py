@@ -16,16 +16,6 @@ from millstream.bus._streams import CONFIG, CONFIG_HISTORY, CONFIG_PREFIX
 from millstream.client._flows import ask_node
 from millstream.client._signing import Signer
 from millstream.client._streams import Streams, refuse
-from millstream.config import (
-    EdgeConfig,
-    InstalledConnectors,
-    PathChange,
-    SiteFile,
-    SitePlace,
-    diff_documents,
-    load_site_document,
-)
-from millstream.flow.library import FLOW_TYPES
 from millstream.kernel import (
     AuthError,
     Clock,
@@ -48,9 +38,10 @@ from millstream.protocols.site_config import (
     make_revision,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the checks of whole files are loaded when one is checked: most commands never do
     from millstream.client._code import Code
     from millstream.client._rollouts import Rollouts
+    from millstream.config import EdgeConfig, PathChange, SiteFile
 
 WRONG_LAST_SEQUENCE = 10071
 REPORT_TIMEOUT_S = 2.0
@@ -190,15 +181,19 @@ class SiteConfigs:
     async def check(self, edge: str, source: str | SiteFile, *, file: str = "document") -> EdgeConfig:
         """Check a document as `millstream check` would, and that the hub has its modules. Raises DocumentRefused with
         all findings, ConfigError (MS-2440)."""
-        return await self._checked(SitePlace(edge, await self.path_of(edge)), source, file)
+        return await self._checked(edge, await self.path_of(edge), source, file)
 
-    async def _checked(self, place: SitePlace, source: str | SiteFile, file: str) -> EdgeConfig:
+    async def _checked(self, edge: str, path: str, source: str | SiteFile, file: str) -> EdgeConfig:
+        from millstream.config import InstalledConnectors, SitePlace, load_site_document
+        from millstream.flow.library import FLOW_TYPES
+
+        place = SitePlace(edge, path)
         text, name = (source, file) if isinstance(source, str) else (source.document, source.file)
         config = await asyncio.to_thread(load_site_document, text, place, InstalledConnectors(), FLOW_TYPES, file=name)
         wanted = {flow.module for flow in config.flows if flow.module is not None and is_module_digest(flow.module)}
         if wanted and (missing := await self.code.missing(wanted)):
             raise ConfigError(
-                "the hub has no such module", where=place.name, got=", ".join(missing),
+                "the hub has no such module", where=edge, got=", ".join(missing),
                 next_step="`millstream code push` stores it", code="MS-2440",
             )  # fmt: skip
         return config
@@ -275,11 +270,13 @@ class SiteConfigs:
 
     async def plan(self, files: Sequence[SiteFile]) -> list[SitePlan]:
         """What these files would change; nothing is stored. One that cannot be put has an `error`."""
+        from millstream.config import diff_documents
+
         sites = await self.sites()
 
         async def one(file: SiteFile) -> SitePlan:
             try:
-                await self._checked(SitePlace(file.edge, _path_in(sites, file.edge)), file, file.file)
+                await self._checked(file.edge, _path_in(sites, file.edge), file, file.file)
             except Unreachable:
                 raise
             except PlantError as error:

@@ -7,14 +7,12 @@ from millstream.hub._node import HubNode, server_settings
 from millstream.hub._plant import HubPlant
 from millstream.hub._sources import SourceKeeper, plan_sources
 from millstream.hub._tenants import Tenants
-from millstream.hub._trust import KEPT
 
 __all__ = [
     "Manifest",
     "back_up",
     "load_manifest",
     "restore",
-    "KEPT",
     "HubLedger",
     "HubNode",
     "HubPlant",

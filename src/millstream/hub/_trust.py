@@ -8,10 +8,9 @@ from pathlib import Path
 from millstream.bus import write_private
 from millstream.kernel import AuthError, Clock, ConfigError
 from millstream.protocols.nats_jwt import format_creds
-from millstream.trust import HubTrust, read_bundle
+from millstream.trust import KEPT, HubTrust, read_bundle
 
 FILE_BYTES_MAX = 32 << 20
-KEPT = "trust.bundle"
 
 
 class TrustFile:

@@ -1,7 +1,7 @@
 """Who may do what, and who says so: operator, tenants, sites, people; their keys and tokens."""
 
 from millstream.trust._accounts import owner_claims, place_subject
-from millstream.trust._bundle import HubSite, HubTenant, HubTrust, make_bundle, read_bundle
+from millstream.trust._bundle import KEPT, HubSite, HubTenant, HubTrust, make_bundle, read_bundle
 from millstream.trust._issue import (
     add_site,
     add_tenant,
@@ -32,6 +32,7 @@ from millstream.trust._state import Change, Limits, Person, Role, Site, Tenant, 
 
 __all__ = [
     "FORMAT",
+    "KEPT",
     "Change",
     "HubSite",
     "HubTenant",

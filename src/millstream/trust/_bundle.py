@@ -18,6 +18,7 @@ from millstream.trust._accounts import (
 from millstream.trust._signer import Signer
 from millstream.trust._state import ONLINE_ROLES, Change, Tenant, Trust
 
+KEPT = "trust.bundle"  # the hub's own copy, in the secrets of its data folder
 BUNDLE_BYTES_MAX = 32 << 20
 
 
