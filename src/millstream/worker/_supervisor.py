@@ -117,6 +117,7 @@ class FlowSupervisor:
             sys.executable, "-m", "millstream.worker", stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, limit=LINE_BYTES_MAX,
             env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # address space that nobody uses counts against its bound
+            process_group=0,  # a Ctrl-C in the terminal is for the node, which ends its workers in order
         )  # fmt: skip
         worker.pid, worker.starts_count = process.pid, worker.starts_count + 1
         self._enter(worker, "starting")
