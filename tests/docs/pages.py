@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from millstream.kernel import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 60
 SHIMS = {"millstream": "-m millstream", "python": ""}  # as an activated environment would have them
@@ -62,6 +64,26 @@ def shell(root: Path, cwd: Path, text: str, timeout_s: float = 120) -> subproces
         timeout=timeout_s,
         check=False,
     )
+
+
+class Terminal:
+    """A person in a checkout, with a free port for each fixed one of the page."""
+
+    def __init__(self, root: Path, *fixed: str) -> None:
+        self.root = root
+        self._ports = {port: str(free_port()) for port in fixed}
+
+    def with_ports(self, text: str) -> str:
+        """The text as it stands on this machine."""
+        for fixed, free in self._ports.items():
+            text = text.replace(fixed, free)
+        return text
+
+    async def run(self, text: str) -> str:
+        """Run commands; what they print. They have to succeed."""
+        done = await asyncio.to_thread(shell, self.root, self.root, self.with_ports(text))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
 
 def use_ports(file: Path, ports: Mapping[int, int]) -> None:

@@ -11,9 +11,7 @@ import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from pages import ROOT, UP_TIMEOUT_S, beside, blocks, checkout, node_json, shell
-
-from millstream.kernel import free_port
+from pages import ROOT, UP_TIMEOUT_S, Terminal, beside, blocks, checkout, node_json
 
 PAGE = ROOT / "docs" / "how-to" / "log-in.md"
 HUB_FILE, OIDC = blocks(PAGE, "yaml")
@@ -28,17 +26,8 @@ millstream tenant add acme
 @pytest.mark.needs("curl")
 async def test_the_page_on_logging_in_runs(tmp_path: Path) -> None:
     root = checkout(tmp_path)
-    ports = {port: str(free_port()) for port in ("7422", "4222", "8080", "8000")}
-
-    def with_ports(text: str) -> str:
-        for fixed, free in ports.items():
-            text = text.replace(fixed, free)
-        return text
-
-    async def run(text: str) -> str:
-        done = await asyncio.to_thread(shell, root, root, with_ports(text))
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    terminal = Terminal(root, "7422", "4222", "8080", "8000")
+    run, with_ports = terminal.run, terminal.with_ports
 
     name, _, text = HUB_FILE.partition("\n")
     file = root / name.removeprefix("# ")

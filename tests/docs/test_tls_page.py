@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from pages import ROOT, beside, blocks, checkout, commands, node_json, shell, until_done
-
-from millstream.kernel import free_port
+from pages import ROOT, Terminal, beside, blocks, checkout, commands, node_json, until_done
 
 PAGE = ROOT / "docs" / "how-to" / "tls.md"
 MAKE, HUB, EDGE, PEOPLE, RENEW, ROLL, FINISH = blocks(PAGE, "sh")
@@ -17,17 +14,8 @@ MAKE, HUB, EDGE, PEOPLE, RENEW, ROLL, FINISH = blocks(PAGE, "sh")
 
 async def test_the_page_on_tls_runs(tmp_path: Path) -> None:
     root = checkout(tmp_path)
-    ports = {port: str(free_port()) for port in ("7422", "4222", "8080")}
-
-    def with_ports(text: str) -> str:
-        for fixed, free in ports.items():
-            text = text.replace(fixed, free)
-        return text
-
-    async def run(text: str) -> str:
-        done = await asyncio.to_thread(shell, root, root, with_ports(text))
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    terminal = Terminal(root, "7422", "4222", "8080")
+    run, with_ports = terminal.run, terminal.with_ports
 
     for block in blocks(PAGE, "yaml"):
         name, _, text = block.partition("\n")
