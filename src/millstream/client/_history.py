@@ -11,6 +11,7 @@ from millstream.bus._link import Link
 from millstream.kernel import DecodeError, NotFoundError, PlantError, Unreachable
 from millstream.model import TagPath
 from millstream.protocols.cloudevents import CloudEvent
+from millstream.protocols.history_query import QUERY_SUBJECT
 from millstream.protocols.uns_pattern import Pattern
 from millstream.protocols.uns_payload import decode_value
 from millstream.protocols.uns_subject import UnsAddress
@@ -18,7 +19,6 @@ from millstream.protocols.uns_subject import UnsAddress
 if TYPE_CHECKING:
     import pyarrow as pa
 
-QUERY_SUBJECT = "millstream.historian.query"
 SAMPLE_KINDS = ("tag", "count", "kpi", "state")
 EVENT_KINDS = ("event", "alarm")
 ANSWER_BYTES_MAX = 1 << 30  # of one answer; more should be asked for in parts

@@ -33,7 +33,6 @@ from millstream.historian._query import (
     decode_query,
 )
 from millstream.historian._service import (
-    QUERY_SUBJECT,
     HistorianOptions,
     HistorianService,
     HistorianStats,
@@ -61,7 +60,6 @@ __all__ = [
     "Last",
     "Names",
     "Page",
-    "QUERY_SUBJECT",
     "QualityFilter",
     "Query",
     "Range",

@@ -20,13 +20,13 @@ from millstream.historian._store import DAY_NS, MEMORY_BYTES_MAX, HistoryStore, 
 from millstream.historian._tags import TagDictionary, TagEntry
 from millstream.historian._view import HistoryView
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock
+from millstream.protocols.history_query import QUERY_SUBJECT
 from millstream.protocols.ledger import OriginAccount
 from millstream.sdk import Log, Reader
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-QUERY_SUBJECT = "millstream.historian.query"
 QUERY_THREADS_MAX = 2
 QUERIES_WAITING_MAX = 32  # beyond it a query is refused rather than queued for longer than anyone waits
 DEAD_LETTERS_AT_ONCE = 200

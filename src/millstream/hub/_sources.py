@@ -7,7 +7,6 @@ drained, so that the order of an edge's messages is kept.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +27,7 @@ from millstream.bus import (
     find_stream,
     list_streams,
 )
-from millstream.kernel import Clock, PlantError, SystemClock
+from millstream.kernel import Clock, PlantError, SystemClock, beside_one_another
 
 CHECK_INTERVAL_S = 1.0
 EDGES_ASKED_AT_ONCE = 16
@@ -175,17 +174,13 @@ class SourceKeeper:
         return turn
 
     async def _ask(self, edges: Sequence[str]) -> dict[str, dict[str, list[OnEdge]] | None]:
-        gate = asyncio.Semaphore(EDGES_ASKED_AT_ONCE)
-
         async def ask(edge: str) -> dict[str, list[OnEdge]] | None:
-            async with gate:
-                try:
-                    return await self._ask_edge(edge)
-                except PlantError:
-                    return None  # away: its sources stay as they are and go on when it is back
+            try:
+                return await self._ask_edge(edge)
+            except PlantError:
+                return None  # away: its sources stay as they are and go on when it is back
 
-        found = await asyncio.gather(*(ask(edge) for edge in edges))
-        return dict(zip(edges, found, strict=True))
+        return dict(zip(edges, await beside_one_another(ask, edges, at_once=EDGES_ASKED_AT_ONCE), strict=True))
 
     async def _ask_edge(self, edge: str) -> dict[str, list[OnEdge]]:
         api = StreamApi(self._connection, edge)

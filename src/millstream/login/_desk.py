@@ -15,7 +15,6 @@ from typing import Self
 import msgspec
 
 from millstream.bus import HISTORY_BELOW, VIEW_API, RawConnection
-from millstream.historian import QUERY_SUBJECT
 from millstream.kernel import AuthError, Clock, DecodeError, FencedError, PlantError
 from millstream.login._attempts import Attempts
 from millstream.login._book import LoginBook
@@ -25,6 +24,7 @@ from millstream.login._passwords import Passwords
 from millstream.login._records import PASSWORD, Identity, LoginUser, Session
 from millstream.login._totp import used_step
 from millstream.model import AssetPath
+from millstream.protocols.history_query import QUERY_SUBJECT
 from millstream.protocols.nats_jwt import is_public_key
 from millstream.trust import HubTenant, HubTrust, Person, person_token, place_subject
 
