@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +34,7 @@ from millstream.sdk.testing import (
     run_check,
     run_virtual,
 )
+from millstream.sdk.testing._drive import batches_of
 
 README = "\n".join(f"## {name}\ntext\n" for name in ("Tested with", "Sample", "Limits", "Troubleshooting", "Security"))
 SAMPLE = "{name: ramp, type: ramp, config: {steps: 5}, tags: [{name: n, address: n}]}"
@@ -229,6 +230,27 @@ async def test_stale_paper_is_found(check: str, folder: Path, world: World) -> N
 async def test_a_claim_that_the_case_waives_is_found(folder: Path, world: World) -> None:
     with pytest.raises(AssertionError, match="waives"):
         await run_check(RampCase(folder, world, {"open_close": "leaks a socket"}), "quality_is_honest")
+
+
+class Acked:
+    """Gives no batch before the one before is acknowledged, as a broker does at its limit."""
+
+    acks: tuple[Position, ...] = ()
+
+    async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
+        for number in range(1, 4):
+            assert len(self.acks) == number - 1, "asked for more without an acknowledgement"
+            yield Batch([Sample(tags[0].key, number)], position=Position(b"%d" % number))
+
+    async def ack(self, up_to: Position) -> None:
+        self.acks += (up_to,)
+
+
+async def test_the_kit_acknowledges_what_it_took_before_it_asks_for_more() -> None:
+    session: Any = Acked()
+    async with aclosing(batches_of(session, [Tag("n", "n")])) as batches:
+        assert [batch.samples[0].value async for batch in batches] == [1, 2, 3]
+    assert session.acks == (b"1", b"2", b"3")
 
 
 async def test_the_peers_levers_default_to_not_applicable() -> None:

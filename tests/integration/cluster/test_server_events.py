@@ -7,6 +7,7 @@ import json
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from forward_site import client_of, leaf_of, running_edge, running_hub, until
 
@@ -43,9 +44,13 @@ async def test_links_and_streams_that_come_and_go_are_events_of_the_hub(tmp_path
             assert "stream_created" not in found
 
             # Who follows hears from the moment when the command line is connected: delete until it does.
-            async def hears() -> str:
+            async def hears() -> dict[str, Any]:
                 assert follower.stdout is not None
-                return (await follower.stdout.readline()).decode()
+                async for line in follower.stdout:
+                    event: dict[str, Any] = json.loads(line)
+                    if event["type"] == "millstream.server.stream_deleted":
+                        return event
+                raise AssertionError("the command ended before it told of a deleted stream")
 
             heard = asyncio.ensure_future(hears())
             async with asyncio.timeout(60):
@@ -53,9 +58,7 @@ async def test_links_and_streams_that_come_and_go_are_events_of_the_hub(tmp_path
                     await api.request("STREAM.CREATE.S", {"name": "S", "subjects": ["s.>"], "storage": "memory"})
                     await api.request("STREAM.DELETE.S")
                     await asyncio.wait([heard], timeout=0.5)
-            event = json.loads(heard.result())
-            assert event["type"] == "millstream.server.stream_deleted"
-            assert event["data"]["code"] == "MS-2617"
+            assert heard.result()["data"]["code"] == "MS-2617"
             assert all(account["is_clean"] for account in hub.ledger().values()), hub.ledger()
         finally:
             with suppress(ProcessLookupError):

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from millstream.kernel import Clock, SystemClock
 from millstream.model import GOOD, Quality, Sample
-from millstream.sdk import Batch, Connector, ConnectorTools, Polled, Position, Session, Streamed, Tag
+from millstream.sdk import Acknowledged, Batch, Connector, ConnectorTools, Polled, Position, Session, Streamed, Tag
 from millstream.sdk.testing._case import ConformanceCase, ExpectedValue, Peer
 
 T = TypeVar("T")
@@ -70,11 +70,17 @@ async def producing(peer: Peer) -> AsyncIterator[None]:
 async def batches_of(
     session: Session, tags: Sequence[Tag], resume: Position | None = None
 ) -> AsyncGenerator[Batch, None]:
-    """The session's batches, whether it is polled or streamed; ends when the source does."""
+    """The session's batches, whether it is polled or streamed; ends when the source does.
+
+    Who asks for the next batch has stored the one before, which is acknowledged: a source that gets no acknowledgement
+    stops at its limit (20 messages at Mosquitto).
+    """
     if isinstance(session, Streamed):
         async with aclosing(session.stream(tags, resume)) as stream:
             async for batch in stream:
                 yield batch
+                if batch.position is not None and isinstance(session, Acknowledged):
+                    await session.ack(batch.position)
         return
     assert isinstance(session, Polled)
     while True:
