@@ -29,7 +29,7 @@ peers: $(VENV)/.dev  ## install the foreign programs that integration tests talk
 
 test: $(VENV)/.dev  ## run every check and test (ARGS="-k modbus" narrows, JOBS=0 is one process)
 	@$(BIN)/python tools/peers.py list
-	@$(BIN)/python -m pytest -n $(strip $(JOBS)) --dist worksteal $(ARGS)
+	@$(BIN)/python tools/run_tests.py -n $(strip $(JOBS)) --dist worksteal $(ARGS)
 
 demo: $(VENV)/.runtime  ## a plant, an edge and a hub on this machine, with a cut uplink; ARGS="--for 30s --cut 8s --json"
 	@$(BIN)/millstream demo $(ARGS)

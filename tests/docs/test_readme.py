@@ -62,7 +62,7 @@ def test_make_hands_the_arguments_to_the_program() -> None:
     demo, with_arguments, test = commands(MAKE)
     assert recipe(demo) == ".venv/bin/millstream demo"
     assert recipe(with_arguments) == ".venv/bin/millstream demo --for 30s --cut 8s --json"
-    assert recipe(test).startswith(".venv/bin/python -m pytest -n ")
+    assert recipe(test).startswith(".venv/bin/python tools/run_tests.py -n ")
 
 
 def test_the_demo_of_the_page_ends_with_a_clean_account_for_programs(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""Runs the tests side by side, and what failed there for want of processor once more, alone.
+
+Tests with real servers, processes and browsers share the processor with each other and with whatever else the machine
+does. Up to ALONE_MAX of those may fail beside the others and be run again with nothing beside them: both outcomes are
+shown, and the second one counts. All others are final at once: a pure test, a property or a simulation has no excuse.
+
+    run_tests.py [arguments of pytest]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+ALONE_MAX = 3
+WITH_SERVERS = ("tests/integration/", "tests/conformance/", "tests/docs/")
+
+
+class Failures:
+    """The tests that failed, by node id, in the order in which they did."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """One phase of one test has ended."""
+        if report.failed and report.nodeid not in self.names:
+            self.names.append(report.nodeid)
+
+
+def has_second_run(failed: Sequence[str]) -> bool:
+    """Whether these failures may be for want of processor: few, and all of tests with servers."""
+    return 0 < len(failed) <= ALONE_MAX and all(name.startswith(WITH_SERVERS) for name in failed)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run them; returns pytest's exit code."""
+    failures = Failures()
+    code = int(pytest.main(list(arguments), plugins=[failures]))
+    if code != pytest.ExitCode.TESTS_FAILED or not has_second_run(failures.names):
+        return code
+    print(f"\n{len(failures.names)} failed beside the others; now alone:", *failures.names, sep="\n  ", flush=True)
+    again = subprocess.run([sys.executable, "-m", "pytest", *failures.names], check=False).returncode
+    if again == 0:
+        print(
+            "\npassed alone, so they race with something (in the test or in the product), which is to be mended:",
+            *failures.names,
+            sep="\n  ",
+            flush=True,
+        )
+    return again
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
