@@ -27,7 +27,7 @@ async def wake_mqtt(host: str, port: int, user: str, password: str, *, tls: TlsF
         async with asyncio.timeout(WAKE_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
             try:
-                writer.write(bytes([_CONNECT, len(body)]) + body)
+                writer.write(bytes([_CONNECT]) + _length(body) + body)
                 answer = await reader.readexactly(4)
                 writer.write(_DISCONNECT)
                 await writer.drain()
@@ -46,8 +46,17 @@ async def wake_mqtt(host: str, port: int, user: str, password: str, *, tls: TlsF
 
 
 def _text(raw: bytes) -> bytes:
-    assert len(raw) < 100, "the packet's length is written as one byte"
     return len(raw).to_bytes(2, "big") + raw
+
+
+def _length(body: bytes) -> bytes:
+    """The remaining length of a packet (2.2.3): seven bits a byte, the lowest first; a token needs more than one."""
+    rest, found = len(body), bytearray()
+    while True:
+        rest, low = divmod(rest, 128)
+        found.append(low | (128 if rest else 0))
+        if not rest:
+            return bytes(found)
 
 
 async def bound_mqtt(api: JetStreamApi, max_bytes: int) -> None:

@@ -38,29 +38,42 @@ JOINING = "join-"
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Subjects. An empty list of what is allowed means nothing; `connections` are nats-server's connection types."""
+    """Subjects. An empty list of what is allowed means nothing; `connections` are nats-server's connection types.
+    `publish_denied` and `subscribe_denied` are taken out of what is allowed. A bearer shows its token and proves no
+    key: MQTT has a password and nothing else."""
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
     connections: tuple[str, ...]
+    publish_denied: tuple[str, ...] = ()
+    subscribe_denied: tuple[str, ...] = ()
+    is_bearer: bool = False
 
     def as_config(self) -> dict[str, Any]:
         """As a user of the server's file has them."""
         return {
             "allowed_connection_types": list(self.connections),
-            "permissions": {"publish": {"allow": list(self.publish)}, "subscribe": {"allow": list(self.subscribe)}},
+            "permissions": {
+                "publish": _rule(self.publish, self.publish_denied),
+                "subscribe": _rule(self.subscribe, self.subscribe_denied),
+            },
         }
 
     def as_template(self) -> dict[str, Any]:
         """As a scoped signing key has them (JWT, user permissions and limits)."""
         return {
-            "pub": {"allow": list(self.publish)},
-            "sub": {"allow": list(self.subscribe)},
+            "pub": _rule(self.publish, self.publish_denied),
+            "sub": _rule(self.subscribe, self.subscribe_denied),
             "subs": -1,
             "data": -1,
             "payload": -1,
             "allowed_connection_types": list(self.connections),
+            **({"bearer_token": True} if self.is_bearer else {}),
         }
+
+
+def _rule(allowed: tuple[str, ...], denied: tuple[str, ...]) -> dict[str, list[str]]:
+    return {"allow": list(allowed), **({"deny": list(denied)} if denied else {})}
 
 
 def inbox_of(domain: str | None, server_name: str) -> str:
@@ -131,6 +144,23 @@ def flow_permissions() -> Permissions:
         ),
         subscribe=(f"_INBOX.{USER_KEY}.>", "flow.>"),
         connections=("STANDARD", "WEBSOCKET"),
+    )  # fmt: skip
+
+
+_NO_DEVICE = (
+    "uns.>", "fast.>", "flow.>", "dlq.>", "millstream.>", "$JS.>", "$JSC.>", "$SRV.>", "$SYS.>", "$KV.>", "$O.>",
+    "_INBOX.>", "_R_.>", *(f"$MQTT.{kind}.>" for kind in ("msgs", "sess", "rmsgs", "out", "qos2", "JSA")),
+)  # fmt: skip
+"""A topic may begin with ``$``: without these a device writes into buckets and into the sessions of others. What else
+is below ``$MQTT.`` carries its own QoS 1 and 2."""
+
+
+def device_permissions() -> Permissions:
+    """A device that speaks MQTT: any topic of its own. It neither writes into the namespace nor speaks with the server,
+    and it may read the live namespace."""
+    return Permissions(
+        publish=(">",), subscribe=(">",), connections=("MQTT", "MQTT_WS"), publish_denied=("live.>", *_NO_DEVICE),
+        subscribe_denied=_NO_DEVICE, is_bearer=True,
     )  # fmt: skip
 
 

@@ -172,9 +172,10 @@ class NatsServer:
 
     @property
     def mqtt_credentials(self) -> tuple[str, str] | None:
-        """User and password for devices on the MQTT listener; None when there is no listener."""
+        """User and password for devices on the MQTT listener; None without a listener, or with tokens."""
         users = self._settings.mqtt_users
-        return (users[0].name, users[0].secret) if users and self._settings.mqtt_port is not None else None
+        is_here = self._settings.mqtt_port is not None and self._settings.trust is None
+        return (users[0].name, users[0].secret) if users and is_here else None
 
     @property
     def pid(self) -> int | None:
@@ -268,8 +269,9 @@ class NatsServer:
         if not self.is_given:
             await asyncio.to_thread(sync_descriptions, self.data_dir)
 
-    async def open_mqtt(self, api: JetStreamApi, config: StreamConfig) -> StreamInfo:
-        """Make the stream of what MQTT devices publish (`mqtt_stream`), then admit them. Raises PlantError.
+    async def open_mqtt(self, api: JetStreamApi, config: StreamConfig, token: str | None = None) -> StreamInfo:
+        """Make the stream of what MQTT devices publish (`mqtt_stream`), then admit them. In operator mode `token` is a
+        device's of the account, and nobody needs admitting. Raises PlantError.
 
         Until the stream's consumer stands on ``$MQTT_msgs``, the server would acknowledge a PUBLISH and drop it. Both
         survive restarts, so this matters once; it is repeated at each start all the same.
@@ -278,13 +280,13 @@ class NatsServer:
         if port is None or secrets is None:
             raise PlantError("this server has no MQTT listener", where=self.domain, code="MS-0600")
         host = connectable(self._settings.mqtt_host)
-        await wake_mqtt(host, port, MQTT_SETUP_USER, secrets.mqtt_setup, tls=self.client_tls)
+        await wake_mqtt(host, port, MQTT_SETUP_USER, token or secrets.mqtt_setup, tls=self.client_tls)
         info = await ensure_stream(api, config)
         async with asyncio.timeout(START_TIMEOUT_S):
             while not (await api.request(f"CONSUMER.NAMES.{MQTT_MESSAGES}")).get("consumers"):
                 await self._clock.sleep(0.05)
         await bound_mqtt(api, int(config["max_bytes"]))
-        if not self._is_mqtt_open:
+        if not self._is_mqtt_open and token is None:
             self._is_mqtt_open = True
             await self._reload()
         return info

@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from millstream.bus._cluster_config import ClusterSettings, render_cluster
-from millstream.bus._permissions import edge_permissions
+from millstream.bus._permissions import device_permissions, edge_permissions
 from millstream.kernel import ConfigError
 from millstream.sdk import TlsFiles
 
@@ -38,7 +38,6 @@ HUB_DOMAIN = "hub"
 SYSTEM_USER = "system"
 LEAF_DENIED = ("uns.>", "fast.>", "flow.>", "dlq.>", "$KV.>", "$MQTT.>")
 """Subjects that never cross a leaf link as plain messages, in either direction."""
-_SYSTEM = ("$JS.>", "$JSC.>", "$SRV.>", "_INBOX.>")
 PING_INTERVAL_S = 5
 PINGS_OUT_MAX = 2
 LOGIN_TIMEOUT_S = 15  # the default of 2 s is short for a busy box or a satellite link
@@ -315,15 +314,7 @@ def _leaf_user(user: LeafUser, hub: str) -> dict[str, Any]:
 
 
 def _mqtt_user(user: MqttUser) -> dict[str, Any]:
-    return {
-        "user": user.name,
-        "password": user.secret,
-        "allowed_connection_types": ["MQTT", "MQTT_WS"],
-        "permissions": {
-            "publish": {"deny": ["uns.>", "live.>", "fast.>", "flow.>", "dlq.>", "millstream.>", *_SYSTEM]},
-            "subscribe": {"deny": ["uns.>", "fast.>", "flow.>", "dlq.>", "millstream.>", *_SYSTEM]},
-        },
-    }
+    return {"user": user.name, "password": user.secret, **device_permissions().as_config()}
 
 
 def _leafnodes(settings: ServerSettings) -> dict[str, Any] | None:

@@ -228,7 +228,8 @@ def run_flow(
     """Run one more instance of a node's flow, here.
 
     It takes a share of the partitions. On another machine name the node with --url and --user; the file (and the
-    flow's code) must be the same there. Runs until SIGTERM or SIGINT; the others then take its share over.
+    flow's code) must be the same there. A flow of a tenant is run on the hub's machine, with --tenant. Runs until
+    SIGTERM or SIGINT; the others then take its share over.
 
     Examples:
 
@@ -251,7 +252,10 @@ def run_flow(
         for finding in findings:
             note(json_text({"error": finding.as_dict()}) if json else str(finding))
         return CHECK_FAILED
-    entries = {e.name: e for e in (*loaded.flows, *(loaded.hub_flows if isinstance(loaded, UpConfig) else ()))}
+    more = loaded.hub_flows if isinstance(loaded, UpConfig) else ()
+    if isinstance(loaded, HubConfig) and target.tenant in loaded.tenants:
+        more = loaded.tenants[target.tenant].flows
+    entries = {e.name: e for e in (*loaded.flows, *more)}
     if flow not in entries:
         raise NotFoundError("no such flow in the file", where=str(config), got=repr(flow)[:60])
     identity: EdgeIdentity | HubIdentity
@@ -260,7 +264,7 @@ def run_flow(
     else:
         identity = loaded.edge
     if target.url is None and target.node is None:
-        target = Target(node=str(identity.data_dir), timeout=target.timeout)
+        target = Target(node=str(identity.data_dir), tenant=target.tenant, timeout=target.timeout)
     return run(_run_flow(identity.name, entries[flow], target, NodeLog(f"flow {flow}", is_json=json)))
 
 

@@ -267,6 +267,7 @@ def add_user(
 
         millstream user add ann --tenant acme --role viewer --expires 12h
         millstream user add kafka --tenant acme --role bridge -o kafka.creds
+        millstream user add press --tenant acme --role device
 
     Parameters
     ----------
@@ -275,11 +276,11 @@ def add_user(
     tenant
         Whose.
     role
-        viewer, engineer, commander, flow or bridge.
+        viewer, engineer, commander, flow, bridge or device (MQTT; what is written is its password).
     expires
         How long they are good; left out: until revoked.
     out
-        The creds file; left out: NAME.creds.
+        The creds file; left out: NAME.creds, of a device NAME.token.
     keys
         Where.
     json
@@ -288,7 +289,7 @@ def add_user(
     from millstream.bus import write_private
     from millstream.trust import add_user, find_tenant, note_change
 
-    path = (out or Path(f"{name}.creds")).absolute()
+    path = (out or Path(f"{name}.{'token' if role == 'device' else 'creds'}")).absolute()
     check_absent(path, "a creds file")
     expires_s = None if expires is None else now_s() + _seconds(expires)
     with keys.changing() as trust:

@@ -31,6 +31,7 @@ from millstream.config._hub import (
     HubServer,
     HubStreams,
     OidcConfig,
+    TenantConfig,
     UpConfig,
     UpServer,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "TagConfig",
     "TlsConfig",
     "TracingConfig",
+    "TenantConfig",
     "UpConfig",
     "UpServer",
     "UplinkConfig",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -30,13 +30,24 @@ FlowKinds = Mapping[str, FlowKind]
 """Types of flows by name. Without any, what stands in `config` is not looked at."""
 
 
+def flow_lists(raw: Mapping[str, Any]) -> Iterator[tuple[Loc, list[Any]]]:
+    """The lists of flows in a file, each of one node or of one tenant, and where they stand."""
+    found: list[tuple[Loc, Any]] = [((section,), raw.get(section)) for section in ("flows", "hub_flows")]
+    tenants = raw.get("tenants")
+    for name, tenant in tenants.items() if isinstance(tenants, Mapping) else ():
+        if isinstance(tenant, Mapping):
+            found.append((("tenants", str(name), "flows"), tenant.get("flows")))
+    for loc, entries in found:
+        if isinstance(entries, list):
+            yield loc, entries
+
+
 def check_flows(raw: Any, findings: Findings, kinds: FlowKinds) -> None:
     """Check the sections of all flows in a file."""
-    for section in ("flows", "hub_flows"):
-        entries = raw.get(section) if kinds else None
-        for i, entry in enumerate(entries if isinstance(entries, list) else []):
+    for loc, entries in flow_lists(raw) if kinds else ():
+        for i, entry in enumerate(entries):
             if isinstance(entry, dict) and isinstance(entry.get("type"), str) and entry["type"] != WASM:
-                _check(entry, (section, i), findings, kinds)
+                _check(entry, (*loc, i), findings, kinds)
 
 
 def _check(entry: dict[str, Any], loc: Loc, findings: Findings, kinds: FlowKinds) -> None:

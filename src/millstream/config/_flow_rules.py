@@ -29,7 +29,9 @@ def check_flow_rules(raw: Sequence[Any], loc: Loc, findings: Findings, context: 
             continue
         name = item.get("name")
         if isinstance(name, str) and seen.setdefault(name, i) != i:
-            findings.add((*loc, i, "name"), f"name {name!r:.80} stands twice, first as {loc[0]}[{seen[name]}]")
+            findings.add(
+                (*loc, i, "name"), f"name {name!r:.80} stands twice, first as {'.'.join(map(str, loc))}[{seen[name]}]"
+            )
         try:
             entry = FlowEntry.model_validate(item, context=context)
         except ValidationError:  # its errors of form stand in the report of the whole file

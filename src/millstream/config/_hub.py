@@ -39,6 +39,7 @@ from millstream.config._types import (
 from millstream.sdk import ConfigPath, Duration, SecretRef
 
 EDGES_COUNT_MAX = 2000  # sources of one hub; more needs a second hub or a cluster
+TENANTS_COUNT_MAX = 1000  # as many have a section of their own
 
 
 class HubIdentity(Section):
@@ -190,6 +191,13 @@ class TrustConfig(Section):
     """The `hub.trust` that `millstream operator init` made and each `millstream tenant|site|user` command renews."""
 
 
+class TenantConfig(Section):
+    """What this hub does for one tenant."""
+
+    flows: tuple[FlowEntry, ...] = Field(default=(), max_length=FLOWS_COUNT_MAX)
+    """What is worked out here, from the data of all the tenant's edges; what flows say stays the tenant's."""
+
+
 class HubStreams(Section):
     """Bounds of the hub's streams."""
 
@@ -216,6 +224,8 @@ class HubConfig(Section):
     """Who may report."""
     trust: TrustConfig | None = None
     """Tenants; left out: one plant, whose edges have passwords."""
+    tenants: Annotated[dict[Name, TenantConfig], Field(max_length=TENANTS_COUNT_MAX)] = Field(default_factory=dict)
+    """What this hub does for its tenants, by their names, with `trust`."""
     historian: HistorianConfig | None = HistorianConfig()
     """History; `null`: none at this hub."""
     api: ApiConfig | None = None
@@ -223,7 +233,7 @@ class HubConfig(Section):
     login: LoginConfig = LoginConfig()
     """Log-in at the API, with `trust`."""
     flows: tuple[FlowEntry, ...] = Field(default=(), max_length=FLOWS_COUNT_MAX)
-    """What is worked out here, from the data of all edges."""
+    """What is worked out here, from the data of all edges; with `trust` flows stand below `tenants`."""
     cluster: ClusterConfig | None = None
     """The boxes that are this hub together; left out: this one alone."""
 
@@ -236,15 +246,15 @@ class HubConfig(Section):
             ):  # fmt: skip
                 if is_set:
                     raise ValueError(f"{name!r} does not work with 'cluster' yet")
+        if self.trust is None and self.tenants:
+            raise ValueError("'tenants' needs 'trust': who they are is the operator's word")
         if self.trust is not None:
             if self.edges:
                 raise ValueError("'edges' and 'trust' exclude one another: with an operator, sites join by their file")
-            for name, is_set in (
-                ("server.url", self.server.url is not None), ("server.mqtt_port", self.server.mqtt_port is not None),
-                ("flows", bool(self.flows)),
-            ):  # fmt: skip
-                if is_set:
-                    raise ValueError(f"{name!r} does not work with 'trust' yet")
+            if self.flows:
+                raise ValueError("'flows' of a hub with 'trust' belong to a tenant: write them as tenants.<name>.flows")
+            if self.server.url is not None:
+                raise ValueError("'server.url' does not work with 'trust' yet")
             if self.api is not None and self.tls is None and not is_loopback(self.api.host):
                 raise ValueError(
                     "'api.host' is not of this machine: people log in there, and without TLS that is allowed on "

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from millstream.config._edge import ConnectorEntry, EdgeConfig
 from millstream.config._finding import Finding, Findings
-from millstream.config._flow_check import FlowKinds, check_flows
+from millstream.config._flow_check import FlowKinds, check_flows, flow_lists
 from millstream.config._flow_rules import check_flow_rules
 from millstream.config._hub import HubConfig, UpConfig
 from millstream.config._profiles import with_profiles
@@ -138,9 +138,8 @@ def _context(path: Path) -> dict[str, Any]:
 
 def _check_flows(raw: Any, findings: Findings, kinds: FlowKinds, path: Path) -> None:
     check_flows(raw, findings, kinds)
-    for key in ("flows", "hub_flows"):
-        if isinstance(flows := raw.get(key), list):
-            check_flow_rules(flows, (key,), findings, _context(path))
+    for loc, flows in flow_lists(raw):
+        check_flow_rules(flows, loc, findings, _context(path))
 
 
 EdgeLike = TypeVar("EdgeLike", EdgeConfig, UpConfig)

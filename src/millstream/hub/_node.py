@@ -120,7 +120,7 @@ class HubNode:
 
     def _make_plant(self) -> HubPlant:
         config = self.config
-        account = PlantAccount(self.server.credentials, history_dir(config))
+        account = PlantAccount(self.server.credentials, history_dir(config), self._data_dir, flows=config.flows)
         edges = [PlantEdge(edge.name, edge.path) for edge in config.edges]
         return HubPlant(config, self.server, account, edges, clock=self._clock, log=self._log)
 

@@ -51,7 +51,7 @@ from millstream.bus import (
     store_room_bytes,
     trim_below,
 )
-from millstream.config import HubConfig
+from millstream.config import FlowEntry, HubConfig
 from millstream.historian import HistorianOptions, HistorianService
 from millstream.hub._command_book import CommandBook
 from millstream.hub._command_file import CommandFiles
@@ -87,13 +87,18 @@ class PlantEdge:
 
 @dataclass(frozen=True, slots=True)
 class PlantAccount:
-    """Whose plant this is: how the hub logs in to its account, where its history lies, and what its streams may take
-    together (None: what the disk has)."""
+    """Whose plant this is: how the hub logs in to its account, where its history and what its flows need lies, what its
+    streams may take together (None: what the disk has), its flows and how their workers log in (None: as the hub).
+    In operator mode `mqtt_token` makes a device's token, for the client that has the server make its MQTT streams."""
 
     credentials: Credentials
     history_dir: Path
+    work_dir: Path
     tenant: str | None = None
     room_bytes: int | None = None
+    flows: tuple[FlowEntry, ...] = ()
+    flow_login: Credentials | None = None
+    mqtt_token: Callable[[], str] | None = None
 
 
 class HubPlant:
@@ -180,7 +185,7 @@ class HubPlant:
             self.historian = await enter(historian)
         else:
             self._ledger = HubLedger(self.connection, (HUB_INTEGRITY, HUB_THROUGHPUT), clock=self._clock)
-        if config.flows:
+        if self.account.flows:
             self._flows = self._director()
             await self._flows.prepare()
         await self._serve()
@@ -207,12 +212,12 @@ class HubPlant:
         return [*self._server.alarms, *self.sources.alarms]
 
     def _director(self) -> FlowDirector:
-        config, server = self._config, self._server
+        config, server, account = self._config, self._server, self.account
         around = Surroundings(
-            config.hub.name, config.hub.name, server.url, server.trusted(self.account.credentials),
-            (HUB_INTEGRITY, HUB_THROUGHPUT), HUB_FLOW, "hub", self._data_dir.absolute(), has_origins=True,
+            config.hub.name, config.hub.name, server.url, server.trusted(account.flow_login or account.credentials),
+            (HUB_INTEGRITY, HUB_THROUGHPUT), HUB_FLOW, "hub", account.work_dir.absolute(), has_origins=True,
         )  # fmt: skip
-        return FlowDirector(config.flows, around, self.connection, clock=self._clock, log=self._log)
+        return FlowDirector(account.flows, around, self.connection, clock=self._clock, log=self._log)
 
     async def _trim_flows(self, flows: FlowDirector) -> None:
         """Make room in the stream of what flows say: what they need no more, and H_INTEGRITY has."""
@@ -234,7 +239,7 @@ class HubPlant:
             HUB_THROUGHPUT: config.streams.max_bytes,
             HUB_LOCAL: min(LOCAL_BYTES_MAX, config.streams.max_bytes),
         }
-        if config.flows:
+        if self.account.flows:
             wanted[HUB_FLOW] = config.streams.flow_max_bytes
         room = min(store_room_bytes(self._data_dir), self.account.room_bytes or sys.maxsize)
         sizes = wanted if self._server.is_given else fit_bounds(wanted, room)
@@ -246,7 +251,7 @@ class HubPlant:
         bounds = {n: StreamBounds(size, config.streams.max_age, "drop_oldest") for n, size in sizes.items()}
         await ensure_stream(api, local_stream(bounds[HUB_LOCAL]))
         local = [{"name": HUB_LOCAL}]
-        if config.flows:
+        if self.account.flows:
             flow_bounds = StreamBounds(bounds[HUB_FLOW].max_bytes)
             await ensure_stream(api, flow_stream(HUB_FLOW, flow_bounds))
             local.append({"name": HUB_FLOW})
@@ -263,7 +268,10 @@ class HubPlant:
             else:
                 await ensure_stream(api, hub_stream(name, bounds[name], sources))
         if config.server.mqtt_port is not None and not self._server.is_given:
-            await self._server.open_mqtt(api, mqtt_stream("H_MQTT", StreamBounds(MQTT_BYTES_MAX)))
+            token = self.account.mqtt_token
+            # Nobody takes a tenant's messages out: what is too old makes room, rather than that devices are held back.
+            mqtt_bounds = StreamBounds(MQTT_BYTES_MAX, None, "block" if token is None else "drop_oldest")
+            await self._server.open_mqtt(api, mqtt_stream("H_MQTT", mqtt_bounds), token() if token else None)
         await self._server.sync_descriptions()
 
     # -- what others see ----------------------------------------------------------------------------------------------

@@ -23,8 +23,9 @@ from millstream.bus import (
     ServerTrust,
     decode_answer,
 )
-from millstream.config import HubConfig, OidcConfig
+from millstream.config import HubConfig, OidcConfig, TenantConfig
 from millstream.hub._audit import GONE_SUBJECT, REFUSED_SUBJECT, Auditor, AuditPlace
+from millstream.hub._flow_login import FlowLogin, no_key
 from millstream.hub._joins import JOINS_SUBJECT, JoinCounters, JoinDesk
 from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
 from millstream.hub._registrar import Registrar
@@ -33,7 +34,7 @@ from millstream.kernel import Backoff, Clock, PlantError, ProtocolViolation
 from millstream.login import ClaimRule, LoginAround, LoginDesk, LoginOptions, OidcProvider
 from millstream.protocols.trust_chain import Chain, encode_chain
 from millstream.sdk import Log
-from millstream.trust import HubTenant, HubTrust
+from millstream.trust import HubTenant, HubTrust, new_key, program_token
 
 LOOK_INTERVAL_S = 0.1  # a stat; locking out is to take effect within a second
 CLAIMS_SUBJECT = "$SYS.REQ.CLAIMS.UPDATE"
@@ -200,6 +201,7 @@ class Tenants:
 
     def _adapt(self, group: asyncio.TaskGroup) -> None:
         """Start plants of new tenants, end those of tenants that are gone, tell the others their sites."""
+        self._note_strangers()
         tenants = self._file.trust.tenants
         for name in [name for name in self._running if name not in tenants]:
             task = self._running.pop(name).task
@@ -231,9 +233,15 @@ class Tenants:
 
     async def _serve(self, running: _Running) -> None:
         tenant = running.tenant
+        flows = self._config.tenants.get(tenant.name, TenantConfig()).flows
+        login_file = self._data_dir / "secrets" / "flows" / f"{tenant.name}.creds"
+        login = FlowLogin(login_file, self._config.hub.name, lambda: running.tenant, self._clock)
+        if flows:
+            login.renew()
         account = PlantAccount(
             Credentials(creds_file=self._file.creds_file(tenant.name)),
-            history_dir(self._config, tenant.name), tenant.name, tenant.disk_bytes * 9 // 10,
+            history_dir(self._config, tenant.name), self._data_dir / "tenants" / tenant.name, tenant.name,
+            tenant.disk_bytes * 9 // 10, flows, login.credentials, lambda: self._device_token(running.tenant),
         )  # fmt: skip
         plant = HubPlant(self._config, self._server, account, edges_of(tenant), clock=self._clock, log=self._log)
         async with plant, asyncio.TaskGroup() as group:
@@ -251,12 +259,25 @@ class Tenants:
             plant.set_edges(edges_of(running.tenant))  # it may have changed while the plant opened
             self._alarms.pop(f"MS-2109 {tenant.name}", None)
             running.ready.set()
-            handing_on = group.create_task(self._hand_on(running, registrar), name=f"chain of {tenant.name}")
+            beside = [group.create_task(self._hand_on(running, registrar), name=f"chain of {tenant.name}")]
+            if flows:
+                beside.append(group.create_task(login.run(), name=f"log-in of the flows of {tenant.name}"))
             try:
                 await plant.run()
             finally:
-                handing_on.cancel()
+                for task in beside:
+                    task.cancel()
                 plant.connection.unsubscribe(sid)
+
+    def _device_token(self, tenant: HubTenant) -> str:
+        """For the one client by which the server makes the MQTT streams of an account."""
+        if "device" not in tenant.roles:
+            raise no_key(tenant.name, "device")
+        now_s = self._clock.now_ns() // 10**9
+        public = new_key("user").public
+        return program_token(
+            tenant.roles["device"], tenant.plant_public, public, "setup", "device", now_s=now_s, expires_s=now_s + 60
+        )
 
     async def _hand_on(self, running: _Running, registrar: Registrar) -> None:
         """Give the edges what they prove signatures with, whenever the operator has signed it anew."""
@@ -304,6 +325,16 @@ class Tenants:
             return
         self._raise_alarm("MS-2105", "MS-2105", refusal)
         self._untold.append(refusal)
+
+    def _note_strangers(self) -> None:
+        """Sections of the file for tenants whom the operator does not know: nobody runs what they ask for."""
+        for name in self._config.tenants:
+            key = f"MS-2111 {name}"
+            if name in self._file.trust.tenants:
+                self._alarms.pop(key, None)
+            else:
+                text = f"the file has a section for tenant {name}, whom the operator does not know"
+                self._raise_alarm(key, "MS-2111", text)
 
     def _raise_alarm(self, key: str, code: str, text: str) -> None:
         known = self._alarms.get(key)

@@ -20,6 +20,7 @@ from millstream.bus import (
     Permissions,
     bridge_permissions,
     commander_permissions,
+    device_permissions,
     edge_permissions,
     engineer_permissions,
     flow_permissions,
@@ -50,8 +51,8 @@ def role_permissions(role: Role) -> Permissions:
     if role == "edge":
         return edge_permissions(SITE, PLACE, HUB_DOMAIN)
     makers = {
-        "flow": flow_permissions, "bridge": bridge_permissions, "viewer": viewer_permissions,
-        "engineer": engineer_permissions, "commander": commander_permissions,
+        "flow": flow_permissions, "device": device_permissions, "bridge": bridge_permissions,
+        "viewer": viewer_permissions, "engineer": engineer_permissions, "commander": commander_permissions,
     }  # fmt: skip
     return makers[role]()
 

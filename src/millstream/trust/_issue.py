@@ -100,6 +100,8 @@ def add_tenant(trust: Trust, name: str, place: str | None, limits: Limits, now_s
 def complete_keys(trust: Trust) -> None:
     """Make the keys that a key store of an earlier version does not have."""
     for tenant in trust.tenants.values():
+        for role in (*PLANT_ROLES, *PEOPLE_ROLES):
+            tenant.roles.setdefault(role, new_key("account").seed)
         for role in PEOPLE_ROLES:
             tenant.below.setdefault(role, new_key("account").seed)
 
@@ -181,8 +183,15 @@ def person_token(seed: str, account: str, public: str, person: Person, *, now_s:
     return sign_claims(claims, KeyPair(seed), now_s)
 
 
+def program_token(seed: str, account: str, public: str, name: str, role: Role, *, now_s: int, expires_s: int) -> str:
+    """The token of a program of the hub's own, in the plant: `seed` is the scoped key of its role."""
+    return sign_claims(
+        user_claims(public, name, account, tags=[("role", role)], expires_s=expires_s), KeyPair(seed), now_s
+    )
+
+
 def add_user(tenant: Tenant, name: str, role: Role, expires_s: int | None, now_s: int) -> tuple[User, str]:
-    """Credentials of a person or program. Raises ConfigError."""
+    """Credentials of a person or program; of a device its token alone, which is its password. Raises ConfigError."""
     _check_name(name, "user")
     if role == "edge":
         raise ConfigError("an edge is let in by a join file", next_step="use `millstream site add`", code="MS-2103")
@@ -193,7 +202,8 @@ def add_user(tenant: Tenant, name: str, role: Role, expires_s: int | None, now_s
     user = User(name=name, role=role, public=key.public, created_s=now_s, expires_s=expires_s)
     tenant.users[name] = user
     claims = user_claims(key.public, name, account, tags=[("role", role)], expires_s=expires_s)
-    return user, format_creds(sign_claims(claims, KeyPair(tenant.roles[role]), now_s), key.seed)
+    token = sign_claims(claims, KeyPair(tenant.roles[role]), now_s)
+    return user, token if role == "device" else format_creds(token, key.seed)
 
 
 def revoke_site(tenant: Tenant, name: str, keys: list[str], now_s: int) -> Site:

@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 import msgspec
 
-Role = Literal["edge", "flow", "viewer", "engineer", "commander", "bridge"]
-PLANT_ROLES: tuple[Role, ...] = ("edge", "flow", "bridge")
+Role = Literal["edge", "flow", "device", "viewer", "engineer", "commander", "bridge"]
+PLANT_ROLES: tuple[Role, ...] = ("edge", "flow", "device", "bridge")
 """Roles in a tenant's own account, where the data is."""
 PEOPLE_ROLES: tuple[Role, ...] = ("viewer", "engineer", "commander")
 """Roles in the tenant's account of people, which imports what they may see and ask."""
-ONLINE_ROLES: tuple[str, ...] = ("edge", *PEOPLE_ROLES)
-"""Whose keys the hub holds, so that it can let in a box with a join file, or a person with a password."""
+ONLINE_ROLES: tuple[str, ...] = ("edge", "flow", "device", *PEOPLE_ROLES)
+"""Whose keys the hub holds, so that it can let in a box with a join file, a person with a password, the workers of its
+own flows, and the client with which it makes the streams of MQTT."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

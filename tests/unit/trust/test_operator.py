@@ -84,7 +84,7 @@ def test_a_hub_gets_no_key_that_makes_accounts_or_owners() -> None:
     tenant = trust.tenants["acme"]
     secret = (
         trust.signing, trust.system_signing, trust.provider_signing, tenant.plant_signing, tenant.people_signing,
-        tenant.join_key, tenant.roles["flow"], tenant.roles["bridge"], *trust.identities.values(),
+        tenant.join_key, tenant.roles["bridge"], *trust.identities.values(),
     )  # fmt: skip
     assert not [seed for seed in secret if seed in plain]
     assert tenant.roles["edge"] in plain
