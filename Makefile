@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 JOBS ?= 4  # of the tests, which wait more than they compute; 0: in one process, for --pdb
 
+# Some images set it to stay small, and each of the many processes that the tests start would then compile all again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev test demo bench lint gen new-connector changes peers clean
 

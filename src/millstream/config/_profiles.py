@@ -6,21 +6,19 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from millstream.config._finding import Findings
 from millstream.config._yaml import parse_yaml
 from millstream.kernel import ConfigError, suggest
-from millstream.sdk import Connector
+from millstream.sdk import Connector, Strict
 
 FOLDER = "profiles"
 SUFFIX = ".yaml"
 
 
-class DeviceProfile(BaseModel):
+class DeviceProfile(Strict):
     """What a profile file says. Tags and configuration are written as in an edge file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     device: str = Field(min_length=1)
     """What it is, for people."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from millstream.kernel import ConfigError, DecodeError
 from millstream.model import AssetPath
-from millstream.sdk import SecretRef
+from millstream.sdk import SecretRef, Strict
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"  # it is a part of stream names, subjects and file names
 HUB_DOMAIN = "hub"
@@ -23,10 +23,10 @@ _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*$")
 _URL_SCHEMES = ("nats", "tls", "ws", "wss")
 
 
-class Section(BaseModel):
+class Section(Strict):
     """One section of a file: frozen, unknown keys refused, documented by its attribute docstrings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
 
 def _name(value: object) -> object:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from millstream.flow._model import PARTITIONS_MAX, SECOND_NS, Flow, Input, TimePolicy
 from millstream.flow._wasm_flow import wasm_flow
@@ -21,17 +21,15 @@ from millstream.flow._wheel import load_from_wheel
 from millstream.flow.library import FLOW_TYPES, FlowType
 from millstream.kernel import ConfigError, NotFoundError, suggest
 from millstream.protocols.module import MODULE_BYTES_MAX, MODULE_FUEL, MODULE_MEMORY_BYTES, WASM, module_trouble
-from millstream.sdk import Duration
+from millstream.sdk import Duration, Strict
 
 
 def _as_mapping(value: Any) -> Any:
     return {"pattern": value} if isinstance(value, str) else value
 
 
-class InputSpec(BaseModel):
+class InputSpec(Strict):
     """One input; in YAML either the pattern alone (of tags) or a mapping."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     pattern: str
     """Paths to read, such as `acme/plant1/**:barrier`."""
@@ -39,10 +37,8 @@ class InputSpec(BaseModel):
     """Kind of data: tag, count, kpi, state, event, alarm, cmd, ack."""
 
 
-class FlowSpec(BaseModel):
+class FlowSpec(Strict):
     """One declared flow. What concerns the running of it (instances, start) is not known here."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str
     """Name of the flow; its state and its outputs carry it."""
@@ -67,7 +63,7 @@ class FlowSpec(BaseModel):
     """How far out of order events may come. Default 0s; for your own flow: what it declares."""
     idle: Duration | str | None = None
     """How long a key must be silent until time goes on without it; `never` for recordings. Default 5s."""
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
     """What the type knows."""
 
     @model_validator(mode="after")

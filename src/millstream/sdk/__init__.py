@@ -27,11 +27,13 @@ from millstream.sdk._discovery import Discoverable, Discovered, DiscoveryInfo, D
 from millstream.sdk._ports import Control, Message, Publisher, PublisherStats, Reader, Received, Stored
 from millstream.sdk._rows import RowConfig
 from millstream.sdk._secret import ConfigPath, OutsideError, SecretRef
+from millstream.sdk._strict import Strict
 from millstream.sdk._tag_checks import checked_address, checked_options, refuse_options
 from millstream.sdk._tls import TlsFiles, client_context, tls_fault
 from millstream.sdk._writing import given_value, write_in_turn
 
 __all__ = [
+    "Strict",
     "CommandContext",
     "CommandType",
     "Progress",

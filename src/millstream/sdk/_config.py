@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
 from millstream.kernel import ConfigError, format_duration, parse_duration_s
+from millstream.sdk._strict import Strict
 
 
 def _to_seconds(value: object) -> object:
@@ -36,7 +37,5 @@ Duration = Annotated[
 """Written "500ms" in YAML, seconds as float in code."""
 
 
-class ConnectorConfig(BaseModel):
+class ConnectorConfig(Strict):
     """Subclass with typed fields and `Field(description=...)`: the source of validation, docs, schema and form."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import AfterValidator, ValidationInfo, model_validator
 
 from millstream.kernel import ConfigError
+from millstream.sdk._strict import Strict
 
 SECRET_BYTES_MAX = 65536  # a private key with its chain fits; a wrong path to a huge file does not
 
@@ -35,10 +36,8 @@ ConfigPath = Annotated[Path, AfterValidator(_from_folder)]
 """A file or folder in a configuration; a relative one is taken from the folder of the configuration file."""
 
 
-class SecretRef(BaseModel):
+class SecretRef(Strict):
     """Where a secret lies: ``{file: secrets/password}`` or ``{env: PLC_PASSWORD}``. The value itself is never kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     file: ConfigPath | None = None
     """A file that holds the secret; one line break at its end does not count."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from millstream.protocols.bacnet_plan import INSTANCE_MAX, PlanLimits
-from millstream.sdk import ConnectorConfig, Duration
+from millstream.sdk import ConnectorConfig, Duration, Strict
 
 APDU_BYTES_MAX = 1476  # of BACnet/IP, ASHRAE 135-2020, clause 6
 
@@ -92,10 +92,8 @@ class BacnetConfig(ConnectorConfig):
         return PlanLimits(min(self.apdu_bytes_max, max(50, device_bytes_max)), self.properties_count_max)
 
 
-class BacnetTagOptions(BaseModel):
+class BacnetTagOptions(Strict):
     """Options of one tag."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     priority: int | None = Field(default=None, ge=1, le=16)
     """Priority of its writes, when it is not the connector's."""

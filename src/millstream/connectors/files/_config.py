@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from millstream.protocols.mqtt_mapping import DataType
-from millstream.sdk import ConfigPath, Duration, RowConfig
+from millstream.sdk import ConfigPath, Duration, RowConfig, Strict
 
 Format = Literal["csv", "jsonl", "parquet"]
 FILES_COUNT_MAX = 2_000  # the position names each file of the folder, some 100 bytes a file
@@ -76,10 +76,8 @@ class FilesConfig(RowConfig):
         return None if found == "parquet" and parts[-1] == "gz" else found
 
 
-class FilesTagOptions(BaseModel):
+class FilesTagOptions(Strict):
     """Options of one tag."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     data_type: DataType = "auto"
     """What the value is; auto: as the file types it, in CSV a float when it is a number, else text."""

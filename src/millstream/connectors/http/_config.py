@@ -6,11 +6,11 @@ import re
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from millstream.kernel import DecodeError
 from millstream.protocols.mqtt_mapping import DataType, parse_path
-from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef
+from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef, Strict
 
 TimeUnit = Literal["ns", "us", "ms", "s", "iso"]
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
@@ -116,10 +116,8 @@ class HttpConfig(ConnectorConfig):
         return self.url if self.mode == "poll" and self.url is not None else f"{self.host}:{self.port}"
 
 
-class HttpTagOptions(BaseModel):
+class HttpTagOptions(Strict):
     """Options of one tag."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     data_type: DataType = "auto"
     """What the value is; auto: as JSON types it, of plain text as it looks."""

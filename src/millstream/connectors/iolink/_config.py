@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef
+from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef, Strict
 
 
 class IoLinkConfig(ConnectorConfig):
@@ -44,10 +44,8 @@ class IoLinkConfig(ConnectorConfig):
         return self
 
 
-class IoLinkTagOptions(BaseModel):
+class IoLinkTagOptions(Strict):
     """Options of one tag."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     smart_sensor: bool = False
     """The device has the Smart Sensor Profile: its numbers for "no data" and "out of range" are bad quality."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from millstream.kernel import ConfigError
 from millstream.protocols.modbus_plan import BITS_COUNT_MAX, REGISTERS_COUNT_MAX, PlanLimits, parse_range
-from millstream.sdk import ConnectorConfig, Duration
+from millstream.sdk import ConnectorConfig, Duration, Strict
 
 
 class ModbusConfig(ConnectorConfig):
@@ -74,10 +74,8 @@ class ModbusConfig(ConnectorConfig):
         )
 
 
-class ModbusTagOptions(BaseModel):
+class ModbusTagOptions(Strict):
     """Options of one tag."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     unit_id: int | None = Field(default=None, ge=0, le=255)
     """The unit behind a gateway, when it is not the connector's."""

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from millstream.kernel import DecodeError
 from millstream.model import AssetPath
 from millstream.mqtt import BrokerConfig
 from millstream.protocols.mqtt_mapping import check_filter, parse_path
-from millstream.sdk import Duration
+from millstream.sdk import Duration, Strict
 
 TimeUnit = Literal["ns", "us", "ms", "s"]
 
 
-class AutoMap(BaseModel):
+class AutoMap(Strict):
     """Topics that become tags by themselves."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     filter: str
     """Which topics, e.g. line1/#; the levels before the first wildcard are left out of the tags' names."""
@@ -69,10 +67,8 @@ class MqttConfig(BrokerConfig):
         return self
 
 
-class MqttTagOptions(BaseModel):
+class MqttTagOptions(Strict):
     """Options of one tag."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     data_type: Literal["auto", "float", "int", "bool", "text", "bytes"] = "auto"
     """What the value is; auto takes it as it is written. bytes takes the whole payload as it is."""

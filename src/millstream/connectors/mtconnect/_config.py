@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from millstream.sdk import ConfigPath, ConnectorConfig, Duration
+from millstream.sdk import ConfigPath, ConnectorConfig, Duration, Strict
 
 
 class MTConnectConfig(ConnectorConfig):
@@ -55,10 +55,8 @@ class MTConnectConfig(ConnectorConfig):
         return self
 
 
-class MTConnectTagOptions(BaseModel):
+class MTConnectTagOptions(Strict):
     """Options of one tag."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     data_type: Literal["auto", "float", "int", "text"] = "auto"
     """How the text of a value is read; auto goes by the device model, without one numbers are floats."""

@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef
+from millstream.sdk import ConfigPath, ConnectorConfig, Duration, SecretRef, Strict
 
 
 class SecurityPolicy(StrEnum):
@@ -27,11 +27,7 @@ class SecurityMode(StrEnum):
     SIGN_AND_ENCRYPT = "sign_and_encrypt"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Security(_Part):
+class Security(Strict):
     """How the link is protected. Unprotected only when `policy: none` is written."""
 
     policy: SecurityPolicy = SecurityPolicy.BASIC256SHA256
@@ -70,7 +66,7 @@ class Security(_Part):
         return self
 
 
-class Subscription(_Part):
+class Subscription(Strict):
     """Limits of the subscriptions that the connector makes."""
 
     items_max: int = Field(default=5000, ge=1)
@@ -179,7 +175,7 @@ class OpcUaConfig(ConnectorConfig):
         return self
 
 
-class TagOptions(_Part):
+class TagOptions(Strict):
     """Options of one tag."""
 
     mode: Literal["subscribe", "poll", "events", "method"] = "subscribe"

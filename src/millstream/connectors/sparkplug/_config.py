@@ -5,22 +5,20 @@ from __future__ import annotations
 import string
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from millstream.kernel import DecodeError
 from millstream.model import AssetPath
 from millstream.mqtt import BrokerConfig
 from millstream.protocols.mqtt_mapping import check_filter
 from millstream.protocols.sparkplug_topic import check_id
-from millstream.sdk import Duration
+from millstream.sdk import Duration, Strict
 
 PLACES = ("group", "node", "device")
 
 
-class AutoMap(BaseModel):
+class AutoMap(Strict):
     """Metrics that become tags by themselves."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     filter: str = "#"
     """Which sources, as group/node/device with + and # as in MQTT, e.g. Plant 1/+/#."""

@@ -6,11 +6,11 @@ import re
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from millstream.protocols.mqtt_mapping import DataType
 from millstream.protocols.sql_window import Overlap
-from millstream.sdk import ConfigPath, Duration, RowConfig, SecretRef
+from millstream.sdk import ConfigPath, Duration, RowConfig, SecretRef, Strict
 
 _URL = re.compile(r"[a-z0-9_]+(\+[a-z0-9_]+)?://")
 _PASSWORD = re.compile(r"://[^/@]*:[^/@]*@|[?&](password|pwd)=", re.IGNORECASE)
@@ -80,10 +80,8 @@ class SqlConfig(RowConfig):
         return self.url if self.url is not None else str(self.file)
 
 
-class SqlTagOptions(BaseModel):
+class SqlTagOptions(Strict):
     """Options of one tag."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     data_type: DataType = "auto"
     """What the value is; auto: as the database types it, text that is a number is a float."""

@@ -6,12 +6,12 @@ import codecs
 import ipaddress
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from millstream.kernel import ConfigError
 from millstream.protocols.text_frames import FRAME_BYTES_MAX, Framing
 from millstream.protocols.text_mapping import ColumnReader, JsonReader, PatternReader, Reader
-from millstream.sdk import ConnectorConfig, Duration
+from millstream.sdk import ConnectorConfig, Duration, Strict
 
 
 class TextConfig(ConnectorConfig):
@@ -130,10 +130,8 @@ class TextConfig(ConnectorConfig):
         return JsonReader() if self.parse == "json" else None
 
 
-class TextTagOptions(BaseModel):
+class TextTagOptions(Strict):
     """Options of one tag."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     command: str | None = None
     """What writes a value, e.g. "SP {value:.2f}\\r\\n". None given: the tag cannot be written."""

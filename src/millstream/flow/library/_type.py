@@ -7,20 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from millstream.flow._model import Flow, Input, TimePolicy, key_of_asset, key_of_tag
 from millstream.kernel import ConfigError, DecodeError
 from millstream.model import TagPath
 from millstream.protocols.uns_subject import UnsAddress
+from millstream.sdk import Strict
 
 PATHS_MAX = 100_000
 
 
-class FlowConfig(BaseModel):
+class FlowConfig(Strict):
     """Subclass with typed fields and a docstring under each: the source of checks and of the reference page."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Build(Protocol):
