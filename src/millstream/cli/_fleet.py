@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from millstream.cli._output import CHECK_FAILED, OK, json_text, note, print_json
 from millstream.cli._query import Format, format_of, write_table
 
 if TYPE_CHECKING:
+    from millstream.protocols.fleet_data import DataSummary
     from millstream.protocols.fleet_query import FleetMatch, FleetSummary
 
 NAMES_SHOWN_MAX = 10
@@ -71,6 +73,32 @@ def query(
     return run(work())
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class OfHistory:
+    """Ask the edges' own histories.
+
+    Parameters
+    ----------
+    history
+        Of what the edges' own histories keep, which is longer than their streams do.
+    every
+        Windows of this length instead of samples, such as 1min, worked out at the edges.
+    aggregate
+        Of each window: count, min, max, mean, sum, first, last, time_weighted_mean; may be repeated.
+    quality
+        With --history or --every: any, usable (not bad) or good.
+    """
+
+    history: Annotated[bool, Parameter(negative="")] = False
+    every: str | None = None
+    aggregate: Annotated[list[str] | None, Parameter(name=["--aggregate", "-a"])] = None
+    quality: Literal["any", "usable", "good"] | None = None
+
+
+RAW = OfHistory()
+
+
 def data(
     *patterns: str,
     last: str | None = None,
@@ -78,6 +106,7 @@ def data(
     end: Annotated[str, Parameter(allow_leading_hyphen=True)] = "now",
     kind: Literal["tag", "count", "kpi", "state"] = "tag",
     nodes: Annotated[list[str] | None, Parameter(name="--of", negative="")] = None,
+    of_history: OfHistory = RAW,
     max_mb: int = 64,
     output: Annotated[Format | None, Parameter(name=["--output", "-o"], group=OUTPUT_GROUP)] = None,
     file: Annotated[Path | None, Parameter(group=OUTPUT_GROUP)] = None,
@@ -86,13 +115,14 @@ def data(
 ) -> int:
     """Look at raw data where it lies: at the edges.
 
-    Each edge below whose place the patterns can lie reads its own streams. Nothing needs to have reached the hub. Exit
-    status 6 when an edge did not answer, or --max-mb cut the answer.
+    Each edge below whose place the patterns can lie reads its own streams, with --history or --every its own history.
+    Nothing needs to have reached the hub. Exit status 6 when an edge did not answer, or --max-mb cut the answer.
 
     Examples:
 
         millstream fleet data 'acme/plant1/**:vibration' --last 1min -o parquet --file minute.parquet
         millstream fleet data 'acme/**:speed' --start -10min --end -5min --json
+        millstream fleet data 'acme/**:speed' --start -7d --every 1h -a mean -a max
 
     Parameters
     ----------
@@ -123,7 +153,7 @@ def data(
         async with target.connect() as plant:
             asked = plant.fleet.data(
                 *patterns, last=last, start=start, end=end, kind=kind, nodes=nodes and _names(nodes),
-                bytes_max=max_mb * 1_000_000,
+                bytes_max=max_mb * 1_000_000, **asdict(of_history),
             )  # fmt: skip
             table = await asked.table()
         assert asked.summary is not None
@@ -133,10 +163,16 @@ def data(
                 note(f"{node}: {shown(of_node.error)}")
             elif of_node.truncated:
                 note(f"{node}: there is more: --max-mb cut the answer")
-        note(f"{len(table)} samples of {len(asked.summary.nodes)} nodes in {asked.summary.took_ms:.0f} ms")
+        what = "samples" if of_history.every is None else "windows"
+        note(f"{len(table)} {what} of {_nodes(asked.summary)} in {asked.summary.took_ms:.0f} ms")
         return OK if asked.summary.is_whole else CHECK_FAILED
 
     return run(work())
+
+
+def _nodes(summary: DataSummary) -> str:
+    missing = len(summary.missing)
+    return f"{len(summary.nodes)} nodes" + (f", {missing} missing," if missing else "")
 
 
 def _names(given: list[str] | None) -> list[str]:

@@ -15,10 +15,10 @@ from millstream.client._commands import Commands
 from millstream.client._fleet_data import FleetDataRun, data_arrivals, raise_reported
 from millstream.client._flows import ask_node
 from millstream.client._node import NodeAddress
-from millstream.client._paths import Where
+from millstream.client._paths import Where, to_names
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
-from millstream.kernel import Clock, NotFoundError
-from millstream.protocols.fleet_data import BYTES_USUAL, DataQuestion, check_range
+from millstream.kernel import Clock, DecodeError, NotFoundError
+from millstream.protocols.fleet_data import BYTES_USUAL, DataQuestion, HistoryAsk, check_range
 from millstream.protocols.fleet_filter import FleetFilter
 from millstream.protocols.fleet_query import (
     FleetAnswer,
@@ -125,16 +125,29 @@ class Fleet:
     def data(
         self, *patterns: Where, last: Span | None = None, start: Time | None = None, end: Time = "now",
         kind: str = "tag", nodes: Sequence[str] | None = None, bytes_max: int = BYTES_USUAL, deadline: Span = 10.0,
+        history: bool = False, every: Span | None = None, aggregate: str | Sequence[str] | None = None,
+        quality: str | None = None,
     ) -> FleetDataRun:  # fmt: skip
         """The samples that the edges themselves hold: of the `last` span back from each edge's own clock, or from
         `start` (included) to `end` (not). Every edge below whose place the patterns can lie is asked; `bytes_max`
-        bounds the answer of all, `deadline` the wait for one page. Raises DecodeError."""
+        bounds the answer of all, `deadline` the wait for one page. With `history` the edges' historians are asked
+        instead of their streams; with `every` those give `aggregate` of windows. Raises DecodeError."""
+        if not history and every is None and (aggregate is not None or quality is not None):
+            raise DecodeError(
+                "raw data has no aggregates and no filter", expected="history=True or every beside it", code="MS-0582"
+            )
+        asked = HistoryAsk(
+            None if every is None else to_span_ns(every),
+            tuple(to_names(aggregate) or ()),
+            quality,  # type: ignore[arg-type]
+        )
         now_ns = self._clock.now_ns()
         question = DataQuestion(
             tuple(str(pattern) for pattern in patterns), kind,
             to_span_ns(last) if last is not None else None if start is not None else 60 * 10**9,
             None if start is None else to_time_ns(start, now_ns), None if start is None else to_time_ns(end, now_ns),
             None if nodes is None else tuple(nodes), bytes_max, to_span_ns(deadline) / 1e9,
+            asked if history or every is not None else None,
         )  # fmt: skip
         check_range(question)
         return FleetDataRun(data_arrivals(self._link, self.whom, question))

@@ -20,7 +20,6 @@ from millstream.protocols.fleet_data import (
     DataQuestion,
     DataSummary,
     NodeAccount,
-    PageAsk,
 )
 from millstream.protocols.uns_payload import encode_value
 
@@ -33,7 +32,8 @@ Whom = Callable[[], Awaitable[tuple[str, str]]]
 
 @dataclass(frozen=True, slots=True)
 class DataPart:
-    """Some samples of one edge, in its order: tag, kind, timestamp, value, quality. The metadata of the schema says
+    """Some samples of one edge, in its order: tag, kind, timestamp, value, quality; of windows a column for each
+    aggregate instead of the last two. The metadata of the schema says
     ``value_encoding: json`` when the values are JSON text, because they are of several types."""
 
     node: str
@@ -67,6 +67,9 @@ def joined(parts: list[DataPart]) -> pa.Table:
     tables = [part.table for part in parts]
     if not tables:
         return pa.table({})
+    if "value" not in tables[0].column_names:  # windows
+        bare = [table.replace_schema_metadata(None) for table in tables]
+        return pa.concat_tables(bare, promote_options="permissive").sort_by("timestamp")
     kinds = {_family(table) for table in tables}
     if len(kinds) > 1:
         tables = [_as_json(table) for table in tables]
@@ -111,16 +114,13 @@ async def data_arrivals(link: Link, whom: Whom, question: DataQuestion) -> Async
             if reply.headers.get(STATUS) == "done":
                 yield msgspec.json.decode(reply.payload, type=DataSummary)
                 return
-            yield _part(reply.headers.get(NODE, ""), reply.payload)
+            yield _part(reply.headers.get(NODE, ""), reply.payload, is_windows=question.is_windows)
 
 
 async def _of_edge(link: Link, name: str, question: DataQuestion) -> AsyncGenerator[DataPart | DataSummary, None]:
     account, cursor = NodeAccount(), None
     while True:
-        ask = PageAsk(
-            secrets.token_hex(8), question.patterns, question.kind, question.last_ns, question.start_ns,
-            question.end_ns, cursor,
-        )  # fmt: skip
+        ask = question.page(secrets.token_hex(8), cursor)
         headers: Mapping[str, str] = {}
         asked = link.request_many(
             f"millstream.node.{name}.data", msgspec.json.encode(ask), timeout_s=question.deadline_s
@@ -130,7 +130,7 @@ async def _of_edge(link: Link, name: str, question: DataQuestion) -> AsyncGenera
                 raise_reported(reply)
                 headers = reply.headers
                 if reply.payload:
-                    part = _part(name, reply.payload)
+                    part = _part(name, reply.payload, is_windows=question.is_windows)
                     account.rows += len(part.table)
                     account.bytes += len(reply.payload)
                     yield part
@@ -144,7 +144,7 @@ async def _of_edge(link: Link, name: str, question: DataQuestion) -> AsyncGenera
             return
 
 
-def _part(node: str, payload: bytes) -> DataPart:
+def _part(node: str, payload: bytes, *, is_windows: bool) -> DataPart:
     import pyarrow as pa
 
     try:
@@ -155,7 +155,8 @@ def _part(node: str, payload: bytes) -> DataPart:
             "an edge's data cannot be read", where=node, got=str(error)[:120], code="MS-2211",
             next_step=f"ask without it: `--of` with the others' names, and look at {node}",
         ) from error  # fmt: skip
-    if not {"tag", "timestamp", "value", "quality"} <= set(table.column_names):
+    columns = {"tag", "timestamp"} if is_windows else {"tag", "timestamp", "value", "quality"}
+    if not columns <= set(table.column_names):
         raise DecodeError("an edge's data has other columns", where=node, code="MS-2211")
     return DataPart(node, table)
 

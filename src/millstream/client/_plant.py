@@ -25,7 +25,7 @@ from millstream.client._deadletter import (
 )
 from millstream.client._fleet import Fleet
 from millstream.client._flows import ask_flow, flow_lists
-from millstream.client._history import EVENT_KINDS, SAMPLE_KINDS, ask, check_kind, resolve, stored_event
+from millstream.client._history import EVENT_KINDS, SAMPLE_KINDS, Historian, check_kind, stored_event
 from millstream.client._ledger import Ledger, account_from, read_rows, recount
 from millstream.client._node import NodeAddress, find_node
 from millstream.client._paths import (
@@ -74,6 +74,7 @@ class Plant:
         self._clock = clock
         self._streams = Streams(link)
         self._registry = Registry(link, self._streams, clock)
+        self._historian = Historian(link, address.name if address.role == "edge" else None)
         self._units: dict[str, str] | None = None
         self.fleet = Fleet(link, address, self._services, clock)
         self.configs = SiteConfigs(link, self._streams, self.fleet.whom, clock)
@@ -279,7 +280,7 @@ class Plant:
             request["aggregates"] = to_names(aggregate)
         elif aggregate is not None:
             raise DecodeError("an aggregate needs windows", expected='every="1min" beside aggregate', code="MS-0582")
-        return await ask(self._link, request)
+        return await self._historian.ask(request)
 
     async def asof(
         self,
@@ -294,19 +295,18 @@ class Plant:
         now_ns = self._clock.now_ns()
         moments = [at] if isinstance(at, str) or not isinstance(at, Sequence) else list(at)
         request = {
-            "kind": "asof",
-            "data_kind": kind,
+            "kind": "asof", "data_kind": kind,
             "tags": await self._history_names(paths, check_kind(kind, SAMPLE_KINDS)),
             "times_ns": [to_time_ns(moment, now_ns) for moment in moments],
             "max_age_ns": None if max_age is None else to_span_ns(max_age),
             "quality": quality,
-        }
-        return await ask(self._link, request)
+        }  # fmt: skip
+        return await self._historian.ask(request)
 
     async def last_history(self, *patterns: Where, kind: str = "tag") -> pa.Table:
         """The newest sample of each tag as the historian has it."""
         names = await self._history_names(patterns, check_kind(kind, SAMPLE_KINDS))
-        return await ask(self._link, {"kind": "last", "data_kind": kind, "tags": names})
+        return await self._historian.ask({"kind": "last", "data_kind": kind, "tags": names})
 
     async def event_history(
         self,
@@ -332,11 +332,11 @@ class Plant:
             "end_ns": to_time_ns(end, now_ns),
             "limit": limit,
         }
-        return await ask(self._link, request)
+        return await self._historian.ask(request)
 
     async def _history_names(self, paths: Where | Sequence[Where], kind: str) -> Sequence[str]:
         several = [paths] if isinstance(paths, (str, AssetPath, TagPath)) else list(paths)
-        return await resolve(self._link, to_patterns(several), kind)
+        return await self._historian.resolve(to_patterns(several), kind)
 
     async def publish(
         self,

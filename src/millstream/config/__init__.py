@@ -22,10 +22,10 @@ from millstream.config._edge import (
 from millstream.config._finding import Finding
 from millstream.config._flow import FlowEntry, FlowInput
 from millstream.config._flow_check import FlowKind, FlowKinds
+from millstream.config._historian import EdgeHistorianConfig, HistorianConfig
 from millstream.config._hub import (
     ApiConfig,
     EdgeAccess,
-    HistorianConfig,
     HubConfig,
     HubIdentity,
     HubServer,
@@ -60,6 +60,7 @@ __all__ = [
     "DocumentRefused",
     "EdgeAccess",
     "EdgeConfig",
+    "EdgeHistorianConfig",
     "EdgeIdentity",
     "EdgeServer",
     "Finding",

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, InstanceOf, SerializeAsAny, WithJsonSchema, model_validator
 
 from millstream.config._flow import FLOWS_COUNT_MAX, FlowEntry, duration_or_never
+from millstream.config._historian import EdgeHistorianConfig
 from millstream.config._types import (
     Address,
     BufferSize,
@@ -330,6 +331,8 @@ class EdgeConfig(Section):
     """The sources."""
     flows: tuple[FlowEntry, ...] = Field(default=(), max_length=FLOWS_COUNT_MAX)
     """What is worked out here."""
+    historian: EdgeHistorianConfig | None = None
+    """History at the edge itself; left out: none."""
     tracing: TracingConfig = TracingConfig()
     """Traces."""
 

@@ -21,6 +21,7 @@ from millstream.config._edge import (
     UplinkConfig,
 )
 from millstream.config._flow import FLOWS_COUNT_MAX, FlowEntry
+from millstream.config._historian import HistorianConfig
 from millstream.config._types import (
     BufferSize,
     EdgeName,
@@ -30,7 +31,6 @@ from millstream.config._types import (
     PathText,
     Port,
     Section,
-    Size,
     Url,
     check_foreign,
     check_ports,
@@ -96,21 +96,6 @@ class EdgeAccess(Section):
     """The place it may publish below."""
     secret: SecretRef | None = None
     """Its password; left out: the hub makes one at `data_dir/secrets/edges/<name>`."""
-
-
-class HistorianConfig(Section):
-    """The embedded history."""
-
-    dir: ConfigPath | None = None
-    """Folder of the history; left out: `data_dir/historian`."""
-    hot_window: Duration = 86400.0
-    """Age at which samples move from the hot table into sealed parts."""
-    retention: Duration | None = None
-    """Age at which history is dropped; left out: never."""
-    max_memory: Size = 256 << 20
-    """Memory of the query engine."""
-    query_timeout: Duration = Field(default=20.0, ge=0.1, le=3600.0)
-    """Time that one question may take; then it is stopped and says so."""
 
 
 class ApiConfig(Section):

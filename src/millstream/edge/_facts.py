@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 import millstream
+from millstream.edge._history import history_facts
 from millstream.kernel import Clock
 
 FRESH_NS = 500_000_000  # facts are gathered at most so often, whoever asks
@@ -62,6 +63,7 @@ class FactBook:
             "connectors": lambda: {str(c["name"]): self._connector(c) for c in status["connectors"]},
             "streams": lambda: _streams(status),
             "flows": lambda: {str(f["name"]): {"state": f["state"], "version": f["version"]} for f in status["flows"]},
+            "historian": lambda: history_facts(status),
             "commands": lambda: list(status["commands"]["types"]),
             "link": lambda: {k: v for k, v in status["uplink"].items() if v is not None},
             "alarms": lambda: [_alarm(alarm) for alarm in status["alarms"][:ALARMS_COUNT_MAX]],

@@ -1,4 +1,5 @@
 """Raw data of this edge for whoever asks: one bounded page at a time, read from its streams, as Arrow.
+Of its history, where it keeps one, likewise.
 
 Nothing is kept between two pages, and no page costs more than one bounded read: an asker that goes away costs nothing.
 """
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from millstream.bus import RawConnection, get_batch
+from millstream.edge._history_pages import HistoryPages
 from millstream.edge._questions import Answer, Questions
 from millstream.historian import Page, decode_page
 from millstream.kernel import Clock, DecodeError, PlantError
@@ -41,12 +43,13 @@ class DataDesk:
 
     def __init__(
         self, name: str, place: AssetPath, connection: RawConnection, streams: Callable[[], Sequence[str]], *,
-        clock: Clock,
+        history: HistoryPages, clock: Clock,
     ) -> None:  # fmt: skip
         """`streams` gives the names of those that hold samples now."""
         self._place = Pattern.parse(place)
         self._connection = connection
         self._streams = streams
+        self._history = history
         self._clock = clock
         self._questions = Questions(connection, name, "data", WAITING_MAX)
 
@@ -77,6 +80,10 @@ class DataDesk:
     async def page(self, ask: PageAsk) -> tuple[Page, str | None]:
         """One page, and the cursor of the next, None after the last. Raises DecodeError, Unreachable."""
         patterns = [p for p in check_range(ask) if overlap(self._place, p)]
+        if ask.history is not None:
+            if not patterns:
+                return Page((), 0, 0), None
+            return await self._history.page(ask, patterns, self._begin(ask, 1))
         places = [(stream, pattern) for stream in self._streams() for pattern in patterns]
         if not places:
             return Page((), 0, 0), None
@@ -101,7 +108,7 @@ class DataDesk:
             return decode_cursor(ask.cursor, count)
         if ask.last_ns is not None:
             now_ns = self._clock.now_ns()
-            return Cursor(0, 0, now_ns - ask.last_ns, now_ns)
+            return Cursor(0, 0, max(0, now_ns - ask.last_ns), now_ns)
         assert ask.start_ns is not None
         assert ask.end_ns is not None
         return Cursor(0, 0, ask.start_ns, ask.end_ns)

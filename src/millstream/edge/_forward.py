@@ -155,6 +155,7 @@ class EdgeForward:
         self._shaping = asyncio.Lock()
         self.flow_floor: Floor | None = None
         self.input_floor: InputFloor | None = None
+        self.history_floor: InputFloor | None = None
 
     # -- what the node reads ------------------------------------------------------------------------------------------
 
@@ -472,9 +473,9 @@ class EdgeForward:
             if cursors is None or watched.name not in cursors or watched.kind == "F":
                 continue
             seq = trim_below(watched.info, cursors[watched.name][0])
-            if seq is not None and self.input_floor is not None:  # what a flow has still to read stays
-                unread = await self.input_floor(watched.name)
-                seq = seq if unread is None else min(seq, unread)
+            for floor in (self.input_floor, self.history_floor):  # what a flow or the history has still to read stays
+                unread = await floor(watched.name) if seq is not None and floor is not None else None
+                seq = min(seq, unread) if seq is not None and unread is not None else seq
             if seq is None or seq <= watched.info.first_seq:
                 continue
             try:

@@ -36,6 +36,8 @@ from millstream.edge._facts import FactBook
 from millstream.edge._fleet import FleetDesk
 from millstream.edge._fleet_data import DataDesk
 from millstream.edge._forward import EdgeForward
+from millstream.edge._history import EdgeHistory
+from millstream.edge._history_pages import HistoryPages
 from millstream.edge._lifecycle import Alarm
 from millstream.edge._log import LineLog, Sink, to_logging
 from millstream.edge._service_scope import ServiceScope
@@ -83,6 +85,7 @@ class EdgeNode:
         self._facts: FactBook | None = None
         self._fleet: FleetDesk | None = None
         self._data: DataDesk | None = None
+        self._history: EdgeHistory | None = None
         self._commands: CommandDesk | None = None
         self._files: FileDesk | None = None
         self._alarms: dict[str, Alarm] = {}
@@ -155,6 +158,7 @@ class EdgeNode:
             await self._works.open(Ground(server, connection, self._forward, dead_letters, stack), room)
             self._contracts = await self._open_contracts(connection)
             await self._works.open_late()
+            self._history = self._open_history(connection)
             self._open_fleet(stack, connection)
             self._open_commands(stack, connection)
             service = await stack.enter_async_context(ServiceScope(self._serve))
@@ -179,6 +183,8 @@ class EdgeNode:
                 group.create_task(self._kept("raw data", data.run)),
                 group.create_task(self._kept("files of commands", self._files.run)),
             ]
+            if self._history is not None:
+                tasks.append(group.create_task(self._kept("history", self._history.run)))
             works.start(group, self._kept)
             configuring = group.create_task(
                 self._kept("configuration", lambda: self._configuration.run(works, hub, publisher))
@@ -277,11 +283,23 @@ class EdgeNode:
             "streams": [info.as_dict() for info in forward.streams] if forward else [],
             "dropped_messages": self._store_watch.dropped_messages,
             "contracts": contracts.status() if contracts else {},
+            "historian": self._history.status() if self._history else None,
             "uplink": forward.uplink.as_dict() if forward else {"state": "none"},
             **self._meter.read(server.pid if server else None),
             "server_restarts": server.restarts_count if server else 0,
             "alarms": [alarm.as_dict() for alarm in alarms],
         }
+
+    def _open_history(self, connection: RawConnection) -> EdgeHistory | None:
+        edge, config = self.config.edge, self.config.historian
+        if config is None:
+            return None
+        history = EdgeHistory(
+            edge.name, edge.data_dir, config, connection, self._works.streams, clock=self._clock, log=self._log
+        )
+        assert self._forward is not None
+        self._forward.history_floor = history.floor
+        return history
 
     def _open_fleet(self, stack: AsyncExitStack, connection: RawConnection) -> None:
         edge = self.config.edge
@@ -290,7 +308,10 @@ class EdgeNode:
             identity, edge.data_dir, self.status, lambda: connection.info.get("version"), clock=self._clock
         )
         self._fleet = FleetDesk(edge.name, self._facts.facts, connection)
-        self._data = DataDesk(edge.name, self.config.path, connection, self._works.streams, clock=self._clock)
+        pages = HistoryPages(edge.name, lambda: self._history.historian if self._history is not None else None)
+        self._data = DataDesk(
+            edge.name, self.config.path, connection, self._works.streams, history=pages, clock=self._clock
+        )
         stack.callback(self._fleet.open())
         stack.callback(self._data.open())
 

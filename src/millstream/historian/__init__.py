@@ -3,7 +3,7 @@
 DuckDB is loaded when a service starts, not at import.
 """
 
-from millstream.historian._page import Page, decode_page
+from millstream.historian._page import Page, decode_page, table_page
 from millstream.historian._ports import (
     DeadLetter,
     DeadLetterSink,
@@ -76,4 +76,5 @@ __all__ = [
     "decode_page",
     "decode_query",
     "parse_created_ns",
+    "table_page",
 ]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from millstream.historian._answer import Naming, ipc_parts, samples_table
 from millstream.historian._decode import StreamDecoder
 from millstream.historian._tags import TagDictionary
 from millstream.protocols.ledger import LedgerVerifier
 from millstream.sdk import Received
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +41,11 @@ def decode_page(
     if not len(raw):
         return Page((), 0, len(decoded.bad))
     paths = [entry.path for entry in sorted(tags.dirty(), key=lambda entry: entry.tag_id)]
-    table = samples_table(raw, Naming(paths, kind), len(raw))
-    return Page(list(ipc_parts(table)), len(table), len(decoded.bad))
+    return table_page(samples_table(raw, Naming(paths, kind), len(raw)), bad=len(decoded.bad))
+
+
+def table_page(table: pa.Table, *, bad: int = 0) -> Page:
+    """Rows of an answer as a page."""
+    metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"truncated"}
+    table = table.replace_schema_metadata(metadata)
+    return Page(list(ipc_parts(table)) if len(table) else (), len(table), bad)

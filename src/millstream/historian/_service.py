@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from millstream.historian._bound import DiskBound
 from millstream.historian._engine import Plan, QueryEngine, QueryStopped, Running
 from millstream.historian._ports import DeadLetterSink, Reply, RequestServer, StreamState, StreamStates
 from millstream.historian._query import Last, Names, Query, check_query
@@ -37,7 +38,8 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class HistorianOptions:
     """Seconds, unless the name says else. A day is sealed once it lies `hot_window_s` back; samples older than
-    `retention_s` are dropped by whole days (None: kept for ever), their rollups stay."""
+    `retention_s` are dropped by whole days (None: kept for ever), their rollups stay. Beyond
+    `bytes_max` on disk, looked at every `maintain_every_s`, the oldest go first."""
 
     hot_window_s: float = 2 * 86400.0
     retention_s: float | None = None
@@ -47,6 +49,7 @@ class HistorianOptions:
     watch_every_s: float = 2.0
     query_s_max: float = 20.0
     memory_bytes_max: int = MEMORY_BYTES_MAX
+    bytes_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class StreamStats:
 @dataclass(frozen=True, slots=True)
 class HistorianStats:
     """The historian now. Counts are since the history began, over restarts. `expired` samples came after retention had
-    dropped their day."""
+    dropped their day; `oldest_ns` is from when samples are held, to the day where that is sealed."""
 
     rows: int
     tags: int
@@ -80,6 +83,7 @@ class HistorianStats:
     expired: int
     disk_bytes: int
     sealed_days: int
+    oldest_ns: int | None
     streams: tuple[StreamStats, ...]
     ledger: dict[str, OriginAccount]
     error: str | None
@@ -106,6 +110,7 @@ class HistorianService:
         states: StreamStates | None = None,
         dead_letters: DeadLetterSink | None = None,
         requests: RequestServer | None = None,
+        subject: str = QUERY_SUBJECT,
         clock: Clock | None = None,
         log: Log | None = None,
         options: HistorianOptions | None = None,
@@ -115,6 +120,7 @@ class HistorianService:
         self._states = states
         self._dead_letters = dead_letters
         self._requests = requests
+        self._subject = subject
         self._clock = clock or SystemClock()
         self._log = log or _Silent()
         self._options = options or HistorianOptions()
@@ -158,7 +164,7 @@ class HistorianService:
         self._engine = QueryEngine(self._store, self._tags)
         await self._on_writer(self._sealer.clean)
         if self._requests is not None:
-            await self._scope.enter_async_context(self._requests.serve(QUERY_SUBJECT, self._reply))
+            await self._scope.enter_async_context(self._requests.serve(self._subject, self._reply))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -276,9 +282,24 @@ class HistorianService:
         if options.retention_s is not None:
             before_day = int(now_ns - options.retention_s * 1e9) // DAY_NS
             self._engine.doom(await self._on_writer(lambda: self._sealer.expire(before_day)))
+        await self._keep_bound()
         removable = self._engine.removable()
         await self._on_writer(lambda: self._sealer.remove(removable))
         await self._on_writer(self._store.save_last)
+
+    async def _keep_bound(self) -> None:
+        """Stay below `bytes_max`: samples leave the database for sealed files early, the oldest files go."""
+        bytes_max = self._options.bytes_max
+        if bytes_max is None:
+            return
+        today = self._clock.now_ns() // DAY_NS
+        bound = DiskBound(self._store, bytes_max)
+        for day in await self._on_writer(bound.days_to_seal):
+            await self.seal(day)
+        dropped = await self._on_writer(lambda: bound.drop(today))
+        self._engine.doom(dropped)
+        if dropped:
+            self._log.warning("history drops its oldest", bytes_max=bytes_max, files=len(dropped))
 
     async def seal(self, day: int) -> bool:
         """Seal one day (since 1970) now; False when it has no hot rows. The file is written beside ingest."""
@@ -364,7 +385,7 @@ class HistorianService:
     async def stats(self) -> HistorianStats:
         """Rows, positions, lag, ledger, disk. Cost: a few counts in the store."""
         store = self._store
-        counters, rows, waiting, gaps, segments, disk = await self._on_writer(
+        counters, rows, waiting, gaps, segments, disk, oldest_ns = await self._on_writer(
             lambda: (
                 store.counters(),
                 store.rows_count(),
@@ -372,6 +393,7 @@ class HistorianService:
                 store.gaps_count(),
                 len(self._sealer.segments()),
                 self._sealer.bytes_on_disk(),
+                store.oldest_ns(),
             )
         )
         return HistorianStats(
@@ -381,6 +403,7 @@ class HistorianService:
             gap_messages=gaps,
             disk_bytes=disk,
             sealed_days=segments,
+            oldest_ns=oldest_ns,
             streams=tuple(self._stream_stats(s) for s in self._sinks.values()),
             ledger=self.ledger(),
             error=next(iter(self._errors.values()), None),

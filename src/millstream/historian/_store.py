@@ -359,6 +359,24 @@ class HistoryStore:
         )
         return int(row[0]) if row else 0
 
+    def oldest_ns(self) -> int | None:
+        """From when samples are held: the oldest hot one, or the beginning of the oldest sealed day."""
+        row = self._one(
+            "SELECT least((SELECT min(day) * ? FROM segments WHERE file IS NOT NULL), "
+            "(SELECT epoch_ns(min(ts)) FROM readings))",
+            [DAY_NS],
+        )
+        return None if row is None or row[0] is None else int(row[0])
+
+    def used_bytes(self) -> tuple[int, int]:
+        """Size of the database with its log, and how much of it holds something: DuckDB keeps freed blocks to use
+        them again, its file does not shrink."""
+        with self.faults("be measured"):
+            self._con.execute("CHECKPOINT")
+        row = self._one("SELECT block_size, total_blocks, used_blocks FROM pragma_database_size()")
+        assert row is not None
+        return int(row[0]) * int(row[1]), int(row[0]) * int(row[2])
+
     def _one(self, sql: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
         with self.faults("read"):
             rows = self._con.execute(sql, list(parameters)).fetchall()

@@ -160,10 +160,7 @@ class _Gathering:
     async def _page(self, edge: str, cursor: str | None) -> list[WireMessage]:
         question = self._question
         for attempt in range(1, PAGE_TRIES + 1):
-            ask = PageAsk(
-                secrets.token_hex(8), question.patterns, question.kind,
-                question.last_ns, question.start_ns, question.end_ns, cursor,
-            )  # fmt: skip
+            ask = question.page(secrets.token_hex(8), cursor)
             try:
                 return await self._data.page(edge, ask, question.deadline_s / PAGE_TRIES)
             except Unreachable:

@@ -18,6 +18,7 @@ from typing import Any, Self
 import msgspec
 
 import millstream
+from millstream.archive import NodeRequests, node_historian
 from millstream.bus import (
     HISTORY_BELOW,
     HUB_DLQ,
@@ -33,7 +34,6 @@ from millstream.bus import (
     ServerAlarm,
     StreamApi,
     StreamBounds,
-    StreamReader,
     config_stream,
     contracts_stream,
     deadletter_stream,
@@ -52,7 +52,7 @@ from millstream.bus import (
     trim_below,
 )
 from millstream.config import FlowEntry, HubConfig
-from millstream.historian import HistorianOptions, HistorianService
+from millstream.historian import HistorianService
 from millstream.hub._command_book import CommandBook
 from millstream.hub._command_file import CommandFiles
 from millstream.hub._command_service import CHANGING, TELLING, CommandService
@@ -62,7 +62,7 @@ from millstream.hub._cursors import CursorTeller
 from millstream.hub._fleet import FleetDesk
 from millstream.hub._fleet_answers import EdgeAnswers
 from millstream.hub._fleet_data import FleetData
-from millstream.hub._history import HubDeadLetters, HubRequests, HubStreamStates, history_below
+from millstream.hub._history import history_below
 from millstream.hub._hold import CatchUpHold
 from millstream.hub._ledger import HubLedger, accounts_as_dict
 from millstream.hub._rollouts import RolloutEngine
@@ -180,7 +180,7 @@ class HubPlant:
             hold = CatchUpHold(self.sources.behind_messages, self._clock)
             historian = hub_historian(
                 config, self.connection, self.account.history_dir, clock=self._clock, log=self._log,
-                requests=HubRequests(self.connection), is_held=hold.is_held,
+                requests=NodeRequests(self.connection), is_held=hold.is_held,
             )  # fmt: skip
             self.historian = await enter(historian)
         else:
@@ -311,10 +311,10 @@ class HubPlant:
             "command_file": CommandFiles(connection, answers).answer,
         }  # fmt: skip
         for name, handler in handlers.items():
-            serving = HubRequests(connection).serve(f"millstream.node.{self._config.hub.name}.{name}", handler)
+            serving = NodeRequests(connection).serve(f"millstream.node.{self._config.hub.name}.{name}", handler)
             await self._stack.enter_async_context(serving)
         if self.historian is not None and self.account.tenant is not None:
-            below = HubRequests(connection).serve_each(f"{HISTORY_BELOW}.>", partial(history_below, self.historian))
+            below = NodeRequests(connection).serve_each(f"{HISTORY_BELOW}.>", partial(history_below, self.historian))
             await self._stack.enter_async_context(below)
 
     def _places(self) -> dict[str, str]:
@@ -367,25 +367,11 @@ class HubPlant:
 
 def hub_historian(
     config: HubConfig, connection: RawConnection, folder: Path, *, clock: Clock, log: Log,
-    requests: HubRequests | None = None, is_held: Callable[[], bool] = lambda: False,
+    requests: NodeRequests | None = None, is_held: Callable[[], bool] = lambda: False,
 ) -> HistorianService:  # fmt: skip
     """The history of a hub's streams in `folder`; without `requests` it only stores."""
-    options = config.historian
-    assert options is not None
-    return HistorianService(
-        StreamReader(connection),
-        folder,
-        streams=(HUB_INTEGRITY, HUB_THROUGHPUT),
-        states=HubStreamStates(connection),
-        dead_letters=HubDeadLetters(connection, "dlq.hub.historian"),
-        requests=requests,
-        clock=clock,
-        log=log,
-        options=HistorianOptions(
-            hot_window_s=options.hot_window,
-            retention_s=options.retention,
-            memory_bytes_max=options.max_memory,
-            query_s_max=options.query_timeout,
-        ),
-        is_held=is_held,
-    )
+    assert config.historian is not None
+    return node_historian(
+        config.historian, connection, folder, streams=(HUB_INTEGRITY, HUB_THROUGHPUT), letters="dlq.hub.historian",
+        requests=requests, clock=clock, log=log, is_held=is_held,
+    )  # fmt: skip

@@ -3,12 +3,13 @@
 A hub asks one edge for one page after the other on ``millstream.node.<edge>.data``; the edge keeps nothing between two
 pages, since the cursor says where the next one begins. Parts of a page come on ``millstream.fleet.answer.<edge>.<id>``
 with the header ``Ms-Status``: ``part`` (another part follows), ``more`` (ask again with ``Ms-Cursor``) or ``done``.
+They are of the edge's streams, or of the history that it keeps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -19,10 +20,21 @@ T = TypeVar("T")
 PATTERNS_COUNT_MAX = 16
 PATTERN_CHARS_MAX = 512
 LAST_NS_MAX = 7 * 86_400 * 10**9
+HISTORY_NS_MAX = 100 * 366 * 86_400 * 10**9
+AGGREGATES_COUNT_MAX = 16
 BYTES_MAX = 1 << 30
 BYTES_USUAL = 64 << 20
 KINDS = ("tag", "count", "kpi", "state")
 STATUS, CURSOR, NODE, ERROR, ROWS, BAD = "Ms-Status", "Ms-Cursor", "Ms-Node", "Ms-Error", "Ms-Rows", "Ms-Bad"
+
+
+class HistoryAsk(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Of the edge's history instead of its streams: samples, or with `every_ns` aggregates of windows (none: those
+    that the historian gives). `quality` is "any", "usable" or "good"; left out: the historian's own choice."""
+
+    every_ns: int | None = None
+    aggregates: tuple[str, ...] = ()
+    quality: Literal["any", "usable", "good"] | None = None
 
 
 class PageAsk(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -36,6 +48,7 @@ class PageAsk(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     start_ns: int | None = None
     end_ns: int | None = None
     cursor: str | None = None
+    history: HistoryAsk | None = None
 
 
 class DataQuestion(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -49,6 +62,18 @@ class DataQuestion(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     nodes: tuple[str, ...] | None = None
     bytes_max: int = BYTES_USUAL
     deadline_s: float = 10.0
+    history: HistoryAsk | None = None
+
+    @property
+    def is_windows(self) -> bool:
+        """True when the rows are of windows, not of samples."""
+        return self.history is not None and self.history.every_ns is not None
+
+    def page(self, id: str, cursor: str | None) -> PageAsk:
+        """The question for one edge's next page."""
+        return PageAsk(
+            id, self.patterns, self.kind, self.last_ns, self.start_ns, self.end_ns, cursor, self.history
+        )  # fmt: skip
 
 
 class NodeAccount(msgspec.Struct):
@@ -66,6 +91,11 @@ class DataSummary(msgspec.Struct, frozen=True):
     nodes: Mapping[str, NodeAccount]
     is_whole: bool
     took_ms: float
+
+    @property
+    def missing(self) -> list[str]:
+        """Edges that are expected and gave nothing, for whatever reason."""
+        return [name for name, account in self.nodes.items() if account.error is not None and not account.rows]
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -108,10 +138,17 @@ def check_range(ask: PageAsk | DataQuestion) -> Sequence[Pattern]:
         raise _malformed(f"a kind: {', '.join(KINDS)}")
     contract_of(ask.kind)
     if ask.last_ns is not None:
-        if not 0 < ask.last_ns <= LAST_NS_MAX or ask.start_ns is not None or ask.end_ns is not None:
-            raise _malformed("the last seven days at most, and no other range beside it")
+        longest_ns = LAST_NS_MAX if ask.history is None else HISTORY_NS_MAX
+        if not 0 < ask.last_ns <= longest_ns or ask.start_ns is not None or ask.end_ns is not None:
+            raise _malformed("the last seven days at most (of a history more), and no other range beside it")
     elif ask.start_ns is None or ask.end_ns is None or not 0 <= ask.start_ns < ask.end_ns < 2**63:
         raise _malformed("a time range that begins before it ends")
+    if ask.history is not None:
+        every_ns = ask.history.every_ns
+        if (every_ns is not None and not 0 < every_ns < 2**63) or (every_ns is None and ask.history.aggregates):
+            raise _malformed("aggregates of windows that are longer than nothing")
+        if len(ask.history.aggregates) > AGGREGATES_COUNT_MAX:
+            raise _malformed(f"at most {AGGREGATES_COUNT_MAX} aggregates")
     return [Pattern.parse(text) for text in ask.patterns]
 
 

@@ -25,7 +25,7 @@ BRACKETS_MAX = 32  # within one another
 MATCHES_MAX = 4  # regular expressions; one of the worst takes 30 ms to make
 ROOTS = (
     "name", "path", "role", "labels", "version", "os", "hardware", "disk", "memory", "load", "connectors", "streams",
-    "flows", "commands", "link", "alarms", "uptime_s", "time_ns",
+    "flows", "historian", "commands", "link", "alarms", "uptime_s", "time_ns",
 )  # fmt: skip
 """What a filter may begin a fact's name with."""
 _MACROS = ("all", "exists", "exists_one", "filter", "map")

@@ -74,6 +74,11 @@ class Pattern:
                 self._memo[address] = known
         return known
 
+    def fits_path(self, path: str) -> bool:
+        """True when it fits a tag's (or event's) path in its text form. Raises DecodeError for another text."""
+        tag = TagPath.parse(path)
+        return self.matches(UnsAddress(tag.asset, "_tag", tag.names))
+
 
 def contract_of(kind: str) -> str:
     """The contract of a kind of data: "tag" -> "_tag". Raises DecodeError that lists the kinds."""

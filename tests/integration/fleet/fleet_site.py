@@ -94,7 +94,7 @@ class Site:
     def secret(self, name: str) -> Path:
         return self.folder / "hub" / "secrets" / "edges" / name
 
-    def edge_config(self, name: str, *, rows: int = 10, **identity: Any) -> EdgeConfig:
+    def edge_config(self, name: str, *, rows: int = 10, historian: Any = None, **identity: Any) -> EdgeConfig:
         tags = [{"name": "n", "address": "n", "write": {"interval": "50ms"}}, {"name": "fixed", "address": "m"}]
         return EdgeConfig.model_validate(
             {
@@ -103,6 +103,7 @@ class Site:
                     "url": f"nats://127.0.0.1:{self.leaf_port}", "secret": {"file": self.secret(name)},
                 },
                 "streams": {"integrity": {"max_bytes": "64MiB"}},
+                "historian": historian,
                 "connectors": [
                     ConnectorEntry.model_validate(
                         {"name": "bench", "type": "bench", "path": "line", "config": {"rows": rows}, "tags": tags}
