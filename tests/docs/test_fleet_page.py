@@ -13,7 +13,7 @@ from pages import ROOT, beside, blocks, checkout, commands, node_json, shell, un
 from millstream.kernel import free_port
 
 PAGE = ROOT / "docs" / "how-to" / "fleet.md"
-DEVICE, UP, QUERIES, DATA = blocks(PAGE, "sh")
+DEVICE, UP, QUERIES, DATA, HISTORY = blocks(PAGE, "sh")
 
 
 async def test_the_page_on_the_fleet_runs(tmp_path: Path) -> None:
@@ -34,6 +34,8 @@ async def test_the_page_on_the_fleet_runs(tmp_path: Path) -> None:
         done = await asyncio.to_thread(shell, root, root, DATA)
         assert "acme/plant1/boiler:temperature" in done.stdout, done.stderr
         assert (root / "look.parquet").is_file()
+        done = await asyncio.to_thread(shell, root, root, commands(HISTORY)[0])  # the page's edge keeps none
+        assert (done.returncode, "keeps no history" in done.stderr) == (6, True)
         (root / "ask.py").write_text(blocks(PAGE, "python")[0], encoding="utf-8")
         done = await asyncio.to_thread(shell, root, root, "python ask.py")
         assert done.stdout.splitlines()[-2:] == [
