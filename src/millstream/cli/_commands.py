@@ -9,6 +9,7 @@ DATA = "Look at data"
 CARE = "Care for a node"
 FLOWS = "Flows"
 CONTRACTS = "Contracts"
+ALARMS = "Alarms"
 FLEET = "Fleet"
 TRUST = "Trust"
 FILES = "Configuration"
@@ -27,6 +28,7 @@ class Command:
 
 PARENTS = {
     "contract": "What values promise, checked before they are stored.",
+    "alarm": "Alarms of machines: what somebody has to look at.",
     "fleet": "All nodes at once.",
     "config": "What the sites should run: kept at the hub, tried at the edge, taken back when it is not well.",
     "command": "What edges shall do, once each.",
@@ -147,6 +149,30 @@ COMMANDS = (
     Command("flow replay", "_flow:replay", "Work a flow's state out anew, and say nothing twice.", FLOWS),
     Command("flow reset", "_flow:reset", "Let a flow whose state is gone (MS-0707) begin anew.", FLOWS),
     Command("flow run", "_flow:run_flow", "Run one more instance of a node's flow, here.", FLOWS),
+    Command("alarm list", "_alarm:list_", "List the alarms that are not normal, the most urgent first.", ALARMS),
+    Command(
+        "alarm history",
+        "_alarm:history",
+        "Show what happened to alarms: raised, acknowledged, shelved, by whom and why.",
+        ALARMS,
+    ),
+    Command(
+        "alarm ack",
+        "_alarm:ack",
+        "Acknowledge alarms, as they stand now: a newer occurrence stays unacknowledged.",
+        ALARMS,
+    ),
+    Command(
+        "alarm reset",
+        "_alarm:reset",
+        "Reset latched alarms whose condition has gone and that are acknowledged.",
+        ALARMS,
+    ),
+    Command("alarm shelve", "_alarm:shelve", "Shelve alarms for a time: nobody is told of them until then.", ALARMS),
+    Command("alarm unshelve", "_alarm:unshelve", "End a shelf before its time.", ALARMS),
+    Command("alarm remove", "_alarm:remove", "Take alarms out of service, until `restore`.", ALARMS),
+    Command("alarm restore", "_alarm:restore", "Put alarms back into service.", ALARMS),
+    Command("alarm comment", "_alarm:comment", "Say something about an alarm; it stands in its history.", ALARMS),
     Command("fleet query", "_fleet:query", "Ask every node of the fleet now, and print those that fit.", FLEET),
     Command("fleet data", "_fleet:data", "Look at raw data where it lies: at the edges.", FLEET),
     Command("command send", "_command:send", "Tell edges to do something, each once.", FLEET),

@@ -1,5 +1,6 @@
 """The Python SDK: live values, last values, history, events and the ledger, by path and type."""
 
+from millstream.client._alarms import AlarmRow, Alarms
 from millstream.client._code import Code, kind_of
 from millstream.client._commands import Commands, NodeCommand
 from millstream.client._contracts import Consumer, Review
@@ -31,6 +32,8 @@ from millstream.protocols.write_request import WritableTag, WriteAnswer
 __all__ = [
     "KINDS",
     "PROVIDER",
+    "AlarmRow",
+    "Alarms",
     "CloudEvent",
     "Code",
     "Commands",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millstream.bus._link import Frame, Link, open_link
+from millstream.client._alarms import Alarms
 from millstream.client._contracts import Registry, Review
 from millstream.client._deadletter import (
     DeadLetter,
@@ -69,9 +70,7 @@ class Plant:
     """An open view of one node: an edge sees its own site, a hub all of them. Made by `connect`."""
 
     def __init__(self, link: Link, address: NodeAddress, clock: Clock) -> None:
-        self._link = link
-        self._address = address
-        self._clock = clock
+        self._link, self._address, self._clock = link, address, clock
         self._streams = Streams(link)
         self._registry = Registry(link, self._streams, clock)
         self._historian = Historian(link, address.name if address.role == "edge" else None)
@@ -79,6 +78,7 @@ class Plant:
         self.fleet = Fleet(link, address, self._services, clock)
         self.configs = SiteConfigs(link, self._streams, self.fleet.whom, clock)
         self.commands = self.fleet.commands
+        self.alarms = Alarms(self._streams, self._store, self.fleet.whom, self.commands, clock)
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""
 

@@ -17,6 +17,9 @@ from millstream.edge._connector_set import ConnectorSet
 from millstream.edge._write_gate import WriteRefused
 from millstream.edge._writes import WriteDesk
 from millstream.kernel import Clock, NotFoundError, PlantError, suggest
+from millstream.model import AssetPath, TagPath
+from millstream.protocols.alarm import ACTIONS, ask_event, check_ask
+from millstream.protocols.cloudevents import encode_event
 from millstream.protocols.command import Command
 from millstream.protocols.diagnosis import Facts, judge
 from millstream.protocols.write_request import WriteAnswer, WriteRequest, is_writable_value
@@ -25,6 +28,7 @@ from millstream.sdk import CommandContext, Message
 RESTART_S = 30.0  # until a restarted connector is looked at and told how it is
 WRITE_S = 120.0  # waiting for its turn, the machine's answer and the read-back
 DIAGNOSTICS_S = 60.0
+ASK_S = 10.0
 BUNDLE_S = 300.0
 _TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1, "maxLength": 512}
 
@@ -93,6 +97,39 @@ def restart_command(connectors: ConnectorSet, clock: Clock) -> BuiltIn:
         "type": "object", "required": ["connector"], "additionalProperties": False, "properties": {"connector": _TEXT}
     }  # fmt: skip
     return BuiltIn("Close a connector's link and open it again, also one that had stopped.", schema, admit)
+
+
+def alarm_command(place: AssetPath) -> BuiltIn:
+    """What somebody at the hub asks of an alarm that a flow of this edge keeps: the flow takes it from the stream."""
+
+    def admit(command: Command, context: CommandContext) -> Admitted:
+        args = {name: value for name, value in command.args.items() if name != "alarm"}
+        ask = check_ask({**args, "id": command.id, "who": command.who})
+        path = command.args["alarm"]
+        subject, event = ask_event(path, ask, context.clock.now_ns())
+        if TagPath.parse(path).asset.levels[: len(place.levels)] != place.levels:
+            raise NotFoundError("no alarm of this edge", got=path, expected=f"below {place}")
+
+        async def run() -> Outcome:
+            return Outcome("done", result={"asked": ask.action})
+
+        def events(outcome: Outcome | None) -> list[Message]:
+            if outcome is None or outcome.state != "done":
+                return []
+            headers, payload = encode_event(event)
+            content_type = headers.pop("Content-Type", None)
+            return [Message(subject, payload, content_type, 0, tuple(headers.items()))]
+
+        return Admitted(run, ASK_S, events)
+
+    schema = {
+        "type": "object", "required": ["alarm", "action"], "additionalProperties": False,
+        "properties": {
+            "alarm": _TEXT, "action": {"enum": list(ACTIONS)}, "why": {"type": "string"},
+            "until_ns": {"type": "integer"}, "occurrence": {"type": "integer"},
+        },
+    }  # fmt: skip
+    return BuiltIn("Acknowledge, shelve or comment on an alarm; `millstream alarm` asks for it.", schema, admit)
 
 
 def diagnostics_command(look: Callable[[], Awaitable[Facts]]) -> BuiltIn:

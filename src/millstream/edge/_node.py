@@ -25,7 +25,14 @@ from millstream.bus import (
     store_room_bytes,
 )
 from millstream.config import ConnectorTypes, EdgeConfig, InstalledConnectors
-from millstream.edge._built_in import bundle_command, diagnostics_command, edge_facts, restart_command, write_command
+from millstream.edge._built_in import (
+    alarm_command,
+    bundle_command,
+    diagnostics_command,
+    edge_facts,
+    restart_command,
+    write_command,
+)
 from millstream.edge._command_files import FileDesk
 from millstream.edge._command_types import CommandTypes
 from millstream.edge._commands import CommandDesk
@@ -322,6 +329,7 @@ class EdgeNode:
             "write": write_command(lambda: works.writes),
             "restart_connector": restart_command(works.connectors, self._clock),
             "diagnostics": diagnostics_command(facts),
+            "alarm": alarm_command(self.config.path),
             "support_bundle": bundle_command(edge.data_dir, lambda: works.config, self.status, facts),
         }
         types = CommandTypes(built_in, edge.name, edge.data_dir, clock=self._clock, log=log, foreign=self._foreign)

@@ -1,20 +1,55 @@
-"""Terms of the shop floor, pure: shifts and planned time, time elements and key figures after ISO 22400-2."""
+"""Terms of the shop floor, pure: shifts and planned time, key figures after ISO 22400-2, alarms after ISA-18.2."""
 
+from millstream.shop._alarm import (
+    ANNOUNCED,
+    Alarm,
+    AlarmRules,
+    AlarmState,
+    Change,
+    NotNow,
+    acknowledge,
+    observe,
+    pass_time,
+    reset,
+    serve,
+    shelve,
+    suppress,
+    unshelve,
+)
 from millstream.shop._calendar import WEEKDAYS, Calendar, Shift, ShiftSpan, clock, parse_clock, parse_days
+from millstream.shop._flood import Flood, FloodRules, count_alarm, pass_flood_time
 from millstream.shop._oee import CATEGORIES, TOLERANCE, Category, Figures, Made, figures
 
 __all__ = [
+    "ANNOUNCED",
     "CATEGORIES",
     "TOLERANCE",
     "WEEKDAYS",
+    "Alarm",
+    "AlarmRules",
+    "AlarmState",
     "Calendar",
     "Category",
+    "Change",
     "Figures",
+    "Flood",
+    "FloodRules",
     "Made",
+    "NotNow",
     "Shift",
     "ShiftSpan",
+    "acknowledge",
     "clock",
+    "count_alarm",
     "figures",
+    "observe",
     "parse_clock",
     "parse_days",
+    "pass_flood_time",
+    "pass_time",
+    "reset",
+    "serve",
+    "shelve",
+    "suppress",
+    "unshelve",
 ]

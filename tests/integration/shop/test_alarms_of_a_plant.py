@@ -1,0 +1,106 @@
+"""Alarms that an edge's flow keeps: at the edge without a hub, and from the hub, with who asked what."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from flow_site import until
+
+from millstream.cli import main
+from millstream.client import AlarmRow, Plant, connect
+from millstream.config import UplinkConfig, load_up
+from millstream.edge import EdgeNode
+from millstream.hub import HubNode
+from millstream.kernel import PlantError
+from millstream.sdk import SecretRef
+
+FILE = """
+edge: {name: e1, path: acme/p1, data_dir: edge}
+hub: {name: hub, data_dir: hub}
+streams: {integrity: {max_bytes: 64MiB}, flow_max_bytes: 64MiB}
+historian: null
+connectors: []
+flows:
+  - name: watch
+    type: alarm
+    inputs: ["acme/p1/**"]
+    config:
+      names: {temperature: temperature}
+      conditions: [{name: hi, of: temperature, above: 80, priority: high, message: oil is hot}]
+"""
+
+
+async def only(plant: Plant, state: str) -> AlarmRow:
+    """The one alarm, once it is in this state."""
+    found: list[AlarmRow] = []
+
+    async def look() -> bool:
+        found[:] = await plant.alarms.list(is_all=True)
+        return [row.note.state for row in found] == [state]
+
+    await until(look, f"one alarm that is {state}", tell=lambda: found)
+    return found[0]
+
+
+async def said(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) -> tuple[int, str]:
+    """Exit status and standard output of a command."""
+    capsys.readouterr()
+    status = await asyncio.to_thread(main, ["alarm", *words, "--node", str(folder)])
+    return status, capsys.readouterr().out
+
+
+async def test_alarms_are_raised_at_the_edge_and_acknowledged_from_either_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "up.yaml"
+    path.write_text(FILE, encoding="utf-8")
+    config, findings = load_up(path, {})
+    assert config is not None, [str(f) for f in findings]
+    async with HubNode(config.hub_config()) as hub, asyncio.TaskGroup() as group:
+        running = group.create_task(hub.run())
+        listener = hub.server.settings.leaf_listener
+        assert listener is not None
+        secret = SecretRef(file=config.hub.data_dir / "secrets" / "edges" / "e1")
+        uplink = UplinkConfig(url=f"nats://127.0.0.1:{listener.port}", secret=secret)
+        async with (
+            EdgeNode(config.edge_config(uplink), connectors={}),
+            connect(tmp_path / "edge") as edge,
+            connect(tmp_path / "hub") as above,
+        ):
+            await edge.publish("acme/p1/press:temperature", 81.0)
+            row = await only(edge, "unacknowledged")
+            assert (row.path, row.flow, row.note.value) == ("acme/p1/press:alarm/hi", "watch", 81.0)
+
+            id = await edge.alarms.ask(row, "acknowledge", who="ada", why="seen")
+            after = await edge.alarms.outcome(row, id, timeout_s=60)
+            assert after is not None
+            assert (after.note.state, after.note.who, after.note.why) == ("acknowledged", "ada", "seen")
+            id = await edge.alarms.ask(row, "acknowledge", who="ada")
+            with pytest.raises(PlantError, match="nothing to acknowledge"):
+                assert await edge.alarms.outcome(row, id, timeout_s=60)
+
+            row = await only(above, "acknowledged")
+            id = await above.alarms.ask(row, "shelve", who="bob", why="sensor is exchanged", shelf="2h")
+            after = await above.alarms.outcome(row, id, timeout_s=60)
+            assert after is not None
+            assert (after.note.state, after.note.who) == ("shelved", "bob")
+            (command,) = await above.commands.wait(id)
+            assert (command.type, command.who, command.state) == ("alarm", "bob", "done")
+            assert await edge.alarms.list("acme/p2/**:**", is_all=True) == []
+
+            status, out = await said(capsys, tmp_path / "edge", "unshelve", "acme/p1", "--wait", "60s", "--json")
+            assert (status, json.loads(out)["state"]) == (0, "unacknowledged")
+            status, out = await said(capsys, tmp_path / "edge", "list")
+            assert (status, "oil is hot" in out) == (0, True)
+            assert (await said(capsys, tmp_path / "edge", "reset", "acme/p1"))[0] == 3, "nothing is latched"
+            assert (await said(capsys, tmp_path / "edge", "shelve", "acme/p1"))[0] == 2, "a shelf takes a reason"
+            words = ("comment", "acme/p1/press:alarm/hi", "oil is ordered", "--who", "bob", "--wait", "60s")
+            assert (await said(capsys, tmp_path / "edge", *words))[0] == 0
+            status, out = await said(capsys, tmp_path / "edge", "history", "acme/p1", "--json")
+            assert json.loads(out.splitlines()[-1])["why"] == "oil is ordered"
+            told = [(r.note.change, r.note.who) for r in await edge.alarms.history("acme/p1")]
+            assert told[:3] == [("raised", None), ("acknowledged", "ada"), ("shelved", "bob")]
+        running.cancel()
