@@ -9,7 +9,7 @@ JOBS ?= 4  # of the tests, which wait more than they compute; 0: in one process,
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev test demo bench lint gen new-connector changes peers clean
+.PHONY: help setup setup-dev console test demo bench lint gen new-connector changes peers clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -34,7 +34,11 @@ test: $(VENV)/.dev  ## run every check and test (ARGS="-k modbus" narrows, JOBS=
 	@$(BIN)/python tools/peers.py list
 	@$(BIN)/python tools/run_tests.py -n $(strip $(JOBS)) --dist worksteal $(ARGS)
 
+console: $(VENV)/.runtime  ## build the console that the hub serves, when it is out of date (needs npm)
+	@$(BIN)/python tools/console.py
+
 demo: $(VENV)/.runtime  ## a plant, an edge and a hub on this machine, with a cut uplink; ARGS="--for 30s --cut 8s --json"
+	@$(BIN)/python tools/console.py --if-possible
 	@$(BIN)/millstream demo $(ARGS)
 
 bench: $(VENV)/.dev  ## list the benchmarks, or run one: ARGS="ingest --json"

@@ -60,7 +60,8 @@ def main(folder: str, wanted: str) -> int:
             say(f"{folder} could not be made; the reason stands above")
             return 1
     say(f"installing {wanted} into {folder}, once; this may take a minute or two ...")
-    if subprocess.call([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", wanted]) != 0:
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", wanted]
+    if subprocess.call(command, env=dict(os.environ, MILLSTREAM_SKIP_CONSOLE="1")) != 0:  # see hatch_build.py
         say(
             "pip could not install what is needed; its reason stands above. It needs the network, or a package index "
             "named by PIP_INDEX_URL; then run the same command again"

@@ -7,11 +7,14 @@ those of Debian instead). Standard library only, since it runs before anything i
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import console
 
 PEERS_DIR = Path(__file__).resolve().parent.parent / "tests" / "peers"
 NPM_PEERS = (
@@ -26,6 +29,7 @@ NPM_PEERS = (
     "@nats-io/nkeys",
     "oidc-provider",
 )
+PAGES = ("console", "playwright")  # what the pages are made of and driven by: built, and of the environment
 RIGHTS = ("mount",)  # what a machine may withhold from everybody; nothing can be installed to gain it
 PYTHON_PEERS = {  # of other licences or with other pins: each in a venv, run as a process
     "cpppo": "cpppo==5.2.5",
@@ -41,6 +45,7 @@ DEBIAN_PROGRAMS = {
     "mosquitto_pub": "mosquitto-clients",
     "postgres": "postgresql",
     "curl": "curl",
+    "chromium": "chromium",
     "systemd-analyze": "systemd",
 }
 
@@ -49,6 +54,10 @@ def is_present(name: str) -> bool:
     """True when the peer can be used on this machine."""
     if name == "mount":
         return _may_mount()
+    if name == "console":
+        return console.is_fresh() and (console.SOURCE / "node_modules").is_dir()
+    if name == "playwright":
+        return importlib.util.find_spec("playwright") is not None
     if name in NPM_PEERS:
         return shutil.which("node") is not None and (PEERS_DIR / "node_modules" / name / "package.json").exists()
     if name in PYTHON_PEERS:
@@ -106,6 +115,12 @@ def install_npm() -> None:
     )
 
 
+def install_console() -> None:
+    """Build the console, with what its own tests need; a machine without npm goes on."""
+    if not is_present("console") and console.find_npm() is not None:
+        console.build()
+
+
 def install_python() -> None:
     """Make an environment for each Python peer that is missing."""
     for name, requirement in PYTHON_PEERS.items():
@@ -127,9 +142,10 @@ def main() -> int:
             install_debian()
         else:
             install_npm()
+            install_console()
             install_python()
         return 0
-    missing = [name for name in (*NPM_PEERS, *PYTHON_PEERS, *DEBIAN_PROGRAMS) if not is_present(name)]
+    missing = [name for name in (*NPM_PEERS, *PAGES, *PYTHON_PEERS, *DEBIAN_PROGRAMS) if not is_present(name)]
     for name in missing:
         print(
             f"missing: {name} (its tests are skipped and listed; `make peers` installs them)",

@@ -4,8 +4,19 @@ Starlette and uvicorn are loaded when the API starts, not at import.
 """
 
 from millstream.api._app import create_app
+from millstream.api._console import is_built
 from millstream.api._door import NodeStatus
 from millstream.api._server import ApiAddress, load_or_make_token, serve_api
 from millstream.api._sessions import create_tenants_app
+from millstream.api._token_door import BrowserAccess
 
-__all__ = ["ApiAddress", "NodeStatus", "create_app", "create_tenants_app", "load_or_make_token", "serve_api"]
+__all__ = [
+    "ApiAddress",
+    "BrowserAccess",
+    "NodeStatus",
+    "create_app",
+    "create_tenants_app",
+    "is_built",
+    "load_or_make_token",
+    "serve_api",
+]

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from millstream import __version__
-from millstream.api._door import Door, NodeStatus, TokenDoor, View
+from millstream.api._console import console_routes
+from millstream.api._door import Door, NodeStatus, View
 from millstream.api._metrics import METRICS_TYPE, metrics_text
 from millstream.api._openapi import openapi
 from millstream.api._parameters import QUERIES, ROWS_MAX, parse_query
 from millstream.api._render import choose_type, render
 from millstream.api._request import COOKIE, FORBIDDEN, json_response, read_body
+from millstream.api._token_door import BrowserAccess, TokenDoor
 from millstream.historian import EVENT_KINDS, SAMPLE_KINDS, Query, decode_query
 from millstream.kernel import (
     AuthError,
@@ -49,13 +51,20 @@ def create_app(
     token: str,
     status: NodeStatus | None = None,
     clock: Clock | None = None,
+    access: BrowserAccess | None = None,
+    is_tls: bool = False,
 ) -> Starlette:
     """The application on a running historian. `token` is what clients send as bearer token; `status` adds the node's
-    own report to ``/api/v1/status``. Raises ConfigError for a token that could be guessed, or when Starlette is
-    missing."""
+    own report to ``/api/v1/status``; `access` is how the console reaches the node's server. Raises ConfigError for a
+    token that could be guessed, or when Starlette is missing."""
     if len(token) < TOKEN_LENGTH_MIN:
         raise ConfigError("API token is too short", expected=f"at least {TOKEN_LENGTH_MIN} characters")
-    return application(TokenDoor(historian, token, status), clock or SystemClock())
+    with needs_extra("the HTTP API", "api"):
+        import starlette  # noqa: F401 (to say so before anything else does)
+    clock = clock or SystemClock()
+    door = TokenDoor(historian, token, status, clock, access=access, is_tls=is_tls)
+    port = None if access is None else access.websocket_port
+    return application(door, clock, [*door.routes(), *console_routes(port)])
 
 
 def application(

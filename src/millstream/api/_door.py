@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -67,25 +66,6 @@ class Door(Protocol):
     def is_healthy(self) -> bool:
         """Whether what is behind it stores."""
         ...
-
-
-class TokenDoor:
-    """One token opens everything: a node with one plant."""
-
-    def __init__(self, historian: HistorianService, token: str, status: NodeStatus | None) -> None:
-        self._view = View(historian, HistoryView(historian), status)
-        self._token = token.encode()
-
-    async def admit(self, request: Request) -> View:
-        """Raises AuthError (MS-0630)."""
-        token = bearer_of(request) or ""
-        if not hmac.compare_digest(token.encode(), self._token):
-            raise AuthError("no token, or a wrong one", expected="Authorization: Bearer <token>", code="MS-0630")
-        return self._view
-
-    def is_healthy(self) -> bool:
-        """Whether the history stores."""
-        return self._view.historian.is_healthy
 
 
 def bearer_of(request: Request) -> str | None:

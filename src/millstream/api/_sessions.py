@@ -7,19 +7,19 @@ program may take the token instead and send it as a bearer; neither stands in an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from millstream.api._app import application
+from millstream.api._browser import check_site, clear_cookie, cookie_name, read_json, set_cookie
+from millstream.api._console import console_routes
 from millstream.api._door import View, bearer_of
 from millstream.api._login_openapi import LOGIN_PATHS
-from millstream.api._request import COOKIE, FORBIDDEN, json_response, read_body
+from millstream.api._request import json_response
 from millstream.historian import HistoryView
-from millstream.kernel import AuthError, DecodeError, Unreachable, needs_extra
+from millstream.kernel import Unreachable, needs_extra
 from millstream.login import LoginDesk, NatsLogin, Session, sites_below
-from millstream.protocols.uns_payload import JSON_TYPE
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -30,11 +30,8 @@ if TYPE_CHECKING:
     from millstream.hub import Tenants
     from millstream.kernel import Clock
 
-BODY_BYTES_MAX = 8192
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 BEGUN_COOKIE = "millstream_begun"
 BEGUN_S = 600
-T = TypeVar("T")
 
 
 class LoginRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,7 +68,7 @@ class SessionDoor:
     @property
     def cookie(self) -> str:
         """Its name: with TLS one that no other host or path can set."""
-        return f"__Host-{COOKIE}" if self._is_secure else COOKIE
+        return cookie_name(is_secure=self._is_secure)
 
     async def admit(self, request: Request) -> View:
         """Raises AuthError; Unreachable while the tenant's plant is not up."""
@@ -113,7 +110,7 @@ class SessionDoor:
 
     async def _log_in(self, request: Request) -> Response:
         self._check_site(request)
-        wanted = await _read(request, LoginRequest)
+        wanted = await read_json(request, LoginRequest)
         token, session = await self._desk.log_in(
             wanted.tenant, wanted.user, wanted.password, wanted.code, address_of(request)
         )
@@ -125,7 +122,7 @@ class SessionDoor:
 
     async def _ways(self, request: Request) -> Response:
         """How one can log in, for a page that asks."""
-        return json_response({"password": True, "oidc": self._desk.oidc.names})
+        return json_response({"password": True, "token": False, "oidc": self._desk.oidc.names})
 
     async def _begin(self, request: Request) -> Response:
         """Send the browser to its identity provider. The cookie says later that it is the same browser; it comes with
@@ -163,21 +160,19 @@ class SessionDoor:
 
     async def _credentials(self, request: Request) -> Response:
         session = self.session_of(request)
-        wanted = await _read(request, KeyRequest)
+        wanted = await read_json(request, KeyRequest)
         return json_response(self._shown(session, await self._desk.credentials(session, wanted.public_key)))
 
     async def _log_out(self, request: Request) -> Response:
         await self._desk.close(self.session_of(request))
         answer = json_response({"ended": True})
-        answer.delete_cookie(self.cookie, path="/", secure=self._is_secure, httponly=True, samesite="strict")
+        clear_cookie(answer, self.cookie, is_secure=self._is_secure)
         return answer
 
     def set_cookie(self, answer: Response, token: str, session: Session) -> None:
         """Give the browser its session."""
-        answer.set_cookie(
-            self.cookie, token, max_age=session.expires_s - session.created_s, path="/", secure=self._is_secure,
-            httponly=True, samesite="strict",
-        )  # fmt: skip
+        age_s = session.expires_s - session.created_s
+        set_cookie(answer, self.cookie, token, age_s=age_s, is_secure=self._is_secure)
 
     def _shown(self, session: Session, nats: NatsLogin | None = None) -> dict[str, object]:
         tenant = self._tenants.trust.tenants.get(session.tenant)  # it may be gone by now
@@ -189,15 +184,7 @@ class SessionDoor:
         return shown | ({} if nats is None else {"nats": nats})
 
     def _check_site(self, request: Request) -> None:
-        """A browser says who asks. Raises AuthError when that is another site and something would change."""
-        if request.method in SAFE_METHODS:
-            return
-        origin = request.headers.get("origin")
-        ours = {request.headers.get("host"), urlsplit(self._public).netloc if self._public else None} - {None, ""}
-        if request.headers.get("sec-fetch-site") == "cross-site" or (origin and urlsplit(origin).netloc not in ours):
-            raise AuthError(
-                "another site asks", got=(origin or "")[:200], expected="a page of this hub", code=FORBIDDEN
-            )
+        check_site(request, self._public)
 
 
 def create_tenants_app(
@@ -209,21 +196,9 @@ def create_tenants_app(
     with needs_extra("the HTTP API", "api"):
         import starlette  # noqa: F401 (to say so before anything else does)
     door = SessionDoor(tenants, tenants.logins, websocket_port=websocket_port, public_url=public_url, is_tls=is_tls)
-    return application(door, clock, door.routes(), description=LOGIN_PATHS)
+    return application(door, clock, [*door.routes(), *console_routes(websocket_port)], description=LOGIN_PATHS)
 
 
 def address_of(request: Request) -> str:
     """Where a request comes from; behind a proxy on this machine, what that says."""
     return request.client.host if request.client is not None else ""
-
-
-async def _read(request: Request, form: type[T]) -> T:
-    """A JSON body. Raises DecodeError."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != JSON_TYPE:
-        raise DecodeError("not JSON", where="Content-Type", expected=JSON_TYPE, got=kind[:80], code="MS-2125")
-    body = await read_body(request, BODY_BYTES_MAX)
-    try:
-        return msgspec.json.decode(body, type=form)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError("the body is not what is asked for", got=str(error).lower(), code="MS-2125") from error

@@ -15,6 +15,7 @@ from millstream.bus._nats_py import NatsPyConnection
 from millstream.bus._node_file import NodeFile, ProcessMeter, node_tls, tls_of
 from millstream.bus._node_service import node_service
 from millstream.bus._patience import START_PATIENCE_S
+from millstream.bus._people_account import PEOPLE_INBOX, PEOPLE_USER
 from millstream.bus._permissions import (
     HISTORY_BELOW,
     HUB_INBOX,
@@ -113,7 +114,9 @@ __all__ = [
     "modules_stream",
     "HUB_INBOX",
     "JOINING",
+    "PEOPLE_INBOX",
     "PEOPLE_SERVICES",
+    "PEOPLE_USER",
     "PLACE",
     "SITE",
     "VIEW_API",

@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from millstream.bus._cluster_config import ClusterSettings, render_cluster
+from millstream.bus._people_account import PEOPLE_ACCOUNT, people_account, people_exports
 from millstream.bus._permissions import device_permissions, edge_permissions
 from millstream.kernel import ConfigError
 from millstream.sdk import TlsFiles
@@ -125,7 +126,7 @@ class ServerSettings:
 
     `domain` is the JetStream domain; left out, the name. Port 0 means any free port (the same again after a restart
     while it is free), None means no such listener. With `url` the server is given: nothing is generated or supervised,
-    and `given_tls` is what it is checked against.
+    and `given_tls` is what it is checked against. With `people_secret` browsers have an account beside the plant's.
     """
 
     name: str
@@ -138,6 +139,7 @@ class ServerSettings:
     mqtt_users: tuple[MqttUser, ...] = ()
     websocket_port: int | None = None
     websocket_origins: tuple[str, ...] = ()
+    people_secret: str | None = field(default=None, repr=False)
     leaf_listener: LeafListener | None = None
     leaf_remote: LeafRemote | None = None
     leaf_reconnect_s: float | None = None
@@ -303,10 +305,14 @@ def _accounts(settings: ServerSettings, secrets: ServerSecrets) -> dict[str, Any
             expected=f'unique names of edges and MQTT users, none of them "{PLANT_USER}"',
             got=", ".join(sorted({name for name in names if names.count(name) > 1})),
         )
-    return {
+    accounts: dict[str, Any] = {
         PLANT_ACCOUNT: {"jetstream": "enabled", "users": users},
         SYSTEM_ACCOUNT: {"users": [{"user": SYSTEM_USER, "password": secrets.system}]},
     }
+    if settings.people_secret is not None:
+        accounts[PLANT_ACCOUNT]["exports"] = people_exports()
+        accounts[PEOPLE_ACCOUNT] = people_account(settings.people_secret, PLANT_ACCOUNT)
+    return accounts
 
 
 def _leaf_user(user: LeafUser, hub: str) -> dict[str, Any]:

@@ -188,7 +188,8 @@ async def _start_hub(config: HubConfig, log: NodeLog, stack: AsyncExitStack, sto
 
 
 async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, log: NodeLog) -> None:
-    from millstream.api import create_app, create_tenants_app, load_or_make_token, serve_api
+    from millstream.api import BrowserAccess, create_app, create_tenants_app, is_built, load_or_make_token, serve_api
+    from millstream.bus import PEOPLE_USER
     from millstream.kernel import ConfigError, SystemClock
 
     if node.config.historian is None:
@@ -202,12 +203,17 @@ async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, lo
     else:
         assert node.historian is not None
         about["token_file"] = token_file = Path(node.config.hub.data_dir) / "secrets" / "api.token"
-        app = create_app(node.historian, token=load_or_make_token(token_file), status=node.status)
+        port, password = node.server.settings.websocket_port, node.server.settings.people_secret
+        app = create_app(
+            node.historian, token=load_or_make_token(token_file), status=node.status,
+            access=BrowserAccess(port, PEOPLE_USER, password) if port and password else None,
+            is_tls=node.server.client_tls is not None,
+        )  # fmt: skip
     tls = node.config.tls and node.server.client_tls
     serving = serve_api(app, host=config.host, port=config.port, certificate=tls.certificate if tls else None)
     address = await stack.enter_async_context(serving)
-    node.node_file.update(api_url=address.url)
-    log.info("api is up", url=address.url, **about)
+    node.node_file.update(api_url=address.url, has_console=is_built())
+    log.info("api is up", url=address.url, console="ready" if is_built() else "not built", **about)
 
 
 async def _while(ends: Coroutine[Any, Any, object], endless: Coroutine[Any, Any, None]) -> None:

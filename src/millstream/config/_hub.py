@@ -61,7 +61,7 @@ class HubServer(Section):
     leaf_port: Port = 0
     """Port that the edges connect to."""
     websocket_port: Port | None = None
-    """Port for browsers; left out: none."""
+    """Port for browsers; left out: with `api` a free one, else none."""
     websocket_origins: tuple[HttpUrl, ...] = ()
     """Pages, by their origin such as `https://plant.example`, that a browser may connect from; left out: any."""
     mqtt_port: Port | None = None
@@ -258,7 +258,7 @@ class UpServer(Section):
     leaf_port: Port = 0
     """Port that further edges connect to."""
     websocket_port: Port | None = None
-    """Port for browsers; left out: none."""
+    """Port for browsers; left out: with `api` a free one, else none."""
     mqtt_port: Port | None = None
     """Port of the edge's MQTT 3.1.1 listener, for devices; left out: none."""
 

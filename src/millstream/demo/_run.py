@@ -84,8 +84,9 @@ async def run_demo(options: DemoOptions) -> int:
 async def _course(course: Course) -> tuple[dict[str, Any], dict[str, list[TagAccount]]]:
     say = course.say.say
     secret = write_private(course.folder / "edge.secret", new_secret())
-    hub_node = await _start_node(course, "hub", hub_document(course.folder, secret))
+    hub_node = await _start_node(course, "hub", hub_document(course.folder, secret), "api_url")
     say("hub is up: nats-server, sources, historian")
+    _tell_console(course, hub_node)
     async with FaultProxy("127.0.0.1", int(hub_node["leaf_port"])) as proxy:
         devices = await _start_devices(course)
         ready = {device.name: child.ready for device, child in devices.items()}
@@ -109,11 +110,19 @@ async def _course(course: Course) -> tuple[dict[str, Any], dict[str, list[TagAcc
             return await _result(course, hub, edge, accounts), accounts
 
 
-async def _start_node(course: Course, role: str, document: dict[str, Any]) -> Mapping[str, Any]:
+def _tell_console(course: Course, hub_node: Mapping[str, Any]) -> None:
+    """Where a browser sees the plant. The token stands behind the #, which no browser sends anywhere."""
+    if not hub_node.get("has_console"):
+        return course.say.say("no console: it is not built; `make console` does that where there is npm")
+    token = (course.folder / "hub" / "secrets" / "api.token").read_text(encoding="ascii").strip()
+    return course.say.say(f"console: {hub_node['api_url']}/#token={token}")
+
+
+async def _start_node(course: Course, role: str, document: dict[str, Any], field: str = "role") -> Mapping[str, Any]:
     path = course.folder / f"{role}.yaml"
     write_document(path, document)
     child = await course.start(role, ["millstream", role, "-c", str(path)])
-    return await child.wait_file(course.folder / role / "node.json")
+    return await child.wait_file(course.folder / role / "node.json", field)
 
 
 async def _start_devices(course: Course) -> dict[Device, Child]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
@@ -219,8 +220,9 @@ def server_settings(config: HubConfig) -> ServerSettings:
         monitor_port=server.monitor_port or 0,
         mqtt_port=server.mqtt_port,
         mqtt_host=server.host,
-        websocket_port=server.websocket_port,
+        websocket_port=0 if server.websocket_port is None and config.api is not None else server.websocket_port,
         websocket_origins=server.websocket_origins,
+        people_secret=secrets.token_urlsafe(24) if config.api is not None and config.trust is None else None,
         leaf_listener=LeafListener(server.host, server.leaf_port, leaf_users(config)),
         tls=None if tls is None else ServerTls(tls.files, tls.names_at(server.host), tls.client_certificates),
         max_file_bytes=total,

@@ -59,14 +59,16 @@ class Child:
             raise self._problem("ended before it was ready")
         self.ready = json.loads(line)
 
-    async def wait_file(self, path: Path) -> Mapping[str, Any]:
-        """Wait until a node has written its ``node.json``."""
+    async def wait_file(self, path: Path, field: str = "role") -> Mapping[str, Any]:
+        """Wait until a node has written its ``node.json``, with this in it."""
         async with asyncio.timeout(READY_TIMEOUT_S):
             while True:
                 if self.process.returncode is not None:
                     raise self._problem("ended before it was ready")
                 with suppress(OSError, ValueError):
-                    return dict(json.loads(path.read_text(encoding="utf-8")))
+                    found = dict(json.loads(path.read_text(encoding="utf-8")))
+                    if field in found:
+                        return found
                 await asyncio.sleep(0.05)
 
     async def tell(self, message: Mapping[str, Any]) -> None:

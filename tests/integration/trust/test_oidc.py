@@ -96,7 +96,9 @@ async def follow(client: httpx.AsyncClient) -> httpx.Response:
 async def test_groups_of_a_provider_are_roles_and_paths_of_tenants_also_with_its_next_keys(tmp_path: Path) -> None:
     async with oidc_site(tmp_path) as (site, provider):
         async with site.http() as client:
-            assert (await client.get("/api/v1/login")).json() == {"password": True, "oidc": ["corp"]}
+            assert (await client.get("/api/v1/login")).json() == {
+                "password": True, "token": False, "oidc": ["corp"],
+            }  # fmt: skip
             await provider.set(person={"sub": "17", "preferred_username": "ann", "groups": ["x", "ops"]})
             answer = await follow(client)
             assert (answer.status_code, answer.headers.get("location")) == (303, "/"), answer.text

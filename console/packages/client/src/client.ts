@@ -1,0 +1,164 @@
+/** One way in: log in, look at the plant, follow it. */
+import { type NatsConnection, type Subscription } from "@nats-io/nats-core";
+import { History } from "./history";
+import { Http, MillstreamError } from "./http";
+import { Link, type LinkState } from "./link";
+import { decodeMessage, parseJson, type Reading } from "./payload";
+import * as sessions from "./session";
+import { fromSubject } from "./subject";
+
+export interface ClientOptions {
+  /** Where the hub's HTTP API is; left out: where this page comes from. */
+  url?: string;
+  /** For a program: the bearer token instead of a cookie. */
+  token?: string;
+  onState?: (state: LinkState) => void;
+}
+
+const REQUEST_MS = 4000;
+const DISCOVERY_QUIET_MS = 400;
+const ANSWERS_MAX = 2000;
+
+export class Client {
+  readonly http: Http;
+  readonly history: History;
+  private readonly link: Link;
+
+  constructor(options: ClientOptions = {}) {
+    this.http = new Http((options.url ?? "").replace(/\/$/, ""), options.token);
+    this.history = new History(this.http);
+    this.link = new Link(this.http, options.onState ?? (() => undefined));
+  }
+
+  // -- who asks ------------------------------------------------------------------------------------------------------
+
+  ways = (): Promise<sessions.Ways> => sessions.waysToLogIn(this.http);
+  logIn = (form: sessions.LoginForm): Promise<sessions.Session> => sessions.logIn(this.http, form);
+  logOut = (): Promise<unknown> => sessions.logOut(this.http);
+  currentSession = (): Promise<sessions.Session> => sessions.currentSession(this.http);
+
+  /** Connect with NATS. Throws MillstreamError (`needsLogin`) when nobody is logged in. */
+  connect = (): Promise<void> => this.link.start();
+  close = (): Promise<void> => this.link.close();
+
+  get session(): sessions.Session | undefined {
+    return this.link.session;
+  }
+
+  get state(): LinkState {
+    return this.link.state;
+  }
+
+  /** The hub's time, whatever this machine's clock says. Unix ms. */
+  now(): number {
+    return Date.now() + this.http.clockOffsetMs;
+  }
+
+  /** NATS itself, for what is not here. Throws while there is no connection. */
+  get nats(): NatsConnection {
+    return this.link.open;
+  }
+
+  // -- live ----------------------------------------------------------------------------------------------------------
+
+  /** Hear what is stored from now on below a subject of the namespace, such as `uns.v1.acme.>`; the function ends it.
+   * While there is no WebSocket listener it hears nothing. */
+  live(subject: string, hear: (readings: Reading[]) => void, refused?: (error: Error) => void): () => void {
+    if (!this.link.isOpen) return () => undefined;
+    const subscription: Subscription = this.nats.subscribe(`live.${subject}`, {
+      callback: (error, message) => {
+        if (error !== null) return refused?.(error);
+        const address = fromSubject(message.subject);
+        if (address === undefined) return;
+        const type = message.headers?.get("Content-Type") ?? "";
+        void decodeMessage(address.path, address.kind, message.data, type).then(hear);
+      },
+    });
+    return () => subscription.unsubscribe();
+  }
+
+  // -- questions to nodes --------------------------------------------------------------------------------------------
+
+  /** Ask a service, such as `millstream.node.plant1.status`. Throws MillstreamError. */
+  async ask<T>(subject: string, body: unknown = undefined, timeoutMs = REQUEST_MS): Promise<T> {
+    let text: string;
+    try {
+      const payload = body === undefined ? "" : JSON.stringify(body);
+      text = (await this.nats.request(subject, payload, { timeout: timeoutMs })).string();
+    } catch (error) {
+      throw new MillstreamError(`${subject}: ${(error as Error).message}`, 0);
+    }
+    return parseJson(text) as T;
+  }
+
+  /** The status of each node that answers: of all that can be seen, or of some paths those of their sites. */
+  async nodes(): Promise<NodeStatus[]> {
+    const found = await Promise.allSettled((await this.statusSubjects()).map((s) => this.ask<NodeStatus>(s)));
+    return found.flatMap((one) => (one.status === "fulfilled" && one.value.name ? [one.value] : []));
+  }
+
+  private async statusSubjects(): Promise<string[]> {
+    const subjects = new Set<string>();
+    const replies = await this.nats.requestMany("$SRV.INFO", "", {
+      strategy: "stall", stall: DISCOVERY_QUIET_MS, maxWait: REQUEST_MS, maxMessages: ANSWERS_MAX,
+    });
+    for await (const reply of replies) {
+      const service = parseJson(reply.string()) as { endpoints?: { subject?: string }[] };
+      for (const { subject = "" } of service.endpoints ?? []) {
+        if (/^millstream\.node\.[^.]+\.status$/.test(subject)) subjects.add(subject);
+      }
+    }
+    return [...subjects].sort();
+  }
+
+  // -- streams -------------------------------------------------------------------------------------------------------
+
+  /** The newest messages of a stream, at most `count`. */
+  async newest(stream: string, count: number): Promise<StoredMessage[]> {
+    const api = this.link.nats?.api_prefix ?? "$JS.API";
+    const info = await this.ask<{ state?: { first_seq: number; last_seq: number } }>(`${api}.STREAM.INFO.${stream}`);
+    const last = info.state?.last_seq ?? 0;
+    const seq = Math.max(info.state?.first_seq ?? 1, last - count + 1);
+    if (last === 0 || seq > last) return [];
+    const body = JSON.stringify({ seq, batch: count, max_bytes: 4 << 20 });
+    const found: StoredMessage[] = [];
+    const replies = await this.nats.requestMany(`${api}.DIRECT.GET.${stream}`, body, {
+      strategy: "sentinel", maxWait: REQUEST_MS, maxMessages: count + 1,
+    });
+    for await (const reply of replies) {
+      const sequence = Number(reply.headers?.get("Nats-Sequence"));
+      if (!sequence) continue;
+      const names = reply.headers?.keys() ?? [];
+      const headers = Object.fromEntries(names.map((name) => [name, reply.headers?.get(name) ?? ""]));
+      found.push({ sequence, subject: headers["Nats-Subject"], timeMs: Date.parse(headers["Nats-Time-Stamp"]), headers, data: reply.data });
+    }
+    return found;
+  }
+}
+
+export interface StoredMessage {
+  sequence: number;
+  subject: string;
+  timeMs: number;
+  headers: Record<string, string>;
+  data: Uint8Array;
+}
+
+/** What a node says of itself; docs of the fields: `millstream status --json`. */
+export interface NodeStatus {
+  role: "hub" | "edge";
+  name: string;
+  path?: string;
+  version: string;
+  started_ns: number;
+  connectors?: Record<string, unknown>[];
+  publishers?: Record<string, unknown>[];
+  streams?: Record<string, unknown>[];
+  sources?: Record<string, unknown>[];
+  edges?: { name: string; path: string; reached_ns: number | null }[];
+  ledger?: Record<string, Record<string, number | boolean>>;
+  flows?: Record<string, unknown>[];
+  uplink?: Record<string, unknown>;
+  alarms?: Record<string, unknown>[];
+  [more: string]: unknown;
+}

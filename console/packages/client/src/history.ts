@@ -1,0 +1,104 @@
+/** What is stored: tags, last values, ranges, windows and events, over the query API. Samples come as Arrow. */
+import { readArrow, type Columns } from "./arrow";
+import { type Http } from "./http";
+import { ARROW_TYPE, type Reading, type Value } from "./payload";
+
+export interface TagInfo {
+  tag: string;
+  kind: string;
+  description: Record<string, unknown> | null;
+}
+
+/** Values of one tag in order of time; `quality` is 0 where it is good. */
+export interface Series {
+  times: number[];
+  values: Value[];
+  quality: number[];
+  isTruncated: boolean;
+}
+
+/** The least and the greatest value of each window, so that no extreme vanishes. Null where nothing was stored. */
+export interface Extremes {
+  times: number[];
+  min: (number | null)[];
+  max: (number | null)[];
+}
+
+export interface StoredEvent {
+  tag: string;
+  kind: string;
+  timestamp: string;
+  timestamp_ns: number;
+  id: string;
+  source: string;
+  type: string;
+  subject: string | null;
+  data: string | null;
+}
+
+type Parameters = Record<string, string | number | undefined | (string | number)[]>;
+
+export class History {
+  constructor(private readonly http: Http) {}
+
+  async tags(pattern = "*", kind?: string): Promise<{ tags: TagInfo[]; truncated: boolean }> {
+    return this.http.json(`/api/v1/tags${search({ pattern, kind })}`);
+  }
+
+  /** The newest value of each tag that fits. None: an empty list. */
+  async last(tag: string | string[], kind = "tag"): Promise<Reading[]> {
+    const table = await this.columns("last", { tag, kind });
+    return table.rows().map((row) => ({
+      path: row.tag as string, kind: (row.kind as string) ?? kind, value: (row.value ?? null) as Value,
+      timeMs: row.timestamp as number, quality: (row.quality ?? 0) as number,
+      unit: (row.unit as string | null) ?? undefined,
+    }));
+  }
+
+  /** Values as stored; times are Unix ms. */
+  async range(tag: string, startMs: number, endMs: number, kind = "tag", limit = 100_000): Promise<Series> {
+    const table = await this.columns("range", { tag, kind, start: ns(startMs), end: ns(endMs), limit });
+    return {
+      times: table.column("timestamp") as number[],
+      values: table.column("value") as Value[],
+      quality: table.column("quality") as number[],
+      isTruncated: table.metadata.get("truncated") === "true",
+    };
+  }
+
+  /** The extremes of windows of `everyMs`. */
+  async extremes(tag: string, startMs: number, endMs: number, everyMs: number, kind = "tag"): Promise<Extremes> {
+    const table = await this.columns("window", {
+      tag, kind, start: ns(startMs), end: ns(endMs), every: ns(everyMs), aggregate: ["min", "max"], limit: 100_000,
+    });
+    const number = (value: unknown): number | null => (typeof value === "number" ? value : null);
+    return {
+      times: table.column("timestamp") as number[],
+      min: table.column("min").map(number),
+      max: table.column("max").map(number),
+    };
+  }
+
+  async events(pattern = "*", kind = "event", limit = 200): Promise<StoredEvent[]> {
+    const path = `/api/v1/events${search({ tag: pattern, kind, limit, descending: "true" })}`;
+    return (await this.http.json<{ data: StoredEvent[] }>(path)).data;
+  }
+
+  private async columns(question: string, parameters: Parameters): Promise<Columns> {
+    return readArrow(await this.http.bytes(`/api/v1/${question}${search(parameters)}`, ARROW_TYPE));
+  }
+}
+
+function search(parameters: Parameters): string {
+  const found = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    for (const one of Array.isArray(value) ? value : [value]) if (one !== undefined) found.append(name, String(one));
+  }
+  return `?${found}`;
+}
+
+/** Nanoseconds of milliseconds, exact as text: a number cannot hold them. */
+function ns(ms: number): string {
+  const whole = Math.floor(ms);
+  return `${BigInt(whole) * 1_000_000n + BigInt(Math.round((ms - whole) * 1e6))}`;
+}

@@ -1,0 +1,72 @@
+/** The HTTP API of a hub. A browser sends its session by cookie; a program may give a token. */
+
+/** What a hub says when it refuses, or that it cannot be reached (`status` 0). */
+export class MillstreamError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+    readonly code: string = "",
+    readonly hint: string = "",
+  ) {
+    super(message);
+  }
+
+  /** Whoever asks has to log in. */
+  get needsLogin(): boolean {
+    return this.status === 401;
+  }
+}
+
+export class Http {
+  /** How far this machine's clock is behind the hub's, in ms; positive: the hub is ahead. */
+  clockOffsetMs = 0;
+
+  constructor(
+    readonly base: string,
+    private readonly token?: string,
+  ) {}
+
+  async json<T>(path: string, method = "GET", body?: unknown): Promise<T> {
+    return (await (await this.send(path, method, "application/json", body)).json()) as T;
+  }
+
+  async bytes(path: string, accept: string, body?: unknown): Promise<Uint8Array> {
+    const answer = await this.send(path, body === undefined ? "GET" : "POST", accept, body);
+    return new Uint8Array(await answer.arrayBuffer());
+  }
+
+  private async send(path: string, method: string, accept: string, body?: unknown): Promise<Response> {
+    const headers: Record<string, string> = { Accept: accept };
+    if (this.token !== undefined) headers.Authorization = `Bearer ${this.token}`;
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    const asked = Date.now();
+    let answer: Response;
+    try {
+      answer = await fetch(this.base + path, {
+        method, headers, credentials: "same-origin", cache: "no-store",
+        body: body === undefined ? undefined : JSON.stringify(body),
+      });
+    } catch (error) {
+      throw new MillstreamError(`the hub does not answer: ${String(error)}`, 0);
+    }
+    this.learnClock(answer, asked);
+    if (!answer.ok) throw await refusal(answer);
+    return answer;
+  }
+
+  private learnClock(answer: Response, asked: number): void {
+    const theirs = Date.parse(answer.headers.get("date") ?? "");
+    // The header has whole seconds: its middle, against the middle of the request.
+    if (Number.isFinite(theirs)) this.clockOffsetMs = theirs + 500 - (asked + Date.now()) / 2;
+  }
+}
+
+async function refusal(answer: Response): Promise<MillstreamError> {
+  try {
+    const raw = (await answer.json()) as Record<string, unknown>;
+    const text = [raw.message, raw.where, raw.got].filter((part) => typeof part === "string").join(": ");
+    return new MillstreamError(text || answer.statusText, answer.status, String(raw.code ?? ""), String(raw.hint ?? ""));
+  } catch {
+    return new MillstreamError(answer.statusText || `status ${answer.status}`, answer.status);
+  }
+}

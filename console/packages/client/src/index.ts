@@ -1,0 +1,7 @@
+export { Client, type ClientOptions, type NodeStatus, type StoredMessage } from "./client";
+export { type Extremes, type Series, type StoredEvent, type TagInfo } from "./history";
+export { MillstreamError } from "./http";
+export { type LinkState } from "./link";
+export { decodeMessage, severity, type Reading, type Value } from "./payload";
+export { type LoginForm, type NatsLogin, type Session, type Ways } from "./session";
+export { assetSubject, escapeToken, fromSubject, parsePath, splitPath, toSubject, unescapeToken } from "./subject";

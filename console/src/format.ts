@@ -1,0 +1,75 @@
+/** Values, ages and times as people read them. All of it is text: nothing here makes markup. */
+import { severity, type Reading, type Value } from "@millstream/client";
+import { language, t, type Word } from "./words";
+
+const TEXT_MAX = 120;
+const STALE_MS = 60_000;
+const AGES: [number, Word][] = [
+  [86_400_000, "unitD"], [3_600_000, "unitH"], [60_000, "unitMin"], [1000, "unitS"],
+];
+
+/** What a value is in one line, without what would change the direction of the text around it. */
+export function valueText(value: Value | undefined): string {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "number") return numberText(value);
+  if (typeof value === "boolean") return t(value ? "yes" : "no");
+  if (typeof value === "bigint") return value.toLocaleString(language.value);
+  if (value instanceof Uint8Array) return t("bytes", { n: value.length });
+  if (Array.isArray(value)) return t("values", { n: value.length });
+  return plain(typeof value === "string" ? value : JSON.stringify(value, bigints), TEXT_MAX);
+}
+
+/** Text of somebody else: bounded, control and direction characters shown as what they are. */
+export function plain(text: string, max = TEXT_MAX): string {
+  const cut = text.length > max ? `${text.slice(0, max)}…` : text;
+  return cut.replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, (letter) =>
+    `␛${letter.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+function bigints(_name: string, value: unknown): unknown {
+  return typeof value === "bigint" ? String(value) : value;
+}
+
+export function numberText(value: number): string {
+  if (!Number.isFinite(value)) return String(value);
+  const size = Math.abs(value);
+  if (size !== 0 && (size >= 1e12 || size < 1e-4)) return value.toExponential(4);
+  return value.toLocaleString(language.value, { maximumSignificantDigits: Number.isInteger(value) ? 15 : 7 });
+}
+
+export function ageText(ms: number): string {
+  const found = AGES.find(([length]) => ms >= length);
+  if (found === undefined) return t("unitS", { n: 0 });
+  return t(found[1], { n: Math.floor(ms / found[0]) });
+}
+
+/** Local time; `utcText` stands at hand beside it. */
+export function timeText(ms: number): string {
+  if (!ms) return t("never");
+  return new Date(ms).toLocaleString(language.value, { dateStyle: "short", timeStyle: "medium" });
+}
+
+export function utcText(ms: number): string {
+  return ms ? `${new Date(ms).toISOString().replace("T", " ").replace("Z", "")} ${t("utc")}` : t("never");
+}
+
+export function bytesText(count: number): string {
+  const step = count >= 1 << 30 ? 30 : count >= 1 << 20 ? 20 : count >= 1 << 10 ? 10 : 0;
+  const unit = { 0: "B", 10: "KiB", 20: "MiB", 30: "GiB" }[step];
+  return `${(count / 2 ** step).toLocaleString(language.value, { maximumFractionDigits: 1 })} ${unit}`;
+}
+
+/** A value that has not come for ten times its interval, a minute at least, is stale. */
+export function isStale(reading: Reading, nowMs: number, intervalS = 1): boolean {
+  return nowMs - reading.timeMs > Math.max(STALE_MS, intervalS * 10_000);
+}
+
+export type Look = "good" | "uncertain" | "bad" | "stale" | "none";
+
+export function lookOf(reading: Reading | undefined, nowMs: number, intervalS?: number): Look {
+  if (reading === undefined) return "none";
+  const found = severity(reading.quality);
+  if (found !== "good") return found;
+  return isStale(reading, nowMs, intervalS) ? "stale" : "good";
+}

@@ -1,0 +1,3 @@
+export function AlarmsPage(): preact.JSX.Element {
+  return <p class="empty">alarms</p>;
+}

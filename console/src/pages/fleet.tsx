@@ -1,0 +1,3 @@
+export function FleetPage(): preact.JSX.Element {
+  return <p class="empty">fleet</p>;
+}

@@ -1,0 +1,3 @@
+export function PipelinePage(): preact.JSX.Element {
+  return <p class="empty">pipeline</p>;
+}

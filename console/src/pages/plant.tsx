@@ -1,0 +1,191 @@
+/** The namespace as a tree with live values; any tag opens beside it. */
+import { computed, signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { plain } from "../format";
+import { machineState, StateMark } from "../parts/mark";
+import { AgeCell, LookCell, ValueCell } from "../parts/value";
+import { address, go, route } from "../router";
+import { follow, isLoaded, isTruncated, tags, unitOf, type Tag } from "../state/tags";
+import { buildTree, firstOpen, fits, rowsOf, type Row } from "../state/tree";
+import { t } from "../words";
+import { TagDetail } from "./tag";
+
+const ROW_PX = 32;
+const SPARE_ROWS = 8;
+
+const open = signal<ReadonlySet<string> | undefined>(undefined);
+const active = signal(0);
+const view = signal({ top: 0, height: 800 });
+
+const searched = computed(() => route.value.query.get("search") ?? "");
+const found = computed(() => {
+  const text = searched.value.trim();
+  return text === "" ? [...tags.value.values()] : [...tags.value.values()].filter((tag) => fits(tag, text));
+});
+const tree = computed(() => buildTree(found.value));
+const opened = computed(() => open.value ?? firstOpen(tree.value));
+const rows = computed(() => rowsOf(tree.value, opened.value, searched.value.trim() !== ""));
+const shown = computed(() => {
+  const first = Math.max(0, Math.floor(view.value.top / ROW_PX) - SPARE_ROWS);
+  return { first, rows: rows.value.slice(first, first + Math.ceil(view.value.height / ROW_PX) + 2 * SPARE_ROWS) };
+});
+/** Places and kinds of the rows in sight: only these are heard. */
+const heard = computed(() =>
+  [...new Set(shown.value.rows.flatMap((row) => (row.type === "tag" ? [`${row.tag.kind} ${row.tag.asset}`] : [])))]
+    .sort().join("\n"),
+);
+
+export function PlantPage(): preact.JSX.Element {
+  const key = route.value.query.get("tag");
+  const selected = key === null ? undefined : tags.value.get(key);
+  useFollows(heard.value);
+  return (
+    <>
+      <div class="bar">
+        <input type="search" aria-label={t("searchTags")} placeholder={t("searchTags")} value={searched.value}
+          onInput={(event) => go(address("plant", { search: event.currentTarget.value, tag: key ?? undefined }), false)} />
+        <span class="muted" role="status">{t("tagsCount", { n: found.value.length })}</span>
+        {isTruncated.value && <span class="look">{t("truncated", { n: tags.value.size })}</span>}
+      </div>
+      <div class={selected ? "plant open" : "plant"}>
+        <Tree selected={selected?.key} />
+        {selected && <TagDetail key={selected.key} tag={selected} />}
+      </div>
+    </>
+  );
+}
+
+function useFollows(wanted: string): void {
+  useEffect(() => {
+    const stops = wanted === "" ? [] : wanted.split("\n").map((line) => {
+      const at = line.indexOf(" ");
+      return follow(line.slice(at + 1), line.slice(0, at));
+    });
+    return () => stops.forEach((stop) => stop());
+  }, [wanted]);
+}
+
+function Tree({ selected }: { selected?: string }): preact.JSX.Element {
+  const box = useRef<HTMLDivElement>(null);
+  const count = rows.value.length;
+  useEffect(() => {
+    const element = box.current as HTMLDivElement;
+    const measure = (): void => void (view.value = { top: element.scrollTop, height: element.clientHeight });
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    measure();
+    return () => observer.disconnect();
+  }, []);
+  const at = Math.min(active.value, Math.max(0, count - 1));
+  return (
+    <div class="tree" ref={box} role="treegrid" tabIndex={0} aria-label={t("plant")} aria-rowcount={count + 1}
+      aria-activedescendant={count > 0 ? `row-${at}` : undefined}
+      onScroll={(event) => (view.value = { top: event.currentTarget.scrollTop, height: event.currentTarget.clientHeight })}
+      onKeyDown={(event) => press(event, at, box.current as HTMLDivElement)}>
+      <div class="row head" role="row" aria-rowindex={1} style={{ position: "sticky" }}>
+        <span role="columnheader" class="indent">{t("name")}</span>
+        <span role="columnheader" class="number">{t("value")}</span>
+        <span role="columnheader">{t("unit")}</span>
+        <span role="columnheader">{t("quality")}</span>
+        <span role="columnheader">{t("age")}</span>
+      </div>
+      <div class="rows" role="rowgroup" style={{ height: `${count * ROW_PX}px` }}>
+        {shown.value.rows.map((row, index) => (
+          <TreeRow key={row.key} row={row} index={shown.value.first + index} isActive={shown.value.first + index === at}
+            isSelected={row.key === selected} />
+        ))}
+      </div>
+      {count === 0 && isLoaded.value && (
+        <p class="empty">{searched.value ? t("nothingFound", { what: searched.value }) : t("emptyPlant")}</p>
+      )}
+      {!isLoaded.value && <p class="empty">{t("loading")}…</p>}
+    </div>
+  );
+}
+
+interface TreeRowProps {
+  row: Row;
+  index: number;
+  isActive: boolean;
+  isSelected: boolean;
+}
+
+function TreeRow({ row, index, isActive, isSelected }: TreeRowProps): preact.JSX.Element {
+  const isPlace = row.type === "place";
+  return (
+    <div class={`row ${isActive ? "active" : ""}`} role="row" id={`row-${index}`} aria-level={row.level}
+      aria-rowindex={index + 2} aria-expanded={isPlace ? row.isOpen : undefined} aria-selected={isSelected}
+      style={{ top: `${index * ROW_PX}px`, "--level": row.level - 1 }}
+      onClick={() => { active.value = index; act(row); }}>
+      {isPlace ? <PlaceCells row={row} /> : <TagCells tag={row.tag} />}
+    </div>
+  );
+}
+
+function PlaceCells({ row }: { row: Row & { type: "place" } }): preact.JSX.Element {
+  return (
+    <>
+      <span role="gridcell" class="indent place foreign">
+        <span aria-hidden="true">{row.isOpen ? "▾" : "▸"}</span> {plain(row.place.name)}
+      </span>
+      <span role="gridcell" class="muted number">{t("tagsCount", { n: row.place.count })}</span>
+    </>
+  );
+}
+
+function TagCells({ tag }: { tag: Tag }): preact.JSX.Element {
+  const isState = tag.kind === "state";
+  return (
+    <>
+      <span role="gridcell" class="indent foreign" title={plain(tag.path, 400)}>
+        {plain(tag.name)} {tag.kind !== "tag" && <small>{tag.kind}</small>}
+      </span>
+      <span role="gridcell" class="number"><ValueCell tag={tag} /></span>
+      <span role="gridcell">{isState ? <StateMark state={machineState(tag.reading.value?.value)} /> : plain(unitOf(tag), 12)}</span>
+      <span role="gridcell"><LookCell tag={tag} /></span>
+      <span role="gridcell"><AgeCell tag={tag} /></span>
+    </>
+  );
+}
+
+/** Open or close a place; show a tag. */
+function act(row: Row): void {
+  if (row.type === "tag") return go(address("plant", { search: searched.value, tag: row.key }));
+  toggle(row.place.path, !row.isOpen);
+}
+
+function toggle(path: string, isOpen: boolean): void {
+  const next = new Set(opened.value);
+  if (isOpen) next.add(path);
+  else next.delete(path);
+  open.value = next;
+}
+
+function press(event: KeyboardEvent, at: number, box: HTMLDivElement): void {
+  const row = rows.value[at];
+  if (row === undefined) return;
+  const page = Math.max(1, Math.floor(box.clientHeight / ROW_PX) - 2);
+  const steps: Record<string, number> = {
+    ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.value.length - 1, PageDown: at + page, PageUp: at - page,
+  };
+  if (event.key in steps) move(steps[event.key], box);
+  else if (event.key === "Enter" || event.key === " ") act(row);
+  else if (event.key === "ArrowRight" && row.type === "place" && !row.isOpen) toggle(row.place.path, true);
+  else if (event.key === "ArrowLeft" && row.type === "place" && row.isOpen) toggle(row.place.path, false);
+  else if (event.key === "ArrowLeft") move(parentOf(at), box);
+  else return;
+  event.preventDefault();
+}
+
+function move(to: number, box: HTMLDivElement): void {
+  active.value = Math.max(0, Math.min(rows.value.length - 1, to));
+  const top = active.value * ROW_PX;
+  if (top < box.scrollTop) box.scrollTop = top;
+  else if (top + 2 * ROW_PX > box.scrollTop + box.clientHeight) box.scrollTop = top + 2 * ROW_PX - box.clientHeight;
+}
+
+function parentOf(at: number): number {
+  const level = rows.value[at].level;
+  for (let i = at - 1; i >= 0; i--) if (rows.value[i].level < level) return i;
+  return at;
+}

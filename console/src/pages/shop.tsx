@@ -1,0 +1,3 @@
+export function ShopPage(): preact.JSX.Element {
+  return <p class="empty">shop</p>;
+}

@@ -1,0 +1,3 @@
+export function TrendPage(): preact.JSX.Element {
+  return <p class="empty">trend</p>;
+}

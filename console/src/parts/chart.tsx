@@ -1,0 +1,98 @@
+/** The one place that knows the chart library: lines over time, in colours and dashes that differ. */
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { numberText } from "../format";
+import { theme } from "../theme";
+import { language } from "../words";
+
+/** Unix ms and numbers; null makes a gap. With `low` the area down to it is filled: extremes of a window. */
+export interface Line {
+  label: string;
+  times: number[];
+  values: (number | null)[];
+  low?: (number | null)[];
+}
+
+interface ChartProps {
+  lines: Line[];
+  label: string;
+  fromMs: number;
+  toMs: number;
+  height?: number;
+  onZoom?: (fromMs: number, toMs: number) => void;
+}
+
+export const DASHES = [[], [8, 4], [2, 3], [12, 4, 2, 4], [4, 2], [1, 2], [10, 2], [6, 6]];
+
+export function Chart(props: ChartProps): preact.JSX.Element {
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot>(undefined);
+  const zoom = useRef(props.onZoom);
+  zoom.current = props.onZoom;
+  const shape = `${props.lines.map((line) => line.label).join("\n")}|${theme.value}|${language.value}`;
+  useEffect(() => {
+    const element = box.current as HTMLDivElement;
+    const made = new uPlot(optionsOf(props, element.clientWidth, (from, to) => zoom.current?.(from, to)), dataOf(props.lines), element);
+    plot.current = made;
+    const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: props.height ?? 220 }));
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      made.destroy();
+    };
+  }, [shape]);
+  useEffect(() => {
+    plot.current?.setData(dataOf(props.lines), false);
+    plot.current?.setScale("x", { min: props.fromMs / 1000, max: props.toMs / 1000 });
+  });
+  return <div class="chart" ref={box} role="img" aria-label={props.label} />;
+}
+
+function optionsOf(props: ChartProps, width: number, onZoom: (fromMs: number, toMs: number) => void): uPlot.Options {
+  const style = getComputedStyle(document.documentElement);
+  const color = (name: string): string => style.getPropertyValue(name).trim();
+  const axis = { stroke: color("--muted"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line") } };
+  return {
+    width, height: props.height ?? 220,
+    cursor: { drag: { x: props.onZoom !== undefined, y: false, setScale: false } },
+    hooks: {
+      setSelect: [(made) => {
+        if (made.select.width < 4) return;
+        onZoom(made.posToVal(made.select.left, "x") * 1000, made.posToVal(made.select.left + made.select.width, "x") * 1000);
+        made.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+      }],
+    },
+    scales: { x: { time: true }, y: { auto: true } },
+    axes: [axis, { ...axis, size: 70, values: (_made, ticks) => ticks.map(numberText) }],
+    series: [
+      {},
+      ...props.lines.flatMap((line, index) => {
+        const stroke = color(`--s${(index % 8) + 1}`);
+        const look = { label: line.label, stroke, width: 1.5, dash: DASHES[index % 8], spanGaps: true, points: { show: false } };
+        return line.low === undefined ? [look] : [look, { ...look, label: `${line.label} ` }];
+      }),
+    ],
+    bands: bandsOf(props.lines, color),
+  };
+}
+
+function bandsOf(lines: Line[], color: (name: string) => string): uPlot.Band[] {
+  const bands: uPlot.Band[] = [];
+  let at = 1;
+  lines.forEach((line, index) => {
+    if (line.low !== undefined) bands.push({ series: [at, at + 1], fill: `${color(`--s${(index % 8) + 1}`)}40` });
+    at += line.low === undefined ? 1 : 2;
+  });
+  return bands;
+}
+
+/** All lines over one axis of time. */
+function dataOf(lines: Line[]): uPlot.AlignedData {
+  const tables = lines.map((line): uPlot.AlignedData => {
+    const times = line.times.map((ms) => ms / 1000);
+    return line.low === undefined ? [times, line.values] : [times, line.values, line.low];
+  });
+  if (tables.length === 0) return [[]];
+  return tables.length === 1 ? tables[0] : uPlot.join(tables);
+}

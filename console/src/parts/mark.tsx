@@ -1,0 +1,50 @@
+/** Shapes that say the same as a colour does: nobody has to tell colours apart. */
+import { t, type Word } from "../words";
+
+export type Severity = "critical" | "high" | "medium" | "low" | "info";
+const SHAPES: Record<Severity, string> = {
+  critical: "M2 2h12v12H2z", high: "M8 1l7 13H1z", medium: "M8 15L1 2h14z", low: "M8 1l7 7-7 7-7-7z",
+  info: "M8 2a6 6 0 1 0 .01 0z",
+};
+const LETTERS: Record<Severity, string> = { critical: "1", high: "2", medium: "3", low: "4", info: "" };
+
+export function SeverityMark({ severity }: { severity: Severity }): preact.JSX.Element {
+  const color = severity === "info" ? "var(--muted)" : `var(--${severity})`;
+  return (
+    <span class="mark">
+      <svg viewBox="0 0 16 16" aria-hidden="true"><path d={SHAPES[severity]} fill={color} /></svg>
+      {LETTERS[severity]} {t(severity)}
+    </span>
+  );
+}
+
+/** Normal is a grey tick; what needs somebody is a coloured square with words. */
+export function OkMark({ isOk, word }: { isOk: boolean; word: Word }): preact.JSX.Element {
+  return <span class={`mark ${isOk ? "muted" : "act"}`}>{isOk ? "✓" : "■"} {isOk ? t(word) : <b>{t(word)}</b>}</span>;
+}
+
+/** What a machine's state means, after the categories of the OEE flow (docs/how-to/oee.md). */
+export type MachineState = "running" | "setup" | "delay" | "idle" | "down" | "planned" | "unknown";
+const STATES: Record<string, MachineState> = Object.fromEntries(
+  (
+    [
+      ["running", "Execute Completing Production ACTIVE"],
+      ["setup", "Setup Starting Resetting Clearing"],
+      ["delay", "Delay Holding Held Unholding FEED_HOLD INTERRUPTED OPTIONAL_STOP PROGRAM_STOPPED WAIT"],
+      ["idle", "Idle Complete Suspending Suspended Unsuspending READY PROGRAM_COMPLETED"],
+      ["down", "Down Stopping Stopped Aborting Aborted STOPPED ALARM"],
+      ["planned", "Planned Maintenance"],
+    ] as [MachineState, string][]
+  ).flatMap(([state, names]) => names.split(" ").map((name) => [name, state])),
+);
+const STATE_SIGNS: Record<MachineState, string> = {
+  running: "▶", setup: "◆", delay: "‖", idle: "○", down: "■", planned: "◇", unknown: "?",
+};
+
+export function machineState(value: unknown): MachineState {
+  return STATES[String(value)] ?? "unknown";
+}
+
+export function StateMark({ state }: { state: MachineState }): preact.JSX.Element {
+  return <span class={`mark ${state === "down" ? "act" : ""}`}><span aria-hidden="true">{STATE_SIGNS[state]}</span> {t(state)}</span>;
+}

@@ -1,0 +1,77 @@
+/** One tag over time: history first, then live, without a seam. What is wide is asked for as extremes of windows. */
+import { type Reading } from "@millstream/client";
+import { type Line } from "../parts/chart";
+import { client } from "./hub";
+import { follow, hearAll, type Tag } from "./tags";
+
+const RAW_MS_MAX = 20 * 60_000;
+const WINDOWS = 1000;
+const POINTS_MAX = 120_000;
+
+export class TrendLine {
+  line: Line;
+  isNumeric = true;
+  private readonly stops: (() => void)[] = [];
+  private early: Reading[] | undefined = [];
+
+  constructor(
+    readonly tag: Tag,
+    private readonly onChange: () => void,
+  ) {
+    this.line = { label: tag.path, times: [], values: [] };
+    this.stops.push(hearAll((readings) => this.hear(readings)), follow(tag.asset, tag.kind));
+  }
+
+  /** History of a span; live values that come meanwhile are kept and put behind it. Throws MillstreamError. */
+  async load(fromMs: number, toMs: number): Promise<void> {
+    this.early ??= [];
+    const { path, kind } = this.tag;
+    if (toMs - fromMs <= RAW_MS_MAX) {
+      const found = await client.history.range(path, fromMs, toMs, kind);
+      this.isNumeric = found.values.every((value) => value === null || numeric(value) !== null);
+      this.line = { label: path, times: found.times, values: found.values.map((value, at) => (found.quality[at] >>> 30 >= 2 ? null : numeric(value))) };
+    } else {
+      const everyMs = Math.max(1, Math.ceil((toMs - fromMs) / WINDOWS));
+      const found = await client.history.extremes(path, fromMs, toMs, everyMs, kind);
+      this.line = { label: path, times: found.times, values: found.max, low: found.min };
+    }
+    const early = this.early ?? [];
+    this.early = undefined;
+    this.append(early);
+    this.onChange();
+  }
+
+  close(): void {
+    for (const stop of this.stops) stop();
+  }
+
+  private hear(readings: Reading[]): void {
+    const mine = readings.filter((one) => one.path === this.tag.path && one.kind === this.tag.kind);
+    if (mine.length === 0) return;
+    if (this.early !== undefined) this.early.push(...mine);
+    else {
+      this.append(mine);
+      this.onChange();
+    }
+  }
+
+  /** What history has already is left out: times only rise. */
+  private append(readings: Reading[]): void {
+    const { times, values, low } = this.line;
+    for (const reading of readings) {
+      if (reading.timeMs <= (times[times.length - 1] ?? -Infinity)) continue;
+      const value = reading.quality >>> 30 >= 2 ? null : numeric(reading.value);
+      times.push(reading.timeMs);
+      values.push(value);
+      low?.push(value);
+    }
+    const spare = times.length - POINTS_MAX;
+    if (spare > 0) for (const list of [times, values, low]) list?.splice(0, spare);
+  }
+}
+
+export function numeric(value: unknown): number | null {
+  if (typeof value === "number") return Number.isFinite(value) ? value : null;
+  if (typeof value === "boolean") return value ? 1 : 0;
+  return typeof value === "bigint" ? Number(value) : null;
+}

@@ -1,0 +1,41 @@
+/** The two languages. What a page says to people stands there and nowhere else. */
+import { effect, signal } from "@preact/signals";
+import { de } from "./de";
+import { en, type Words } from "./en";
+
+export type Language = "de" | "en";
+export type Word = keyof Words;
+const ALL: Record<Language, Words> = { de, en };
+
+export const language = signal<Language>(chosen());
+effect(() => {
+  document.documentElement.lang = language.value;
+  remember("language", language.value);
+});
+
+export function t(word: Word, parts: Record<string, string | number> = {}): string {
+  return ALL[language.value][word].replace(/\{(\w+)\}/g, (all, name: string) => String(parts[name] ?? all));
+}
+
+/** Kept on this device; a browser that keeps nothing is no fault. */
+export function remember(name: string, value: string): void {
+  try {
+    localStorage.setItem(`millstream.${name}`, value);
+  } catch {
+    return;
+  }
+}
+
+export function remembered(name: string): string | null {
+  try {
+    return localStorage.getItem(`millstream.${name}`);
+  } catch {
+    return null;
+  }
+}
+
+function chosen(): Language {
+  const kept = remembered("language");
+  if (kept === "de" || kept === "en") return kept;
+  return navigator.language.toLowerCase().startsWith("de") ? "de" : "en";
+}

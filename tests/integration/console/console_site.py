@@ -1,0 +1,178 @@
+"""A hub, an edge behind a link that can be cut, and a plant with all that a page must show: real, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from millstream.api import BrowserAccess, create_app, serve_api
+from millstream.bus import PEOPLE_USER
+from millstream.client import Plant, connect
+from millstream.config import EdgeConfig, HubConfig
+from millstream.edge import EdgeNode
+from millstream.hub import HubNode
+from millstream.kernel import Unreachable
+from millstream.model import BAD, Sample
+from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, ConnectorTools, Position, Tag
+from millstream.sim import FaultProxy
+
+TOKEN = "a-token-for-these-tests-only"
+PLACE = "acme/plant1"
+HOSTILE = '<img src=x onerror="window.pwned=1">'
+LONG = "x" * 20_000
+
+
+class HallConfig(ConnectorConfig):
+    """Nothing to set."""
+
+
+class HallSession:
+    """Says all its tags ten times a second."""
+
+    async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
+        row = int(resume) if resume is not None else 0
+        while True:
+            row += 1
+            bad = [(b"\xff<script>", "not a frame of this protocol")] if row == 1 else []
+            yield Batch([_sample(tag, row) for tag in tags], position=Position(str(row).encode()), frames_bad=bad)
+            await asyncio.sleep(0.2)
+
+    async def ack(self, up_to: Position) -> None:
+        """Nothing to release."""
+
+
+def _sample(tag: Tag, row: int) -> Sample:
+    values: dict[str, Any] = {
+        "sine": round(50 + 20 * math.sin(row / 10), 2), "row": row, "text": HOSTILE, "big": 2**63 - 1, "long": LONG,
+    }  # fmt: skip
+    if tag.address == "bad":
+        return Sample(tag.key, None, quality=BAD)
+    return Sample(tag.key, values[tag.address])
+
+
+class HallConnector:
+    """Machines that are always there."""
+
+    info: ClassVar[ConnectorInfo] = ConnectorInfo("hall", "numbers", "none")
+    Config: ClassVar[type[ConnectorConfig]] = HallConfig
+
+    def __init__(self, config: HallConfig, tools: ConnectorTools) -> None:
+        """Needs nothing."""
+
+    def check_tag(self, tag: Tag) -> None:
+        """Every address is right."""
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[HallSession]:
+        """A session."""
+        yield HallSession()
+
+
+CATALOG: Any = {"hall": HallConnector}
+TAGS = [
+    {"name": "speed", "path": "press", "address": "sine", "unit": "1/min"},
+    {"name": "count", "path": "press", "address": "row"},
+    {"name": "lost", "path": "press", "address": "bad"},
+    {"name": "temperature", "path": "oven", "address": "sine", "unit": "degC"},
+    {"name": HOSTILE, "path": "hostile", "address": "text"},
+    {"name": "‮gnp.exe", "path": "hostile", "address": "text"},
+    {"name": "huge", "path": "hostile", "address": "long"},
+    {"name": "big", "path": "hostile", "address": "big"},
+]
+
+
+@dataclass
+class ConsoleSite:
+    """What runs."""
+
+    hub: HubNode
+    edge: EdgeNode
+    uplink: FaultProxy
+    url: str
+
+    @property
+    def page(self) -> str:
+        """An address that logs in."""
+        return f"{self.url}/#token={TOKEN}"
+
+
+def hub_config(folder: Path) -> HubConfig:
+    """A hub with history and pages."""
+    return HubConfig.model_validate(
+        {
+            "hub": {"name": "hub", "data_dir": folder / "hub"},
+            "streams": {"max_bytes": "64MiB"},
+            "edges": [{"name": "plant1", "path": PLACE}, {"name": "away", "path": "acme/away"}],
+            "api": {},
+        }
+    )
+
+
+def edge_config(folder: Path, leaf_port: int) -> EdgeConfig:
+    """An edge with a hall of machines."""
+    return EdgeConfig.model_validate(
+        {
+            "edge": {"name": "plant1", "path": PLACE, "data_dir": folder / "plant1"},
+            "uplink": {
+                "url": f"nats://127.0.0.1:{leaf_port}",
+                "secret": {"file": folder / "hub" / "secrets" / "edges" / "plant1"},
+            },
+            "streams": {"integrity": {"max_bytes": "64MiB"}},
+            "connectors": [{"name": "hall", "type": "hall", "config": {}, "tags": TAGS}],
+        }
+    )
+
+
+async def publish_shop(plant: Plant, number: int) -> None:
+    """What flows would say of a machine."""
+    await plant.publish(f"{PLACE}/press:state", "Execute", kind="state")
+    await plant.publish(f"{PLACE}/oven:state", "Aborted", kind="state")
+    await plant.publish(f"{PLACE}/press:parts", 1000 + number, kind="count")
+    await plant.publish(f"{PLACE}/press:oee/shift/oee", 0.82, kind="kpi")
+    await plant.publish(f"{PLACE}/press:oee/shift/availability", 0.93, kind="kpi")
+
+
+@contextlib.asynccontextmanager
+async def console_site(folder: Path) -> AsyncIterator[ConsoleSite]:
+    """A hub with its API, and an edge that has reached it."""
+    async with HubNode(hub_config(folder)) as hub:
+        running = asyncio.ensure_future(hub.run())
+        try:
+            listener = hub.server.settings.leaf_listener
+            port, secret = hub.server.settings.websocket_port, hub.server.settings.people_secret
+            assert listener is not None
+            assert hub.historian is not None
+            assert port is not None
+            assert secret is not None
+            access = BrowserAccess(port, PEOPLE_USER, secret)
+            app = create_app(hub.historian, token=TOKEN, status=hub.status, access=access)
+            async with (
+                FaultProxy("127.0.0.1", listener.port) as uplink,
+                serve_api(app) as address,
+                EdgeNode(edge_config(folder, uplink.port), connectors=CATALOG) as edge,
+                connect(node=folder / "plant1") as plant,
+            ):
+                shop = asyncio.ensure_future(_run_shop(plant))
+                try:
+                    yield ConsoleSite(hub, edge, uplink, address.url)
+                finally:
+                    shop.cancel()
+                    await asyncio.gather(shop, return_exceptions=True)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def _run_shop(plant: Plant) -> None:
+    await plant.event(f"{PLACE}/press:door", "com.acme.door.opened", {"by": HOSTILE})
+    number = 0
+    while True:
+        with contextlib.suppress(Unreachable):
+            await publish_shop(plant, number)
+        number += 1
+        await asyncio.sleep(0.5)
