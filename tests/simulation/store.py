@@ -155,17 +155,32 @@ class SimHub:
         return 0
 
     async def source(self, origin: MemoryStream) -> None:
-        """Copy for ever."""
+        """Copy for ever. It looks often and mostly for nothing, so looking is a callback and no task."""
         at = self.cursor(origin.name)
-        while True:
-            await asyncio.sleep(self._rng.choice((0.001, 0.01, 0.05)))
-            if not self.is_link_up:
-                continue
-            for received in origin.messages[at : at + self._rng.randint(1, 200)]:
-                head = received.headers[:-2] if received.headers is not None else b"NATS/1.0\r\n"
-                mark = f"Nats-Stream-Source: {origin.name} {received.seq} > >\r\n\r\n".encode()
-                self.stream.append(received.subject, received.payload, head + mark)
-                at = received.seq
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            nonlocal at, timer
+            if self.is_link_up:
+                at = self._copy(origin, at, at + self._rng.randint(1, 200))
+            timer = nap()
+
+        def nap() -> asyncio.TimerHandle:
+            return loop.call_later(self._rng.choice((0.001, 0.01, 0.05)), loop.call_soon, look)
+
+        timer = nap()
+        try:
+            await loop.create_future()
+        finally:
+            timer.cancel()
+
+    def _copy(self, origin: MemoryStream, at: int, end: int) -> int:
+        for received in origin.messages[at:end]:
+            head = received.headers[:-2] if received.headers is not None else b"NATS/1.0\r\n"
+            mark = f"Nats-Stream-Source: {origin.name} {received.seq} > >\r\n\r\n".encode()
+            self.stream.append(received.subject, received.payload, head + mark)
+            at = received.seq
+        return at
 
     def lose_tail(self) -> None:
         """A crash of a hub that had not synced its newest messages."""

@@ -11,6 +11,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar
 
 import msgspec
@@ -26,13 +27,21 @@ from millstream.model import Sample
 from millstream.protocols.ledger import LedgerVerifier, is_ledger_subject, parse_stream_source
 from millstream.protocols.nats_wire import parse_headers
 from millstream.protocols.uns_payload import decode_sample
-from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, Position, Tag
+from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, Position, Received, Tag
 from millstream.sdk.testing import LoopClock
 from simulation.store import SimHub, SimPublisher
 
 MACHINES = 3
 SECOND = 1_000_000_000
 PLACE = "acme/p1"
+ENTRY = ConnectorEntry.model_validate(
+    {
+        "name": "device", "type": "device",
+        "tags": [{"name": "barrier", "address": str(i), "path": f"{PLACE}/m{i}"} for i in range(MACHINES)],
+    }
+)  # fmt: skip
+EDGE = EdgeConfig(edge=EdgeIdentity(name="e1", path=PLACE, data_dir="/x"), connectors=(ENTRY,))
+MAPPED = EDGE.mapped_tags(ENTRY)
 
 
 class Count(msgspec.Struct):
@@ -165,21 +174,19 @@ class World:
         self.sourcing: asyncio.Task[None] | None = None
         self.faults: dict[str, int] = {}
         self.partitions = self.rng.choice((1, 2, 3))
+        self._read: list[Received] = []
+        self._told: list[tuple[str, tuple[str, Any, int] | None]] = []
 
     # -- parts that can be killed -------------------------------------------------------------------------------------
 
     async def run_edge(self) -> None:
         """The edge's process."""
-        tags = [{"name": "barrier", "address": str(i), "path": f"{PLACE}/m{i}"} for i in range(MACHINES)]
-        entry = ConnectorEntry.model_validate({"name": "device", "type": "device", "tags": tags})
-        config = EdgeConfig(edge=EdgeIdentity(name="e1", path=PLACE, data_dir="/x"), connectors=(entry,))
-        mapped = config.mapped_tags(entry)
         publisher = SimPublisher(self.integrity, "uns.v1.acme.p1._ledger.e1.integrity", self.rng, self.clock)
         self.publishers = [publisher]
         supervisor = Supervisor(
-            ConnectorPlan("device", "device", [m.tag for m in mapped], "uns.v1.acme.p1._ledger.e1.integrity.device"),
+            ConnectorPlan("device", "device", [m.tag for m in MAPPED], "uns.v1.acme.p1._ledger.e1.integrity.device"),
             DeviceConnector(self.device),  # type: ignore[arg-type]
-            Pipeline(mapped, config.path),
+            Pipeline(MAPPED, EDGE.path),
             publisher=publisher,
             dead_letters=self.quiet,
             lifecycle=Lifecycle(Backoff(rng=self.rng)),
@@ -315,13 +322,23 @@ class World:
 
     def values(self, contract: str) -> list[tuple[str, Any, int]]:
         """Machine, value, time of what the hub holds of one contract."""
-        found = []
-        for received in self.hub.stream.messages:
-            if f".{contract}." in received.subject and not is_ledger_subject(received.subject):
-                record = decode_sample(received.payload)
-                if record.value is not None:
-                    found.append((received.subject.split(".")[4], record.value, record.time_ns))
-        return found
+        self._read_on()
+        return [told for kind, told in self._told if kind == contract and told is not None]
+
+    def _read_on(self) -> None:
+        """Decode what is new at the hub; what it has lost since is forgotten."""
+        messages, told, read = self.hub.stream.messages, self._told, self._read
+        while read and (len(read) > len(messages) or read[-1] is not messages[len(read) - 1]):
+            read.pop()
+            told.pop()
+        for received in messages[len(read) :]:
+            read.append(received)
+            machine, contract = _place(received.subject)
+            record = decode_sample(received.payload) if machine else None
+            if record is None or record.value is None:
+                told.append((contract, None))
+            else:
+                told.append((contract, (machine, record.value, record.time_ns)))
 
     def expected_parts(self) -> dict[str, list[int]]:
         """The truth, counted with nothing of the product."""
@@ -353,3 +370,11 @@ class World:
         assert all(account.is_clean for account in verifier.accounts.values()), verifier.accounts
         assert not self.quiet.letters
         assert not self.quiet.rejected
+
+
+@cache
+def _place(subject: str) -> tuple[str, str]:
+    """Machine and contract; no machine for the ledger's."""
+    tokens = subject.split(".")
+    contract = next(token for token in tokens if token.startswith("_"))
+    return ("" if is_ledger_subject(subject) else tokens[4], contract)

@@ -24,7 +24,7 @@ class MemoryStream:
         self.first_seq = 1
         self._clock = clock or SystemClock()
         self._last: dict[str, Received] = {}
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None  # made by the first who waits
 
     @property
     def last_seq(self) -> int:
@@ -50,11 +50,14 @@ class MemoryStream:
 
     def notify(self) -> None:
         """Wake everyone who waits for a change."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     async def changed(self) -> None:
         """Wait for the next change."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
         await self._changed.wait()
 
 
@@ -153,12 +156,15 @@ class MemoryReader:
         if source is None:
             raise NotFoundError("no such stream", got=stream)
         at = max(start_seq, source.first_seq) - 1
+        wanted: dict[str, bool] = {}  # of subjects seen here
         while True:
             if at < len(source.messages):
                 batch = source.messages[at : at + batch_max]
                 at += len(batch)
                 if filter_subjects:
-                    batch = [m for m in batch if any(subject_matches(m.subject, f) for f in filter_subjects)]
+                    for subject in {m.subject for m in batch} - wanted.keys():
+                        wanted[subject] = any(subject_matches(subject, f) for f in filter_subjects)
+                    batch = [m for m in batch if wanted[m.subject]]
                 if batch:
                     yield batch
                 continue

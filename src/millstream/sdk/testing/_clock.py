@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, TypeVar, TypeVarTuple
 
 from millstream.kernel import Clock, SystemClock
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+RESOLUTION_S = 1e-9  # timers so near to one another are due together, as in asyncio
 
 
 class VirtualClock:
@@ -88,31 +91,77 @@ class JumpingClock:
         self._offset_ns += int(span_s * 1e9)
 
 
-class _SkippingSelector(selectors.DefaultSelector):
-    """Never waits: what the loop would wait for is added to its time instead."""
+class _Due(float):
+    """When a timer is due, and the timer. Floats compare in C."""
 
-    skipped_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Ready file objects, at once; without any, time moves on to the next timer."""
-        ready = super().select(0 if timeout is None or timeout >= 0 else timeout)
-        if not ready and timeout is None:
-            raise RuntimeError("virtual time stands still: every task waits for something that no timer brings")
-        if not ready and timeout is not None and timeout > 0:
-            self.skipped_s += timeout
-        return ready
+    __slots__ = ("handle",)
+    handle: asyncio.TimerHandle
 
 
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop in which an hour of `asyncio.sleep` takes no time. For code without sockets and threads."""
+class VirtualTimeLoop(asyncio.BaseEventLoop):
+    """An event loop in which an hour of `asyncio.sleep` takes no time. For code without sockets and threads: it has no
+    selector. What is due at the same time runs in the order that asyncio's own heap gives it."""
+
+    _ready: deque[asyncio.Handle]  # asyncio's own, as is the flag below
+    _stopping: bool
 
     def __init__(self) -> None:
-        self._skipping = _SkippingSelector()
-        super().__init__(self._skipping)
+        super().__init__()
+        self._now_s = 0.0
+        self._timers: list[_Due] = []
 
     def time(self) -> float:
         """Seconds of virtual time since the loop was made."""
-        return self._skipping.skipped_s
+        return self._now_s
+
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        return self.call_at(self._now_s + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        due = _Due(when)
+        due.handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, due)
+        return due.handle
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """See asyncio."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def _run_once(self) -> None:
+        """What asyncio does between two polls, until it is stopped; there is nothing to poll."""
+        ready, timers = self._ready, self._timers
+        while True:
+            while timers and timers[0].handle.cancelled():
+                heapq.heappop(timers)
+            if not ready and not self._stopping:
+                if not timers:
+                    raise RuntimeError("virtual time stands still: every task waits for something that no timer brings")
+                self._now_s += max(0.0, timers[0] - self._now_s)
+            end_s = self._now_s + RESOLUTION_S
+            while timers and timers[0] < end_s:
+                ready.append(heapq.heappop(timers).handle)
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle.cancelled():
+                    handle._run()
+            if self._stopping:
+                return
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It is left out when it is due."""
+
+    def _write_to_self(self) -> None:
+        """Nobody polls."""
 
 
 class LoopClock:
@@ -123,7 +172,7 @@ class LoopClock:
 
     def now_ns(self) -> int:
         """UTC, ns since 1970."""
-        return self._start_ns + self.monotonic_ns()
+        return self._start_ns + int(asyncio.get_running_loop().time() * 1e9)
 
     def monotonic_ns(self) -> int:
         """Nanoseconds of the running loop."""
