@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "how-to" / "alarms.md"
 
 
 def test_the_flow_of_the_page_says_what_the_page_expects(tmp_path: Path) -> None:
-    (spec, _), (given, expected) = blocks(PAGE, "yaml"), blocks(PAGE, "json")
+    (spec, *_), (given, expected) = blocks(PAGE, "yaml"), blocks(PAGE, "json")
     flow = build_flow(read_spec(yaml.safe_load(spec)), tmp_path)
     outcome = drive(flow, with_ticks(flow, read_lines(given)))
     assert write_lines([outcome]) == tidy_lines(expected)

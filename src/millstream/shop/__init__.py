@@ -19,8 +19,32 @@ from millstream.shop._alarm import (
 from millstream.shop._calendar import WEEKDAYS, Calendar, Shift, ShiftSpan, clock, parse_clock, parse_days
 from millstream.shop._flood import Flood, FloodRules, count_alarm, pass_flood_time
 from millstream.shop._oee import CATEGORIES, TOLERANCE, Category, Figures, Made, figures
+from millstream.shop._spc import (
+    D2,
+    RULES,
+    Capability,
+    Center,
+    Chart,
+    ChartRules,
+    capability,
+    ewma_limit,
+    indices,
+    individuals,
+    subgroups,
+)
 
 __all__ = [
+    "subgroups",
+    "individuals",
+    "indices",
+    "ewma_limit",
+    "capability",
+    "ChartRules",
+    "Chart",
+    "Center",
+    "Capability",
+    "RULES",
+    "D2",
     "ANNOUNCED",
     "CATEGORIES",
     "TOLERANCE",

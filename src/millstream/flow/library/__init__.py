@@ -14,12 +14,13 @@ from millstream.flow.library._oee import OEE
 from millstream.flow.library._part_counter import PART_COUNTER
 from millstream.flow.library._rate import RATE
 from millstream.flow.library._runs import RUNS
+from millstream.flow.library._spc import SPC
 from millstream.flow.library._type import Build, FlowConfig, FlowType, OutputName, OutputPath
 from millstream.flow.library._unit_conversion import UNIT_CONVERSION
 
 _ALL = (
     PART_COUNTER, RATE, MACHINE_STATE, OEE, CHANGE_OF_STATE, RUNS, DERIVED_TAG, UNIT_CONVERSION, DEADBAND,
-    SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD,
+    SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC,
 )  # fmt: skip
 FLOW_TYPES: Mapping[str, FlowType] = MappingProxyType({flow_type.name: flow_type for flow_type in _ALL})
 """Built-in types by name."""

@@ -161,14 +161,15 @@ class AlarmLife:
         )  # fmt: skip
 
 
-def asks(inputs: Sequence[Input], output: str, levels: int | None) -> tuple[Input, ...]:
-    """Where people ask something of the alarms that a flow with these inputs raises. Raises DecodeError."""
+def asks(inputs: Sequence[Input], output: str, levels: int | None, *, depth: int = 1) -> tuple[Input, ...]:
+    """Where people ask something of the alarms that a flow with these inputs raises, whose names have `depth` parts.
+    Raises DecodeError."""
     found = []
     for each in inputs:
         asset = Pattern.parse(each.pattern).asset
         if levels is not None:
             asset = asset[:levels] if "**" not in asset[:levels] else ("**",)
-        found.append(Input(f"{'/'.join(asset)}:{output}/*", "ack"))
+        found.append(Input(f"{'/'.join(asset)}:{output}{'/*' * depth}", "ack"))
     return tuple(dict.fromkeys(found))
 
 
