@@ -60,6 +60,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _children() -> set[int]:
+    own = list(Path("/proc/self/task").glob("*/children"))
+    if own and not any(_text(file) for file in own):  # thousands of tests start none: 0.05 ms instead of a look at all
+        return set()
     return {process.pid for process in psutil.Process().children(recursive=True) if _is_alive(process)}
 
 
@@ -83,6 +86,14 @@ def _sockets_above(count: int) -> set[int]:
     """What is more than `count`, after a look for cycles: a thread that ends late may hold one until then."""
     gc.collect()
     return set(range(max(0, _sockets() - count)))
+
+
+def _text(path: Path) -> str:
+    """Of a thread that may have ended."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def _readlink(path: Path) -> str | None:

@@ -197,7 +197,7 @@ def test_no_bytes_raise_anything_but_a_decode_error(raw: bytes) -> None:
         parse_topic("spBv1.0/" + raw.decode("utf-8", "surrogateescape"))
 
 
-@settings(max_examples=1500)
+@settings(max_examples=600)
 @given(PAYLOADS.map(encode_payload), st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), max_size=6))
 def test_no_changed_payload_raises_anything_but_a_decode_error(raw: bytes, changes: list[tuple[int, int]]) -> None:
     spoilt = bytearray(raw)

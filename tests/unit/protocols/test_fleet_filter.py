@@ -154,7 +154,7 @@ NAMES = ["os", "name", "connectors", "opcua", "and", "or", "not", "x", "all", "e
 WORDS = [*NAMES, "r", "b", *SIGNS, " ", "\n"]
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(WORDS), max_size=40).map("".join) | st.text(max_size=60))
 def test_whatever_is_written_is_judged_or_refused(text: str) -> None:
     try:
