@@ -50,6 +50,7 @@ _START = Parameter(
 )
 _END = Parameter("end", "end_ns", "time", "first moment that no longer counts; in the form of start")
 _QUALITY = Parameter("quality", "quality", "quality", "any, usable (not bad) or good")
+_AS_RECORDED = Parameter("as_recorded", "as_recorded", "flag", "also what later samples of the same time correct")
 _LIMIT = Parameter("limit", "limit", "count", f"rows at most, up to {ROWS_MAX}")
 
 QUERIES: Mapping[str, tuple[type[Query], str, tuple[Parameter, ...]]] = {
@@ -65,6 +66,7 @@ QUERIES: Mapping[str, tuple[type[Query], str, tuple[Parameter, ...]]] = {
             _QUALITY,
             _LIMIT,
             Parameter("descending", "descending", "flag", "newest first"),
+            _AS_RECORDED,
         ),
     ),
     "window": (
@@ -97,7 +99,7 @@ QUERIES: Mapping[str, tuple[type[Query], str, tuple[Parameter, ...]]] = {
             _LIMIT,
         ),
     ),
-    "count": (Count, "How many samples each tag has", (_TAG, _KIND, _START, _END, _QUALITY)),
+    "count": (Count, "How many samples each tag has", (_TAG, _KIND, _START, _END, _QUALITY, _AS_RECORDED)),
     "events": (
         Events,
         "Events or alarms, by time",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from millstream.archive._ports import NodeDeadLetters, NodeRequests, NodeStreamStates
 from millstream.bus import RawConnection, StreamReader
-from millstream.config import HistorianConfig
-from millstream.historian import HistorianOptions, HistorianService
+from millstream.config import HistorianConfig, KeepConfig
+from millstream.historian import HistorianOptions, HistorianService, Keep, KeepRule
 from millstream.kernel import Clock
 from millstream.protocols.history_query import QUERY_SUBJECT
+from millstream.protocols.uns_pattern import Pattern
 from millstream.sdk import Log
 
 
@@ -33,10 +35,25 @@ def node_historian(
         log=log,
         options=HistorianOptions(
             hot_window_s=config.hot_window,
-            retention_s=config.retention,
+            keep=Keep(config.retention, _end(config.minute_rollups), _end(config.hour_rollups)),
+            rules=tuple(_rule(rule, config) for rule in config.rules),
             bytes_max=config.max_bytes,
             memory_bytes_max=config.max_memory,
             query_s_max=config.query_timeout,
         ),
         is_held=is_held,
     )
+
+
+def _rule(rule: KeepConfig, config: HistorianConfig) -> KeepRule:
+    """What a rule does not say is as for all others."""
+    keep = Keep(
+        config.retention if rule.retention is None else _end(rule.retention),
+        _end(config.minute_rollups if rule.minute_rollups is None else rule.minute_rollups),
+        _end(config.hour_rollups if rule.hour_rollups is None else rule.hour_rollups),
+    )
+    return KeepRule(tuple(Pattern.parse(path) for path in rule.paths), keep)
+
+
+def _end(age: float | Literal["never"] | None) -> float | None:
+    return None if age == "never" else age

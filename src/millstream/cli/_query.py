@@ -31,13 +31,11 @@ def query(
     last: Annotated[bool, Parameter(negative="")] = False,
     quality: Literal["any", "usable", "good"] | None = None,
     kind: Literal["tag", "count", "kpi", "state", "event", "alarm"] = "tag",
-    type: str | None = None,
-    limit: int | None = None,
+    type: str | None = None, as_recorded: Annotated[bool, Parameter(negative="")] = False, limit: int | None = None,
     output: Annotated[Format | None, Parameter(name=["--output", "-o"], group=OUTPUT_GROUP)] = None,
     file: Annotated[Path | None, Parameter(group=OUTPUT_GROUP)] = None,
-    json: Json = False,
-    target: Target = DEFAULT,
-) -> int:
+    json: Json = False, target: Target = DEFAULT,
+) -> int:  # fmt: skip
     """Ask the history: samples, windows, last values, as of a moment.
 
     Examples:
@@ -68,6 +66,8 @@ def query(
         What is asked for; event and alarm give events, with --start, --end, --type and --limit.
     type
         Of events: a CloudEvents type; a final * stands for any ending.
+    as_recorded
+        Also what later samples of the same time correct, in order of arrival.
     limit
         Rows at most.
     output
@@ -83,7 +83,7 @@ def query(
         async with target.connect() as plant:
             table = await _asked(
                 plant, patterns, start, end, every=every, aggregates=aggregate, at=at, last=last, quality=quality,
-                kind=kind, type=type, limit=limit,
+                kind=kind, type=type, as_recorded=as_recorded, limit=limit,
             )  # fmt: skip
         write_table(table, "jsonl" if json else output or format_of(file), file)
         if (table.schema.metadata or {}).get(b"truncated") == b"true":
@@ -106,16 +106,19 @@ async def _asked(
     quality: str | None,
     kind: str,
     type: str | None,
+    as_recorded: bool,
     limit: int | None,
 ) -> pa.Table:
     if kind in ("event", "alarm"):
-        if any((every, aggregates, at, last, quality)):
+        if any((every, aggregates, at, last, quality, as_recorded)):
             raise PlantError(
                 "events are no samples", expected="--start, --end, --type and --limit with this --kind", code="MS-0582"
             )
         return await plant.event_history(patterns, start or "-1h", end, type=type, kind=kind, limit=limit)
     if type is not None:
         raise PlantError("samples have no type", expected="--kind event or alarm beside --type", code="MS-0582")
+    if as_recorded and (last or at is not None):
+        raise PlantError("these do not go together", expected="--as-recorded with --start", code="MS-0582")
     if sum((start is not None, at is not None, last)) > 1:
         raise PlantError("these do not go together", expected="one of --start, --at, --last", code="MS-0582")
     if last:
@@ -123,8 +126,9 @@ async def _asked(
     if at is not None:
         return await plant.asof(patterns, at, quality=quality, kind=kind)
     return await plant.history(
-        patterns, start or "-1h", end, every=every, aggregate=aggregates, limit=limit, quality=quality, kind=kind
-    )
+        patterns, start or "-1h", end, every=every, aggregate=aggregates, limit=limit, quality=quality, kind=kind,
+        as_recorded=as_recorded,
+    )  # fmt: skip
 
 
 def format_of(file: Path | None) -> Format:

@@ -252,20 +252,20 @@ class Plant:
         start: Time,
         end: Time = "now",
         *,
-        every: Span | None = None,
-        aggregate: str | Sequence[str] | None = None,
-        limit: int | None = None,
-        quality: str | None = None,
-        kind: str = "tag",
-    ) -> pa.Table:
+        every: Span | None = None, aggregate: str | Sequence[str] | None = None, limit: int | None = None,
+        quality: str | None = None, kind: str = "tag", as_recorded: bool = False,
+    ) -> pa.Table:  # fmt: skip
         """Stored samples from `start` (included) to `end` (not), or, with `every`, aggregates by window.
 
         Aggregates: count, min, max, mean, sum, first, last, time_weighted_mean. Columns: tag, kind, time (UTC) and the
         values, or one column an aggregate. `quality` is "any", "usable" or "good"; `kind` is "tag", "count", "kpi" or
-        "state": the same path in two kinds is two histories.
+        "state": the same path in two kinds is two histories. A sample that corrects an earlier one of its time stands
+        in its place; with `as_recorded` both are given, in order of arrival.
         """
         now_ns = self._clock.now_ns()
         names = await self._history_names(paths, check_kind(kind, SAMPLE_KINDS))
+        if every is not None and as_recorded:
+            raise DecodeError("windows count what is right now", expected="no every beside as_recorded", code="MS-0582")
         request: dict[str, Any] = {
             "kind": "range" if every is None else "window",
             "data_kind": kind,
@@ -273,8 +273,8 @@ class Plant:
             "start_ns": to_time_ns(start, now_ns),
             "end_ns": to_time_ns(end, now_ns),
             "limit": limit,
-            "quality": quality,
-        }
+            "quality": quality, "as_recorded": as_recorded or None,
+        }  # fmt: skip
         if every is not None:
             request["every_ns"] = to_span_ns(every)
             request["aggregates"] = to_names(aggregate)

@@ -22,7 +22,7 @@ from millstream.config._edge import (
 from millstream.config._finding import Finding
 from millstream.config._flow import FlowEntry, FlowInput
 from millstream.config._flow_check import FlowKind, FlowKinds
-from millstream.config._historian import EdgeHistorianConfig, HistorianConfig
+from millstream.config._historian import EdgeHistorianConfig, HistorianConfig, KeepConfig
 from millstream.config._hub import (
     ApiConfig,
     EdgeAccess,
@@ -75,6 +75,7 @@ __all__ = [
     "HubStreams",
     "OidcConfig",
     "InstalledConnectors",
+    "KeepConfig",
     "ManagedConfig",
     "MappedTag",
     "PathAuthor",

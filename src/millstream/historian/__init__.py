@@ -3,6 +3,7 @@
 DuckDB is loaded when a service starts, not at import.
 """
 
+from millstream.historian._keep import Keep, KeepRule
 from millstream.historian._page import Page, decode_page, table_page
 from millstream.historian._ports import (
     DeadLetter,
@@ -57,6 +58,8 @@ __all__ = [
     "HistorianStats",
     "HistoryStoreError",
     "HistoryView",
+    "Keep",
+    "KeepRule",
     "Last",
     "Names",
     "Page",

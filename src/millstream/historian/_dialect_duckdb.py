@@ -42,10 +42,12 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The tags that a query is about; `single_ids` of them have one value a time (see `TagEntry.is_single`)."""
+    """The tags that a query is about; `single_ids` of them have one value a time (see `TagEntry.is_single`),
+    and samples of `hot_days` that are not sealed."""
 
     tag_ids: Sequence[int]
     single_ids: Sequence[int] = ()
+    hot_days: frozenset[int] = frozenset()
     reference_id: int | None = None
 
 
@@ -161,7 +163,7 @@ def render_window(query: Window, chosen: Chosen, segments: Sequence[Segment]) ->
     if "time_weighted_mean" in query.aggregates:
         return _render_weighted(query, chosen, segments)
     span = _span(query.start_ns, query.end_ns)
-    rolled = _rolled_segments(query, span, segments, is_single=bool(chosen.single_ids))
+    rolled = _rolled_segments(query, span, segments, chosen.hot_days)
     base = span.start_ns // query.every_ns * query.every_ns
     if rolled:
         return _render_rolled(query, chosen, segments, rolled, base)
@@ -176,14 +178,16 @@ def render_window(query: Window, chosen: Chosen, segments: Sequence[Segment]) ->
     )
 
 
-def _rolled_segments(query: Window, span: _Span, segments: Sequence[Segment], *, is_single: bool) -> list[Segment]:
+def _rolled_segments(
+    query: Window, span: _Span, segments: Sequence[Segment], hot_days: frozenset[int]
+) -> list[Segment]:
     """Days that their rollups can answer for: whole, in windows of whole minutes, with the quality they were made
-    with. A correction that is not sealed yet would be counted beside what it corrects: such tags are answered from
-    their samples while there are any."""
+    with. A correction that is not sealed yet would be counted beside what it corrects: such days are answered from
+    their samples."""
     if query.every_ns % MINUTE_NS or query.quality != "usable" or not _ROLLED.issuperset(query.aggregates):
         return []
     whole = [s for s in segments if s.rollup and s.start_ns >= span.start_ns and s.end_ns <= span.end_ns]
-    return [s for s in whole if s.file is None] if is_single else whole
+    return [s for s in whole if s.file is None or s.day not in hot_days]
 
 
 def _render_rolled(

@@ -21,7 +21,7 @@ from millstream.historian._dialect_duckdb import (
     render_window,
 )
 from millstream.historian._query import TAGS_COUNT_MAX, AsOf, Count, Events, Last, Names, Query, Range, Window, refuse
-from millstream.historian._store import HistoryStore, HistoryStoreError
+from millstream.historian._store import DAY_NS, HistoryStore, HistoryStoreError
 from millstream.historian._tags import TagDictionary, TagEntry
 
 if TYPE_CHECKING:
@@ -100,8 +100,10 @@ class QueryEngine:
         reference = None
         if isinstance(query, AsOf) and query.reference is not None:
             reference = self._tags.resolve([query.reference], query.data_kind)[0]
+        if isinstance(query, Range | Count) and query.as_recorded:
+            return Plan(Chosen(tag_ids), query.data_kind, self._tags.paths())
         single_ids = [tag_id for tag_id in tag_ids if self._tags.entry(tag_id).is_single]
-        return Plan(Chosen(tag_ids, single_ids, reference), query.data_kind, self._tags.paths())
+        return Plan(Chosen(tag_ids, single_ids, reference_id=reference), query.data_kind, self._tags.paths())
 
     def answer(self, query: Query, plan: Plan, running: Running | None = None) -> pa.Table:
         """The answer as Arrow (see `_answer`). Raises HistoryStoreError, and QueryStopped once `running` is stopped."""
@@ -116,7 +118,8 @@ class QueryEngine:
             try:
                 with running.holding(cursor):
                     cursor.execute("BEGIN")  # hot rows and the list of sealed days must be of one moment
-                    raw = _run(cursor, self._render(query, plan.chosen, self._segments(cursor)))
+                    chosen = _with_hot_days(cursor, plan.chosen) if isinstance(query, Window) else plan.chosen
+                    raw = _run(cursor, self._render(query, chosen, self._segments(cursor)))
             finally:
                 cursor.close()
         if isinstance(query, Events):
@@ -189,6 +192,17 @@ class QueryEngine:
             free = [name for number, names in self._doomed if number < oldest for name in names]
             self._doomed = [(number, names) for number, names in self._doomed if number >= oldest]
             return free
+
+
+def _with_hot_days(cursor: duckdb.DuckDBPyConnection, chosen: Chosen) -> Chosen:
+    if not chosen.single_ids:
+        return chosen
+    rows = cursor.execute(
+        "SELECT DISTINCT epoch_ns(ts) // ? - (epoch_ns(ts) % ? < 0)::BIGINT FROM readings "
+        "WHERE tag_id IN (SELECT unnest(?::UINTEGER[]))",
+        [DAY_NS, DAY_NS, list(chosen.single_ids)],
+    ).fetchall()
+    return replace(chosen, hot_days=frozenset(row[0] for row in rows))
 
 
 def _run(cursor: duckdb.DuckDBPyConnection, sql: Sql) -> pa.Table:

@@ -64,8 +64,10 @@ class Last(_Samples, frozen=True, tag="last"):
 
 
 class Range(_Samples, frozen=True, tag="range"):
-    """Samples as stored, by time, then tag, then arrival. `limit` bounds the rows over all tags."""
+    """Samples by time, then tag, then arrival. `limit` bounds the rows over all tags. `as_recorded`: also those that
+    a later one of the same time corrects, in order of arrival."""
 
+    as_recorded: bool = False
     start_ns: int | None = None
     end_ns: int | None = None
     quality: QualityFilter = "any"
@@ -107,8 +109,9 @@ class AsOf(_Samples, frozen=True, tag="asof"):
 
 
 class Count(_Samples, frozen=True, tag="count"):
-    """How many samples each tag has in a range."""
+    """How many samples each tag has in a range; `as_recorded` as in `Range`."""
 
+    as_recorded: bool = False
     start_ns: int | None = None
     end_ns: int | None = None
     quality: QualityFilter = "any"

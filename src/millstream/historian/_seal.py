@@ -89,23 +89,24 @@ class Sealer:
                     f"AND ts < make_timestamp_ns({(day + 1) * DAY_NS}) AND n < {upto}"
                 )
                 if old_file is not None:
-                    path = _quoted(folder / old_file)
+                    path = quoted(folder / old_file)
                     source += (
                         f" UNION ALL SELECT {_COLUMNS}, file_row_number - {2**62} AS n "
                         f"FROM read_parquet({path}, file_row_number = true)"
                     )
-                rows = self._copy(cursor, f"SELECT {_COLUMNS} FROM ({source}) ORDER BY tag_id, ts, n", file)
+                rows = self.copy(cursor, f"SELECT {_COLUMNS} FROM ({source}) ORDER BY tag_id, ts, n", file)
                 if rows != hot + old_rows:
                     raise HistoryStoreError(
                         "sealed file does not hold all rows", where=file, expected=str(hot + old_rows), got=str(rows)
                     )
-                self._copy(cursor, _rollup_sql(folder / file), rollup)
+                self.copy(cursor, _rollup_sql(folder / file, folder / old_rollup if old_rollup else None), rollup)
         finally:
             cursor.close()
         old = tuple(name for name in (old_file, old_rollup) if name is not None)
         return Sealed(day, upto, file, rollup, rows, hot, old)
 
-    def _copy(self, cursor: object, select: str, name: str) -> int:
+    def copy(self, cursor: object, select: str, name: str) -> int:
+        """Write rows into the file `name` of the history, synced; how many. Raises DuckDB's errors, OSError."""
         folder = self._store.folder
         final = folder / name
         final.parent.mkdir(exist_ok=True)
@@ -113,7 +114,7 @@ class Sealer:
         execute = getattr(cursor, "execute")  # noqa: B009 (DuckDB's own types are not there when it is not installed)
         rows = int(
             execute(
-                f"COPY ({select}) TO {_quoted(temporary)} "
+                f"COPY ({select}) TO {quoted(temporary)} "
                 f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
             ).fetchall()[0][0]
         )
@@ -149,15 +150,6 @@ class Sealer:
         self._step("committed")
         return sealed.old
 
-    def expire(self, before_day: int) -> tuple[str, ...]:
-        """Retention: forget samples and events of days before `before_day` (rollups stay); the files to remove.
-        Raises HistoryStoreError."""
-        with self._store.transaction("drop old days") as con:
-            rows = con.execute("SELECT file FROM segments WHERE day < ? AND file IS NOT NULL", [before_day]).fetchall()
-            con.execute("DELETE FROM events WHERE ts < make_timestamp_ns(?)", [before_day * DAY_NS])
-            con.execute("UPDATE segments SET file = NULL, rows = 0 WHERE day < ? AND file IS NOT NULL", [before_day])
-            return tuple(row[0] for row in rows)
-
     def drop_late(self, day: int) -> int:
         """Drop hot rows of a day whose samples retention has dropped already (its rollup stays as it is); how many.
         Raises HistoryStoreError."""
@@ -170,10 +162,7 @@ class Sealer:
                     [day * DAY_NS, (day + 1) * DAY_NS],
                 ).fetchall()[0][0]
             )
-            con.execute(
-                "INSERT INTO counters VALUES ('expired', ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
-                [dropped],
-            )
+            self._store.count(con, "expired", dropped)
             self._store.write_last(con)
             return dropped
 
@@ -208,7 +197,7 @@ class Sealer:
         return total
 
 
-def _rollup_sql(file: Path) -> str:
+def _rollup_sql(file: Path, old: Path | None) -> str:
     single = "SELECT tag_id FROM tags WHERE kind <> 'tag' OR is_corrected"
     number = "CASE WHEN kind BETWEEN 1 AND 3 AND isfinite(value) THEN value END"
     levels = " UNION ALL ".join(
@@ -221,18 +210,26 @@ def _rollup_sql(file: Path) -> str:
         "FROM s GROUP BY 1, 2, 3"
         for every in (MINUTE_NS, HOUR_NS)
     )
+    # Tags whose samples of this day are over already keep the rollup that was made of them.
+    kept = (
+        ""
+        if old is None
+        else f" UNION ALL SELECT * FROM read_parquet({quoted(old)}) "
+        f"WHERE tag_id NOT IN (SELECT tag_id FROM read_parquet({quoted(file)}))"
+    )
     return (
         f"WITH s AS (SELECT tag_id, epoch_ns(ts) AS t_ns, file_row_number AS n, {number} AS number "
         # One value a time where later ones correct earlier ones; only there, since a window over all rows is dear.
-        f"FROM (SELECT * FROM read_parquet({_quoted(file)}, file_row_number = true) WHERE tag_id NOT IN ({single}) "
-        f"UNION ALL SELECT * FROM read_parquet({_quoted(file)}, file_row_number = true) WHERE tag_id IN ({single}) "
+        f"FROM (SELECT * FROM read_parquet({quoted(file)}, file_row_number = true) WHERE tag_id NOT IN ({single}) "
+        f"UNION ALL SELECT * FROM read_parquet({quoted(file)}, file_row_number = true) WHERE tag_id IN ({single}) "
         "QUALIFY row_number() OVER (PARTITION BY tag_id, ts ORDER BY file_row_number DESC) = 1) "
         "WHERE quality < 2147483648) "
-        f"SELECT * FROM ({levels}) ORDER BY level_s, tag_id, start_ns"
+        f"SELECT * FROM ({levels}{kept}) ORDER BY level_s, tag_id, start_ns"
     )
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """A path as a literal of SQL, where none can be bound."""
     return "'" + str(path).replace("'", "''") + "'"
 
 

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from millstream.historian._bound import DiskBound
 from millstream.historian._engine import Plan, QueryEngine, QueryStopped, Running
+from millstream.historian._keep import Keep, KeepBook, KeepRule, TagsByKeep
+from millstream.historian._lapse import Lapser
 from millstream.historian._ports import DeadLetterSink, Reply, RequestServer, StreamState, StreamStates
 from millstream.historian._query import Last, Names, Query, check_query
 from millstream.historian._seal import Sealer
@@ -37,12 +40,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class HistorianOptions:
-    """Seconds, unless the name says else. A day is sealed once it lies `hot_window_s` back; samples older than
-    `retention_s` are dropped by whole days (None: kept for ever), their rollups stay. Beyond
-    `bytes_max` on disk, looked at every `maintain_every_s`, the oldest go first."""
+    """Seconds, unless the name says else. A day is sealed once it lies `hot_window_s` back; what is over by `keep` and
+    `rules` (the first that fits a tag decides) is dropped by whole days, events as `keep` says. Beyond `bytes_max` on
+    disk, looked at every `maintain_every_s`, the oldest go first."""
 
     hot_window_s: float = 2 * 86400.0
-    retention_s: float | None = None
+    keep: Keep = field(default_factory=Keep)
+    rules: tuple[KeepRule, ...] = ()
     commit_rows: int = 50_000
     commit_every_s: float = 0.5
     maintain_every_s: float = 300.0
@@ -128,6 +132,8 @@ class HistorianService:
         self._stream_names = tuple(streams)
         self._store = HistoryStore(folder, memory_bytes_max=self._options.memory_bytes_max)
         self._sealer = Sealer(self._store)
+        self._lapser = Lapser(self._store, self._sealer)
+        self._book = KeepBook(self._options.keep, self._options.rules)
         self._tags = TagDictionary()
         self._engine = QueryEngine(self._store, self._tags)
         self._sinks: dict[str, StreamSink] = {}
@@ -273,19 +279,30 @@ class HistorianService:
 
     async def _maintain(self) -> None:
         """Seal what is old enough, again where late data came, and drop what is too old."""
-        options, now_ns = self._options, self._clock.now_ns()
+        options, book, now_ns = self._options, self._book, self._clock.now_ns()
+        tags = book.by_keep(self._tags.find("*", None))
         for day in await self._on_writer(self._store.hot_days):
             if (day + 1) * DAY_NS + options.hot_window_s * 1e9 > now_ns:
                 continue
-            if not await self._on_writer(lambda day=day: self._sealer.drop_late(day)):  # type: ignore[misc]
+            late = partial(self._lapser.drop_late, day, book.gone(day, tags, now_ns).samples)
+            if not await self._on_writer(partial(self._sealer.drop_late, day)) and not await self._on_writer(late):
                 await self.seal(day)
-        if options.retention_s is not None:
-            before_day = int(now_ns - options.retention_s * 1e9) // DAY_NS
-            self._engine.doom(await self._on_writer(lambda: self._sealer.expire(before_day)))
+        await self._lapse(tags, now_ns)
         await self._keep_bound()
         removable = self._engine.removable()
         await self._on_writer(lambda: self._sealer.remove(removable))
         await self._on_writer(self._store.save_last)
+
+    async def _lapse(self, tags: TagsByKeep, now_ns: int) -> None:
+        """Drop what is over by retention: whole days as files, else a day is written anew without it."""
+        assert self._sealing is not None, "the historian is not running"
+        book = self._book
+        await self._on_writer(partial(self._lapser.drop_events, book.default.ends(now_ns).samples))
+        for segment in await self._on_writer(self._sealer.segments):
+            write = partial(self._lapser.write, segment.day, book.gone(segment.day, tags, now_ns))
+            lapsed = await asyncio.get_running_loop().run_in_executor(self._sealing, write)
+            if lapsed is not None:
+                self._engine.doom(await self._on_writer(partial(self._lapser.name, lapsed)))
 
     async def _keep_bound(self) -> None:
         """Stay below `bytes_max`: samples leave the database for sealed files early, the oldest files go."""

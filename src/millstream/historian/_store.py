@@ -245,10 +245,15 @@ class HistoryStore:
             [(d.source, d.payload, d.reason, d.code, d.subject, d.content_type, d.time_ns) for d in batch.bad],
         )
         for name, count in (batch.counts or {}).items():
-            con.execute(
-                "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
-                [name, count],
-            )
+            HistoryStore.count(con, name, count)
+
+    @staticmethod
+    def count(con: duckdb.DuckDBPyConnection, name: str, count: int) -> None:
+        """Add to a counter, inside a transaction."""
+        con.execute(
+            "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+            [name, count],
+        )
 
     def position(self, stream: str, generation: int) -> Position:
         """How far a stream is stored; sequence 0 when nothing is."""

@@ -15,6 +15,8 @@ import pyarrow as pa
 from millstream.historian import Query
 from millstream.historian._columns import to_columns
 from millstream.historian._engine import QueryEngine
+from millstream.historian._keep import Keep, KeepBook, KeepRule
+from millstream.historian._lapse import Lapser
 from millstream.historian._query import check_query
 from millstream.historian._rows import Rows
 from millstream.historian._seal import Sealer
@@ -48,6 +50,7 @@ class History:
         self.store.open()
         self.tags = TagDictionary(self.store.tags())
         self.sealer = Sealer(self.store)
+        self.lapser = Lapser(self.store, self.sealer)
         self.engine = QueryEngine(self.store, self.tags)
         self.seq = 0
         for tag in TAGS:
@@ -72,6 +75,20 @@ class History:
         sealed = self.sealer.write(day, self.store.next_order)
         if sealed is not None:
             self.sealer.remove(self.sealer.name(sealed))
+
+    def lapse(self, before_day: int, *, rules: Sequence[KeepRule] = (), keep: Keep | None = None) -> list[str]:
+        """Drop what is over when `before_day` has just begun to be kept; by default all samples before it."""
+        keep = keep or Keep(samples_s=0.0)
+        book, now_ns = KeepBook(keep, rules), before_day * DAY_NS
+        tags = book.by_keep(self.tags.find("*", None))
+        removed: list[str] = []
+        self.lapser.drop_events(keep.ends(now_ns).samples)
+        for segment in self.sealer.segments():
+            lapsed = self.lapser.write(segment.day, book.gone(segment.day, tags, now_ns))
+            if lapsed is not None:
+                removed += self.lapser.name(lapsed)
+        self.sealer.remove(removed)
+        return removed
 
     def ask(self, query: Query) -> pa.Table:
         check_query(query)

@@ -206,7 +206,7 @@ async def test_retention_drops_events_of_old_days(tmp_path: Path) -> None:
         append_event(stream, "event", CloudEvent(str(day), "/press", "x", None, T0 + day * DAY_NS))
     await answers(tmp_path, stream, Events(tags=("*",)))
     with history(tmp_path) as made:
-        made.sealer.expire(DAY + 1)
+        made.lapse(DAY + 1)
         assert [r["id"] for r in rows_of(made.ask(Events(tags=("*",))))] == ["1", "2"]
 
 
@@ -267,7 +267,7 @@ def test_a_rollup_that_outlives_its_day_counts_a_corrected_result_once() -> None
     with history() as made:
         made.add([S(TAGS[0], T0, value, kind="count") for value in (1.0, 5.0)])
         made.seal(DAY)
-        made.sealer.expire(DAY + 1)
+        made.lapse(DAY + 1)
         query = Window(
             tags=TAGS[:1], data_kind="count", start_ns=T0, end_ns=T0 + DAY_NS, every_ns=DAY_NS,
             aggregates=("count", "sum", "first"),

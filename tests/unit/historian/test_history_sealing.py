@@ -144,7 +144,7 @@ def test_retention_drops_whole_days_and_keeps_their_rollups(tmp_path: Path) -> N
     made.add([S(TAGS[0], T0 + d * DAY_NS, float(d)) for d in range(3)])
     for day in range(3):
         made.seal(DAY + day)
-    made.sealer.remove(made.sealer.expire(DAY + 2))
+    made.lapse(DAY + 2)
     assert [r["value"] for r in rows_of(made.ask(Range(tags=TAGS[:1])))] == [2.0]
     query = Window(tags=TAGS[:1], start_ns=T0, end_ns=T0 + 3 * DAY_NS, every_ns=DAY_NS, aggregates=("count", "mean"))
     assert [r["mean"] for r in rows_of(made.ask(query))] == [0.0, 1.0, 2.0]
@@ -157,7 +157,7 @@ def test_data_later_than_retention_leaves_the_days_rollup_as_it_is(tmp_path: Pat
     made.add(samples(30))
     assert made.sealer.drop_late(DAY) == 0
     made.seal(DAY)
-    made.sealer.remove(made.sealer.expire(DAY + 1))
+    made.lapse(DAY + 1)
     made.add(samples(5, 30))
     assert made.sealer.drop_late(DAY) == 5
     query = Window(tags=TAGS[:1], start_ns=T0, end_ns=T0 + DAY_NS, every_ns=DAY_NS, aggregates=("count",))
