@@ -1,6 +1,6 @@
 /** Values, ages and times as people read them. All of it is text: nothing here makes markup. */
 import { severity, type Reading, type Value } from "@millstream/client";
-import { language, t, type Word } from "./words";
+import { locale, t, type Word } from "./words";
 
 const TEXT_MAX = 120;
 const STALE_MS = 60_000;
@@ -13,7 +13,7 @@ export function valueText(value: Value | undefined): string {
   if (value === null || value === undefined) return "–";
   if (typeof value === "number") return numberText(value);
   if (typeof value === "boolean") return t(value ? "yes" : "no");
-  if (typeof value === "bigint") return value.toLocaleString(language.value);
+  if (typeof value === "bigint") return value.toLocaleString(locale());
   if (value instanceof Uint8Array) return t("bytes", { n: value.length });
   if (Array.isArray(value)) return t("values", { n: value.length });
   return plain(typeof value === "string" ? value : JSON.stringify(value, bigints), TEXT_MAX);
@@ -35,7 +35,7 @@ export function numberText(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
   if (size !== 0 && (size >= 1e12 || size < 1e-4)) return value.toExponential(4);
-  return value.toLocaleString(language.value, { maximumSignificantDigits: Number.isInteger(value) ? 15 : 7 });
+  return value.toLocaleString(locale(), { maximumSignificantDigits: Number.isInteger(value) ? 15 : 7 });
 }
 
 export function ageText(ms: number): string {
@@ -47,7 +47,7 @@ export function ageText(ms: number): string {
 /** Local time; `utcText` stands at hand beside it. */
 export function timeText(ms: number): string {
   if (!ms) return t("never");
-  return new Date(ms).toLocaleString(language.value, { dateStyle: "short", timeStyle: "medium" });
+  return new Date(ms).toLocaleString(locale(), { dateStyle: "short", timeStyle: "medium" });
 }
 
 export function utcText(ms: number): string {
@@ -57,7 +57,7 @@ export function utcText(ms: number): string {
 export function bytesText(count: number): string {
   const step = count >= 1 << 30 ? 30 : count >= 1 << 20 ? 20 : count >= 1 << 10 ? 10 : 0;
   const unit = { 0: "B", 10: "KiB", 20: "MiB", 30: "GiB" }[step];
-  return `${(count / 2 ** step).toLocaleString(language.value, { maximumFractionDigits: 1 })} ${unit}`;
+  return `${(count / 2 ** step).toLocaleString(locale(), { maximumFractionDigits: 1 })} ${unit}`;
 }
 
 /** A value that has not come for ten times its interval, a minute at least, is stale. */

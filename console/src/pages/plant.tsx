@@ -2,7 +2,8 @@
 import { computed, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { plain } from "../format";
-import { machineState, StateMark } from "../parts/mark";
+import { StateMark } from "../parts/mark";
+import { machineState } from "../parts/states";
 import { AgeCell, LookCell, ValueCell } from "../parts/value";
 import { address, go, route } from "../router";
 import { follow, isLoaded, isTruncated, tags, unitOf, type Tag } from "../state/tags";

@@ -1,3 +1,101 @@
+/** The shop floor: one tile a machine, readable from five metres; full screen for the wall. */
+import { computed } from "@preact/signals";
+import { useEffect, useState } from "preact/hooks";
+import { numberText, plain, valueText } from "../format";
+import { StateMark } from "../parts/mark";
+import { machineState } from "../parts/states";
+import { StateBand } from "../parts/state_band";
+import { AgeCell, LookCell } from "../parts/value";
+import { follow, isLoaded, tags, unitOf, type Tag } from "../state/tags";
+import { t, type Word } from "../words";
+
+interface Machine {
+  asset: string;
+  state: Tag;
+  counts: Tag[];
+  figures: { word: Word; tag: Tag }[];
+}
+
+const FIGURES: Record<string, Word> = { oee: "oee", availability: "availability", performance: "performance", quality: "qualityRate" };
+const WINDOWS = ["live", "shift", "hour", "day"];
+const COUNTS_MAX = 3;
+
+const machines = computed(() => machinesOf([...tags.value.values()]));
+
 export function ShopPage(): preact.JSX.Element {
-  return <p class="empty">shop</p>;
+  const [isFull, setFull] = useState(false);
+  const wanted = machines.value.map((one) => one.asset).join("\n");
+  useEffect(() => {
+    const assets = wanted === "" ? [] : wanted.split("\n");
+    const stops = assets.flatMap((asset) => ["state", "count", "kpi"].map((kind) => follow(asset, kind)));
+    return () => stops.forEach((stop) => stop());
+  }, [wanted]);
+  useEffect(() => {
+    const change = (): void => setFull(document.fullscreenElement !== null);
+    document.addEventListener("fullscreenchange", change);
+    return () => document.removeEventListener("fullscreenchange", change);
+  }, []);
+  const turn = (): void => void (isFull ? document.exitFullscreen() : document.getElementById("main")?.requestFullscreen());
+  if (machines.value.length === 0) return <p class="empty">{isLoaded.value ? t("noMachines") : `${t("loading")}…`}</p>;
+  return (
+    <>
+      <div class="bar">
+        <h1 class="grow">{t("machines")}</h1>
+        <button type="button" onClick={turn}>{t(isFull ? "leave" : "andon")}</button>
+      </div>
+      <div class="tiles">{machines.value.map((one) => <Tile key={one.asset} machine={one} />)}</div>
+    </>
+  );
+}
+
+function Tile({ machine }: { machine: Machine }): preact.JSX.Element {
+  const reading = machine.state.reading.value;
+  const state = machineState(reading?.value);
+  const levels = machine.asset.split("/");
+  return (
+    <article class="tile" data-state={state} aria-label={plain(machine.asset)}>
+      <h2 class="foreign">{plain(levels[levels.length - 1])} <small>{plain(levels.slice(0, -1).join("/"))}</small></h2>
+      <p class="state"><StateMark state={state} /></p>
+      <p class="muted"><span class="foreign">{valueText(reading?.value)}</span> · <LookCell tag={machine.state} /> · <AgeCell tag={machine.state} /></p>
+      <div class="figures">
+        {machine.figures.map(({ word, tag }) => <Figure key={tag.key} word={t(word)} text={percent(tag)} />)}
+        {machine.counts.map((tag) => <Figure key={tag.key} word={plain(tag.name, 30)} text={`${valueText(tag.reading.value?.value)} ${plain(unitOf(tag), 8)}`} />)}
+      </div>
+      <StateBand tag={machine.state} />
+    </article>
+  );
+}
+
+function Figure({ word, text }: { word: string; text: string }): preact.JSX.Element {
+  return <span><b>{text}</b> <small class="foreign">{word}</small></span>;
+}
+
+function percent(tag: Tag): string {
+  const value = tag.reading.value?.value;
+  return typeof value === "number" ? `${numberText(Math.round(value * 1000) / 10)} %` : "–";
+}
+
+/** Whoever tells a state is a machine; its figures are those of the nearest window that there is. */
+export function machinesOf(all: Tag[]): Machine[] {
+  const found = new Map<string, Machine>();
+  for (const tag of all) {
+    if (tag.kind === "state" && !found.has(tag.asset)) found.set(tag.asset, { asset: tag.asset, state: tag, counts: [], figures: [] });
+  }
+  for (const machine of found.values()) {
+    const mine = all.filter((tag) => tag.asset === machine.asset);
+    machine.counts = mine.filter((tag) => tag.kind === "count").slice(0, COUNTS_MAX);
+    machine.figures = figuresOf(mine.filter((tag) => tag.kind === "kpi"));
+  }
+  return [...found.values()].sort((a, b) => a.asset.localeCompare(b.asset));
+}
+
+function figuresOf(kpis: Tag[]): Machine["figures"] {
+  const rank = (tag: Tag): number => {
+    const at = WINDOWS.findIndex((window) => tag.name.split("/").includes(window));
+    return at < 0 ? WINDOWS.length : at;
+  };
+  return Object.entries(FIGURES).flatMap(([name, word]) => {
+    const fitting = kpis.filter((tag) => tag.name.split("/").at(-1) === name).sort((a, b) => rank(a) - rank(b));
+    return fitting.length === 0 ? [] : [{ word, tag: fitting[0] }];
+  });
 }

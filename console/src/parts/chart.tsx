@@ -4,7 +4,7 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { numberText } from "../format";
 import { theme } from "../theme";
-import { language } from "../words";
+import { language, locale } from "../words";
 
 /** Unix ms and numbers; null makes a gap. With `low` the area down to it is filled: extremes of a window. */
 export interface Line {
@@ -54,7 +54,7 @@ function optionsOf(props: ChartProps, width: number, onZoom: (fromMs: number, to
   const color = (name: string): string => style.getPropertyValue(name).trim();
   const axis = { stroke: color("--muted"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line") } };
   return {
-    width, height: props.height ?? 220,
+    width, height: props.height ?? 220, legend: { show: false },
     cursor: { drag: { x: props.onZoom !== undefined, y: false, setScale: false } },
     hooks: {
       setSelect: [(made) => {
@@ -64,7 +64,7 @@ function optionsOf(props: ChartProps, width: number, onZoom: (fromMs: number, to
       }],
     },
     scales: { x: { time: true }, y: { auto: true } },
-    axes: [axis, { ...axis, size: 70, values: (_made, ticks) => ticks.map(numberText) }],
+    axes: [{ ...axis, values: (_made, ticks, _axis, _space, step) => ticks.map((s) => clockText(s * 1000, step)) }, { ...axis, size: 70, values: (_made, ticks) => ticks.map(numberText) }],
     series: [
       {},
       ...props.lines.flatMap((line, index) => {
@@ -75,6 +75,13 @@ function optionsOf(props: ChartProps, width: number, onZoom: (fromMs: number, to
     ],
     bands: bandsOf(props.lines, color),
   };
+}
+
+/** In the language of the page, and no finer than the distance of the ticks. */
+function clockText(ms: number, stepS: number): string {
+  const time = { hour: "2-digit", minute: "2-digit", second: stepS < 60 ? "2-digit" : undefined } as const;
+  const day = { day: "2-digit", month: "2-digit" } as const;
+  return new Date(ms).toLocaleString(locale(), stepS >= 86_400 ? day : stepS >= 7200 ? { ...day, ...time } : time);
 }
 
 function bandsOf(lines: Line[], color: (name: string) => string): uPlot.Band[] {

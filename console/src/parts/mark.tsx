@@ -1,5 +1,6 @@
 /** Shapes that say the same as a colour does: nobody has to tell colours apart. */
 import { t, type Word } from "../words";
+import { type MachineState } from "./states";
 
 export type Severity = "critical" | "high" | "medium" | "low" | "info";
 const SHAPES: Record<Severity, string> = {
@@ -23,27 +24,9 @@ export function OkMark({ isOk, word }: { isOk: boolean; word: Word }): preact.JS
   return <span class={`mark ${isOk ? "muted" : "act"}`}>{isOk ? "✓" : "■"} {isOk ? t(word) : <b>{t(word)}</b>}</span>;
 }
 
-/** What a machine's state means, after the categories of the OEE flow (docs/how-to/oee.md). */
-export type MachineState = "running" | "setup" | "delay" | "idle" | "down" | "planned" | "unknown";
-const STATES: Record<string, MachineState> = Object.fromEntries(
-  (
-    [
-      ["running", "Execute Completing Production ACTIVE"],
-      ["setup", "Setup Starting Resetting Clearing"],
-      ["delay", "Delay Holding Held Unholding FEED_HOLD INTERRUPTED OPTIONAL_STOP PROGRAM_STOPPED WAIT"],
-      ["idle", "Idle Complete Suspending Suspended Unsuspending READY PROGRAM_COMPLETED"],
-      ["down", "Down Stopping Stopped Aborting Aborted STOPPED ALARM"],
-      ["planned", "Planned Maintenance"],
-    ] as [MachineState, string][]
-  ).flatMap(([state, names]) => names.split(" ").map((name) => [name, state])),
-);
 const STATE_SIGNS: Record<MachineState, string> = {
   running: "▶", setup: "◆", delay: "‖", idle: "○", down: "■", planned: "◇", unknown: "?",
 };
-
-export function machineState(value: unknown): MachineState {
-  return STATES[String(value)] ?? "unknown";
-}
 
 export function StateMark({ state }: { state: MachineState }): preact.JSX.Element {
   return <span class={`mark ${state === "down" ? "act" : ""}`}><span aria-hidden="true">{STATE_SIGNS[state]}</span> {t(state)}</span>;

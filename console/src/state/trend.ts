@@ -41,6 +41,19 @@ export class TrendLine {
     this.onChange();
   }
 
+  /** The least and the greatest value of a span; null where there is none. */
+  extremes(fromMs: number, toMs: number): [number | null, number | null] {
+    const { times, values, low } = this.line;
+    let [least, greatest]: [number | null, number | null] = [null, null];
+    times.forEach((time, at) => {
+      if (time < fromMs || time > toMs) return;
+      const [high, small] = [values[at], low === undefined ? values[at] : low[at]];
+      if (high !== null && (greatest === null || high > greatest)) greatest = high;
+      if (small !== null && (least === null || small < least)) least = small;
+    });
+    return [least, greatest];
+  }
+
   close(): void {
     for (const stop of this.stops) stop();
   }
@@ -74,4 +87,21 @@ export function numeric(value: unknown): number | null {
   if (typeof value === "number") return Number.isFinite(value) ? value : null;
   if (typeof value === "boolean") return value ? 1 : 0;
   return typeof value === "bigint" ? Number(value) : null;
+}
+
+/** What a span shows as CSV: RFC 4180, one row a value. A cell that a spreadsheet would work out stays text. */
+export function csvOf(lines: TrendLine[], fromMs: number, toMs: number): string {
+  const rows = ["path,time,value,least"];
+  for (const { line, tag } of lines) {
+    line.times.forEach((time, at) => {
+      if (time < fromMs || time > toMs) return;
+      rows.push([cell(tag.path), new Date(time).toISOString(), line.values[at] ?? "", line.low?.[at] ?? ""].join(","));
+    });
+  }
+  return `${rows.join("\r\n")}\r\n`;
+}
+
+function cell(text: string): string {
+  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return `"${safe.replaceAll('"', '""')}"`;
 }

@@ -30,7 +30,7 @@ export const de: Words = {
   alarmsOpen: "Alarme", noSites: "Noch darf kein Standort an diesen Hub melden.", uplink: "Uplink",
   inSync: "wie gewollt", differs: "weicht ab", liveQuery: "Alle Standorte fragen", ask: "Fragen", question: "Frage",
   answers: "{n} von {all} Standorten haben geantwortet",
-  queryHint: "ein Ausdruck über die Fakten jedes Standorts, zum Beispiel: alarms > 0",
+  queryHint: 'ein Ausdruck über die Fakten jedes Standorts, zum Beispiel: link.state != "flowing"',
   connectors: "Konnektoren", streams: "Streams", flows: "Flows", deadLetters: "Unlesbares", ledger: "Kontobuch",
   rate: "Rate", lag: "Rückstand", errors: "Fehler", samples: "Werte", records: "Buchungen", origin: "Herkunft",
   gaps: "Lücken", repeats: "Doppelte", outOfOrder: "Nicht in Reihenfolge", surplus: "Überzählige",

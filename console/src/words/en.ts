@@ -26,7 +26,7 @@ export const en = {
   reached: "reached", away: "away", lastHeard: "Last heard", messages: "{n} messages", alarmsOpen: "Alarms",
   noSites: "No site may report to this hub yet.", uplink: "Uplink", inSync: "as wanted", differs: "differs",
   liveQuery: "Ask all sites", ask: "Ask", question: "Question", answers: "{n} of {all} sites have answered",
-  queryHint: "an expression over the facts of each site, such as: alarms > 0",
+  queryHint: 'an expression over the facts of each site, such as: link.state != "flowing"',
   connectors: "Connectors", streams: "Streams", flows: "Flows", deadLetters: "Dead letters", ledger: "Ledger",
   rate: "Rate", lag: "Lag", errors: "Errors", samples: "Samples", records: "Records", origin: "Origin",
   gaps: "Gaps", repeats: "Repeats", outOfOrder: "Out of order", surplus: "Surplus", missing: "Samples missing",

@@ -13,6 +13,9 @@ effect(() => {
   remember("language", language.value);
 });
 
+/** How times and numbers are written. */
+export const locale = (): string => (language.value === "de" ? "de-DE" : "en-GB");
+
 export function t(word: Word, parts: Record<string, string | number> = {}): string {
   return ALL[language.value][word].replace(/\{(\w+)\}/g, (all, name: string) => String(parts[name] ?? all));
 }

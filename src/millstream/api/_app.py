@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 BODY_BYTES_MAX = 2**20  # of a posted query
 TAGS_MAX = 10_000  # of one list of tags
 TOKEN_LENGTH_MIN = 16
+GAPS_MAX = 200  # of one origin, in one answer: the newest
 _Handler = Callable[["View", "Request"], Awaitable["Response"]]
 
 
@@ -153,7 +154,10 @@ class _Api:
     async def _ledger(self, view: View, request: Request) -> Response:
         accounts = view.ledger()
         return json_response({
-            "origins": {o: {**asdict(a), "is_clean": a.is_clean} for o, a in sorted(accounts.items())}
+            "origins": {
+                o: {**asdict(a), "is_clean": a.is_clean, "missing": view.historian.missing(o, GAPS_MAX)}
+                for o, a in sorted(accounts.items())
+            }
         })  # fmt: skip
 
     async def _node_status(self, view: View, request: Request) -> Response:

@@ -399,6 +399,10 @@ class HistorianService:
                 found[origin] = _added(found[origin], account) if origin in found else replace(account)
         return found
 
+    def missing(self, origin: str, count: int) -> list[tuple[int, int]]:
+        """The newest `count` gaps of one origin, each by its first and last sequence at the origin, ascending."""
+        return sorted(gap for sink in self._sinks.values() for gap in sink.missing(origin, count))[-count:]
+
     async def stats(self) -> HistorianStats:
         """Rows, positions, lag, ledger, disk. Cost: a few counts in the store."""
         store = self._store

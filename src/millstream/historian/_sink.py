@@ -101,6 +101,10 @@ class StreamSink:
         """The recount of each origin that came through this stream (pending messages included)."""
         return self._ledger.accounts
 
+    def missing(self, origin: str, count: int) -> list[tuple[int, int]]:
+        """The newest gaps of one origin, by first and last sequence."""
+        return self._ledger.missing(origin, count)
+
     async def run(self, reader: Reader, state: StreamState | None) -> None:
         """Read and store until the stream turns out to be another generation (`is_stale`). Raises what the reader
         raises."""

@@ -154,6 +154,10 @@ class LedgerVerifier:
         """The account of each origin seen."""
         return {name: origin.account for name, origin in self._origins.items()}
 
+    def missing(self, origin: str, count: int) -> list[tuple[int, int]]:
+        """The newest `count` gaps of one origin, each by its first and last sequence, ascending."""
+        return self._origins[origin].missing[-count:] if origin in self._origins else []
+
     def dump(self, origin: str) -> bytes:
         """The whole state of one origin, to be kept with what was made of its messages; `load` takes it back."""
         return _encoder.encode(self._origins[origin])

@@ -116,6 +116,7 @@ async def test_each_question_is_answered_as_json(tmp_path: Path) -> None:
         assert tags["tags"] == [{"tag": TAG, "kind": "tag", "description": {"unit": "1/min"}}]
         ledger = (await client.get("/api/v1/ledger")).json()
         assert ledger["origins"]["H_INTEGRITY"]["is_clean"] is True
+        assert ledger["origins"]["H_INTEGRITY"]["missing"] == []
         status = (await client.get("/api/v1/status")).json()
         assert (status["node"], status["historian"]["samples"]) == ({"name": "hub1"}, 104)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from starlette.applications import Starlette
+
 from millstream.api import BrowserAccess, create_app, serve_api
 from millstream.bus import PEOPLE_USER
 from millstream.client import Plant, connect
@@ -93,6 +95,7 @@ class ConsoleSite:
     hub: HubNode
     edge: EdgeNode
     uplink: FaultProxy
+    websocket: FaultProxy
     url: str
 
     @property
@@ -146,26 +149,29 @@ async def console_site(folder: Path) -> AsyncIterator[ConsoleSite]:
             listener = hub.server.settings.leaf_listener
             port, secret = hub.server.settings.websocket_port, hub.server.settings.people_secret
             assert listener is not None
-            assert hub.historian is not None
             assert port is not None
             assert secret is not None
-            access = BrowserAccess(port, PEOPLE_USER, secret)
-            app = create_app(hub.historian, token=TOKEN, status=hub.status, access=access)
             async with (
                 FaultProxy("127.0.0.1", listener.port) as uplink,
-                serve_api(app) as address,
+                FaultProxy("127.0.0.1", port) as websocket,
+                serve_api(_app(hub, BrowserAccess(websocket.port, PEOPLE_USER, secret))) as address,
                 EdgeNode(edge_config(folder, uplink.port), connectors=CATALOG) as edge,
                 connect(node=folder / "plant1") as plant,
             ):
                 shop = asyncio.ensure_future(_run_shop(plant))
                 try:
-                    yield ConsoleSite(hub, edge, uplink, address.url)
+                    yield ConsoleSite(hub, edge, uplink, websocket, address.url)
                 finally:
                     shop.cancel()
                     await asyncio.gather(shop, return_exceptions=True)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+
+
+def _app(hub: HubNode, access: BrowserAccess) -> Starlette:
+    assert hub.historian is not None
+    return create_app(hub.historian, token=TOKEN, status=hub.status, access=access)
 
 
 async def _run_shop(plant: Plant) -> None:

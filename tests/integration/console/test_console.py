@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import random
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from browser import a_page, accessibility_faults, chromium
 from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite, console_site
+from login_site import PASSWORD, LoginSite, login_site
+from trust_site import until
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
+ENGLISH = {
+    "Plant": "temperature", "Shop floor": "producing", "Trend": "Choose one or more tags", "Alarms": "Events, too",
+    "Fleet": "acme/away", "Pipeline": "not a frame of this protocol",
+}  # fmt: skip
+GERMAN = {
+    "Anlage": "temperature", "Fertigung": "produziert", "Verlauf": "Wählen Sie Messstellen",
+    "Alarme": "Auch Ereignisse", "Standorte": "acme/away",
+    "Datenweg": "not a frame of this protocol",
+}  # fmt: skip
+COUNT = re.compile("^count ")
 pytestmark = pytest.mark.needs("chromium", "playwright", "console")
 
 
 async def numbers_change(page: Page, row: str) -> None:
     """A row of the tree has another value than a moment ago."""
-    cell = page.get_by_role("row", name=row).locator(".value").first
+    cell = page.get_by_role("row", name=re.compile(f"^{row} ")).locator(".value").first
     before = await cell.inner_text()
     await page.wait_for_function(
         "([text, before]) => [...document.querySelectorAll('.row .value')].some(e => e.title !== before && "
@@ -74,6 +89,112 @@ async def walk_by_keyboard(page: Page) -> None:
     await page.get_by_role("row", name="press").wait_for()
 
 
+async def see_each_page(page: Page, site: ConsoleSite) -> None:
+    """What stands on each, and that axe has nothing against it: in both languages, light and dark."""
+    await page.get_by_label("Language").select_option("de")
+    await page.get_by_label("Darstellung").select_option("dark")
+    for name, text in GERMAN.items():
+        await page.get_by_role("link", name=name, exact=True).click()
+        await page.locator("main").get_by_text(text).first.wait_for()
+        assert await accessibility_faults(page) == [], name
+    await page.get_by_label("Sprache").select_option("en")
+    await page.get_by_label("Appearance").select_option("light")
+    for name, text in ENGLISH.items():
+        await page.get_by_role("link", name=name, exact=True).click()
+        await page.locator("main").get_by_text(text).first.wait_for()
+        assert await accessibility_faults(page) == [], name
+
+
+async def see_the_shop_floor(page: Page) -> None:
+    """State in words, OEE, parts that go on."""
+    await page.get_by_role("link", name="Shop floor").click()
+    tile = page.get_by_role("article", name=f"{PLACE}/press")
+    await tile.get_by_text("producing").wait_for()
+    await tile.get_by_text("82 %").wait_for()
+    await page.get_by_role("article", name=f"{PLACE}/oven").get_by_text("down").first.wait_for()
+
+
+async def see_a_trend(page: Page, site: ConsoleSite) -> None:
+    """Two tags by their address, a third by hand, and a zoom that the address holds."""
+    tag = f"tag+{PLACE.replace('/', '%2F')}%2F"
+    await page.goto(f"{site.url}/#/trend?tag={tag}press%3Aspeed&tag={tag}press%3Acount&span=5min")
+    await page.get_by_label("Add a tag").fill(f"{PLACE}/oven:temperature")
+    await page.get_by_label("Add a tag").press("Enter")
+    await page.get_by_role("button", name=f"Remove {PLACE}/oven:temperature").wait_for()
+    assert "oven%3Atemperature" in page.url
+    await page.wait_for_function("() => document.querySelectorAll('main tbody tr').length === 3")
+    await page.wait_for_function(
+        "() => [...document.querySelectorAll('main tbody td.number')].every(e => e.innerText !== '–')"
+    )
+    box = await page.locator(".chart .u-over").bounding_box()
+    assert box is not None
+    await page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 50)
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 60, steps=4)
+    await page.mouse.up()
+    await page.get_by_role("button", name="Zoom out").click()
+    await page.get_by_role("button", name="Zoom out").wait_for(state="detached")
+    async with page.expect_download() as started:
+        await page.get_by_role("button", name="Export CSV").click()
+    text = (await (await started.value).path()).read_text(encoding="utf-8")
+    assert text.startswith("path,time,value,least")
+    assert f'"{PLACE}/press:count"' in text
+
+
+async def see_gaps(page: Page) -> None:
+    """What the hub's recount misses stands there by its sequences."""
+    account = {
+        "messages": 8, "samples": 8, "records": 1, "gaps": 4, "repeats": 0, "out_of_order": 0, "surplus": 0,
+        "samples_missing": 4, "unrecorded": 0, "first_seq": 1, "last_seq": 30, "is_clean": False,
+        "missing": [[7, 9], [21, 21]],
+    }  # fmt: skip
+    body = json.dumps({"origins": {"E_lossy_I": account}})
+    await page.route("**/api/v1/ledger", lambda route: route.fulfill(body=body, content_type="application/json"))
+    await page.get_by_role("link", name="Pipeline").click()
+    await page.get_by_text("1 origins are not complete").wait_for()
+    rows = await page.get_by_role("region", name="Gaps").locator("tbody tr").all_inner_texts()
+    assert [row.split("\t") for row in rows] == [["E_lossy_I", "21", "1"], ["E_lossy_I", "7 – 9", "3"]]
+    await page.unroute("**/api/v1/ledger")
+    await page.get_by_text("once and in order").wait_for()
+
+
+async def ask_all_sites(page: Page) -> None:
+    """The live query, and what it says of a site that is not there."""
+    await page.get_by_role("link", name="Fleet").click()
+    query = page.get_by_role("region", name="Ask all sites").first
+    await query.get_by_label("Question").fill('link.state != "x"')
+    await query.get_by_role("button", name="Ask").click()
+    await query.get_by_text("1 of 2 sites have answered").wait_for()
+    await query.get_by_label("Question").fill("link.state ==")
+    await query.get_by_role("button", name="Ask").click()
+    await query.get_by_role("alert").wait_for()
+
+
+async def lose_the_link(page: Page, site: ConsoleSite) -> None:
+    """A cut is told at once, and heals by itself."""
+    await page.get_by_role("link", name="Plant").click()
+    await page.get_by_role("row", name=COUNT).wait_for()
+    site.websocket.cut()
+    await page.get_by_text("No connection: values are old").wait_for()
+    site.websocket.restore()
+    await page.locator(".link[data-state=connected]").wait_for()
+    await page.get_by_text("No connection: values are old").wait_for(state="detached")
+    await numbers_change(page, "count")
+
+
+async def log_out(page: Page, site: ConsoleSite) -> None:
+    """Then nothing is shown, a wrong token is refused, and the right one lets in."""
+    await page.get_by_role("button", name="Log out").click()
+    field = page.get_by_label("Token of the hub")
+    await field.fill("not-the-token-of-this-hub")
+    await page.get_by_role("button", name="Log in").click()
+    await page.get_by_role("alert").wait_for()
+    assert await accessibility_faults(page) == []
+    await field.fill(TOKEN)
+    await page.get_by_role("button", name="Log in").click()
+    await page.get_by_role("row", name=COUNT).wait_for()
+
+
 async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
     faults: list[str] = []
     async with console_site(tmp_path) as site, chromium() as browser, a_page(browser, faults=faults) as page:
@@ -81,4 +202,63 @@ async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
         await see_hostile_names(page)
         await see_a_tag(page, site)
         await walk_by_keyboard(page)
+        await see_the_shop_floor(page)
+        await see_each_page(page, site)
+        await see_a_trend(page, site)
+        await see_gaps(page)
+        await ask_all_sites(page)
+        await lose_the_link(page, site)
+        await log_out(page, site)
+    assert faults == []
+
+
+async def log_in(page: Page, site: LoginSite) -> None:
+    """With a wrong password first."""
+    await page.goto(site.url)
+    for name, text in (("Tenant", "acme"), ("User", "ann"), ("Password", "not hers")):
+        await page.get_by_label(name, exact=True).fill(text)
+    await page.get_by_role("button", name="Log in").click()
+    await page.get_by_role("alert").get_by_text("wrong name, password or code").wait_for()
+    await page.get_by_label("Password", exact=True).fill(PASSWORD)
+    await page.get_by_role("button", name="Log in").click()
+    await page.get_by_role("row", name="speed").wait_for()
+
+
+async def values_come(page: Page, site: LoginSite) -> None:
+    """What is published now is seen without asking for it."""
+    cell = page.get_by_role("row", name="speed").locator(".value")
+    before = await cell.inner_text()
+
+    async def has_changed() -> bool:
+        async with site.site.plant("acme") as plant:
+            await plant.publish("acme/plant1/line:speed", random.randrange(10**6))
+        return await cell.inner_text() != before
+
+    await until(has_changed, "a live value")
+
+
+async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is_out_when_removed(
+    tmp_path: Path,
+) -> None:
+    faults: list[str] = []
+    renewals: list[str] = []
+    async with (
+        login_site(tmp_path, "acme", origins=(), credentials="10s") as site,
+        chromium() as browser,
+        a_page(browser, faults=faults) as page,
+    ):
+        await site.publish("acme", "acme/plant1/line:speed", "acme/plant2/line:power")
+        await site.add("acme", "ann", paths=("acme/plant1",))
+        page.on("request", lambda asked: renewals.append(asked.url) if "credentials" in asked.url else None)
+        await log_in(page, site)
+        assert await page.get_by_role("row", name="power").count() == 0
+        assert await page.evaluate("async () => (await fetch('api/v1/last?tag=acme/plant2/line:power')).status") == 404
+        assert await page.evaluate("document.cookie") == ""
+        await values_come(page, site)
+        seen = len(renewals)
+        await until(lambda: len(renewals) > seen, "the page asks for its next credentials")
+        await values_come(page, site)
+        async with site.users() as users:
+            await users.remove("acme", "ann")
+        await page.get_by_text("The session is over. Log in again.").wait_for()
     assert faults == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,9 +83,12 @@ class LoginSite:
 
 
 @asynccontextmanager
-async def login_site(folder: Path, *tenants: str, **login: Any) -> AsyncIterator[LoginSite]:
-    """A hub with its API; `login` is its section of the file."""
-    more = {"historian": {}, "api": {}, "login": login, "server": {"websocket_port": 0, "websocket_origins": [PAGE]}}
+async def login_site(
+    folder: Path, *tenants: str, origins: Sequence[str] = (PAGE,), **login: Any
+) -> AsyncIterator[LoginSite]:
+    """A hub with its API; `login` is its section of the file, `origins` those of pages that may connect (none: any)."""
+    server = {"websocket_port": 0, "websocket_origins": list(origins)}
+    more = {"historian": {}, "api": {}, "login": login, "server": server}
     async with trusted_hub(folder, *tenants, more=more) as site:
         assert site.hub.tenants is not None
         app = create_tenants_app(

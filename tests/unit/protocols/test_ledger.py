@@ -76,6 +76,17 @@ def test_each_dropped_message_is_a_gap(batches: list[list[int]], data: st.DataOb
     assert account.samples_missing == lost
 
 
+def test_the_newest_gaps_are_told_by_their_sequences_until_they_are_filled() -> None:
+    verifier = LedgerVerifier()
+    for seq in (1, 4, 5, 9, 20):
+        verifier.feed("E", seq, "uns.v1.acme.site._tag.x", 1, b"")
+    assert verifier.missing("E", 10) == [(2, 3), (6, 8), (10, 19)]
+    assert verifier.missing("E", 2) == [(6, 8), (10, 19)]
+    verifier.feed("E", 7, "uns.v1.acme.site._tag.x", 1, b"")
+    assert verifier.missing("E", 10) == [(2, 3), (6, 6), (8, 8), (10, 19)]
+    assert verifier.missing("nobody", 10) == []
+
+
 @given(batches_of, st.data())
 def test_each_repeated_message_is_a_repeat(batches: list[list[int]], data: st.DataObject) -> None:
     entries = stream_of(batches)

@@ -91,6 +91,24 @@ export class Client {
     return parseJson(text) as T;
   }
 
+  /** Ask a service that answers in parts, the last of which says "done". Throws MillstreamError. */
+  async askMany(subject: string, body: unknown, timeoutMs = 10_000): Promise<AnswerPart[]> {
+    const found: AnswerPart[] = [];
+    try {
+      const replies = await this.nats.requestMany(subject, JSON.stringify(body), {
+        strategy: "timer", maxWait: timeoutMs, maxMessages: ANSWERS_MAX,
+      });
+      for await (const reply of replies) {
+        const status = reply.headers?.get("Ms-Status") ?? "";
+        found.push({ status, error: reply.headers?.get("Ms-Error") ?? "", text: reply.string() });
+        if (status === "done") break;
+      }
+    } catch (error) {
+      throw new MillstreamError(`${subject}: ${(error as Error).message}`, 0);
+    }
+    return found;
+  }
+
   /** The status of each node that answers: of all that can be seen, or of some paths those of their sites. */
   async nodes(): Promise<NodeStatus[]> {
     const found = await Promise.allSettled((await this.statusSubjects()).map((s) => this.ask<NodeStatus>(s)));
@@ -134,6 +152,12 @@ export class Client {
     }
     return found;
   }
+}
+
+export interface AnswerPart {
+  status: string;
+  error: string;
+  text: string;
 }
 
 export interface StoredMessage {

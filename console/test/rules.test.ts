@@ -1,0 +1,54 @@
+import { expect, test } from "vitest";
+import { bandsOf } from "../src/parts/bands";
+import { machineState } from "../src/parts/states";
+import { parseAnswers } from "../src/state/fleet_query";
+import { buildTree, firstOpen, fits, rowsOf } from "../src/state/tree";
+import { en } from "../src/words/en";
+import { de } from "../src/words/de";
+import { type Tag } from "../src/state/tags";
+
+const tag = (path: string): Tag => {
+  const [asset, name] = path.split(":");
+  return { key: `tag ${path}`, path, asset, name, kind: "tag", info: { tag: path, kind: "tag", description: { unit: "bar" } } } as Tag;
+};
+
+test("a stop of a second is seen in a bar of eight hours, and nothing hides it", () => {
+  const hours = 8 * 3_600_000;
+  const bands = bandsOf([0, hours / 2, hours / 2 + 1000], ["running", "down", "running"], 0, hours);
+  expect(bands.map((band) => band.state)).toEqual(["running", "down", "running"]);
+  expect(bands[1].to - bands[1].from).toBe(1);
+});
+
+test("a state that nobody knows is unknown, never good", () => {
+  expect(machineState("Execute")).toBe("running");
+  for (const odd of ["", "constructor", "__proto__", null, 7]) expect(machineState(odd)).toBe("unknown");
+});
+
+test("the tree has each place once, counts what is below, and opens what a search leaves", () => {
+  const root = buildTree(["a/b/c:x", "a/b/c:y", "a/d:z", "a:q"].map(tag));
+  expect(root.count).toBe(4);
+  expect(rowsOf(root, new Set(), false)).toHaveLength(1);
+  expect(rowsOf(root, new Set(), true).map((row) => row.level)).toEqual([1, 2, 3, 4, 4, 2, 3, 2]);
+  expect([...firstOpen(root)]).toContain("a/b");
+  expect(fits(tag("a/b:Pressure"), "press BAR")).toBe(true);
+  expect(fits(tag("a/b:Pressure"), "press degC")).toBe(false);
+});
+
+test("a hundred thousand tags make a tree in a moment", () => {
+  const many = Array.from({ length: 100_000 }, (_, at) => tag(`a/l${at % 100}/m${at % 1000}:t${at}`));
+  expect(rowsOf(buildTree(many), new Set(["a"]), false)).toHaveLength(101);
+});
+
+test("the account of a live query names who is missing", () => {
+  const found = parseAnswers([
+    { status: "", error: "", text: '{"node":"p1","state":"match","facts":{"a":1}}' },
+    { status: "done", error: "", text: '{"expected":2,"answered":1,"silent":[],"missing":{"p2":null}}' },
+  ]);
+  expect(found).toEqual({ expected: 2, answered: 1, rows: [{ node: "p1", text: '{"a":1}' }, { node: "p2", text: "∅" }] });
+  expect(() => parseAnswers([{ status: "done", error: '{"message":"no"}', text: "" }])).toThrow("no");
+});
+
+test("both languages have the same blanks to fill", () => {
+  const blanks = (text: string): string[] => (text.match(/\{\w+\}/g) ?? []).sort();
+  for (const word of Object.keys(en) as (keyof typeof en)[]) expect(blanks(de[word])).toEqual(blanks(en[word]));
+});
