@@ -123,6 +123,12 @@ COMMANDS = (
     Command("query", "_query:query", "Ask the history: samples, windows, last values, as of a moment.", DATA),
     Command("publish", "_look:publish", "Store one value.", DATA),
     Command("write", "_write:write", "Write one value to a machine, through its edge.", DATA),
+    Command(
+        "evaluate",
+        "_evaluate:evaluate",
+        "Score a flow that finds anomalies on labelled recordings, beside baselines.",
+        FLOWS,
+    ),
     Command("flow test", "_flow_test:run_cases", "Test flows: samples in, samples out, in virtual time.", FLOWS),
     Command(
         "contract check",

@@ -12,11 +12,12 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from millstream.cli._flow_file import FLOW_FILE, read_flow_file
 from millstream.cli._options import Json
 from millstream.cli._output import CHECK_FAILED, OK, note, print_json, print_text
 from millstream.kernel import ConfigError, NotFoundError, PlantError
 
-FLOW_FILE, INPUT_FILE, EXPECTED_FILE = "flow.yaml", "input.jsonl", "expected.jsonl"
+INPUT_FILE, EXPECTED_FILE = "input.jsonl", "expected.jsonl"
 TIMEOUT_S = 60.0
 
 
@@ -110,16 +111,9 @@ def _report(case: Path, *, update: bool, timeout_s: float) -> CaseReport:
 
 
 def _run(case: Path, report: CaseReport) -> list[str]:
-    from millstream.config import FlowEntry, parse_size, read_yaml
-    from millstream.flow import FlowSpec, build_flow, read_lines, read_spec, verify, with_ticks, write_lines
+    from millstream.flow import build_flow, read_lines, verify, with_ticks, write_lines
 
-    raw = read_yaml(case / FLOW_FILE)
-    if isinstance(raw, dict):  # an entry of a node's file: how many processes it has there is no matter here
-        of_the_node = FlowEntry.model_fields.keys() - FlowSpec.model_fields.keys()
-        raw = {key: value for key, value in raw.items() if key not in of_the_node}
-        if isinstance(memory := raw.get("module_memory"), str):
-            raw["module_memory"] = parse_size(memory)
-    spec = read_spec(raw)
+    spec = read_flow_file(case)
     input_file = case / INPUT_FILE
     if not input_file.is_file():
         raise NotFoundError("no inputs", where=str(input_file))

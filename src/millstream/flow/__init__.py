@@ -4,6 +4,7 @@ from millstream.flow._cases import read_lines, tidy_lines, write_lines
 from millstream.flow._codec import Commit, Offset, decode_commit, encode_commit
 from millstream.flow._context import Context, as_of, remember
 from millstream.flow._core import FlowCore
+from millstream.flow._detections import Detections, detect
 from millstream.flow._drive import Kills, Outcome, Tick, drive, drive_all, with_ticks
 from millstream.flow._model import (
     CancelTimer,
@@ -38,6 +39,7 @@ __all__ = [
     "Commit",
     "Context",
     "Counts",
+    "Detections",
     "Effect",
     "Emit",
     "EmitEvent",
@@ -84,6 +86,7 @@ __all__ = [
     "as_of",
     "build_flow",
     "decode_commit",
+    "detect",
     "drive",
     "drive_all",
     "encode_commit",

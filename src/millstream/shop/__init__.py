@@ -17,6 +17,16 @@ from millstream.shop._alarm import (
     unshelve,
 )
 from millstream.shop._calendar import WEEKDAYS, Calendar, Shift, ShiftSpan, clock, parse_clock, parse_days
+from millstream.shop._evaluation import (
+    PROFILES,
+    Found,
+    Labelled,
+    Profile,
+    best_threshold,
+    count_events,
+    rows_above,
+    score,
+)
 from millstream.shop._flood import Flood, FloodRules, count_alarm, pass_flood_time
 from millstream.shop._oee import CATEGORIES, TOLERANCE, Category, Figures, Made, figures
 from millstream.shop._spc import (
@@ -34,6 +44,14 @@ from millstream.shop._spc import (
 )
 
 __all__ = [
+    "PROFILES",
+    "Found",
+    "Labelled",
+    "Profile",
+    "best_threshold",
+    "count_events",
+    "rows_above",
+    "score",
     "subgroups",
     "individuals",
     "indices",

@@ -69,18 +69,21 @@ async def test_subscriptions_are_renewed_before_they_run_out() -> None:
 
 async def test_a_device_that_has_forgotten_its_subscriptions_is_subscribed_again() -> None:
     heard = Heard()
-    async with cov_device(0.05) as device, opened(device, heard, watchdog="200ms") as session:
-        async with aclosing(session.stream([tag("av:1", NEVER_S)], None)) as stream:
-            await seen_until(stream, 3)
-            device.signal(signal.SIGUSR1)
-            async with asyncio.timeout(60):
-                while "device has forgotten subscriptions, renewed" not in heard.events:
-                    await anext(stream)
-            # Each change again, and not only what one more look by the watchdog shows.
-            numbers: list[float] = []
-            async with asyncio.timeout(60):
-                while not numbers or numbers[-3:] != [numbers[-1] - 2, numbers[-1] - 1, numbers[-1]]:
-                    numbers += await seen_until(stream, 1)
+    async with (
+        cov_device(0.05) as device,
+        opened(device, heard, watchdog="200ms") as session,
+        aclosing(session.stream([tag("av:1", NEVER_S)], None)) as stream,
+    ):
+        await seen_until(stream, 3)
+        device.signal(signal.SIGUSR1)
+        async with asyncio.timeout(60):
+            while "device has forgotten subscriptions, renewed" not in heard.events:
+                await anext(stream)
+        # Each change again, and not only what one more look by the watchdog shows.
+        numbers: list[float] = []
+        async with asyncio.timeout(60):
+            while not numbers or numbers[-3:] != [numbers[-1] - 2, numbers[-1] - 1, numbers[-1]]:
+                numbers += await seen_until(stream, 1)
 
 
 async def test_a_silent_death_of_the_device_is_seen_by_the_watchdog_and_a_new_session_goes_on() -> None:
