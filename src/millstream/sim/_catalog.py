@@ -29,6 +29,9 @@ DEVICES = (
     ),
     SimDevice("light_barrier", "mqtt", "light barriers that publish by MQTT and keep a ledger of their parts"),
     SimDevice("s7_plc", "s7", "Siemens PLC: a press in a data block, with a clock"),
+    SimDevice(
+        "logix_controller", "ethernet_ip", "Logix controller: a filler with arrays, structures and a list of its tags"
+    ),
     SimDevice("bacnet_controller", "bacnet", "BACnet/IP controller of an air handling unit, with changes of value"),
     SimDevice("sparkplug_press", "sparkplug", "press as a Sparkplug B edge node at a broker: births, data, commands"),
     SimDevice("text_scale", "text", "scale that speaks lines of text over TCP, by itself or when it is asked"),

@@ -19,6 +19,7 @@ from sparkplug_kit import connector, hosting, nats_listener
 
 from millstream.cli import main
 from millstream.connectors.bacnet import BacnetConfig, BacnetConnector
+from millstream.connectors.ethernet_ip import EtherNetIpConfig, EtherNetIpConnector
 from millstream.connectors.sql import SqlConfig, SqlConnector
 from millstream.connectors.text import TextConfig, TextConnector
 from millstream.model import Sample
@@ -57,7 +58,7 @@ async def streamed(session: Any, tags: list[Tag], is_enough: Callable[[list[Samp
     raise AssertionError
 
 
-@pytest.mark.parametrize("name", ["s7_plc", "bacnet_controller", "sparkplug_press"])
+@pytest.mark.parametrize("name", ["s7_plc", "bacnet_controller", "sparkplug_press", "logix_controller"])
 def test_more_tags_than_a_device_has_room_for_are_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for count in ("1000000", "-1", "many"):
         assert main(["sim", "run", name, "--port", "1", f"--tags={count}"]) == 2
@@ -86,6 +87,25 @@ async def test_a_plc_whose_values_stand_still_while_its_clock_goes_on() -> None:
         while time.time() < began + 2:  # in which strokes would have counted
             await changed(lambda: s7_kit.values(session, s7_plc.ADDRESSES["clock"]))
         assert await s7_kit.values(session, s7_plc.ADDRESSES["strokes"], s7_plc.ADDRESSES["force"]) == first
+
+
+async def test_a_controller_with_a_filler_whose_clock_is_ahead() -> None:
+    async with device("logix_controller", "--tags", "20", "--slot", "1", "--clock-offset", "2h") as ready:
+        config = {"host": "127.0.0.1", "port": ready["port"], "slot": 1, "timeout": "60s"}
+        made = EtherNetIpConnector(EtherNetIpConfig.model_validate(config), ConnectorTools())
+        async with made.open() as session:
+            tags = [Tag(name, address) for name, address in ready["addresses"].items()]
+            values = {sample.tag: sample.value for sample in await session.read(tags)}
+            assert (values["running"], values["product"], values["alarm"]) == (True, "cider 0.5 l", True)
+            assert 5400 < values["clock"] / 1e6 - time.time() < 9000  # type: ignore[operator]
+            await changed(lambda: values_of(session, Tag("t19", "T19"), Tag("bottles", "Bottles")))
+            first, second = await values_of(session, Tag("t3", "T3"), Tag("t19", "T19"))
+            assert second - first == 16
+
+
+async def values_of(session: Any, *tags: Tag) -> list[Any]:
+    """Values only."""
+    return [sample.value for sample in await session.read(list(tags))]
 
 
 async def test_a_controller_of_an_air_handling_unit() -> None:

@@ -19,6 +19,7 @@ from millstream.connectors.ethernet_ip._config import EtherNetIpConfig
 from millstream.connectors.ethernet_ip._driver import Reading
 from millstream.connectors.ethernet_ip._faults import (
     BAD_NOT_WRITABLE,
+    CONNECTION_FAILURE,
     MessageRefused,
     refused,
 )
@@ -53,6 +54,7 @@ _WORDS = (
     ("beyond end", BAD_OUT_OF_RANGE),
     ("out of range", BAD_OUT_OF_RANGE),
     ("privilege", BAD_NOT_READABLE),
+    ("permission denied", BAD_NOT_READABLE),
     ("not supported", BAD_NOT_READABLE),
     ("state conflict", BAD_DATA_UNAVAILABLE),
     ("type", BAD_TYPE_MISMATCH),
@@ -116,7 +118,8 @@ class Pycomm3Driver:
             is_open = self._tried(self._plc.open)
         except (PycommError, MessageRefused) as error:
             status, extended = self._last_status()
-            if "forward" in str(error).lower() or "Target did not connect" in str(error):
+            is_refused = status == CONNECTION_FAILURE and extended is not None  # of the route, by whoever passes it on
+            if is_refused or "forward" in str(error).lower() or "Target did not connect" in str(error):
                 raise refused(self._reader.where, self._route, status, extended) from error
             raise Unreachable(
                 f"device does not list its tags: {error}",
