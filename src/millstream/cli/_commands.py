@@ -34,6 +34,7 @@ PARENTS = {
     "command": "What edges shall do, once each.",
     "code": "Modules of flows, kept at the hub by their digest.",
     "config rollout": "Changes that reach many sites stage by stage.",
+    "history": "The history as a whole.",
     "deadletter": "What could not become data, kept as raw bytes.",
     "operator": "Who says who may do what: the key store.",
     "tenant": "Customers, each with accounts of its own.",
@@ -121,6 +122,12 @@ COMMANDS = (
     Command("get", "_look:get", "Print the last value of tags.", DATA),
     Command("tail", "_look:tail", "Follow values as they are stored.", DATA),
     Command("query", "_query:query", "Ask the history: samples, windows, last values, as of a moment.", DATA),
+    Command(
+        "history export",
+        "_archive:export",
+        "Export days of history to Parquet files or a Delta table, each once.",
+        DATA,
+    ),
     Command("publish", "_look:publish", "Store one value.", DATA),
     Command("write", "_write:write", "Write one value to a machine, through its edge.", DATA),
     Command(

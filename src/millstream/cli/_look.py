@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from millstream.cli._options import DEFAULT, Json, Target, run
 from millstream.cli._output import OK, console, note, print_json, print_table, print_text, shown
-from millstream.kernel import NotFoundError, SystemClock, parse_duration_s
+from millstream.kernel import NotFoundError, PlantError, SystemClock, parse_duration_s
 from millstream.protocols.uns_payload import encode_value
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ def publish(
     unit: str | None = None,
     time: str | None = None,
     kind: Kind = "tag",
+    correction: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
     target: Target = DEFAULT,
 ) -> int:
@@ -200,6 +201,7 @@ def publish(
 
         millstream publish acme/plant1/press:operator '"Ada"'
         millstream publish acme/plant1/press:setpoint 21.5 --unit degC
+        millstream publish acme/plant1/press:weight 81.4 --time 2026-01-31T06:00:00Z --correction
 
     Parameters
     ----------
@@ -211,14 +213,20 @@ def publish(
         Unit as pint writes it.
     time
         Source time, such as 2026-01-31T06:00:00Z; left out: now.
+    correction
+        Take the place of the sample of exactly this --time; the original stays readable as recorded.
     json
         Print where it is stored as an object.
     """
 
     async def work() -> int:
         """Store and tell where."""
+        if correction and time is None:
+            raise PlantError("a correction without a time", expected="--time of the sample to correct", code="MS-0582")
         async with target.connect() as plant:
-            stored = await plant.publish(path, parsed_value(value), unit=unit, time=time, kind=kind)
+            stored = await plant.publish(
+                path, parsed_value(value), unit=unit, time=time, kind=kind, is_correction=correction
+            )
         if json:
             print_json({"stream": stored.stream, "seq": stored.last_seq})
         else:

@@ -5,6 +5,7 @@ from millstream.client._code import Code, kind_of
 from millstream.client._commands import Commands, NodeCommand
 from millstream.client._contracts import Consumer, Review
 from millstream.client._deadletter import DeadLetter
+from millstream.client._export import Archive, ExportedDay
 from millstream.client._fleet import Fleet, FleetResult, FleetRun
 from millstream.client._fleet_data import DataPart, FleetDataRun
 from millstream.client._joined import joined_keys
@@ -34,6 +35,7 @@ __all__ = [
     "PROVIDER",
     "AlarmRow",
     "Alarms",
+    "Archive",
     "CloudEvent",
     "Code",
     "Commands",
@@ -43,6 +45,7 @@ __all__ = [
     "DataPart",
     "DataSummary",
     "DeadLetter",
+    "ExportedDay",
     "Fleet",
     "FleetDataRun",
     "FleetMatch",

@@ -24,6 +24,7 @@ from millstream.client._deadletter import (
     remove_letter,
     repaired,
 )
+from millstream.client._export import Archive
 from millstream.client._fleet import Fleet
 from millstream.client._flows import ask_flow, flow_lists
 from millstream.client._history import EVENT_KINDS, SAMPLE_KINDS, Historian, check_kind, stored_event
@@ -78,6 +79,7 @@ class Plant:
         self.fleet = Fleet(link, address, self._services, clock)
         self.configs = SiteConfigs(link, self._streams, self.fleet.whom, clock)
         self.commands = self.fleet.commands
+        self.archive = Archive(self._historian, clock)
         self.alarms = Alarms(self._streams, self._store, self.fleet.whom, self.commands, clock)
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""
@@ -328,10 +330,8 @@ class Plant:
             "data_kind": kind,
             "tags": await self._history_names(paths, check_kind(kind, EVENT_KINDS)),
             "type": type,
-            "start_ns": to_time_ns(start, now_ns),
-            "end_ns": to_time_ns(end, now_ns),
-            "limit": limit,
-        }
+            "start_ns": to_time_ns(start, now_ns), "end_ns": to_time_ns(end, now_ns), "limit": limit,
+        }  # fmt: skip
         return await self._historian.ask(request)
 
     async def _history_names(self, paths: Where | Sequence[Where], kind: str) -> Sequence[str]:
@@ -343,14 +343,13 @@ class Plant:
         path: Where,
         value: Value | None,
         *,
-        unit: str | None = None,
-        time: Time | None = None,
-        quality: Quality = GOOD,
-        kind: str = "tag",
-    ) -> Stored:
-        """Store one value and return once it is on disk. `time` is the source time; left out, it is now."""
+        unit: str | None = None, time: Time | None = None, quality: Quality = GOOD, kind: str = "tag",
+        is_correction: bool = False,
+    ) -> Stored:  # fmt: skip
+        """Store one value and return once it is on disk. `time` is the source time; left out, it is now. A correction
+        stands in the history in the place of the sample of exactly that time, which stays readable as recorded."""
         now_ns = self._clock.now_ns()
-        subject = to_subject(path, kind)
+        subject, revised = to_subject(path, kind), {"Ms-Revision": "1"} if is_correction else {}
         payload = encode_sample(
             value,
             quality=quality,
@@ -358,7 +357,7 @@ class Plant:
             ingest_time_ns=now_ns,
             unit=unit,
         )
-        return await self._store(subject, payload, {"Nats-Msg-Id": str(uuid.uuid4())})
+        return await self._store(subject, payload, {"Nats-Msg-Id": str(uuid.uuid4()), **revised})
 
     async def event(
         self,

@@ -172,9 +172,13 @@ class SyncPlant:
         time: Time | None = None,
         quality: Quality = GOOD,
         kind: str = "tag",
+        is_correction: bool = False,
     ) -> Stored:
         """As `Plant.publish`."""
-        return self._thread.run(self._plant.publish(path, value, unit=unit, time=time, quality=quality, kind=kind))
+        work = self._plant.publish(
+            path, value, unit=unit, time=time, quality=quality, kind=kind, is_correction=is_correction
+        )
+        return self._thread.run(work)
 
     def event(
         self,

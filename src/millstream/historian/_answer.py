@@ -13,7 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from millstream.historian._columns import KIND_BOOL, KIND_FLOAT, KIND_INT, KIND_NONE, KIND_TEXT, to_value
+from millstream.historian._columns import (
+    KIND_BOOL,
+    KIND_FLOAT,
+    KIND_INT,
+    KIND_NONE,
+    KIND_TEXT,
+    TYPE_NAMES,
+    to_value,
+)
 from millstream.historian._tags import TagEntry
 from millstream.protocols.uns_payload import encode_value
 
@@ -31,16 +39,19 @@ class Naming:
     kind: str
 
 
-def samples_table(raw: pa.Table, names: Naming, limit: int) -> pa.Table:
+def samples_table(raw: pa.Table, names: Naming, limit: int, *, is_typed: bool = False) -> pa.Table:
     """Answer of range, last and as-of. `raw` has tag_id, ts, kind, value, whole, text, quality (and sample_ts for
     as-of)."""
     import pyarrow as pa
 
     raw, metadata = _cut(raw, limit)
-    values, is_json = _values(raw)
-    if is_json:
-        metadata["value_encoding"] = "json"
-    columns = {**_named(raw, names), "timestamp": _times(raw.column("ts")), "value": values}
+    columns = {**_named(raw, names), "timestamp": _times(raw.column("ts"))}
+    if is_typed:
+        columns |= _typed(raw)
+    else:
+        columns["value"], is_json = _values(raw)
+        if is_json:
+            metadata["value_encoding"] = "json"
     columns["quality"] = raw.column("quality").cast(pa.uint32())
     if "sample_ts" in raw.column_names:
         columns["sample_timestamp"] = _times(raw.column("sample_ts"))
@@ -145,6 +156,22 @@ def _tags(raw: pa.Table, paths: Sequence[str]) -> pa.Array:
     used = pc.unique(numbers)
     codes = pc.index_in(numbers, used).cast(pa.int32())
     return pa.DictionaryArray.from_arrays(codes, pa.array([paths[i] for i in used.to_pylist()], pa.string()))
+
+
+def _typed(raw: pa.Table) -> dict[str, Any]:
+    """The value in the column of its type, without a look at each."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = raw.column("kind")
+    is_small = pc.and_(pc.equal(kind, KIND_INT), pc.is_null(raw.column("whole")))  # exact as a float64
+    small = pc.if_else(is_small, raw.column("value"), pa.scalar(None, pa.float64())).cast(pa.int64())
+    return {
+        "type": pa.array(TYPE_NAMES, pa.string()).take(kind.combine_chunks()),
+        "number": raw.column("value"),
+        "integer": pc.coalesce(raw.column("whole"), small),
+        "text": raw.column("text"),
+    }
 
 
 def _values(raw: pa.Table) -> tuple[pa.ChunkedArray | pa.Array, bool]:

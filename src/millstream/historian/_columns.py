@@ -19,6 +19,7 @@ from millstream.model import Value
 from millstream.protocols.uns_payload import decode_value, encode_value
 
 KIND_NONE, KIND_FLOAT, KIND_INT, KIND_BOOL, KIND_TEXT, KIND_JSON = range(6)
+TYPE_NAMES = ("none", "float", "int", "bool", "text", "json")  # of the kinds, in their order
 _KINDS: dict[type, int] = {
     type(None): KIND_NONE,
     float: KIND_FLOAT,

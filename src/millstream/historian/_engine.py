@@ -125,7 +125,7 @@ class QueryEngine:
         if isinstance(query, Events):
             return events_table(raw, names, query.limit)
         if isinstance(query, Range | AsOf):
-            return samples_table(raw, names, query.limit)
+            return samples_table(raw, names, query.limit, is_typed=isinstance(query, Range) and query.layout == "typed")
         return aggregates_table(raw, names, None if isinstance(query, Count) else query.limit)
 
     def _segments(self, cursor: duckdb.DuckDBPyConnection) -> list[Segment]:

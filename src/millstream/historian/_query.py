@@ -65,9 +65,11 @@ class Last(_Samples, frozen=True, tag="last"):
 
 class Range(_Samples, frozen=True, tag="range"):
     """Samples by time, then tag, then arrival. `limit` bounds the rows over all tags. `as_recorded`: also those that
-    a later one of the same time corrects, in order of arrival."""
+    a later one of the same time corrects, in order of arrival. `layout` "typed": the value is in `number`, `integer`
+    or `text` by its `type` (none, float, int, bool, text, json) instead of one column."""
 
     as_recorded: bool = False
+    layout: Literal["value", "typed"] = "value"
     start_ns: int | None = None
     end_ns: int | None = None
     quality: QualityFilter = "any"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pa_parquet
 from fleet_site import CATALOG, Site, site, until
 
 from millstream.client import Plant, connect
@@ -94,3 +96,25 @@ async def test_an_edge_alone_answers_from_its_history_also_after_a_restart(tmp_p
             await has_stored(edge, 40)
             async with connect(tmp_path / "e1") as plant:
                 assert await values(plant, "acme/**:n") == list(range(40))
+    async with EdgeNode(config, connectors=CATALOG, commands={}) as edge, connect(tmp_path / "e1") as plant:
+        yesterday_ns = SystemClock().now_ns() - 86_400 * 10**9
+        await plant.publish("acme/e1:weight", 7, time=yesterday_ns)
+        await plant.publish("acme/e1:weight", 8, time=yesterday_ns, is_correction=True)
+        await has_stored(edge, 42)
+        now = await plant.history("acme/e1:weight", "-2d")
+        assert now.column("value").to_pylist() == [8]
+        recorded = await plant.history("acme/e1:weight", "-2d", as_recorded=True)
+        assert recorded.column("value").to_pylist() == [7, 8]
+        await check_export(tmp_path)
+
+
+async def check_export(folder: Path) -> None:
+    command = [sys.executable, "-m", "millstream", "history", "export", "--node", str(folder / "e1")]
+    done = await asyncio.to_thread(
+        subprocess.run, [*command, str(folder / "lake"), "acme/**:weight", "--start", "-3d", "--json"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [day["outcome"] for day in map(json.loads, done.stdout.splitlines())].count("written") == 1
+    file = next((folder / "lake").glob("day=*/samples.parquet"))
+    assert pa_parquet.read_table(file).column("integer").to_pylist() == [8]

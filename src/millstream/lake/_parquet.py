@@ -1,0 +1,56 @@
+"""Days as Parquet files: ``day=2026-01-31/samples.parquet``, a layout that query engines take as partitions."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pa_parquet
+
+from millstream.lake._rows import DayFile, LakeError, Written, another_export, faults
+
+VERSION, SPEC = b"millstream.version", b"millstream.export"
+
+
+class ParquetLake:
+    """`Lake` in a folder. The version stands in the file itself, so both are replaced by one rename."""
+
+    def __init__(self, folder: Path, spec: str) -> None:
+        self._folder = folder
+        self._spec = spec
+
+    def _file(self, day: datetime.date) -> Path:
+        return self._folder / f"day={day.isoformat()}" / "samples.parquet"
+
+    def written(self, day: datetime.date) -> Written | None:
+        """What is there of a day. Raises LakeError."""
+        file = self._file(day)
+        if not file.exists():
+            return None
+        with faults(file):
+            metadata = pa_parquet.read_schema(file).metadata or {}
+        if (found := metadata.get(SPEC, b"").decode("utf-8", "replace")) != self._spec:
+            raise another_export(file, found, self._spec)
+        try:
+            return Written(int(metadata[VERSION]), pa_parquet.read_metadata(file).num_rows)
+        except (KeyError, ValueError) as error:
+            raise LakeError("not a file of an export", where=str(file)) from error
+
+    def replace(self, day: DayFile) -> None:
+        """Move the day's file into its place. Raises LakeError."""
+        file = self._file(day.day)
+        with faults(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _sync(day.file)
+            day.file.replace(file)
+            _sync(file.parent)
+            _sync(self._folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
