@@ -43,11 +43,11 @@ class Segment:
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The tags that a query is about; `single_ids` of them have one value a time (see `TagEntry.is_single`),
-    and samples of `hot_days` that are not sealed."""
+    and are answered from their samples on `raw_days`."""
 
     tag_ids: Sequence[int]
     single_ids: Sequence[int] = ()
-    hot_days: frozenset[int] = frozenset()
+    raw_days: frozenset[int] = frozenset()
     reference_id: int | None = None
 
 
@@ -163,7 +163,7 @@ def render_window(query: Window, chosen: Chosen, segments: Sequence[Segment]) ->
     if "time_weighted_mean" in query.aggregates:
         return _render_weighted(query, chosen, segments)
     span = _span(query.start_ns, query.end_ns)
-    rolled = _rolled_segments(query, span, segments, chosen.hot_days)
+    rolled = _rolled_segments(query, span, segments, chosen.raw_days)
     base = span.start_ns // query.every_ns * query.every_ns
     if rolled:
         return _render_rolled(query, chosen, segments, rolled, base)
@@ -179,15 +179,15 @@ def render_window(query: Window, chosen: Chosen, segments: Sequence[Segment]) ->
 
 
 def _rolled_segments(
-    query: Window, span: _Span, segments: Sequence[Segment], hot_days: frozenset[int]
+    query: Window, span: _Span, segments: Sequence[Segment], raw_days: frozenset[int]
 ) -> list[Segment]:
     """Days that their rollups can answer for: whole, in windows of whole minutes, with the quality they were made
-    with. A correction that is not sealed yet would be counted beside what it corrects: such days are answered from
-    their samples."""
+    with. A correction that came after the rollup was made would be counted beside what it corrects: tags with such
+    are answered from their samples as long as there are any."""
     if query.every_ns % MINUTE_NS or query.quality != "usable" or not _ROLLED.issuperset(query.aggregates):
         return []
     whole = [s for s in segments if s.rollup and s.start_ns >= span.start_ns and s.end_ns <= span.end_ns]
-    return [s for s in whole if s.file is None or s.day not in hot_days]
+    return [s for s in whole if s.file is None or s.day not in raw_days]
 
 
 def _render_rolled(

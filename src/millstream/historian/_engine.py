@@ -21,6 +21,7 @@ from millstream.historian._dialect_duckdb import (
     render_window,
 )
 from millstream.historian._query import TAGS_COUNT_MAX, AsOf, Count, Events, Last, Names, Query, Range, Window, refuse
+from millstream.historian._seal import is_lapsed
 from millstream.historian._store import DAY_NS, HistoryStore, HistoryStoreError
 from millstream.historian._tags import TagDictionary, TagEntry
 
@@ -118,8 +119,10 @@ class QueryEngine:
             try:
                 with running.holding(cursor):
                     cursor.execute("BEGIN")  # hot rows and the list of sealed days must be of one moment
-                    chosen = _with_hot_days(cursor, plan.chosen) if isinstance(query, Window) else plan.chosen
-                    raw = _run(cursor, self._render(query, chosen, self._segments(cursor)))
+                    segments, chosen = self._segments(cursor), plan.chosen
+                    if isinstance(query, Window):
+                        chosen = _with_raw_days(cursor, chosen, segments)
+                    raw = _run(cursor, self._render(query, chosen, segments))
             finally:
                 cursor.close()
         if isinstance(query, Events):
@@ -194,15 +197,28 @@ class QueryEngine:
             return free
 
 
-def _with_hot_days(cursor: duckdb.DuckDBPyConnection, chosen: Chosen) -> Chosen:
+def _with_raw_days(cursor: duckdb.DuckDBPyConnection, chosen: Chosen, segments: Sequence[Segment]) -> Chosen:
+    """Days with samples of tags that have one value a time: hot ones, and those of sealed files; only one that was
+    written anew by retention can lack them."""
     if not chosen.single_ids:
         return chosen
+    ids = list(chosen.single_ids)
     rows = cursor.execute(
         "SELECT DISTINCT epoch_ns(ts) // ? - (epoch_ns(ts) % ? < 0)::BIGINT FROM readings "
         "WHERE tag_id IN (SELECT unnest(?::UINTEGER[]))",
-        [DAY_NS, DAY_NS, list(chosen.single_ids)],
+        [DAY_NS, DAY_NS, ids],
     ).fetchall()
-    return replace(chosen, hot_days=frozenset(row[0] for row in rows))
+    days = {row[0] for row in rows}
+    for segment in segments:
+        if segment.file is not None and not is_lapsed(segment.file):
+            days.add(segment.day)
+        elif segment.file is not None:
+            found = cursor.execute(
+                "SELECT 1 FROM read_parquet(?) WHERE tag_id IN (SELECT unnest(?::UINTEGER[])) LIMIT 1",
+                [segment.file, ids],
+            ).fetchall()
+            days |= {segment.day} if found else set()
+    return replace(chosen, raw_days=frozenset(days))
 
 
 def _run(cursor: duckdb.DuckDBPyConnection, sql: Sql) -> pa.Table:

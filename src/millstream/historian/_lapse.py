@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from millstream.historian._keep import NEVER, Gone
-from millstream.historian._seal import Sealer, quoted
+from millstream.historian._seal import Sealer, is_lapsed, quoted
 from millstream.historian._store import DAY_NS, HistoryStore
 
 _ROLLUP_OVER = "(level_s = 60 AND tag_id IN ({minutes})) OR (level_s = 3600 AND tag_id IN ({hours}))"
@@ -127,7 +127,7 @@ def _list(tag_ids: Sequence[int]) -> str:
 def _next_name(name: str) -> str:
     """``days/2026-01-31.80-1.parquet`` after ``days/2026-01-31.80.parquet``."""
     stem = name.removesuffix(".parquet")
-    base, dash, number = stem.rpartition("-")
-    if dash and "." in base:
-        return f"{base}-{int(number) + 1}.parquet"
-    return f"{stem}-1.parquet"
+    if not is_lapsed(name):
+        return f"{stem}-1.parquet"
+    base, _, number = stem.rpartition("-")
+    return f"{base}-{int(number) + 1}.parquet"

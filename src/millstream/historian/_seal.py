@@ -82,7 +82,7 @@ class Sealer:
                     return None
                 found = cursor.execute("SELECT file, rows, rollup FROM segments WHERE day = ?", [day]).fetchall()
                 old_file, old_rows, old_rollup = found[0] if found else (None, 0, None)
-                stem = f"{_date(day)}.{upto}"
+                stem = f"{_date(day)}.{upto}" + ("-0" if old_file is not None and is_lapsed(old_file) else "")
                 file, rollup = f"{_DAYS}/{stem}.parquet", f"{_ROLLUPS}/{stem}.parquet"
                 source = (
                     f"SELECT {_COLUMNS}, n FROM readings WHERE ts >= make_timestamp_ns({day * DAY_NS}) "
@@ -226,6 +226,11 @@ def _rollup_sql(file: Path, old: Path | None) -> str:
         "WHERE quality < 2147483648) "
         f"SELECT * FROM ({levels}{kept}) ORDER BY level_s, tag_id, start_ns"
     )
+
+
+def is_lapsed(name: str) -> bool:
+    """True for a file that was written anew without what is over: ``days/2026-01-31.80-1.parquet``."""
+    return "-" in name.removesuffix(".parquet").rpartition(".")[2]
 
 
 def quoted(path: Path) -> str:

@@ -85,6 +85,19 @@ def test_a_corrected_tag_is_answered_from_its_rollup_once_its_samples_are_over(t
         made.lapse(DAY + 2, rules=RULES, keep=Keep())
         assert counts(made) == {TAGS[2]: 1}
         assert windows(made, TAGS[0], DAY_NS) == [(0, 1, 2.0)]
+        made.add([S(TAGS[2], T0 + 1, 6.0)])
+        made.seal(DAY)  # another tag's late sample
+        assert windows(made, TAGS[0], DAY_NS) == [(0, 1, 2.0)]
+        assert windows(made, TAGS[2], DAY_NS) == [(0, 2, 6.0)]
+
+
+def test_a_tag_that_is_corrected_later_counts_one_value_a_time_also_on_days_that_are_sealed(tmp_path: Path) -> None:
+    with history(tmp_path) as made:
+        made.add([S(TAGS[0], T0, 1.0), S(TAGS[0], T0, 2.0)])
+        made.seal(DAY)
+        assert windows(made, TAGS[0], DAY_NS) == [(0, 2, 2.0)]  # of a plain tag every sample counts
+        made.tags.mark_corrected(made.tags.intern(TAGS[0]))
+        assert windows(made, TAGS[0], DAY_NS) == [(0, 1, 2.0)]
 
 
 def test_a_day_that_was_sealed_anew_meanwhile_keeps_its_new_file(tmp_path: Path) -> None:
