@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { bandsOf } from "../src/parts/bands";
 import { machineState } from "../src/parts/states";
+import { currentAlarms } from "../src/state/alarms";
 import { parseAnswers } from "../src/state/fleet_query";
 import { buildTree, firstOpen, fits, rowsOf } from "../src/state/tree";
 import { en } from "../src/words/en";
@@ -51,4 +52,19 @@ test("the account of a live query names who is missing", () => {
 test("both languages have the same blanks to fill", () => {
   const blanks = (text: string): string[] => (text.match(/\{\w+\}/g) ?? []).sort();
   for (const word of Object.keys(en) as (keyof typeof en)[]) expect(blanks(de[word])).toEqual(blanks(en[word]));
+});
+
+test("the newest event of each path is how its alarm stands, the most urgent first", () => {
+  const told = (tag: string, data: object, ms: number): never =>
+    ({ tag, kind: "alarm", type: "x", timestamp_ns: ms * 1e6, data: JSON.stringify(data) }) as never;
+  const alarms = currentAlarms([
+    told("a:gone", { state: "normal", change: "cleared" }, 9),
+    told("a:shelved", { state: "shelved", priority: "critical", is_active: true }, 8),
+    told("a:seen", { state: "acknowledged", priority: "critical", is_active: true }, 7),
+    told("a:new", { state: "unacknowledged", priority: "low", is_active: true, message: "m", value: 3, limit: 2 }, 6),
+    told("a:gone", { state: "unacknowledged", priority: "high", is_active: true }, 5),
+    told("a:odd", "no object" as never, 4),
+  ]);
+  expect(alarms.map((one) => one.path)).toEqual(["a:new", "a:seen", "a:shelved"]);
+  expect(alarms[0]).toMatchObject({ text: "m", value: "3 / 2", severity: "low" });
 });

@@ -2,16 +2,19 @@
 import { type StoredEvent } from "@millstream/client";
 import { useEffect, useState } from "preact/hooks";
 import { plain } from "../format";
-import { SeverityMark, type Severity } from "../parts/mark";
+import { SeverityMark } from "../parts/mark";
 import { Table } from "../parts/table";
 import { Age } from "../parts/value";
 import { address, go, route } from "../router";
+import { currentAlarms, severityOf, textOf, type Alarm } from "../state/alarms";
 import { client, connections } from "../state/hub";
 import { edges, hub, useNodes } from "../state/nodes";
 import { t } from "../words";
 
 const RELOAD_MS = 3000;
-const SEVERITIES: Severity[] = ["critical", "high", "medium", "low", "info"];
+const TOLD_MAX = 1000;
+const SHOWN_MAX = 200;
+const TO_ACKNOWLEDGE: ReadonlySet<string> = new Set(["unacknowledged", "returned"]);
 
 export function AlarmsPage(): preact.JSX.Element {
   useNodes();
@@ -30,12 +33,13 @@ export function AlarmsPage(): preact.JSX.Element {
   return (
     <>
       <NodeAlarms />
+      <Current alarms={currentAlarms(told)} />
       <p>
         <label><input type="checkbox" checked={hasEvents}
           onChange={(event) => go(address("alarms", { events: event.currentTarget.checked ? "1" : undefined }))} /> {t("eventsToo")}</label>
       </p>
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
-      <Table caption={t("alarms")} rows={told} keyOf={(row) => `${row.tag} ${row.id} ${row.timestamp_ns}`} empty={t("noAlarms")} columns={[
+      <Table caption={t("history")} rows={told.slice(0, SHOWN_MAX)} keyOf={(row) => `${row.tag} ${row.id} ${row.timestamp_ns}`} empty={t("noAlarms")} columns={[
         { head: t("severity"), cell: (row) => <SeverityMark severity={severityOf(row)} /> },
         { head: t("age"), cell: (row) => <Age timeMs={Number(row.timestamp_ns) / 1e6} /> },
         { head: t("path"), cell: (row) => plain(row.tag, 200) },
@@ -44,6 +48,26 @@ export function AlarmsPage(): preact.JSX.Element {
       ]} />
     </>
   );
+}
+
+function Current({ alarms }: { alarms: Alarm[] }): preact.JSX.Element {
+  return (
+    <Table caption={t("alarms")} rows={alarms} keyOf={(row) => row.path} empty={t("noActive")} columns={[
+      { head: t("severity"), cell: (row) => <span class={row.state === "unacknowledged" ? "unacknowledged" : ""}><SeverityMark severity={row.severity} /></span> },
+      { head: t("state"), cell: (row) => (row.state === "unacknowledged" ? <b>{plain(row.state, 40)}</b> : plain(row.state, 40)) },
+      { head: t("since"), cell: (row) => <Age timeMs={row.sinceMs} /> },
+      { head: t("path"), cell: (row) => plain(row.path, 200) },
+      { head: t("message"), cell: (row) => <>{plain(row.text, 300)} {row.response && <small>→ {plain(row.response, 200)}</small>}</> },
+      { head: t("value"), isNumber: true, cell: (row) => plain(row.value, 40) },
+      { head: t("command"), cell: (row) => (TO_ACKNOWLEDGE.has(row.state) ? <code>{commandOf(row.path)}</code> : "") },
+    ]} />
+  );
+}
+
+/** What a terminal is told; a path that a shell would read otherwise stands in quotes. */
+function commandOf(path: string): string {
+  const safe = /^[\w./:%-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+  return plain(`millstream alarm ack ${safe}`, 300);
 }
 
 /** What hub and edges say of themselves now. */
@@ -64,26 +88,6 @@ function NodeAlarms(): preact.JSX.Element | null {
 
 async function eventsOf(hasEvents: boolean): Promise<StoredEvent[]> {
   const kinds = hasEvents ? ["alarm", "event"] : ["alarm"];
-  const found = await Promise.all(kinds.map((kind) => client.history.events("*", kind)));
+  const found = await Promise.all(kinds.map((kind) => client.history.events("*", kind, TOLD_MAX)));
   return found.flat().sort((a, b) => Number(b.timestamp_ns) - Number(a.timestamp_ns));
-}
-
-function dataOf(row: StoredEvent): Record<string, unknown> {
-  try {
-    const found = JSON.parse(row.data ?? "{}") as unknown;
-    return found !== null && typeof found === "object" ? (found as Record<string, unknown>) : { text: String(found) };
-  } catch {
-    return { text: row.data };
-  }
-}
-
-export function severityOf(row: StoredEvent): Severity {
-  const found = dataOf(row);
-  const said = String(found.severity ?? found.priority ?? "").toLowerCase();
-  return SEVERITIES.find((one) => one === said) ?? (said === "warning" ? "medium" : said === "error" ? "high" : row.kind === "alarm" ? "medium" : "info");
-}
-
-function textOf(row: StoredEvent): string {
-  const { text, message, severity: _severity, ...others } = dataOf(row);
-  return [text, message].find((one) => typeof one === "string") as string | undefined ?? JSON.stringify(others);
 }

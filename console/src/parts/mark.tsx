@@ -1,8 +1,8 @@
 /** Shapes that say the same as a colour does: nobody has to tell colours apart. */
 import { t, type Word } from "../words";
+import { type Severity } from "./severity";
 import { type MachineState } from "./states";
 
-export type Severity = "critical" | "high" | "medium" | "low" | "info";
 const SHAPES: Record<Severity, string> = {
   critical: "M2 2h12v12H2z", high: "M8 1l7 13H1z", medium: "M8 15L1 2h14z", low: "M8 1l7 7-7 7-7-7z",
   info: "M8 2a6 6 0 1 0 .01 0z",

@@ -47,6 +47,7 @@ export const de: Words = {
   machines: "Maschinen", noMachines: "Noch meldet keine Maschine ihren Zustand: ein Flow vom Typ machine_state tut das.",
   parts: "Teile", oee: "OEE", availability: "Verfügbarkeit", performance: "Leistung", qualityRate: "Qualitätsrate",
   since: "seit", andon: "Vollbild", leave: "Vollbild verlassen",
+  noActive: "Kein Alarm steht an.",
   noAlarms: "Keine Alarme und keine Ereignisse.", severity: "Schwere", message: "Meldung",
   eventsToo: "Auch Ereignisse", critical: "kritisch", high: "hoch", medium: "mittel", low: "niedrig", info: "Hinweis",
 };

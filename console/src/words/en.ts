@@ -41,6 +41,7 @@ export const en = {
   machines: "Machines", noMachines: "No machine tells its state yet: add a flow of type machine_state.",
   parts: "Parts", oee: "OEE", availability: "Availability", performance: "Performance", qualityRate: "Quality rate",
   since: "since", andon: "Full screen", leave: "Leave full screen",
+  noActive: "No alarm stands.",
   noAlarms: "No alarms and no events.", severity: "Severity", message: "Message", eventsToo: "Events, too",
   critical: "critical", high: "high", medium: "medium", low: "low", info: "info",
 };

@@ -19,7 +19,7 @@ from millstream.config import EdgeConfig, HubConfig
 from millstream.edge import EdgeNode
 from millstream.hub import HubNode
 from millstream.kernel import Unreachable
-from millstream.model import BAD, Sample
+from millstream.model import BAD, Event, Sample
 from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, ConnectorTools, Position, Tag
 from millstream.sim import FaultProxy
 
@@ -27,6 +27,11 @@ TOKEN = "a-token-for-these-tests-only"
 PLACE = "acme/plant1"
 HOSTILE = '<img src=x onerror="window.pwned=1">'
 LONG = "x" * 20_000
+ALARM = Event(
+    "temperature", "millstream.alarm.raised", "1", "/hall",
+    {"state": "unacknowledged", "change": "raised", "priority": "critical", "is_active": True, "message": HOSTILE},
+    kind="alarm",
+)  # fmt: skip
 
 
 class HallConfig(ConnectorConfig):
@@ -41,7 +46,9 @@ class HallSession:
         while True:
             row += 1
             bad = [(b"\xff<script>", "not a frame of this protocol")] if row == 1 else []
-            yield Batch([_sample(tag, row) for tag in tags], position=Position(str(row).encode()), frames_bad=bad)
+            events = [ALARM] if row == 1 else []
+            samples = [_sample(tag, row) for tag in tags]
+            yield Batch(samples, position=Position(str(row).encode()), frames_bad=bad, events=events)
             await asyncio.sleep(0.2)
 
     async def ack(self, up_to: Position) -> None:

@@ -9,6 +9,7 @@ export type LinkState = "connecting" | "connected" | "reconnecting" | "polling" 
 
 const RETRY_MS = 1000;
 const RETRY_MS_MAX = 15_000;
+const SWAP_MS_MAX = 3000;
 
 export class Link {
   state: LinkState = "connecting";
@@ -17,6 +18,7 @@ export class Link {
   private connection?: NatsConnection;
   private renewal?: ReturnType<typeof setTimeout>;
   private isClosed = false;
+  private isSwapping = false;
 
   constructor(
     private readonly http: Http,
@@ -86,7 +88,7 @@ export class Link {
     try {
       await this.fetch();
       this.plan();
-      if (this.nats?.jwt) await this.connection?.reconnect();
+      if (this.nats?.jwt) await this.swap();
     } catch (error) {
       if (error instanceof MillstreamError && error.needsLogin) {
         await this.connection?.close();
@@ -96,10 +98,22 @@ export class Link {
     }
   }
 
+  /** Come back at once with the new credentials; nobody has to hear of that unless it takes long. */
+  private async swap(): Promise<void> {
+    this.isSwapping = true;
+    setTimeout(() => {
+      if (this.isSwapping && this.state === "connected") this.tell("reconnecting");
+      this.isSwapping = false;
+    }, SWAP_MS_MAX);
+    await this.connection?.reconnect();
+  }
+
   private async watch(connection: NatsConnection): Promise<void> {
     for await (const status of connection.status()) {
-      if (status.type === "reconnect") this.tell("connected");
-      else if (status.type === "disconnect") {
+      if (status.type === "reconnect") {
+        this.isSwapping = false;
+        this.tell("connected");
+      } else if (status.type === "disconnect" && !this.isSwapping) {
         this.tell("reconnecting");
         // The credentials may be what was wrong: a hub that has started again knows others.
         this.plan(RETRY_MS);

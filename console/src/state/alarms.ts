@@ -1,0 +1,65 @@
+/** Alarms after ISA-18.2: each event tells the whole alarm, so the newest of a path is how it stands. Pure. */
+import { type StoredEvent } from "@millstream/client";
+import { type Severity } from "../parts/severity";
+
+export interface Alarm {
+  path: string;
+  severity: Severity;
+  /** As the flow names it: unacknowledged, acknowledged, returned, latched, shelved, ... */
+  state: string;
+  isActive: boolean;
+  sinceMs: number;
+  text: string;
+  response: string;
+  value: string;
+  count: number;
+}
+
+const SEVERITIES: Severity[] = ["critical", "high", "medium", "low", "info"];
+const QUIET: ReadonlySet<string> = new Set(["shelved", "suppressed", "out_of_service"]);
+const SAID: Record<string, Severity> = { warning: "medium", error: "high", urgent: "critical" };
+
+export type AlarmData = Record<string, unknown>;
+
+export function dataOf(row: StoredEvent): AlarmData {
+  try {
+    const found = JSON.parse(row.data ?? "{}") as unknown;
+    return found !== null && typeof found === "object" ? (found as AlarmData) : { text: String(found) };
+  } catch {
+    return { text: row.data };
+  }
+}
+
+export function severityOf(row: StoredEvent): Severity {
+  const found = dataOf(row);
+  const said = String(found.priority ?? found.severity ?? "").toLowerCase();
+  return SEVERITIES.find((one) => one === said) ?? SAID[said] ?? (row.kind === "alarm" ? "medium" : "info");
+}
+
+export function textOf(row: StoredEvent): string {
+  const { text, message, severity: _severity, ...others } = dataOf(row);
+  const said = [text, message].find((one) => typeof one === "string" && one !== "");
+  return typeof said === "string" ? said : JSON.stringify(others);
+}
+
+/** What needs somebody, the most urgent first; behind them what is shelved or suppressed. `told` is newest first. */
+export function currentAlarms(told: StoredEvent[]): Alarm[] {
+  const newest = new Map<string, StoredEvent>();
+  for (const row of told) if (row.kind === "alarm" && !newest.has(row.tag)) newest.set(row.tag, row);
+  const alarms = [...newest.values()].flatMap((row) => alarmOf(row) ?? []);
+  const rank = (one: Alarm): number => (QUIET.has(one.state) ? 100 : 0) + (one.state === "unacknowledged" ? 0 : 10) + SEVERITIES.indexOf(one.severity);
+  return alarms.sort((a, b) => rank(a) - rank(b) || b.sinceMs - a.sinceMs);
+}
+
+function alarmOf(row: StoredEvent): Alarm | undefined {
+  const data = dataOf(row);
+  const state = String(data.state ?? "");
+  if (state === "" || (state === "normal" && !data.is_active) || data.change === "removed") return undefined;
+  const limit = data.limit === undefined ? "" : ` / ${String(data.limit)}`;
+  return {
+    path: row.tag, severity: severityOf(row), state, isActive: data.is_active === true,
+    sinceMs: Date.parse(String(data.since ?? "")) || Number(row.timestamp_ns) / 1e6,
+    text: textOf(row), response: String(data.response ?? ""), count: Number(data.count ?? 1),
+    value: data.value === undefined ? "" : `${String(data.value)}${limit}`,
+  };
+}
