@@ -10,6 +10,7 @@ CARE = "Care for a node"
 FLOWS = "Flows"
 CONTRACTS = "Contracts"
 ALARMS = "Alarms"
+SHOP = "Shop floor"
 FLEET = "Fleet"
 TRUST = "Trust"
 FILES = "Configuration"
@@ -29,6 +30,7 @@ class Command:
 PARENTS = {
     "contract": "What values promise, checked before they are stored.",
     "alarm": "Alarms of machines: what somebody has to look at.",
+    "context": "What the plant knows beside its data: equipment, products, orders, reasons.",
     "fleet": "All nodes at once.",
     "config": "What the sites should run: kept at the hub, tried at the edge, taken back when it is not well.",
     "command": "What edges shall do, once each.",
@@ -186,6 +188,18 @@ COMMANDS = (
     Command("alarm remove", "_alarm:remove", "Take alarms out of service, until `restore`.", ALARMS),
     Command("alarm restore", "_alarm:restore", "Put alarms back into service.", ALARMS),
     Command("alarm comment", "_alarm:comment", "Say something about an alarm; it stands in its history.", ALARMS),
+    Command(
+        "context import",
+        "_context:import_",
+        "Take equipment, products, orders, operators and reasons from CSV files.",
+        SHOP,
+    ),
+    Command(
+        "context list",
+        "_context:list_",
+        "List what is known of the plant: equipment, products, orders, operators, reasons.",
+        SHOP,
+    ),
     Command("fleet query", "_fleet:query", "Ask every node of the fleet now, and print those that fit.", FLEET),
     Command("fleet data", "_fleet:data", "Look at raw data where it lies: at the edges.", FLEET),
     Command("command send", "_command:send", "Tell edges to do something, each once.", FLEET),

@@ -3,6 +3,7 @@
 from millstream.client._alarms import AlarmRow, Alarms
 from millstream.client._code import Code, kind_of
 from millstream.client._commands import Commands, NodeCommand
+from millstream.client._context import KnownFact, PlantContext
 from millstream.client._contracts import Consumer, Review
 from millstream.client._deadletter import DeadLetter
 from millstream.client._export import Archive, ExportedDay
@@ -31,6 +32,8 @@ from millstream.protocols.uns_pattern import KINDS, Pattern
 from millstream.protocols.write_request import WritableTag, WriteAnswer
 
 __all__ = [
+    "KnownFact",
+    "PlantContext",
     "KINDS",
     "PROVIDER",
     "AlarmRow",

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from millstream.client._commands import Commands
+from millstream.client._owners import nodes_above
 from millstream.client._paths import Where, to_address, to_patterns
-from millstream.client._streams import StoredFrame, Streams, newest
+from millstream.client._streams import Store, StoredFrame, Streams, Whom, newest
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._writes import me
 from millstream.kernel import Clock, DecodeError, NotFoundError, PlantError
-from millstream.model import AssetPath, TagPath
+from millstream.model import TagPath
 from millstream.protocols.alarm import EVENT_TYPE, Action, AlarmAsk, AlarmNote, ask_event, check_ask, read_note
 from millstream.protocols.cloudevents import decode_event, encode_event, format_time
-from millstream.protocols.ledger import CONTRACT
 from millstream.protocols.uns_pattern import Pattern
-from millstream.protocols.uns_subject import UnsAddress, decode_subject, encode_subject
-from millstream.sdk import Stored
+from millstream.protocols.uns_subject import decode_subject
 
 LOOK_INTERVAL_S = 0.1
 COMMAND = "alarm"
 """The command by which a hub has an edge ask."""
-Store = Callable[[str, bytes, Mapping[str, str]], Awaitable[Stored]]
-Whom = Callable[[], Awaitable[tuple[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +110,11 @@ class Alarms:
             return None
 
     async def _nodes(self, row: AlarmRow) -> Sequence[str]:
-        """Which node runs the flow that said it: the one whose records stand above the alarm's place."""
-        levels = TagPath.parse(row.path).asset.levels
-        for depth in range(len(levels), 0, -1):
-            place = encode_subject(UnsAddress(AssetPath(levels[:depth]), CONTRACT, ("x",))).removesuffix(".x")
-            nodes = {
-                names[0]
-                for stream in await self._streams.of_data()
-                for subject in await self._streams.subjects(stream, f"{place}.>")
-                if len(names := decode_subject(subject).names) == 2
-                and names[1].rpartition("-")[0].rpartition("-")[0] == f"flow-{row.flow}"
-            }
-            if nodes:
-                return sorted(nodes)
-        raise NotFoundError("no node has said that it runs this flow", where=row.path, got=row.flow, code="MS-2702")
+        """Which nodes run the flow that said it. Raises NotFoundError."""
+        nodes = await nodes_above(self._streams, TagPath.parse(row.path).asset.levels, row.flow)
+        if not nodes:
+            raise NotFoundError("no node has said that it runs this flow", where=row.path, got=row.flow, code="MS-2702")
+        return nodes
 
     async def _subjects(self, stream: str, patterns: Sequence[Pattern], contract: str) -> Sequence[str]:
         found: set[str] = set()

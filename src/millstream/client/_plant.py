@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.bus._link import Frame, Link, open_link
 from millstream.client._alarms import Alarms
+from millstream.client._context import PlantContext
 from millstream.client._contracts import Registry, Review
 from millstream.client._deadletter import (
     DeadLetter,
@@ -80,7 +81,8 @@ class Plant:
         self.configs = SiteConfigs(link, self._streams, self.fleet.whom, clock)
         self.commands = self.fleet.commands
         self.archive = Archive(self._historian, clock)
-        self.alarms = Alarms(self._streams, self._store, self.fleet.whom, self.commands, clock)
+        asking = (self._streams, self._store, self.fleet.whom, self.commands, clock)
+        self.alarms, self.context = Alarms(*asking), PlantContext(*asking)
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""
 
@@ -95,9 +97,8 @@ class Plant:
         Only stored values are seen. Ends with Unreachable when the plant is closed; a lost link heals by itself, and
         what was missed meanwhile is in the history. Consume under `aclosing` when you leave early.
         """
-        checked = to_patterns(patterns)
+        checked, contract = to_patterns(patterns), contract_of(kind)
         units = await self._known_units()
-        contract = contract_of(kind)
         async with self._listen(checked, contract) as arrivals:
             if initial:
                 for reading in await self.last(*patterns, kind=kind):
@@ -178,8 +179,7 @@ class Plant:
 
     async def last(self, *patterns: Where, kind: str = "tag") -> list[Reading]:
         """The last stored reading of every tag that fits, in order of path; empty when none does."""
-        checked = to_patterns(patterns)
-        units = await self._known_units()
+        checked, units = to_patterns(patterns), await self._known_units()
         frames = await self._last_frames(checked, contract_of(kind))
         return [
             last_reading(path, frame.payload, frame.headers, unit=units.get(path))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from millstream.bus import VIEW_API, VIEWED_STREAMS
 from millstream.bus._link import Frame, Link
 from millstream.kernel import NotFoundError, PlantError
 from millstream.protocols.cloudevents import format_time, parse_time_ns
+from millstream.sdk import Stored
 
 SUBJECTS_PER_REQUEST_MAX = 250  # of one batched direct get: the server answers at most 1,024, a request stays small
 SINCE_COUNT = 500  # messages of one direct get
 PAGES_COUNT_MAX = 10_000  # of any listing: ends a server that never says it is done
+Store: TypeAlias = "Callable[[str, bytes, Mapping[str, str]], Awaitable[Stored]]"
+"""Stores one message (subject, payload, headers) where the node takes it."""
+Whom: TypeAlias = Callable[[], Awaitable[tuple[str, str]]]
+"""Role and name of the node that is asked."""
 _HUB = re.compile(r"H_(INTEGRITY|THROUGHPUT)(_g\d+)?\Z")
 _EDGE = re.compile(r"E_.+_[ITF](_g\d+)?\Z")
 _DEAD = re.compile(r"(H|E_.+)_DLQ(_g\d+)?\Z")

@@ -19,11 +19,12 @@ from millstream.edge._writes import WriteDesk
 from millstream.kernel import Clock, NotFoundError, PlantError, suggest
 from millstream.model import AssetPath, TagPath
 from millstream.protocols.alarm import ACTIONS, ask_event, check_ask
-from millstream.protocols.cloudevents import encode_event
+from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.command import Command
 from millstream.protocols.diagnosis import Facts, judge
 from millstream.protocols.write_request import WriteAnswer, WriteRequest, is_writable_value
 from millstream.sdk import CommandContext, Message
+from millstream.shop import FACTS, Fact, fact_event
 
 RESTART_S = 30.0  # until a restarted connector is looked at and told how it is
 WRITE_S = 120.0  # waiting for its turn, the machine's answer and the read-back
@@ -106,21 +107,7 @@ def alarm_command(place: AssetPath) -> BuiltIn:
         args = {name: value for name, value in command.args.items() if name != "alarm"}
         ask = check_ask({**args, "id": command.id, "who": command.who})
         path = command.args["alarm"]
-        subject, event = ask_event(path, ask, context.clock.now_ns())
-        if TagPath.parse(path).asset.levels[: len(place.levels)] != place.levels:
-            raise NotFoundError("no alarm of this edge", got=path, expected=f"below {place}")
-
-        async def run() -> Outcome:
-            return Outcome("done", result={"asked": ask.action})
-
-        def events(outcome: Outcome | None) -> list[Message]:
-            if outcome is None or outcome.state != "done":
-                return []
-            headers, payload = encode_event(event)
-            content_type = headers.pop("Content-Type", None)
-            return [Message(subject, payload, content_type, 0, tuple(headers.items()))]
-
-        return Admitted(run, ASK_S, events)
+        return _told(place, [path], [ask_event(path, ask, context.clock.now_ns())])
 
     schema = {
         "type": "object", "required": ["alarm", "action"], "additionalProperties": False,
@@ -130,6 +117,49 @@ def alarm_command(place: AssetPath) -> BuiltIn:
         },
     }  # fmt: skip
     return BuiltIn("Acknowledge, shelve or comment on an alarm; `millstream alarm` asks for it.", schema, admit)
+
+
+def context_command(place: AssetPath) -> BuiltIn:
+    """Facts of the plant that somebody told the hub, stored where the edge's flows read them."""
+
+    def admit(command: Command, context: CommandContext) -> Admitted:
+        facts = [Fact(each["path"], each["what"], each["data"]) for each in command.args["facts"]]
+        now_ns = context.clock.now_ns()
+        told = [fact_event(fact, command.who, f"{command.id}/{n}", now_ns) for n, fact in enumerate(facts)]
+        return _told(place, [fact.path for fact in facts], told)
+
+    fact = {
+        "type": "object", "required": ["path", "what", "data"], "additionalProperties": False,
+        "properties": {"path": _TEXT, "what": {"enum": list(FACTS)}, "data": {"type": "object"}},
+    }  # fmt: skip
+    schema = {
+        "type": "object", "required": ["facts"], "additionalProperties": False,
+        "properties": {"facts": {"type": "array", "items": fact, "maxItems": 200}},
+    }  # fmt: skip
+    return BuiltIn("Store equipment, products and orders; `millstream context import` asks for it.", schema, admit)
+
+
+def _told(place: AssetPath, paths: Sequence[str], told: Sequence[tuple[str, CloudEvent]]) -> Admitted:
+    """Nothing is done but to store events, with the end of the command. Raises NotFoundError for a foreign place."""
+    for path in paths:
+        if TagPath.parse(path).asset.levels[: len(place.levels)] != place.levels:
+            raise NotFoundError("not a place of this edge", got=path, expected=f"below {place}")
+
+    async def run() -> Outcome:
+        return Outcome("done", result={"stored": len(told)})
+
+    def events(outcome: Outcome | None) -> list[Message]:
+        if outcome is None or outcome.state != "done":
+            return []
+        return [_message(subject, event) for subject, event in told]
+
+    return Admitted(run, ASK_S, events)
+
+
+def _message(subject: str, event: CloudEvent) -> Message:
+    headers, payload = encode_event(event)
+    content_type = headers.pop("Content-Type", None)
+    return Message(subject, payload, content_type, 0, tuple(headers.items()))
 
 
 def diagnostics_command(look: Callable[[], Awaitable[Facts]]) -> BuiltIn:

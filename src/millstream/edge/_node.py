@@ -28,6 +28,7 @@ from millstream.config import ConnectorTypes, EdgeConfig, InstalledConnectors
 from millstream.edge._built_in import (
     alarm_command,
     bundle_command,
+    context_command,
     diagnostics_command,
     edge_facts,
     restart_command,
@@ -330,6 +331,7 @@ class EdgeNode:
             "restart_connector": restart_command(works.connectors, self._clock),
             "diagnostics": diagnostics_command(facts),
             "alarm": alarm_command(self.config.path),
+            "context": context_command(self.config.path),
             "support_bundle": bundle_command(edge.data_dir, lambda: works.config, self.status, facts),
         }
         types = CommandTypes(built_in, edge.name, edge.data_dir, clock=self._clock, log=log, foreign=self._foreign)

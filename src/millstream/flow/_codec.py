@@ -22,7 +22,7 @@ INPUT_HEADER = "Ms-Flow-In"
 """From what: ``<stream>:<sequence>:<n>``, the n-th output of that input, or ``tick:<ns>:<n>``."""
 REVISION_HEADER = "Ms-Revision"
 """On a corrected result: how many times it was corrected."""
-EVENT_KINDS = ("event", "alarm", "cmd", "ack")  # these contracts carry CloudEvents, all others samples
+EVENT_KINDS = ("event", "alarm", "cmd", "ack", "context")  # these contracts carry CloudEvents, all others samples
 _ARROW_MARK = ARROW_TYPE.encode()
 
 

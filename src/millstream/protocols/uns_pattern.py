@@ -14,7 +14,7 @@ from millstream.kernel import DecodeError
 from millstream.model import AssetPath, TagPath
 from millstream.protocols.uns_subject import PREFIX, UnsAddress, escape_token
 
-KINDS = ("tag", "event", "state", "count", "kpi", "alarm", "cmd", "ack", "meta")
+KINDS = ("tag", "event", "state", "count", "kpi", "alarm", "cmd", "ack", "meta", "context")
 _QUOTED = {"%2F": "/", "%3A": ":", "%2A": "*", "%25": "%"}
 
 

@@ -17,6 +17,7 @@ from millstream.shop._alarm import (
     unshelve,
 )
 from millstream.shop._calendar import WEEKDAYS, Calendar, Shift, ShiftSpan, clock, parse_clock, parse_days
+from millstream.shop._context import EVENT_TYPE, FACTS, ContextTables, Fact, Problem, Row, fact_event
 from millstream.shop._evaluation import (
     PROFILES,
     Found,
@@ -29,6 +30,7 @@ from millstream.shop._evaluation import (
 )
 from millstream.shop._flood import Flood, FloodRules, count_alarm, pass_flood_time
 from millstream.shop._oee import CATEGORIES, TOLERANCE, Category, Figures, Made, figures
+from millstream.shop._orders import OrderSpan, order_at, order_doubts, put_order, read_order
 from millstream.shop._spc import (
     D2,
     RULES,
@@ -52,6 +54,18 @@ __all__ = [
     "count_events",
     "rows_above",
     "score",
+    "fact_event",
+    "EVENT_TYPE",
+    "read_order",
+    "put_order",
+    "order_doubts",
+    "order_at",
+    "OrderSpan",
+    "Row",
+    "Problem",
+    "Fact",
+    "ContextTables",
+    "FACTS",
     "subgroups",
     "individuals",
     "indices",

@@ -68,6 +68,7 @@ class Figures:
     small_stops_ns: int = 0
     failures: int = 0  # times that the machine went down
     states_ns: Mapping[str, int] = field(default_factory=dict)
+    remarks: Sequence[str] = ()  # doubts about what it was worked out from
 
     @property
     def known(self) -> float:
@@ -145,7 +146,7 @@ class Figures:
             found.append("it was faster than its ideal cycle")
         if self.made.rejected > self.made.produced:
             found.append("more parts were rejected than made")
-        return found
+        return [*found, *self.remarks]
 
 
 TOLERANCE = 0.02  # of a measured cycle over the ideal one
@@ -155,6 +156,7 @@ _STOPS = (Category.DELAY, Category.IDLE)
 def figures(
     transitions: Sequence[tuple[int, str]], planned: Sequence[tuple[int, int]], made: Made, span: tuple[int, int], *,
     categories: Mapping[str, Category] = CATEGORIES, small_stop_ns: int = 0, until_ns: int | None = None,
+    remarks: Sequence[str] = (),
 ) -> Figures:  # fmt: skip
     """The figures of `span` (UTC ns) from the machine's states and what it made.
 
@@ -176,8 +178,9 @@ def figures(
             failures += category is Category.DOWN and _begins(transitions, at, categories)
     planned_ns = sum(end - start for start, end in planned)
     return Figures(
-        span[0], span[1], planned_ns, spent, made, len(small), sum(small), failures, dict(sorted(states.items()))
-    )
+        span[0], span[1], planned_ns, spent, made, len(small), sum(small), failures, dict(sorted(states.items())),
+        remarks,
+    )  # fmt: skip
 
 
 def _pieces(

@@ -52,6 +52,32 @@ async def said(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) ->
     return status, capsys.readouterr().out
 
 
+async def context_reaches_the_edge(folder: Path, edge: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tables are imported at the hub, all or nothing, and stand at the edge, where flows read them."""
+    tables = folder / "tables"
+    tables.mkdir()
+    (tables / "products.csv").write_text("product;ideal_cycle_s;name\nM6;1.5;bolt\n", encoding="utf-8")
+    orders = "order,asset,product,start,end\n4711,acme/p1/press,M6,2026-01-01T06:00:00Z,\n"
+    (tables / "orders.csv").write_text(f"{orders}4712,acme/p1/press,M7,2026-01-01T07:00:00Z,\n", encoding="utf-8")
+    words = ["context", "import", str(tables), "--place", "acme/p1", "--who", "ada", "--json", "--node"]
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, [*words, str(folder / "hub")]) == 6
+    told = json.loads(capsys.readouterr().out)
+    assert (told["stored"], told["problems"][0]["where"]) == (0, "orders.csv:3")
+    (tables / "orders.csv").write_text(orders, encoding="utf-8")
+    assert await asyncio.to_thread(main, [*words, str(folder / "hub")]) == 0
+    assert json.loads(capsys.readouterr().out)["stored"] == 2
+
+    async def stands() -> bool:
+        return len(await edge.context.list("acme/p1")) == 2
+
+    await until(stands, "two facts at the edge")
+    (order,) = await edge.context.list("acme/p1/press", what="order")
+    assert (order.path, order.who, order.data["ideal_cycle_s"]) == ("acme/p1/press:order/4711", "ada", 1.5)
+    assert await asyncio.to_thread(main, [*words, str(folder / "edge")]) == 0
+    assert json.loads(capsys.readouterr().out)["stored"] == 0, "it stands already"
+
+
 async def test_alarms_are_raised_at_the_edge_and_acknowledged_from_either_side(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +127,7 @@ async def test_alarms_are_raised_at_the_edge_and_acknowledged_from_either_side(
             assert (await said(capsys, tmp_path / "edge", *words))[0] == 0
             status, out = await said(capsys, tmp_path / "edge", "history", "acme/p1", "--json")
             assert json.loads(out.splitlines()[-1])["why"] == "oil is ordered"
+            await context_reaches_the_edge(tmp_path, edge, capsys)
             told = [(r.note.change, r.note.who) for r in await edge.alarms.history("acme/p1")]
             assert told[:3] == [("raised", None), ("acknowledged", "ada"), ("shelved", "bob")]
         running.cancel()

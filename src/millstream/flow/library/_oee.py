@@ -18,7 +18,22 @@ from millstream.kernel import ConfigError
 from millstream.model import BAD_DATA_UNAVAILABLE, GOOD, UNCERTAIN, Quality
 from millstream.protocols.cloudevents import format_time
 from millstream.sdk import Duration
-from millstream.shop import CATEGORIES, Calendar, Category, Figures, Made, Shift, figures, parse_clock, parse_days
+from millstream.shop import (
+    CATEGORIES,
+    Calendar,
+    Category,
+    Figures,
+    Made,
+    OrderSpan,
+    Shift,
+    figures,
+    order_at,
+    order_doubts,
+    parse_clock,
+    parse_days,
+    put_order,
+    read_order,
+)
 
 MINUTE_NS, HOUR_NS, DAY_NS = 60 * 10**9, 3600 * 10**9, 86_400 * 10**9
 STATES_MAX = 5000  # changes of state that a machine may have within `keep`; the oldest go first, and are unknown then
@@ -67,6 +82,11 @@ class OeeConfig(FlowConfig):
     `rejected` (two of the three, or `produced` alone), and `cycle`, the ideal seconds a part, where a tag tells it."""
     ideal_cycle: Duration | None = None
     """The ideal time of one part, when no tag tells it."""
+    orders: bool = False
+    """Take the ideal cycle from the order that ran (inputs of kind `context`), to the minute; where no order is told,
+    from a tag or `ideal_cycle`."""
+    order_max: Duration = 604_800.0
+    """An order that has no end after this time is a doubt."""
     timezone: str = "UTC"
     """Where the shifts' clock hangs, such as `Europe/Berlin`."""
     shifts: tuple[ShiftConfig, ...] = Field(default=(), max_length=32)
@@ -139,6 +159,7 @@ class Machine(msgspec.Struct, array_like=True):
     done: dict[str, int] = {}
     gone_ns: int = 0
     restate: list[str] = []
+    orders: list[OrderSpan] = []
 
 
 class _Oee:
@@ -155,6 +176,8 @@ class _Oee:
     def __call__(self, machine: Machine, event: Event) -> tuple[Machine, Sequence[Effect]]:
         if event.is_timer:
             return machine, self._on_timer(machine, event)
+        if event.kind == "context":
+            return machine, self._take_order(machine, event)
         name = self._inputs.name(event)
         if name is None:
             return machine, ()
@@ -185,6 +208,15 @@ class _Oee:
             machine.cycle_ns = value * 1e9
             return None
         return self._take_total(machine, name, event.time_ns, value)
+
+    def _take_order(self, machine: Machine, event: Event) -> list[Effect]:
+        """What was told about an order may be about any time: windows that were given are given again."""
+        head = f"{event.key}:order/"
+        if not self._config.orders or not event.source.startswith(head):
+            return []
+        name = event.source.removeprefix(head)
+        touched = put_order(machine.orders, name, read_order(name, event.value))
+        return self._correct(machine, event.key, touched) if touched is not None else []
 
     @staticmethod
     def _take_state(machine: Machine, time_ns: int, state: str) -> tuple[int, int]:
@@ -272,7 +304,7 @@ class _Oee:
     def _give(self, machine: Machine, key: str, kind: str, window: tuple[int, int]) -> list[Effect]:
         found = self._figures(machine, window)
         machine.given[f"{kind} {window[0]}"] = Given(window[1], 0, _digest(found))
-        return self._said(key, kind, found, 0)
+        return self._said(machine, key, kind, found, 0)
 
     def _live(self, machine: Machine, key: str, now_ns: int) -> list[Effect]:
         window = self._window(self._config.windows[0], now_ns)
@@ -301,7 +333,7 @@ class _Oee:
             digest = _digest(found)
             if digest != given.digest:
                 given.revision, given.digest = given.revision + 1, digest
-                effects += self._said(key, kind, found, given.revision)
+                effects += self._said(machine, key, kind, found, given.revision)
         del machine.restate[:CORRECTED_MAX]
         if machine.restate:
             effects.append(SetTimer(RESTATE, max(machine.done.values())))
@@ -315,6 +347,7 @@ class _Oee:
         machine.gone_ns = gone_ns
         del machine.states[: max(0, bisect_right(machine.states, gone_ns, key=_time_of) - 1)]
         del machine.buckets[: bisect_left(machine.buckets, gone_ns - MINUTE_NS, key=_start_of)]
+        machine.orders = [each for each in machine.orders if not each.end_ns or each.end_ns > gone_ns]
         machine.given = {name: given for name, given in machine.given.items() if given.end_ns > gone_ns}
 
     # -- figures ------------------------------------------------------------------------------------------------------
@@ -324,25 +357,73 @@ class _Oee:
         made = Made()
         for start_ns, end_ns in planned:
             made += self._made(machine, start_ns, end_ns)
-        return figures(machine.states, planned, made, window, categories=self._categories, small_stop_ns=self._small_ns)
+        return figures(
+            machine.states, planned, made, window, categories=self._categories, small_stop_ns=self._small_ns,
+            remarks=self._remarks(machine, planned, window) if self._config.orders else (),
+        )  # fmt: skip
+
+    def _remarks(
+        self, machine: Machine, planned: Sequence[tuple[int, int]], window: tuple[int, int]
+    ) -> Sequence[str]:  # fmt: skip
+        """What is not sure about the orders: their ends, and parts of which nobody knows how long one should take."""
+        found = order_doubts(machine.orders, *window, nanoseconds(self._config.order_max))
+        without = sum(
+            self._ideal_ns(machine, bucket) <= 0 < bucket.produced + bucket.good
+            for start_ns, end_ns in planned
+            for bucket in self._buckets(machine, start_ns, end_ns)
+        )
+        return [*found, f"parts were made without an order ({without} min)"] if without else found
+
+    def _orders(self, machine: Machine, found: Figures) -> list[dict[str, Any]]:
+        """What was made for which order in a window."""
+        made: dict[str, Made] = {}
+        products: dict[str, str] = {}
+        for start_ns, end_ns in self._calendar.planned(found.start_ns, found.end_ns):
+            for bucket in self._buckets(machine, start_ns, end_ns):
+                order = order_at(machine.orders, bucket.start_ns + MINUTE_NS // 2)
+                name = order.name if order is not None else ""
+                products[name] = order.product if order is not None else ""
+                produced = bucket.produced if "produced" in self._config.names else bucket.good + bucket.rejected
+                part = Made(produced, bucket.rejected, self._ideal_ns(machine, bucket))
+                made[name] = made.get(name, Made()) + part
+        return [
+            {
+                "order": name or None, "product": products[name] or None, "produced": part.produced,
+                "ideal_s": part.ideal_ns / 1e9,
+            }
+            for name, part in made.items()
+        ]  # fmt: skip
+
+    @staticmethod
+    def _buckets(machine: Machine, start_ns: int, end_ns: int) -> Sequence[Bucket]:
+        first = bisect_left(machine.buckets, start_ns - start_ns % MINUTE_NS, key=_start_of)
+        return machine.buckets[first : bisect_left(machine.buckets, end_ns, key=_start_of)]
+
+    def _ideal_ns(self, machine: Machine, bucket: Bucket) -> float:
+        """Ideal time of what was made in a minute: by the order that ran in its middle, else by tag or file."""
+        order = order_at(machine.orders, bucket.start_ns + MINUTE_NS // 2) if machine.orders else None
+        if order is None:
+            return bucket.ideal_ns
+        produced = bucket.produced if "produced" in self._config.names else bucket.good + bucket.rejected
+        return produced * order.cycle_ns
 
     def _made(self, machine: Machine, start_ns: int, end_ns: int) -> Made:
-        first = bisect_left(machine.buckets, start_ns - start_ns % MINUTE_NS, key=_start_of)
-        last = bisect_left(machine.buckets, end_ns, key=_start_of)
         found, names = Made(), self._config.names
-        for bucket in machine.buckets[first:last]:
+        for bucket in self._buckets(machine, start_ns, end_ns):
             produced = bucket.produced if "produced" in names else bucket.good + bucket.rejected
             rejected = bucket.rejected
             if "rejected" not in names and "good" in names:
                 rejected = produced - bucket.good
-            found += Made(produced, rejected, bucket.ideal_ns)
+            found += Made(produced, rejected, self._ideal_ns(machine, bucket))
         return found
 
     def _path(self, key: str, name: str) -> str:
         return f"{key}:{self._config.output}/{name}"
 
-    def _said(self, key: str, kind: str, found: Figures, revision: int) -> list[Effect]:
+    def _said(self, machine: Machine, key: str, kind: str, found: Figures, revision: int) -> list[Effect]:
         data = {"window": kind, "revision": revision, **_explained(found)}
+        if self._config.orders:
+            data["orders"] = self._orders(machine, found)
         event = EmitEvent(self._path(key, kind), "millstream.oee", data, found.end_ns)
         return [*self._tags(key, kind, found, found.end_ns, revision), event]
 
@@ -401,10 +482,10 @@ def _start_of(bucket: Bucket) -> int:
 
 def _build(name: str, inputs: tuple[Input, ...], config: OeeConfig, *, version: int, time: TimePolicy) -> Flow[Any]:
     counts = [count for count in COUNTS if count in config.names]
-    if counts and "cycle" not in config.names and not config.ideal_cycle:
+    if counts and "cycle" not in config.names and not config.ideal_cycle and not config.orders:
         raise ConfigError(
             "parts are counted, and nobody says how long one should take",
-            expected="`ideal_cycle`, or a tag under the name `cycle`",
+            expected="`ideal_cycle`, a tag under the name `cycle`, or `orders`",
         )
     found = Inputs(config.names, None)
     return Flow(name, inputs, _Oee(config, found), Machine, Machine, found.key, None, ("kpi", "event"), time, version)

@@ -1,0 +1,82 @@
+"""Which order a machine was working on, as far as somebody told, and what that means for its pace. Pure."""
+
+from __future__ import annotations
+
+import sys
+from bisect import insort
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from millstream.protocols.cloudevents import parse_time_ns
+
+ORDERS_MAX = 500  # of one machine within what can be corrected; the oldest go first
+
+
+class OrderSpan(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """One order at one machine, UTC ns; `end_ns` 0: nobody has told its end. `cycle_ns` is the ideal time of a part."""
+
+    start_ns: int
+    name: str
+    end_ns: int = 0
+    product: str = ""
+    cycle_ns: float = 0.0
+
+
+def read_order(name: str, data: Any) -> OrderSpan | None:
+    """From the data of an order's fact; None: it was removed. Raises ValueError, DecodeError for what is none."""
+    if not isinstance(data, Mapping):
+        raise ValueError("an order is an object")
+    if data.get("removed"):
+        return None
+    start_ns, end = parse_time_ns(str(data.get("start"))), data.get("end")
+    end_ns = parse_time_ns(str(end)) if end else 0
+    cycle_s = data.get("ideal_cycle_s")
+    if not isinstance(cycle_s, int | float) or cycle_s <= 0 or (end_ns and end_ns <= start_ns):
+        raise ValueError("an order has an ideal cycle, and ends behind its start")
+    return OrderSpan(start_ns, name, end_ns, str(data.get("product", "")), cycle_s * 1e9)
+
+
+def put_order(orders: list[OrderSpan], name: str, order: OrderSpan | None) -> tuple[int, int] | None:
+    """Take what was told about an order, None to forget it; the time in which another order holds now."""
+    before = {n: _until(orders, n) for n in range(len(orders)) if orders[n].name == name}
+    touched = [(orders[n].start_ns, end_ns) for n, end_ns in before.items()]
+    if order is not None and order in orders:
+        return None
+    for n in sorted(before, reverse=True):
+        del orders[n]
+    if order is not None:
+        insort(orders, order)
+        touched.append((order.start_ns, _until(orders, orders.index(order))))
+    del orders[: max(0, len(orders) - ORDERS_MAX)]
+    return (min(start for start, _ in touched), max(end for _, end in touched)) if touched else None
+
+
+def order_at(orders: Sequence[OrderSpan], time_ns: int) -> OrderSpan | None:
+    """The one that began last and has not ended; an order ends at the latest where the next one begins."""
+    for index in range(len(orders) - 1, -1, -1):
+        if orders[index].start_ns <= time_ns:
+            return orders[index] if time_ns < _until(orders, index) else None
+    return None
+
+
+def order_doubts(orders: Sequence[OrderSpan], start_ns: int, end_ns: int, lasts_max_ns: int) -> list[str]:
+    """What is not sure about the orders of this time."""
+    found = []
+    for index, order in enumerate(orders):
+        after = orders[index + 1] if index + 1 < len(orders) else None
+        if not (order.start_ns < end_ns and start_ns < _until(orders, index)):
+            continue
+        if after is not None and not order.end_ns:
+            found.append(f"order {order.name} has no end; it was taken to end where {after.name} begins")
+        elif after is not None and order.end_ns > after.start_ns:
+            found.append(f"orders {order.name} and {after.name} overlap")
+        elif after is None and not order.end_ns and end_ns - order.start_ns > lasts_max_ns:
+            found.append(f"order {order.name} has no end")
+    return found
+
+
+def _until(orders: Sequence[OrderSpan], index: int) -> int:
+    end_ns = orders[index].end_ns or sys.maxsize
+    return min(end_ns, orders[index + 1].start_ns) if index + 1 < len(orders) else end_ns
