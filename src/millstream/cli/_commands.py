@@ -31,6 +31,7 @@ PARENTS = {
     "contract": "What values promise, checked before they are stored.",
     "alarm": "Alarms of machines: what somebody has to look at.",
     "context": "What the plant knows beside its data: equipment, products, orders, reasons.",
+    "downtime": "Stops of machines and their reasons.",
     "fleet": "All nodes at once.",
     "config": "What the sites should run: kept at the hub, tried at the edge, taken back when it is not well.",
     "command": "What edges shall do, once each.",
@@ -198,6 +199,29 @@ COMMANDS = (
         "context list",
         "_context:list_",
         "List what is known of the plant: equipment, products, orders, operators, reasons.",
+        SHOP,
+    ),
+    Command(
+        "downtime list", "_downtime:list_", "List the stops of machines, as people have put them right last.", SHOP
+    ),
+    Command("downtime pareto", "_downtime:pareto", "Show which reasons cost the most time, the longest first.", SHOP),
+    Command("downtime split", "_downtime:split", "Cut a stop in two, each with a reason of its own.", SHOP),
+    Command(
+        "downtime merge",
+        "_downtime:merge",
+        "Join a stop to the one right before it, whose reason then counts for both.",
+        SHOP,
+    ),
+    Command(
+        "downtime reason",
+        "_downtime:reason",
+        "Say why a machine stood; figures that it touches are given again.",
+        SHOP,
+    ),
+    Command(
+        "why",
+        "_downtime:why",
+        "Show what a figure of OEE is made of: its times, parts, losses, orders, doubts and stops.",
         SHOP,
     ),
     Command("fleet query", "_fleet:query", "Ask every node of the fleet now, and print those that fit.", FLEET),

@@ -6,6 +6,7 @@ from millstream.client._commands import Commands, NodeCommand
 from millstream.client._context import KnownFact, PlantContext
 from millstream.client._contracts import Consumer, Review
 from millstream.client._deadletter import DeadLetter
+from millstream.client._downtime import Downtime
 from millstream.client._export import Archive, ExportedDay
 from millstream.client._fleet import Fleet, FleetResult, FleetRun
 from millstream.client._fleet_data import DataPart, FleetDataRun
@@ -32,6 +33,7 @@ from millstream.protocols.uns_pattern import KINDS, Pattern
 from millstream.protocols.write_request import WritableTag, WriteAnswer
 
 __all__ = [
+    "Downtime",
     "KnownFact",
     "PlantContext",
     "KINDS",

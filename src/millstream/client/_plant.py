@@ -25,6 +25,7 @@ from millstream.client._deadletter import (
     remove_letter,
     repaired,
 )
+from millstream.client._downtime import Downtime
 from millstream.client._export import Archive
 from millstream.client._fleet import Fleet
 from millstream.client._flows import ask_flow, flow_lists
@@ -82,7 +83,7 @@ class Plant:
         self.commands = self.fleet.commands
         self.archive = Archive(self._historian, clock)
         asking = (self._streams, self._store, self.fleet.whom, self.commands, clock)
-        self.alarms, self.context = Alarms(*asking), PlantContext(*asking)
+        self.alarms, self.context, self.downtime = Alarms(*asking), PlantContext(*asking), Downtime(*asking)
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""
 
@@ -540,11 +541,9 @@ class Plant:
     ) -> WriteAnswer:
         """Write one value to a machine, None for a null; returns once it took it. `valid` is how long the request may
         wait; the same `id` again is carried out once. Raises NotWritten with what became of it."""
-        subjects, now_ns = await self._node_subjects("write"), self._clock.now_ns()
-        return await write_tag(
-            self._link, subjects, str(Pattern.parse(path).tag), value, now_ns=now_ns, valid_ns=to_span_ns(valid), id=id,
-            who=who,
-        )  # fmt: skip
+        subjects, tag = await self._node_subjects("write"), str(Pattern.parse(path).tag)
+        now_ns, valid_ns = self._clock.now_ns(), to_span_ns(valid)
+        return await write_tag(self._link, subjects, tag, value, now_ns=now_ns, valid_ns=valid_ns, id=id, who=who)
 
     async def _node_subjects(self, what: str) -> list[str]:
         endpoints = [e for service in await self._services() for e in service.get("endpoints") or ()]

@@ -24,7 +24,7 @@ from millstream.protocols.command import Command
 from millstream.protocols.diagnosis import Facts, judge
 from millstream.protocols.write_request import WriteAnswer, WriteRequest, is_writable_value
 from millstream.sdk import CommandContext, Message
-from millstream.shop import FACTS, Fact, fact_event
+from millstream.shop import FACTS, Fact, check_stop_ask, fact_event, stop_ask_event
 
 RESTART_S = 30.0  # until a restarted connector is looked at and told how it is
 WRITE_S = 120.0  # waiting for its turn, the machine's answer and the read-back
@@ -137,6 +137,24 @@ def context_command(place: AssetPath) -> BuiltIn:
         "properties": {"facts": {"type": "array", "items": fact, "maxItems": 200}},
     }  # fmt: skip
     return BuiltIn("Store equipment, products and orders; `millstream context import` asks for it.", schema, admit)
+
+
+def downtime_command(place: AssetPath) -> BuiltIn:
+    """What somebody at the hub says of a stop, for the flow of this edge that keeps it."""
+
+    def admit(command: Command, context: CommandContext) -> Admitted:
+        args = {name: value for name, value in command.args.items() if name != "path"}
+        ask, path = check_stop_ask({**args, "id": command.id, "who": command.who}), command.args["path"]
+        return _told(place, [path], [stop_ask_event(path, ask, context.clock.now_ns())])
+
+    schema = {
+        "type": "object", "required": ["path", "action", "at_ns"], "additionalProperties": False,
+        "properties": {
+            "path": _TEXT, "action": {"enum": ["split", "merge", "reason"]}, "at_ns": {"type": "integer"},
+            **{name: {"type": "string"} for name in ("reason", "why", "category")},
+        },
+    }  # fmt: skip
+    return BuiltIn("Give a stop its reason, cut or join it; `millstream downtime` asks for it.", schema, admit)
 
 
 def _told(place: AssetPath, paths: Sequence[str], told: Sequence[tuple[str, CloudEvent]]) -> Admitted:

@@ -30,6 +30,7 @@ from millstream.edge._built_in import (
     bundle_command,
     context_command,
     diagnostics_command,
+    downtime_command,
     edge_facts,
     restart_command,
     write_command,
@@ -332,6 +333,7 @@ class EdgeNode:
             "diagnostics": diagnostics_command(facts),
             "alarm": alarm_command(self.config.path),
             "context": context_command(self.config.path),
+            "downtime": downtime_command(self.config.path),
             "support_bundle": bundle_command(edge.data_dir, lambda: works.config, self.status, facts),
         }
         types = CommandTypes(built_in, edge.name, edge.data_dir, clock=self._clock, log=log, foreign=self._foreign)

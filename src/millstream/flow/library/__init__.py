@@ -9,6 +9,7 @@ from millstream.flow.library._change_of_state import CHANGE_OF_STATE
 from millstream.flow.library._deadband import DEADBAND, SWINGING_DOOR
 from millstream.flow.library._dedup import DEDUP
 from millstream.flow.library._derived_tag import DERIVED_TAG
+from millstream.flow.library._downtime import DOWNTIME
 from millstream.flow.library._machine_state import MACHINE_STATE
 from millstream.flow.library._oee import OEE
 from millstream.flow.library._part_counter import PART_COUNTER
@@ -20,7 +21,7 @@ from millstream.flow.library._unit_conversion import UNIT_CONVERSION
 
 _ALL = (
     PART_COUNTER, RATE, MACHINE_STATE, OEE, CHANGE_OF_STATE, RUNS, DERIVED_TAG, UNIT_CONVERSION, DEADBAND,
-    SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC,
+    SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC, DOWNTIME,
 )  # fmt: skip
 FLOW_TYPES: Mapping[str, FlowType] = MappingProxyType({flow_type.name: flow_type for flow_type in _ALL})
 """Built-in types by name."""

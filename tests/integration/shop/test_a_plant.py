@@ -1,4 +1,4 @@
-"""Alarms that an edge's flow keeps: at the edge without a hub, and from the hub, with who asked what."""
+"""Alarms, context and stops of an edge, asked at the edge and from its hub, with who asked what."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from millstream.client import AlarmRow, Plant, connect
 from millstream.config import UplinkConfig, load_up
 from millstream.edge import EdgeNode
 from millstream.hub import HubNode
-from millstream.kernel import PlantError
+from millstream.kernel import NotFoundError, PlantError, SystemClock
 from millstream.sdk import SecretRef
 
 FILE = """
@@ -30,6 +30,14 @@ flows:
     config:
       names: {temperature: temperature}
       conditions: [{name: hi, of: temperature, above: 80, priority: high, message: oil is hot}]
+  - name: stops
+    type: downtime
+    inputs: [{pattern: "acme/p1/**:state", kind: state}]
+    config: {names: {state: state}}
+  - name: oee
+    type: oee
+    inputs: [{pattern: "acme/p1/**:downtime/state", kind: state}]
+    config: {names: {state: downtime/state}, windows: [hour], every: 0s}
 """
 
 
@@ -78,7 +86,44 @@ async def context_reaches_the_edge(folder: Path, edge: Plant, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["stored"] == 0, "it stands already"
 
 
-async def test_alarms_are_raised_at_the_edge_and_acknowledged_from_either_side(
+async def a_stop_is_explained(folder: Path, edge: Plant, above: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stop of hours ago is cut and explained from the hub; the figures that it touches say why they changed."""
+    hour_ns = 3600 * 10**9
+    start_ns = SystemClock().now_ns() // hour_ns * hour_ns - 2 * hour_ns
+    for minutes, state in ((0, "Execute"), (20, "Aborted"), (50, "Execute")):
+        await edge.publish("acme/p1/saw:state", state, kind="state", time=start_ns + minutes * 60 * 10**9)
+    at = start_ns + 40 * 60 * 10**9
+
+    async def is_explained(value: float) -> bool:
+        try:
+            return round((await above.downtime.why("acme/p1/saw:oee/hour/availability", at))["value"] or 0, 3) == value
+        except NotFoundError:
+            return False
+
+    await until(lambda: is_explained(0.5), "half of the hour available")
+    path = "acme/p1/saw:downtime"
+    id = await above.downtime.ask(path, "split", at, who="ada")
+    assert await above.downtime.outcome(path, id, timeout_s=60)
+    node = ("--node", str(folder / "edge"), "--json")
+    words = ["downtime", "reason", path, "meeting", "--at", str(at), "--category", "planned", "--wait", "60s", *node]
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, words) == 0
+    assert json.loads(capsys.readouterr().out)["stop"]["category"] == "planned"
+    await until(lambda: is_explained(0.6), "ten of fifty minutes planned")  # 30 / 50 minutes
+    found = await above.downtime.why("acme/p1/saw:oee/hour/availability", at)
+    assert [(s["duration_s"], s["reason"]) for s in found["stops"]] == [(1200.0, None), (600.0, "meeting")]
+    assert await asyncio.to_thread(main, ["downtime", "pareto", "acme/p1", *node]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["reason"], row["seconds"]) for row in rows] == [("(down)", 1200.0), ("meeting", 600.0)]
+    words = ["why", "acme/p1/saw:oee/hour/availability", "--at", str(at), *node[:2]]
+    assert await asyncio.to_thread(main, words) == 0
+    assert "meeting" in capsys.readouterr().out
+    id = await edge.downtime.ask(path, "merge", start_ns, who="ada")
+    with pytest.raises(PlantError, match="no stop right before"):
+        assert await edge.downtime.outcome(path, id, timeout_s=60)
+
+
+async def test_what_people_say_at_the_edge_or_at_the_hub_counts_once_at_the_edge(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "up.yaml"
@@ -128,6 +173,7 @@ async def test_alarms_are_raised_at_the_edge_and_acknowledged_from_either_side(
             status, out = await said(capsys, tmp_path / "edge", "history", "acme/p1", "--json")
             assert json.loads(out.splitlines()[-1])["why"] == "oil is ordered"
             await context_reaches_the_edge(tmp_path, edge, capsys)
+            await a_stop_is_explained(tmp_path, edge, above, capsys)
             told = [(r.note.change, r.note.who) for r in await edge.alarms.history("acme/p1")]
             assert told[:3] == [("raised", None), ("acknowledged", "ada"), ("shelved", "bob")]
         running.cancel()

@@ -1,0 +1,246 @@
+"""``downtime list|pareto|split|merge|reason`` and ``why``: stops, their reasons, and what a figure is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._output import OK, duration, json_text, note, print_json, print_table
+from millstream.kernel import NotFoundError, parse_duration_s, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from millstream.shop import StopAction
+
+Start = Annotated[str, Parameter(allow_leading_hyphen=True)]
+Wait = Annotated[str, Parameter(help="How long to wait for the flow to take it; 0s: not at all.")]
+Who = Annotated[str | None, Parameter(help="Name for the audit; left out: user and host.")]
+
+
+def list_(
+    *patterns: str, start: Start = "-1d", end: Start = "now", lasts: str | None = None, json: Json = False,
+    target: Target = DEFAULT,
+) -> int:  # fmt: skip
+    """List the stops of machines, as people have put them right last.
+
+    Examples:
+
+        millstream downtime list acme/plant1/press --start -8h
+        millstream downtime list --lasts 5min --json | jq 'select(.reason == null)'
+
+    Parameters
+    ----------
+    patterns
+        Places or patterns; left out: everything.
+    start
+        Begin: 2026-01-31T06:00:00Z, or back from now: -8h.
+    end
+        End, not included.
+    lasts
+        Only stops that last so long at least.
+    json
+        Print one object a line.
+    """
+
+    async def work() -> int:
+        """Oldest first."""
+        async with target.connect() as plant:
+            stops = await plant.downtime.list(*patterns, start=start, end=end, lasts=lasts)
+        for stop in stops if json else ():
+            print_json(stop)
+        if not json:
+            print_table(
+                ("stop", "start", "lasts", "state", "category", "reason", "by", "who"), [_row(s) for s in stops]
+            )
+        return OK
+
+    return run(work())
+
+
+def pareto(
+    *patterns: str, start: Start = "-7d", end: Start = "now", json: Json = False, target: Target = DEFAULT
+) -> int:  # fmt: skip
+    """Show which reasons cost the most time, the longest first.
+
+    Examples:
+
+        millstream downtime pareto acme/plant1/press --start -7d
+        millstream downtime pareto acme/plant1 --start 2026-01-01 --end 2026-02-01 --json
+
+    Parameters
+    ----------
+    patterns
+        Places or patterns; left out: everything.
+    start
+        Begin: 2026-01-31T06:00:00Z, or back from now: -7d.
+    end
+        End, not included.
+    json
+        Print one object a line.
+    """
+
+    async def work() -> int:
+        """Stops that are over, by reason."""
+        import msgspec
+
+        from millstream.shop import pareto as by_reason
+
+        async with target.connect() as plant:
+            rows = by_reason(await plant.downtime.list(*patterns, start=start, end=end))
+        for row in rows if json else ():
+            print_json(msgspec.to_builtins(row))
+        if not json:
+            told = [(r.reason, r.count, duration(r.seconds), f"{r.share:.0%}", f"{r.cumulative:.0%}") for r in rows]
+            print_table(("reason", "stops", "time", "share", "sum"), told, right=("stops", "time", "share", "sum"))
+        return OK
+
+    return run(work())
+
+
+def split(
+    path: str, /, *, at: Start, why: str = "", who: Who = None, wait: Wait = "10s", json: Json = False,
+    target: Target = DEFAULT,
+) -> int:  # fmt: skip
+    """Cut a stop in two, each with a reason of its own.
+
+    Examples:
+
+        millstream downtime split acme/plant1/press:downtime --at 2026-01-31T06:35:00Z
+        millstream downtime split acme/plant1/press:downtime --at 2026-01-31T06:35:00Z --who "Ada, shift 2" --json
+
+    Parameters
+    ----------
+    path
+        As `list` shows it.
+    at
+        Where to cut.
+    why
+        A remark, for the audit.
+    """
+    return _ask(target, path, "split", at, wait, json, why=why, who=who)
+
+
+def merge(
+    path: str, /, *, at: Start, why: str = "", who: Who = None, wait: Wait = "10s", json: Json = False,
+    target: Target = DEFAULT,
+) -> int:  # fmt: skip
+    """Join a stop to the one right before it, whose reason then counts for both.
+
+    Examples:
+
+        millstream downtime merge acme/plant1/press:downtime --at 2026-01-31T06:40:00Z
+        millstream downtime merge acme/plant1/press:downtime --at 2026-01-31T06:40:00Z --why "one fault" --json
+
+    Parameters
+    ----------
+    path
+        As `list` shows it.
+    at
+        A time in the later one.
+    why
+        A remark, for the audit.
+    """
+    return _ask(target, path, "merge", at, wait, json, why=why, who=who)
+
+
+def reason(
+    path: str, reason: str, /, *, at: Start, category: str = "", why: str = "", who: Who = None, wait: Wait = "10s",
+    json: Json = False, target: Target = DEFAULT,
+) -> int:  # fmt: skip
+    """Say why a machine stood; figures that it touches are given again.
+
+    Examples:
+
+        millstream downtime reason acme/plant1/press:downtime bearing --at 2026-01-31T06:20:00Z
+        millstream downtime reason acme/plant1/press:downtime meeting --at -20min --category planned --json
+
+    Parameters
+    ----------
+    path
+        As `list` shows it.
+    reason
+        The reason; where reasons were imported, one of them.
+    at
+        A time in the stop.
+    category
+        What it counts as: setup, delay, idle, down, planned; left out: what the reason or the state does.
+    why
+        A remark, for the audit.
+    """
+    return _ask(target, path, "reason", at, wait, json, reason=reason, category=category, why=why, who=who)
+
+
+def why(path: str, /, *, at: Start = "now", json: Json = False, target: Target = DEFAULT) -> int:
+    """Show what a figure of OEE is made of: its times, parts, losses, orders, doubts and stops.
+
+    Examples:
+
+        millstream why acme/plant1/press:oee/shift/oee
+        millstream why acme/plant1/press:oee/day/availability --at 2026-01-31T12:00:00Z --json | jq .stops
+
+    Parameters
+    ----------
+    path
+        The figure.
+    at
+        A time in its window; left out: the newest window.
+    json
+        Print one object.
+    """
+
+    async def work() -> int:
+        """Ask and tell."""
+        async with target.connect() as plant:
+            found = await plant.downtime.why(path, at)
+        if json:
+            print_json(found)
+            return OK
+        stops = found["stops"]
+        rows = [(name, json_text(value)) for name, value in found.items() if name != "stops"]
+        print_table(("what", "is"), rows)
+        print_table(("stop", "start", "lasts", "state", "category", "reason", "by", "who"), [_row(s) for s in stops])
+        return OK
+
+    return run(work())
+
+
+def _ask(
+    target: Target, path: str, action: StopAction, at: str, wait: str, is_json: bool, *, reason: str = "",
+    category: str = "", why: str = "", who: str | None = None,
+) -> int:  # fmt: skip
+    async def work() -> int:
+        """Say it, wait, tell."""
+        nonlocal category
+        timeout_s = parse_duration_s(wait)
+        async with target.connect() as plant:
+            known = (
+                {f.path.rpartition("/")[2]: f.data for f in await plant.context.list(what="reason")} if reason else {}
+            )
+            if known and reason not in known:
+                near = suggest(reason, list(known))
+                raise NotFoundError(
+                    "no such reason", got=reason, next_step=f"did you mean {near!r}?" if near else
+                    "`millstream context list --what reason` shows them",
+                )  # fmt: skip
+            if not category and known.get(reason, {}).get("kind") == "planned":
+                category = "planned"
+            id = await plant.downtime.ask(path, action, at, reason=reason, category=category, why=why, who=who)
+            found = await plant.downtime.outcome(path, id, timeout_s=timeout_s) if timeout_s else None
+        if is_json:
+            print_json({"path": path, "id": id, "stop": found})
+        else:
+            note(f"{path}: {'done' if found else 'stored; it is taken as soon as its edge can'}")
+        return OK
+
+    return run(work())
+
+
+def _row(stop: Mapping[str, Any]) -> tuple[object, ...]:
+    lasts = "still" if stop.get("duration_s") is None else duration(stop["duration_s"])
+    return (
+        stop["path"], stop["start"][:19], lasts, stop["state"], stop["category"], stop.get("reason"), stop.get("by"),
+        stop.get("who"),
+    )  # fmt: skip
