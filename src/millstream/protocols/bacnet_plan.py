@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from millstream.kernel import ConfigError, suggest
 
-INSTANCE_MAX = 4_194_302  # clause 20.2.14; one more is the wildcard
+INSTANCE_MAX = 4_194_302  # clause 20.2.14; one more is the wildcard: of a device, whichever is asked (15.5.2)
 OBJECT_TYPE_MAX = 1023
 PROPERTY_MAX = 4_194_303
 INDEX_MAX = 0xFFFFFFFF
@@ -116,7 +116,7 @@ def parse_address(text: str) -> Property:
         property_id = _number(match["property"], PROPERTIES, PROPERTY_MAX, "property", text)
     elif object_type == DEVICE_TYPE:
         raise _refuse("a device has no present value", text, "a property, e.g. device:1001.system-status")
-    if int(match["instance"]) > INSTANCE_MAX:
+    if int(match["instance"]) > INSTANCE_MAX + (object_type == DEVICE_TYPE):
         raise _refuse("BACnet instance is too large", text, f"at most {INSTANCE_MAX}")
     index = None if match["index"] is None else int(match["index"])
     if index is not None and index > INDEX_MAX:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 import sys
@@ -13,12 +14,18 @@ from cases.loopback import joined, served
 from cases.rtu_peer import RtuLine, TcpGateway
 from cases.text_peer import Listener
 from modbus_kit import process
+from snap7.server import Server
+from snap7.type import SrvArea
 
 from millstream.config import ConnectorEntry, EdgeConfig, InstalledConnectors, load_edge, profiles_of
+from millstream.kernel import free_port
 from millstream.model import Sample
+from millstream.protocols.logix_device import LogixDevice
+from millstream.protocols.logix_tags import BOOL, DINT, TagTable
 from millstream.sdk import ConnectorTools
 from millstream.sim._whims import Freeze
 from millstream.sim.iolink_master import IoLinkMaster
+from millstream.sim.logix_controller import ControllerServer
 from millstream.sim.modbus_plant import ModbusPlant
 
 
@@ -143,10 +150,59 @@ async def test_a_scale_is_asked_in_its_own_words(tmp_path: Path) -> None:
         assert (found["scale/weight"].value, found["scale/state"].value) == (-1.2, "D")
 
 
+async def test_every_bacnet_device_tells_who_it_is_whatever_its_number(tmp_path: Path) -> None:
+    async with process(sys.executable, "-m", "millstream.sim.bacnet_controller") as (_, ready):
+        config = {"host": "127.0.0.1", "port": ready["port"], "bind": "127.0.0.1/8:0", "timeout": "20s"}
+        found = await read(tmp_path, "bacnet", "device", config)
+    shown = {name: sample.value for name, sample in found.items() if sample.quality.is_good}
+    assert (shown["device/name"], shown["device/vendor_id"], shown["device/status"]) == ("air handling", 999, 0)
+    assert shown.keys() >= {"device/model", "device/firmware", "device/protocol_revision"}
+
+
+async def test_a_logo_has_its_inputs_outputs_and_flags_where_its_manual_says(tmp_path: Path) -> None:
+    memory = bytearray(1470)
+    memory[1024:1027] = bytes([0b1000_0001, 0, 0b1000_0000])  # I1, I8 and I24
+    memory[1064:1067] = bytes([0b10, 0, 0b1000])  # Q2 and Q20
+    memory[1104] = 1 << 6
+    for place, value in ((1032, 500), (1046, -3), (1072, 777), (1118, 12), (1132, -1000)):
+        struct.pack_into(">h", memory, place, value)
+    logo, port = Server(log=False), free_port()
+    logo.register_area(SrvArea.DB, 1, memory)
+    logo.start_to("127.0.0.1", port)
+    try:
+        found = await read(tmp_path, "s7", "siemens_logo8", {"host": "127.0.0.1", "port": port, "timeout": "20s"})
+    finally:
+        await asyncio.to_thread(logo.stop)
+    assert all(sample.quality.is_good for sample in found.values())
+    assert {name: sample.value for name, sample in found.items() if sample.value} == {
+        "input/i1": True, "input/i8": True, "input/i24": True, "output/q2": True, "output/q20": True, "flag/m7": True,
+        "analog_input/ai1": 500, "analog_input/ai8": -3, "analog_output/aq1": 777, "analog_flag/am1": 12,
+        "analog_flag/am8": -1000,
+    }  # fmt: skip
+
+
+async def test_a_micro800_is_asked_for_its_embedded_inputs_and_outputs(tmp_path: Path) -> None:
+    tags = TagTable()
+    for name, count in (("_IO_EM_DI", 12), ("_IO_EM_DO", 7)):
+        for number in range(count):
+            tags.add(f"{name}_{number:02}", BOOL, number in (0, 6))
+    tags.add("__SYSVA_CYCLECNT", DINT, 4711)
+    tags.add("__SYSVA_TCYOVERFLOW", DINT, 2)
+    async with served(ControllerServer(LogixDevice(tags, lambda: 0)).serve) as port:
+        place = {"host": "127.0.0.1", "port": port, "timeout": "20s"}
+        found = await read(tmp_path, "ethernet_ip", "micro800", place)
+    assert all(sample.quality.is_good for sample in found.values())
+    assert {name: sample.value for name, sample in found.items() if sample.value} == {
+        "input/di0": True, "input/di6": True, "output/do0": True, "output/do6": True, "cycle/count": 4711,
+        "cycle/overflows": 2,
+    }  # fmt: skip
+
+
 def test_each_profile_that_comes_with_a_connector_is_tried_here() -> None:
     tried = {
         ("modbus", "eastron_sdm630"), ("modbus", "sunspec_inverter_float"), ("opcua", "server"),
         ("iolink", "smart_sensor_measuring"), ("text", "mt_sics_scale"),
+        ("bacnet", "device"), ("s7", "siemens_logo8"), ("ethernet_ip", "micro800"),
     }  # fmt: skip
     installed = InstalledConnectors()
     assert {(kind, name) for kind in installed for name in profiles_of(installed[kind])} == tried

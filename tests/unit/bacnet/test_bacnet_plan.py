@@ -62,6 +62,7 @@ from millstream.sdk import ConnectorTools, Tag
         ("AI:3", Property(0, 3)),
         (" ai:3 ", Property(0, 3)),
         ("device:1001.system-status", Property(8, 1001, 112)),
+        ("device:4194303.system-status", Property(8, 4194303, 112)),
         ("binary-value:1.priority-array[8]", Property(5, 1, 87, 8)),
         ("bv:1[2]", Property(5, 1, PRESENT_VALUE, 2)),
         ("200:1.512", Property(200, 1, 512)),
@@ -75,7 +76,9 @@ def test_an_address_is_an_object_and_a_property(text: str, expected: Property) -
 @pytest.mark.parametrize(
     "text",
     [
-        "", "ai", "ai:", "ai:x", "ai:4194303", "analog-imput:1", "ai:1.present-valu", "1024:1", "ai:1.4194304", "ai:1.",
+        "", "ai", "ai:", "ai:x", "ai:4194303", "device:4194304.object-name", "analog-imput:1",
+        "ai:1.present-valu", "1024:1", "ai:1.4194304",
+        "ai:1.",
         "ai:1[]", "ai:1[4294967296]", "device:1", "ai:1 2", "ai:1.object-name.x", "ä:1",
     ],
 )  # fmt: skip

@@ -97,7 +97,8 @@ class Device:
 
     async def read_raw(self, items: Iterable[Property]) -> dict[Property, Content]:
         """The content of each, without its flags; a refused one has a bad quality."""
-        key = frozenset(items)
+        own = {item: self._own(item) for item in items}
+        key = frozenset(own.values())
         found: dict[Property, Content] = {}
         waiting = list(reversed(self._plan(key)))
         kept: list[tuple[Property, ...]] = []
@@ -113,7 +114,13 @@ class Device:
             except Refused as refusal:
                 waiting.extend(reversed(self._smaller(request, refusal)))
         self._plans[key] = kept
-        return {item: found.get(item, (None, BAD_DECODING_ERROR, None)) for item in key}
+        return {item: found.get(real, (None, BAD_DECODING_ERROR, None)) for item, real in own.items()}
+
+    def _own(self, item: Property) -> Property:
+        """The wildcard is this device; not every device takes it itself."""
+        if (item.object_type, item.instance) != (DEVICE_TYPE, WILDCARD_INSTANCE) or self.number is None:
+            return item
+        return item._replace(instance=self.number)
 
     def _plan(self, key: frozenset[Property]) -> list[tuple[Property, ...]]:
         plan = self._plans.get(key)
