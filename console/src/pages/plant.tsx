@@ -6,13 +6,14 @@ import { StateMark } from "../parts/mark";
 import { machineState } from "../parts/states";
 import { AgeCell, LookCell, ValueCell } from "../parts/value";
 import { address, go, route } from "../router";
-import { follow, isLoaded, isTruncated, tags, unitOf, type Tag } from "../state/tags";
+import { findMore, follow, isLoaded, isTruncated, tags, unitOf, type Tag } from "../state/tags";
 import { buildTree, firstOpen, fits, rowsOf, type Row } from "../state/tree";
 import { t } from "../words";
 import { TagDetail } from "./tag";
 
 const ROW_PX = 32;
 const SPARE_ROWS = 8;
+const TYPED_MS = 300;
 
 const open = signal<ReadonlySet<string> | undefined>(undefined);
 const active = signal(0);
@@ -40,6 +41,7 @@ export function PlantPage(): preact.JSX.Element {
   const key = route.value.query.get("tag");
   const selected = key === null ? undefined : tags.value.get(key);
   useFollows(heard.value);
+  useMore(searched.value.trim() || (selected === undefined ? (key ?? "").replace(/^\w+ /, "") : ""));
   return (
     <>
       <div class="bar">
@@ -54,6 +56,15 @@ export function PlantPage(): preact.JSX.Element {
       </div>
     </>
   );
+}
+
+/** What the list has no room for is asked of the hub, once somebody has stopped typing. */
+function useMore(text: string): void {
+  const isWanted = isTruncated.value && text !== "";
+  useEffect(() => {
+    const timer = isWanted ? setTimeout(() => void findMore(text), TYPED_MS) : undefined;
+    return () => clearTimeout(timer);
+  }, [isWanted, text]);
 }
 
 function useFollows(wanted: string): void {

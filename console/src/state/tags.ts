@@ -13,69 +13,116 @@ export interface Tag {
   reading: Signal<Reading | undefined>;
 }
 
-const SAMPLE_KINDS = ["tag", "state", "count", "kpi"];
 const FLUSH_MS = 100;
 const RELOAD_MS = 30_000;
+const ASK_MS = 30;
+const PATTERNS_AT_ONCE = 50;
+
+interface Follow {
+  count: number;
+  asset: string;
+  kind: string;
+  stop: () => void;
+}
 
 export const tags = signal<ReadonlyMap<string, Tag>>(new Map());
 export const isTruncated = signal(false);
 export const isLoaded = signal(false);
 
 const pending = new Map<string, Reading>();
-const follows = new Map<string, { count: number; stop: () => void }>();
+const follows = new Map<string, Follow>();
+const unasked = new Set<Follow>();
+let asking: ReturnType<typeof setTimeout> | undefined;
 const listeners = new Set<(readings: Reading[]) => void>();
 let isFlushPlanned = false;
 
 export const keyOf = (kind: string, path: string): string => `${kind} ${path}`;
 export const unitOf = (tag: Tag): string => tag.reading.value?.unit ?? String(tag.info.description?.unit ?? "");
 
-/** Keep the list and the newest values until the page is left. */
+/** Keep the list, and the newest values of what is followed, until the page is left. */
 export function startTags(): void {
-  connections.subscribe((count) => count > 0 && void refresh());
+  connections.subscribe((count) => {
+    if (count === 0) return;
+    void refresh();
+    askLast([...follows.values()]);
+  });
   setInterval(() => session.value && void refresh(), RELOAD_MS);
-  setInterval(() => linkState.value === "polling" && void loadLast(), POLL_S * 1000);
+  setInterval(() => linkState.value === "polling" && askLast([...follows.values()]), POLL_S * 1000);
 }
 
-/** Ask for the list and the newest values again. */
+/** Ask for the list again. */
 export async function refresh(): Promise<void> {
   try {
     const found = await client.history.tags();
-    const known = tags.peek();
-    const next = new Map<string, Tag>();
-    for (const info of found.tags) {
-      const key = keyOf(info.kind, info.tag);
-      const before = known.get(key);
-      next.set(key, before === undefined ? makeTag(key, info) : { ...before, info });
-    }
     isTruncated.value = found.truncated;
-    tags.value = next;
-    await loadLast();
+    takeList(found.tags, found.truncated);
     isLoaded.value = true;
   } catch {
     return; // the link says that the hub is away; what was known stays, with its age
   }
 }
 
+/** In a plant with more tags than one list holds: those that fit a text, too. */
+export async function findMore(text: string): Promise<void> {
+  try {
+    takeList((await client.history.tags(`*${glob(text)}*`)).tags, true);
+  } catch {
+    return; // as above
+  }
+}
+
+function takeList(infos: TagInfo[], isPart: boolean): void {
+  const known = tags.peek();
+  const next = new Map<string, Tag>(isPart ? known : []);
+  let isNew = false;
+  for (const info of infos) {
+    const key = keyOf(info.kind, info.tag);
+    const before = known.get(key);
+    isNew ||= before === undefined;
+    next.set(key, before === undefined ? makeTag(key, info) : { ...before, info });
+  }
+  tags.value = next;
+  if (isNew) askLast([...follows.values()]);
+}
+
+/** Text in a pattern of the hub: what means something there stands for any letter. */
+const glob = (text: string): string => text.replace(/[*?[\]]/g, "?");
+
 function makeTag(key: string, info: TagInfo): Tag {
   return { key, path: info.tag, kind: info.kind, ...parsePath(info.tag), info, reading: signal(undefined) };
 }
 
-async function loadLast(): Promise<void> {
-  const kinds = SAMPLE_KINDS.filter((kind) => [...tags.peek().values()].some((tag) => tag.kind === kind));
-  const found = await Promise.allSettled(kinds.map((kind) => client.history.last("*", kind)));
-  for (const one of found) if (one.status === "fulfilled") take(one.value);
+/** The newest values of places, gathered for a moment into few questions. */
+function askLast(wanted: Follow[]): void {
+  for (const one of wanted) unasked.add(one);
+  asking ??= setTimeout(() => {
+    asking = undefined;
+    const all = [...unasked];
+    unasked.clear();
+    for (const kind of new Set(all.map((one) => one.kind))) {
+      const patterns = all.filter((one) => one.kind === kind).map((one) => `${glob(one.asset)}:*`);
+      for (let at = 0; at < patterns.length; at += PATTERNS_AT_ONCE) {
+        client.history.last(patterns.slice(at, at + PATTERNS_AT_ONCE), kind).then(take, () => undefined);
+      }
+    }
+  }, ASK_MS);
 }
 
-/** Hear a place's values of one kind while somebody shows them; the function ends it. */
+/** The newest values of a place and what comes after, of one kind, while somebody shows them; the function ends it. */
 export function follow(asset: string, kind: string): () => void {
   const subject = `${assetSubject(asset)}._${kind}.>`;
   const known = follows.get(subject);
   if (known !== undefined) known.count++;
-  else follows.set(subject, { count: 1, stop: listen(subject) });
+  else {
+    const made = { count: 1, asset, kind, stop: listen(subject) };
+    follows.set(subject, made);
+    askLast([made]);
+  }
   return () => {
     const entry = follows.get(subject);
     if (entry === undefined || --entry.count > 0) return;
     follows.delete(subject);
+    unasked.delete(entry);
     entry.stop();
   };
 }
