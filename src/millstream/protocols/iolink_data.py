@@ -166,6 +166,19 @@ def encode_field(field: Field | None, value: Value, octets: bytes) -> bytes:
     return whole.to_bytes(len(octets), "big")
 
 
+def encode_point(point: Point, value: Value, octets: bytes) -> bytes:
+    """What is written for a point whose octets are now `octets`; a text goes out as long as it is. Raises TypeError,
+    OverflowError when the value does not fit."""
+    if not point.is_text:
+        return encode_field(point.field, value, octets)
+    if not isinstance(value, str):
+        raise TypeError("expected a text")
+    text = value.encode("utf-8", "surrogatepass")
+    if len(text) > PARAMETER_OCTETS_MAX:
+        raise OverflowError(f"expected at most {PARAMETER_OCTETS_MAX} octets")
+    return text
+
+
 def _raw(field: Field, value: Value) -> int:
     if field.kind == "bool":
         if not isinstance(value, bool):

@@ -280,13 +280,19 @@ def _request(path: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_json(point: Point, octets: bytes) -> Ask:
-    """Set the whole output data of a device."""
+    """Set the whole output data of a device, or a parameter."""
+    if point.what == "isdu":
+        return Ask(_json_path(point).partition("?")[0], (), {"value": list(octets)}, "POST")
     body = {"iolink": {"valid": True, "value": list(octets)}}
     return Ask(f"/devices/{alias_of(point.device)}/processdata/value", (), body, "POST")
 
 
 def write_iotcore(point: Point, octets: bytes) -> Ask:
     """The same. Raises DecodeError."""
+    if point.what == "isdu":
+        data = {"index": point.index, "subindex": point.subindex, "value": octets.hex().upper()}
+        path = iotcore_path(point).replace("iolreadacyclic", "iolwriteacyclic")
+        return Ask("/", (), _request(path, data), "POST")
     path = f"{iotcore_path(point)}/setdata"
     return Ask("/", (), {"code": "request", "cid": 1, "adr": path, "data": {"newvalue": octets.hex().upper()}}, "POST")
 

@@ -30,6 +30,7 @@ from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze
 BODY_BYTES_MAX = 1 << 16
 CLIENTS_COUNT_MAX = 16
 NO_DATA = 32764
+APPLICATION_TAG_OCTETS_MAX = 32
 ADDRESSES = {
     "temperature": "port1:in:int16@16",
     "velocity": "port1:in:uint12@4",
@@ -42,7 +43,7 @@ ADDRESSES = {
 _DEVICE = re.compile(r"/iolink/v1/devices/master1port(\d)(/.*)\Z")
 _PARAMETER = re.compile(r"/parameters/(\d+)(?:/subindices/(\d+))?/value\Z")
 _POINT = re.compile(r"/iolinkmaster/port\[(\d)\]/(pin2in|mode|iolinkdevice/\w+)\Z")
-_ACYCLIC = re.compile(r"/iolinkmaster/port\[(\d)\]/iolinkdevice/iolreadacyclic\Z")
+_ACYCLIC = re.compile(r"/iolinkmaster/port\[(\d)\]/iolinkdevice/iol(read|write)acyclic\Z")
 _NAMES = {1: ("TempVib 4", 101), 2: ("Valves 16", 202)}
 _ERRORS = {
     301: (404, "Resource not found"),
@@ -50,6 +51,7 @@ _ERRORS = {
     307: (400, "Port is not configured to IO-Link"),
     308: (404, "IO-Link Device is not accessible"),
     309: (404, "IO-Link parameter not found"),
+    310: (400, "IO-Link parameter access error"),
 }
 
 
@@ -68,6 +70,8 @@ class IoLinkMaster:
     is_probe_connected: bool = True
     outputs: bytes = b"\0\0"
     events: list[dict[str, Any]] = field(default_factory=list)
+    limits: list[bytes] = field(default_factory=lambda: [b"\x03\x20", b"\xff\x9c"])
+    application_tag: bytes = b"***\0"
     requests_count: int = 0
     freeze: Freeze = field(default_factory=Freeze)
     clock: DeviceClock = field(default_factory=DeviceClock)
@@ -91,10 +95,21 @@ class IoLinkMaster:
     def parameter(self, port: int, index: int, subindex: int) -> bytes | None:
         """The octets of a parameter; None when the device has none there."""
         if port == 1 and index == 60 and subindex <= 2:
-            limits = (800).to_bytes(2, "big"), (-100).to_bytes(2, "big", signed=True)
-            return limits[subindex - 1] if subindex else b"".join(limits)
-        texts = {18: _NAMES[port][0].encode(), 24: b"***\0"} if port in _NAMES else {}
+            return self.limits[subindex - 1] if subindex else b"".join(self.limits)
+        texts = {18: _NAMES[port][0].encode(), 24: self.application_tag} if port in _NAMES else {}
         return texts.get(index) if subindex == 0 else None
+
+    def set_parameter(self, port: int, index: int, subindex: int, octets: bytes) -> bool:
+        """Set the limits or the application's tag of the device at port 1; False for what it does not take."""
+        if port == 1 and index == 60 and subindex in (1, 2) and len(octets) == 2:
+            self.limits[subindex - 1] = octets
+        elif port == 1 and index == 60 and subindex == 0 and len(octets) == 4:
+            self.limits = [octets[:2], octets[2:]]
+        elif port == 1 and index == 24 and subindex == 0 and len(octets) <= APPLICATION_TAG_OCTETS_MAX:
+            self.application_tag = octets
+        else:
+            return False
+        return True
 
     def raise_event(self, code: int, text: str, *, mode: str = "APPEARS") -> None:
         """One more event of the device at port 1, with its master's time."""
@@ -138,6 +153,8 @@ class IoLinkMaster:
             octets = self.parameter(port, int(parameter[1]), int(parameter[2] or 0))
             if octets is None:
                 raise Refused(309)
+            if method == "POST":
+                return self._take_parameter(port, int(parameter[1]), int(parameter[2] or 0), body)
             return 200, {"value": list(octets)}
         if tail == "/identification":
             name, device_id = _NAMES[port]
@@ -145,6 +162,14 @@ class IoLinkMaster:
         if tail == "/events":
             return 200, self.events if port == 1 else []
         raise Refused(301)
+
+    def _take_parameter(self, port: int, index: int, subindex: int, body: Any) -> tuple[int, Any]:
+        given = body.get("value") if isinstance(body, dict) else None
+        if not isinstance(given, list) or not all(isinstance(octet, int) and 0 <= octet <= 255 for octet in given):
+            return 400, {"code": 202, "message": "JSON data value invalid"}
+        if not self.set_parameter(port, index, subindex, bytes(given)):
+            raise Refused(310)
+        return 204, None
 
     def _set_outputs(self, port: int, octets: object) -> tuple[int, Any]:
         if port != 2 or not isinstance(octets, list) or len(octets) != len(self.outputs):
@@ -164,9 +189,13 @@ class IoLinkMaster:
         if address.strip("/") == "getdatamulti":
             answer["data"] = {path: self._point(str(path)) for path in data.get("datatosend", ())}
         elif (asked := _ACYCLIC.match(address)) is not None:
-            octets = self.parameter(int(asked[1]), int(data.get("index", 0)), int(data.get("subindex", 0)))
-            answer["code"] = 530 if octets is None else 200
-            answer |= {} if octets is None else {"data": {"value": octets.hex().upper()}}
+            place = int(asked[1]), int(data.get("index", 0)), int(data.get("subindex", 0))
+            octets = self.parameter(*place)
+            if asked[2] == "write":
+                answer["code"] = 200 if self.set_parameter(*place, bytes.fromhex(str(data.get("value", "")))) else 530
+            else:
+                answer["code"] = 530 if octets is None else 200
+                answer |= {} if octets is None else {"data": {"value": octets.hex().upper()}}
         elif address.endswith("/pdout/setdata"):
             octets = bytes.fromhex(str(data.get("newvalue", "")))
             status, _ = self._set_outputs(int(address[19:20]), list(octets))

@@ -230,8 +230,31 @@ async def test_parameters_are_read_by_index(dialect: str) -> None:
         assert {address: samples[address].value for address in expected} == expected
         assert samples["port1:in"].quality == GOOD
         assert all(samples[address].quality.is_bad and samples[address].value is None for address in missing)
-        (result,) = await session.write([Write(Tag("limit", "port1:isdu:60.1:int16@0"), 1)])
-        assert result.quality.is_bad, "parameters are only read"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_parameters_are_written_where_the_device_takes_them(dialect: str) -> None:
+    master = IoLinkMaster()
+    async with served(master) as port, connector(port, dialect).open() as session:
+        good = {"port1:isdu:60.1:int16@0": -7, "port1:isdu:60:int16@0": 90, "port1:isdu:24:text": "öfen 3"}
+        results = await session.write([Write(Tag(address, address), value) for address, value in good.items()])
+        assert [result.quality for result in results] == [GOOD] * 3
+        assert master.limits == [b"\xff\xf9", b"\x00\x5a"]
+        assert master.application_tag == "öfen 3".encode()
+        samples = await session.read([Tag(address, address) for address in good])
+        assert [sample.value for sample in samples] == list(good.values())
+        refused: dict[str, Any] = {
+            "port1:isdu:60.1:int16@0": 40_000, "port1:isdu:60.2:int16@0": "x", "port1:isdu:60.1": b"123",
+            "port1:isdu:24:text": "x" * 300, "port1:isdu:24": b"12345678", "port1:isdu:18:text": "another name",
+            "port1:isdu:61": b"1", "port3:isdu:24:text": "x", "port1:product_name": "x",
+        }  # fmt: skip
+        results = await session.write([Write(Tag(address, address), value) for address, value in refused.items()])
+        assert all(result.quality.is_bad and result.reason for result in results)
+        assert results[0].quality.label == "BadOutOfRange"
+        assert results[1].quality.label == "BadTypeMismatch"
+        assert results[5].quality.label == "BadNotWritable"
+        assert (master.limits, master.application_tag) == ([b"\xff\xf9", b"\x00\x5a"], "öfen 3".encode())
+        await master.drop_clients()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from millstream.model import (
     Value,
 )
 from millstream.protocols.iodd import Description
-from millstream.protocols.iolink_data import Point, encode_field, parse_point
+from millstream.protocols.iolink_data import Point, encode_point, parse_point
 from millstream.protocols.iolink_master import (
     Ask,
     Reading,
@@ -47,7 +47,7 @@ class _Plan:
 
 
 class IoLinkSession:
-    """Polled, Writable (output data), Browsable."""
+    """Polled, Writable (output data and parameters), Browsable."""
 
     def __init__(self, client: Client, config: IoLinkConfig, tools: ConnectorTools) -> None:
         self._client = client
@@ -98,23 +98,27 @@ class IoLinkSession:
         self._events[tag.key] = list(events)[-EVENTS_KEPT_MAX:]
         return fresh, quality
 
-    # -- output data --------------------------------------------------------------------------------------------------
+    # -- writing ------------------------------------------------------------------------------------------------------
 
     async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
-        """One after the other: the device's output data is read, changed and set; a lost link fails all that follow."""
+        """One after the other: the device's output data, or the parameter, is read, changed and set; a lost link fails
+        all that follow."""
         return await write_in_turn(writes, self._write_one)
 
     async def _write_one(self, write: Write) -> WriteResult:
         point = parse_point(write.tag.address)
-        if point.what != "out":
-            return WriteResult(BAD_NOT_WRITABLE, "only output data can be written: port1:out")
-        whole = Point(point.device, "out")
+        if point.what not in ("out", "isdu"):
+            return WriteResult(
+                BAD_NOT_WRITABLE, "only output data and parameters can be written: port1:out, port1:isdu:24"
+            )
+        what = "parameter" if point.what == "isdu" else "output data"
+        whole = Point(point.device, point.what, None, point.index, point.subindex)
         (ask,) = plan_json([whole]) if self._is_json else plan_iotcore([whole])
         present, quality = self._read(whole, *await self._client.ask(ask))
         if not isinstance(present, bytes):
-            return WriteResult(quality, "the present output data cannot be read")
+            return WriteResult(quality, f"the present {what} cannot be read")
         try:
-            octets = encode_field(point.field, given_value(write), present)
+            octets = encode_point(point, given_value(write), present)
         except TypeError as error:
             return WriteResult(BAD_TYPE_MISMATCH, str(error))
         except OverflowError as error:
@@ -123,7 +127,7 @@ class IoLinkSession:
         if status in (200, 204) and (self._is_json or _is_taken(document)):
             return WriteResult(GOOD)
         words = document.get("message", "") if isinstance(document, dict) else ""
-        return WriteResult(BAD_NOT_WRITABLE, f"master refuses the output data with status {status} {words}".strip())
+        return WriteResult(BAD_NOT_WRITABLE, f"master refuses the {what} with status {status} {words}".strip())
 
     # -- browsing -----------------------------------------------------------------------------------------------------
 
