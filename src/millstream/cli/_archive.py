@@ -76,3 +76,89 @@ def export(
         return OK
 
     return run(work())
+
+
+def import_(
+    path: Path,
+    /,
+    *,
+    kind: Literal["tag", "count", "kpi", "state"] = "tag",
+    correction: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+    target: Target = DEFAULT,
+) -> int:
+    """Bring Parquet or CSV files into a hub's history, each once.
+
+    A file is known by its content: run it again, and what was cut off goes on, what is in stays. Files are those of
+    `history export`, or have columns tag, time (RFC 3339 or ns), value and perhaps quality. An event says who did it.
+
+    Examples:
+
+        millstream history import /lake/old-historian
+        millstream history import put-right.csv --correction
+
+    Parameters
+    ----------
+    path
+        A file, or a folder with its folders.
+    kind
+        What the samples are.
+    correction
+        They take the place of samples of exactly the same time, which stay readable as recorded.
+    json
+        Print one object a file.
+    """
+
+    async def work() -> int:
+        """One line a file."""
+        async with (
+            target.connect() as plant,
+            aclosing(plant.archive.import_files(path, kind=kind, is_correction=correction)) as files,
+        ):
+            async for file in files:
+                if json:
+                    print_json({"file": str(file.file), "rows": file.rows, "is_new": file.is_new})
+                else:
+                    print_text(f"{file.file}  {file.rows} rows  {'imported' if file.is_new else 'was in already'}")
+        return OK
+
+    return run(work())
+
+
+def rollups(
+    *,
+    start: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    end: Annotated[str, Parameter(allow_leading_hyphen=True)] = "now",
+    json: Json = False,
+    target: Target = DEFAULT,
+) -> int:
+    """Work aggregates of minutes and hours out anew, from the samples.
+
+    Of the sealed days of a time; what has no samples any more keeps what it has. An event says who did it.
+
+    Examples:
+
+        millstream history rollups --start -7d
+        millstream history rollups --start 2026-01-01 --end 2026-02-01
+
+    Parameters
+    ----------
+    start
+        From the day of this time on.
+    end
+        Up to the day of this time.
+    json
+        Print one object.
+    """
+
+    async def work() -> int:
+        """Tell how many."""
+        async with target.connect() as plant:
+            days = await plant.archive.roll_up(start, end)
+        if json:
+            print_json({"days": days})
+        else:
+            note(f"rollups of {days} days worked out")
+        return OK
+
+    return run(work())

@@ -131,6 +131,10 @@ COMMANDS = (
         "Export days of history to Parquet files or a Delta table, each once.",
         DATA,
     ),
+    Command("history import", "_archive:import_", "Bring Parquet or CSV files into a hub's history, each once.", DATA),
+    Command(
+        "history rollups", "_archive:rollups", "Work aggregates of minutes and hours out anew, from the samples.", DATA
+    ),
     Command("publish", "_look:publish", "Store one value.", DATA),
     Command("write", "_write:write", "Write one value to a machine, through its edge.", DATA),
     Command(

@@ -1,13 +1,14 @@
 """The Python SDK: live values, last values, history, events and the ledger, by path and type."""
 
 from millstream.client._alarms import AlarmRow, Alarms
+from millstream.client._archive import Archive, ImportedFile
 from millstream.client._code import Code, kind_of
 from millstream.client._commands import Commands, NodeCommand
 from millstream.client._context import KnownFact, PlantContext
 from millstream.client._contracts import Consumer, Review
 from millstream.client._deadletter import DeadLetter
 from millstream.client._downtime import Downtime
-from millstream.client._export import Archive, ExportedDay
+from millstream.client._export import ExportedDay
 from millstream.client._fleet import Fleet, FleetResult, FleetRun
 from millstream.client._fleet_data import DataPart, FleetDataRun
 from millstream.client._joined import joined_keys
@@ -51,6 +52,7 @@ __all__ = [
     "DataSummary",
     "DeadLetter",
     "ExportedDay",
+    "ImportedFile",
     "Fleet",
     "FleetDataRun",
     "FleetMatch",

@@ -9,18 +9,13 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
-import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from millstream.client._history import SAMPLE_KINDS, Historian, check_kind
-from millstream.client._paths import Where, to_patterns
-from millstream.client._times import Time, to_time_ns
-from millstream.kernel import Clock, PlantError
-from millstream.lake import SCHEMA, DayFile, DeltaLake, Lake, ParquetLake, Written, staged
+from millstream.kernel import PlantError
+from millstream.lake import SCHEMA, DayFile, Lake, Written, staged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -173,35 +168,6 @@ def _typed(table: pa.Table) -> pa.Table:
     return found.drop_columns(["at"]).cast(SCHEMA)
 
 
-class Archive:
-    """The history as a whole: made by `Plant.archive`."""
-
-    def __init__(self, historian: Historian, clock: Clock) -> None:
-        self._historian = historian
-        self._clock = clock
-
-    async def export(
-        self, folder: Path, *patterns: Where, start: Time = "-30d", end: Time = "now", kind: str = "tag",
-        form: Literal["parquet", "delta"] = "parquet", as_recorded: bool = False,
-    ) -> AsyncGenerator[ExportedDay, None]:  # fmt: skip
-        """Export the days (of UTC) from that of `start` on that are over at `end`, oldest first, into `folder`: Parquet
-        files by day, or a Delta table. Run again it goes on where it was cut off, and takes in what came late.
-
-        Raises LakeError when the folder holds another export, NotFoundError when nothing fits the patterns.
-        """
-        now_ns = self._clock.now_ns()
-        texts = [str(pattern) for pattern in patterns]
-        spec = export_spec(texts, kind, as_recorded=as_recorded)
-        names = await self._historian.resolve(to_patterns(patterns), check_kind(kind, SAMPLE_KINDS))
-        first, last = to_time_ns(start, now_ns) // DAY_NS, min(to_time_ns(end, now_ns), now_ns) // DAY_NS - 1
-        plan = ExportPlan(sorted(names), kind, _date(first), _date(last), spec, as_recorded)
-        with tempfile.TemporaryDirectory(prefix="millstream-") as temporary:
-            lake: Lake = DeltaLake(folder, spec) if form == "delta" else ParquetLake(folder, spec)
-            staging = Path(temporary) if form == "delta" else folder  # Parquet is moved: within one file system
-            async with aclosing(export_days(self._historian.ask, plan, lake, staging)) as days:
-                async for day in days:
-                    yield day
-
-
-def _date(day: int) -> datetime.date:
+def date_of(day: int) -> datetime.date:
+    """The day that lies so many days after 1970-01-01."""
     return datetime.date(1970, 1, 1) + datetime.timedelta(days=day)

@@ -75,7 +75,7 @@ async def _ask(link: Link, subject: str, request: Mapping[str, Any], timeout_s: 
         async with aclosing(link.request_many(subject, payload, timeout_s=timeout_s)) as replies:
             async for reply in replies:
                 if "Ms-Error" in reply.headers:
-                    raise _reported(reply.headers["Ms-Error"])
+                    raise reported(reply.headers["Ms-Error"])
                 if reply.payload:
                     size += len(reply.payload)
                     parts.append(pa.ipc.open_stream(reply.payload).read_all())
@@ -96,7 +96,8 @@ async def _ask(link: Link, subject: str, request: Mapping[str, Any], timeout_s: 
     return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({})
 
 
-def _reported(header: str) -> PlantError:
+def reported(header: str) -> PlantError:
+    """The error that a reply tells."""
     try:
         raw = json.loads(header)
     except ValueError:

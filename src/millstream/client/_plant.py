@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.bus._link import Frame, Link, open_link
 from millstream.client._alarms import Alarms
+from millstream.client._archive import Archive
 from millstream.client._context import PlantContext
 from millstream.client._contracts import Registry, Review
 from millstream.client._deadletter import (
@@ -26,7 +27,6 @@ from millstream.client._deadletter import (
     repaired,
 )
 from millstream.client._downtime import Downtime
-from millstream.client._export import Archive
 from millstream.client._fleet import Fleet
 from millstream.client._flows import ask_flow, flow_lists
 from millstream.client._history import EVENT_KINDS, SAMPLE_KINDS, Historian, check_kind, stored_event
@@ -81,7 +81,7 @@ class Plant:
         self.fleet = Fleet(link, address, self._services, clock)
         self.configs = SiteConfigs(link, self._streams, self.fleet.whom, clock)
         self.commands = self.fleet.commands
-        self.archive = Archive(self._historian, clock)
+        self.archive = Archive(self._historian, link, self.fleet.whom, clock)
         asking = (self._streams, self._store, self.fleet.whom, self.commands, clock)
         self.alarms, self.context, self.downtime = Alarms(*asking), PlantContext(*asking), Downtime(*asking)
         self.dropped_count = 0

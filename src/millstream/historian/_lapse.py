@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from millstream.historian._keep import NEVER, Gone
-from millstream.historian._seal import Sealer, is_lapsed, quoted
+from millstream.historian._seal import Sealer, is_lapsed, quoted, rollup_sql
 from millstream.historian._store import DAY_NS, HistoryStore
 
 _ROLLUP_OVER = "(level_s = 60 AND tag_id IN ({minutes})) OR (level_s = 3600 AND tag_id IN ({hours}))"
@@ -78,6 +78,23 @@ class Lapser:
         select = f"SELECT * EXCLUDE (file_row_number) FROM {source} WHERE NOT ({over}) ORDER BY {order}"
         new = _next_name(name)
         return new, self._sealer.copy(cursor, select, new)
+
+    def roll_up_again(self, day: int) -> Lapsed | None:
+        """Work the rollup of a sealed day out anew from its samples; what is over keeps the old one. None when there
+        are no samples. Raises HistoryStoreError."""
+        cursor = self._store.cursor()
+        try:
+            with self._store.faults("work out rollups"):
+                found = cursor.execute("SELECT file, rollup, rows FROM segments WHERE day = ?", [day]).fetchall()
+                if not found or found[0][0] is None:
+                    return None
+                file, rollup, rows = found[0]
+                folder = self._store.folder
+                new = _next_name(rollup or file.replace("days/", "rollups/"))
+                self._sealer.copy(cursor, rollup_sql(folder / file, folder / rollup if rollup else None), new)
+        finally:
+            cursor.close()
+        return Lapsed(day, (file, rollup), (file, new), rows)
 
     def name(self, lapsed: Lapsed) -> tuple[str, ...]:
         """Make the new files part of the history; the files to remove once no query reads them: the old ones, or, when

@@ -99,7 +99,7 @@ class Sealer:
                     raise HistoryStoreError(
                         "sealed file does not hold all rows", where=file, expected=str(hot + old_rows), got=str(rows)
                     )
-                self.copy(cursor, _rollup_sql(folder / file, folder / old_rollup if old_rollup else None), rollup)
+                self.copy(cursor, rollup_sql(folder / file, folder / old_rollup if old_rollup else None), rollup)
         finally:
             cursor.close()
         old = tuple(name for name in (old_file, old_rollup) if name is not None)
@@ -197,7 +197,8 @@ class Sealer:
         return total
 
 
-def _rollup_sql(file: Path, old: Path | None) -> str:
+def rollup_sql(file: Path, old: Path | None) -> str:
+    """The rollup of a day's file; of tags that it has no samples of, as it stands in `old`."""
     single = "SELECT tag_id FROM tags WHERE kind <> 'tag' OR is_corrected"
     number = "CASE WHEN kind BETWEEN 1 AND 3 AND isfinite(value) THEN value END"
     levels = " UNION ALL ".join(

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from millstream.historian._bound import DiskBound
 from millstream.historian._engine import Plan, QueryEngine, QueryStopped, Running
+from millstream.historian._import import import_rows
 from millstream.historian._keep import Keep, KeepBook, KeepRule, TagsByKeep
 from millstream.historian._lapse import Lapser
 from millstream.historian._ports import DeadLetterSink, Reply, RequestServer, StreamState, StreamStates
 from millstream.historian._query import Last, Names, Query, check_query
 from millstream.historian._seal import Sealer
 from millstream.historian._sink import StreamSink
-from millstream.historian._store import DAY_NS, MEMORY_BYTES_MAX, HistoryStore, HistoryStoreError
+from millstream.historian._store import DAY_NS, MEMORY_BYTES_MAX, Commit, HistoryStore, HistoryStoreError, Position
 from millstream.historian._tags import TagDictionary, TagEntry
 from millstream.historian._view import HistoryView
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock
@@ -327,6 +328,38 @@ class HistorianService:
             return False
         self._engine.doom(await self._on_writer(lambda: self._sealer.name(sealed)))
         return True
+
+    async def sealed_days(self) -> list[int]:
+        """Those with samples, since 1970."""
+        return [segment.day for segment in await self._on_writer(self._sealer.segments) if segment.file is not None]
+
+    async def roll_up_again(self, day: int) -> bool:
+        """Work the rollup of a sealed day out anew; False when it has no samples. Raises HistoryStoreError."""
+        assert self._sealing is not None, "the historian is not running"
+        loop = asyncio.get_running_loop()
+        made = await loop.run_in_executor(self._sealing, self._lapser.roll_up_again, day)
+        if made is not None:
+            self._engine.doom(await self._on_writer(partial(self._lapser.name, made)))
+        return made is not None
+
+    async def imported_parts(self, id: str) -> int:
+        """How many parts of an import are stored."""
+        return (await self._on_writer(partial(self._store.position, f"import:{id}", 0))).last_seq
+
+    async def store_import(self, id: str, part: int, rows: bytes, kind: str, *, is_correction: bool = False) -> bool:
+        """Store one part (from 1) of an import, in order; False when it is stored already. Raises DecodeError,
+        HistoryStoreError, FencedError for a part that is not the next one."""
+        taken = import_rows(rows, self._tags, kind)
+        if is_correction:
+            for tag_id in set(taken.tag_id.tolist()):
+                self._tags.mark_corrected(tag_id)
+        tags, position = self._tags.dirty(), Position(f"import:{id}", 0, part)
+        counts = {"imported": len(taken)}
+        commit = Commit(position, part - 1, taken, tags, counts=counts, now_ns=self._clock.now_ns())
+        is_stored = await self._on_writer(partial(self._store.commit, commit))
+        if is_stored:
+            self._tags.stored(tags)
+        return is_stored
 
     async def query(self, query: Query) -> pa.Table:
         """Answer one query as Arrow: tag, kind, timestamp, value, quality; windows have a column for each aggregate.

@@ -18,7 +18,7 @@ from typing import Any, Self
 import msgspec
 
 import millstream
-from millstream.archive import NodeRequests, node_historian
+from millstream.archive import HistoryJobs, NodeRequests, node_historian
 from millstream.bus import (
     HISTORY_BELOW,
     HUB_DLQ,
@@ -69,6 +69,7 @@ from millstream.hub._rollouts import RolloutEngine
 from millstream.hub._server_events import ServerEventTeller
 from millstream.hub._sources import SourceKeeper
 from millstream.kernel import Clock, PlantError
+from millstream.protocols.history_job import job_subject
 from millstream.sdk import Log
 from millstream.worker import FlowDirector, Surroundings
 
@@ -312,6 +313,10 @@ class HubPlant:
         }  # fmt: skip
         for name, handler in handlers.items():
             serving = NodeRequests(connection).serve(f"millstream.node.{self._config.hub.name}.{name}", handler)
+            await self._stack.enter_async_context(serving)
+        if self.historian is not None:
+            jobs = HistoryJobs(self.historian, connection, self._enterprise, writer="hub", clock=clock)
+            serving = NodeRequests(connection).serve(job_subject(self._config.hub.name), jobs.answer)
             await self._stack.enter_async_context(serving)
         if self.historian is not None and self.account.tenant is not None:
             below = NodeRequests(connection).serve_each(f"{HISTORY_BELOW}.>", partial(history_below, self.historian))

@@ -1,0 +1,84 @@
+"""Work on a history as a whole: rows of files into it, rollups worked out anew; each with an event that says who."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from millstream.bus import RawConnection, decode_answer
+from millstream.historian import HistorianService, Reply
+from millstream.kernel import Clock, NotFoundError, PlantError
+from millstream.model import AssetPath
+from millstream.protocols.cloudevents import CloudEvent, encode_event
+from millstream.protocols.history_job import ImportPart, JobAnswer, RollupsAgain, decode_job
+from millstream.protocols.ledger import WRITER_HEADER
+from millstream.protocols.uns_subject import UnsAddress, encode_subject
+
+EVENT_TYPE = "millstream.history"
+
+
+class HistoryJobs:
+    """`place` gives where the events stand, such as the enterprise; None: nowhere yet, and nothing is done without its
+    event."""
+
+    def __init__(
+        self, historian: HistorianService, connection: RawConnection, place: Callable[[], str | None], *, writer: str,
+        clock: Clock,
+    ) -> None:  # fmt: skip
+        self._historian = historian
+        self._connection = connection
+        self._place = place
+        self._writer = writer
+        self._clock = clock
+
+    async def answer(self, payload: bytes) -> AsyncIterator[Reply]:
+        """One reply, with its error when there is one."""
+        try:
+            job, rows = decode_job(payload)
+            done = await (self._import(job, rows) if isinstance(job, ImportPart) else self._rollups(job))
+        except PlantError as error:
+            yield Reply(b"", (("Ms-Error", msgspec.json.encode(error.as_dict()).decode()), ("Ms-Status", "done")))
+            return
+        yield Reply(msgspec.json.encode(JobAnswer(done)), (("Ms-Status", "done"),))
+
+    async def _import(self, part: ImportPart, rows: bytes) -> int:
+        if part.part == 0:
+            return await self._historian.imported_parts(part.id)
+        facts = {"id": part.id, "name": part.name, "who": part.who, "kind": part.kind, "parts": part.parts}
+        facts |= {"is_correction": part.is_correction}
+        if part.part == 1:  # before the first row: what was done must not be without its event
+            await self._tell(f"{part.id}/begun", "import.begun", facts)
+        await self._historian.store_import(part.id, part.part, rows, part.kind, is_correction=part.is_correction)
+        if part.part == part.parts:
+            await self._tell(f"{part.id}/done", "import.done", facts)
+        return part.part
+
+    async def _rollups(self, job: RollupsAgain) -> int:
+        span = {"first_day": job.first_day, "last_day": job.last_day}
+        id = f"rollups/{job.first_day}-{job.last_day}/{self._clock.now_ns()}"
+        await self._tell(f"{id}/begun", "rollups.begun", {"who": job.who, **span})
+        done = 0
+        for day in await self._historian.sealed_days():
+            if job.first_day <= day <= job.last_day and await self._historian.roll_up_again(day):
+                done += 1
+        await self._tell(f"{id}/done", "rollups.done", {"who": job.who, **span, "days": done})
+        return done
+
+    async def _tell(self, id: str, what: str, data: Mapping[str, Any]) -> None:
+        """Store one event; the same id again is the same event. Raises Unreachable, and what the stream answers."""
+        kind = f"{EVENT_TYPE}.{what}"
+        path = self._place()
+        if path is None:
+            raise NotFoundError(
+                "no place for the event that says who", next_step="give the hub an edge", code="MS-0433"
+            )
+        place = AssetPath.parse(path)
+        event = CloudEvent(id, f"/{self._writer}", kind, dict(data), self._clock.now_ns())
+        headers, payload = encode_event(event)
+        headers |= {WRITER_HEADER: self._writer, "Nats-Msg-Id": f"{place}/{id}"}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        subject = encode_subject(UnsAddress(place, "_event", tuple(kind.split("."))))
+        answer = await self._connection.request(subject, payload, header_lines=lines.encode())
+        decode_answer(answer[4], where=subject)

@@ -1,0 +1,182 @@
+"""Files come into a hub's history once, whatever cuts the import off, and leave an event that says who."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from millstream.bus import RawConnection
+from millstream.client import Archive, Plant, connect
+from millstream.client._history import Historian
+from millstream.config import HubConfig
+from millstream.hub import HubNode
+from millstream.kernel import DecodeError, SystemClock
+from millstream.lake import look_at, parts_of
+from millstream.protocols.history_job import PART_ROWS, ImportPart, decode_job, encode_job, job_subject
+from millstream.protocols.nats_wire import parse_headers
+
+DEADLINE_S = 60.0
+ROWS = 2 * PART_ROWS + 500  # three parts
+DAY = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
+
+
+@contextlib.asynccontextmanager
+async def hub(folder: Path) -> AsyncIterator[HubNode]:
+    """A hub with a history and an edge that never comes."""
+    config = HubConfig.model_validate(
+        {
+            "hub": {"name": "h1", "data_dir": folder / "hub"}, "streams": {"max_bytes": "64MiB"},
+            "edges": [{"name": "e1", "path": "acme/e1"}],
+        }
+    )  # fmt: skip
+    async with HubNode(config) as node:
+        task = asyncio.ensure_future(node.run())
+        try:
+            yield node
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def write_csv(file: Path, rows: int) -> None:
+    at = [(DAY + datetime.timedelta(seconds=i)).isoformat().replace("+00:00", "Z") for i in range(rows)]
+    lines = [f"acme/e1/old:{'abc'[i % 3]},{at[i]},{i}" for i in range(rows)]
+    file.write_text("\n".join(["tag,time,value", *lines, ""]), encoding="utf-8")
+
+
+async def values(plant: Plant) -> list[Any]:
+    table = await plant.history("acme/e1/old", "2026-01-31", "2026-02-01")
+    return sorted(table.column("value").to_pylist())
+
+
+async def imported(plant: Plant, path: Path, **how: Any) -> list[tuple[int, bool]]:
+    return [(file.rows, file.is_new) async for file in plant.archive.import_files(path, **how)]
+
+
+async def events(plant: Plant) -> list[str]:
+    """The types of the audit's events, once the historian has the last of them."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            table = await plant.event_history("acme", "-1h", type="millstream.history.*")
+            found = table.column("type").to_pylist() if len(table) else []
+            if "millstream.history.rollups.done" in found:
+                assert all(json.loads(data)["who"] for data in table.column("data").to_pylist())
+                return [str(kind) for kind in found]
+            await asyncio.sleep(0.05)
+
+
+async def test_a_file_is_imported_once_and_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
+    file, lake = tmp_path / "old.csv", tmp_path / "lake"
+    write_csv(file, ROWS)
+    async with hub(tmp_path) as node, connect(tmp_path / "hub") as plant:
+        await send_first_part(node, plant, file)
+        assert len(await values(plant)) == PART_ROWS
+        assert await imported(plant, file) == [(ROWS, True)]
+        assert await values(plant) == list(range(ROWS))
+        assert await imported(plant, file) == [(ROWS, False)]
+        await check_refusals(plant, tmp_path)
+        # what an export wrote is another file of the same rows: as a correction it adds nothing to what counts
+        days = [day async for day in plant.archive.export(lake, "acme/e1/old", start="2026-01-31", end="2026-02-01")]
+        assert [(day.outcome, day.rows) for day in days] == [("written", ROWS)]
+        assert await imported(plant, lake, is_correction=True) == [(ROWS, True)]
+        assert await values(plant) == list(range(ROWS))
+        recorded = await plant.history("acme/e1/old", "2026-01-31", "2026-02-01", as_recorded=True)
+        assert len(recorded) == 2 * ROWS
+        assert node.historian is not None
+        assert await node.historian.seal(int(DAY.timestamp()) // 86_400)
+        assert await plant.archive.roll_up("2026-01-01", "2026-02-10") == 1
+        every = await plant.history("acme/e1/old", "2026-01-31", "2026-02-01", every="1d", aggregate="count")
+        assert sum(every.column("count").to_pylist()) == ROWS
+        kinds = await events(plant)
+        assert kinds.count("millstream.history.import.done") >= 2
+        await check_command(tmp_path, file)
+
+
+class CutOff:
+    """A link that is cut when the second part of a file is to be sent."""
+
+    def __init__(self, connection: RawConnection) -> None:
+        self._connection = connection
+        self._count = 0
+
+    async def request(self, subject: str, payload: bytes, *, timeout_s: float) -> Any:
+        """As a client's link."""
+        self._count += 1
+        if self._count == 3:  # after the question how far it is, and the first part
+            raise ConnectionError("cut off")
+        answer = await self._connection.request(subject, payload, timeout_s=timeout_s)
+        return SimpleNamespace(headers=parse_headers(answer[3]), payload=answer[4])
+
+
+async def send_first_part(node: HubNode, plant: Plant, file: Path) -> None:
+    """What an import that was cut off has done; the next one must find it by the content."""
+    async with node.server.connect("client") as connection:
+        link: Any = CutOff(connection)
+        archive = Archive(Historian(link, None), link, plant.fleet.whom, SystemClock())
+        with pytest.raises(ConnectionError):
+            assert [made async for made in archive.import_files(file)]
+
+
+async def check_refusals(plant: Plant, folder: Path) -> None:
+    file = folder / "wrong.csv"
+    for text, what in (
+        ("a,b\n1,2\n", "columns"), ("tag,time,value\nacme/e1:x,noon,1\n", "not a time"),
+        ("tag,time,value\nno path at all,1,1\n", "."), ("tag,time,value\nacme/e1:x,9223372036854775807,1\n", "kept"),
+    ):  # fmt: skip
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(Exception, match=what) as refused:  # the hub's errors come as PlantError
+            await imported(plant, file)
+        assert getattr(refused.value, "code", "").startswith("MS-0"), refused.value
+
+
+async def check_command(folder: Path, file: Path) -> None:
+    command = [sys.executable, "-m", "millstream", "history", "import", "--node", str(folder / "hub"), str(file)]
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=120, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"{ROWS} rows  was in already" in done.stdout
+
+
+def test_parts_of_a_parquet_file_do_not_depend_on_its_groups(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pa_parquet
+
+    table = pa.table(
+        {
+            "tag": ["acme/p:x"] * 100,
+            "time": list(range(100)),
+            "value": [float(i) if i % 7 else None for i in range(100)],
+        }
+    )
+    found = []
+    for group in (7, 100):
+        file = tmp_path / f"{group}.parquet"
+        pa_parquet.write_table(table, file, row_group_size=group)
+        found.append(list(parts_of(look_at(file), 30)))
+    assert found[0] == found[1]
+    assert [len(pa.ipc.open_stream(part).read_all()) for part in found[0]] == [30, 30, 30, 10]
+    assert list(parts_of(look_at(tmp_path / "7.parquet"), 30, skip=2)) == found[0][2:]
+    assert pa.ipc.open_stream(found[0][0]).read_all().column("quality").to_pylist()[:2] == [0x80000000, 0]
+
+
+def test_a_question_that_is_malformed_is_refused() -> None:
+    ok = ImportPart("0" * 32, "x.csv", "me", 1, 2)
+    assert decode_job(encode_job(ok, b"rows\nmore")) == (ok, b"rows\nmore")
+    assert job_subject("h1") == "millstream.node.h1.history_job"
+    for wrong in (b"", b"{}", b"[]", encode_job(ImportPart("../x", "x", "me", 1, 2)), encode_job(
+        ImportPart("0" * 32, "x", "me", 3, 2)
+    ), b'{"job":"rollups","who":"x","first_day":5,"last_day":1}'):  # fmt: skip
+        with pytest.raises(DecodeError) as refused:
+            decode_job(wrong)
+        assert refused.value.code == "MS-0433"
