@@ -169,6 +169,12 @@ COMMANDS = (
     Command("flow replay", "_flow:replay", "Work a flow's state out anew, and say nothing twice.", FLOWS),
     Command("flow reset", "_flow:reset", "Let a flow whose state is gone (MS-0707) begin anew.", FLOWS),
     Command("flow run", "_flow:run_flow", "Run one more instance of a node's flow, here.", FLOWS),
+    Command(
+        "notify",
+        "_notify:notify",
+        "Send what the flow `notify` says, by e-mail, webhook and MQTT, until a signal.",
+        ALARMS,
+    ),
     Command("alarm list", "_alarm:list_", "List the alarms that are not normal, the most urgent first.", ALARMS),
     Command(
         "alarm history",

@@ -15,6 +15,7 @@ from millstream.client._joined import joined_keys
 from millstream.client._ledger import Ledger, LedgerRow
 from millstream.client._logins import LoginUsers, login_users
 from millstream.client._node import PROVIDER, NodeAddress, find_node, is_process
+from millstream.client._notifier import Notifier
 from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
 from millstream.client._rollouts import Rollouts
@@ -34,6 +35,7 @@ from millstream.protocols.uns_pattern import KINDS, Pattern
 from millstream.protocols.write_request import WritableTag, WriteAnswer
 
 __all__ = [
+    "Notifier",
     "Downtime",
     "KnownFact",
     "PlantContext",

@@ -18,7 +18,17 @@ from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._writes import me
 from millstream.kernel import Clock, DecodeError, NotFoundError, PlantError
 from millstream.model import TagPath
-from millstream.protocols.alarm import EVENT_TYPE, Action, AlarmAsk, AlarmNote, ask_event, check_ask, read_note
+from millstream.protocols.alarm import (
+    EVENT_TYPE,
+    NOTIFY_TYPE,
+    Action,
+    AlarmAsk,
+    AlarmNote,
+    Notification,
+    ask_event,
+    check_ask,
+    read_note,
+)
 from millstream.protocols.cloudevents import decode_event, encode_event, format_time
 from millstream.protocols.uns_pattern import Pattern
 from millstream.protocols.uns_subject import decode_subject
@@ -68,6 +78,16 @@ class Alarms:
                     if row is not None and start_ns <= row.time_ns < end_ns:
                         rows.append(row)
         return sorted(rows, key=lambda row: row.time_ns)
+
+    async def notifications(self, since_ns: int, *patterns: Where) -> Sequence[tuple[int, Notification]]:
+        """What flows `notify` have said under these paths, stored since then (UTC ns), in order, each with the time at
+        which it was stored."""
+        frames: list[StoredFrame] = []
+        for stream in await self._streams.of_data():
+            for subject in await self._subjects(stream, to_patterns(patterns), "_event"):
+                frames += [frame async for frame in self._streams.since(stream, subject, since_ns)]
+        frames.sort(key=lambda frame: (frame.time_ns, frame.seq))
+        return [(frame.time_ns, told) for frame in frames if (told := _notification(frame)) is not None]
 
     async def ask(
         self, row: AlarmRow, action: Action, *, who: str | None = None, why: str = "", shelf: Span | None = None,
@@ -147,6 +167,14 @@ def _row(frame: StoredFrame) -> AlarmRow | None:
         return None
     time_ns = event.time_ns if event.time_ns is not None else frame.time_ns
     return AlarmRow(str(decode_subject(frame.subject).tag), time_ns, event.source.split("/")[2], note)
+
+
+def _notification(frame: StoredFrame) -> Notification | None:
+    try:
+        event = decode_event(frame.headers, frame.payload)
+        return msgspec.convert(event.data, Notification) if event.type == NOTIFY_TYPE else None
+    except (DecodeError, msgspec.ValidationError):
+        return None
 
 
 def _raise_refused(frame: StoredFrame, id: str) -> None:

@@ -36,6 +36,7 @@ from millstream.config._hub import (
     UpServer,
 )
 from millstream.config._load import ConnectorTypes, Role, config_error, load_any, load_edge, load_hub, load_up, role_of
+from millstream.config._notify import MailChannel, MqttChannel, NotifierConfig, WebhookChannel, load_notifier
 from millstream.config._profiles import DeviceProfile, profiles_of
 from millstream.config._schema import json_schema
 from millstream.config._site_diff import PathAuthor, PathChange, blame, diff_documents
@@ -47,6 +48,11 @@ from millstream.config._units import unit_problem
 from millstream.config._yaml import read_text, read_yaml
 
 __all__ = [
+    "MailChannel",
+    "MqttChannel",
+    "NotifierConfig",
+    "WebhookChannel",
+    "load_notifier",
     "ClusterConfig",
     "MANAGED_SECTIONS",
     "parse_size",

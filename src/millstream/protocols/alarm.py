@@ -18,6 +18,7 @@ from millstream.protocols.uns_subject import tag_subject
 EVENT_TYPE = "millstream.alarm"
 """``millstream.alarm.raised`` and so on; refused ones of kind `event`: ``millstream.alarm.refused``."""
 ASK_TYPE = "millstream.alarm.asked"
+NOTIFY_TYPE = "millstream.notify"
 TEXT_CHARS_MAX = 1000
 ID_CHARS_MAX = 80
 Action: TypeAlias = Literal["acknowledge", "reset", "shelve", "unshelve", "remove", "restore", "comment"]
@@ -60,6 +61,35 @@ class AlarmNote(msgspec.Struct, frozen=True, omit_defaults=True):
     who: str | None = None
     why: str | None = None
     id: str | None = None
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """Somebody is to be told: over the channels `to`, of the alarm as `note` has it. The `id` is the same whenever this
+    is said or sent again; `step` is that of the escalation, or "end"."""
+
+    id: str
+    alarm: str
+    rule: str
+    step: str
+    to: list[str]
+    note: AlarmNote
+
+    @property
+    def subject(self) -> str:
+        """One line for people."""
+        what = "is over" if self.step == "end" else self.note.state
+        return f"[{self.note.priority}] {self.note.message or self.alarm} ({what})"
+
+    @property
+    def text(self) -> str:
+        """The whole, for people."""
+        note = self.note
+        rows = (
+            ("alarm", self.alarm), ("state", note.state), ("since", note.since), ("value", note.value),
+            ("limit", note.limit), ("what to do", note.response), ("rule", f"{self.rule}, step {self.step}"),
+            ("id", self.id),
+        )  # fmt: skip
+        return "\n".join([self.subject, "", *(f"{name}: {value}" for name, value in rows if value is not None)]) + "\n"
 
 
 def check_ask(raw: Any) -> AlarmAsk:

@@ -11,6 +11,7 @@ from millstream.flow.library._dedup import DEDUP
 from millstream.flow.library._derived_tag import DERIVED_TAG
 from millstream.flow.library._downtime import DOWNTIME
 from millstream.flow.library._machine_state import MACHINE_STATE
+from millstream.flow.library._notify import NOTIFY
 from millstream.flow.library._oee import OEE
 from millstream.flow.library._part_counter import PART_COUNTER
 from millstream.flow.library._rate import RATE
@@ -21,7 +22,7 @@ from millstream.flow.library._unit_conversion import UNIT_CONVERSION
 
 _ALL = (
     PART_COUNTER, RATE, MACHINE_STATE, OEE, CHANGE_OF_STATE, RUNS, DERIVED_TAG, UNIT_CONVERSION, DEADBAND,
-    SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC, DOWNTIME,
+    SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC, DOWNTIME, NOTIFY,
 )  # fmt: skip
 FLOW_TYPES: Mapping[str, FlowType] = MappingProxyType({flow_type.name: flow_type for flow_type in _ALL})
 """Built-in types by name."""
