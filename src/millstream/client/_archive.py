@@ -19,7 +19,6 @@ from millstream.client._paths import Where, to_patterns
 from millstream.client._site_configs import me
 from millstream.client._times import Time, to_time_ns
 from millstream.kernel import Clock, NotFoundError
-from millstream.lake import DeltaLake, Lake, ParquetLake, RowsFile, files_below, look_at, parts_of
 from millstream.protocols.history_job import (
     PART_ROWS,
     ImportPart,
@@ -32,6 +31,7 @@ from millstream.protocols.history_job import (
 
 if TYPE_CHECKING:
     from millstream.bus._link import Link
+    from millstream.lake import Lake, RowsFile
 
 JOB_S = 60.0  # for one part, or one stretch of rollups
 ROLLUP_DAYS = 7  # worked out by one question
@@ -67,6 +67,8 @@ class Archive:
 
         Raises LakeError when the folder holds another export, NotFoundError when nothing fits the patterns.
         """
+        from millstream.lake import DeltaLake, ParquetLake  # loads Arrow: only who exports
+
         now_ns = self._clock.now_ns()
         spec = export_spec([str(pattern) for pattern in patterns], kind, as_recorded=as_recorded)
         names = await self._historian.resolve(to_patterns(patterns), check_kind(kind, SAMPLE_KINDS))
@@ -87,6 +89,8 @@ class Archive:
 
         Raises DecodeError for a file that is no history, NotFoundError at an edge, LakeError.
         """
+        from millstream.lake import files_below, look_at
+
         subject = await self._subject()
         files = await asyncio.to_thread(files_below, path)
         if not files:
@@ -97,6 +101,8 @@ class Archive:
             yield ImportedFile(name, file.rows, is_new)
 
     async def _import(self, subject: str, file: RowsFile, kind: SampleKind, *, is_correction: bool) -> bool:
+        from millstream.lake import parts_of
+
         id = hashlib.sha256(f"{file.digest} {kind} {is_correction} {PART_ROWS}".encode()).hexdigest()[:32]
         count = -(-file.rows // PART_ROWS)
         part = ImportPart(id, file.path.name, me(), 0, count, kind, is_correction)

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from millstream.kernel import PlantError
-from millstream.lake import SCHEMA, DayFile, Lake, Written, staged
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from millstream.lake import Lake
 
 DAY_NS = 86_400 * 10**9
 CHUNK_ROWS = 400_000  # asked for at once; the historian answers at most a million
@@ -71,6 +72,8 @@ async def export_days(
 async def _export_day(
     ask: Ask, plan: ExportPlan, lake: Lake, staging: Path, day: datetime.date, chunk_rows: int
 ) -> ExportedDay:  # fmt: skip
+    from millstream.lake import DayFile, Written, staged  # loads Arrow: only who exports
+
     before = await asyncio.to_thread(lake.written, day)
     for _ in range(DAY_TRIES):
         version = sum((await _counts(ask, plan, day, as_recorded=True)).values())
@@ -153,6 +156,8 @@ async def _rows(
 def _typed(table: pa.Table) -> pa.Table:
     """As the lake has it, by tag and time; rows of one time stay in their order."""
     import pyarrow as pa
+
+    from millstream.lake import SCHEMA
 
     times = table.column("timestamp").cast(pa.int64())
     columns = {

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from millstream.historian._columns import TIME_MAX_NS, TIME_MIN_NS, TYPE_NAMES, to_columns
 from millstream.historian._rows import Rows
@@ -29,6 +28,8 @@ assert tuple(_READ) == TYPE_NAMES
 
 def import_rows(payload: bytes, tags: TagDictionary, kind: str) -> Rows:
     """Rows from Arrow IPC, in their order; names are interned. Raises DecodeError, before any name is."""
+    import pyarrow as pa
+
     try:
         table = pa.ipc.open_stream(payload).read_all()
         table.validate(full=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -172,3 +174,11 @@ async def test_a_broken_file_is_told_by_its_name(made: History, tmp_path: Path) 
     with pytest.raises(LakeError) as broken:
         await export.run()
     assert (broken.value.code, broken.value.where) == ("MS-0430", str(file))
+
+
+def test_the_sdk_and_the_commands_load_arrow_only_when_it_is_needed() -> None:
+    code = (
+        "import sys, millstream.client, millstream.cli._archive, millstream.edge;"
+        "assert not {'pyarrow', 'duckdb', 'deltalake'} & set(sys.modules), 'heavy'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
