@@ -30,7 +30,8 @@ MONITOR_BYTES_MAX = 4_000_000
 GREETING_BYTES_MAX = 65_536
 EXTRAS = {
     "opcua": ("asyncua",), "modbus": ("pymodbus",), "serial": ("serial",), "s7": ("snap7",), "mqtt": ("gmqtt",),
-    "historian": ("duckdb",), "api": ("starlette", "uvicorn"), "top": ("textual",), "tls": ("cryptography",),
+    "historian": ("duckdb",), "delta": ("deltalake",), "api": ("starlette", "uvicorn"), "top": ("textual",),
+    "tls": ("cryptography",),
 }  # fmt: skip
 SIGNS = {"critical": "✗", "warning": "!", "info": "·"}
 
