@@ -39,18 +39,25 @@ def read_order(name: str, data: Any) -> OrderSpan | None:
 
 
 def put_order(orders: list[OrderSpan], name: str, order: OrderSpan | None) -> tuple[int, int] | None:
-    """Take what was told about an order, None to forget it; the time in which another order holds now."""
-    before = {n: _until(orders, n) for n in range(len(orders)) if orders[n].name == name}
-    touched = [(orders[n].start_ns, end_ns) for n, end_ns in before.items()]
+    """Take what was told about an order, None to forget it. The time for which something else holds now: up to the next
+    order, since the one before ends where this one begins, and from that one's beginning on, since its end is a
+    doubt or none any more."""
     if order is not None and order in orders:
         return None
-    for n in sorted(before, reverse=True):
-        del orders[n]
+    touched = []
+    for index in [n for n, each in enumerate(orders) if each.name == name][::-1]:
+        touched.append(_around(orders, index))
+        del orders[index]
     if order is not None:
         insort(orders, order)
-        touched.append((order.start_ns, _until(orders, orders.index(order))))
+        touched.append(_around(orders, orders.index(order)))
     del orders[: max(0, len(orders) - ORDERS_MAX)]
     return (min(start for start, _ in touched), max(end for _, end in touched)) if touched else None
+
+
+def _around(orders: Sequence[OrderSpan], index: int) -> tuple[int, int]:
+    end_ns = orders[index + 1].start_ns if index + 1 < len(orders) else sys.maxsize
+    return orders[max(index - 1, 0)].start_ns, end_ns
 
 
 def order_at(orders: Sequence[OrderSpan], time_ns: int) -> OrderSpan | None:

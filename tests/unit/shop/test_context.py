@@ -129,14 +129,14 @@ def test_relations_and_operators_stand_at_their_equipment() -> None:
 def test_the_order_that_ran_is_the_one_that_began_last_and_has_not_ended() -> None:
     orders: list[OrderSpan] = []
     assert put_order(orders, "A", OrderSpan(10, "A", 0, "M6", 1.0)) == (10, sys.maxsize)
-    assert put_order(orders, "B", OrderSpan(30, "B", 40, "M8", 2.0)) == (30, 40)
+    assert put_order(orders, "B", OrderSpan(30, "B", 40, "M8", 2.0)) == (10, sys.maxsize), "A ends where B begins"
     names = {t: found.name if (found := order_at(orders, t)) else None for t in (9, 10, 29, 30, 39, 40)}
     assert names == {9: None, 10: "A", 29: "A", 30: "B", 39: "B", 40: None}
     assert order_doubts(orders, 0, 50, 100) == ["order A has no end; it was taken to end where B begins"]
     assert put_order(orders, "A", OrderSpan(10, "A", 35, "M6", 1.0)) == (10, 30)
     assert order_doubts(orders, 0, 50, 100) == ["orders A and B overlap"]
     assert put_order(orders, "B", OrderSpan(30, "B", 40, "M8", 2.0)) is None, "nothing new"
-    assert put_order(orders, "B", None) == (30, 40)
+    assert put_order(orders, "B", None) == (10, sys.maxsize)
     assert put_order(orders, "B", None) is None
     assert order_doubts([OrderSpan(10, "A")], 0, 200, 100) == ["order A has no end"]
 

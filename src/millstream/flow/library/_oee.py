@@ -303,7 +303,7 @@ class _Oee:
 
     def _give(self, machine: Machine, key: str, kind: str, window: tuple[int, int]) -> list[Effect]:
         found = self._figures(machine, window)
-        machine.given[f"{kind} {window[0]}"] = Given(window[1], 0, _digest(found))
+        machine.given[f"{kind} {window[0]}"] = Given(window[1], 0, self._digest(machine, found))
         return self._said(machine, key, kind, found, 0)
 
     def _live(self, machine: Machine, key: str, now_ns: int) -> list[Effect]:
@@ -330,7 +330,7 @@ class _Oee:
                 continue
             kind, _, start = name.partition(" ")
             found = self._figures(machine, (int(start), given.end_ns))
-            digest = _digest(found)
+            digest = self._digest(machine, found)
             if digest != given.digest:
                 given.revision, given.digest = given.revision + 1, digest
                 effects += self._said(machine, key, kind, found, given.revision)
@@ -421,11 +421,16 @@ class _Oee:
         return f"{key}:{self._config.output}/{name}"
 
     def _said(self, machine: Machine, key: str, kind: str, found: Figures, revision: int) -> list[Effect]:
-        data = {"window": kind, "revision": revision, **_explained(found)}
-        if self._config.orders:
-            data["orders"] = self._orders(machine, found)
+        data = {"window": kind, "revision": revision, **self._told(machine, found)}
         event = EmitEvent(self._path(key, kind), "millstream.oee", data, found.end_ns)
         return [*self._tags(key, kind, found, found.end_ns, revision), event]
+
+    def _told(self, machine: Machine, found: Figures) -> dict[str, Any]:
+        told = _explained(found)
+        return {**told, "orders": self._orders(machine, found)} if self._config.orders else told
+
+    def _digest(self, machine: Machine, found: Figures) -> int:
+        return zlib.crc32(msgspec.json.encode(self._told(machine, found)))
 
     def _tags(self, key: str, kind: str, found: Figures, time_ns: int, revision: int) -> list[Effect]:
         if not found.planned_ns:
@@ -466,10 +471,6 @@ def _explained(found: Figures) -> dict[str, Any]:
         "mtbf_s": None if found.mtbf_ns is None else found.mtbf_ns / 1e9,
         "doubts": found.doubts(),
     }  # fmt: skip
-
-
-def _digest(found: Figures) -> int:
-    return zlib.crc32(msgspec.json.encode(_explained(found)))
 
 
 def _time_of(change: tuple[int, str]) -> int:
