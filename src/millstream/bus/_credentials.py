@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,13 @@ def api_prefix(credentials: Credentials) -> str:
     if credentials.creds_file is None:
         return "$JS.API"
     return VIEW_API if read_token(read_creds(credentials.creds_file)[0]).tag("role") in PEOPLE else "$JS.API"
+
+
+def places_of(credentials: Credentials) -> Sequence[str]:
+    """Below what a person may look and ask, as subjects; nothing for who is not bounded."""
+    if credentials.creds_file is None:
+        return ()
+    return read_token(read_creds(credentials.creds_file)[0]).tags("path")
 
 
 def read_creds(path: Path) -> tuple[str, KeyPair]:

@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from millstream.bus._client import HealingClient, login_options, translate_nats
-from millstream.bus._credentials import Credentials, api_prefix
+from millstream.bus._credentials import Credentials, api_prefix, places_of
 from millstream.kernel import PlantError, Unreachable
 from millstream.sdk import tls_fault
 
@@ -77,11 +77,12 @@ class Subscription:
 class Link:
     """An open link. It reconnects by itself, for ever, once it was open; requests meanwhile raise Unreachable."""
 
-    def __init__(self, client: Client, url: str, api: str = "$JS.API") -> None:
-        """`api`: where this login asks JetStream."""
+    def __init__(self, client: Client, url: str, api: str = "$JS.API", places: Sequence[str] = ()) -> None:
+        """`api`: where this login asks JetStream. `places`: subjects that it is bounded to; none, when it is not."""
         self._client = client
         self.url = url
         self.api = api
+        self.places = tuple(places)
         self._subscriptions: set[Subscription] = set()
 
     @property
@@ -204,7 +205,8 @@ async def open_link(
     """Connect on enter, close on exit. Raises Unreachable or AuthError, each with the next step."""
     client = HealingClient()
     client.demand_tls(url, credentials)
-    link = Link(client, _shown(url), api_prefix(credentials or Credentials()))
+    known = credentials or Credentials()
+    link = Link(client, _shown(url), api_prefix(known), places_of(known))
     last: list[Exception] = []
 
     async def on_error(error: Exception) -> None:

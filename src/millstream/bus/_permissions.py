@@ -24,6 +24,8 @@ from millstream.bus._streams import (
     HUB_LOCAL,
     HUB_THROUGHPUT,
 )
+from millstream.protocols.below import CONFIG as CONFIG_DESK
+from millstream.protocols.below import below_subject
 from millstream.protocols.module import MODULES, MODULES_PREFIX
 from millstream.protocols.trust_chain import CHAIN_STREAM, CHAIN_SUBJECT
 
@@ -219,11 +221,18 @@ COMMANDER_SERVICES = (
 
 HISTORY_BELOW = "millstream.history.below"
 """Before the path of the history that is asked for: the server lets a person ask below its own paths only."""
+ASKED_BELOW = {
+    "viewer": (),
+    "engineer": (CONFIG_DESK,),
+    "commander": (CONFIG_DESK,),
+}
+"""What each role may ask below its paths (`millstream.below.…`), or below any."""
 PEOPLE_SERVICES = (
     *VIEW_SERVICES,
     (f"{HISTORY_BELOW}.>", f"{HISTORY_BELOW}.>"),
     *ENGINEER_SERVICES,
     *COMMANDER_SERVICES,
+    *((below_subject(what, ">"), below_subject(what, ">")) for what in ASKED_BELOW["commander"]),
 )
 """All that crosses from the people to the plant, for exports and imports."""
 _READ_BY_SUBJECT = (HUB_INTEGRITY, HUB_THROUGHPUT, HUB_LOCAL)
@@ -243,6 +252,7 @@ def permissions_below(role: str) -> Permissions:
             *(f"{VIEW_API}.DIRECT.GET.{stream}.{PATH}.>" for stream in _READ_BY_SUBJECT),
             f"{HISTORY_BELOW}.{PATH}",
             *(f"millstream.node.{SITE}.{what}" for what in _AT_SITES[role]),
+            *(below_subject(what, place) for what in ASKED_BELOW[role] for place in (PATH, f"{PATH}.>")),
         ),
         subscribe=(f"_INBOX.{USER_KEY}.>", f"live.{PATH}.>"),
         connections=("STANDARD", "WEBSOCKET"),
@@ -251,22 +261,22 @@ def permissions_below(role: str) -> Permissions:
 
 def viewer_permissions() -> Permissions:
     """Somebody who looks: live values, history, status. In the tenant's account of viewers."""
-    return _person(VIEW_SERVICES)
+    return _person("viewer", VIEW_SERVICES)
 
 
 def engineer_permissions() -> Permissions:
-    """Somebody who changes what is worked out: a viewer who may also ask and steer flows."""
-    return _person((*VIEW_SERVICES, *ENGINEER_SERVICES))
+    """Somebody who changes what is worked out: a viewer who may also steer flows and configure sites."""
+    return _person("engineer", (*VIEW_SERVICES, *ENGINEER_SERVICES))
 
 
 def commander_permissions() -> Permissions:
     """Somebody who acts on machines: an engineer who may also write to allow-listed tags."""
-    return _person((*VIEW_SERVICES, *ENGINEER_SERVICES, *COMMANDER_SERVICES))
+    return _person("commander", (*VIEW_SERVICES, *ENGINEER_SERVICES, *COMMANDER_SERVICES))
 
 
-def _person(services: tuple[tuple[str, str], ...]) -> Permissions:
+def _person(role: str, services: tuple[tuple[str, str], ...]) -> Permissions:
     return Permissions(
-        publish=tuple(local for _, local in services),
+        publish=(*(local for _, local in services), *(below_subject(what, ">") for what in ASKED_BELOW[role])),
         subscribe=(f"_INBOX.{USER_KEY}.>", "live.uns.v1.>"),
         connections=("STANDARD", "WEBSOCKET"),
     )

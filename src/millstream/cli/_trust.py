@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 Labels = Annotated[list[str] | None, Parameter(name="--label", negative="")]
+Paths = Annotated[list[str] | None, Parameter(name="--path", negative="")]
 
 
 def init(name: str, /, *, hub_url: str, ca_file: Path | None = None, keys: Keys = NO_KEYS, json: Json = False) -> int:
@@ -258,14 +259,15 @@ def add_site(
 
 
 def add_user(
-    name: str, /, *, tenant: str, role: str, expires: str | None = None, out: Out = None, keys: Keys = NO_KEYS,
-    json: Json = False,
+    name: str, /, *, tenant: str, role: str, paths: Paths = None, expires: str | None = None, out: Out = None,
+    keys: Keys = NO_KEYS, json: Json = False,
 ) -> int:  # fmt: skip
     """Make credentials for a person or a program.
 
     Examples:
 
         millstream user add ann --tenant acme --role viewer --expires 12h
+        millstream user add bea --tenant acme --role engineer --path acme/cologne
         millstream user add kafka --tenant acme --role bridge -o kafka.creds
         millstream user add press --tenant acme --role device
 
@@ -277,6 +279,8 @@ def add_user(
         Whose.
     role
         viewer, engineer, commander, flow, bridge or device (MQTT; what is written is its password).
+    paths
+        What a person sees, and all below; may be repeated. Left out: the whole tenant.
     expires
         How long they are good; left out: until revoked.
     out
@@ -293,8 +297,8 @@ def add_user(
     check_absent(path, "a creds file")
     expires_s = None if expires is None else now_s() + _seconds(expires)
     with keys.changing() as trust:
-        user, creds = add_user(find_tenant(trust, tenant), name, _role(role), expires_s, now_s())
-        data = {"role": role, "key": user.public, "expires_s": expires_s}
+        user, creds = add_user(find_tenant(trust, tenant), name, _role(role), expires_s, now_s(), paths=paths or ())
+        data = {"role": role, "key": user.public, "paths": user.paths, "expires_s": expires_s}
         note_change(trust, who(), "user_added", tenant, name, data, now_s())
         write_private(path, creds)
     return told({"user": name, "tenant": tenant, "role": role, "creds_file": str(path)}, str(path), is_json=json)
@@ -318,8 +322,8 @@ def _tenant_shown(tenant: Tenant) -> dict[str, Any]:
             for site in tenant.sites.values()
         ],
         "users": [
-            {"name": user.name, "role": user.role, "expires_s": user.expires_s,
-             "is": "locked out" if user.revoked_s else user.role}
+            {"name": user.name, "role": user.role, "paths": user.paths, "expires_s": user.expires_s,
+             "is": "locked out" if user.revoked_s else " ".join([user.role, *user.paths])}
             for user in tenant.users.values()
         ],
     }  # fmt: skip

@@ -9,7 +9,8 @@ import msgspec
 
 from millstream.bus._link import Link
 from millstream.bus._streams import ROLLOUTS, ROLLOUTS_PREFIX
-from millstream.client._site_configs import WRONG_LAST_SEQUENCE, SiteConfigs, SitePlan, me
+from millstream.client._config_book import WRONG_LAST_SEQUENCE
+from millstream.client._site_configs import SiteConfigs, SitePlan, me
 from millstream.client._streams import Streams, refuse
 from millstream.kernel import Clock, ConfigError, NotFoundError, PlantError, beside_one_another, suggest
 from millstream.protocols.cloudevents import format_time

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import json
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from millstream.bus import VIEW_API
 from millstream.bus._link import Link
-from millstream.bus._streams import CONFIG, CONFIG_HISTORY, CONFIG_PREFIX
-from millstream.client._flows import ask_node
+from millstream.bus._streams import CONFIG_HISTORY
+from millstream.client._config_book import book_of
 from millstream.client._signing import Signer
-from millstream.client._streams import Streams, refuse
+from millstream.client._streams import Streams
 from millstream.kernel import (
     AuthError,
     Clock,
@@ -42,9 +41,6 @@ if TYPE_CHECKING:  # the checks of whole files are loaded when one is checked: m
     from millstream.client._code import Code
     from millstream.client._rollouts import Rollouts
     from millstream.config import EdgeConfig, PathChange, SiteFile
-
-WRONG_LAST_SEQUENCE = 10071
-REPORT_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,36 +86,39 @@ class SiteConfigs:
         """`whom` gives role and name of the node."""
         self._link = link
         self._streams = streams
-        self._whom = whom
+        self._book = book_of(link, streams, whom)
         self._clock = clock
         self.signer: Signer | None = None
         """Who signs what is put from here on; None: nobody."""
 
     @property
     def code(self) -> Code:
-        """Modules of flows that configurations name by their digest."""
+        """Modules of flows that configurations name by their digest. Raises AuthError for who may not write there."""
+        self._check_hub("modules")
         from millstream.client._code import Code
 
         return Code(self._link, self._streams, self, self._clock)
 
     @property
     def rollouts(self) -> Rollouts:
-        """Changes that reach many sites stage by stage."""
+        """Changes that reach many sites stage by stage. Raises AuthError for who may not write there."""
+        self._check_hub("roll-outs")
         from millstream.client._rollouts import Rollouts
 
         return Rollouts(self._link, self._streams, self, self._clock)
+
+    def _check_hub(self, what: str) -> None:
+        if self._link.api == VIEW_API:
+            raise AuthError(
+                f"{what} need the hub's own log-in", where=self._link.url, code="MS-2418",
+                next_step="run it where the hub runs, with --node and --tenant",
+            )  # fmt: skip
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     async def sites(self) -> Mapping[str, str]:
         """The hub's sites: edge's name -> its path."""
-        role, node = await self._whom()
-        if role != "hub":
-            raise NotFoundError(
-                "an edge keeps no configurations of sites", where=node, next_step="name the hub", code="MS-2415"
-            )
-        raw = await ask_node(self._link, f"millstream.node.{node}.status", b"")
-        return {str(edge["name"]): str(edge["path"]) for edge in raw.get("edges") or ()}
+        return await self._book.sites()
 
     async def path_of(self, edge: str) -> str:
         """Where a site is."""
@@ -132,8 +131,7 @@ class SiteConfigs:
 
     async def _read(self, edge: str) -> tuple[list[SiteRevision], int]:
         """The revisions of a site, and the sequence of whatever came last for it."""
-        async with aclosing(self._streams.since(CONFIG, CONFIG_PREFIX + edge, 0)) as frames:
-            found = [(frame.seq, frame.payload) async for frame in frames]
+        found = await self._book.read(edge)
         revisions: dict[int, SiteRevision] = {}
         for seq, payload in found[-CONFIG_HISTORY:]:
             try:
@@ -160,10 +158,7 @@ class SiteConfigs:
 
     async def report(self, edge: str) -> Mapping[str, Any] | None:
         """What a site says that it runs; None when it does not answer."""
-        try:
-            return await ask_node(self._link, f"millstream.node.{edge}.config", b"", timeout_s=REPORT_TIMEOUT_S)
-        except Unreachable:
-            return None
+        return await self._book.report(edge)
 
     async def reports(self) -> AsyncGenerator[tuple[str, SiteRevision | None, Mapping[str, Any] | None], None]:
         """Each site with what it should run and what it says that it runs, by name."""
@@ -191,7 +186,7 @@ class SiteConfigs:
         text, name = (source, file) if isinstance(source, str) else (source.document, source.file)
         config = await asyncio.to_thread(load_site_document, text, place, InstalledConnectors(), FLOW_TYPES, file=name)
         wanted = {flow.module for flow in config.flows if flow.module is not None and is_module_digest(flow.module)}
-        if wanted and (missing := await self.code.missing(wanted)):
+        if wanted and (missing := await self._book.missing(wanted)):
             raise ConfigError(
                 "the hub has no such module", where=edge, got=", ".join(missing),
                 next_step="`millstream code push` stores it", code="MS-2440",
@@ -216,15 +211,9 @@ class SiteConfigs:
             edge, text, based_on=based_on, comment=comment, author=author, healthy_within_ms=healthy_within_ms,
             kind=kind, restores=restores,
         )  # fmt: skip
-        reply = await self._link.request(
-            CONFIG_PREFIX + edge, encode_revision(revision),
-            headers={"Nats-Expected-Last-Subject-Sequence": str(last_seq)},
-        )  # fmt: skip
-        answer = json.loads(reply.payload)
-        if (answer.get("error") or {}).get("err_code") == WRONG_LAST_SEQUENCE:
+        if not await self._book.store(edge, encode_revision(revision), last_seq):
             newer, _ = await self._read(edge)
             raise _conflict(edge, revision.based_on, newer[-1] if newer else None)
-        refuse(answer, f"configuration of {edge}")
         return revision
 
     async def compose(

@@ -107,7 +107,8 @@ class ConfigKeeper:
         self._store = ConfigStore(local.edge.data_dir, local.edge.name)
         self._modules = ModuleStore(local.edge.data_dir, clock, log)
         credentials = local.uplink.credentials if local.uplink is not None else None
-        self._trust = EdgeTrust(None if credentials is None else credentials.absolute().parent, clock, log)
+        folder = None if credentials is None else credentials.absolute().parent
+        self._trust = EdgeTrust(folder, local.edge.path, clock, log)
         self._wake = asyncio.Event()
         self._drift: Alarm | None = None
         self._broken: Alarm | None = None

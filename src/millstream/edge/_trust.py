@@ -31,10 +31,11 @@ PIN_FILE, CHAIN_FILE = "uplink.trust", "uplink.chain"
 
 
 class EdgeTrust:
-    """`folder` holds the edge's credentials and, beside them, its pin."""
+    """`folder` holds the edge's credentials and, beside them, its pin; `place` is its path."""
 
-    def __init__(self, folder: Path | None, clock: Clock, log: Log) -> None:
+    def __init__(self, folder: Path | None, place: str, clock: Clock, log: Log) -> None:
         self._folder = folder
+        self._place = place
         self._clock = clock
         self._log = log
         self._pin: Pin | None = None
@@ -102,7 +103,7 @@ class EdgeTrust:
         if self._pin is None:
             return None
         try:
-            author = self._known().author(revision.signature, signed_bytes(revision), revision.time_ns)
+            author = self._known().author(revision.signature, signed_bytes(revision), revision.time_ns, self._place)
             if author.name != revision.author:
                 raise AuthError("its author is another than who signed", expected=author.name, got=revision.author)
         except AuthError as error:
@@ -116,7 +117,7 @@ class EdgeTrust:
         """Raise AuthError unless somebody who may vouches for a module, or nobody has to."""
         if self._pin is None:
             return
-        author = self._known().author(manifest.signature, signed_manifest(manifest), manifest.time_ns)
+        author = self._known().author(manifest.signature, signed_manifest(manifest), manifest.time_ns, self._place)
         if author.name != manifest.author:
             raise AuthError("its author is another than who signed", expected=author.name, got=manifest.author)
 

@@ -57,6 +57,7 @@ from millstream.hub._command_book import CommandBook
 from millstream.hub._command_file import CommandFiles
 from millstream.hub._command_service import CHANGING, TELLING, CommandService
 from millstream.hub._commands import Dispatcher
+from millstream.hub._config_desk import ConfigDesk, DeskAround
 from millstream.hub._config_nudge import ConfigNudger
 from millstream.hub._cursors import CursorTeller
 from millstream.hub._fleet import FleetDesk
@@ -69,7 +70,10 @@ from millstream.hub._rollouts import RolloutEngine
 from millstream.hub._server_events import ServerEventTeller
 from millstream.hub._sources import SourceKeeper
 from millstream.kernel import Clock, PlantError
+from millstream.protocols.below import CONFIG as CONFIG_DESK
+from millstream.protocols.below import below_subject
 from millstream.protocols.history_job import job_subject
+from millstream.protocols.trust_chain import TrustChain
 from millstream.sdk import Log
 from millstream.worker import FlowDirector, Surroundings
 
@@ -90,7 +94,8 @@ class PlantEdge:
 class PlantAccount:
     """Whose plant this is: how the hub logs in to its account, where its history and what its flows need lies, what its
     streams may take together (None: what the disk has), its flows and how their workers log in (None: as the hub).
-    In operator mode `mqtt_token` makes a device's token, for the client that has the server make its MQTT streams."""
+    In operator mode `mqtt_token` makes a device's token, for the client that has the server make its MQTT streams, and
+    `chain` says who may sign."""
 
     credentials: Credentials
     history_dir: Path
@@ -100,6 +105,7 @@ class PlantAccount:
     flows: tuple[FlowEntry, ...] = ()
     flow_login: Credentials | None = None
     mqtt_token: Callable[[], str] | None = None
+    chain: Callable[[], TrustChain] | None = None
 
 
 class HubPlant:
@@ -321,6 +327,10 @@ class HubPlant:
         if self.historian is not None and self.account.tenant is not None:
             below = NodeRequests(connection).serve_each(f"{HISTORY_BELOW}.>", partial(history_below, self.historian))
             await self._stack.enter_async_context(below)
+        if self.account.chain is not None:
+            configs = ConfigDesk(DeskAround(connection, self._places, self.account.chain, clock))
+            serving = NodeRequests(connection).serve_each(below_subject(CONFIG_DESK, ">"), configs.below)
+            await self._stack.enter_async_context(serving)
 
     def _places(self) -> dict[str, str]:
         """Edge -> its path."""

@@ -32,7 +32,7 @@ from millstream.hub._registrar import Registrar
 from millstream.hub._trust import TrustFile
 from millstream.kernel import Backoff, Clock, PlantError, ProtocolViolation
 from millstream.login import ClaimRule, LoginAround, LoginDesk, LoginOptions, OidcProvider
-from millstream.protocols.trust_chain import Chain, encode_chain
+from millstream.protocols.trust_chain import Chain, Pin, TrustChain, encode_chain
 from millstream.sdk import Log
 from millstream.trust import HubTenant, HubTrust, new_key, program_token
 
@@ -242,6 +242,7 @@ class Tenants:
             Credentials(creds_file=self._file.creds_file(tenant.name)),
             history_dir(self._config, tenant.name), self._data_dir / "tenants" / tenant.name, tenant.name,
             tenant.disk_bytes * 9 // 10, flows, login.credentials, lambda: self._device_token(running.tenant),
+            lambda: self._chain(running.tenant),
         )  # fmt: skip
         plant = HubPlant(self._config, self._server, account, edges_of(tenant), clock=self._clock, log=self._log)
         async with plant, asyncio.TaskGroup() as group:
@@ -268,6 +269,16 @@ class Tenants:
                 for task in beside:
                     task.cancel()
                 plant.connection.unsubscribe(sid)
+
+    def _chain(self, tenant: HubTenant) -> TrustChain:
+        """Who may sign in a tenant, as the operator says now."""
+        operator = self._file.trust.operator_public
+        pin = Pin(
+            tenant=tenant.name, site="", operator_public=operator, plant_public=tenant.plant_public,
+            people_public=tenant.people_public,
+        )  # fmt: skip
+        chain = Chain(self._file.trust.operator_token, tenant.people_token)
+        return TrustChain(chain, pin, self._clock.now_ns() / 1e9)
 
     def _device_token(self, tenant: HubTenant) -> str:
         """For the one client by which the server makes the MQTT streams of an account."""

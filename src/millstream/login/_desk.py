@@ -23,14 +23,12 @@ from millstream.login._oidc import OidcDesk, OidcProvider
 from millstream.login._passwords import Passwords
 from millstream.login._records import PASSWORD, Identity, LoginUser, Session
 from millstream.login._totp import used_step
-from millstream.model import AssetPath
 from millstream.protocols.history_query import QUERY_SUBJECT
 from millstream.protocols.nats_jwt import is_public_key
-from millstream.trust import HubTenant, HubTrust, Person, person_token, place_subject
+from millstream.trust import HubTenant, HubTrust, Person, fitting_token, person_token, place_subject, sites_in
 
 TOKEN_BYTES = 32
 SWEEP_INTERVAL_S = 1.0
-CREDENTIALS_BYTES_MAX = 3500  # nats-server reads 4 KiB of a CONNECT line (measured: 4084 bytes of token do not pass)
 REFRESH_AT = 0.7  # of a token's life
 KEPT_AFTER_END_S = 60
 SESSIONS_OF_ONE_MAX = 50
@@ -233,20 +231,16 @@ class LoginDesk:
             )  # fmt: skip
         now_s = self._now_s()
         expires_s = min(now_s + self._options.credentials_s, session.expires_s)
-        sites = sites_below(tenant, session.paths)
-        count = len(sites)
-        while True:
-            person = Person(
-                name=session.name, role=session.role, paths=session.paths, sites=sites[:count], login=session.id
-            )
-            jwt = person_token(seed, tenant.people_public, public, person, now_s=now_s, expires_s=expires_s)
-            if len(jwt) <= CREDENTIALS_BYTES_MAX or count == 0:
-                break
-            count = count * 3 // 4
+
+        def token_of(sites: list[str]) -> str:
+            person = Person(name=session.name, role=session.role, paths=session.paths, sites=sites, login=session.id)
+            return person_token(seed, tenant.people_public, public, person, now_s=now_s, expires_s=expires_s)
+
+        jwt, left_out = fitting_token(sites_below(tenant, session.paths), token_of)
         await self._tell(session, "refreshed", {"key": public, "expires_s": expires_s})
         return NatsLogin(
             jwt=jwt, expires_s=expires_s, refresh_s=now_s + int((expires_s - now_s) * REFRESH_AT),
-            inbox_prefix=f"_INBOX.{public}", api_prefix=VIEW_API, sites_left_out=len(sites) - count,
+            inbox_prefix=f"_INBOX.{public}", api_prefix=VIEW_API, sites_left_out=left_out,
             live_subjects=[f"live.{place_subject(path)}.>" for path in session.paths or [tenant.place]],
             history_subjects=[f"{HISTORY_BELOW}.{place_subject(path)}" for path in session.paths] or [QUERY_SUBJECT],
         )  # fmt: skip
@@ -338,12 +332,7 @@ class LoginDesk:
 
 def sites_below(tenant: HubTenant, paths: Sequence[str]) -> list[str]:
     """Sites that lie in one of `paths` with all they have; a site that is larger than the path is not among them."""
-    roots = [AssetPath.parse(path) for path in paths]
-    return sorted(
-        name
-        for name, site in tenant.sites.items()
-        if not site.is_revoked and any(root.contains(AssetPath.parse(site.place)) for root in roots)
-    )
+    return sites_in({name: site.place for name, site in tenant.sites.items() if not site.is_revoked}, paths)
 
 
 def _digest(token: str) -> str:

@@ -119,12 +119,13 @@ class Token:
         return nats if isinstance(nats, dict) else {}
 
     def tag(self, name: str) -> str | None:
-        """The value of the tag ``name:value``."""
-        for tag in self.nats.get("tags") or ():
-            key, mark, value = str(tag).partition(":")
-            if mark and key == name:
-                return value
-        return None
+        """The value of the tag ``name:value``, of several the first."""
+        return next(iter(self.tags(name)), None)
+
+    def tags(self, name: str) -> list[str]:
+        """The values of a tag that may stand several times."""
+        parts = (str(tag).partition(":") for tag in self.nats.get("tags") or ())
+        return [value for key, mark, value in parts if mark and key == name]
 
 
 def sign_claims(claims: Mapping[str, Any], key: KeyPair, issued_s: int) -> str:

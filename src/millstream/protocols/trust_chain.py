@@ -3,18 +3,21 @@
 An edge pins the operator's key and its tenant's account of people when it joins. What it needs beside is two tokens,
 and both are signed: the operator's own, which names the key that signs for it, and that of the account, which names the
 roles' keys and, as tags ``author:<key>``, the people whom the operator let sign. A hub can hold them back; it cannot
-change them, and the keys that it holds itself make no author.
+change them, and the keys that it holds itself make no author. An author of some paths only has a tag
+``author:<key>:<place>`` for each.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from millstream.kernel import AuthError
+from millstream.protocols.below import place_subject
 from millstream.protocols.nats_jwt import KeyPair, Token, read_token, verify_signature, verify_token
 from millstream.protocols.site_config import Signature
 
@@ -22,6 +25,13 @@ CHAIN_STREAM, CHAIN_SUBJECT = "KV_trust", "$KV.trust.chain"
 CHAIN_BYTES_MAX = 2 << 20
 AUTHOR_TAG = "author"
 AUTHOR_ROLES = ("engineer", "commander")
+BELOW_ROLE = " below"
+"""Behind the name of a role: the scope of people who see some paths only."""
+
+
+def author_tags(public: str, paths: Sequence[str]) -> list[str]:
+    """How an account's token says that somebody may sign, with `paths` only for sites that lie there."""
+    return [f"{AUTHOR_TAG}:{public}:{place_subject(path)}" for path in paths] or [f"{AUTHOR_TAG}:{public}"]
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,8 +83,9 @@ class TrustChain:
         self.issued_s = self._people.issued_s
         """When the operator signed it: an older one never takes the place of a newer."""
 
-    def author(self, signature: Signature | None, data: bytes, time_ns: int) -> Author:
-        """Who signed `data`, at `time_ns` as the signature's data says. Raises AuthError (MS-2104)."""
+    def author(self, signature: Signature | None, data: bytes, time_ns: int, place: str | None = None) -> Author:
+        """Who signed `data` for the site at `place`, such as ``acme/cologne``, at `time_ns` as the signature's data
+        says. Raises AuthError (MS-2104)."""
         if signature is None:
             raise AuthError("nobody signed it", expected="a signature of an engineer", code="MS-2104")
         token = read_token(signature.token)
@@ -90,26 +101,33 @@ class TrustChain:
             raise AuthError("the signature is not of the key that the token is for", code="MS-2104")
         if signed_s < token.issued_s:
             raise AuthError("it was signed before its author was let in", code="MS-2104")
-        if signature.key not in self._authors():
-            raise AuthError(
-                "who signed it is none of the operator's authors", got=signature.key, code="MS-2104",
-                next_step="locked out since, or a token that the operator did not make",
-            )  # fmt: skip
+        self._check_author(signature.key, place)
         verify_signature(signature.key, data, _decoded(signature.value))
         return Author(str(token.claims.get("name", "")), signature.key, role)
 
     def _role_of(self, issuer: str) -> str:
         for scope in self._people.nats.get("signing_keys") or ():
             if isinstance(scope, dict) and scope.get("key") == issuer:
-                return str(scope.get("role", ""))
+                return str(scope.get("role", "")).removesuffix(BELOW_ROLE)
         return ""
 
-    def _authors(self) -> set[str]:
-        return {
-            str(tag).partition(":")[2]
-            for tag in self._people.nats.get("tags") or ()
-            if str(tag).startswith(f"{AUTHOR_TAG}:")
-        }
+    def _check_author(self, key: str, place: str | None) -> None:
+        """Raise AuthError unless the operator says that this key signs for the whole tenant, or for this place."""
+        tags = [str(tag) for tag in self._people.nats.get("tags") or ()]
+        if f"{AUTHOR_TAG}:{key}" in tags:
+            return
+        mine = f"{AUTHOR_TAG}:{key}:"
+        places = [tag.removeprefix(mine) for tag in tags if tag.startswith(mine)]
+        if not places:
+            raise AuthError(
+                "who signed it is none of the operator's authors", got=key, code="MS-2104",
+                next_step="locked out since, or a token that the operator did not make",
+            )  # fmt: skip
+        here = None if place is None else place_subject(place) + "."
+        if here is None or not any(here.startswith(f"{each}.") for each in places):
+            raise AuthError(
+                "who signed it is no author here", where=place, expected=", ".join(places[:8]), code="MS-2104"
+            )
 
 
 def sign(data: bytes, token: str, key: KeyPair) -> Signature:

@@ -1,6 +1,7 @@
 """Who may do what, and who says so: operator, tenants, sites, people; their keys and tokens."""
 
-from millstream.trust._accounts import owner_claims, place_subject
+from millstream.protocols.below import place_subject
+from millstream.trust._accounts import owner_claims
 from millstream.trust._bundle import KEPT, HubSite, HubTenant, HubTrust, make_bundle, read_bundle
 from millstream.trust._issue import (
     add_site,
@@ -9,6 +10,7 @@ from millstream.trust._issue import (
     edge_token,
     find_site,
     find_tenant,
+    fitting_token,
     make_trust,
     new_key,
     note_change,
@@ -18,6 +20,7 @@ from millstream.trust._issue import (
     restore_user,
     revoke_site,
     revoke_user,
+    sites_in,
 )
 from millstream.trust._join import (
     FORMAT,
@@ -55,6 +58,7 @@ __all__ = [
     "encode_join_file",
     "find_site",
     "find_tenant",
+    "fitting_token",
     "load_keys",
     "make_bundle",
     "make_request",
@@ -74,5 +78,6 @@ __all__ = [
     "revoke_user",
     "save_keys",
     "seal",
+    "sites_in",
     "unseal",
 ]

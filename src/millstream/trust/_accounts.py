@@ -28,10 +28,9 @@ from millstream.bus import (
     permissions_below,
     viewer_permissions,
 )
-from millstream.model import AssetPath
+from millstream.protocols.below import place_subject
 from millstream.protocols.nats_jwt import KeyPair
-from millstream.protocols.trust_chain import AUTHOR_ROLES, AUTHOR_TAG
-from millstream.protocols.uns_subject import PREFIX, escape_token
+from millstream.protocols.trust_chain import AUTHOR_ROLES, BELOW_ROLE, author_tags
 from millstream.trust._state import PEOPLE_ROLES, PLANT_ROLES, Limits, Role, Tenant, Trust
 
 _UNLIMITED = {"subs": -1, "data": -1, "payload": -1}
@@ -39,11 +38,6 @@ BOOKS_BYTES = 4 << 30
 """Beside what a tenant's data may take: configurations, commands, contracts, dead letters, who joined; each bounded."""
 _OPEN: dict[str, Any] = {"pub": {}, "sub": {}}
 JOIN_SCOPE = "join"
-
-
-def place_subject(path: str) -> str:
-    """A path as the subject that its data is published below: ``acme/cologne`` -> ``uns.v1.acme.cologne``."""
-    return PREFIX + ".".join(escape_token(level) for level in AssetPath.parse(path).levels)
 
 
 def role_permissions(role: Role) -> Permissions:
@@ -100,7 +94,7 @@ def plant_claims(tenant: Tenant) -> dict[str, Any]:
 def people_claims(tenant: Tenant) -> dict[str, Any]:
     """The account of a tenant's people: no JetStream of its own."""
     scopes = [_scope(tenant.roles[role], role, role_permissions(role)) for role in PEOPLE_ROLES]
-    scopes += [_scope(tenant.below[role], f"{role} below", permissions_below(role)) for role in tenant.below]
+    scopes += [_scope(tenant.below[role], role + BELOW_ROLE, permissions_below(role)) for role in tenant.below]
     keys = [KeyPair(tenant.people_signing).public, *scopes]
     claims = _account(tenant.people_public, f"{tenant.name} people", keys, _limits(tenant.limits, has_streams=False))
     claims["nats"]["imports"] = [
@@ -111,14 +105,15 @@ def people_claims(tenant: Tenant) -> dict[str, Any]:
         *(_service(tenant.plant_public, subject, local) for subject, local in PEOPLE_SERVICES),
     ]  # fmt: skip
     claims["nats"]["revocations"] = dict(tenant.revoked)
-    claims["nats"]["tags"] = [f"{AUTHOR_TAG}:{key}" for key in authors_of(tenant)]
+    claims["nats"]["tags"] = authors_of(tenant)
     return claims
 
 
 def authors_of(tenant: Tenant) -> list[str]:
-    """The public keys of those who may sign what edges run: by the operator's own word, since the hub holds a key of
-    each role of people."""
-    return [user.public for user in tenant.users.values() if user.role in AUTHOR_ROLES and user.revoked_s is None]
+    """Who may sign what edges run, and where, as tags: by the operator's own word, since the hub holds a key of each
+    role of people."""
+    authors = [user for user in tenant.users.values() if user.role in AUTHOR_ROLES and user.revoked_s is None]
+    return [tag for user in authors for tag in author_tags(user.public, user.paths)]
 
 
 def user_claims(

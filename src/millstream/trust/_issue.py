@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from millstream.kernel import ConfigError, DecodeError, NotFoundError
 from millstream.model import AssetPath
+from millstream.protocols.below import place_subject
 from millstream.protocols.nats_jwt import KeyKind, KeyPair, format_creds, sign_claims
-from millstream.trust._accounts import operator_claims, place_subject, user_claims
+from millstream.trust._accounts import operator_claims, user_claims
 from millstream.trust._state import (
     PEOPLE_ROLES,
     PLANT_ROLES,
@@ -32,6 +33,9 @@ NAME_LENGTH_MAX = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 _RESERVED = frozenset({"hub", "SYS", "PROVIDER", "sys", "provider"})
 TOKENS_COUNT_MAX = 256
+PATHS_COUNT_MAX = 8
+CREDENTIALS_BYTES_MAX = 3500
+"""Of a token: nats-server reads 4 KiB of a CONNECT line (measured: 4,084 bytes of token do not pass)."""
 CHANGES_COUNT_MAX = 200
 
 
@@ -190,20 +194,67 @@ def program_token(seed: str, account: str, public: str, name: str, role: Role, *
     )
 
 
-def add_user(tenant: Tenant, name: str, role: Role, expires_s: int | None, now_s: int) -> tuple[User, str]:
-    """Credentials of a person or program; of a device its token alone, which is its password. Raises ConfigError."""
+def sites_in(places: Mapping[str, str], paths: Sequence[str]) -> list[str]:
+    """Sites (name -> place) that lie in one of `paths` with all they have; a site that is larger than the path is not
+    among them."""
+    roots = [AssetPath.parse(path) for path in paths]
+    return sorted(
+        name for name, place in places.items() if any(root.contains(AssetPath.parse(place)) for root in roots)
+    )
+
+
+def fitting_token(sites: Sequence[str], token_of: Callable[[list[str]], str]) -> tuple[str, int]:
+    """The token that `token_of` makes of as many of these sites as find room in it, and how many do not."""
+    count = len(sites)
+    while len(token := token_of(list(sites[:count]))) > CREDENTIALS_BYTES_MAX and count:
+        count = count * 3 // 4
+    return token, len(sites) - count
+
+
+def add_user(
+    tenant: Tenant, name: str, role: Role, expires_s: int | None, now_s: int, *, paths: Sequence[str] = ()
+) -> tuple[User, str]:
+    """Credentials of a person or program, of a person perhaps with `paths` only; of a device its token alone, which is
+    its password. Raises ConfigError."""
     _check_name(name, "user")
     if role == "edge":
         raise ConfigError("an edge is let in by a join file", next_step="use `millstream site add`", code="MS-2103")
     if name in tenant.users and tenant.users[name].revoked_s is None:
         raise ConfigError("a user of this name exists", got=name, next_step="revoke it first", code="MS-2103")
+    places = _check_paths(tenant, role, paths)
     key = new_key("user")
+    user = User(name=name, role=role, public=key.public, created_s=now_s, paths=places, expires_s=expires_s)
     account = tenant.people_public if role in PEOPLE_ROLES else tenant.plant_public
-    user = User(name=name, role=role, public=key.public, created_s=now_s, expires_s=expires_s)
+
+    def token_of(sites: list[str]) -> str:
+        tags = [("role", role), *(("path", place_subject(path)) for path in places), *(("site", s) for s in sites)]
+        claims = user_claims(key.public, name, account, tags=tags, expires_s=expires_s)
+        return sign_claims(claims, KeyPair(tenant.below[role] if places else tenant.roles[role]), now_s)
+
+    sites = {site.name: site.place for site in tenant.sites.values() if site.revoked_s is None}
+    token, _ = fitting_token(sites_in(sites, places), token_of)
     tenant.users[name] = user
-    claims = user_claims(key.public, name, account, tags=[("role", role)], expires_s=expires_s)
-    token = sign_claims(claims, KeyPair(tenant.roles[role]), now_s)
     return user, token if role == "device" else format_creds(token, key.seed)
+
+
+def _check_paths(tenant: Tenant, role: Role, paths: Sequence[str]) -> list[str]:
+    """The paths of a person, within its tenant."""
+    if not paths:
+        return []
+    if role not in PEOPLE_ROLES or len(paths) > PATHS_COUNT_MAX:
+        raise ConfigError(
+            "no paths for this user", expected=f"at most {PATHS_COUNT_MAX}, of a {', '.join(PEOPLE_ROLES)}",
+            got=f"{len(paths)} of a {role}", code="MS-2103",
+        )  # fmt: skip
+    root = AssetPath.parse(tenant.place)
+    found = [_check_place(path) for path in paths]
+    for path in found:
+        if not root.contains(path):
+            raise ConfigError(
+                "the path is not in the tenant's place", expected=f"{tenant.place} or below", got=str(path),
+                code="MS-2103",
+            )  # fmt: skip
+    return [str(path) for path in found]
 
 
 def revoke_site(tenant: Tenant, name: str, keys: list[str], now_s: int) -> Site:

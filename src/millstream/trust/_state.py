@@ -48,12 +48,13 @@ class Site(msgspec.Struct, kw_only=True):
 
 
 class User(msgspec.Struct, kw_only=True):
-    """A person or program with credentials of its own."""
+    """A person or program with credentials of its own; a person with `paths` sees what lies there only."""
 
     name: str
     role: Role
     public: str
     created_s: int
+    paths: list[str] = []
     expires_s: int | None = None
     revoked_s: int | None = None
 

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from trust_site import DEADLINE_S, Site, trusted_hub, until
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from trust_site import DEADLINE_S, Site, creds_of, trusted_hub, until
 
 from millstream.api import create_tenants_app, serve_api
 from millstream.client import LoginUsers, login_users
 from millstream.historian import Last
 from millstream.hub import HubPlant
 from millstream.kernel import SystemClock
+from millstream.protocols.nats_jwt import KeyPair
 
 PEERS = Path(__file__).resolve().parents[2] / "peers"
 PAGE = "https://plant.example"
@@ -102,6 +105,76 @@ async def login_site(
 def login_body(tenant: str, user: str, **more: Any) -> dict[str, Any]:
     """What is posted to log in."""
     return {"tenant": tenant, "user": user, "password": PASSWORD, **more}
+
+
+async def log_in(client: httpx.AsyncClient, tenant: str, user: str, **more: Any) -> httpx.Response:
+    """One attempt."""
+    return await client.post("/api/v1/login", json=login_body(tenant, user, **more))
+
+
+async def bearer(site: LoginSite, client: httpx.AsyncClient, tenant: str, user: str) -> None:
+    """From now on this client is that user."""
+    answer = await log_in(client, tenant, user, as_cookie=False)
+    assert answer.status_code == 200, answer.text
+    client.headers["Authorization"] = f"Bearer {answer.json()['token']}"
+
+
+async def nats_of(client: httpx.AsyncClient, key: KeyPair) -> dict[str, Any]:
+    """NATS credentials of a session."""
+    answer = await client.post("/api/v1/session/credentials", json={"public_key": key.public})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()["nats"]
+    return found
+
+
+class Person:
+    """A NATS client with credentials of a log-in, and what the server said to it."""
+
+    def __init__(self) -> None:
+        self.client = Client()
+        self.errors: list[str] = []
+        self.is_cut = asyncio.Event()
+
+    async def note(self, error: Exception) -> None:
+        """From the library."""
+        self.errors.append(str(error).lower())
+
+    async def cut(self) -> None:
+        """From the library."""
+        self.is_cut.set()
+
+    async def outcome(self, subject: str, data: bytes = b"") -> str:
+        """What asking brings: "violation", or the status of the answer ("" for one that is good)."""
+        mark, inbox = len(self.errors), self.client.new_inbox()
+        answers: list[str] = []
+
+        async def take(message: Msg) -> None:
+            answers.append((message.headers or {}).get("Status", ""))
+
+        subscription = await self.client.subscribe(inbox, cb=take)
+        await self.client.publish(subject, data, reply=inbox)
+        violation = f'publish to "{subject.lower()}"'
+        await until(
+            lambda: answers or any(violation in error for error in self.errors[mark:]), f"an outcome of {subject}"
+        )
+        await subscription.unsubscribe()
+        return answers[0] if answers else "violation"
+
+
+@asynccontextmanager
+async def person(site: LoginSite, nats: dict[str, Any], key: KeyPair) -> AsyncIterator[Person]:
+    """Connected over WebSocket's sister, plain NATS: the same credentials."""
+    found = Person()
+    creds = site.site.operator.folder / f"{key.public[:12]}.creds"
+    creds.write_text(creds_of(nats["jwt"], key), encoding="ascii")
+    await found.client.connect(
+        site.site.hub.server.url, user_credentials=str(creds), error_cb=found.note, disconnected_cb=found.cut,
+        inbox_prefix=nats["inbox_prefix"].encode(), allow_reconnect=False,
+    )  # fmt: skip
+    try:
+        yield found
+    finally:
+        await found.client.close()
 
 
 @dataclass

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pyotp
 import pytest
-from login_site import PAGE, PASSWORD, LoginSite, login_body, login_site
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from trust_site import creds_of, until
+from login_site import PAGE, PASSWORD, LoginSite, bearer, log_in, login_body, login_site, nats_of, person
+from trust_site import until
 
 from millstream.login._attempts import USER_TRIES
-from millstream.protocols.nats_jwt import KeyPair
 from millstream.trust import new_key
 
 attack = pytest.mark.attack
@@ -31,76 +26,6 @@ async def told(site: LoginSite, whose: str, what: str, /, **data: Any) -> None:
         return any(data.items() <= event.items() for event in await site.site.audit(whose, what))
 
     await until(is_told, f"an audit event {what} with {data}")
-
-
-async def log_in(client: httpx.AsyncClient, tenant: str, user: str, **more: Any) -> httpx.Response:
-    """One attempt."""
-    return await client.post("/api/v1/login", json=login_body(tenant, user, **more))
-
-
-async def bearer(site: LoginSite, client: httpx.AsyncClient, tenant: str, user: str) -> None:
-    """From now on this client is that user."""
-    answer = await log_in(client, tenant, user, as_cookie=False)
-    assert answer.status_code == 200, answer.text
-    client.headers["Authorization"] = f"Bearer {answer.json()['token']}"
-
-
-async def nats_of(client: httpx.AsyncClient, key: KeyPair) -> dict[str, Any]:
-    """NATS credentials of a session."""
-    answer = await client.post("/api/v1/session/credentials", json={"public_key": key.public})
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()["nats"]
-    return found
-
-
-class Person:
-    """A NATS client with credentials of a log-in, and what the server said to it."""
-
-    def __init__(self) -> None:
-        self.client = Client()
-        self.errors: list[str] = []
-        self.is_cut = asyncio.Event()
-
-    async def note(self, error: Exception) -> None:
-        """From the library."""
-        self.errors.append(str(error).lower())
-
-    async def cut(self) -> None:
-        """From the library."""
-        self.is_cut.set()
-
-    async def outcome(self, subject: str, data: bytes = b"") -> str:
-        """What asking brings: "violation", or the status of the answer ("" for one that is good)."""
-        mark, inbox = len(self.errors), self.client.new_inbox()
-        answers: list[str] = []
-
-        async def take(message: Msg) -> None:
-            answers.append((message.headers or {}).get("Status", ""))
-
-        subscription = await self.client.subscribe(inbox, cb=take)
-        await self.client.publish(subject, data, reply=inbox)
-        violation = f'publish to "{subject.lower()}"'
-        await until(
-            lambda: answers or any(violation in error for error in self.errors[mark:]), f"an outcome of {subject}"
-        )
-        await subscription.unsubscribe()
-        return answers[0] if answers else "violation"
-
-
-@asynccontextmanager
-async def person(site: LoginSite, nats: dict[str, Any], key: KeyPair) -> AsyncIterator[Person]:
-    """Connected over WebSocket's sister, plain NATS: the same credentials."""
-    found = Person()
-    creds = site.site.operator.folder / f"{key.public[:12]}.creds"
-    creds.write_text(creds_of(nats["jwt"], key), encoding="ascii")
-    await found.client.connect(
-        site.site.hub.server.url, user_credentials=str(creds), error_cb=found.note, disconnected_cb=found.cut,
-        inbox_prefix=nats["inbox_prefix"].encode(), allow_reconnect=False,
-    )  # fmt: skip
-    try:
-        yield found
-    finally:
-        await found.client.close()
 
 
 @attack("guessing passwords, of users that are there and such as are not, one after the other and many at once",

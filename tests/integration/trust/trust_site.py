@@ -105,12 +105,13 @@ class Operator:
             expires_s=now_s() + expires_s, people_public=found.people_public,
         )  # fmt: skip
 
-    def user(self, tenant: str, name: str, role: Role, expires_s: int | None = None) -> Path:
+    def user(
+        self, tenant: str, name: str, role: Role, expires_s: int | None = None, paths: tuple[str, ...] = ()
+    ) -> Path:
         """A creds file."""
         with self.changing():
-            _, creds = add_user(
-                self.tenant(tenant), name, role, None if expires_s is None else now_s() + expires_s, now_s()
-            )
+            until_s = None if expires_s is None else now_s() + expires_s
+            _, creds = add_user(self.tenant(tenant), name, role, until_s, now_s(), paths=paths)
         path = self.folder / f"{tenant}-{name}.creds"
         write_private(path, creds)
         return path

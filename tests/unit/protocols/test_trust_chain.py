@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from millstream.protocols.site_config import Signature, make_revision, signed_by
 from millstream.protocols.trust_chain import Chain, Pin, TrustChain, encode_chain, name_of, read_chain, sign
 from millstream.trust import (
     Limits,
+    Person,
     Role,
     Tenant,
     Trust,
@@ -21,6 +23,7 @@ from millstream.trust import (
     add_user,
     make_bundle,
     make_trust,
+    person_token,
     read_bundle,
     restore_user,
     revoke_user,
@@ -53,8 +56,11 @@ class World:
             plant_public=self.acme.plant_public, people_public=self.acme.people_public,
         )  # fmt: skip
 
-    def user(self, name: str, role: Role, tenant: Tenant | None = None, expires_s: int | None = None) -> Signing:
-        _, creds = add_user(tenant or self.acme, name, role, expires_s, NOW_S)
+    def user(
+        self, name: str, role: Role, tenant: Tenant | None = None, expires_s: int | None = None,
+        paths: Sequence[str] = (),
+    ) -> Signing:  # fmt: skip
+        _, creds = add_user(tenant or self.acme, name, role, expires_s, NOW_S, paths=paths)
         return Signing(*parse_creds(creds, where="test"))
 
     def payload(self, tenant: str = "acme") -> bytes:
@@ -184,3 +190,27 @@ def test_every_field_of_a_revision_and_of_a_module_is_signed(world: World) -> No
         with pytest.raises(AuthError):
             chain.author(signature, signed_manifest(msgspec.structs.replace(manifest, **{name: value})), NOW_NS)
     assert not signed_manifest(manifest).startswith(signed_bytes(revision)[:20]), "one thing's is never another's"
+
+
+@attack("a configuration signed by an author of some paths, for a site elsewhere", layer="edge: the author's paths")
+def test_an_author_of_some_paths_vouches_for_what_lies_there_only(world: World) -> None:
+    bea = world.user("bea", "engineer", paths=["acme/east", "acme/Süd 1"])
+    chain = world.chain()
+    for place in ("acme/east", "acme/east/line1", "acme/Süd 1"):
+        assert chain.author(bea.sign(), DATA, NOW_NS, place).role == "engineer"
+    for place in ("acme/west", "acme/east2", "acme", None):
+        with pytest.raises(AuthError, match="no author here"):
+            chain.author(bea.sign(), DATA, NOW_NS, place)
+    revoke_user(world.acme, "bea", NOW_S)
+    with pytest.raises(AuthError, match="none of the operator's authors"):
+        world.chain().author(bea.sign(), DATA, NOW_NS, "acme/east")
+
+
+@attack("a hub making an author of some paths one of the whole tenant", layer="edge: the operator's own word")
+def test_a_token_that_a_hub_makes_wider_does_not_widen_an_author(world: World) -> None:
+    bea = world.user("bea", "engineer", paths=["acme/east"])
+    everywhere = Person(name="bea", role="engineer")
+    seed, account = world.acme.roles["engineer"], world.acme.people_public
+    wider = person_token(seed, account, bea.key.public, everywhere, now_s=NOW_S, expires_s=NOW_S + 60)
+    with pytest.raises(AuthError, match="no author here"):
+        world.chain().author(sign(DATA, wider, bea.key), DATA, NOW_NS, "acme/west")

@@ -209,3 +209,17 @@ def test_only_what_this_operator_signed_is_taken_over_from_the_file_before() -> 
     assert differing(before, after) == {"acme plant", "acme people"}
     for useless in ("", "a.b.c", forged[:-10] + "AAAAAAAAAA", "\x00"):
         assert set(tokens_of(make_bundle(trust, 2000, useless))) == set(tokens_of(before))
+
+
+def test_paths_of_a_person_are_its_tenants_and_stand_in_its_token() -> None:
+    tenant = trust_of("acme").tenants["acme"]
+    add_site(tenant, "east", None, {}, 2000, 1000)
+    add_site(tenant, "west", None, {}, 2000, 1000)
+    user, creds = add_user(tenant, "bea", "engineer", None, 1000, paths=["acme/east", "acme/hall 1"])
+    token = read_token(parse_creds(creds, where="test")[0])
+    assert (user.paths, token.issuer) == (["acme/east", "acme/hall 1"], KeyPair(tenant.below["engineer"]).public)
+    assert (token.tags("path"), token.tags("site")) == (["uns.v1.acme.east", "uns.v1.acme.hall=201"], ["east"])
+    for role, paths in (("engineer", ["beta"]), ("engineer", ["acme/x"] * 9), ("flow", ["acme"]), ("viewer", ["a//b"])):
+        with pytest.raises(ConfigError):
+            add_user(tenant, "eve", role, None, 1000, paths=paths)  # type: ignore[arg-type]
+    assert "eve" not in tenant.users

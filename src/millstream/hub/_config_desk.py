@@ -1,0 +1,156 @@
+"""Configurations as people ask for them: read and written below the paths that the server lets them ask for.
+
+A log-in alone is no author of anything: what is stored has to be signed by somebody whom the operator lets sign for
+that site. The edge looks again, and has the last word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from millstream.bus import CONFIG, CONFIG_PREFIX, RawConnection, StreamApi, decode_answer, get_batch
+from millstream.historian import Reply, RequestHandler
+from millstream.kernel import AuthError, Clock, DecodeError, FencedError, NotFoundError, PlantError, Unreachable
+from millstream.model import AssetPath
+from millstream.protocols.below import CONFIG as CONFIG_DESK
+from millstream.protocols.below import asked_below, lies_below
+from millstream.protocols.config_desk import ERROR, SEQ, STALE, STATUS, ConfigAsk, decode_ask
+from millstream.protocols.module import MODULES, info_subject, is_module_digest
+from millstream.protocols.site_config import Revision, decode_revision, signed_bytes
+from millstream.protocols.trust_chain import TrustChain
+from millstream.sdk import Received
+
+REPORT_TIMEOUT_S = 2.0
+PAGE_BYTES = 1 << 20
+MODULES_COUNT_MAX = 64
+_DONE = ((STATUS, "done"),)
+
+
+@dataclass(frozen=True, slots=True)
+class DeskAround:
+    """What the desk works with: the sites (name -> path), and who may sign as the operator says now."""
+
+    connection: RawConnection
+    places: Callable[[], Mapping[str, str]]
+    chain: Callable[[], TrustChain]
+    clock: Clock
+
+
+class ConfigDesk:
+    """Answers on ``millstream.below.config.<place>``."""
+
+    def __init__(self, around: DeskAround) -> None:
+        self._around = around
+        self._api = StreamApi(around.connection)
+
+    def below(self, subject: str) -> RequestHandler:
+        """Who answers what was asked there."""
+
+        async def answer(payload: bytes) -> AsyncGenerator[Reply, None]:
+            """The replies, or the error."""
+            try:
+                root = asked_below(CONFIG_DESK, subject)
+                ask, body = decode_ask(payload)
+                async for reply in self._answer(root, ask, body):
+                    yield reply
+            except PlantError as error:
+                yield Reply(b"", ((ERROR, msgspec.json.encode(error.as_dict()).decode()), *_DONE))
+
+        return answer
+
+    async def _answer(self, root: AssetPath | None, ask: ConfigAsk, body: bytes) -> AsyncGenerator[Reply, None]:
+        places = {edge: path for edge, path in self._around.places().items() if lies_below(root, path)}
+        if ask.action == "sites":
+            yield Reply(msgspec.json.encode(places), _DONE)
+        elif ask.action == "missing":
+            yield Reply(msgspec.json.encode(await self._missing(ask.modules)), _DONE)
+        elif ask.edge not in places:  # elsewhere, or nowhere
+            raise NotFoundError("no such site below this path", got=ask.edge[:64], code="MS-2415")
+        elif ask.action == "history":
+            async for reply in self._history(ask.edge):
+                yield reply
+        elif ask.action == "report":
+            yield Reply(await self._report(ask.edge), _DONE)
+        else:
+            await self._put(ask, places[ask.edge], body)
+            yield Reply(b"", _DONE)
+
+    async def _kept(self, edge: str) -> AsyncGenerator[Received, None]:
+        """What the hub still has for a site, oldest first."""
+        seq, is_more = 1, True
+        while is_more:
+            found, is_more = await get_batch(
+                self._around.connection, CONFIG, CONFIG_PREFIX + edge, seq=seq, bytes_max=PAGE_BYTES
+            )
+            for message in found:
+                yield message
+                seq = message.seq + 1
+            is_more = is_more and bool(found)
+
+    async def _history(self, edge: str) -> AsyncGenerator[Reply, None]:
+        async for message in self._kept(edge):
+            yield Reply(message.payload, ((STATUS, "part"), (SEQ, str(message.seq))))
+        yield Reply(b"", _DONE)
+
+    async def _report(self, edge: str) -> bytes:
+        """What the site says that it runs; nothing when it does not answer."""
+        try:
+            async with asyncio.timeout(REPORT_TIMEOUT_S):
+                return (await self._around.connection.request(f"millstream.node.{edge}.config", b""))[4]
+        except (TimeoutError, Unreachable):
+            return b""
+
+    async def _missing(self, digests: tuple[str, ...]) -> list[str]:
+        if len(digests) > MODULES_COUNT_MAX or not all(is_module_digest(digest) for digest in digests):
+            raise DecodeError("not digests of modules", expected=f"at most {MODULES_COUNT_MAX}", code="MS-2418")
+        return [digest for digest in digests if await self._api.last(MODULES, info_subject(digest)) is None]
+
+    async def _put(self, ask: ConfigAsk, path: str, body: bytes) -> None:
+        """Store a revision that may be. Raises PlantError with the reason."""
+        revision, _ = await asyncio.to_thread(decode_revision, body, ask.edge)
+        self._check_author(revision, path)
+        last = await self._api.last(CONFIG, CONFIG_PREFIX + ask.edge)
+        if (0 if last is None else last.seq) != ask.last_seq:
+            raise _stale(ask.edge)
+        newest = _number_of(last, ask.edge)
+        if revision.revision <= newest or revision.based_on != newest:
+            raise _stale(ask.edge)
+        lines = f"Nats-Expected-Last-Subject-Sequence: {ask.last_seq}\r\n".encode()
+        answer = await self._around.connection.request(CONFIG_PREFIX + ask.edge, body, header_lines=lines)
+        try:
+            decode_answer(answer[4], where=CONFIG_PREFIX + ask.edge)
+        except FencedError as error:
+            raise _stale(ask.edge) from error
+
+    def _check_author(self, revision: Revision, path: str) -> None:
+        """Raise AuthError unless somebody signed it who may, then and now."""
+        chain, signed = self._around.chain(), signed_bytes(revision)
+        try:
+            for time_ns in (revision.time_ns, self._around.clock.now_ns()):
+                author = chain.author(revision.signature, signed, time_ns, path)
+        except AuthError as error:
+            raise AuthError(
+                f"the signature is refused: {error.what}", where=revision.edge, expected=error.expected, got=error.got,
+                next_step=error.next_step, code="MS-2413",
+            ) from error  # fmt: skip
+        if author.name != revision.author:
+            raise AuthError(
+                "its author is another than who signed", where=revision.edge, expected=author.name,
+                got=revision.author, code="MS-2413",
+            )  # fmt: skip
+
+
+def _number_of(message: Received | None, edge: str) -> int:
+    """The number of what came last; 0 when that is no revision."""
+    try:
+        return 0 if message is None else decode_revision(message.payload, edge)[0].revision
+    except DecodeError:
+        return 0
+
+
+def _stale(edge: str) -> PlantError:
+    return PlantError("somebody else changed this site meanwhile", where=edge, code=STALE)
