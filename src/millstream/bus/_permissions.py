@@ -24,8 +24,8 @@ from millstream.bus._streams import (
     HUB_LOCAL,
     HUB_THROUGHPUT,
 )
+from millstream.protocols.below import COMMAND, COMMAND_FILE, COMMANDS, FLEET, FLEET_DATA, below_subject
 from millstream.protocols.below import CONFIG as CONFIG_DESK
-from millstream.protocols.below import below_subject
 from millstream.protocols.module import MODULES, MODULES_PREFIX
 from millstream.protocols.trust_chain import CHAIN_STREAM, CHAIN_SUBJECT
 
@@ -205,11 +205,11 @@ VIEW_SERVICES = (
     ("millstream.node.*.status", "millstream.node.*.status"),
     ("millstream.node.*.ledger", "millstream.node.*.ledger"),
     ("millstream.node.*.commands", "millstream.node.*.commands"),
+    ("millstream.node.*.fleet", "millstream.node.*.fleet"),
 )
 """What any viewer may ask: (subject in the plant's account, subject in the viewers')."""
 ENGINEER_SERVICES = (
     ("millstream.node.*.flows", "millstream.node.*.flows"),
-    ("millstream.node.*.fleet", "millstream.node.*.fleet"),
     ("millstream.node.*.fleet_data", "millstream.node.*.fleet_data"),
 )
 COMMANDER_SERVICES = (
@@ -222,9 +222,9 @@ COMMANDER_SERVICES = (
 HISTORY_BELOW = "millstream.history.below"
 """Before the path of the history that is asked for: the server lets a person ask below its own paths only."""
 ASKED_BELOW = {
-    "viewer": (),
-    "engineer": (CONFIG_DESK,),
-    "commander": (CONFIG_DESK,),
+    "viewer": (FLEET, COMMANDS),
+    "engineer": (FLEET, COMMANDS, FLEET_DATA, CONFIG_DESK),
+    "commander": (FLEET, COMMANDS, FLEET_DATA, CONFIG_DESK, COMMAND, COMMAND_FILE),
 }
 """What each role may ask below its paths (`millstream.below.…`), or below any."""
 PEOPLE_SERVICES = (
@@ -245,8 +245,8 @@ _AT_SITES = {
 
 def permissions_below(role: str) -> Permissions:
     """A person who sees some paths of its tenant only. What carries its filter in its body (batches of JetStream, the
-    tenant's whole history, the fleet) is not there: no server can bound it. What is there has the path, or the site
-    that lies in it, in its subject."""
+    tenant's whole history) is not there: no server can bound it. What is there has the path, or the site that lies in
+    it, in its subject."""
     return Permissions(
         publish=(
             *(f"{VIEW_API}.DIRECT.GET.{stream}.{PATH}.>" for stream in _READ_BY_SUBJECT),

@@ -12,11 +12,13 @@ from typing import Any
 import msgspec
 
 from millstream.bus._link import Link
+from millstream.client._below import places_asked
 from millstream.client._fleet_data import Whom, raise_reported
 from millstream.client._flows import ask_node
 from millstream.client._times import Span, to_span_ns
 from millstream.client._writes import me
 from millstream.kernel import NotFoundError, PlantError, Unreachable
+from millstream.protocols.below import COMMAND, COMMAND_FILE, COMMANDS, below_subject
 from millstream.protocols.command import FINAL
 from millstream.protocols.command_file import FILE_BYTES_MAX, STATUS
 
@@ -106,8 +108,12 @@ class Commands:
         when it is not what the node told."""
         (command,) = await self.show(id, nodes=[node])
         question = msgspec.json.encode({"id": id, "node": node})
-        name, pieces, size = await self._hub(), [], 0
-        asked = self._link.request_many(f"millstream.node.{name}.command_file", question, timeout_s=ANSWER_TIMEOUT_S)
+        pieces, size = [], 0
+        if places_asked(self._link):
+            subject = below_subject(COMMAND_FILE, (await self._where([node]))[node])
+        else:
+            subject = f"millstream.node.{await self._hub()}.command_file"
+        asked = self._link.request_many(subject, question, timeout_s=ANSWER_TIMEOUT_S)
         async with aclosing(asked) as replies:
             async for reply in replies:
                 raise_reported(reply)
@@ -137,10 +143,46 @@ class Commands:
             ) from error  # fmt: skip
 
     async def _ask(self, ask: Mapping[str, Any]) -> Mapping[str, Any]:
-        name = await self._hub()
+        what = COMMANDS if ask["action"] in ("list", "show", "nodes") else COMMAND  # fewer may send than may look
+        if not places_asked(self._link):
+            return await self._ask_at(f"millstream.node.{await self._hub()}.{what}", ask)
+        parts: list[Mapping[str, Any]] = []
+        lacks: list[NotFoundError] = []
+        for place, part in await self._parts(ask):
+            try:
+                parts.append(await self._ask_at(below_subject(what, place), part))
+            except NotFoundError as error:  # below another path, perhaps
+                lacks.append(error)
+        if not parts:
+            raise lacks[0]
+        return _joined(parts, limit=int(ask.get("limit") or 0))
+
+    async def _ask_at(self, subject: str, ask: Mapping[str, Any]) -> Mapping[str, Any]:
         payload = msgspec.json.encode({key: value for key, value in ask.items() if value is not None})
-        what = "commands" if ask["action"] in ("list", "show") else "command"  # fewer may send than may look
-        return await ask_node(self._link, f"millstream.node.{name}.{what}", payload, timeout_s=ANSWER_TIMEOUT_S)
+        return await ask_node(self._link, subject, payload, timeout_s=ANSWER_TIMEOUT_S)
+
+    async def _parts(self, ask: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """What to ask below each of the paths: what is sent to nodes by name goes where each of them is. Raises
+        NotFoundError for one that is nowhere, before anything is sent."""
+        places = places_asked(self._link)
+        if ask["action"] != "send" or ask["nodes"] is None:
+            return [(place, ask) for place in places]
+        where = await self._where(ask["nodes"])
+        found: dict[str, list[str]] = {}
+        for node, place in where.items():
+            found.setdefault(place, []).append(node)
+        return [(place, {**ask, "nodes": nodes}) for place, nodes in found.items()]
+
+    async def _where(self, nodes: Sequence[str]) -> Mapping[str, str]:
+        """Node -> the place below which it is asked. Raises NotFoundError."""
+        known: dict[str, str] = {}
+        for place in places_asked(self._link):
+            told = await self._ask_at(below_subject(COMMANDS, place), {"action": "nodes"})
+            known |= dict.fromkeys(told["nodes"], place)
+        for node in nodes:
+            if node not in known:
+                raise NotFoundError("no such edge below your paths", got=repr(node)[:80], code="MS-2311")
+        return {node: known[node] for node in nodes}
 
     async def _hub(self) -> str:
         role, name = await self._whom()
@@ -149,3 +191,14 @@ class Commands:
                 "commands are kept by a hub", where=name, next_step="name the hub with --node or --url", code="MS-2309"
             )
         return name
+
+
+def _joined(parts: Sequence[Mapping[str, Any]], *, limit: int) -> Mapping[str, Any]:
+    """The answers below several paths as one."""
+    if "commands" in parts[0]:
+        found = sorted((one for part in parts for one in part["commands"]), key=lambda one: int(one["changed_ns"]))
+        return {"commands": found[-limit:]}
+    nodes = [part["nodes"] for part in parts]
+    if isinstance(nodes[0], dict):
+        return {**parts[0], "nodes": {node: state for one in nodes for node, state in one.items()}}
+    return {**parts[0], "nodes": [record for one in nodes for record in one]}

@@ -14,6 +14,7 @@ import msgspec
 from millstream.bus import VIEW_API
 from millstream.bus._link import Frame, Link
 from millstream.bus._streams import CONFIG, CONFIG_PREFIX
+from millstream.client._below import places_asked
 from millstream.client._fleet_data import raise_reported
 from millstream.client._flows import ask_node
 from millstream.client._streams import Streams, refuse
@@ -115,7 +116,7 @@ class DeskBook:
     async def sites(self) -> Mapping[str, str]:
         """See ConfigBook."""
         found: dict[str, str] = {}
-        for place in self._link.places or (EVERYWHERE,):
+        for place in places_asked(self._link) or (EVERYWHERE,):
             (answer,) = await self._ask(place, ConfigAsk("sites"))
             found |= msgspec.json.decode(answer.payload, type=dict[str, str])
         self._places = found

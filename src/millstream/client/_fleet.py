@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from millstream.bus._link import Link
+from millstream.client._below import subjects_below
 from millstream.client._commands import Commands
 from millstream.client._fleet_data import FleetDataRun, data_arrivals, raise_reported
 from millstream.client._flows import ask_node
@@ -18,6 +19,7 @@ from millstream.client._node import NodeAddress
 from millstream.client._paths import Where, to_names
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.kernel import Clock, DecodeError, NotFoundError
+from millstream.protocols.below import FLEET
 from millstream.protocols.fleet_data import BYTES_USUAL, DataQuestion, HistoryAsk, check_range
 from millstream.protocols.fleet_filter import FleetFilter
 from millstream.protocols.fleet_query import (
@@ -90,15 +92,26 @@ class Fleet:
         return FleetRun(self._arrivals(question))
 
     async def _arrivals(self, question: FleetQuestion) -> AsyncGenerator[FleetMatch | FleetSummary, None]:
-        role, name = await self.whom()
-        if role == "edge":
-            async for found in self._of_edge(name, question):
-                yield found
-            return
+        subjects = subjects_below(self._link, FLEET)
+        if not subjects:
+            role, name = await self.whom()
+            if role == "edge":
+                async for found in self._of_edge(name, question):
+                    yield found
+                return
+            subjects = [f"millstream.node.{name}.fleet"]
+        summaries: list[FleetSummary] = []
+        for subject in subjects:
+            async for found in self._of_hub(subject, question):
+                if isinstance(found, FleetSummary):
+                    summaries.append(found)
+                else:
+                    yield found
+        yield _joined(summaries)
+
+    async def _of_hub(self, subject: str, question: FleetQuestion) -> AsyncGenerator[FleetMatch | FleetSummary, None]:
         timeout_s = question.deadline_s + ANSWER_SLACK_S
-        asked = self._link.request_many(
-            f"millstream.node.{name}.fleet", msgspec.json.encode(question), timeout_s=timeout_s
-        )
+        asked = self._link.request_many(subject, msgspec.json.encode(question), timeout_s=timeout_s)
         async with aclosing(asked) as replies:
             async for reply in replies:
                 raise_reported(reply)
@@ -167,3 +180,24 @@ class Fleet:
             if names:
                 return role, names[0]
         raise NotFoundError("no node answers here", where=self._link.url, next_step="start a hub", code="MS-0682")
+
+
+def _joined(found: Sequence[FleetSummary]) -> FleetSummary:
+    """The account of who was asked below several paths, which do not overlap."""
+    if len(found) == 1:
+        return found[0]
+
+    def names(kind: str) -> list[str]:
+        return [name for one in found for name in getattr(one, kind)]
+
+    return FleetSummary(
+        expected=sum(one.expected for one in found),
+        answered=sum(one.answered for one in found),
+        matching=sum(one.matching for one in found),
+        absent=names("absent"),
+        failed=names("failed"),
+        silent=names("silent"),
+        missing={name: since_ns for one in found for name, since_ns in one.missing.items()},
+        unreadable=names("unreadable"),
+        took_ms=sum(one.took_ms for one in found),
+    )

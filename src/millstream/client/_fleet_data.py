@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from millstream.bus._link import Frame, Link
+from millstream.client._below import subjects_below
 from millstream.kernel import DecodeError, PlantError, Unreachable
+from millstream.protocols.below import FLEET_DATA
 from millstream.protocols.fleet_data import (
     CURSOR,
     ERROR,
@@ -101,12 +103,26 @@ def _as_json(table: pa.Table) -> pa.Table:
 
 async def data_arrivals(link: Link, whom: Whom, question: DataQuestion) -> AsyncGenerator[DataPart | DataSummary, None]:
     """Parts and the account, from the hub, or page by page from the edge that the plant is seen from."""
-    role, name = await whom()
-    if role == "edge":
-        async for found in _of_edge(link, name, question):
-            yield found
-        return
-    subject = f"millstream.node.{name}.fleet_data"
+    subjects = subjects_below(link, FLEET_DATA)
+    if not subjects:
+        role, name = await whom()
+        if role == "edge":
+            async for found in _of_edge(link, name, question):
+                yield found
+            return
+        subjects = [f"millstream.node.{name}.fleet_data"]
+    summaries: list[DataSummary] = []
+    for subject in subjects:
+        async for found in _of_hub(link, subject, question):
+            if isinstance(found, DataSummary):
+                summaries.append(found)
+            else:
+                yield found
+    accounts = {node: account for one in summaries for node, account in one.nodes.items()}
+    yield DataSummary(accounts, all(one.is_whole for one in summaries), sum(one.took_ms for one in summaries))
+
+
+async def _of_hub(link: Link, subject: str, question: DataQuestion) -> AsyncGenerator[DataPart | DataSummary, None]:
     timeout_s = question.deadline_s + PART_SLACK_S
     async with aclosing(link.request_many(subject, msgspec.json.encode(question), timeout_s=timeout_s)) as replies:
         async for reply in replies:

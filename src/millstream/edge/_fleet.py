@@ -16,6 +16,7 @@ from millstream.protocols.fleet_query import (
     decode_query,
     encode_answer,
     pick,
+    query_subject,
 )
 from millstream.protocols.nats_wire import WireMessage
 
@@ -31,8 +32,14 @@ class FleetDesk:
 
     def open(self) -> Callable[[], None]:
         """Listen, also after each reconnect, until the returned function is called."""
-        sid = self._connection.subscribe(QUERY_SUBJECT, self._take)
-        return lambda: self._connection.unsubscribe(sid)
+        sids = [self._connection.subscribe(s, self._take) for s in (QUERY_SUBJECT, query_subject(self._name))]
+
+        def close() -> None:
+            """Listen no more."""
+            for sid in sids:
+                self._connection.unsubscribe(sid)
+
+        return close
 
     def _take(self, messages: list[WireMessage]) -> None:
         for message in messages:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 import msgspec
 
@@ -29,15 +29,19 @@ PIECE_TRIES = 4
 class CommandFiles:
     """Answers clients of one hub."""
 
-    def __init__(self, connection: RawConnection, answers: EdgeAnswers) -> None:
+    def __init__(
+        self, connection: RawConnection, answers: EdgeAnswers, places: Callable[[], Mapping[str, str]]
+    ) -> None:
+        """`places` gives the path of each edge that may be asked about."""
         self._connection = connection
         self._answers = answers
+        self._places = places
 
     async def answer(self, payload: bytes) -> AsyncGenerator[Reply, None]:
         """The pieces in order, the last with ``Ms-Status: done``."""
         try:
             question = decode_file_question(payload)
-            if question.node not in self._answers.edges():
+            if question.node not in self._places():
                 raise NotFoundError("no such edge at this hub", got=question.node[:64], code="MS-2311")
             offset, is_over = 0, False
             while not is_over:

@@ -15,6 +15,8 @@ from millstream.hub._command_book import OPEN_MAX, CommandBook, Record
 from millstream.hub._command_events import hub_event
 from millstream.hub._commands import Dispatcher
 from millstream.kernel import Clock, NotFoundError, PlantError, StoreFullError, suggest
+from millstream.model import AssetPath
+from millstream.protocols.below import sites_below
 from millstream.protocols.command import (
     FINAL,
     NODES_COUNT_MAX,
@@ -28,13 +30,14 @@ from millstream.protocols.fleet_filter import FleetFilter
 
 LISTED_MAX = 1000
 STORED_AT_ONCE = 64  # records and events of one command to many nodes, under way beside one another
-Action = Literal["send", "list", "show", "cancel"]
+Action = Literal["send", "list", "show", "cancel", "nodes"]
 CHANGING: frozenset[Action] = frozenset({"send", "cancel"})
-TELLING: frozenset[Action] = frozenset({"list", "show"})
+TELLING: frozenset[Action] = frozenset({"list", "show", "nodes"})
 
 
 class CommandAsk(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One question. `nodes` None means all edges; `id` of a "send" is the key: the same again is the same command."""
+    """One question. "nodes" tells the edges that may be named. `nodes` None means all edges; `id` of a "send" is the
+    key: the same again is the same command."""
 
     action: Action
     id: str | None = None
@@ -65,6 +68,16 @@ class CommandService:
         self._dispatcher = dispatcher
         self._places = places
         self._clock = clock
+        self._is_bounded = False
+
+    def below(self, root: AssetPath | None) -> CommandService:
+        """The same for somebody who may ask about the edges below a path only: there are no others."""
+        places = self._places
+        found = CommandService(
+            self._connection, self._book, self._dispatcher, lambda: sites_below(places(), root), clock=self._clock
+        )
+        found._is_bounded = True
+        return found
 
     def answering(self, actions: frozenset[Action]) -> Callable[[bytes], AsyncGenerator[Reply, None]]:
         """What answers on a subject where these may be asked for."""
@@ -87,9 +100,11 @@ class CommandService:
             return await self._send(ask)
         if ask.action == "list":
             return {"commands": await self._list(ask)}
+        if ask.action == "nodes":
+            return {"nodes": sorted(self._places())}
         if ask.id is None or not is_id(ask.id):
             raise malformed("the id of a command")
-        records = await self._book.of_id(ask.id)
+        records = [record for record in await self._book.of_id(ask.id) if self._may_tell(record)]
         if ask.nodes is not None:
             records = [record for record in records if record.node in ask.nodes]
         if not records:
@@ -161,12 +176,18 @@ class CommandService:
         limit = max(1, min(ask.limit, LISTED_MAX))
         if ask.is_open:
             records = [r for r in self._book.open_records() if ask.nodes is None or r.node in ask.nodes]
+            records = [record for record in records if self._may_tell(record)]
+        elif ask.nodes is None and self._is_bounded:
+            records = [record for node in self._places() for record in await self._book.newest(limit, node)]
         elif ask.nodes is None:
             records = await self._book.newest(limit)
         else:
             records = [record for node in self._nodes(ask.nodes) for record in await self._book.newest(limit, node)]
         records.sort(key=lambda record: record.changed_ns)
         return [self._shown(record) for record in records[-limit:]]
+
+    def _may_tell(self, record: Record) -> bool:
+        return not self._is_bounded or record.node in self._places()
 
     async def _cancel(self, record: Record, ask: CommandAsk) -> Record:
         """Ask for it; what is over stays as it is."""

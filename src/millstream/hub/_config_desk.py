@@ -16,8 +16,7 @@ from millstream.bus import CONFIG, CONFIG_PREFIX, RawConnection, StreamApi, deco
 from millstream.historian import Reply, RequestHandler
 from millstream.kernel import AuthError, Clock, DecodeError, FencedError, NotFoundError, PlantError, Unreachable
 from millstream.model import AssetPath
-from millstream.protocols.below import CONFIG as CONFIG_DESK
-from millstream.protocols.below import asked_below, lies_below
+from millstream.protocols.below import sites_below
 from millstream.protocols.config_desk import ERROR, SEQ, STALE, STATUS, ConfigAsk, decode_ask
 from millstream.protocols.module import MODULES, info_subject, is_module_digest
 from millstream.protocols.site_config import Revision, decode_revision, signed_bytes
@@ -47,13 +46,12 @@ class ConfigDesk:
         self._around = around
         self._api = StreamApi(around.connection)
 
-    def below(self, subject: str) -> RequestHandler:
-        """Who answers what was asked there."""
+    def below(self, root: AssetPath | None) -> RequestHandler:
+        """Who answers what was asked below a path."""
 
         async def answer(payload: bytes) -> AsyncGenerator[Reply, None]:
             """The replies, or the error."""
             try:
-                root = asked_below(CONFIG_DESK, subject)
                 ask, body = decode_ask(payload)
                 async for reply in self._answer(root, ask, body):
                     yield reply
@@ -63,7 +61,7 @@ class ConfigDesk:
         return answer
 
     async def _answer(self, root: AssetPath | None, ask: ConfigAsk, body: bytes) -> AsyncGenerator[Reply, None]:
-        places = {edge: path for edge, path in self._around.places().items() if lies_below(root, path)}
+        places = sites_below(self._around.places(), root)
         if ask.action == "sites":
             yield Reply(msgspec.json.encode(places), _DONE)
         elif ask.action == "missing":

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
 from millstream.bus import RawConnection
-from millstream.historian import Reply
+from millstream.historian import Reply, RequestHandler
 from millstream.hub._fleet_answers import EdgeAnswers
 from millstream.kernel import Clock, DecodeError, PlantError
+from millstream.model import AssetPath
+from millstream.protocols.below import sites_below
 from millstream.protocols.fleet_filter import FleetFilter
 from millstream.protocols.fleet_query import (
     QUERY_SUBJECT,
@@ -22,6 +24,7 @@ from millstream.protocols.fleet_query import (
     FleetSummary,
     decode_answer,
     decode_question,
+    query_subject,
 )
 from millstream.protocols.nats_wire import WireMessage
 
@@ -48,14 +51,26 @@ class _Round:
 class FleetDesk:
     """Asks the edges and gathers what they answer."""
 
-    def __init__(self, connection: RawConnection, answers: EdgeAnswers, *, clock: Clock) -> None:
+    def __init__(
+        self, connection: RawConnection, answers: EdgeAnswers, places: Callable[[], Mapping[str, str]], *, clock: Clock
+    ) -> None:
+        """`places` gives each configured edge's path."""
         self._connection = connection
         self._answers = answers
+        self._places = places
         self._clock = clock
         self._rounds_count = 0
 
-    async def answer(self, payload: bytes) -> AsyncGenerator[Reply, None]:
+    def answer(self, payload: bytes) -> AsyncGenerator[Reply, None]:
         """The replies to one question, as they come, and the account at the end."""
+        return self._answer(payload, None)
+
+    def below(self, root: AssetPath | None) -> RequestHandler:
+        """Who answers somebody who may ask the edges below a path only: no other hears the question, and what is there
+        else is not told."""
+        return lambda payload: self._answer(payload, sites_below(self._places(), root))
+
+    async def _answer(self, payload: bytes, within: Collection[str] | None) -> AsyncGenerator[Reply, None]:
         try:
             question = decode_question(payload)
             if question.filter is not None:
@@ -68,19 +83,23 @@ class FleetDesk:
         except PlantError as error:
             yield Reply(b"", ((ERROR, msgspec.json.encode(error.as_dict()).decode()), (STATUS, "done")))
             return
-        async for reply in self._ask(question):
+        async for reply in self._ask(question, within):
             yield reply
 
-    async def _ask(self, question: FleetQuestion) -> AsyncGenerator[Reply, None]:
-        begun_ns, known = self._clock.monotonic_ns(), self._answers.edges()
+    async def _ask(self, question: FleetQuestion, within: Collection[str] | None) -> AsyncGenerator[Reply, None]:
+        begun_ns = self._clock.monotonic_ns()
+        known = [edge for edge in self._answers.edges() if within is None or edge in within]
         expected = tuple(known) if question.nodes is None else question.nodes
+        if within is not None:
+            expected = tuple(edge for edge in expected if edge in known)
         query = FleetQuery(secrets.token_hex(8), question.filter, question.select, question.nodes)
         under_way = _Round(expected, set(expected) & set(known))
         self._rounds_count += 1
         tally = _Tally()
         try:
             with self._answers.taking(query.id, under_way.take):
-                self._connection.publish(QUERY_SUBJECT, msgspec.json.encode(query))
+                for subject in (QUERY_SUBJECT,) if within is None else map(query_subject, expected):
+                    self._connection.publish(subject, msgspec.json.encode(query))
                 async for edge, payload in self._arrivals(under_way, question.deadline_s):
                     if (match := tally.add(edge, payload)) is not None:
                         yield Reply(msgspec.json.encode(match))

@@ -53,6 +53,7 @@ from millstream.bus import (
 )
 from millstream.config import FlowEntry, HubConfig
 from millstream.historian import HistorianService
+from millstream.hub._below import BelowDesks
 from millstream.hub._command_book import CommandBook
 from millstream.hub._command_file import CommandFiles
 from millstream.hub._command_service import CHANGING, TELLING, CommandService
@@ -70,8 +71,6 @@ from millstream.hub._rollouts import RolloutEngine
 from millstream.hub._server_events import ServerEventTeller
 from millstream.hub._sources import SourceKeeper
 from millstream.kernel import Clock, PlantError
-from millstream.protocols.below import CONFIG as CONFIG_DESK
-from millstream.protocols.below import below_subject
 from millstream.protocols.history_job import job_subject
 from millstream.protocols.trust_chain import TrustChain
 from millstream.sdk import Log
@@ -306,7 +305,7 @@ class HubPlant:
         connection, clock = self.connection, self._clock
         answers = EdgeAnswers(connection, lambda: self.sources.edges, self.sources.reached, clock=clock)
         answers.listen()
-        desk = FleetDesk(connection, answers, clock=clock)
+        desk = FleetDesk(connection, answers, self._places, clock=clock)
         data = FleetData(connection, answers, self._places, clock=clock)
         book = CommandBook(connection, clock)
         await book.load()
@@ -315,7 +314,7 @@ class HubPlant:
         handlers = {
             "fleet": desk.answer, "fleet_data": data.answer, "command": commands.answering(CHANGING),
             "commands": commands.answering(TELLING),
-            "command_file": CommandFiles(connection, answers).answer,
+            "command_file": CommandFiles(connection, answers, self._places).answer,
         }  # fmt: skip
         for name, handler in handlers.items():
             serving = NodeRequests(connection).serve(f"millstream.node.{self._config.hub.name}.{name}", handler)
@@ -329,8 +328,8 @@ class HubPlant:
             await self._stack.enter_async_context(below)
         if self.account.chain is not None:
             configs = ConfigDesk(DeskAround(connection, self._places, self.account.chain, clock))
-            serving = NodeRequests(connection).serve_each(below_subject(CONFIG_DESK, ">"), configs.below)
-            await self._stack.enter_async_context(serving)
+            desks = BelowDesks(connection, self._places, answers, desk, commands, configs, clock)
+            await self._stack.enter_async_context(desks.open())
 
     def _places(self) -> dict[str, str]:
         """Edge -> its path."""

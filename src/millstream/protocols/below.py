@@ -7,6 +7,8 @@ the site's own place: who may ask below a path that holds the whole site may, wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from millstream.kernel import DecodeError
 from millstream.model import AssetPath
 from millstream.protocols.uns_subject import PREFIX, escape_token, unescape_token
@@ -43,3 +45,8 @@ def asked_below(what: str, subject: str) -> AssetPath | None:
 def lies_below(root: AssetPath | None, path: str) -> bool:
     """Whether all of a place lies there."""
     return root is None or root.contains(AssetPath.parse(path))
+
+
+def sites_below(places: Mapping[str, str], root: AssetPath | None) -> dict[str, str]:
+    """The sites (name -> path) that lie there."""
+    return {name: path for name, path in places.items() if lies_below(root, path)}

@@ -3,7 +3,8 @@
 A hub publishes one `FleetQuery` on ``millstream.fleet.query``; each edge answers on ``millstream.fleet.answer.<edge>.
 <id>``, and the hub's server lets an edge publish below its own name only. So whose an answer is stands in its subject,
 and what its payload says of that is not read. An edge that the filter does not fit says so in a few bytes: who is
-missing is known exactly.
+missing is known exactly. A query of somebody who may ask some edges only goes to each of them on
+``millstream.node.<edge>.query``, which no other edge hears.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from millstream.protocols.fleet_filter import FILTER_CHARS_MAX, Outcome
 
 T = TypeVar("T")
 QUERY_SUBJECT = "millstream.fleet.query"
+
 ANSWER_PREFIX = "millstream.fleet.answer."
 ID_CHARS_MAX = 32
 SELECTED_COUNT_MAX = 64
@@ -87,6 +89,11 @@ class FleetSummary(msgspec.Struct, frozen=True):
 _query = msgspec.json.Decoder(FleetQuery)
 _answer = msgspec.json.Decoder(FleetAnswer)
 _question = msgspec.json.Decoder(FleetQuestion)
+
+
+def query_subject(edge: str) -> str:
+    """Where one edge is asked, and no other hears it."""
+    return f"millstream.node.{edge}.query"
 
 
 def decode_query(payload: bytes) -> FleetQuery:

@@ -1,0 +1,91 @@
+"""What people ask below a path, given to who answers it: the server lets each ask below its own paths, so the subject
+says what there is for the one who asks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import msgspec
+
+from millstream.archive import NodeRequests
+from millstream.bus import RawConnection
+from millstream.historian import Reply, RequestHandler
+from millstream.hub._command_file import CommandFiles
+from millstream.hub._command_service import CHANGING, TELLING, CommandService
+from millstream.hub._config_desk import ConfigDesk
+from millstream.hub._fleet import FleetDesk
+from millstream.hub._fleet_answers import EdgeAnswers
+from millstream.hub._fleet_data import FleetData
+from millstream.kernel import Clock, DecodeError
+from millstream.model import AssetPath
+from millstream.protocols.below import (
+    COMMAND,
+    COMMAND_FILE,
+    COMMANDS,
+    CONFIG,
+    FLEET,
+    FLEET_DATA,
+    asked_below,
+    below_subject,
+    sites_below,
+)
+
+HandlerBelow = Callable[[AssetPath | None], RequestHandler]
+
+
+@dataclass(frozen=True, slots=True)
+class BelowDesks:
+    """Who answers what; `places` gives each site's path."""
+
+    connection: RawConnection
+    places: Callable[[], Mapping[str, str]]
+    answers: EdgeAnswers
+    fleet: FleetDesk
+    commands: CommandService
+    configs: ConfigDesk
+    clock: Clock
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None, None]:
+        """Answer while the scope is open."""
+        async with AsyncExitStack() as stack:
+            for what, handler in self._handlers().items():
+                serving = NodeRequests(self.connection).serve_each(below_subject(what, ">"), chooser(what, handler))
+                await stack.enter_async_context(serving)
+            yield
+
+    def _handlers(self) -> Mapping[str, HandlerBelow]:
+        return {
+            FLEET: self.fleet.below,
+            FLEET_DATA: lambda root: (
+                FleetData(self.connection, self.answers, self._bounded(root), clock=self.clock).answer
+            ),
+            COMMANDS: lambda root: self.commands.below(root).answering(TELLING),
+            COMMAND: lambda root: self.commands.below(root).answering(CHANGING),
+            COMMAND_FILE: lambda root: CommandFiles(self.connection, self.answers, self._bounded(root)).answer,
+            CONFIG: self.configs.below,
+        }
+
+    def _bounded(self, root: AssetPath | None) -> Callable[[], Mapping[str, str]]:
+        return lambda: sites_below(self.places(), root)
+
+
+def chooser(what: str, handler: HandlerBelow) -> Callable[[str], RequestHandler]:
+    """Who answers what was asked on a subject; for one that bears no path there is nothing."""
+
+    def choose(subject: str) -> RequestHandler:
+        """By the path that stands in it."""
+        try:
+            return handler(asked_below(what, subject))
+        except DecodeError as error:
+            told = {"error": error.as_dict()}
+            return lambda _: _refusal(told)
+
+    return choose
+
+
+async def _refusal(told: Mapping[str, Mapping[str, object]]) -> AsyncGenerator[Reply, None]:
+    error = msgspec.json.encode(told["error"]).decode()
+    yield Reply(msgspec.json.encode(told), (("Ms-Error", error), ("Ms-Status", "done")))
