@@ -3,6 +3,7 @@ import { severity, type Reading, type Value } from "@millstream/client";
 import { locale, t, type Word } from "./words";
 
 const TEXT_MAX = 120;
+const formats = new Map<string, Intl.NumberFormat>();
 const STALE_MS = 60_000;
 const AGES: [number, Word][] = [
   [86_400_000, "unitD"], [3_600_000, "unitH"], [60_000, "unitMin"], [1000, "unitS"],
@@ -35,7 +36,15 @@ export function numberText(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
   if (size !== 0 && (size >= 1e12 || size < 1e-4)) return value.toExponential(4);
-  return value.toLocaleString(locale(), { maximumSignificantDigits: Number.isInteger(value) ? 15 : 7 });
+  return numberFormat(Number.isInteger(value) ? 15 : 7).format(value);
+}
+
+/** Making one costs more than using it a hundred times, and numbers come by the thousand. */
+function numberFormat(digits: number): Intl.NumberFormat {
+  const key = `${locale()} ${digits}`;
+  let found = formats.get(key);
+  if (found === undefined) formats.set(key, (found = new Intl.NumberFormat(locale(), { maximumSignificantDigits: digits })));
+  return found;
 }
 
 export function ageText(ms: number): string {

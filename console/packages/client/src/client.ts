@@ -3,7 +3,7 @@ import { type NatsConnection, type Subscription } from "@nats-io/nats-core";
 import { History } from "./history";
 import { Http, MillstreamError } from "./http";
 import { Link, type LinkState } from "./link";
-import { decodeMessage, parseJson, type Reading } from "./payload";
+import { ARROW_TYPE, decodeJson, decodeMessage, parseJson, type Reading } from "./payload";
 import * as sessions from "./session";
 import { fromSubject } from "./subject";
 
@@ -71,7 +71,8 @@ export class Client {
         const address = fromSubject(message.subject);
         if (address === undefined) return;
         const type = message.headers?.get("Content-Type") ?? "";
-        void decodeMessage(address.path, address.kind, message.data, type).then(hear);
+        if (type !== ARROW_TYPE) hear([decodeJson(address.path, address.kind, message.data)]);
+        else void decodeMessage(address.path, address.kind, message.data, type).then(hear);
       },
     });
     return () => subscription.unsubscribe();

@@ -29,12 +29,25 @@ export function severity(quality: number): "good" | "uncertain" | "bad" {
 export async function decodeMessage(
   path: string, kind: string, data: Uint8Array, contentType: string,
 ): Promise<Reading[]> {
+  if (contentType !== ARROW_TYPE) return [decodeJson(path, kind, data)];
   try {
-    if (contentType === ARROW_TYPE) return await decodeBlock(path, kind, data);
-    return [decodeSample(path, kind, decoder.decode(data))];
+    return await decodeBlock(path, kind, data);
   } catch {
-    return [{ path, kind, value: null, timeMs: 0, quality: BAD_DECODING_ERROR }];
+    return [unreadable(path, kind)];
   }
+}
+
+/** One sample, at once; what is none is a bad reading. */
+export function decodeJson(path: string, kind: string, data: Uint8Array): Reading {
+  try {
+    return decodeSample(path, kind, decoder.decode(data));
+  } catch {
+    return unreadable(path, kind);
+  }
+}
+
+function unreadable(path: string, kind: string): Reading {
+  return { path, kind, value: null, timeMs: 0, quality: BAD_DECODING_ERROR };
 }
 
 /** One JSON sample. Throws for what is none. */
