@@ -130,7 +130,12 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     is not asked: its traceback holds sockets, and its servers are ended here.
     """
     processes, threads, sockets = _children(), set(threading.enumerate()), _sockets()
+    mask = os.umask(0o022)
+    os.umask(mask)
     yield
+    os.umask(
+        mask
+    )  # a node that a test runs in this process keeps its files to itself, and so would every test after it
     if request.node.stash.get(_HAS_FAILED, False):
         _end(_children() - processes)
         return

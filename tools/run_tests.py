@@ -12,6 +12,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,7 @@ def has_second_run(failed: Sequence[str]) -> bool:
 def main(arguments: Sequence[str]) -> int:
     """Run them; returns pytest's exit code."""
     failures = Failures()
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m pytest` has it
     code = int(pytest.main(list(arguments), plugins=[failures]))
     if code != pytest.ExitCode.TESTS_FAILED or not has_second_run(failures.names):
         return code

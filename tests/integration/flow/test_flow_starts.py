@@ -15,20 +15,22 @@ from flow_site import FLOW, FLOW_FILE, client_of, edge_of, flow_status, outputs,
 from millstream.bus import StreamApi
 from millstream.cli._options import PASSWORD_VARIABLE
 from millstream.protocols.cloudevents import format_time
+from millstream.protocols.uns_payload import decode_sample
+from millstream.sdk import Received
 
 
 async def test_a_flow_begins_with_what_was_stored_at_a_time(tmp_path: Path) -> None:
     log: list[str] = []
     first_file = write_site(tmp_path, flows=[], rows=100)
-    async with edge_of(first_file, log) as edge:
+    async with edge_of(first_file, log) as edge, client_of(edge.server) as connection:
+        last: Received | None = None
 
         async def is_stored() -> bool:
-            async with client_of(edge.server) as connection:
-                return (await StreamApi(connection).state("E_e1_I")).messages > 100
+            nonlocal last
+            last = await StreamApi(connection).last("E_e1_I", "uns.v1.acme.p1.m0._tag.row")
+            return last is not None and decode_sample(last.payload).value == 99  # the last of a hundred
 
         await until(is_stored, "100 rows", tell=lambda: log)
-        async with client_of(edge.server) as connection:
-            last = await StreamApi(connection).last("E_e1_I", "uns.v1.acme.p1.m0._tag.row")
     assert last is not None
     start = format_time(last.stored_time_ns + 1_000_000)
     path = write_site(tmp_path, flows=[{**FLOW, "start": start}], rows=250)

@@ -39,10 +39,13 @@ def test_every_part_is_counted_once_through_kills_cuts_and_repetitions(tmp_path:
 
 def test_all_faults_together_come_to_rest(tmp_path: Path) -> None:
     """Seed 34 once filled a store so that it could never be trimmed again."""
-    status, report, text = torture(tmp_path / "run", "--for", "20s", "--seed", "34")
-    assert status == 0, text
-    assert report["is_at_rest"] is True
-    assert report["faults"]["full"] >= 1
+    for time in ("20s", "60s", "180s"):  # a machine under load comes to fewer faults in the same time
+        status, report, text = torture(tmp_path / time, "--for", time, "--seed", "34")
+        assert status == 0, text
+        assert report["is_at_rest"] is True
+        if "full" in report["faults"]:
+            return
+    raise AssertionError(f"no store was filled: {report['faults']}")
 
 
 @pytest.mark.skipif(NO_LOSS is not None, reason=f"no packets can be dropped here: {NO_LOSS}")
