@@ -35,5 +35,9 @@ DEVICES = (
     SimDevice("bacnet_controller", "bacnet", "BACnet/IP controller of an air handling unit, with changes of value"),
     SimDevice("sparkplug_press", "sparkplug", "press as a Sparkplug B edge node at a broker: births, data, commands"),
     SimDevice("text_scale", "text", "scale that speaks lines of text over TCP, by itself or when it is asked"),
+    SimDevice("http_meter", "http", "energy meter that answers with JSON over HTTP"),
+    SimDevice(
+        "csv_results", "files", "test bench that writes CSV files into a folder and renames them when they are full"
+    ),
     SimDevice("sql_results", "sql", "test bench that writes its results into SQLite"),
 )

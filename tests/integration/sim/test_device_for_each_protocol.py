@@ -20,6 +20,8 @@ from sparkplug_kit import connector, hosting, nats_listener
 from millstream.cli import main
 from millstream.connectors.bacnet import BacnetConfig, BacnetConnector
 from millstream.connectors.ethernet_ip import EtherNetIpConfig, EtherNetIpConnector
+from millstream.connectors.files import FilesConfig, FilesConnector
+from millstream.connectors.http import HttpConfig, HttpConnector
 from millstream.connectors.sql import SqlConfig, SqlConnector
 from millstream.connectors.text import TextConfig, TextConnector
 from millstream.model import Sample
@@ -58,7 +60,7 @@ async def streamed(session: Any, tags: list[Tag], is_enough: Callable[[list[Samp
     raise AssertionError
 
 
-@pytest.mark.parametrize("name", ["s7_plc", "bacnet_controller", "sparkplug_press", "logix_controller"])
+@pytest.mark.parametrize("name", ["s7_plc", "bacnet_controller", "sparkplug_press", "logix_controller", "http_meter"])
 def test_more_tags_than_a_device_has_room_for_are_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for count in ("1000000", "-1", "many"):
         assert main(["sim", "run", name, "--port", "1", f"--tags={count}"]) == 2
@@ -184,3 +186,46 @@ async def test_a_test_bench_writes_rows_that_count_on_over_restarts(tmp_path: Pa
         parts = [sample.value for sample in found if sample.tag == "part"]
         assert parts[:count] == [f"P{number:06}" for number in range(1, count + 1)]
         assert {sample.value for sample in found if sample.tag == "result"} <= {"OK", "NOK"}
+
+
+async def test_a_meter_answers_with_json_and_stands_still() -> None:
+    async with device("http_meter", "--tags", "3000", "--clock-offset=-1h", "--freeze-after", "3s") as ready:
+        config = {"mode": "poll", "url": ready["url"], "timestamp_path": "$.time", "timestamp_unit": "iso"}
+        tags = [Tag(address, address) for address in (*ready["addresses"], "status#$.values[2999]")]
+        async with HttpConnector(HttpConfig.model_validate(config), ConnectorTools()).open() as session:
+            samples = {sample.tag: sample for sample in await session.read([*tags, Tag("none", "nowhere#$.x")])}
+            power = samples["status#$.power"]
+            assert 9 <= float(power.value) <= 15  # type: ignore[arg-type]
+            assert samples["none"].quality.is_bad
+            assert power.source_time_ns is not None
+            assert 3500e9 < time.time_ns() - power.source_time_ns < 3600e9 + DEADLINE_S * 1e9
+            assert float(samples["status#$.values[2999]"].value) > 2999  # type: ignore[arg-type]
+            end = time.monotonic() + DEADLINE_S
+            while True:  # it goes on answering, with the same numbers
+                first, second = [[sample.value for sample in await session.read(tags)] for _ in range(2)]
+                if first == second:
+                    break
+                assert time.monotonic() < end
+
+
+async def test_a_bench_renames_its_files_and_no_row_is_missed_or_repeated(tmp_path: Path) -> None:
+    config = {
+        "folder": str(tmp_path), "pattern": "result-*.csv*", "format": "csv", "delimiter": ";", "decimal_mark": ",",
+        "time_columns": ["Time"], "poll_interval": "100ms",
+    }  # fmt: skip
+    tags = [Tag("part", "Part", options={"data_type": "text"}), Tag("force", "Force")]
+    written = 0
+    for least in (20, 40):  # it goes on behind its own files
+        async with device("csv_results", "--folder", str(tmp_path), "--rate", "50", "--rows", "7") as ready:
+            assert ready["pattern"] == config["pattern"]
+            assert ready["last"] == written
+            end = time.monotonic() + DEADLINE_S
+            while len(list(tmp_path.glob("*.csv.1"))) * 7 < least:
+                assert time.monotonic() < end
+                await asyncio.sleep(0.05)
+        written = sum(len(file.read_text().splitlines()) - 1 for file in tmp_path.glob("result-*.csv*"))
+    async with FilesConnector(FilesConfig.model_validate(config), ConnectorTools()).open() as session:
+        found = await streamed(session, tags, lambda found: len(found) >= 2 * written)
+    parts = [sample.value for sample in found if sample.tag == "part"]
+    assert parts == [f"P{number:06}" for number in range(1, written + 1)]
+    assert all(7 <= float(sample.value) <= 13 for sample in found if sample.tag == "force")  # type: ignore[arg-type]
