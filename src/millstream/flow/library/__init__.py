@@ -19,10 +19,11 @@ from millstream.flow.library._runs import RUNS
 from millstream.flow.library._spc import SPC
 from millstream.flow.library._type import Build, FlowConfig, FlowType, OutputName, OutputPath
 from millstream.flow.library._unit_conversion import UNIT_CONVERSION
+from millstream.flow.library._waveform import WAVEFORM
 
 _ALL = (
     PART_COUNTER, RATE, MACHINE_STATE, OEE, CHANGE_OF_STATE, RUNS, DERIVED_TAG, UNIT_CONVERSION, DEADBAND,
-    SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC, DOWNTIME, NOTIFY,
+    SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC, DOWNTIME, NOTIFY, WAVEFORM,
 )  # fmt: skip
 FLOW_TYPES: Mapping[str, FlowType] = MappingProxyType({flow_type.name: flow_type for flow_type in _ALL})
 """Built-in types by name."""
