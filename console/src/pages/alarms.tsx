@@ -1,12 +1,14 @@
 /** What needs somebody: alarms that nodes raise now, and what was told as alarm or event, newest first. */
 import { type StoredEvent } from "@millstream/client";
 import { useEffect, useState } from "preact/hooks";
-import { plain } from "../format";
+import { plain, timeText } from "../format";
+import { AlarmAskForm, AlarmButtons, type AlarmForm } from "../parts/alarm_acts";
+import { mayAct, Told, useAsking } from "../parts/ask";
 import { SeverityMark } from "../parts/mark";
-import { Table } from "../parts/table";
+import { Table, type Column } from "../parts/table";
 import { Age } from "../parts/value";
 import { address, go, route } from "../router";
-import { currentAlarms, severityOf, textOf, type Alarm } from "../state/alarms";
+import { currentAlarms, saidBy, severityOf, textOf, type Alarm } from "../state/alarms";
 import { client, connections } from "../state/hub";
 import { edges, hub, useNodes } from "../state/nodes";
 import { t } from "../words";
@@ -14,13 +16,14 @@ import { t } from "../words";
 const RELOAD_MS = 3000;
 const TOLD_MAX = 1000;
 const SHOWN_MAX = 200;
-const TO_ACKNOWLEDGE: ReadonlySet<string> = new Set(["unacknowledged", "returned"]);
 
 export function AlarmsPage(): preact.JSX.Element {
   useNodes();
   const hasEvents = route.value.query.get("events") === "1";
   const [told, setTold] = useState<StoredEvent[]>([]);
   const [why, setWhy] = useState("");
+  const [loads, setLoads] = useState(0);
+  const again = (): void => setLoads((count) => count + 1);
   useEffect(() => {
     const load = (): void => void eventsOf(hasEvents).then(
       (found) => { setTold(found); setWhy(""); },
@@ -29,11 +32,11 @@ export function AlarmsPage(): preact.JSX.Element {
     const end = connections.subscribe((count) => count > 0 && load());
     const timer = setInterval(load, RELOAD_MS);
     return () => { end(); clearInterval(timer); };
-  }, [hasEvents]);
+  }, [hasEvents, loads]);
   return (
     <>
       <NodeAlarms />
-      <Current alarms={currentAlarms(told)} />
+      <Current alarms={currentAlarms(told)} again={again} />
       <p>
         <label><input type="checkbox" checked={hasEvents}
           onChange={(event) => go(address("alarms", { events: event.currentTarget.checked ? "1" : undefined }))} /> {t("eventsToo")}</label>
@@ -45,29 +48,45 @@ export function AlarmsPage(): preact.JSX.Element {
         { head: t("path"), cell: (row) => plain(row.tag, 200) },
         { head: t("type"), cell: (row) => plain(row.type, 100) },
         { head: t("message"), cell: (row) => plain(textOf(row), 300) },
+        { head: t("saidBy"), cell: (row) => plain(saidBy(row), 300) },
       ]} />
     </>
   );
 }
 
-function Current({ alarms }: { alarms: Alarm[] }): preact.JSX.Element {
+function Current({ alarms, again }: { alarms: Alarm[]; again: () => void }): preact.JSX.Element {
+  const { outcome, isBusy, ask } = useAsking(again);
+  const [open, setOpen] = useState<{ alarm: Alarm; form: AlarmForm }>();
+  const acts: Column<Alarm> = {
+    head: t("acts"),
+    cell: (row) => (
+      <AlarmButtons alarm={row} isBusy={isBusy} open={(form) => setOpen({ alarm: row, form })}
+        send={(action) => void ask(row.path, () => client.acts.askAlarm({ path: row.path, action, occurrence: row.count }))} />
+    ),
+  };
   return (
-    <Table caption={t("alarms")} rows={alarms} keyOf={(row) => row.path} empty={t("noActive")} columns={[
-      { head: t("severity"), cell: (row) => <span class={row.state === "unacknowledged" ? "unacknowledged" : ""}><SeverityMark severity={row.severity} /></span> },
-      { head: t("state"), cell: (row) => (row.state === "unacknowledged" ? <b>{plain(row.state, 40)}</b> : plain(row.state, 40)) },
-      { head: t("since"), cell: (row) => <Age timeMs={row.sinceMs} /> },
-      { head: t("path"), cell: (row) => plain(row.path, 200) },
-      { head: t("message"), cell: (row) => <>{plain(row.text, 300)} {row.response && <small>→ {plain(row.response, 200)}</small>}</> },
-      { head: t("value"), isNumber: true, cell: (row) => plain(row.value, 40) },
-      { head: t("command"), cell: (row) => (TO_ACKNOWLEDGE.has(row.state) ? <code>{commandOf(row.path)}</code> : "") },
-    ]} />
+    <>
+      <Table caption={t("alarms")} rows={alarms} keyOf={(row) => row.path} empty={t("noActive")} columns={[
+        { head: t("severity"), cell: (row) => <span class={row.state === "unacknowledged" ? "unacknowledged" : ""}><SeverityMark severity={row.severity} /></span> },
+        { head: t("state"), cell: (row) => <StateCell alarm={row} /> },
+        { head: t("since"), cell: (row) => <Age timeMs={row.sinceMs} /> },
+        { head: t("path"), cell: (row) => plain(row.path, 200) },
+        { head: t("message"), cell: (row) => <>{plain(row.text, 300)} {row.response && <small>→ {plain(row.response, 200)}</small>}</> },
+        { head: t("value"), isNumber: true, cell: (row) => plain(row.value, 40) },
+        ...(mayAct() ? [acts] : []),
+      ]} />
+      <Told outcome={outcome} />
+      {open && (
+        <AlarmAskForm key={`${open.form} ${open.alarm.path}`} {...open} isBusy={isBusy} cancel={() => setOpen(undefined)}
+          ask={(send) => void ask(open.alarm.path, send).then((isDone) => isDone && setOpen(undefined))} />
+      )}
+    </>
   );
 }
 
-/** What a terminal is told; a path that a shell would read otherwise stands in quotes. */
-function commandOf(path: string): string {
-  const safe = /^[\w./:%-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
-  return plain(`millstream alarm ack ${safe}`, 300);
+function StateCell({ alarm }: { alarm: Alarm }): preact.JSX.Element {
+  if (alarm.state === "unacknowledged") return <b>{plain(alarm.state, 40)}</b>;
+  return <>{plain(alarm.state, 40)} {alarm.untilMs > 0 && <small>{t("until", { time: timeText(alarm.untilMs) })}</small>}</>;
 }
 
 /** What hub and edges say of themselves now. */

@@ -13,6 +13,8 @@ export interface Alarm {
   response: string;
   value: string;
   count: number;
+  /** Shelved until then; 0: not. */
+  untilMs: number;
 }
 
 const SEVERITIES: Severity[] = ["critical", "high", "medium", "low", "info"];
@@ -42,6 +44,12 @@ export function textOf(row: StoredEvent): string {
   return typeof said === "string" ? said : JSON.stringify(others);
 }
 
+/** Who asked for a change, and why; empty where nobody did. */
+export function saidBy(row: StoredEvent): string {
+  const { who, why } = dataOf(row);
+  return [who, why].filter((one) => typeof one === "string" && one !== "").join(": ");
+}
+
 /** What needs somebody, the most urgent first; behind them what is shelved or suppressed. `told` is newest first. */
 export function currentAlarms(told: StoredEvent[]): Alarm[] {
   const newest = new Map<string, StoredEvent>();
@@ -59,7 +67,8 @@ function alarmOf(row: StoredEvent): Alarm | undefined {
   return {
     path: row.tag, severity: severityOf(row), state, isActive: data.is_active === true,
     sinceMs: Date.parse(String(data.since ?? "")) || Number(row.timestamp_ns) / 1e6,
-    text: textOf(row), response: String(data.response ?? ""), count: Number(data.count ?? 1),
+    text: textOf(row), response: String(data.response ?? ""), count: Number(data.count ?? 0),
+    untilMs: Date.parse(String(data.until ?? "")) || 0,
     value: data.value === undefined ? "" : `${String(data.value)}${limit}`,
   };
 }

@@ -48,6 +48,11 @@ export const de: Words = {
   parts: "Teile", oee: "OEE", availability: "Verfügbarkeit", performance: "Leistung", qualityRate: "Qualitätsrate",
   since: "seit", andon: "Vollbild", leave: "Vollbild verlassen",
   noActive: "Kein Alarm steht an.",
+  acts: "Handeln", acknowledge: "Quittieren", shelve: "Zurückstellen", unshelve: "Wieder aufnehmen",
+  comment: "Bemerken", howLong: "Wie lange", until: "bis {time}", saidBy: "Wer und warum", send: "Senden",
+  cancel: "Abbrechen", taken: "Erledigt: {what}",
+  stored: "Gespeichert: {what}. Der Edge übernimmt es, sobald er kann.", refused: "Abgelehnt: {what}. {why}",
+  lookOnly: "Ihre Rolle ({role}) darf ansehen, nicht handeln.",
   noAlarms: "Keine Alarme und keine Ereignisse.", severity: "Schwere", message: "Meldung",
   eventsToo: "Auch Ereignisse", critical: "kritisch", high: "hoch", medium: "mittel", low: "niedrig", info: "Hinweis",
 };

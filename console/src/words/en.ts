@@ -42,6 +42,10 @@ export const en = {
   parts: "Parts", oee: "OEE", availability: "Availability", performance: "Performance", qualityRate: "Quality rate",
   since: "since", andon: "Full screen", leave: "Leave full screen",
   noActive: "No alarm stands.",
+  acts: "Act", acknowledge: "Acknowledge", shelve: "Shelve", unshelve: "Unshelve", comment: "Comment", howLong: "How long",
+  until: "until {time}", saidBy: "Who and why", send: "Send", cancel: "Cancel", taken: "Done: {what}",
+  stored: "Stored: {what}. It is taken as soon as its edge can.", refused: "Refused: {what}. {why}",
+  lookOnly: "Your role ({role}) may look, not act.",
   noAlarms: "No alarms and no events.", severity: "Severity", message: "Message", eventsToo: "Events, too",
   critical: "critical", high: "high", medium: "medium", low: "low", info: "info",
 };

@@ -3,6 +3,7 @@
 Starlette and uvicorn are loaded when the API starts, not at import.
 """
 
+from millstream.api._acts import Plants, plants_of
 from millstream.api._app import create_app
 from millstream.api._console import is_built
 from millstream.api._door import NodeStatus
@@ -14,9 +15,11 @@ __all__ = [
     "ApiAddress",
     "BrowserAccess",
     "NodeStatus",
+    "Plants",
     "create_app",
     "create_tenants_app",
     "is_built",
     "load_or_make_token",
+    "plants_of",
     "serve_api",
 ]

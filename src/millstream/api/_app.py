@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from millstream import __version__
+from millstream.api._acts import ACT_PATHS, Acts, Plants
 from millstream.api._console import console_routes
 from millstream.api._door import Door, NodeStatus, View
 from millstream.api._metrics import METRICS_TYPE, metrics_text
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 BODY_BYTES_MAX = 2**20  # of a posted query
 TAGS_MAX = 10_000  # of one list of tags
 TOKEN_LENGTH_MIN = 16
+NOT_NOW = frozenset({"MS-2703", "MS-2721"})
+"""Codes of what an alarm or a stop does not allow as it is."""
 GAPS_MAX = 200  # of one origin, in one answer: the newest
 _Handler = Callable[["View", "Request"], Awaitable["Response"]]
 
@@ -54,10 +57,11 @@ def create_app(
     clock: Clock | None = None,
     access: BrowserAccess | None = None,
     is_tls: bool = False,
+    plants: Plants | None = None,
 ) -> Starlette:
     """The application on a running historian. `token` is what clients send as bearer token; `status` adds the node's
-    own report to ``/api/v1/status``; `access` is how the console reaches the node's server. Raises ConfigError for a
-    token that could be guessed, or when Starlette is missing."""
+    own report to ``/api/v1/status``; `access` is how the console reaches the node's server, and `plants`
+    how people act on the plant. Raises ConfigError for a token that could be guessed, or when Starlette is missing."""
     if len(token) < TOKEN_LENGTH_MIN:
         raise ConfigError("API token is too short", expected=f"at least {TOKEN_LENGTH_MIN} characters")
     with needs_extra("the HTTP API", "api"):
@@ -65,7 +69,9 @@ def create_app(
     clock = clock or SystemClock()
     door = TokenDoor(historian, token, status, clock, access=access, is_tls=is_tls)
     port = None if access is None else access.websocket_port
-    return application(door, clock, [*door.routes(), *console_routes(port)])
+    acts = [] if plants is None else Acts(door, plants, clock).routes()
+    description = ACT_PATHS if acts else None
+    return application(door, clock, [*door.routes(), *acts, *console_routes(port)], description=description)
 
 
 def application(
@@ -190,7 +196,15 @@ def _plant_error(request: Request, error: Exception) -> Response:
         if error.code == FORBIDDEN:
             return json_response(error.as_dict(), 403)
         return json_response(error.as_dict(), 401, {"WWW-Authenticate": "Bearer"})
-    code = 400 if isinstance(error, DecodeError) else 404 if isinstance(error, NotFoundError) else 503
+    code = (
+        409
+        if error.code in NOT_NOW
+        else 400
+        if isinstance(error, DecodeError)
+        else 404
+        if isinstance(error, NotFoundError)
+        else 503
+    )
     return json_response(error.as_dict(), code)
 
 

@@ -20,12 +20,29 @@ if TYPE_CHECKING:
 NodeStatus = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
+def _untold(what: str) -> None:
+    """Nobody keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks, as the audit names it, and in which role; no `paths`: everywhere. `refused` tells the audit what a role
+    may not do."""
+
+    who: str
+    role: str
+    tenant: str | None = None
+    paths: tuple[str, ...] = ()
+    refused: Callable[[str], None] = _untold
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What one request may see. `sites` are the edges whose accounts it may see, when it does not see everything."""
 
     historian: HistorianService
     history: HistoryView
+    actor: Actor
     status: NodeStatus | None = None
     sites: tuple[str, ...] = ()
 

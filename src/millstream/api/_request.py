@@ -30,6 +30,11 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
     return body
 
 
+def address_of(request: Request) -> str:
+    """Where a request comes from; behind a proxy on this machine, what that says."""
+    return request.client.host if request.client is not None else ""
+
+
 def json_response(content: object, status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer that no cache keeps."""
     from starlette.responses import Response

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from millstream.api._acts import ACT_PATHS, Acts, Plants
 from millstream.api._app import application
 from millstream.api._browser import check_site, clear_cookie, cookie_name, read_json, set_cookie
 from millstream.api._console import console_routes
-from millstream.api._door import View, bearer_of
+from millstream.api._door import Actor, View, bearer_of
 from millstream.api._login_openapi import LOGIN_PATHS
-from millstream.api._request import json_response
+from millstream.api._request import address_of, json_response
 from millstream.historian import HistoryView
 from millstream.kernel import Unreachable, needs_extra
-from millstream.login import LoginDesk, NatsLogin, Session, sites_below
+from millstream.login import PASSWORD, LoginDesk, NatsLogin, Session, sites_below
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -79,7 +80,13 @@ class SessionDoor:
         historian = plant.historian
         paths = session.paths or None
         sites = sites_below(self._tenants.trust.tenants[session.tenant], session.paths)
-        return View(historian, HistoryView(historian, paths), plant.status, tuple(sites))
+        return View(historian, HistoryView(historian, paths), self._actor(session), plant.status, tuple(sites))
+
+    def _actor(self, session: Session) -> Actor:
+        who = session.name if session.via == PASSWORD else f"{session.name} ({session.via})"
+        return Actor(
+            who, session.role, session.tenant, tuple(session.paths), lambda what: self._desk.note_refused(session, what)
+        )
 
     def is_healthy(self) -> bool:
         """Whether the history of each tenant stores."""
@@ -189,16 +196,14 @@ class SessionDoor:
 
 def create_tenants_app(
     tenants: Tenants, *, clock: Clock, websocket_port: int | None = None, public_url: str | None = None,
-    is_tls: bool = False,
+    is_tls: bool = False, plants: Plants | None = None,
 ) -> Starlette:  # fmt: skip
-    """The application of a hub in operator mode, served by TLS or not. Raises ConfigError when Starlette is missing."""
+    """The application of a hub in operator mode, served by TLS or not; `plants` is how people act. Raises ConfigError
+    when Starlette is missing."""
     assert tenants.logins is not None
     with needs_extra("the HTTP API", "api"):
         import starlette  # noqa: F401 (to say so before anything else does)
     door = SessionDoor(tenants, tenants.logins, websocket_port=websocket_port, public_url=public_url, is_tls=is_tls)
-    return application(door, clock, [*door.routes(), *console_routes(websocket_port)], description=LOGIN_PATHS)
-
-
-def address_of(request: Request) -> str:
-    """Where a request comes from; behind a proxy on this machine, what that says."""
-    return request.client.host if request.client is not None else ""
+    acts = [] if plants is None else Acts(door, plants, clock).routes()
+    description = LOGIN_PATHS | (ACT_PATHS if acts else {})
+    return application(door, clock, [*door.routes(), *acts, *console_routes(websocket_port)], description=description)

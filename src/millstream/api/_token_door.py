@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from millstream.api._browser import check_site, clear_cookie, cookie_name, read_json, set_cookie
-from millstream.api._door import View, bearer_of
-from millstream.api._request import json_response
+from millstream.api._door import Actor, View, bearer_of
+from millstream.api._request import address_of, json_response
 from millstream.bus import PEOPLE_INBOX, VIEW_API
 from millstream.historian import HistoryView
 from millstream.kernel import AuthError
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from millstream.kernel import Clock
 
 SESSION_BYTES = 32
+WHO = "token"  # for the audit, with the address: who holds it is nobody by name
+ROLE = "engineer"
 SESSION_S = 12 * 3600
 SESSIONS_COUNT_MAX = 200  # the oldest ends for a new one
 
@@ -58,7 +60,7 @@ class TokenDoor:
         self, historian: HistorianService, token: str, status: NodeStatus | None, clock: Clock, *,
         access: BrowserAccess | None = None, is_tls: bool = False,
     ) -> None:  # fmt: skip
-        self._view = View(historian, HistoryView(historian), status)
+        self._view = View(historian, HistoryView(historian), Actor(WHO, ROLE), status)
         self._token = token.encode()
         self._clock = clock
         self._access = access
@@ -74,7 +76,7 @@ class TokenDoor:
             self._session_of(request)
         elif not hmac.compare_digest((token or "").encode(), self._token):
             raise AuthError("no token, or a wrong one", expected="Authorization: Bearer <token>", code="MS-0630")
-        return self._view
+        return replace(self._view, actor=Actor(f"{WHO}@{address_of(request)}", ROLE))
 
     def is_healthy(self) -> bool:
         """Whether the history stores."""
@@ -145,7 +147,7 @@ class TokenDoor:
 
     def _shown(self, expires_s: int) -> dict[str, object]:
         return {
-            "tenant": None, "user": None, "role": "engineer", "via": "token", "place": None, "paths": [],
+            "tenant": None, "user": None, "role": ROLE, "via": "token", "place": None, "paths": [],
             "expires_s": expires_s, "websocket_port": None if self._access is None else self._access.websocket_port,
         }  # fmt: skip
 

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from millstream.cli._options import DEFAULT, Json, Target, run
 from millstream.cli._output import OK, duration, json_text, note, print_json, print_table
-from millstream.kernel import NotFoundError, parse_duration_s, suggest
+from millstream.kernel import parse_duration_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -213,21 +213,10 @@ def _ask(
 ) -> int:  # fmt: skip
     async def work() -> int:
         """Say it, wait, tell."""
-        nonlocal category
         timeout_s = parse_duration_s(wait)
         async with target.connect() as plant:
-            known = (
-                {f.path.rpartition("/")[2]: f.data for f in await plant.context.list(what="reason")} if reason else {}
-            )
-            if known and reason not in known:
-                near = suggest(reason, list(known))
-                raise NotFoundError(
-                    "no such reason", got=reason, next_step=f"did you mean {near!r}?" if near else
-                    "`millstream context list --what reason` shows them",
-                )  # fmt: skip
-            if not category and known.get(reason, {}).get("kind") == "planned":
-                category = "planned"
-            id = await plant.downtime.ask(path, action, at, reason=reason, category=category, why=why, who=who)
+            counts_as = await plant.context.category_of(reason, category)
+            id = await plant.downtime.ask(path, action, at, reason=reason, category=counts_as, why=why, who=who)
             found = await plant.downtime.outcome(path, id, timeout_s=timeout_s) if timeout_s else None
         if is_json:
             print_json({"path": path, "id": id, "stop": found})

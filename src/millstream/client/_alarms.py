@@ -166,7 +166,8 @@ def _row(frame: StoredFrame) -> AlarmRow | None:
     if note is None:
         return None
     time_ns = event.time_ns if event.time_ns is not None else frame.time_ns
-    return AlarmRow(str(decode_subject(frame.subject).tag), time_ns, event.source.split("/")[2], note)
+    flow = [*event.source.split("/"), "", ""][2]  # empty: another program told it in this form
+    return AlarmRow(str(decode_subject(frame.subject).tag), time_ns, flow, note)
 
 
 def _notification(frame: StoredFrame) -> Notification | None:

@@ -16,7 +16,7 @@ from millstream.client._owners import nodes_above
 from millstream.client._paths import Where, to_address, to_patterns
 from millstream.client._streams import Store, StoredFrame, Streams, Whom, newest
 from millstream.client._writes import me
-from millstream.kernel import Clock, ConfigError, DecodeError
+from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, suggest
 from millstream.model import TagPath
 from millstream.protocols.cloudevents import decode_event, encode_event, format_time
 from millstream.protocols.uns_subject import decode_subject
@@ -66,6 +66,18 @@ class PlantContext:
         return sorted(
             (f for f in facts if not f.data.get("removed") and what in (None, f.what)), key=lambda fact: fact.path
         )
+
+    async def category_of(self, reason: str, category: str = "") -> str:
+        """What a stop of this reason counts as: `category` if given; "planned" where the reason was imported as such.
+        Raises NotFoundError where reasons were imported and this is none of them."""
+        known = {fact.path.rpartition("/")[2]: fact.data for fact in await self.list(what="reason")} if reason else {}
+        if known and reason not in known:
+            near = suggest(reason, list(known))
+            raise NotFoundError(
+                "no such reason", got=reason, next_step=f"did you mean {near!r}?" if near else
+                "`millstream context list --what reason` shows them",
+            )  # fmt: skip
+        return "planned" if not category and known.get(reason, {}).get("kind") == "planned" else category
 
     async def put(self, facts: Sequence[Fact], *, who: str | None = None) -> int:
         """Store facts where they belong, those that stand already as they are left out; how many were stored. At a hub

@@ -15,6 +15,7 @@ from millstream.login._oidc import OidcDesk, OidcProvider
 from millstream.login._passwords import PASSWORD_LENGTH_MIN, Passwords, hash_password
 from millstream.login._records import (
     LOGIN_ROLES,
+    PASSWORD,
     Identity,
     LoginRole,
     LoginUser,
@@ -27,6 +28,7 @@ from millstream.login._totp import new_secret, provisioning_uri, used_step
 
 __all__ = [
     "LOGIN_ROLES",
+    "PASSWORD",
     "PASSWORD_LENGTH_MIN",
     "Attempts",
     "ClaimRule",

@@ -304,6 +304,10 @@ class LoginDesk:
             raise TooManyAttempts("too many credentials of one session", 60.0)
         self._issues[session.id] = (minute, count)
 
+    def note_refused(self, session: Session, what: str) -> None:
+        """The audit is told of what a session may not do."""
+        self._refused(session.tenant, session.name, "", f"a {session.role} may not {what}")
+
     def _refused(self, tenant: str, name: str, address: str, reason: str) -> None:
         data = {"name": name[:80], "host": address, "reason": reason, "tenant": tenant[:40]}
         self._around.gather(self._known(tenant), "session", data)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from starlette.applications import Starlette
 
-from millstream.api import BrowserAccess, create_app, serve_api
+from millstream.api import BrowserAccess, create_app, plants_of, serve_api
 from millstream.bus import PEOPLE_USER
 from millstream.client import Plant, connect
 from millstream.config import EdgeConfig, HubConfig
@@ -94,6 +94,16 @@ TAGS = [
     {"name": "big", "path": "hostile", "address": "big"},
 ]
 
+FLOWS = [
+    {
+        "name": "watch", "type": "alarm", "inputs": [f"{PLACE}/press"],
+        "config": {
+            "names": {"row": "count"},
+            "conditions": [{"name": "many", "of": "row", "above": 0, "priority": "high", "message": "rows come"}],
+        },
+    },
+]  # fmt: skip
+
 
 @dataclass
 class ConsoleSite:
@@ -134,6 +144,7 @@ def edge_config(folder: Path, leaf_port: int) -> EdgeConfig:
             },
             "streams": {"integrity": {"max_bytes": "64MiB"}},
             "connectors": [{"name": "hall", "type": "hall", "config": {}, "tags": TAGS}],
+            "flows": FLOWS,
         }
     )
 
@@ -178,7 +189,8 @@ async def console_site(folder: Path) -> AsyncIterator[ConsoleSite]:
 
 def _app(hub: HubNode, access: BrowserAccess) -> Starlette:
     assert hub.historian is not None
-    return create_app(hub.historian, token=TOKEN, status=hub.status, access=access)
+    plants = plants_of(hub.config.hub.data_dir)
+    return create_app(hub.historian, token=TOKEN, status=hub.status, access=access, plants=plants)
 
 
 async def _run_shop(plant: Plant) -> None:

@@ -118,13 +118,42 @@ async def see_the_shop_floor(page: Page) -> None:
 
 
 async def see_an_alarm(page: Page) -> None:
-    """It stands there by its words, and with what a terminal is told to acknowledge it."""
+    """It stands there by its words."""
     await page.get_by_role("link", name="Alarms").click()
-    row = page.get_by_role("region", name="Alarms", exact=True).get_by_role("row").nth(1)
+    row = page.get_by_role("region", name="Alarms", exact=True).get_by_role("row", name=f"{PLACE}:temperature")
     await row.get_by_text("unacknowledged").wait_for()
     assert HOSTILE in await row.inner_text()
-    assert f"millstream alarm ack {PLACE}:temperature" in await row.inner_text()
     assert await row.locator("svg").count() == 1
+
+
+async def act_on_alarms(page: Page) -> None:
+    """What nobody keeps is refused and says why; an alarm of a flow is acknowledged, shelved, taken back, remarked on,
+    and its history tells who and why."""
+    table = page.get_by_role("region", name="Alarms", exact=True)
+    await table.get_by_role("button", name=f"Acknowledge: {PLACE}:temperature").click()
+    await page.get_by_text(f"Refused: {PLACE}:temperature").wait_for()
+    assert "[MS-2702]" in await page.locator(".told").inner_text()
+    alarm = f"{PLACE}/press:alarm/many"
+    row = table.get_by_role("row", name=alarm)
+    await row.get_by_role("button", name="Acknowledge").click()
+    await row.get_by_text("acknowledged", exact=True).wait_for()
+    await row.get_by_role("button", name="Shelve").click()
+    form = page.get_by_role("form", name=f"Shelve: {alarm}")
+    assert await accessibility_faults(page) == []
+    await form.get_by_label("How long").select_option("30min")
+    await form.get_by_role("button", name="Send").click()
+    assert await form.count() == 1, "without a reason it is not sent"
+    await form.get_by_label("Reason").fill(f"sensor {HOSTILE}")
+    await form.get_by_role("button", name="Send").click()
+    await row.get_by_text("until").wait_for()
+    await row.get_by_role("button", name="Unshelve").click()
+    await row.get_by_text("until").wait_for(state="detached")
+    await row.get_by_role("button", name="Comment").click()
+    await page.get_by_role("form").get_by_label("Reason").fill("third time")
+    await page.get_by_role("form").get_by_label("Reason").press("Enter")
+    history = page.get_by_role("region", name="History")
+    await history.get_by_text("token@127.0.0.1: third time").first.wait_for()
+    assert await page.evaluate("window.pwned") is None
 
 
 async def see_a_trend(page: Page, site: ConsoleSite) -> None:
@@ -263,6 +292,7 @@ async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
         await see_the_shop_floor(page)
         await see_each_page(page, site)
         await see_an_alarm(page)
+        await act_on_alarms(page)
         await see_a_trend(page, site)
         await see_gaps(page)
         await ask_all_sites(page)
@@ -297,6 +327,21 @@ async def values_come(page: Page, site: LoginSite) -> None:
     await until(has_changed, "a live value")
 
 
+async def only_look(page: Page) -> None:
+    """A viewer has nothing to press, and whoever asks all the same is refused."""
+    await page.get_by_role("link", name="Alarms").click()
+    await page.get_by_text("Your role (viewer) may look, not act.").wait_for()
+    ask = {"path": "acme/plant1/line:alarm/hi", "action": "acknowledge"}
+    status = await page.evaluate(
+        "async (ask) => (await fetch('api/v1/alarms/ask', {method: 'POST', headers: {'Content-Type': "
+        "'application/json'}, body: JSON.stringify(ask)})).status",
+        ask,
+    )
+    assert status == 403
+    await page.get_by_role("link", name="Plant").click()
+    await page.get_by_role("row", name="speed").wait_for()
+
+
 async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is_out_when_removed(
     tmp_path: Path,
 ) -> None:
@@ -314,6 +359,7 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
         assert await page.get_by_role("row", name="power").count() == 0
         assert await page.evaluate("async () => (await fetch('api/v1/last?tag=acme/plant2/line:power')).status") == 404
         assert await page.evaluate("document.cookie") == ""
+        await only_look(page)
         await values_come(page, site)
         seen = len(renewals)
         await until(lambda: len(renewals) > seen, "the page asks for its next credentials")

@@ -1,5 +1,6 @@
 /** One way in: log in, look at the plant, follow it. */
 import { type NatsConnection, type Subscription } from "@nats-io/nats-core";
+import { Acts } from "./acts";
 import { History } from "./history";
 import { Http, MillstreamError } from "./http";
 import { Link, type LinkState } from "./link";
@@ -22,11 +23,13 @@ const ANSWERS_MAX = 2000;
 export class Client {
   readonly http: Http;
   readonly history: History;
+  readonly acts: Acts;
   private readonly link: Link;
 
   constructor(options: ClientOptions = {}) {
     this.http = new Http((options.url ?? "").replace(/\/$/, ""), options.token);
     this.history = new History(this.http);
+    this.acts = new Acts(this.http);
     this.link = new Link(this.http, options.onState ?? (() => undefined));
   }
 

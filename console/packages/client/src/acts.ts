@@ -1,0 +1,81 @@
+/** What people do: alarms and stops. The hub knows from the session who asks, and refuses who may not. */
+import { type Http } from "./http";
+
+export type AlarmAction = "acknowledge" | "reset" | "shelve" | "unshelve" | "remove" | "restore" | "comment";
+export type StopAction = "reason" | "split" | "merge";
+
+/** `shelf` is how long to shelve, such as "2h"; `occurrence` the count of the alarm that somebody saw. */
+export interface AlarmAsk {
+  path: string;
+  action: AlarmAction;
+  why?: string;
+  shelf?: string;
+  occurrence?: number;
+}
+
+/** Of the stop of `path` (`acme/plant1/press:downtime`) in which `at` lies. */
+export interface StopAsk {
+  path: string;
+  action: StopAction;
+  at: string;
+  reason?: string;
+  category?: string;
+  why?: string;
+}
+
+/** `is_taken`: the edge has it; else it is stored, and taken as soon as the edge can. */
+export interface Asked {
+  id: string;
+  is_taken: boolean;
+}
+
+export interface Stop {
+  path: string;
+  start: string;
+  end: string | null;
+  duration_s: number | null;
+  state: string;
+  category: string;
+  reason: string | null;
+  by: string | null;
+  who: string | null;
+  why: string | null;
+}
+
+/** One reason: how often, how long, its share of all, and that of it with those before it. */
+export interface ParetoRow {
+  reason: string;
+  count: number;
+  seconds: number;
+  share: number;
+  cumulative: number;
+}
+
+/** All that a figure of OEE is made of; the fields: docs/how-to/oee.md. */
+export interface Why {
+  path: string;
+  value?: number | null;
+  start: string;
+  end: string;
+  stops: Stop[];
+  [more: string]: unknown;
+}
+
+export class Acts {
+  constructor(private readonly http: Http) {}
+
+  askAlarm = (ask: AlarmAsk): Promise<Asked> => this.http.json("/api/v1/alarms/ask", "POST", { ...ask, id: newId() });
+  askStop = (ask: StopAsk): Promise<Asked> => this.http.json("/api/v1/downtime/ask", "POST", { ...ask, id: newId() });
+
+  /** Stops of a place; `start` is RFC 3339 or relative, such as "-8h". */
+  stops(path: string, start: string): Promise<{ stops: Stop[]; pareto: ParetoRow[] }> {
+    return this.http.json(`/api/v1/downtime?${new URLSearchParams({ path, start })}`);
+  }
+
+  why = (tag: string): Promise<Why> => this.http.json(`/api/v1/why?${new URLSearchParams({ tag })}`);
+}
+
+/** One that counts once. `randomUUID` is not there on a page without TLS. */
+function newId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

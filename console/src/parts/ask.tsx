@@ -1,0 +1,82 @@
+/** Asking for something that changes the plant: a form where it takes words, and what became of it. */
+import { MillstreamError, type Asked } from "@millstream/client";
+import { type ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { plain } from "../format";
+import { session } from "../state/hub";
+import { t } from "../words";
+
+const ACTING_ROLES: ReadonlySet<string> = new Set(["engineer", "commander"]);
+
+/** Whether the session's role may act. The hub decides; a page only spares people what would be refused. */
+export const mayAct = (): boolean => ACTING_ROLES.has(session.value?.role ?? "");
+
+export interface Outcome {
+  text: string;
+  isRefused: boolean;
+}
+
+export interface Asking {
+  outcome: Outcome | undefined;
+  isBusy: boolean;
+  /** Ask; true when it was not refused. */
+  ask: (what: string, send: () => Promise<Asked>) => Promise<boolean>;
+}
+
+/** One question at a time, and how the last one ended. `done` is called when something may have changed. */
+export function useAsking(done: () => void): Asking {
+  const [outcome, setOutcome] = useState<Outcome>();
+  const [isBusy, setBusy] = useState(false);
+  const ask = async (what: string, send: () => Promise<Asked>): Promise<boolean> => {
+    setBusy(true);
+    try {
+      const { is_taken: isTaken } = await send();
+      setOutcome({ text: t(isTaken ? "taken" : "stored", { what: plain(what, 200) }), isRefused: false });
+      return true;
+    } catch (error) {
+      const { message, code, hint } = error as MillstreamError;
+      const why = plain([message, hint].filter(Boolean).join("; "), 400) + (code ? ` [${plain(code, 10)}]` : "");
+      setOutcome({ text: t("refused", { what: plain(what, 200), why }), isRefused: true });
+      return false;
+    } finally {
+      setBusy(false);
+      done();
+    }
+  };
+  return { outcome, isBusy, ask };
+}
+
+export function Told({ outcome }: { outcome: Outcome | undefined }): preact.JSX.Element {
+  return (
+    <div role="status" class="told">
+      {outcome && <p class={outcome.isRefused ? "refused" : ""}>{outcome.isRefused ? <b>! </b> : "✓ "}{outcome.text}</p>}
+      {!mayAct() && <p class="muted">{t("lookOnly", { role: session.value?.role ?? "" })}</p>}
+    </div>
+  );
+}
+
+interface AskFormProps {
+  title: string;
+  isBusy: boolean;
+  submit: () => void;
+  cancel: () => void;
+  children: ComponentChildren;
+}
+
+/** The fields are the caller's; the first one has the focus, Escape leaves. */
+export function AskForm({ title, isBusy, submit, cancel, children }: AskFormProps): preact.JSX.Element {
+  const form = useRef<HTMLFormElement>(null);
+  useEffect(() => form.current?.querySelector<HTMLElement>("input, select")?.focus(), []);
+  return (
+    <form ref={form} class="panel ask" aria-label={title}
+      onSubmit={(event) => { event.preventDefault(); submit(); }}
+      onKeyDown={(event) => { if (event.key === "Escape") cancel(); }}>
+      <h2 class="foreign">{title}</h2>
+      {children}
+      <div class="bar">
+        <button type="submit" disabled={isBusy}>{t("send")}</button>
+        <button type="button" onClick={cancel}>{t("cancel")}</button>
+      </div>
+    </form>
+  );
+}

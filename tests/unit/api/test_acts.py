@@ -1,0 +1,178 @@
+"""Acting from a page: who may, where, from which page; and that the hub says who it was, never the page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+
+from millstream.api._acts import Acts
+from millstream.api._app import _plant_error
+from millstream.api._browser import check_site
+from millstream.api._door import Actor
+from millstream.client import AlarmRow
+from millstream.kernel import NotFoundError, PlantError, SystemClock
+from millstream.protocols.alarm import AlarmNote
+
+ALARM = "acme/plant1/press:alarm/hi"
+STOP = "acme/plant1/press:downtime"
+ACKNOWLEDGE = {"path": ALARM, "action": "acknowledge", "occurrence": 3}
+REASON = {"path": STOP, "action": "reason", "at": "-10min", "reason": "bearing"}
+ASKS = [("/api/v1/alarms/ask", ACKNOWLEDGE), ("/api/v1/downtime/ask", REASON)]
+
+
+class FakePlant:
+    """Notes what is asked of it, and does what `outcome` says."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.opened: list[str | None] = []
+        self.refusal: PlantError | None = None
+        self.alarms = SimpleNamespace(list=self._rows, ask=self._ask, outcome=self._outcome)
+        self.downtime = SimpleNamespace(list=self._stops, ask=self._ask, outcome=self._outcome, why=self._why)
+        self.context = SimpleNamespace(category_of=self._category)
+
+    @asynccontextmanager
+    async def open(self, tenant: str | None) -> AsyncIterator[FakePlant]:
+        """As the hub opens a tenant's."""
+        self.opened.append(tenant)
+        yield self
+
+    async def _rows(self, *patterns: str, is_all: bool) -> list[AlarmRow]:
+        return [AlarmRow(ALARM, 1, "watch", AlarmNote("raised", "unacknowledged", "high", count=5))]
+
+    async def _ask(self, *what: Any, **more: Any) -> str:
+        self.asked.append((*what, more))
+        return str(more["id"])
+
+    async def _outcome(self, what: Any, id: str, *, timeout_s: float) -> Any:
+        if self.refusal is not None:
+            raise self.refusal
+        return None
+
+    async def _stops(self, *patterns: str, start: int, end: int) -> list[dict[str, Any]]:
+        return [{"path": STOP, "start": "2026-01-01T06:00:00Z", "duration_s": 60.0, "reason": "bearing"}]
+
+    async def _why(self, path: str, at: int) -> dict[str, Any]:
+        return {"path": path, "value": 0.5}
+
+    async def _category(self, reason: str, category: str) -> str:
+        if reason == "unheard of":
+            raise NotFoundError("no such reason", got=reason)
+        return category
+
+
+class Site:
+    """An application whose door lets one person in."""
+
+    def __init__(self, role: str = "engineer", paths: tuple[str, ...] = (), tenant: str | None = "acme") -> None:
+        self.plant, self.refusals = FakePlant(), list[str]()
+        actor = Actor("ann", role, tenant, paths, self.refusals.append)
+
+        async def admit(request: Request) -> Any:
+            check_site(request)
+            return SimpleNamespace(actor=actor)
+
+        door = cast("Any", SimpleNamespace(admit=admit))
+        routes = Acts(door, cast("Any", self.plant.open), SystemClock()).routes()
+        self.app = Starlette(routes=routes, exception_handlers={PlantError: _plant_error})
+
+    def client(self) -> httpx.AsyncClient:
+        """Of a page of this hub."""
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="https://plant.example")
+
+
+@pytest.mark.parametrize(("address", "ask"), ASKS)
+@pytest.mark.parametrize("role", ["viewer", "", "Engineer"])
+async def test_who_only_looks_is_refused_before_the_plant_is_asked_and_the_audit_hears_of_it(
+    address: str, ask: dict[str, Any], role: str
+) -> None:
+    site = Site(role)
+    async with site.client() as client:
+        answer = await client.post(address, json=ask)
+    assert (answer.status_code, answer.json()["code"]) == (403, "MS-2126")
+    assert answer.json()["expected"] == "commander or engineer"
+    assert site.plant.opened == []
+    assert len(site.refusals) == 1
+
+
+@pytest.mark.parametrize(("address", "ask"), ASKS)
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
+     {"Origin": "https://plant.example:8443"}],
+)  # fmt: skip
+async def test_a_page_of_another_site_can_ask_for_nothing(
+    address: str, ask: dict[str, Any], headers: dict[str, str]
+) -> None:
+    site = Site()
+    async with site.client() as client:
+        assert (await client.post(address, json=ask, headers=headers)).status_code == 403
+        form = {"Content-Type": "text/plain"}  # what a form of another site could send
+        assert (await client.post(address, content=b"{}", headers=form)).status_code == 400
+    assert site.plant.opened == []
+
+
+@pytest.mark.parametrize("role", ["engineer", "commander"])
+async def test_an_acknowledgement_is_of_the_session_and_for_the_occurrence_that_was_seen(role: str) -> None:
+    site = Site(role)
+    async with site.client() as client:
+        answer = await client.post("/api/v1/alarms/ask", json=ACKNOWLEDGE | {"id": "once"})
+        assert answer.json() == {"id": "once", "is_taken": False, "alarm": None}
+        forged = await client.post("/api/v1/alarms/ask", json=ACKNOWLEDGE | {"who": "ben"})
+        assert forged.status_code == 400
+    ((row, action, more),) = site.plant.asked
+    assert (row.note.count, action, more["who"], more["id"]) == (3, "acknowledge", "ann", "once")
+    assert site.plant.opened == ["acme"]
+
+
+async def test_what_an_alarm_or_a_stop_does_not_allow_is_told_as_that() -> None:
+    site = Site()
+    async with site.client() as client:
+        for code, (address, ask) in zip(("MS-2703", "MS-2721"), ASKS, strict=True):
+            site.plant.refusal = PlantError("does not allow this now", got="not latched", code=code)
+            answer = await client.post(address, json=ask)
+            assert (answer.status_code, answer.json()["code"]) == (409, code)
+        other = await client.post("/api/v1/alarms/ask", json=ACKNOWLEDGE | {"path": "acme/plant1/press:alarm/no"})
+        assert other.status_code == 404
+        unknown = await client.post("/api/v1/downtime/ask", json=REASON | {"reason": "unheard of"})
+        assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["acme/plant2/press:alarm/hi", "acme:alarm/hi", "acme/plant10/press:alarm/hi"])
+async def test_who_has_some_paths_acts_and_looks_below_them_only(path: str) -> None:
+    site = Site(paths=("acme/plant1",))
+    async with site.client() as client:
+        for address, ask in ASKS:
+            assert (await client.post(address, json=ask | {"path": path})).status_code == 403
+        assert (await client.get("/api/v1/why", params={"tag": path})).status_code == 403
+        place = path.partition(":")[0]
+        assert (await client.get("/api/v1/downtime", params={"path": place})).status_code == 403
+        assert site.plant.opened == []
+        assert (await client.post("/api/v1/downtime/ask", json=REASON)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["acme/*", "acme/**", "*", ""])
+async def test_a_name_that_would_be_a_pattern_is_refused(path: str) -> None:
+    site = Site(paths=("acme/*",))
+    async with site.client() as client:
+        assert (await client.get("/api/v1/downtime", params={"path": path})).status_code == 400
+        answer = await client.post("/api/v1/alarms/ask", json=ACKNOWLEDGE | {"path": f"{path}:alarm/*"})
+        assert answer.status_code == 400
+    assert site.plant.opened == []
+
+
+async def test_a_viewer_may_see_stops_and_what_a_figure_is_made_of() -> None:
+    async with Site("viewer").client() as client:
+        found = (await client.get("/api/v1/downtime", params={"path": "acme/plant1", "start": "-8h"})).json()
+        assert [stop["reason"] for stop in found["stops"]] == ["bearing"]
+        assert [(row["reason"], row["seconds"], row["share"]) for row in found["pareto"]] == [("bearing", 60.0, 1.0)]
+        assert (await client.get("/api/v1/why", params={"tag": "acme/plant1/press:oee/shift/oee"})).json()[
+            "value"
+        ] == 0.5
