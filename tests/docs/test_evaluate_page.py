@@ -19,10 +19,9 @@ DATA = ROOT / "tests" / "data" / "nab"
 SERIES = DATA / "ambient_temperature_system_failure.csv"
 
 
-def page_flow(folder: Path) -> Path:
-    """The flow of the page, as a file."""
-    [block] = blocks(PAGE, "yaml")
-    name, _, text = block.partition("\n")
+def page_flow(folder: Path, number: int = 0) -> Path:
+    """A flow of the page, as a file."""
+    name, _, text = blocks(PAGE, "yaml")[number].partition("\n")
     file = folder / name.removeprefix("# ")
     file.parent.mkdir()
     file.write_text(text, encoding="utf-8")
@@ -36,16 +35,19 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
     return status, said.out, said.err
 
 
-def test_the_page_shows_what_the_command_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = page_flow(tmp_path)
-    [command] = blocks(PAGE, "sh")
-    assert command.split() == [
-        *["millstream", "evaluate", "room", "tests/data/nab/*.csv", "--labels", "tests/data/nab/windows.json"]
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_page_shows_what_the_command_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int
+) -> None:  # fmt: skip
+    folder = page_flow(tmp_path, number)
+    commands, tables = blocks(PAGE, "sh"), blocks(PAGE, "text")
+    assert len(commands) == len(tables) == 2
+    assert commands[number].split() == [
+        *["millstream", "evaluate", folder.name, "tests/data/nab/*.csv", "--labels", "tests/data/nab/windows.json"]
     ]
     status, said, _ = run(capsys, "evaluate", folder, SERIES, "--labels", DATA / "windows.json")
     assert status == 0
-    told = blocks(PAGE, "text")[0]
-    assert [line.split() for line in said.splitlines()] == [line.split() for line in told.splitlines()]
+    assert [line.split() for line in said.splitlines()] == [line.split() for line in tables[number].splitlines()]
 
 
 def test_a_score_is_judged_by_its_threshold_and_the_best_one_is_told(

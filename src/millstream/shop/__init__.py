@@ -44,6 +44,7 @@ from millstream.shop._spc import (
     individuals,
     subgroups,
 )
+from millstream.shop._surprise import LongRun, Surprise
 from millstream.shop._timeline import (
     MICRO,
     STOP_TYPE,
@@ -144,4 +145,6 @@ __all__ = [
     "shelve",
     "suppress",
     "unshelve",
+    "LongRun",
+    "Surprise",
 ]

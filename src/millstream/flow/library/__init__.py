@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from millstream.flow.library._alarm import ALARM
 from millstream.flow.library._alarm_flood import ALARM_FLOOD
+from millstream.flow.library._anomaly import ANOMALY
 from millstream.flow.library._change_of_state import CHANGE_OF_STATE
 from millstream.flow.library._deadband import DEADBAND, SWINGING_DOOR
 from millstream.flow.library._dedup import DEDUP
@@ -23,7 +24,7 @@ from millstream.flow.library._waveform import WAVEFORM
 
 _ALL = (
     PART_COUNTER, RATE, MACHINE_STATE, OEE, CHANGE_OF_STATE, RUNS, DERIVED_TAG, UNIT_CONVERSION, DEADBAND,
-    SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC, DOWNTIME, NOTIFY, WAVEFORM,
+    SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC, DOWNTIME, NOTIFY, WAVEFORM, ANOMALY,
 )  # fmt: skip
 FLOW_TYPES: Mapping[str, FlowType] = MappingProxyType({flow_type.name: flow_type for flow_type in _ALL})
 """Built-in types by name."""
