@@ -28,6 +28,15 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
+def lay_out(page: Path, root: Path) -> None:
+    """Write the files of a page: the blocks that begin with their name."""
+    for block in [*blocks(page, "yaml"), *blocks(page, "json")]:
+        if name := re.match(r"# (\S+\.\w+)\n", block):
+            file = root / name.group(1)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block[name.end() :], encoding="utf-8")
+
+
 def commands(block: str) -> list[str]:
     """The commands of a block, without comments."""
     lines = (re.sub(r"(^|\s+)#.*", "", line).strip() for line in block.splitlines())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from pages import ROOT, blocks, checkout, shell
+from pages import ROOT, blocks, checkout, lay_out, shell
 
 from millstream.shop import CATEGORIES
 
@@ -19,12 +19,7 @@ PAGE = ROOT / "docs" / "how-to" / "oee.md"
 
 def test_the_flow_of_the_page_gives_the_figure_of_the_page(tmp_path: Path) -> None:
     root = checkout(tmp_path)
-    for language in ("yaml", "json"):
-        for block in blocks(PAGE, language):
-            if name := re.match(r"# (\S+\.\w+)\n", block):
-                file = root / name.group(1)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(block[name.end() :], encoding="utf-8")
+    lay_out(PAGE, root)
     said = shell(root, root, blocks(PAGE, "sh")[0])
     assert said.returncode == 0, said.stdout + said.stderr
     found = json.loads(said.stdout.splitlines()[-1])

@@ -18,6 +18,7 @@ from millstream.shop._alarm import (
 )
 from millstream.shop._calendar import WEEKDAYS, Calendar, Shift, ShiftSpan, clock, parse_clock, parse_days
 from millstream.shop._context import EVENT_TYPE, FACTS, ContextTables, Fact, Problem, Row, fact_event
+from millstream.shop._energy import Draw, Energy, Meter, energy, forecast_w, held, metered
 from millstream.shop._evaluation import (
     PROFILES,
     Found,
@@ -66,6 +67,13 @@ from millstream.shop._timeline import (
 )
 
 __all__ = [
+    "Draw",
+    "Energy",
+    "Meter",
+    "energy",
+    "forecast_w",
+    "held",
+    "metered",
     "PROFILES",
     "Found",
     "Labelled",

@@ -11,6 +11,7 @@ from millstream.flow.library._deadband import DEADBAND, SWINGING_DOOR
 from millstream.flow.library._dedup import DEDUP
 from millstream.flow.library._derived_tag import DERIVED_TAG
 from millstream.flow.library._downtime import DOWNTIME
+from millstream.flow.library._energy import ENERGY
 from millstream.flow.library._machine_state import MACHINE_STATE
 from millstream.flow.library._notify import NOTIFY
 from millstream.flow.library._oee import OEE
@@ -23,7 +24,7 @@ from millstream.flow.library._unit_conversion import UNIT_CONVERSION
 from millstream.flow.library._waveform import WAVEFORM
 
 _ALL = (
-    PART_COUNTER, RATE, MACHINE_STATE, OEE, CHANGE_OF_STATE, RUNS, DERIVED_TAG, UNIT_CONVERSION, DEADBAND,
+    PART_COUNTER, RATE, MACHINE_STATE, OEE, ENERGY, CHANGE_OF_STATE, RUNS, DERIVED_TAG, UNIT_CONVERSION, DEADBAND,
     SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC, DOWNTIME, NOTIFY, WAVEFORM, ANOMALY,
 )  # fmt: skip
 FLOW_TYPES: Mapping[str, FlowType] = MappingProxyType({flow_type.name: flow_type for flow_type in _ALL})
