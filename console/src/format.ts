@@ -53,6 +53,15 @@ export function ageText(ms: number): string {
   return t(found[1], { n: Math.floor(ms / found[0]) });
 }
 
+/** How long, by its two largest units. */
+export function durationText(seconds: number): string {
+  const ms = Math.round(seconds) * 1000;
+  const at = AGES.findIndex(([length]) => ms >= length);
+  if (at < 0) return ageText(0);
+  const rest = ms % AGES[at][0];
+  return rest < (AGES[at + 1]?.[0] ?? Infinity) ? ageText(ms) : `${ageText(ms)} ${t(AGES[at + 1][1], { n: Math.floor(rest / AGES[at + 1][0]) })}`;
+}
+
 /** Local time; `utcText` stands at hand beside it. */
 export function timeText(ms: number): string {
   if (!ms) return t("never");

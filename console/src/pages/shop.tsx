@@ -4,8 +4,11 @@ import { useEffect, useState } from "preact/hooks";
 import { numberText, plain, valueText } from "../format";
 import { StateMark } from "../parts/mark";
 import { machineState } from "../parts/states";
+import { Stops } from "../parts/stops";
 import { StateBand } from "../parts/state_band";
 import { AgeCell, LookCell } from "../parts/value";
+import { WhyPanel } from "../parts/why";
+import { address, go, route } from "../router";
 import { follow, isLoaded, tags, unitOf, type Tag } from "../state/tags";
 import { t, type Word } from "../words";
 
@@ -43,8 +46,27 @@ export function ShopPage(): preact.JSX.Element {
         <h1 class="grow">{t("machines")}</h1>
         <button type="button" onClick={turn}>{t(isFull ? "leave" : "andon")}</button>
       </div>
+      <Opened />
       <div class="tiles">{machines.value.map((one) => <Tile key={one.asset} machine={one} />)}</div>
     </>
+  );
+}
+
+/** What the address asks for, above the tiles: why a figure is what it is, or the stops of a machine. */
+function Opened(): preact.JSX.Element | null {
+  const tag = route.value.query.get("why");
+  const asset = route.value.query.get("machine");
+  const close = (): void => go(address("shop"));
+  if (tag) return <WhyPanel tag={tag} close={close} />;
+  if (!asset) return null;
+  return (
+    <section class="panel" aria-label={t("stopsOf", { what: plain(asset, 200) })}>
+      <div class="bar">
+        <h2 class="grow foreign">{t("stopsOf", { what: plain(asset, 200) })}</h2>
+        <button type="button" onClick={close}>{t("close")}</button>
+      </div>
+      <Stops key={asset} asset={asset} />
+    </section>
   );
 }
 
@@ -58,16 +80,18 @@ function Tile({ machine }: { machine: Machine }): preact.JSX.Element {
       <p class="state"><StateMark state={state} /></p>
       <p class="muted"><span class="foreign">{valueText(reading?.value)}</span> · <LookCell tag={machine.state} /> · <AgeCell tag={machine.state} /></p>
       <div class="figures">
-        {machine.figures.map(({ word, tag }) => <Figure key={tag.key} word={t(word)} text={percent(tag)} />)}
+        {machine.figures.map(({ word, tag }) => <Figure key={tag.key} word={t(word)} text={percent(tag)} why={tag.path} />)}
         {machine.counts.map((tag) => <Figure key={tag.key} word={plain(tag.name, 30)} text={`${valueText(tag.reading.value?.value)} ${plain(unitOf(tag), 8)}`} />)}
       </div>
       <StateBand tag={machine.state} />
+      <p><a href={address("shop", { machine: machine.asset })} aria-label={t("stopsOf", { what: plain(machine.asset, 200) })}>{t("stops")}</a></p>
     </article>
   );
 }
 
-function Figure({ word, text }: { word: string; text: string }): preact.JSX.Element {
-  return <span><b>{text}</b> <small class="foreign">{word}</small></span>;
+function Figure({ word, text, why }: { word: string; text: string; why?: string }): preact.JSX.Element {
+  const shown = <><b>{text}</b> <small class="foreign">{word}</small></>;
+  return why === undefined ? <span>{shown}</span> : <a href={address("shop", { why })} title={t("why", { what: word })}>{shown}</a>;
 }
 
 function percent(tag: Tag): string {

@@ -46,6 +46,9 @@ export const en = {
   until: "until {time}", saidBy: "Who and why", send: "Send", cancel: "Cancel", taken: "Done: {what}",
   stored: "Stored: {what}. It is taken as soon as its edge can.", refused: "Refused: {what}. {why}",
   lookOnly: "Your role ({role}) may look, not act.",
+  stops: "Stops", stopsOf: "Stops of {what}", noStops: "No stop in this time.", lasts: "Lasts", still: "still",
+  category: "Counts as", split: "Split", merge: "Join to the one before", cutAt: "Cut at", asBefore: "as it did", remark: "Remark",
+  pareto: "Where the time went", share: "Share", sum: "Sum", why: "Why: {what}",
   noAlarms: "No alarms and no events.", severity: "Severity", message: "Message", eventsToo: "Events, too",
   critical: "critical", high: "high", medium: "medium", low: "low", info: "info",
 };

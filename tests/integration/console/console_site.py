@@ -18,8 +18,9 @@ from millstream.client import Plant, connect
 from millstream.config import EdgeConfig, HubConfig
 from millstream.edge import EdgeNode
 from millstream.hub import HubNode
-from millstream.kernel import Unreachable
+from millstream.kernel import SystemClock, Unreachable
 from millstream.model import BAD, Event, Sample
+from millstream.protocols.cloudevents import format_time
 from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, ConnectorTools, Position, Tag
 from millstream.sim import FaultProxy
 
@@ -102,7 +103,12 @@ FLOWS = [
             "conditions": [{"name": "many", "of": "row", "above": 0, "priority": "high", "message": "rows come"}],
         },
     },
+    {
+        "name": "stops", "type": "downtime", "inputs": [{"pattern": f"{PLACE}/saw:state", "kind": "state"}],
+        "config": {"names": {"state": "state"}},
+    },
 ]  # fmt: skip
+MINUTE_NS = 60 * 10**9
 
 
 @dataclass
@@ -193,7 +199,18 @@ def _app(hub: HubNode, access: BrowserAccess) -> Starlette:
     return create_app(hub.historian, token=TOKEN, status=hub.status, access=access, plants=plants)
 
 
+async def _publish_past(plant: Plant) -> None:
+    """A saw that stood for half an hour, and what the flow `oee` would say of a shift of the press."""
+    now_ns = SystemClock().now_ns() // MINUTE_NS * MINUTE_NS
+    for minutes, state in ((60, "Execute"), (40, "Aborted"), (10, "Execute")):
+        await plant.publish(f"{PLACE}/saw:state", state, kind="state", time=now_ns - minutes * MINUTE_NS)
+    start, end = (format_time(now_ns - minutes * MINUTE_NS) for minutes in (60, 1))
+    shift = {"start": start, "end": end, "oee": 0.82, "losses_s": {"setup": 600.0}, "doubts": [HOSTILE], "known": 1.0}
+    await plant.event(f"{PLACE}/press:oee/shift", "millstream.oee", shift)
+
+
 async def _run_shop(plant: Plant) -> None:
+    await _publish_past(plant)
     await plant.event(f"{PLACE}/press:door", "com.acme.door.opened", {"by": HOSTILE})
     number = 0
     while True:

@@ -92,6 +92,42 @@ async def walk_by_keyboard(page: Page) -> None:
     await page.get_by_role("row", name="press").wait_for()
 
 
+async def explain_a_stop(page: Page) -> None:
+    """It is cut, half of it gets a reason, that shows in the Pareto; joined again it is one, which has none before."""
+    await page.get_by_role("article", name=f"{PLACE}/saw").get_by_role("link", name="Stops of").click()
+    panel = page.get_by_role("region", name=f"Stops of {PLACE}/saw", exact=True)
+    stops = panel.get_by_role("region", name="Stops", exact=True).locator("tbody tr")
+    await stops.get_by_text("30 min", exact=True).wait_for()
+    await stops.get_by_role("button", name="Split").click()
+    form = panel.get_by_role("form")
+    await form.get_by_label("Cut at").wait_for()
+    assert await accessibility_faults(page) == []
+    await form.get_by_role("button", name="Send").click()
+    await stops.get_by_text("15 min", exact=True).nth(1).wait_for()
+    await stops.nth(0).get_by_role("button", name="Reason").click()
+    await form.get_by_label("Reason").fill("meeting")
+    await form.get_by_label("Counts as").select_option("planned")
+    await form.get_by_role("button", name="Send").click()
+    pareto = panel.get_by_role("region", name="Where the time went").get_by_role("row", name="meeting")
+    await pareto.get_by_text("50 %").first.wait_for()
+    assert "token@127.0.0.1" in await stops.nth(0).inner_text()
+    await stops.nth(0).get_by_role("button", name="Join").click()
+    await stops.get_by_text("30 min", exact=True).wait_for()
+    await stops.get_by_role("button", name="Join").click()
+    await panel.get_by_text("[MS-2721]").wait_for()
+
+
+async def ask_why(page: Page) -> None:
+    """A figure says what it is made of."""
+    await page.get_by_role("article", name=f"{PLACE}/press").get_by_role("link", name="82 %").click()
+    panel = page.get_by_role("region", name=f"Why: {PLACE}/press:oee/shift/oee", exact=True)
+    await panel.get_by_text("setup 10 min").wait_for()
+    await panel.get_by_text(HOSTILE).wait_for()
+    assert await accessibility_faults(page) == []
+    await panel.get_by_role("button", name="Close").click()
+    await panel.wait_for(state="detached")
+
+
 async def see_each_page(page: Page, site: ConsoleSite) -> None:
     """What stands on each, and that axe has nothing against it: in both languages, light and dark."""
     await page.get_by_label("Language").select_option("de")
@@ -290,6 +326,8 @@ async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
         await see_a_tag(page, site)
         await walk_by_keyboard(page)
         await see_the_shop_floor(page)
+        await explain_a_stop(page)
+        await ask_why(page)
         await see_each_page(page, site)
         await see_an_alarm(page)
         await act_on_alarms(page)

@@ -1,0 +1,147 @@
+/** The stops of a place with their reasons, what people may say of them, and which reasons cost the most time. */
+import { type ParetoRow, type Stop, type StopAction } from "@millstream/client";
+import { useEffect, useState } from "preact/hooks";
+import { durationText, numberText, plain, timeText } from "../format";
+import { client, connections } from "../state/hub";
+import { t, type Word } from "../words";
+import { AskForm, mayAct, Told, useAsking, type Asking } from "./ask";
+import { Table, type Column } from "./table";
+
+const RELOAD_MS = 30_000;
+const SHOWN_MAX = 200;
+const SPANS: [string, Word, number][] = [["-8h", "unitH", 8], ["-1d", "unitD", 1], ["-7d", "unitD", 7]];
+const CATEGORIES: Word[] = ["setup", "delay", "idle", "down", "planned"];
+
+type Open = { stop: Stop; form: "reason" | "split" };
+
+export function Stops({ asset }: { asset: string }): preact.JSX.Element {
+  const [span, setSpan] = useState(SPANS[1][0]);
+  const [loads, setLoads] = useState(0);
+  const [found, setFound] = useState<{ stops: Stop[]; pareto: ParetoRow[] }>();
+  const [why, setWhy] = useState("");
+  const [open, setOpen] = useState<Open>();
+  const asking = useAsking(() => setLoads((count) => count + 1));
+  useEffect(() => {
+    let isOver = false;
+    const load = (): void => void client.acts.stops(asset, span).then(
+      (answer) => { if (!isOver) { setFound(answer); setWhy(""); } },
+      (error: Error) => !isOver && setWhy(error.message),
+    );
+    const end = connections.subscribe((count) => count > 0 && load());
+    const timer = setInterval(load, RELOAD_MS);
+    return () => { isOver = true; end(); clearInterval(timer); };
+  }, [asset, span, loads]);
+  return (
+    <>
+      <p><label>{t("span")} <select value={span} onChange={(event) => setSpan(event.currentTarget.value)}>
+        {SPANS.map(([value, word, n]) => <option key={value} value={value}>{t(word, { n })}</option>)}
+      </select></label></p>
+      {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
+      <StopTable stops={(found?.stops ?? []).slice(-SHOWN_MAX).reverse()} empty={t(found ? "noStops" : "loading")} asking={asking} open={setOpen} />
+      <Told outcome={asking.outcome} />
+      {open && <StopForm key={`${open.form} ${keyOf(open.stop)}`} {...open} asking={asking} close={() => setOpen(undefined)} />}
+      <Pareto rows={found?.pareto ?? []} />
+    </>
+  );
+}
+
+const keyOf = (stop: Stop): string => `${stop.path} ${stop.start}`;
+const wordOf = (category: string): string => {
+  const word = CATEGORIES.find((one) => one === category);
+  return word === undefined ? plain(category, 40) : t(word);
+};
+
+export const stopColumns = (): Column<Stop>[] => [
+  { head: t("since"), cell: (row) => timeText(Date.parse(row.start)) },
+  { head: t("lasts"), isNumber: true, cell: (row) => (row.duration_s === null ? t("still") : durationText(row.duration_s)) },
+  { head: t("state"), cell: (row) => plain(row.state, 40) },
+  { head: t("category"), cell: (row) => wordOf(row.category) },
+  { head: t("reason"), cell: (row) => (row.reason === null ? "–" : plain(row.reason, 80)) },
+  { head: t("saidBy"), cell: (row) => plain([row.who, row.why].filter(Boolean).join(": "), 200) },
+];
+
+interface StopTableProps {
+  stops: Stop[];
+  empty: string;
+  asking: Asking;
+  open: (open: Open) => void;
+}
+
+function StopTable({ stops, empty, asking, open }: StopTableProps): preact.JSX.Element {
+  const merge = (stop: Stop): void => void asking.ask(titleOf("merge", stop), () =>
+    client.acts.askStop({ path: stop.path, action: "merge", at: stop.start }),
+  );
+  const acts: Column<Stop> = {
+    head: t("acts"),
+    cell: (row) => (
+      <span class="acts">
+        {(["reason", "split", "merge"] as StopAction[]).map((action) => (
+          <button key={action} type="button" disabled={asking.isBusy} aria-label={titleOf(action, row)}
+            onClick={() => (action === "merge" ? merge(row) : open({ stop: row, form: action }))}>{t(action)}</button>
+        ))}
+      </span>
+    ),
+  };
+  const columns = [...stopColumns(), ...(mayAct() ? [acts] : [])];
+  return <Table caption={t("stops")} rows={stops} keyOf={keyOf} empty={empty} columns={columns} />;
+}
+
+const titleOf = (action: StopAction, stop: Stop): string => `${t(action)}: ${timeText(Date.parse(stop.start))}`;
+
+function StopForm({ stop, form, asking, close }: Open & { asking: Asking; close: () => void }): preact.JSX.Element {
+  const [reason, setReason] = useState(stop.reason ?? "");
+  const [category, setCategory] = useState("");
+  const [why, setWhy] = useState("");
+  const [at, setAt] = useState(localText(middleOf(stop)));
+  const submit = (): void => {
+    const asked = form === "reason" ? { at: stop.start, reason, category } : { at: new Date(at).toISOString() };
+    void asking
+      .ask(titleOf(form, stop), () => client.acts.askStop({ path: stop.path, action: form, why, ...asked }))
+      .then((isDone) => isDone && close());
+  };
+  return (
+    <AskForm title={titleOf(form, stop)} isBusy={asking.isBusy} submit={submit} cancel={close}>
+      {form === "split" && (
+        <label>{t("cutAt")} <input type="datetime-local" step="1" required value={at} onInput={(event) => setAt(event.currentTarget.value)} /></label>
+      )}
+      {form === "reason" && (
+        <label>{t("reason")} <input required maxLength={64} value={reason} onInput={(event) => setReason(event.currentTarget.value)} /></label>
+      )}
+      {form === "reason" && (
+        <label>{t("category")} <select value={category} onChange={(event) => setCategory(event.currentTarget.value)}>
+          <option value="">{t("asBefore")}</option>
+          {CATEGORIES.map((one) => <option key={one} value={one}>{t(one)}</option>)}
+        </select></label>
+      )}
+      <label>{t("remark")} <input maxLength={1000} value={why} onInput={(event) => setWhy(event.currentTarget.value)} /></label>
+    </AskForm>
+  );
+}
+
+function middleOf(stop: Stop): number {
+  const start = Date.parse(stop.start);
+  return (start + (stop.end === null ? client.now() : Date.parse(stop.end))) / 2;
+}
+
+/** As an input of this kind wants it: local, to the second. */
+function localText(ms: number): string {
+  return new Date(ms - new Date(ms).getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}
+
+const percent = (share: number): string => `${numberText(Math.round(share * 100))} %`;
+
+/** A bar beside the number: nobody has to compare digits. */
+function Pareto({ rows }: { rows: ParetoRow[] }): preact.JSX.Element {
+  return (
+    <Table caption={t("pareto")} rows={rows} keyOf={(row) => row.reason} empty={t("noStops")} columns={[
+      { head: t("reason"), cell: (row) => plain(row.reason, 80) },
+      { head: t("share"), cell: (row) => (
+        <svg class="share" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect width={100 * row.share} height="10" fill="var(--muted)" /></svg>
+      ) },
+      { head: "%", isNumber: true, cell: (row) => percent(row.share) },
+      { head: t("sum"), isNumber: true, cell: (row) => percent(row.cumulative) },
+      { head: t("time"), isNumber: true, cell: (row) => durationText(row.seconds) },
+      { head: t("stops"), isNumber: true, cell: (row) => numberText(row.count) },
+    ]} />
+  );
+}
