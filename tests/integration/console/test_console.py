@@ -201,12 +201,12 @@ async def see_a_trend(page: Page, site: ConsoleSite) -> None:
     await page.get_by_role("button", name=f"Remove {PLACE}/oven:temperature").wait_for()
     assert "oven%3Atemperature" in page.url
     await page.wait_for_function("() => document.querySelectorAll('main tbody tr').length === 3")
-    await page.wait_for_function(
-        "() => [...document.querySelectorAll('main tbody td.number')].every(e => e.innerText !== '–')"
-    )
+    all_loaded = "() => [...document.querySelectorAll('main tbody td.number')].every(e => e.innerText !== '–')"
+    await page.wait_for_function(all_loaded)
     await until(partial(has_zoomed, page), "a zoom")
     await page.get_by_role("button", name="Zoom out").click()
     await page.get_by_role("button", name="Zoom out").wait_for(state="detached")
+    await page.wait_for_function(all_loaded)
     async with page.expect_download() as started:
         await page.get_by_role("button", name="Export CSV").click()
     text = (await (await started.value).path()).read_text(encoding="utf-8")

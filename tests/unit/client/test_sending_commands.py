@@ -18,6 +18,7 @@ class DeafLink:
 
     def __init__(self, deaf: int) -> None:
         self.deaf = deaf
+        self.places: tuple[str, ...] = ()
         self.asked: list[dict[str, Any]] = []
 
     async def request(self, subject: str, payload: bytes = b"", **_: object) -> Frame:
