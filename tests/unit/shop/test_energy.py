@@ -131,12 +131,10 @@ def test_readings_around_a_doubt_are_all_kept() -> None:
 
 
 def test_the_oldest_minutes_go_before_the_state_is_too_large() -> None:
-    state = stepped(
-        {"names": {"power": "e"}, "max_power": 30_000}, [(n * MIN + 30 * 10**9, 0.1 + n) for n in range(5200)]
-    )
-    assert len(state.minutes) == 5000
-    assert state.gone_ns == 200 * MIN
-    assert len(msgspec.msgpack.encode(state)) < 200_000
+    state = stepped({"names": {"power": "e"}, "max_power": 30_000}, [(n * 3 * MIN, 0.1 + n) for n in range(2001)])
+    assert len(state.minutes) == 4320
+    assert state.gone_ns == (6000 - 4320) * MIN
+    assert len(msgspec.msgpack.encode(state)) < 100_000
 
 
 @pytest.mark.parametrize(
@@ -146,12 +144,54 @@ def test_the_oldest_minutes_go_before_the_state_is_too_large() -> None:
         ({"names": {"meter": "m", "power": "p"}}, "names are meter or power"),
         ({"names": {"power": "p"}, "step": 1}, "step is for a meter"),
         ({"names": {"power": "p"}, "demand": "25min"}, "demand is whole minutes"),
+        ({"names": {"power": "p"}, "demand": "1min"}, "five at least"),
         ({"names": {"power": "p"}, "windows": ["shift"]}, "windows by shift need shifts"),
     ],
 )  # fmt: skip
 def test_a_configuration_that_does_not_fit_is_refused(config: dict[str, Any], told: str) -> None:
     with pytest.raises(Exception, match=told):
         FLOW_TYPES["energy"].make("energy", [Input("acme:**")], {"max_power": 1000, **config})
+
+
+def given_of(config: dict[str, Any], powers: list[tuple[float, float]]) -> dict[tuple[str, int], Any]:
+    """What the flow gives for powers at minutes, in the order in which they come: by name and minute, as last given."""
+    items = [received(n, "uns.v1.acme._tag.e", w, round(at * MIN)) for n, (at, w) in enumerate(powers, 1)]
+    flow = FLOW_TYPES["energy"].make(
+        "energy", [Input("acme:**")], {"names": {"power": "e"}, "max_power": 90_000, "wait": "0s", **config}
+    )
+    samples = [
+        (m.subject.partition(".energy.")[2], decode_sample(m.payload))
+        for m in drive(flow, items).messages
+        if "._kpi." in m.subject
+    ]
+    return {(name, sample.time_ns // MIN): sample.value for name, sample in samples}
+
+
+def received(seq: int, subject: str, watts: float, time_ns: int) -> Received:
+    payload = encode_sample(watts, quality=0, source_time_ns=time_ns, ingest_time_ns=time_ns)
+    return Received(subject, payload, None, seq, 0)
+
+
+def test_powers_that_come_late_fill_only_what_was_not_known() -> None:
+    powers = [(n, 6000.0) for n in (*range(20), *range(40, 62))]
+    before = given_of({}, powers)
+    late = [*powers, *((n, 60_000.0) for n in range(5, 15)), *((n, 6000.0) for n in range(20, 41))]
+    after = given_of({}, late)
+    assert before["hour.energy", 60] == pytest.approx(100 * 44), "a power holds for five minutes"
+    assert after["hour.energy", 60] == pytest.approx(6000)
+    assert after["hour.known", 60] == 1.0
+
+
+def test_a_minute_that_is_not_over_is_what_was_drawn_of_it_so_far() -> None:
+    found = given_of({"every": "20s"}, [(0, 9000.0), (1, 9000.0), (1 + 1 / 3, 0.0), (1.5, 0.0), (1.75, 0.0)])
+    assert found["live.energy", 1] == pytest.approx(9000 / 60 * 4 / 3)
+
+
+def test_a_peak_is_seen_ahead_also_where_no_shift_runs() -> None:
+    shift = {"name": "early", "start": "06:00", "end": "14:00", "days": "daily"}
+    found = given_of({"shifts": [shift], "windows": ["shift"]}, [(n, 50_000.0) for n in range(20)])
+    assert found["demand.forecast", 10] == pytest.approx(50_000)
+    assert ("live.energy", 10) not in found
 
 
 def test_an_alarm_watches_what_the_demand_interval_will_come_to() -> None:

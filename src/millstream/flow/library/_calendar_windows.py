@@ -128,8 +128,8 @@ class Subject(Protocol[KeptT_contra, F]):
         """A window that is over."""
         ...
 
-    def shown(self, kept: KeptT_contra, key: str, window: tuple[int, int], now_ns: int) -> Sequence[Effect]:
-        """The first kind's window that runs, live."""
+    def shown(self, kept: KeptT_contra, key: str, window: tuple[int, int] | None, now_ns: int) -> Sequence[Effect]:
+        """The first kind's window that runs, live; None: none does, as between two shifts."""
         ...
 
     def forget(self, kept: KeptT_contra, gone_ns: int) -> None:
@@ -210,8 +210,8 @@ class CalendarWindows(Generic[K, F]):
 
     def _live(self, kept: K, key: str, now_ns: int) -> Sequence[Effect]:
         window = self.window(self._kinds[0], now_ns)
-        if window is None or not window[0] < now_ns < window[1]:
-            return []
+        if window is not None and not window[0] < now_ns < window[1]:
+            window = None
         return self._subject.shown(kept, key, window, now_ns)
 
     def _give(self, kept: K, key: str, kind: str, window: tuple[int, int]) -> Sequence[Effect]:
@@ -254,7 +254,7 @@ class KeptStates(Kept, Protocol):
     states: list[tuple[int, str]]
 
 
-def put_state(kept: KeptStates, time_ns: int, state: str) -> tuple[int, int]:
+def put_state(kept: KeptStates, time_ns: int, state: str, at_most: int = STATES_MAX) -> tuple[int, int]:
     """Keep a change of state, also one that is told late; the time of which figures may have changed."""
     states = kept.states
     at = bisect_right(states, time_ns, key=_time_of)
@@ -268,8 +268,8 @@ def put_state(kept: KeptStates, time_ns: int, state: str) -> tuple[int, int]:
     while before and states[before - 1][1] == states[before][1]:
         before -= 1
     begun_ns = states[before][0]
-    if len(states) > STATES_MAX:
-        del states[: STATES_MAX // 10]
+    if len(states) > at_most:
+        del states[: at_most // 10]
         kept.gone_ns = max(kept.gone_ns, states[0][0])
     return begun_ns, max(end_ns, time_ns + 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -27,7 +27,9 @@ from millstream.protocols.cloudevents import format_time
 from millstream.sdk import Duration
 from millstream.shop import CATEGORIES, Category, Draw, Energy, Meter, energy, forecast_w, held, metered
 
-POINTS_MAX = 5000  # readings, or minutes, that a machine may have within `keep`; the oldest go first
+POINTS_MAX = 4320  # readings, minutes of power, minutes of parts: three days, `keep` and the day that runs
+STATES_MAX = 2500  # changes of state, so that all of it stays below what the state of a key may be
+DEMAND_S_MIN = 300.0  # windows are remembered for as long as they may be corrected
 DOUBTS_MAX = 100  # of powers that cannot be right; the oldest go first
 RECENT = 5  # the forecast goes on with the mean power of this part of the interval
 DEMAND = "demand"
@@ -49,7 +51,10 @@ class EnergyConfig(WindowsConfig):
     gap: Duration = Field(default=300.0, ge=1, le=86_400)
     """A power holds so long at most. Readings of a meter further apart do not tell when something was drawn."""
     demand: Duration = 900.0
-    """The demand interval: whole minutes, a part of an hour; 0s: none."""
+    """The demand interval: whole minutes, five at least, a part of an hour; 0s: none."""
+    keep: Duration = Field(default=172_800.0, le=172_800)
+    """So long after its end a window is corrected by what comes late, two days at most; what comes later is an
+    event."""
     wait: Duration = Field(default=60.0, le=3600)
     """Windows are given so long behind their end: as long as the meter's next reading may take."""
     states: Mapping[str, Literal["production", "setup", "delay", "idle", "down", "planned", "unknown"]] = Field(
@@ -68,8 +73,8 @@ class EnergyConfig(WindowsConfig):
         if self.step and "meter" not in self.names:
             raise ValueError("step is for a meter")
         demand_ns = nanoseconds(self.demand)
-        if demand_ns and (demand_ns % MINUTE_NS or HOUR_NS % demand_ns):
-            raise ValueError("demand is whole minutes, and a part of an hour, such as 15min")
+        if demand_ns and (self.demand < DEMAND_S_MIN or demand_ns % MINUTE_NS or HOUR_NS % demand_ns):
+            raise ValueError("demand is whole minutes, five at least, and a part of an hour, such as 15min")
         return self
 
 
@@ -132,7 +137,7 @@ class _EnergyStep:
         """Keep one input; the time of which figures may have changed."""
         is_bad = event.value is None or event.quality.is_bad
         if name == "state":
-            return put_state(consumer, event.time_ns, "" if is_bad else str(event.value))
+            return put_state(consumer, event.time_ns, "" if is_bad else str(event.value), STATES_MAX)
         if is_bad:  # a total that comes later holds all; a power is unknown from then on
             return self._take_power(consumer, event.time_ns, None) if name == "power" else None
         value = number(event.value)
@@ -161,7 +166,7 @@ class _EnergyStep:
                 del readings[-2]
                 at -= 1
         touched = readings[max(at - 1, 0)][0], readings[min(at + 1, len(readings) - 1)][0]
-        self._shorten(consumer, readings, [each[0] for each in readings[:1]])
+        _shorten(consumer, readings, _time_of)
         return touched
 
     def _is_spare(self, before: tuple[int, float], one: tuple[int, float], after: tuple[int, float]) -> bool:
@@ -200,13 +205,7 @@ class _EnergyStep:
             minutes[at].wh += watts * new_ns / HOUR_NS
             minutes[at].missing_ns -= new_ns
             start_ns = over_ns
-        self._shorten(consumer, minutes, [each.start_ns for each in minutes[:1]])
-
-    @staticmethod
-    def _shorten(consumer: Consumer, points: list[Any], oldest_ns: Sequence[int]) -> None:
-        if len(points) > POINTS_MAX:
-            consumer.gone_ns = max(consumer.gone_ns, oldest_ns[0] + MINUTE_NS)
-            del points[0]
+        _shorten(consumer, minutes, _start_of)
 
     # -- giving -------------------------------------------------------------------------------------------------------
 
@@ -260,13 +259,13 @@ class _EnergyStep:
         event = EmitEvent(self._path(key, kind), "millstream.energy", data, found.end_ns)
         return [*self._tags(key, kind, found, revision), event]
 
-    def shown(self, kept: Consumer, key: str, window: tuple[int, int], now_ns: int) -> list[Effect]:
+    def shown(self, kept: Consumer, key: str, window: tuple[int, int] | None, now_ns: int) -> list[Effect]:
         """The running window so far, and what the running demand interval will come to: up to the meter's newest
         reading, as long as the next one is not overdue."""
         newest_ns = min(now_ns, kept.readings[-1][0]) if kept.readings else now_ns
         until_ns = newest_ns if now_ns - newest_ns <= self._gap_ns else now_ns
         effects: list[Effect] = []
-        if until_ns > window[0]:
+        if window is not None and until_ns > window[0]:
             effects += self._tags(key, "live", self.figures(kept, (window[0], until_ns)), 0)
         interval = self._windows.window(DEMAND, now_ns) if self._demand_ns else None
         if interval is not None:
@@ -327,9 +326,15 @@ def _take_parts(consumer: Consumer, time_ns: int, total: float) -> tuple[int, in
         parts[-1] = (start_ns, parts[-1][1] + made)
     else:
         parts.append((start_ns, made))
-    if len(parts) > POINTS_MAX:
-        del parts[0]
+    _shorten(consumer, parts, _time_of)
     return start_ns, start_ns + MINUTE_NS
+
+
+def _shorten(consumer: Consumer, points: list[Any], time_of: Callable[[Any], int]) -> None:
+    """Windows that have lost a part of what they are made of are not corrected any more."""
+    if len(points) > POINTS_MAX:
+        del points[:-POINTS_MAX]
+        consumer.gone_ns = max(consumer.gone_ns, time_of(points[0]))
 
 
 def _explained(found: Energy) -> dict[str, Any]:

@@ -186,8 +186,10 @@ class _Oee:
         event = EmitEvent(self._path(key, kind), "millstream.oee", data, found.end_ns)
         return [*self._tags(key, kind, found, found.end_ns, revision), event]
 
-    def shown(self, kept: Machine, key: str, window: tuple[int, int], now_ns: int) -> list[Effect]:
+    def shown(self, kept: Machine, key: str, window: tuple[int, int] | None, now_ns: int) -> list[Effect]:
         """The running window so far."""
+        if window is None:
+            return []
         return self._tags(key, "live", self.figures(kept, (window[0], now_ns)), now_ns, 0)
 
     def told(self, kept: Machine, found: Figures) -> dict[str, Any]:
