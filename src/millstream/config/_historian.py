@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from millstream.config._flow import duration_or_never
 from millstream.config._types import BufferSize, Section, Size
 from millstream.kernel import DecodeError
 from millstream.protocols.uns_pattern import Pattern
-from millstream.sdk import ConfigPath, Duration
+from millstream.sdk import ConfigPath, Duration, SecretRef
 
 RULES_COUNT_MAX = 256
 DurationOrNever = Annotated[
@@ -62,6 +63,43 @@ class HistorianConfig(Section):
     """Memory of the query engine."""
     query_timeout: Duration = Field(default=20.0, ge=0.1, le=3600.0)
     """Time that one question may take; then it is stopped and says so."""
+
+
+def _postgres_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "postgresql":
+        raise ValueError("expected postgresql://host:port/database")
+    if ":" in parts.netloc.rpartition("@")[0] or "password" in dict(parse_qsl(parts.query)):
+        raise ValueError("a password is not written into the url, refer to it with 'password'")
+    return url
+
+
+class PostgresConfig(Section):
+    """A PostgreSQL that holds the history, as a hypertable where the database has the extension TimescaleDB."""
+
+    type: Literal["postgresql"]
+    """The engine."""
+    url: Annotated[str, AfterValidator(_postgres_url)]
+    """The database as libpq names it, without a password: `postgresql://host:5432/plant?sslmode=verify-full`."""
+    user: str | None = None
+    """Who logs in; left out: as the url says."""
+    password: SecretRef | None = None
+    """The password of the user."""
+    schema_name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=30)] = "millstream"
+    """The schema of all tables, made when it is not there; a tenant's has `_` and its name added."""
+
+
+class HubHistorianConfig(HistorianConfig):
+    """The history of a hub: in a folder of its own, or on a server."""
+
+    engine: PostgresConfig | None = None
+    """The server that holds it; left out: the embedded one, DuckDB with sealed days in Parquet."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> HubHistorianConfig:
+        if self.engine is not None and (self.dir is not None or self.max_bytes is not None):
+            raise ValueError("'dir' and 'max_bytes' are of the embedded history, not of an 'engine'")
+        return self
 
 
 class EdgeHistorianConfig(HistorianConfig):

@@ -21,7 +21,7 @@ from millstream.config._edge import (
     UplinkConfig,
 )
 from millstream.config._flow import FLOWS_COUNT_MAX, FlowEntry
-from millstream.config._historian import HistorianConfig
+from millstream.config._historian import HubHistorianConfig
 from millstream.config._types import (
     BufferSize,
     EdgeName,
@@ -211,7 +211,7 @@ class HubConfig(Section):
     """Tenants; left out: one plant, whose edges have passwords."""
     tenants: Annotated[dict[Name, TenantConfig], Field(max_length=TENANTS_COUNT_MAX)] = Field(default_factory=dict)
     """What this hub does for its tenants, by their names, with `trust`."""
-    historian: HistorianConfig | None = HistorianConfig()
+    historian: HubHistorianConfig | None = HubHistorianConfig()
     """History; `null`: none at this hub."""
     api: ApiConfig | None = None
     """HTTP; left out: none."""
@@ -286,7 +286,7 @@ class UpConfig(Section):
     """The sources."""
     edges: tuple[EdgeAccess, ...] = Field(default=(), max_length=EDGES_COUNT_MAX)
     """Further edges that may report."""
-    historian: HistorianConfig | None = HistorianConfig()
+    historian: HubHistorianConfig | None = HubHistorianConfig()
     """History; `null`: none."""
     api: ApiConfig | None = None
     """HTTP; left out: none."""

@@ -15,6 +15,7 @@ from millstream.historian._ports import (
     StreamStates,
     parse_created_ns,
 )
+from millstream.historian._postgres_link import PostgresServer
 from millstream.historian._query import (
     AGGREGATES,
     EVENT_KINDS,
@@ -63,6 +64,7 @@ __all__ = [
     "Last",
     "Names",
     "Page",
+    "PostgresServer",
     "QualityFilter",
     "Query",
     "Range",

@@ -16,7 +16,7 @@ from millstream.historian._query import Aggregate, AsOf, Count, Events, QualityF
 DAY_NS = 86_400 * 10**9
 MINUTE_NS, HOUR_NS = 60 * 10**9, 3600 * 10**9
 _SEALED_FIRST = -(2**62)  # sealed rows sort before any hot row of the same time
-_QUALITY: dict[QualityFilter, str] = {"any": "true", "usable": "quality < 2147483648", "good": "quality < 1073741824"}
+QUALITY: dict[QualityFilter, str] = {"any": "true", "usable": "quality < 2147483648", "good": "quality < 1073741824"}
 _NUMBER = "CASE WHEN kind BETWEEN 1 AND 3 AND isfinite(value) THEN value END"
 _ROLLED: frozenset[Aggregate] = frozenset(("count", "min", "max", "mean", "sum", "first", "last"))
 
@@ -60,18 +60,21 @@ class Sql:
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
+class Span:
+    """A range of times that the store can hold, UTC ns; `end_ns` is not in it."""
+
     start_ns: int
     end_ns: int
 
 
-def _span(start_ns: int | None, end_ns: int | None) -> _Span:
+def span_of(start_ns: int | None, end_ns: int | None) -> Span:
+    """The range asked for, cut to what can be stored."""
     start = TIME_MIN_NS if start_ns is None else min(max(start_ns, TIME_MIN_NS), TIME_MAX_NS)
     end = TIME_MAX_NS if end_ns is None else min(max(end_ns, TIME_MIN_NS), TIME_MAX_NS)
-    return _Span(start, end)
+    return Span(start, end)
 
 
-def _condition(tag_ids: Sequence[int], span: _Span) -> Sql:
+def _condition(tag_ids: Sequence[int], span: Span) -> Sql:
     where = ["ts >= make_timestamp_ns(?)", "ts < make_timestamp_ns(?)", "tag_id BETWEEN ? AND ?"]
     bound: list[object] = [span.start_ns, span.end_ns, min(tag_ids), max(tag_ids)]
     if len(tag_ids) > 1:
@@ -80,7 +83,7 @@ def _condition(tag_ids: Sequence[int], span: _Span) -> Sql:
     return Sql(" AND ".join(where), bound)
 
 
-def _samples(chosen: Chosen, span: _Span, segments: Sequence[Segment]) -> Sql:
+def _samples(chosen: Chosen, span: Span, segments: Sequence[Segment]) -> Sql:
     found = _condition(chosen.tag_ids, span)
     condition, bound = found.text, found.parameters
     columns = "kind, value, whole, text, quality"
@@ -105,7 +108,7 @@ def _samples(chosen: Chosen, span: _Span, segments: Sequence[Segment]) -> Sql:
 def render_events(query: Events, chosen: Chosen) -> Sql:
     """Columns tag_id, ts, id, source, type, subject, content_type, data, extensions; one row more than `limit` shows
     that it was cut."""
-    found = _condition(chosen.tag_ids, _span(query.start_ns, query.end_ns))
+    found = _condition(chosen.tag_ids, span_of(query.start_ns, query.end_ns))
     if query.type is not None:
         found.text += " AND starts_with(type, ?)" if query.type.endswith("*") else " AND type = ?"
         found.parameters.append(query.type.removesuffix("*"))
@@ -120,10 +123,10 @@ def render_events(query: Events, chosen: Chosen) -> Sql:
 
 def render_range(query: Range, chosen: Chosen, segments: Sequence[Segment]) -> Sql:
     """Columns tag_id, ts, kind, value, whole, text, quality; one row more than `limit` shows that it was cut."""
-    source = _samples(chosen, _span(query.start_ns, query.end_ns), segments)
+    source = _samples(chosen, span_of(query.start_ns, query.end_ns), segments)
     way = "DESC" if query.descending else "ASC"
     return Sql(
-        f"SELECT tag_id, ts, kind, value, whole, text, quality FROM ({source.text}) WHERE {_QUALITY[query.quality]} "
+        f"SELECT tag_id, ts, kind, value, whole, text, quality FROM ({source.text}) WHERE {QUALITY[query.quality]} "
         f"ORDER BY ts {way}, tag_id, n {way} LIMIT ?",
         [*source.parameters, query.limit + 1],
     )
@@ -131,9 +134,9 @@ def render_range(query: Range, chosen: Chosen, segments: Sequence[Segment]) -> S
 
 def render_count(query: Count, chosen: Chosen, segments: Sequence[Segment]) -> Sql:
     """Columns tag_id, count."""
-    source = _samples(chosen, _span(query.start_ns, query.end_ns), segments)
+    source = _samples(chosen, span_of(query.start_ns, query.end_ns), segments)
     return Sql(
-        f"SELECT tag_id, count(*) AS count FROM ({source.text}) WHERE {_QUALITY[query.quality]} GROUP BY 1 ORDER BY 1",
+        f"SELECT tag_id, count(*) AS count FROM ({source.text}) WHERE {QUALITY[query.quality]} GROUP BY 1 ORDER BY 1",
         source.parameters,
     )
 
@@ -162,7 +165,7 @@ def render_window(query: Window, chosen: Chosen, segments: Sequence[Segment]) ->
     """Columns tag_id, ts (start of the window) and one column for each aggregate, in the order asked for."""
     if "time_weighted_mean" in query.aggregates:
         return _render_weighted(query, chosen, segments)
-    span = _span(query.start_ns, query.end_ns)
+    span = span_of(query.start_ns, query.end_ns)
     rolled = _rolled_segments(query, span, segments, chosen.raw_days)
     base = span.start_ns // query.every_ns * query.every_ns
     if rolled:
@@ -171,16 +174,14 @@ def render_window(query: Window, chosen: Chosen, segments: Sequence[Segment]) ->
     picks = ", ".join(f"{_FROM_RAW[a]} AS {a}" for a in dict.fromkeys(query.aggregates))
     return Sql(
         f"WITH s AS (SELECT tag_id, epoch_ns(ts) AS t_ns, n, {_NUMBER} AS number FROM ({source.text}) "
-        f"WHERE {_QUALITY[query.quality]}) "
+        f"WHERE {QUALITY[query.quality]}) "
         "SELECT tag_id, (t_ns - ?::BIGINT) // ?::BIGINT * ?::BIGINT + ?::BIGINT AS ts, "
         f"{picks} FROM s GROUP BY 1, 2 ORDER BY 2, 1 LIMIT ?",
         [*source.parameters, base, query.every_ns, query.every_ns, base, query.limit + 1],
     )
 
 
-def _rolled_segments(
-    query: Window, span: _Span, segments: Sequence[Segment], raw_days: frozenset[int]
-) -> list[Segment]:
+def _rolled_segments(query: Window, span: Span, segments: Sequence[Segment], raw_days: frozenset[int]) -> list[Segment]:
     """Days that their rollups can answer for: whole, in windows of whole minutes, with the quality they were made
     with. A correction that came after the rollup was made would be counted beside what it corrects: tags with such
     are answered from their samples as long as there are any."""
@@ -198,13 +199,13 @@ def _render_rolled(
     base: int,
 ) -> Sql:
     days = {s.day for s in rolled}
-    raw = _samples(chosen, _span(query.start_ns, query.end_ns), [s for s in segments if s.day not in days])
+    raw = _samples(chosen, span_of(query.start_ns, query.end_ns), [s for s in segments if s.day not in days])
     level = 3600 if query.every_ns % HOUR_NS == 0 else 60
     picks = ", ".join(f"{_FROM_PARTS[a]} AS {a}" for a in dict.fromkeys(query.aggregates))
     # A sealed sample of the same time came before a hot one: `place` is the hot row's n, or less than all of them.
     text = (
         f"WITH s AS (SELECT tag_id, epoch_ns(ts) AS at_ns, n, {_NUMBER} AS number FROM ({raw.text}) "
-        f"WHERE {_QUALITY['usable']}), "
+        f"WHERE {QUALITY['usable']}), "
         "parts AS (SELECT tag_id, at_ns, (at_ns, n) AS t_ns, 1 AS rows, (number IS NOT NULL)::BIGINT AS numbers, "
         "number AS low, number AS high, number AS total, number AS opening, number AS closing FROM s UNION ALL "
         "SELECT tag_id, start_ns, NULL, rows, numbers, low, high, total, NULL, NULL "
@@ -243,10 +244,10 @@ def _render_rolled(
 
 def _render_weighted(query: Window, chosen: Chosen, segments: Sequence[Segment]) -> Sql:
     """With the time-weighted mean: each sample holds from its time to the next one's, cut at the windows."""
-    span = _span(query.start_ns, query.end_ns)
+    span = span_of(query.start_ns, query.end_ns)
     every, base = query.every_ns, span.start_ns // query.every_ns * query.every_ns
-    source = _samples(chosen, _Span(TIME_MIN_NS, span.end_ns), segments)
-    usable = _QUALITY[query.quality]
+    source = _samples(chosen, Span(TIME_MIN_NS, span.end_ns), segments)
+    usable = QUALITY[query.quality]
     plain = [a for a in dict.fromkeys(query.aggregates) if a != "time_weighted_mean"]
     picks = "".join(f", {_FROM_RAW[a]} AS {a}" for a in plain)
     outer = ", ".join(
@@ -309,12 +310,12 @@ def render_asof(
     sample."""
     times, last_ns, first_ns = _reference(query, chosen.reference_id, segments)
     oldest = TIME_MIN_NS if query.max_age_ns is None or first_ns is None else first_ns - query.max_age_ns
-    source = _samples(chosen, _span(oldest, last_ns + 1), segments)
+    source = _samples(chosen, span_of(oldest, last_ns + 1), segments)
     text = (
         f"WITH r AS ({times.text}), ids AS (SELECT unnest(?::UINTEGER[]) AS tag_id), "
         "wanted AS (SELECT ids.tag_id, r.t_ns FROM r CROSS JOIN ids), "
         "s AS (SELECT tag_id, epoch_ns(ts) AS t_ns, kind, value, whole, text, quality "
-        f"FROM ({source.text}) WHERE {_QUALITY[query.quality]} "
+        f"FROM ({source.text}) WHERE {QUALITY[query.quality]} "
         "QUALIFY row_number() OVER (PARTITION BY tag_id, ts ORDER BY n DESC) = 1) "
         "SELECT w.tag_id, w.t_ns AS ts, s.t_ns AS sample_ts, s.kind, s.value, s.whole, s.text, s.quality "
         "FROM wanted w ASOF JOIN s ON w.tag_id = s.tag_id AND w.t_ns >= s.t_ns "
@@ -328,10 +329,10 @@ def render_asof(
 
 def _reference(query: AsOf, reference_id: int | None, segments: Sequence[Segment]) -> tuple[Sql, int, int | None]:
     if query.times_ns is not None:
-        span = _span(min(query.times_ns, default=0), max(query.times_ns, default=0))
+        span = span_of(min(query.times_ns, default=0), max(query.times_ns, default=0))
         clipped = sorted({min(max(t, TIME_MIN_NS), TIME_MAX_NS - 1) for t in query.times_ns})
         return Sql("SELECT unnest(?::BIGINT[]) AS t_ns", [clipped]), min(span.end_ns, TIME_MAX_NS - 1), span.start_ns
-    span = _span(query.start_ns, query.end_ns)
+    span = span_of(query.start_ns, query.end_ns)
     if query.every_ns is not None:
         return (
             Sql(

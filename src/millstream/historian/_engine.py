@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from millstream.historian._answer import Naming, aggregates_table, events_table, names_table, samples_table
 from millstream.historian._dialect_duckdb import (
@@ -20,6 +21,7 @@ from millstream.historian._dialect_duckdb import (
     render_range,
     render_window,
 )
+from millstream.historian._last import LastValues
 from millstream.historian._query import TAGS_COUNT_MAX, AsOf, Count, Events, Last, Names, Query, Range, Window, refuse
 from millstream.historian._seal import is_lapsed
 from millstream.historian._store import DAY_NS, HistoryStore, HistoryStoreError
@@ -36,12 +38,23 @@ class QueryStopped(HistoryStoreError):
     default_code = "MS-0422"
 
 
+class Interruptible(Protocol):
+    """What runs a query, of either engine."""
+
+    def interrupt(self) -> None:
+        """End it, from another thread."""
+        ...
+
+
+AnyCursor = TypeVar("AnyCursor", bound=Interruptible)
+
+
 class Running:
     """One query under way; `stop` ends it from another thread, also before it has begun."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._cursor: duckdb.DuckDBPyConnection | None = None
+        self._cursor: Interruptible | None = None
         self.is_stopped = False
 
     def stop(self) -> None:
@@ -52,7 +65,7 @@ class Running:
                 self._cursor.interrupt()
 
     @contextmanager
-    def holding(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    def holding(self, cursor: AnyCursor) -> Iterator[AnyCursor]:
         """While `cursor` may be interrupted. Raises QueryStopped when it was stopped before."""
         with self._lock:
             if self.is_stopped:
@@ -75,17 +88,22 @@ class Plan:
     entries: tuple[TagEntry, ...] = ()
 
 
-class QueryEngine:
+class HasLast(Protocol):
+    """A store, as far as the newest sample of each tag goes."""
+
+    last: LastValues
+
+
+class Questions(ABC):
     """Blocking parts run on query threads; `plan` runs on the event loop, which owns the dictionary."""
 
-    def __init__(self, store: HistoryStore, tags: TagDictionary) -> None:
-        self._store = store
+    def __init__(self, store: HasLast, tags: TagDictionary) -> None:
+        self._newest = store
         self._tags = tags
-        self._numbers = itertools.count(1)
-        self._active: set[int] = set()
-        self._started = 0
-        self._doomed: list[tuple[int, tuple[str, ...]]] = []
-        self._lock = threading.Lock()
+
+    @abstractmethod
+    def _raw(self, query: Query, plan: Plan, running: Running) -> pa.Table:
+        """The raw columns of the engine's dialect. Raises HistoryStoreError, QueryStopped."""
 
     def plan(self, query: Query) -> Plan:
         """What the query is about. Raises NotFoundError, DecodeError."""
@@ -114,6 +132,44 @@ class QueryEngine:
             return names_table(plan.entries)
         if isinstance(query, Last):
             return self._last(plan.chosen.tag_ids, names)
+        raw = self._raw(query, plan, running)
+        if isinstance(query, Events):
+            return events_table(raw, names, query.limit)
+        if isinstance(query, Range | AsOf):
+            return samples_table(raw, names, query.limit, is_typed=isinstance(query, Range) and query.layout == "typed")
+        return aggregates_table(raw, names, None if isinstance(query, Count) else query.limit)
+
+    def _last(self, tag_ids: Sequence[int], names: Naming) -> pa.Table:
+        import pyarrow as pa
+
+        rows = [row for tag_id in tag_ids if (row := self._newest.last.get(tag_id)) is not None]
+        raw = pa.table(
+            {
+                "tag_id": pa.array([r.tag_id for r in rows], pa.uint32()),
+                "ts": pa.array([r.time_ns for r in rows], pa.timestamp("ns")),
+                "kind": pa.array([r.kind for r in rows], pa.uint8()),
+                "value": pa.array([r.value for r in rows], pa.float64()),
+                "whole": pa.array([r.whole for r in rows], pa.int64()),
+                "text": pa.array([r.text for r in rows], pa.string()),
+                "quality": pa.array([r.quality for r in rows], pa.uint32()),
+            }
+        )
+        return samples_table(raw, names, max(1, len(rows)))
+
+
+class QueryEngine(Questions):
+    """In DuckDB: hot rows and sealed days, in one consistent view."""
+
+    def __init__(self, store: HistoryStore, tags: TagDictionary) -> None:
+        super().__init__(store, tags)
+        self._store = store
+        self._numbers = itertools.count(1)
+        self._active: set[int] = set()
+        self._started = 0
+        self._doomed: list[tuple[int, tuple[str, ...]]] = []
+        self._lock = threading.Lock()
+
+    def _raw(self, query: Query, plan: Plan, running: Running) -> pa.Table:
         with self._reading(), self._store.faults("answer"):
             cursor = self._store.cursor()
             try:
@@ -122,14 +178,9 @@ class QueryEngine:
                     segments, chosen = self._segments(cursor), plan.chosen
                     if isinstance(query, Window):
                         chosen = _with_raw_days(cursor, chosen, segments)
-                    raw = _run(cursor, self._render(query, chosen, segments))
+                    return _run(cursor, self._render(query, chosen, segments))
             finally:
                 cursor.close()
-        if isinstance(query, Events):
-            return events_table(raw, names, query.limit)
-        if isinstance(query, Range | AsOf):
-            return samples_table(raw, names, query.limit, is_typed=isinstance(query, Range) and query.layout == "typed")
-        return aggregates_table(raw, names, None if isinstance(query, Count) else query.limit)
 
     def _segments(self, cursor: duckdb.DuckDBPyConnection) -> list[Segment]:
         folder = self._store.folder
@@ -153,23 +204,6 @@ class QueryEngine:
             return render_count(query, chosen, segments)
         assert isinstance(query, Window)
         return render_window(query, chosen, segments)
-
-    def _last(self, tag_ids: Sequence[int], names: Naming) -> pa.Table:
-        import pyarrow as pa
-
-        rows = [row for tag_id in tag_ids if (row := self._store.last.get(tag_id)) is not None]
-        raw = pa.table(
-            {
-                "tag_id": pa.array([r.tag_id for r in rows], pa.uint32()),
-                "ts": pa.array([r.time_ns for r in rows], pa.timestamp("ns")),
-                "kind": pa.array([r.kind for r in rows], pa.uint8()),
-                "value": pa.array([r.value for r in rows], pa.float64()),
-                "whole": pa.array([r.whole for r in rows], pa.int64()),
-                "text": pa.array([r.text for r in rows], pa.string()),
-                "quality": pa.array([r.quality for r in rows], pa.uint32()),
-            }
-        )
-        return samples_table(raw, names, max(1, len(rows)))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -12,16 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from millstream.historian._bound import DiskBound
-from millstream.historian._engine import Plan, QueryEngine, QueryStopped, Running
+from millstream.historian._engine import Plan, QueryStopped, Running
+from millstream.historian._home import FolderHome, Home, Keeping, ServerHome
 from millstream.historian._import import import_rows
-from millstream.historian._keep import Keep, KeepBook, KeepRule, TagsByKeep
-from millstream.historian._lapse import Lapser
+from millstream.historian._keep import Keep, KeepBook, KeepRule
 from millstream.historian._ports import DeadLetterSink, Reply, RequestServer, StreamState, StreamStates
+from millstream.historian._postgres_link import PostgresServer
 from millstream.historian._query import Last, Names, Query, check_query
-from millstream.historian._seal import Sealer
 from millstream.historian._sink import StreamSink
-from millstream.historian._store import DAY_NS, MEMORY_BYTES_MAX, Commit, HistoryStore, HistoryStoreError, Position
+from millstream.historian._store import MEMORY_BYTES_MAX, Commit, HistoryStoreError, Position
 from millstream.historian._tags import TagDictionary, TagEntry
 from millstream.historian._view import HistoryView
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock
@@ -43,7 +42,8 @@ T = TypeVar("T")
 class HistorianOptions:
     """Seconds, unless the name says else. A day is sealed once it lies `hot_window_s` back; what is over by `keep` and
     `rules` (the first that fits a tag decides) is dropped by whole days, events as `keep` says. Beyond `bytes_max` on
-    disk, looked at every `maintain_every_s`, the oldest go first."""
+    disk, looked at every `maintain_every_s`, the oldest go first. With a `server` all lies there, and neither
+    `hot_window_s`, `memory_bytes_max` nor `bytes_max` holds."""
 
     hot_window_s: float = 2 * 86400.0
     keep: Keep = field(default_factory=Keep)
@@ -55,6 +55,7 @@ class HistorianOptions:
     query_s_max: float = 20.0
     memory_bytes_max: int = MEMORY_BYTES_MAX
     bytes_max: int | None = None
+    server: PostgresServer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +132,20 @@ class HistorianService:
         self._options = options or HistorianOptions()
         self._is_held = is_held
         self._stream_names = tuple(streams)
-        self._store = HistoryStore(folder, memory_bytes_max=self._options.memory_bytes_max)
-        self._sealer = Sealer(self._store)
-        self._lapser = Lapser(self._store, self._sealer)
-        self._book = KeepBook(self._options.keep, self._options.rules)
         self._tags = TagDictionary()
-        self._engine = QueryEngine(self._store, self._tags)
+        chosen = self._options
+        self._home: Home = (
+            ServerHome(chosen.server)
+            if chosen.server is not None
+            else FolderHome(
+                folder, hot_window_s=chosen.hot_window_s, memory_bytes_max=chosen.memory_bytes_max,
+                bytes_max=chosen.bytes_max,
+            )
+        )  # fmt: skip
+        self._store = self._home.store
+        book = KeepBook(chosen.keep, chosen.rules)
+        self._keeping = Keeping(book, self._on_writer, self._clock, self._log)
+        self._engine, self._upkeep = self._home.furnish(self._tags, self._keeping)
         self._sinks: dict[str, StreamSink] = {}
         self._seen: dict[str, StreamState] = {}
         self._errors: dict[str, str] = {}
@@ -145,12 +154,10 @@ class HistorianService:
         self._tasks: list[asyncio.Task[None]] = []
         self._writer: ThreadPoolExecutor | None = None
         self._readers: ThreadPoolExecutor | None = None
-        self._sealing: ThreadPoolExecutor | None = None
 
     async def __aenter__(self) -> Self:
         self._writer = ThreadPoolExecutor(1, "historian-writer")
         self._readers = ThreadPoolExecutor(QUERY_THREADS_MAX, "historian-query")
-        self._sealing = ThreadPoolExecutor(1, "historian-seal")
         has_begun = False
         try:
             await self._begin()
@@ -168,8 +175,9 @@ class HistorianService:
     async def _begin(self) -> None:
         await self._on_writer(self._store.open)
         self._tags = TagDictionary(await self._on_writer(self._store.tags))
-        self._engine = QueryEngine(self._store, self._tags)
-        await self._on_writer(self._sealer.clean)
+        self._upkeep.close()  # of the empty dictionary
+        self._engine, self._upkeep = self._home.furnish(self._tags, self._keeping)
+        await self._upkeep.begin()
         if self._requests is not None:
             await self._scope.enter_async_context(self._requests.serve(self._subject, self._reply))
 
@@ -184,9 +192,9 @@ class HistorianService:
         try:
             await self._scope.aclose()
         finally:
-            for pool in (self._readers, self._sealing):
-                if pool is not None:
-                    pool.shutdown(wait=True, cancel_futures=True)
+            if self._readers is not None:
+                self._readers.shutdown(wait=True, cancel_futures=True)
+            self._upkeep.close()
             if self._writer is not None:
                 self._writer.submit(self._shut)
                 self._writer.shutdown(wait=True)
@@ -280,67 +288,19 @@ class HistorianService:
 
     async def _maintain(self) -> None:
         """Seal what is old enough, again where late data came, and drop what is too old."""
-        options, book, now_ns = self._options, self._book, self._clock.now_ns()
-        tags = book.by_keep(self._tags.find("*", None))
-        for day in await self._on_writer(self._store.hot_days):
-            if (day + 1) * DAY_NS + options.hot_window_s * 1e9 > now_ns:
-                continue
-            late = partial(self._lapser.drop_late, day, book.gone(day, tags, now_ns).samples)
-            if not await self._on_writer(partial(self._sealer.drop_late, day)) and not await self._on_writer(late):
-                await self.seal(day)
-        await self._lapse(tags, now_ns)
-        await self._keep_bound()
-        removable = self._engine.removable()
-        await self._on_writer(lambda: self._sealer.remove(removable))
-        await self._on_writer(self._store.save_last)
-
-    async def _lapse(self, tags: TagsByKeep, now_ns: int) -> None:
-        """Drop what is over by retention: whole days as files, else a day is written anew without it."""
-        assert self._sealing is not None, "the historian is not running"
-        book = self._book
-        await self._on_writer(partial(self._lapser.drop_events, book.default.ends(now_ns).samples))
-        for segment in await self._on_writer(self._sealer.segments):
-            write = partial(self._lapser.write, segment.day, book.gone(segment.day, tags, now_ns))
-            lapsed = await asyncio.get_running_loop().run_in_executor(self._sealing, write)
-            if lapsed is not None:
-                self._engine.doom(await self._on_writer(partial(self._lapser.name, lapsed)))
-
-    async def _keep_bound(self) -> None:
-        """Stay below `bytes_max`: samples leave the database for sealed files early, the oldest files go."""
-        bytes_max = self._options.bytes_max
-        if bytes_max is None:
-            return
-        today = self._clock.now_ns() // DAY_NS
-        bound = DiskBound(self._store, bytes_max)
-        for day in await self._on_writer(bound.days_to_seal):
-            await self.seal(day)
-        dropped = await self._on_writer(lambda: bound.drop(today))
-        self._engine.doom(dropped)
-        if dropped:
-            self._log.warning("history drops its oldest", bytes_max=bytes_max, files=len(dropped))
+        await self._upkeep.maintain(self._tags)
 
     async def seal(self, day: int) -> bool:
-        """Seal one day (since 1970) now; False when it has no hot rows. The file is written beside ingest."""
-        assert self._sealing is not None, "the historian is not running"
-        upto = await self._on_writer(lambda: self._store.next_order)
-        sealed = await asyncio.get_running_loop().run_in_executor(self._sealing, self._sealer.write, day, upto)
-        if sealed is None:
-            return False
-        self._engine.doom(await self._on_writer(lambda: self._sealer.name(sealed)))
-        return True
+        """Seal one day (since 1970) now; False when it has no hot rows, or the engine seals none."""
+        return await self._upkeep.seal(day)
 
     async def sealed_days(self) -> list[int]:
         """Those with samples, since 1970."""
-        return [segment.day for segment in await self._on_writer(self._sealer.segments) if segment.file is not None]
+        return await self._upkeep.sealed_days()
 
     async def roll_up_again(self, day: int) -> bool:
         """Work the rollup of a sealed day out anew; False when it has no samples. Raises HistoryStoreError."""
-        assert self._sealing is not None, "the historian is not running"
-        loop = asyncio.get_running_loop()
-        made = await loop.run_in_executor(self._sealing, self._lapser.roll_up_again, day)
-        if made is not None:
-            self._engine.doom(await self._on_writer(partial(self._lapser.name, made)))
-        return made is not None
+        return await self._upkeep.roll_up_again(day)
 
     async def imported_parts(self, id: str) -> int:
         """How many parts of an import are stored."""
@@ -445,8 +405,8 @@ class HistorianService:
                 store.rows_count(),
                 store.dead_letters_count(),
                 store.gaps_count(),
-                len(self._sealer.segments()),
-                self._sealer.bytes_on_disk(),
+                self._upkeep.sealed_count(),
+                self._upkeep.bytes_on_disk(),
                 store.oldest_ns(),
             )
         )

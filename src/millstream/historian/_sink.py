@@ -11,7 +11,8 @@ from millstream.historian._decode import Decoded, StreamDecoder
 from millstream.historian._events import EventRow
 from millstream.historian._ports import DeadLetter, StreamState
 from millstream.historian._rows import Rows, join_rows
-from millstream.historian._store import Commit, HistoryStore, HistoryStoreError, Position
+from millstream.historian._store import Commit, HistoryStoreError, Position
+from millstream.historian._storing import Store
 from millstream.historian._tags import TagDictionary
 from millstream.kernel import Backoff, Clock
 from millstream.protocols.ledger import LedgerVerifier, OriginAccount
@@ -67,7 +68,7 @@ class StreamSink:
         self,
         stream: str,
         *,
-        store: HistoryStore,
+        store: Store,
         on_writer: Callable[[Callable[[], object]], Awaitable[object]],
         tags: TagDictionary,
         clock: Clock,

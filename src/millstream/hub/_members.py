@@ -91,7 +91,7 @@ class Member:
             task.cancel()
 
     async def _keep_history(self) -> None:
-        if self._config.historian is None:
+        if self._config.historian is None or self._config.historian.engine is not None:  # a server has one writer
             self.state = "stands by"
             return
         while True:

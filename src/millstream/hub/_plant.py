@@ -52,7 +52,7 @@ from millstream.bus import (
     trim_below,
 )
 from millstream.config import FlowEntry, HubConfig
-from millstream.historian import HistorianService
+from millstream.historian import HistorianService, PostgresServer
 from millstream.hub._below import BelowDesks
 from millstream.hub._command_book import CommandBook
 from millstream.hub._command_file import CommandFiles
@@ -185,8 +185,8 @@ class HubPlant:
         if config.historian is not None:
             hold = CatchUpHold(self.sources.behind_messages, self._clock)
             historian = hub_historian(
-                config, self.connection, self.account.history_dir, clock=self._clock, log=self._log,
-                requests=NodeRequests(self.connection), is_held=hold.is_held,
+                config, self.connection, self.account.history_dir, tenant=self.account.tenant, clock=self._clock,
+                log=self._log, requests=NodeRequests(self.connection), is_held=hold.is_held,
             )  # fmt: skip
             self.historian = await enter(historian)
         else:
@@ -380,12 +380,18 @@ class HubPlant:
 
 
 def hub_historian(
-    config: HubConfig, connection: RawConnection, folder: Path, *, clock: Clock, log: Log,
+    config: HubConfig, connection: RawConnection, folder: Path, *, clock: Clock, log: Log, tenant: str | None = None,
     requests: NodeRequests | None = None, is_held: Callable[[], bool] = lambda: False,
 ) -> HistorianService:  # fmt: skip
-    """The history of a hub's streams in `folder`; without `requests` it only stores."""
+    """The history of a hub's streams in `folder`, or on the server that its file names; without `requests` it only
+    stores."""
     assert config.historian is not None
+    engine, server = config.historian.engine, None
+    if engine is not None:
+        schema = engine.schema_name if tenant is None else f"{engine.schema_name}_{tenant}"
+        password = None if engine.password is None else engine.password.resolve
+        server = PostgresServer(engine.url, engine.user, password, schema)
     return node_historian(
         config.historian, connection, folder, streams=(HUB_INTEGRITY, HUB_THROUGHPUT), letters="dlq.hub.historian",
-        requests=requests, clock=clock, log=log, is_held=is_held,
+        requests=requests, clock=clock, log=log, is_held=is_held, server=server,
     )  # fmt: skip

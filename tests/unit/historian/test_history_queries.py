@@ -8,7 +8,17 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from history_kit import BAD, DAY, HOUR_NS, MINUTE_NS, T0, TAGS, UNCERTAIN, History, S, history, rows_of
+from history_kit import BAD, DAY, HOUR_NS, MINUTE_NS, T0, TAGS, History, S, history, rows_of
+from history_reference import (
+    asof_queries,
+    check_asof,
+    check_range,
+    check_windows,
+    range_queries,
+    reference_range,
+    samples_of_days,
+    window_queries,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,77 +26,6 @@ from millstream.historian import AGGREGATES, AsOf, Count, Last, Range, Window, d
 from millstream.historian._store import DAY_NS
 from millstream.kernel import DecodeError, NotFoundError
 
-
-def passes(s: S, quality: str) -> bool:
-    return quality == "any" or s.quality < (BAD if quality == "usable" else UNCERTAIN)
-
-
-def number(value: Any) -> float | None:
-    return float(value) if isinstance(value, bool | int | float) and math.isfinite(value) else None
-
-
-def near(left: Any, right: Any) -> bool:
-    if left is None or right is None:
-        return left is right
-    return math.isclose(left, right, rel_tol=1e-9, abs_tol=1e-6)
-
-
-def reference_window(samples: Sequence[S], query: Window) -> dict[tuple[int, str], dict[str, Any]]:
-    """By the words of `Window`, one tag, one window at a time."""
-    found: dict[tuple[int, str], dict[str, Any]] = {}
-    first = query.start_ns // query.every_ns * query.every_ns
-    for tag in query.tags:
-        mine = sorted((s for s in samples if s.tag == tag), key=lambda s: s.time_ns)  # stable: arrival breaks ties
-        for begin in range(first, query.end_ns, query.every_ns):
-            a, b = max(begin, query.start_ns), min(begin + query.every_ns, query.end_ns)
-            inside = [s for s in mine if a <= s.time_ns < b and passes(s, query.quality)]
-            numbers = [n for s in inside if (n := number(s.value)) is not None]
-            weighted = reference_mean(mine, a, b, query.quality)
-            if not inside and (weighted is None or "time_weighted_mean" not in query.aggregates):
-                continue
-            found[begin, tag] = {
-                "count": len(inside),
-                "min": min(numbers, default=None),
-                "max": max(numbers, default=None),
-                "sum": math.fsum(numbers) if numbers else None,
-                "mean": math.fsum(numbers) / len(numbers) if numbers else None,
-                "first": numbers[0] if numbers else None,
-                "last": numbers[-1] if numbers else None,
-                "time_weighted_mean": weighted,
-            }
-    return found
-
-
-def reference_mean(mine: Sequence[S], a: int, b: int, quality: str) -> float | None:
-    total, held = 0.0, 0
-    for i, s in enumerate(mine):
-        n = number(s.value)
-        until = mine[i + 1].time_ns if i + 1 < len(mine) else b
-        span = min(until, b) - max(s.time_ns, a)
-        if span > 0 and n is not None and passes(s, quality):
-            total, held = total + n * span, held + span
-    return total / held if held else None
-
-
-values = st.one_of(
-    st.floats(-1e6, 1e6),
-    st.integers(-(2**53), 2**53),
-    st.booleans(),
-    st.just(math.nan),
-    st.just(math.inf),
-    st.text(max_size=3),
-)
-samples_of_days = st.lists(
-    st.builds(
-        S,
-        st.sampled_from(TAGS),
-        st.integers(0, 3 * 24 * 60).map(lambda m: T0 + m * MINUTE_NS) | st.integers(T0, T0 + 3 * DAY_NS),
-        values,
-        st.sampled_from([0, 0, 0, UNCERTAIN, BAD]),
-    ),
-    min_size=1,
-    max_size=40,
-)
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -101,73 +40,37 @@ def filled(made: History, samples: Sequence[S], cut: int, days: Sequence[int]) -
 
 
 @quick
-@given(samples_of_days, st.integers(0, 40), st.lists(st.integers(0, 2), unique=True), st.data())
-def test_windows_agree_with_the_reference(samples: list[S], cut: int, days: list[int], data: st.DataObject) -> None:
-    start = data.draw(st.sampled_from([T0, T0 + 90 * MINUTE_NS + 7, T0 - DAY_NS]))
-    query = Window(
-        tags=TAGS,
-        start_ns=start,
-        end_ns=data.draw(st.sampled_from([T0 + 3 * DAY_NS, T0 + DAY_NS + 5, T0 + 2 * DAY_NS])),
-        every_ns=data.draw(st.sampled_from([HOUR_NS, 30 * MINUTE_NS, 7 * HOUR_NS, 12_345_678_901_234])),
-        aggregates=data.draw(st.sampled_from([AGGREGATES, AGGREGATES[:-1], ("count",), ("last", "mean")])),
-        quality=data.draw(st.sampled_from(["any", "usable", "good"])),
-    )
-    check_windows(samples, cut, days, query)
+@given(samples_of_days, st.integers(0, 40), st.lists(st.integers(0, 2), unique=True), window_queries())
+def test_windows_agree_with_the_reference(samples: list[S], cut: int, days: list[int], query: Window) -> None:
+    ask_windows(samples, cut, days, query)
 
 
 @quick
 @given(samples_of_days, st.integers(0, 40), st.sampled_from([HOUR_NS, 30 * MINUTE_NS, 24 * HOUR_NS, 5 * MINUTE_NS]))
 def test_windows_from_rollups_agree_with_the_reference(samples: list[S], cut: int, every_ns: int) -> None:
     query = Window(tags=TAGS, start_ns=T0, end_ns=T0 + 3 * DAY_NS, every_ns=every_ns, aggregates=AGGREGATES[:-1])
-    check_windows(samples, cut, [0, 1, 2], query)
+    ask_windows(samples, cut, [0, 1, 2], query)
 
 
-def check_windows(samples: list[S], cut: int, days: Sequence[int], query: Window) -> None:
+def ask_windows(samples: list[S], cut: int, days: Sequence[int], query: Window) -> None:
     with history() as made:
         filled(made, samples, cut, days)
-        answer = rows_of(made.ask(query))
-    expected = reference_window(samples, query)
-    assert {(r["timestamp"], r["tag"]) for r in answer} == set(expected)
-    for row in answer:
-        right = expected[row["timestamp"], row["tag"]]
-        assert all(near(row[a], right[a]) for a in query.aggregates), (row, right)
+        check_windows(rows_of(made.ask(query)), samples, query)
 
 
 @quick
-@given(samples_of_days, st.integers(0, 40), st.lists(st.integers(0, 2), unique=True), st.data())
+@given(samples_of_days, st.integers(0, 40), st.lists(st.integers(0, 2), unique=True), range_queries())
 def test_ranges_counts_and_last_agree_with_the_reference(
-    samples: list[S], cut: int, days: list[int], data: st.DataObject
+    samples: list[S], cut: int, days: list[int], query: Range
 ) -> None:
-    start = data.draw(st.none() | st.integers(T0, T0 + DAY_NS))
-    end = data.draw(st.none() | st.integers(T0 + DAY_NS, T0 + 3 * DAY_NS))
-    quality: Any = data.draw(st.sampled_from(["any", "usable", "good"]))
-    limit, is_down = data.draw(st.integers(1, 50)), data.draw(st.booleans())
-    inside = [
-        s
-        for s in samples
-        if (start is None or s.time_ns >= start) and (end is None or s.time_ns < end) and passes(s, quality)
-    ]
-    # tags were numbered in the order of TAGS
-    ordered = sorted(enumerate(inside), key=lambda p: (p[1].time_ns, TAGS.index(p[1].tag), p[0]))
-    if is_down:
-        ordered = sorted(enumerate(inside), key=lambda p: (-p[1].time_ns, TAGS.index(p[1].tag), -p[0]))
     with history() as made:
         filled(made, samples, cut, days)
-        table = made.ask(Range(tags=TAGS, start_ns=start, end_ns=end, quality=quality, limit=limit, descending=is_down))
-        answer = rows_of(table)
-        counts = {
-            r["tag"]: r["count"]
-            for r in rows_of(made.ask(Count(tags=TAGS, start_ns=start, end_ns=end, quality=quality)))
-        }
+        table = made.ask(query)
+        check_range(rows_of(table), (table.schema.metadata or {}).get(b"truncated") == b"true", samples, query)
+        counted = made.ask(Count(tags=TAGS, start_ns=query.start_ns, end_ns=query.end_ns, quality=query.quality))
         last = {r["tag"]: r for r in rows_of(made.ask(Last(tags=TAGS)))}
-    assert [(r["tag"], r["timestamp"], r["quality"]) for r in answer] == [
-        (s.tag, s.time_ns, s.quality) for _, s in ordered[:limit]
-    ]
-    assert ((table.schema.metadata or {}).get(b"truncated") == b"true") == (len(inside) > limit)
-    for row, (_, s) in zip(answer, ordered, strict=False):
-        assert row["value"] == s.value or (
-            isinstance(s.value, float) and math.isnan(s.value) and math.isnan(row["value"])
-        )
+    inside = reference_range(samples, query)
+    counts = {r["tag"]: r["count"] for r in rows_of(counted)}
     assert counts == {t: n for t in TAGS if (n := sum(s.tag == t for s in inside))}
     for tag in TAGS:
         mine = sorted((s for s in samples if s.tag == tag), key=lambda s: s.time_ns)
@@ -176,45 +79,11 @@ def test_ranges_counts_and_last_agree_with_the_reference(
 
 
 @quick
-@given(samples_of_days, st.integers(0, 40), st.lists(st.integers(0, 2), unique=True), st.data())
-def test_as_of_agrees_with_the_reference(samples: list[S], cut: int, days: list[int], data: st.DataObject) -> None:
-    how = data.draw(st.sampled_from(["reference", "every_ns", "times_ns"]))
-    start, end = T0 + HOUR_NS, T0 + 2 * DAY_NS
-    max_age = data.draw(st.none() | st.sampled_from([0, HOUR_NS, DAY_NS]))
-    quality: Any = data.draw(st.sampled_from(["any", "usable"]))
-    given_times = tuple(data.draw(st.lists(st.integers(T0, T0 + 3 * DAY_NS), max_size=5)))
-    query = AsOf(
-        tags=TAGS,
-        start_ns=start,
-        end_ns=end,
-        max_age_ns=max_age,
-        quality=quality,
-        reference=TAGS[0] if how == "reference" else None,
-        every_ns=5 * HOUR_NS if how == "every_ns" else None,
-        times_ns=given_times if how == "times_ns" else None,
-    )
-    times = {
-        "reference": {s.time_ns for s in samples if s.tag == TAGS[0] and start <= s.time_ns < end},
-        "every_ns": set(range(start, end, 5 * HOUR_NS)),
-        "times_ns": set(given_times),
-    }[how]
-    expected = {}
-    for at in times:
-        for tag in TAGS:
-            mine = [s for s in samples if s.tag == tag and s.time_ns <= at and passes(s, quality)]
-            newest = max(mine, key=lambda s: s.time_ns, default=None)
-            if newest is not None and (max_age is None or at - newest.time_ns <= max_age):
-                # of equal times the one that arrived last
-                value = [s.value for s in mine if s.time_ns == newest.time_ns][-1]
-                expected[at, tag] = (newest.time_ns, value)
+@given(samples_of_days, st.integers(0, 40), st.lists(st.integers(0, 2), unique=True), asof_queries())
+def test_as_of_agrees_with_the_reference(samples: list[S], cut: int, days: list[int], query: AsOf) -> None:
     with history() as made:
         filled(made, samples, cut, days)
-        answer = rows_of(made.ask(query))
-    assert {(r["timestamp"], r["tag"]) for r in answer} == set(expected)
-    for row in answer:
-        time_ns, value = expected[row["timestamp"], row["tag"]]
-        assert row["sample_timestamp"] == time_ns
-        assert row["value"] == value or (isinstance(value, float) and math.isnan(value) and math.isnan(row["value"]))
+        check_asof(rows_of(made.ask(query)), samples, query)
 
 
 @pytest.mark.parametrize(

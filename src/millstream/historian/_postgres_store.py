@@ -1,0 +1,417 @@
+"""A history in PostgreSQL, as a hypertable where TimescaleDB is there. One writer, held by an advisory lock.
+
+Rows, position, ledger state, new tags and dead letters of a batch commit in one transaction of the server, so that
+after kill -9 of either side each message is in it once or not at all. The lock belongs to the writer's session: a
+commit that is still under way ends before anybody else reads the position.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from millstream.historian._columns import KIND_TEXT
+from millstream.historian._events import EventRow
+from millstream.historian._last import LastRow, LastValues
+from millstream.historian._ports import DeadLetter
+from millstream.historian._postgres_link import PostgresLink, PostgresServer, identifier
+from millstream.historian._postgres_schema import CHUNK_NS, SCHEMA, SCHEMA_VERSION
+from millstream.historian._rows import Rows
+from millstream.historian._store import Commit, HistoryStoreError, Position
+from millstream.historian._tags import TagEntry
+from millstream.kernel import ConfigError, FencedError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KIND_ESCAPED = 6
+LOCK_WAIT_S = 30
+LINKS_KEPT_MAX = 2  # idle ones, for questions
+_LOCK_SPACE = 0x4D53
+_NUL_MARK = "\u2400"
+
+
+class PostgresStore:
+    """Blocking; each method is one transaction. Writers call from one thread; `reading` serves readers of others."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.server = server
+        self.last = LastValues()
+        self.is_hypertable = False
+        self._order = 0
+        self._link: PostgresLink | None = None
+        self._is_closed = True
+        self._idle: list[PostgresLink] = []
+
+    @property
+    def next_order(self) -> int:
+        """The place of arrival of the next row: every row below it is stored."""
+        return self._order
+
+    def open(self) -> None:
+        """Connect, and make the tables when they are not there. Raises HistoryStoreError, FencedError when another
+        process writes, ConfigError."""
+        self._is_closed = False
+        link = PostgresLink(self.server)
+        is_open = False
+        try:
+            self._lock(link)
+            self._setup(link)
+            is_open = True
+        finally:
+            if not is_open:
+                link.close()
+        self._link = link
+
+    def close(self) -> None:
+        """Close; a crash instead of it loses nothing."""
+        self._is_closed = True
+        links = [*self._idle, *([self._link] if self._link is not None else [])]
+        self._idle, self._link = [], None
+        for link in links:
+            link.close()
+
+    def reopen(self) -> None:
+        """Close and connect again, and see what is stored."""
+        self.close()
+        self.open()
+
+    def _lock(self, link: PostgresLink) -> None:
+        """A writer that died holds the lock until the server has noticed, so wait a little."""
+        for name, value in (("idle", 30), ("interval", 10), ("count", 3)):  # a machine that lost its power says nothing
+            link.run(f"SET tcp_keepalives_{name} TO {value}")
+        link.run(f"SET lock_timeout TO '{LOCK_WAIT_S}s'")
+        try:
+            link.ask("SELECT pg_advisory_lock($1::int, hashtext($2))::text", [_LOCK_SPACE, self.server.schema])
+        except HistoryStoreError as error:
+            if link.is_broken:
+                raise
+            raise FencedError(
+                "history is open in another process",
+                where=self.server.place,
+                code="MS-0421",
+                next_step="stop that process, or give this one another schema",
+            ) from error
+        link.run("SET lock_timeout TO 0")
+
+    def _setup(self, link: PostgresLink) -> None:
+        schema = self.server.schema
+        encoding = link.rows("SELECT current_setting('server_encoding')")[0][0]
+        if encoding != "UTF8":
+            raise ConfigError(
+                "history's database cannot hold all text",
+                where=self.server.place,
+                expected="encoding UTF8",
+                got=encoding,
+            )
+        if not link.rows("SELECT to_regnamespace($1) IS NOT NULL", [identifier(schema)])[0][0]:
+            link.run(f"CREATE SCHEMA {identifier(schema)}", doing="make its schema")
+        if link.rows("SELECT to_regclass('schema_version') IS NULL")[0][0]:
+            with link.transaction("make its tables"):
+                for statement in SCHEMA:
+                    link.run(statement, doing="make its tables")
+                self._make_hypertable(link)
+                link.run(f"INSERT INTO schema_version VALUES ({SCHEMA_VERSION})")
+        version = link.rows("SELECT max(version) FROM schema_version")[0][0]
+        if version != SCHEMA_VERSION:
+            raise ConfigError(
+                "history has another layout",
+                where=self.server.place,
+                expected=f"version {SCHEMA_VERSION}",
+                got=str(version),
+                next_step="open it with the version of Millstream that wrote it",
+            )
+        self._order = dict(link.rows("SELECT name, value FROM counters")).get("order", 0)
+        self.last = LastValues(_load_last(link))
+
+    def _make_hypertable(self, link: PostgresLink) -> None:
+        """Where the database has TimescaleDB's extension, one chunk a day."""
+        found = link.rows(
+            "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+            "WHERE e.extname = 'timescaledb'"
+        )
+        if found:
+            link.ask(
+                f"SELECT {identifier(found[0][0])}.create_hypertable('readings', 'time_ns', "
+                f"chunk_time_interval => {CHUNK_NS}::bigint, create_default_indexes => false)::text",
+                doing="make its hypertable",
+            )
+
+    def _writer(self) -> PostgresLink:
+        """The writer's connection, made anew when it broke. Raises HistoryStoreError, FencedError."""
+        if self._is_closed:
+            raise HistoryStoreError("history is closed", where=self.server.place)
+        if self._link is None or self._link.is_broken:
+            self.reopen()
+        assert self._link is not None
+        return self._link
+
+    @contextmanager
+    def reading(self) -> Iterator[PostgresLink]:
+        """A connection of its own for one question. Raises HistoryStoreError."""
+        link = self._idle_link() or PostgresLink(self.server)
+        try:
+            yield link
+        except BaseException:
+            link.close()  # it may be in the middle of something
+            raise
+        if self._is_closed or link.is_broken or len(self._idle) >= LINKS_KEPT_MAX:
+            link.close()
+        else:
+            self._idle.append(link)
+
+    def _idle_link(self) -> PostgresLink | None:
+        """One that still answers."""
+        while True:
+            try:
+                link = self._idle.pop()
+            except IndexError:
+                return None
+            try:
+                link.rows("SELECT 1")
+            except HistoryStoreError:
+                link.close()
+            else:
+                return link
+
+    def commit(self, batch: Commit) -> bool:
+        """Store one batch. False when it is stored already (an earlier answer was lost). Raises HistoryStoreError, and
+        FencedError when the stream stands elsewhere than the batch begins."""
+        at = self.position(batch.position.stream, batch.position.generation).last_seq
+        if at == batch.position.last_seq:
+            return False
+        if at != batch.before_seq:
+            raise FencedError(
+                "history stands elsewhere than this batch begins",
+                where=batch.position.stream,
+                expected=f"sequence {batch.before_seq}",
+                got=str(at),
+                code="MS-0421",
+            )
+        link, first = self._writer(), self._order
+        order = first + len(batch.rows) + len(batch.events)
+        with link.transaction("store rows"):
+            link.insert("readings", _readings(batch.rows, first))
+            link.insert("events", _events(batch.events, first + len(batch.rows)))
+            _insert_beside(link, batch)
+            _write_position(link, batch.position)
+            for name, count in {**(batch.counts or {}), "rows": len(batch.rows)}.items():
+                count_up(link, name, count)
+            link.run_each(_SET_COUNTER, [("order", order)])
+        self._order = order
+        self.last.add(batch.rows)
+        return True
+
+    def position(self, stream: str, generation: int) -> Position:
+        """How far a stream is stored; sequence 0 when nothing is."""
+        rows = self._all(
+            "SELECT last_seq, last_stored_ns FROM sink_pos WHERE stream = $1 AND generation = $2", [stream, generation]
+        )
+        return Position(stream, generation, *rows[0]) if rows else Position(stream, generation, 0)
+
+    def set_position(self, position: Position) -> None:
+        """Put a stream back: it was rolled back below what is stored here."""
+        _write_position(self._writer(), position)
+
+    def tags(self) -> list[TagEntry]:
+        """The whole dictionary."""
+        rows = self._all("SELECT tag_id, path, description, kind, is_corrected FROM tags ORDER BY tag_id")
+        return [TagEntry(*row) for row in rows]
+
+    def ledger(self, stream: str) -> dict[str, bytes]:
+        """State of each origin that came through `stream`."""
+        return dict(self._all("SELECT origin, state FROM ledger_state WHERE stream = $1", [stream]))
+
+    def counters(self) -> dict[str, int]:
+        """Counters since the history began."""
+        return dict(self._all("SELECT name, value FROM counters"))
+
+    def gaps_count(self) -> int:
+        """Messages that were gone from a stream before they were read."""
+        return int(self._all("SELECT coalesce(sum(last_seq - first_seq + 1), 0)::bigint FROM stream_gaps")[0][0])
+
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """The oldest that wait for their stream."""
+        rows = self._all(
+            "SELECT payload, reason, code, source, subject, content_type, time_ns FROM dead_letters "
+            f"ORDER BY time_ns, source LIMIT {limit:d}"
+        )
+        return [DeadLetter(*row) for row in rows]
+
+    def dead_letters_count(self) -> int:
+        """How many wait."""
+        return int(self._all("SELECT count(*) FROM dead_letters")[0][0])
+
+    def drop_dead_letters(self, sources: Sequence[str]) -> None:
+        """These are in their stream now."""
+        self._writer().run_each("DELETE FROM dead_letters WHERE source = $1", [(source,) for source in sources])
+
+    def save_last(self) -> None:
+        """Nothing to do: at start the last values are read by the index."""
+
+    def rows_count(self) -> int:
+        """All stored samples."""
+        return self.counters().get("rows", 0)
+
+    def oldest_ns(self) -> int | None:
+        """The time of the oldest sample."""
+        oldest: int | None = self._all(
+            "SELECT min(r.time_ns) FROM tags t CROSS JOIN LATERAL "
+            "(SELECT time_ns FROM readings WHERE tag_id = t.tag_id ORDER BY time_ns LIMIT 1) r"
+        )[0][0]
+        return oldest
+
+    def bytes_on_disk(self) -> int:
+        """Of all tables with their indexes, as the server says; those of chunks do not count."""
+        return int(
+            self._all(
+                "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class "
+                "WHERE relkind = 'r' AND relnamespace = to_regnamespace($1)",
+                [identifier(self.server.schema)],
+            )[0][0]
+        )
+
+    def drop(self, tag_ids: Sequence[int], before_ns: int) -> int:
+        """Drop the samples of these tags before a time; how many."""
+        link = self._writer()
+        with link.transaction("drop what is over"):
+            dropped = int(
+                link.rows(
+                    "WITH gone AS (DELETE FROM readings WHERE tag_id = ANY($1::integer[]) AND time_ns < $2 "
+                    "RETURNING 1) SELECT count(*) FROM gone",
+                    [list(tag_ids), before_ns],
+                )[0][0]
+            )
+            if dropped:
+                count_up(link, "rows", -dropped)
+        return dropped
+
+    def drop_events(self, before_ns: int) -> None:
+        """Drop all events before a time."""
+        self._writer().run("DELETE FROM events WHERE time_ns < $1", [before_ns])
+
+    def _all(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        return self._writer().rows(sql, parameters)
+
+
+_SET_COUNTER = "INSERT INTO counters VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+
+
+def count_up(link: PostgresLink, name: str, count: int) -> None:
+    """Add to a counter, inside a transaction."""
+    link.run(
+        "INSERT INTO counters AS c VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = c.value + excluded.value",
+        [name, count],
+    )
+
+
+def _write_position(link: PostgresLink, position: Position) -> None:
+    link.run(
+        "INSERT INTO sink_pos VALUES ($1, $2, $3, $4) ON CONFLICT (stream, generation) DO UPDATE "
+        "SET last_seq = excluded.last_seq, last_stored_ns = excluded.last_stored_ns",
+        [position.stream, position.generation, position.last_seq, position.last_stored_ns],
+    )
+
+
+def _load_last(link: PostgresLink) -> list[LastRow]:
+    table = unescaped(
+        link.ask(
+            "SELECT r.* FROM tags t CROSS JOIN LATERAL (SELECT tag_id, time_ns, kind, value, whole, text, quality "
+            "FROM readings WHERE tag_id = t.tag_id ORDER BY time_ns DESC, n DESC LIMIT 1) r"
+        )
+    )
+    return [LastRow(*row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
+
+
+def _insert_beside(link: PostgresLink, batch: Commit) -> None:
+    import pyarrow as pa
+
+    stream, generation = batch.position.stream, batch.position.generation
+    if batch.tags:
+        link.run("DELETE FROM tags WHERE tag_id = ANY($1::integer[])", [[t.tag_id for t in batch.tags]])
+        link.insert(
+            "tags",
+            pa.table(
+                {
+                    "tag_id": pa.array([t.tag_id for t in batch.tags], pa.int32()),
+                    "path": pa.array([_plain(t.path) for t in batch.tags], pa.string()),
+                    "description": pa.array([_plain(t.description) for t in batch.tags], pa.string()),
+                    "kind": pa.array([t.kind for t in batch.tags], pa.string()),
+                    "is_corrected": pa.array([t.is_corrected for t in batch.tags]),
+                }
+            ),
+        )
+    ledger = batch.ledger or {}
+    link.run_each(
+        "DELETE FROM ledger_state WHERE stream = $1 AND origin = $2", [(stream, _plain(origin)) for origin in ledger]
+    )
+    link.run_each(
+        "INSERT INTO ledger_state VALUES ($1, $2, $3)",
+        [(stream, _plain(origin), state) for origin, state in ledger.items() if state is not None],
+    )
+    link.run_each(
+        "INSERT INTO stream_gaps VALUES ($1, $2, $3, $4, $5)",
+        [(stream, generation, first, last, batch.now_ns) for first, last in batch.gaps],
+    )
+    link.run_each(
+        "INSERT INTO dead_letters VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        [
+            (d.source, d.payload, _plain(d.reason), d.code, _plain(d.subject), _plain(d.content_type), d.time_ns)
+            for d in batch.bad
+        ],
+    )
+
+
+def _readings(rows: Rows, first_order: int) -> pa.Table:
+    import pyarrow as pa
+
+    table = _escaped(rows).arrow(first_order)
+    types = {"tag_id": pa.int32(), "ts": pa.int64(), "kind": pa.int16(), "quality": pa.int64()}
+    columns = {name: table.column(name).cast(types.get(name, table.column(name).type)) for name in table.column_names}
+    return pa.table(columns).rename_columns(["time_ns" if name == "ts" else name for name in columns])
+
+
+def _events(events: Sequence[EventRow], first_order: int) -> pa.Table:
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {
+        "tag_id": pa.array([e.tag_id for e in events], pa.int32()),
+        "time_ns": pa.array([e.time_ns for e in events], pa.int64()),
+        "n": pa.array(range(first_order, first_order + len(events)), pa.int64()),
+    }
+    for name in ("id", "source", "type", "subject", "content_type", "data", "extensions"):
+        columns[name] = pa.array([_plain(getattr(e, name)) for e in events], pa.string())
+    return pa.table(columns)
+
+
+def _plain(text: str | None) -> str | None:
+    """Without NUL characters, which text of PostgreSQL cannot hold; refused, they would hold the stream for ever."""
+    return text if text is None else text.replace("\x00", _NUL_MARK)
+
+
+def _escaped(rows: Rows) -> Rows:
+    """Text with NUL characters as JSON, under a kind of its own."""
+    marked = [i for i, text in rows.text.items() if "\x00" in text]
+    if not marked:
+        return rows
+    kind = rows.kind.copy()
+    kind[marked] = KIND_ESCAPED
+    return replace(rows, kind=kind, text={**rows.text, **{i: json.dumps(rows.text[i]) for i in marked}})
+
+
+def unescaped(table: pa.Table) -> pa.Table:
+    """What `_escaped` did, undone in an answer."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_marked = pc.equal(table.column("kind"), KIND_ESCAPED)
+    if not pc.any(is_marked).as_py():
+        return table
+    marks, texts = is_marked.to_pylist(), table.column("text").to_pylist()
+    text = pa.array([json.loads(t) if m else t for m, t in zip(marks, texts, strict=True)], pa.string())
+    kind = pc.if_else(is_marked, pa.scalar(KIND_TEXT, pa.int16()), table.column("kind"))
+    table = table.set_column(table.schema.get_field_index("kind"), "kind", kind)
+    return table.set_column(table.schema.get_field_index("text"), "text", text)
