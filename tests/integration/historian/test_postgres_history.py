@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -212,6 +214,31 @@ def test_what_is_beside_the_rows_is_stored_with_them_and_a_repeat_is_not(filled:
     assert (row["id"], row["data"]) == ("1", '{"a":1}')
     assert store.drop([0], T0 + 1) == 1
     assert store.rows_count() == 0
+
+
+def test_each_panel_of_the_dashboard_reads_the_tables(filled: Filled) -> None:
+    filled.clear()
+    event = EventRow(1, T0 + 2, "1", "/press", "com.acme.stopped", None, "text/plain", '{"a":1}', None)
+    filled.add([S(TAGS[0], T0, 1.0), S(TAGS[0], T0 + 1, None, BAD), S(TAGS[1], T0 - 1, 5.0)],
+               counts={"messages": 3, "samples": 3}, events=[event])  # fmt: skip
+    found = {}
+    board = json.loads((Path(__file__).parents[3] / "deploy" / "grafana" / "history.json").read_text())
+    with filled.store.reading() as link:
+        for panel in board["panels"]:
+            sql = panel["targets"][0]["rawSql"].replace("millstream.", "asked.")
+            sql = sql.replace("${path:sqlstring}", ", ".join(f"'{tag}'" for tag in TAGS))
+            # as the data source writes its macro
+            sql = re.sub(r"\$__unixEpochNanoFilter\(([\w.]+)\)", rf"\1 >= {T0} AND \1 <= {T0 + 9}", sql)
+            found[panel["title"]] = link.rows(sql)
+        paths = link.rows(board["templating"]["list"][1]["query"].replace("millstream.", "asked."))
+    assert [row[1:] for row in found["Samples"]] == [(TAGS[0], 1.0)]
+    assert [(row[0], row[2], row[4]) for row in found["Newest values"]] == [
+        (TAGS[0], None, "bad"),
+        (TAGS[1], 5.0, "good"),
+    ]
+    assert [row[1:] for row in found["Events"]] == [(TAGS[1], "com.acme.stopped", '{"a":1}')]
+    assert [int(number) for number in found["Stored, since the history began"][0]] == [3, 3, 0]
+    assert paths == [(tag,) for tag in TAGS]
 
 
 def test_a_wrong_password_a_second_writer_and_a_long_question_are_told_apart(
