@@ -1,5 +1,6 @@
 /** The tags that are known, each with its newest value as a signal: what changes redraws one cell. */
-import { assetSubject, parsePath, type Reading, type TagInfo } from "@millstream/client";
+import { assetSubject, fromSubject, parsePath, readLive, type Reading, type TagInfo } from "@millstream/client";
+import { type Msg } from "@nats-io/nats-core";
 import { signal, type Signal } from "@preact/signals";
 import { client, connections, linkState, POLL_S, session } from "./hub";
 
@@ -11,6 +12,13 @@ export interface Tag {
   kind: string;
   info: TagInfo;
   reading: Signal<Reading | undefined>;
+  latest: Latest;
+}
+
+/** What came of a tag that nobody looks at stays unread: decoding costs more than all else that is done with it. */
+interface Latest {
+  isWatched: boolean;
+  unread?: Msg;
 }
 
 const FLUSH_MS = 100;
@@ -29,12 +37,16 @@ export const tags = signal<ReadonlyMap<string, Tag>>(new Map());
 export const isTruncated = signal(false);
 export const isLoaded = signal(false);
 
+/** By subject, the newest message that came since the last picture. */
+const arrived = new Map<string, Msg>();
+const keys = new Map<string, string>();
 const pending = new Map<string, Reading>();
 const follows = new Map<string, Follow>();
 const unasked = new Set<Follow>();
 let asking: ReturnType<typeof setTimeout> | undefined;
 const listeners = new Set<(readings: Reading[]) => void>();
 let isFlushPlanned = false;
+let flushedMs = 0;
 
 export const keyOf = (kind: string, path: string): string => `${kind} ${path}`;
 export const unitOf = (tag: Tag): string => tag.reading.value?.unit ?? String(tag.info.description?.unit ?? "");
@@ -89,7 +101,14 @@ function takeList(infos: TagInfo[], isPart: boolean): void {
 const glob = (text: string): string => text.replace(/[*?[\]]/g, "?");
 
 function makeTag(key: string, info: TagInfo): Tag {
-  return { key, path: info.tag, kind: info.kind, ...parsePath(info.tag), info, reading: signal(undefined) };
+  const latest: Latest = { isWatched: false };
+  const watched = (): void => {
+    latest.isWatched = true;
+    if (latest.unread !== undefined) readLive(latest.unread, take);
+    latest.unread = undefined;
+  };
+  const reading = signal<Reading | undefined>(undefined, { watched, unwatched: () => { latest.isWatched = false; } });
+  return { key, path: info.tag, kind: info.kind, ...parsePath(info.tag), info, reading, latest };
 }
 
 /** The newest values of places, gathered for a moment into few questions. */
@@ -128,10 +147,18 @@ export function follow(asset: string, kind: string): () => void {
 }
 
 function listen(subject: string): () => void {
-  return client.live(subject, (readings) => {
-    take(readings);
-    for (const hear of listeners) hear(readings);
+  return client.liveMessages(subject, (message) => {
+    if (listeners.size > 0) readLive(message, heard);
+    else {
+      arrived.set(message.subject, message);
+      planFlush();
+    }
   });
+}
+
+function heard(readings: Reading[]): void {
+  take(readings);
+  for (const hear of listeners) hear(readings);
 }
 
 /** Hear every reading of what is followed, for a chart. */
@@ -143,18 +170,44 @@ export function hearAll(hear: (readings: Reading[]) => void): () => void {
 /** What came since the last picture is drawn together. */
 function take(readings: Reading[]): void {
   for (const reading of readings) pending.set(keyOf(reading.kind, reading.path), reading);
+  planFlush();
+}
+
+function planFlush(): void {
   if (isFlushPlanned) return;
   isFlushPlanned = true;
-  setTimeout(flush, FLUSH_MS);
+  setTimeout(flush, Math.max(0, flushedMs + FLUSH_MS - performance.now()));
 }
 
 function flush(): void {
   isFlushPlanned = false;
-  for (const [key, reading] of pending) {
-    const tag = tags.peek().get(key);
+  flushedMs = performance.now();
+  for (const [subject, message] of arrived) {
+    const tag = tags.peek().get(keyOfSubject(subject));
+    if (tag?.latest.isWatched) readLive(message, put);
+    else if (tag !== undefined) tag.latest.unread = message;
+  }
+  arrived.clear();
+  put([...pending.values()]);
+  pending.clear();
+}
+
+function put(readings: Reading[]): void {
+  for (const reading of readings) {
+    const tag = tags.peek().get(keyOf(reading.kind, reading.path));
     const before = tag?.reading.peek();
     // History lags behind live: an older value never takes the place of a newer one.
     if (tag !== undefined && (before === undefined || reading.timeMs >= before.timeMs)) tag.reading.value = reading;
   }
-  pending.clear();
+}
+
+/** The same few subjects come again and again. */
+function keyOfSubject(subject: string): string {
+  let found = keys.get(subject);
+  if (found === undefined) {
+    const address = fromSubject(subject);
+    found = address === undefined ? "" : keyOf(address.kind, address.path);
+    keys.set(subject, found);
+  }
+  return found;
 }

@@ -1,5 +1,5 @@
 /** One way in: log in, look at the plant, follow it. */
-import { type NatsConnection, type Subscription } from "@nats-io/nats-core";
+import { type Msg, type NatsConnection, type Subscription } from "@nats-io/nats-core";
 import { Acts } from "./acts";
 import { History } from "./history";
 import { Http, MillstreamError } from "./http";
@@ -67,16 +67,14 @@ export class Client {
   /** Hear what is stored from now on below a subject of the namespace, such as `uns.v1.acme.>`; the function ends it.
    * While there is no WebSocket listener it hears nothing. */
   live(subject: string, hear: (readings: Reading[]) => void, refused?: (error: Error) => void): () => void {
+    return this.liveMessages(subject, (message) => readLive(message, hear), refused);
+  }
+
+  /** The same, each message as it came: who shows few of many decodes only those, with `readLive`. */
+  liveMessages(subject: string, hear: (message: Msg) => void, refused?: (error: Error) => void): () => void {
     if (!this.link.isOpen) return () => undefined;
     const subscription: Subscription = this.nats.subscribe(`live.${subject}`, {
-      callback: (error, message) => {
-        if (error !== null) return refused?.(error);
-        const address = fromSubject(message.subject);
-        if (address === undefined) return;
-        const type = message.headers?.get("Content-Type") ?? "";
-        if (type !== ARROW_TYPE) hear([decodeJson(address.path, address.kind, message.data)]);
-        else void decodeMessage(address.path, address.kind, message.data, type).then(hear);
-      },
+      callback: (error, message) => (error === null ? hear(message) : refused?.(error)),
     });
     return () => subscription.unsubscribe();
   }
@@ -156,6 +154,15 @@ export class Client {
     }
     return found;
   }
+}
+
+/** The readings of a live message: one at once, a block of them a moment later. */
+export function readLive(message: Msg, hear: (readings: Reading[]) => void): void {
+  const address = fromSubject(message.subject);
+  if (address === undefined) return;
+  const type = message.headers?.get("Content-Type") ?? "";
+  if (type !== ARROW_TYPE) hear([decodeJson(address.path, address.kind, message.data)]);
+  else void decodeMessage(address.path, address.kind, message.data, type).then(hear);
 }
 
 export interface AnswerPart {

@@ -1,7 +1,7 @@
 /** What is stored: tags, last values, ranges, windows and events, over the query API. Samples come as Arrow. */
 import { readArrow, type Columns } from "./arrow";
 import { type Http } from "./http";
-import { ARROW_TYPE, type Reading, type Value } from "./payload";
+import { ARROW_TYPE, fromJson, keepsDigits, parseJson, type Reading, type Value } from "./payload";
 
 export interface TagInfo {
   tag: string;
@@ -45,14 +45,12 @@ export class History {
     return this.http.json(`/api/v1/tags${search({ pattern, kind })}`);
   }
 
-  /** The newest value of each tag that fits. None: an empty list. */
+  /** The newest value of each tag that fits. None: an empty list. As JSON where that keeps all digits: what a page shows
+   * first does not wait until Arrow is loaded. */
   async last(tag: string | string[], kind = "tag"): Promise<Reading[]> {
-    const table = await this.columns("last", { tag, kind });
-    return table.rows().map((row) => ({
-      path: row.tag as string, kind: (row.kind as string) ?? kind, value: (row.value ?? null) as Value,
-      timeMs: row.timestamp as number, quality: (row.quality ?? 0) as number,
-      unit: (row.unit as string | null) ?? undefined,
-    }));
+    if (!keepsDigits) return (await this.columns("last", { tag, kind })).rows().map((row) => readingOf(row, row.value as Value, kind));
+    const found = parseJson(await this.http.text(`/api/v1/last${search({ tag, kind })}`)) as { data: Record<string, unknown>[] };
+    return found.data.map((row) => readingOf({ ...row, timestamp: Number(row.timestamp_ns) / 1e6 }, fromJson(row.value), kind));
   }
 
   /** Values as stored; times are Unix ms. */
@@ -87,6 +85,13 @@ export class History {
   private async columns(question: string, parameters: Parameters): Promise<Columns> {
     return readArrow(await this.http.bytes(`/api/v1/${question}${search(parameters)}`, ARROW_TYPE));
   }
+}
+
+function readingOf(row: Record<string, unknown>, value: Value | undefined, kind: string): Reading {
+  return {
+    path: row.tag as string, kind: (row.kind as string) ?? kind, value: value ?? null, timeMs: row.timestamp as number,
+    quality: (row.quality ?? 0) as number, unit: (row.unit as string | null) ?? undefined,
+  };
 }
 
 function search(parameters: Parameters): string {

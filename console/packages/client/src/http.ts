@@ -30,6 +30,10 @@ export class Http {
     return (await (await this.send(path, method, "application/json", body)).json()) as T;
   }
 
+  async text(path: string): Promise<string> {
+    return (await this.send(path, "GET", "application/json")).text();
+  }
+
   async bytes(path: string, accept: string, body?: unknown): Promise<Uint8Array> {
     const answer = await this.send(path, body === undefined ? "GET" : "POST", accept, body);
     return new Uint8Array(await answer.arrayBuffer());

@@ -1,5 +1,5 @@
 export { type AlarmAction, type AlarmAsk, type Asked, type ParetoRow, type Stop, type StopAction, type StopAsk, type Why } from "./acts";
-export { Client, type ClientOptions, type NodeStatus, type StoredMessage } from "./client";
+export { Client, readLive, type ClientOptions, type NodeStatus, type StoredMessage } from "./client";
 export { type Extremes, type Series, type StoredEvent, type TagInfo } from "./history";
 export { MillstreamError } from "./http";
 export { type LinkState } from "./link";

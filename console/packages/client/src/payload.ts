@@ -60,6 +60,10 @@ export function decodeSample(path: string, kind: string, text: string): Reading 
   return { path, kind, value: fromJson(raw.value), timeMs, quality: Number(raw.quality ?? 0), unit };
 }
 
+/** Whether this browser can read integers of JSON without losing digits. */
+export const keepsDigits: boolean = JSON.parse("1", ((_name: string, _value: unknown, context?: { source?: string }) =>
+  context?.source !== undefined) as (name: string, value: unknown) => unknown) as boolean;
+
 /** JSON whose integers keep all their digits: those that a double cannot hold become a bigint. */
 export function parseJson(text: string): unknown {
   if (!LONG_DIGITS.test(text)) return JSON.parse(text);
