@@ -20,7 +20,10 @@ from millstream.sdk import Duration
 from millstream.shop import Calendar, Shift, parse_clock, parse_days
 
 MINUTE_NS, HOUR_NS, DAY_NS = 60 * 10**9, 3600 * 10**9, 86_400 * 10**9
-STATES_MAX = 5000  # changes of state that a machine may have within `keep`; the oldest go first, and are unknown then
+STATES_MAX = (
+    2500  # changes of state that a machine may have within `keep`, so that all of it stays below what the state of
+)
+# a key may be; the oldest go first, and are unknown then
 CORRECTED_MAX = 30  # windows that one late input may correct at once; the rest follow
 WINDOWS_AT_ONCE = 20  # of each kind
 AHEAD_NS = 40 * DAY_NS  # how far the next shift is looked for
@@ -70,8 +73,9 @@ class WindowsConfig(FlowConfig):
     """Over what: `shift`, `hour`, `day` (local). The first is also shown live."""
     every: Duration = 60.0
     """How often the live figures of the running window are given; 0s: not at all."""
-    keep: Duration = 172_800.0
-    """So long after its end a window is corrected by what comes late; what comes later is an event."""
+    keep: Duration = Field(default=172_800.0, le=172_800)
+    """So long after its end a window is corrected by what comes late, two days at most; what comes later is an
+    event."""
 
     @model_validator(mode="after")
     def _windows_fit(self) -> WindowsConfig:
@@ -254,7 +258,7 @@ class KeptStates(Kept, Protocol):
     states: list[tuple[int, str]]
 
 
-def put_state(kept: KeptStates, time_ns: int, state: str, at_most: int = STATES_MAX) -> tuple[int, int]:
+def put_state(kept: KeptStates, time_ns: int, state: str) -> tuple[int, int]:
     """Keep a change of state, also one that is told late; the time of which figures may have changed."""
     states = kept.states
     at = bisect_right(states, time_ns, key=_time_of)
@@ -268,8 +272,8 @@ def put_state(kept: KeptStates, time_ns: int, state: str, at_most: int = STATES_
     while before and states[before - 1][1] == states[before][1]:
         before -= 1
     begun_ns = states[before][0]
-    if len(states) > at_most:
-        del states[: at_most // 10]
+    if len(states) > STATES_MAX:
+        del states[: STATES_MAX // 10]
         kept.gone_ns = max(kept.gone_ns, states[0][0])
     return begun_ns, max(end_ns, time_ns + 1)
 

@@ -28,7 +28,6 @@ from millstream.sdk import Duration
 from millstream.shop import CATEGORIES, Category, Draw, Energy, Meter, energy, forecast_w, held, metered
 
 POINTS_MAX = 4320  # readings, minutes of power, minutes of parts: three days, `keep` and the day that runs
-STATES_MAX = 2500  # changes of state, so that all of it stays below what the state of a key may be
 DEMAND_S_MIN = 300.0  # windows are remembered for as long as they may be corrected
 DOUBTS_MAX = 100  # of powers that cannot be right; the oldest go first
 RECENT = 5  # the forecast goes on with the mean power of this part of the interval
@@ -52,9 +51,6 @@ class EnergyConfig(WindowsConfig):
     """A power holds so long at most. Readings of a meter further apart do not tell when something was drawn."""
     demand: Duration = 900.0
     """The demand interval: whole minutes, five at least, a part of an hour; 0s: none."""
-    keep: Duration = Field(default=172_800.0, le=172_800)
-    """So long after its end a window is corrected by what comes late, two days at most; what comes later is an
-    event."""
     wait: Duration = Field(default=60.0, le=3600)
     """Windows are given so long behind their end: as long as the meter's next reading may take."""
     states: Mapping[str, Literal["production", "setup", "delay", "idle", "down", "planned", "unknown"]] = Field(
@@ -137,7 +133,7 @@ class _EnergyStep:
         """Keep one input; the time of which figures may have changed."""
         is_bad = event.value is None or event.quality.is_bad
         if name == "state":
-            return put_state(consumer, event.time_ns, "" if is_bad else str(event.value), STATES_MAX)
+            return put_state(consumer, event.time_ns, "" if is_bad else str(event.value))
         if is_bad:  # a total that comes later holds all; a power is unknown from then on
             return self._take_power(consumer, event.time_ns, None) if name == "power" else None
         value = number(event.value)

@@ -39,6 +39,7 @@ from millstream.shop import (
 )
 
 COUNTS = ("produced", "good", "rejected")
+BUCKETS_MAX = 3200  # minutes with parts: two days and more; the oldest go first (see STATES_MAX)
 
 
 class OeeConfig(WindowsConfig):
@@ -167,6 +168,9 @@ class _Oee:
         if at == len(machine.buckets) or machine.buckets[at].start_ns != start_ns:
             machine.buckets.insert(at, Bucket(start_ns))
         bucket = machine.buckets[at]
+        if len(machine.buckets) > BUCKETS_MAX:
+            del machine.buckets[: BUCKETS_MAX // 10]
+            machine.gone_ns = max(machine.gone_ns, machine.buckets[0].start_ns)
         setattr(bucket, name, getattr(bucket, name) + made)
         if name == "produced" or "produced" not in self._config.names:
             bucket.ideal_ns += made * (machine.cycle_ns or self._cycle_ns)
