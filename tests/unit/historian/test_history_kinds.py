@@ -220,7 +220,7 @@ points = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(points, min_size=12, max_size=40), st.integers(1, 12), st.booleans())
 def test_queries_of_corrected_kinds_agree_with_the_reference_hot_and_sealed(
     samples: list[S], cut: int, is_sealed_again: bool

@@ -26,7 +26,7 @@ from millstream.historian import AGGREGATES, AsOf, Count, Last, Range, Window, d
 from millstream.historian._store import DAY_NS
 from millstream.kernel import DecodeError, NotFoundError
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def filled(made: History, samples: Sequence[S], cut: int, days: Sequence[int]) -> None:
