@@ -60,6 +60,8 @@ def _parent(app: App, parents: dict[str, App], name: str, group: Group) -> App:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit status."""
+    # NumPy starts threads for linear algebra, which nothing here does: a seventh of what a command takes to start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     tokens = list(sys.argv[1:] if argv is None else argv)
     is_debug = _take(tokens, "--debug")
     if _take(tokens, "--no-color"):
