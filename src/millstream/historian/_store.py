@@ -63,6 +63,21 @@ class Commit:
     now_ns: int = 0
     events: Sequence[EventRow] = ()
 
+    def is_new(self, stored_seq: int) -> bool:
+        """False when a store that stands at `stored_seq` has it already (an earlier answer was lost). Raises
+        FencedError when the stream stands elsewhere than it begins."""
+        if stored_seq == self.position.last_seq:
+            return False
+        if stored_seq != self.before_seq:
+            raise FencedError(
+                "history stands elsewhere than this batch begins",
+                where=self.position.stream,
+                expected=f"sequence {self.before_seq}",
+                got=str(stored_seq),
+                code="MS-0421",
+            )
+        return True
+
 
 class HistoryStore:
     """Blocking; each method is one transaction. Writers call from one thread; `cursor` serves readers of other
@@ -197,17 +212,8 @@ class HistoryStore:
     def commit(self, batch: Commit) -> bool:
         """Store one batch. False when it is stored already (an earlier answer was lost). Raises HistoryStoreError, and
         FencedError when the stream stands elsewhere than the batch begins."""
-        at = self.position(batch.position.stream, batch.position.generation).last_seq
-        if at == batch.position.last_seq:
+        if not batch.is_new(self.position(batch.position.stream, batch.position.generation).last_seq):
             return False
-        if at != batch.before_seq:
-            raise FencedError(
-                "history stands elsewhere than this batch begins",
-                where=batch.position.stream,
-                expected=f"sequence {batch.before_seq}",
-                got=str(at),
-                code="MS-0421",
-            )
         order = self._order + len(batch.rows) + len(batch.events)
         with self.transaction("store rows") as con:
             self._insert_rows(con, batch.rows)

@@ -120,6 +120,14 @@ F = TypeVar("F")
 class Subject(Protocol[KeptT_contra, F]):
     """What is worked out over the windows."""
 
+    def take(self, kept: KeptT_contra, name: str, event: Event) -> tuple[int, int] | None:
+        """Keep one input; the time of which figures may have changed. Raises ValueError."""
+        ...
+
+    def path(self, key: str, name: str) -> str:
+        """Where it says something."""
+        ...
+
     def figures(self, kept: KeptT_contra, window: tuple[int, int]) -> F:
         """The figures of a stretch of time, UTC ns."""
         ...
@@ -154,7 +162,15 @@ class CalendarWindows(Generic[K, F]):
         self._lengths_ns = {"hour": HOUR_NS, **(lengths_ns or {})}
         self._keep_ns, self._every_ns, self._wait_ns = nanoseconds(config.keep), nanoseconds(config.every), wait_ns
 
-    def begin(self, kept: K, time_ns: int) -> list[Effect]:
+    def put(self, kept: K, name: str, event: Event) -> list[Effect]:
+        """Take one input: it corrects what was given, or is told when it comes too late for that."""
+        if event.time_ns < kept.gone_ns:
+            return [late_input(self._subject.path(event.key, "late"), event)]
+        touched = self._subject.take(kept, name, event)
+        effects = self.correct(kept, event.key, touched) if touched is not None else []
+        return [*effects, *self._begin(kept, event.time_ns)]
+
+    def _begin(self, kept: K, time_ns: int) -> list[Effect]:
         """With the first input of a machine its windows begin."""
         if kept.done:
             return []

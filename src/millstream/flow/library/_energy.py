@@ -18,7 +18,6 @@ from millstream.flow.library._calendar_windows import (
     WindowsConfig,
     figure_quality,
     forget_states,
-    late_input,
     put_state,
 )
 from millstream.flow.library._inputs import Inputs, Names
@@ -119,31 +118,25 @@ class _EnergyStep:
         if event.is_timer:
             return consumer, self._windows.on_timer(consumer, event)
         name = self._inputs.name(event)
-        if name is None:
-            return consumer, ()
-        if event.time_ns < consumer.gone_ns:
-            return consumer, (late_input(self._path(event.key, "late"), event),)
-        touched = self._take(consumer, name, event)
-        effects = self._windows.correct(consumer, event.key, touched) if touched is not None else []
-        return consumer, [*effects, *self._windows.begin(consumer, event.time_ns)]
+        return consumer, self._windows.put(consumer, name, event) if name is not None else ()
 
     # -- taking in ----------------------------------------------------------------------------------------------------
 
-    def _take(self, consumer: Consumer, name: str, event: Event) -> tuple[int, int] | None:
+    def take(self, kept: Consumer, name: str, event: Event) -> tuple[int, int] | None:
         """Keep one input; the time of which figures may have changed."""
         is_bad = event.value is None or event.quality.is_bad
         if name == "state":
-            return put_state(consumer, event.time_ns, "" if is_bad else str(event.value))
+            return put_state(kept, event.time_ns, "" if is_bad else str(event.value))
         if is_bad:  # a total that comes later holds all; a power is unknown from then on
-            return self._take_power(consumer, event.time_ns, None) if name == "power" else None
+            return self._take_power(kept, event.time_ns, None) if name == "power" else None
         value = number(event.value)
         if value is None:
             raise ValueError(f"not a number: {event.value!r:.60}")
         if name == "power":
-            return self._take_power(consumer, event.time_ns, value * self._config.scale)
+            return self._take_power(kept, event.time_ns, value * self._config.scale)
         if name == "parts":
-            return _take_parts(consumer, event.time_ns, value)
-        return self._take_reading(consumer, event.time_ns, value * self._config.scale)
+            return _take_parts(kept, event.time_ns, value)
+        return self._take_reading(kept, event.time_ns, value * self._config.scale)
 
     def _take_reading(self, consumer: Consumer, time_ns: int, total_wh: float) -> tuple[int, int] | None:
         """Keep a reading: the first of each minute, the newest, and those about which something is wrong."""
@@ -252,7 +245,7 @@ class _EnergyStep:
     def said(self, kept: Consumer, key: str, kind: str, found: Energy, revision: int) -> list[Effect]:
         """A window that is over: its figures, and the event that has all they are made of."""
         data = {"window": kind, "revision": revision, **_explained(found)}
-        event = EmitEvent(self._path(key, kind), "millstream.energy", data, found.end_ns)
+        event = EmitEvent(self.path(key, kind), "millstream.energy", data, found.end_ns)
         return [*self._tags(key, kind, found, revision), event]
 
     def shown(self, kept: Consumer, key: str, window: tuple[int, int] | None, now_ns: int) -> list[Effect]:
@@ -300,9 +293,10 @@ class _EnergyStep:
         is_sure: bool,
     ) -> Emit:  # fmt: skip
         quality = figure_quality(value, is_sure=is_sure)
-        return Emit(self._path(key, name), _round(value), time_ns, "kpi", quality, unit, revision)
+        return Emit(self.path(key, name), _round(value), time_ns, "kpi", quality, unit, revision)
 
-    def _path(self, key: str, name: str) -> str:
+    def path(self, key: str, name: str) -> str:
+        """Of a result."""
         return f"{key}:{self._config.output}/{name}"
 
 

@@ -17,7 +17,6 @@ from millstream.flow.library._calendar_windows import (
     WindowsConfig,
     figure_quality,
     forget_states,
-    late_input,
     put_state,
 )
 from millstream.flow.library._inputs import Inputs, Names
@@ -119,30 +118,24 @@ class _Oee:
         if event.kind == "context":
             return machine, self._take_order(machine, event)
         name = self._inputs.name(event)
-        if name is None:
-            return machine, ()
-        if event.time_ns < machine.gone_ns:
-            return machine, (late_input(self._path(event.key, "late"), event),)
-        touched = self._take(machine, name, event)
-        effects = self._windows.correct(machine, event.key, touched) if touched is not None else []
-        return machine, [*effects, *self._windows.begin(machine, event.time_ns)]
+        return machine, self._windows.put(machine, name, event) if name is not None else ()
 
     # -- taking in ----------------------------------------------------------------------------------------------------
 
-    def _take(self, machine: Machine, name: str, event: Event) -> tuple[int, int] | None:
+    def take(self, kept: Machine, name: str, event: Event) -> tuple[int, int] | None:
         """Keep one input; the time of which figures may have changed."""
         is_bad = event.value is None or event.quality.is_bad
         if name == "state":
-            return put_state(machine, event.time_ns, "" if is_bad else str(event.value))
+            return put_state(kept, event.time_ns, "" if is_bad else str(event.value))
         if is_bad:
             return None
         value = number(event.value)
         if value is None or value < 0:
             raise ValueError(f"not a number from 0 on: {event.value!r:.60}")
         if name == "cycle":
-            machine.cycle_ns = value * 1e9
+            kept.cycle_ns = value * 1e9
             return None
-        return self._take_total(machine, name, event.time_ns, value)
+        return self._take_total(kept, name, event.time_ns, value)
 
     def _take_order(self, machine: Machine, event: Event) -> list[Effect]:
         """What was told about an order may be about any time: windows that were given are given again."""
@@ -187,7 +180,7 @@ class _Oee:
     def said(self, kept: Machine, key: str, kind: str, found: Figures, revision: int) -> list[Effect]:
         """A window that is over: its figures, and the event that has all they are made of."""
         data = {"window": kind, "revision": revision, **self.told(kept, found)}
-        event = EmitEvent(self._path(key, kind), "millstream.oee", data, found.end_ns)
+        event = EmitEvent(self.path(key, kind), "millstream.oee", data, found.end_ns)
         return [*self._tags(key, kind, found, found.end_ns, revision), event]
 
     def shown(self, kept: Machine, key: str, window: tuple[int, int] | None, now_ns: int) -> list[Effect]:
@@ -269,7 +262,8 @@ class _Oee:
             found += Made(produced, rejected, self._ideal_ns(machine, bucket))
         return found
 
-    def _path(self, key: str, name: str) -> str:
+    def path(self, key: str, name: str) -> str:
+        """Of a result."""
         return f"{key}:{self._config.output}/{name}"
 
     def _tags(self, key: str, kind: str, found: Figures, time_ns: int, revision: int) -> list[Effect]:
@@ -282,7 +276,7 @@ class _Oee:
         }  # fmt: skip
         return [
             Emit(
-                self._path(key, f"{kind}/{name}"), value, time_ns, "kpi",
+                self.path(key, f"{kind}/{name}"), value, time_ns, "kpi",
                 quality=figure_quality(value, is_sure=is_sure or name == "known"), revision=revision,
             )
             for name, value in values.items()
