@@ -31,6 +31,8 @@ from millstream.shop._evaluation import (
 )
 from millstream.shop._flood import Flood, FloodRules, count_alarm, pass_flood_time
 from millstream.shop._oee import CATEGORIES, TOLERANCE, Category, Figures, Made, figures
+from millstream.shop._order_made import TYPE as ORDER_MADE_TYPE
+from millstream.shop._order_made import OrderMade, OrdersMade, add_window, made_data
 from millstream.shop._orders import OrderSpan, order_at, order_doubts, put_order, read_order
 from millstream.shop._spc import (
     D2,
@@ -67,6 +69,11 @@ from millstream.shop._timeline import (
 )
 
 __all__ = [
+    "ORDER_MADE_TYPE",
+    "OrderMade",
+    "OrdersMade",
+    "add_window",
+    "made_data",
     "Draw",
     "Energy",
     "Meter",

@@ -228,13 +228,11 @@ class _Oee:
                 order = order_at(machine.orders, bucket.start_ns + MINUTE_NS // 2)
                 name = order.name if order is not None else ""
                 products[name] = order.product if order is not None else ""
-                produced = bucket.produced if "produced" in self._config.names else bucket.good + bucket.rejected
-                part = Made(produced, bucket.rejected, self._ideal_ns(machine, bucket))
-                made[name] = made.get(name, Made()) + part
+                made[name] = made.get(name, Made()) + self._made_in(machine, bucket)
         return [
             {
                 "order": name or None, "product": products[name] or None, "produced": part.produced,
-                "ideal_s": part.ideal_ns / 1e9,
+                "rejected": part.rejected, "ideal_s": part.ideal_ns / 1e9,
             }
             for name, part in made.items()
         ]  # fmt: skip
@@ -253,14 +251,16 @@ class _Oee:
         return produced * order.cycle_ns
 
     def _made(self, machine: Machine, start_ns: int, end_ns: int) -> Made:
-        found, names = Made(), self._config.names
+        found = Made()
         for bucket in self._buckets(machine, start_ns, end_ns):
-            produced = bucket.produced if "produced" in names else bucket.good + bucket.rejected
-            rejected = bucket.rejected
-            if "rejected" not in names and "good" in names:
-                rejected = produced - bucket.good
-            found += Made(produced, rejected, self._ideal_ns(machine, bucket))
+            found += self._made_in(machine, bucket)
         return found
+
+    def _made_in(self, machine: Machine, bucket: Bucket) -> Made:
+        names = self._config.names
+        produced = bucket.produced if "produced" in names else bucket.good + bucket.rejected
+        rejected = produced - bucket.good if "rejected" not in names and "good" in names else bucket.rejected
+        return Made(produced, rejected, self._ideal_ns(machine, bucket))
 
     def path(self, key: str, name: str) -> str:
         """Of a result."""
