@@ -1,18 +1,22 @@
-"""What features and anomalies of 64 channels at 1 kHz cost, and how soon after a sample they are there.
+"""What features, anomalies and tools of 64 channels at 1 kHz cost, and how soon after a sample they are there.
 
     python -m bench predict [--json] [--short] [--seconds 20] [--channels 64] [--repeat 3]
 
-Blocks of 50 ms of each channel come at once and go through the flow `waveform` (windows of 50 ms); the level that it
-gives goes on through `anomaly`. Both run as the runner does, without any stream: decode, step, state, encoded outputs,
-the state record. Cores are processor seconds by seconds of the plant. The delay is from the first sample of a block,
-which waits for the block to be full, to the scores of all channels, on a core that nobody else wants: the time of the
-processor. What the streams between sensor and alarm add is not in it.
+Blocks of 32 ms of each channel come at once and go through the flow `waveform` (windows of 32 ms); the level that it
+gives goes on through `anomaly`, and level and one band through `tool`, which learns cuts of 1.6 s, two seconds apart.
+All run as the runner does, without any stream: decode, step, state, encoded outputs, the state record. Cores are
+processor seconds by seconds of the plant. The delay is from the first sample of a block, which waits for the block to
+be full, to the scores of all channels, on a core that nobody else wants: the time of the processor. In the end each
+tool breaks at some sample of a cut: its load is gone. That delay is from this sample, through the features of its block
+and of the next one, if it takes that, to the alarm, after all channels of that block. What the streams between sensor
+and alarm add is not in either.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,21 +24,30 @@ import numpy as np
 from bench._report import Row, digest, finish, parser
 from millstream.flow import FlowCore, Input, KeyStore, TimePolicy
 from millstream.flow.library import FLOW_TYPES
-from millstream.model import Block
+from millstream.model import GOOD, Block
 from millstream.protocols.nats_wire import VERSION_LINE, encode_header_lines
-from millstream.protocols.uns_payload import ARROW_TYPE, encode_block
+from millstream.protocols.uns_payload import ARROW_TYPE, encode_block, encode_sample
 from millstream.sdk import Message, Received
 
 START_NS = 1_767_225_600_000_000_000
 RATE_HZ = 1000
-BLOCK = 50
+BLOCK = 32
 MS_NS = 1_000_000
 CORES_MAX = 1.0
 DELAY_MS_MAX = 100.0
 ARROW = VERSION_LINE + b"\r\n" + encode_header_lines((("Content-Type", ARROW_TYPE),)) + b"\r\n"
-WAVEFORM = {"rate_hz": RATE_HZ, "window": "50ms", "features": ["rms", "peak", "crest_factor", "kurtosis"],
+WAVEFORM = {"rate_hz": RATE_HZ, "window": "32ms", "features": ["rms", "peak", "crest_factor", "kurtosis"],
             "bands": {"meshing": {"low_hz": 180, "high_hz": 260}}}  # fmt: skip
 ANOMALY = {"names": {"level": "force/rms"}, "learn": "5s"}
+TOOL = {
+    "loads": {"level": "force/rms", "meshing": "force/band/meshing"},
+    "tool": "tool",
+    "operation": {"program": "program"},
+    "cutting": "cutting",
+    "learn": 3,
+}
+PERIOD, CUT = 2000, 1600  # samples from cut to cut, and of one
+AIR = 0.1  # of the load
 
 
 class _Stage:
@@ -69,6 +82,23 @@ class _Stage:
         return messages
 
 
+@dataclass(slots=True)
+class _Plant:
+    """The flows, and the delays in ms: of each round up to the scores, up to what is known of tools, and of breaks."""
+
+    waves: _Stage
+    odd: _Stage
+    tools: _Stage
+    scores_ms: list[float] = field(default_factory=list)
+    tools_ms: list[float] = field(default_factory=list)
+    breaks_ms: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def cpu_s(self) -> float:
+        """Of all flows."""
+        return self.waves.cpu_s + self.odd.cpu_s + self.tools.cpu_s
+
+
 def main(argv: list[str]) -> int:
     """Run and print; exit status 1 when a target is missed."""
     options = parser("predict", __doc__ or "")
@@ -76,42 +106,92 @@ def main(argv: list[str]) -> int:
     options.add_argument("--channels", type=int, default=64)
     options.add_argument("--repeat", type=int, default=3, help="the cheapest of so many runs counts")
     chosen = options.parse_args(argv)
-    seconds, channels, repeat = (1, 4, 1) if chosen.short else (chosen.seconds, chosen.channels, chosen.repeat)
-    runs = [_run(seconds, channels) for _ in range(repeat)]
-    waves, odd, delays_ms = min(runs, key=lambda run: run[0].cpu_s + run[1].cpu_s)
+    seconds, channels, repeat = (10, 4, 1) if chosen.short else (chosen.seconds, chosen.channels, chosen.repeat)
+    plant = min((_run(seconds, channels) for _ in range(repeat)), key=lambda run: run.cpu_s)
+    waves, odd, tools = plant.waves, plant.odd, plant.tools
     rows = [
         _cost("waveform", waves, seconds, channels),
         _cost("anomaly", odd, seconds, channels),
-        _delay(delays_ms, (waves.cpu_s + odd.cpu_s) / seconds, is_short=chosen.short),
+        _cost("tool", tools, seconds, channels),
+        _delay(
+            "waveform and anomaly: from a sample to its score, 99 %",
+            plant.scores_ms,
+            (waves.cpu_s + odd.cpu_s) / seconds,
+            is_short=chosen.short,
+        ),
+        _delay(
+            "waveform and tool: from a sample to what is known of the cut, 99 %",
+            plant.tools_ms,
+            (waves.cpu_s + tools.cpu_s) / seconds,
+            is_short=chosen.short,
+        ),
+        _breaks(plant, channels, is_short=chosen.short),
     ]
     return finish("predict", argv, rows, chosen)
 
 
-def _run(seconds: int, channels: int) -> tuple[_Stage, _Stage, list[float]]:
-    """Both flows after so much time of the plant, and the delay of each round of blocks in ms."""
+def _run(seconds: int, channels: int) -> _Plant:
+    """All flows after so much time of the plant."""
     waves = _Stage("waveform", WAVEFORM, Input("acme/plant1/**:force"))
     odd = _Stage("anomaly", ANOMALY, Input("acme/plant1/**:force/rms", "kpi"))
-    delays_ms = []
-    for first in range(0, seconds * RATE_HZ, BLOCK):
-        arrivals = _blocks(first, channels)
-        before_s = waves.cpu_s + odd.cpu_s
-        odd.take([_received(message) for message in waves.take(arrivals)])
-        delays_ms.append(BLOCK * 1000 / RATE_HZ + (waves.cpu_s + odd.cpu_s - before_s) * 1000)
-    return waves, odd, delays_ms
+    context = [Input(f"acme/plant1/**:{name}") for name in ("tool", "program", "cutting")]
+    features = [Input(f"acme/plant1/**:force/{name}", "kpi") for name in ("rms", "band/meshing")]
+    plant = _Plant(waves, odd, _Stage("tool", TOOL, *features, *context))
+    last_cut = (seconds * RATE_HZ // PERIOD - 1) * PERIOD
+    breaks = {  # somewhere in the middle of the last cut
+        channel: last_cut + 300 + int(np.random.default_rng(channel).integers(1000)) for channel in range(channels)
+    }
+    for first in range(0, seconds * RATE_HZ - BLOCK + 1, BLOCK):
+        _round(plant, first, breaks)
+    return plant
 
 
-def _blocks(first: int, channels: int) -> list[Received]:
-    """Noise about a tone, the same in each run."""
+def _round(plant: _Plant, first: int, breaks: Mapping[int, int]) -> None:
+    """One block of each channel, through all."""
+    waves_s, odd_s, tools_s = plant.waves.cpu_s, plant.odd.cpu_s, plant.tools.cpu_s
+    features = [_received(message) for message in plant.waves.take(_blocks(first, breaks))]
+    plant.odd.take(features)
+    said = plant.tools.take([*_context(first, len(breaks)), *features])
+    waves_ms, filling_ms = (plant.waves.cpu_s - waves_s) * 1000, BLOCK * 1000 / RATE_HZ
+    tools_ms = (plant.tools.cpu_s - tools_s) * 1000
+    plant.scores_ms.append(filling_ms + waves_ms + (plant.odd.cpu_s - odd_s) * 1000)
+    plant.tools_ms.append(filling_ms + waves_ms + tools_ms)
+    for message in said:
+        if "._alarm.tool.broken" in message.subject:
+            channel = int(message.subject.split(".mill")[1].partition(".")[0])
+            waited_ms = (first + BLOCK - breaks[channel]) * 1000 / RATE_HZ
+            plant.breaks_ms.setdefault(channel, waited_ms + waves_ms + tools_ms)
+
+
+def _blocks(first: int, breaks: Mapping[int, int]) -> list[Received]:
+    """Noise about a tone while it cuts, the same in each run."""
     found = []
     numbers = np.arange(first, first + BLOCK, dtype=np.int64)
     times = START_NS + numbers * (1000 // RATE_HZ) * MS_NS
-    for channel in range(channels):
-        noise = np.random.default_rng(first * channels + channel).normal(size=BLOCK)
-        values = noise + 3 * np.sin(2 * np.pi * 200 * numbers / RATE_HZ)
+    for channel, broken in breaks.items():
+        noise = np.random.default_rng(first * len(breaks) + channel).normal(size=BLOCK)
+        load = np.where((numbers % PERIOD < CUT) & (numbers < broken), 1.0, AIR)
+        values = load * (noise + 3 * np.sin(2 * np.pi * 200 * numbers / RATE_HZ))
         block = Block(f"acme/plant1/mill{channel}:force", times, values)
         payload = encode_block(block, ingest_time_ns=int(times[-1]))
         found.append(Received(f"uns.v1.acme.plant1.mill{channel}._tag.force", payload, ARROW, 0, int(times[-1])))
     return found
+
+
+def _context(first: int, channels: int) -> list[Received]:
+    """What the controllers tell within this block."""
+    told: list[tuple[str, Any, int]] = [("tool", 7, 0), ("program", "O100", 0)] if first == 0 else []
+    edges = [number for number in range(first, first + BLOCK) if number % PERIOD in (0, CUT)]
+    told += [("cutting", number % PERIOD == 0, number) for number in edges]
+    return [
+        Received(
+            f"uns.v1.acme.plant1.mill{channel}._tag.{name}",
+            encode_sample(value, quality=GOOD, source_time_ns=START_NS + at * MS_NS, ingest_time_ns=START_NS), None, 0,
+            START_NS + at * MS_NS,
+        )
+        for name, value, at in told
+        for channel in range(channels)
+    ]  # fmt: skip
 
 
 def _received(message: Message) -> Received:
@@ -127,12 +207,23 @@ def _cost(name: str, stage: _Stage, seconds: int, channels: int) -> Row:
     )  # fmt: skip
 
 
-def _delay(delays_ms: Sequence[float], cores: float, *, is_short: bool) -> Row:
+def _delay(measure: str, delays_ms: Sequence[float], cores: float, *, is_short: bool) -> Row:
     ordered = sorted(delays_ms)
     p50, p99 = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)]
     is_met = is_short or (p99 <= DELAY_MS_MAX and cores <= CORES_MAX)
     note = f"the block fills for {BLOCK * 1000 // RATE_HZ} ms, the rest is time of the processor; {cores:.2f} cores"
     return Row(
-        "both: from a sample to its score, 99 %", f"{p99:.0f} ms", f"at most {DELAY_MS_MAX:g} ms on one core", None,
+        measure, f"{p99:.0f} ms", f"at most {DELAY_MS_MAX:g} ms on one core", None,
         is_met, note, digest([len(delays_ms)]), {"p99_ms": p99, "p50_ms": p50, "cores": cores},
+    )  # fmt: skip
+
+
+def _breaks(plant: _Plant, channels: int, *, is_short: bool) -> Row:
+    ordered = sorted(plant.breaks_ms.values())
+    worst = ordered[-1] if ordered else float("inf")
+    is_met = len(ordered) == channels and (is_short or worst <= DELAY_MS_MAX)
+    return Row(
+        "tool: from the sample of a break to its alarm, the slowest", f"{worst:.0f} ms", f"at most {DELAY_MS_MAX:g} ms",
+        None, is_met, f"{len(ordered)} of {channels} breaks told", digest(sorted(plant.breaks_ms)),
+        {"worst_ms": worst, "p50_ms": ordered[len(ordered) // 2] if ordered else None, "found": len(ordered)},
     )  # fmt: skip

@@ -17,7 +17,7 @@ from millstream.cli._output import OK, duration, note, print_json, print_table
 from millstream.kernel import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
-    from millstream.flow import Detections
+    from millstream.flow import Detections, Recording
     from millstream.shop import Labelled
 
 SECOND_NS = 10**9
@@ -26,8 +26,8 @@ EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 def evaluate(
-    flow: Path, data: Path, /, *more: Path, labels: Path, tag: str = "acme/plant1/machine:value", score: str = "",
-    threshold: float | None = None, json: Json = False,
+    flow: Path, data: Path, /, *more: Path, labels: Path, tag: str = "acme/plant1/machine:value", alarm: str = "",
+    score: str = "", threshold: float | None = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Score a flow that finds anomalies on labelled recordings, beside baselines.
 
@@ -50,6 +50,7 @@ def evaluate(
         Its flow.yaml (one entry of `flows:`), or the folder of that.
     data
         A series: CSV with a heading; the first column is the time (UTC when it names no zone), the second the value.
+        Further columns are heard as tags of the same machine under the names in the heading, when they change.
     more
         Further series; all are scored together.
     labels
@@ -57,6 +58,8 @@ def evaluate(
         anomaly.
     tag
         What the flow hears the values as.
+    alarm
+        Only alarms of this name are detections: the last level of their path. Left out: all of the flow.
     score
         Name of the number between 0 and 1 that the flow gives for a row: the last level of its path.
     threshold
@@ -73,9 +76,9 @@ def evaluate(
     recordings = [_read_series(path, windows, labels) for path in (data, *more)]
     spec, base, path = read_flow_file(flow), flow if flow.is_dir() else flow.parent, TagPath.parse(tag)
     found = []
-    for series, values in recordings:
-        note(f"{series.name}: {len(values)} rows, {len(series.windows_ns)} windows ...")
-        found.append(detect(build_flow(spec, base), series, values, path, score))
+    for each in recordings:
+        note(f"{each.series.name}: {len(each.values)} rows, {len(each.series.windows_ns)} windows ...")
+        found.append(detect(build_flow(spec, base), each, path, score, alarm))
     report = _report(spec.name, recordings, found, threshold)
     if json:
         print_json({"ok": True, **report})
@@ -103,16 +106,18 @@ def _time_ns(text: str) -> int:
     return (span.days * 86_400 + span.seconds) * SECOND_NS + span.microseconds * 1000
 
 
-def _read_series(path: Path, windows: dict[str, list[tuple[int, int]]], labels: Path) -> tuple[Labelled, list[float]]:
+def _read_series(path: Path, windows: dict[str, list[tuple[int, int]]], labels: Path) -> Recording:
+    from millstream.flow import Recording
     from millstream.shop import Labelled
 
     if path.name not in windows:
         raise ConfigError("a series without labels", where=str(labels), got=path.name, expected="an entry, [] for none")
-    times, values = [], []
+    times, values, beside = [], [], list[tuple[int, str, Any]]()
+    newest: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = csv.reader(file)
-            next(rows, None)
+            names = [name.strip() for name in next(rows, ())][2:]
             for number, row in enumerate(rows, 2):
                 try:
                     times.append(_time_ns(row[0]))
@@ -121,21 +126,33 @@ def _read_series(path: Path, windows: dict[str, list[tuple[int, int]]], labels: 
                     raise ConfigError(
                         "not a time and a number", where=f"{path}:{number}", got=",".join(row)[:80]
                     ) from error
-        return Labelled(path.name, times, windows[path.name]), values
+                for name, text in zip(names, row[2:], strict=False):
+                    if name and text and newest.get(name) != text:
+                        newest[name] = text
+                        beside.append((len(times) - 1, name, _value(text)))
+        return Recording(Labelled(path.name, times, windows[path.name]), values, beside)
     except FileNotFoundError:
         raise NotFoundError("no series", where=str(path)) from None
     except (UnicodeDecodeError, csv.Error, ValueError) as error:
         raise ConfigError(f"not a series: {error}", where=str(path)) from error
 
 
+def _value(text: str) -> float | str:
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if math.isfinite(value) else text
+
+
 def _report(
-    name: str, recordings: Sequence[tuple[Labelled, list[float]]], found: Sequence[Detections], threshold: float | None
+    name: str, recordings: Sequence[Recording], found: Sequence[Detections], threshold: float | None
 ) -> dict[str, Any]:
     from millstream.shop import PROFILES, best_threshold, rows_above
 
-    series = [each for each, _ in recordings]
+    series = [each.series for each in recordings]
     own = [each.rows if threshold is None else rows_above(each.scores, threshold) for each in found]
-    learnt = [_outside(values, each.probation_rows) for each, values in recordings]
+    learnt = [_outside(each.values, each.series.probation_rows) for each in recordings]
     results = [
         _result(name, series, own),
         _result("as many, evenly spread", series, [_spread(*pair) for pair in zip(series, own, strict=True)]),

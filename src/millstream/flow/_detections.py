@@ -20,6 +20,7 @@ from millstream.sdk import Received
 from millstream.shop import Labelled
 
 RAISED = "millstream.alarm.raised"
+SAMPLES = ("tag", "kpi", "count", "state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +32,30 @@ class Detections:
     rejected: int
 
 
-def detect(flow: Flow[Any], series: Labelled, values: Sequence[float], tag: TagPath, score: str = "") -> Detections:
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A series with the value of each row, and what was told beside them: tags at the same place by row, as (row, name
+    of the tag, value). The flow hears them before the value of the row."""
+
+    series: Labelled
+    values: Sequence[float]
+    beside: Sequence[tuple[int, str, Any]] = ()
+
+
+def detect(flow: Flow[Any], recording: Recording, tag: TagPath, score: str = "", alarm: str = "") -> Detections:
     """Let a flow hear the values as those of `tag`, at their times. `score` is the name of the number that it gives for
-    a row (the last level of its path); without it only alarms count. Raises ConfigError when the flow does not listen.
+    a row (the last level of its path); without it only alarms count, with `alarm` those of this name. Raises
+    ConfigError when the flow does not listen.
     """
-    subject = tag_subject(tag, contract_of("tag"))
-    address = decode_subject(subject)
-    if not any(each.kind == "tag" and Pattern.parse(each.pattern).matches(address) for each in flow.inputs):
+    series = recording.series
+    if _heard_as(flow, tag) is None:
+        kinds = [each for each in flow.inputs if each.kind in SAMPLES]
         raise ConfigError(
             "the flow does not listen to the tag", where=flow.name, got=str(tag),
-            expected=", ".join(each.pattern for each in flow.inputs if each.kind == "tag") or "an input of kind tag",
+            expected=", ".join(each.pattern for each in kinds) or "an input of kind tag",
             next_step="name a tag that it hears with --tag",
         )  # fmt: skip
-    arrivals: list[Received | int] = [
-        Received(
-            subject, encode_sample(value, quality=GOOD, source_time_ns=at_ns, ingest_time_ns=at_ns), None, seq, at_ns
-        )
-        for seq, (at_ns, value) in enumerate(zip(series.times_ns, values, strict=True), 1)
-    ]
-    outcome = drive(flow, with_ticks(flow, arrivals))
+    outcome = drive(flow, with_ticks(flow, _arrivals(flow, recording, tag)))
     rows: set[int] = set()
     scores = [math.nan] * len(series.times_ns)
     for message in outcome.messages:
@@ -61,10 +67,37 @@ def detect(flow: Flow[Any], series: Labelled, values: Sequence[float], tag: TagP
             if row < 0:
                 continue
             if kind == "alarm" and fact.type == RAISED:
-                rows.add(row)
+                if alarm in ("", place.names[-1]):
+                    rows.add(row)
             elif score and place.names[-1] == score and isinstance(fact.value, int | float):
                 scores[row] = float(fact.value)
     for row in range(1, len(scores)):  # it holds until the next one
         if math.isnan(scores[row]):
             scores[row] = scores[row - 1]
     return Detections(tuple(sorted(rows)), tuple(scores), len(outcome.rejected))
+
+
+def _heard_as(flow: Flow[Any], tag: TagPath) -> str | None:
+    """The subject under which a flow hears the samples of a tag: the first kind that it listens to."""
+    for kind in SAMPLES:
+        subject = tag_subject(tag, contract_of(kind))
+        address = decode_subject(subject)
+        if any(each.kind == kind and Pattern.parse(each.pattern).matches(address) for each in flow.inputs):
+            return subject
+    return None
+
+
+def _arrivals(flow: Flow[Any], recording: Recording, tag: TagPath) -> list[Received | int]:
+    """All messages in order."""
+    own = _heard_as(flow, tag)
+    others = {name: _heard_as(flow, TagPath.parse(f"{tag.asset}:{name}")) for _, name, _ in recording.beside}
+    told: dict[int, list[tuple[str | None, Any]]] = {}
+    for row, name, value in recording.beside:
+        told.setdefault(row, []).append((others[name], value))
+    arrivals: list[Received | int] = []
+    for row, (at_ns, value) in enumerate(zip(recording.series.times_ns, recording.values, strict=True)):
+        for subject, said in (*told.get(row, ()), (own, value)):
+            if subject is not None:
+                payload = encode_sample(said, quality=GOOD, source_time_ns=at_ns, ingest_time_ns=at_ns)
+                arrivals.append(Received(subject, payload, None, len(arrivals) + 1, at_ns))
+    return arrivals

@@ -18,6 +18,16 @@ from millstream.shop._alarm import (
 )
 from millstream.shop._calendar import WEEKDAYS, Calendar, Shift, ShiftSpan, clock, parse_clock, parse_days
 from millstream.shop._context import EVENT_TYPE, FACTS, ContextTables, Fact, Problem, Row, fact_event
+from millstream.shop._cutting import (
+    CELL_BYTES,
+    CutLimits,
+    CutProfile,
+    CutSignature,
+    judge_load,
+    learn_cuts,
+    load_ratio,
+    takes_as_long,
+)
 from millstream.shop._energy import Draw, Energy, Meter, energy, forecast_w, held, metered
 from millstream.shop._evaluation import (
     PROFILES,
@@ -74,6 +84,14 @@ __all__ = [
     "OrdersMade",
     "add_window",
     "made_data",
+    "CELL_BYTES",
+    "CutLimits",
+    "CutProfile",
+    "CutSignature",
+    "judge_load",
+    "learn_cuts",
+    "load_ratio",
+    "takes_as_long",
     "Draw",
     "Energy",
     "Meter",

@@ -20,6 +20,7 @@ from millstream.flow.library._part_counter import PART_COUNTER
 from millstream.flow.library._rate import RATE
 from millstream.flow.library._runs import RUNS
 from millstream.flow.library._spc import SPC
+from millstream.flow.library._tool import TOOL_MONITOR
 from millstream.flow.library._type import Build, FlowConfig, FlowType, OutputName, OutputPath
 from millstream.flow.library._unit_conversion import UNIT_CONVERSION
 from millstream.flow.library._waveform import WAVEFORM
@@ -27,7 +28,7 @@ from millstream.flow.library._waveform import WAVEFORM
 _ALL = (
     PART_COUNTER, RATE, MACHINE_STATE, OEE, ENERGY, CHANGE_OF_STATE, RUNS, DERIVED_TAG, UNIT_CONVERSION, DEADBAND,
     SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC, DOWNTIME, NOTIFY, WAVEFORM, ANOMALY,
-    ORDER_MADE,
+    ORDER_MADE, TOOL_MONITOR,
 )  # fmt: skip
 FLOW_TYPES: Mapping[str, FlowType] = MappingProxyType({flow_type.name: flow_type for flow_type in _ALL})
 """Built-in types by name."""
