@@ -24,7 +24,16 @@ from millstream.bus._streams import (
     HUB_LOCAL,
     HUB_THROUGHPUT,
 )
-from millstream.protocols.below import COMMAND, COMMAND_FILE, COMMANDS, FLEET, FLEET_DATA, below_subject
+from millstream.protocols.below import (
+    COMMAND,
+    COMMAND_FILE,
+    COMMANDS,
+    FLEET,
+    FLEET_DATA,
+    MODULE,
+    ROLLOUT,
+    below_subject,
+)
 from millstream.protocols.below import CONFIG as CONFIG_DESK
 from millstream.protocols.module import MODULES, MODULES_PREFIX
 from millstream.protocols.trust_chain import CHAIN_STREAM, CHAIN_SUBJECT
@@ -223,8 +232,8 @@ HISTORY_BELOW = "millstream.history.below"
 """Before the path of the history that is asked for: the server lets a person ask below its own paths only."""
 ASKED_BELOW = {
     "viewer": (FLEET, COMMANDS),
-    "engineer": (FLEET, COMMANDS, FLEET_DATA, CONFIG_DESK),
-    "commander": (FLEET, COMMANDS, FLEET_DATA, CONFIG_DESK, COMMAND, COMMAND_FILE),
+    "engineer": (FLEET, COMMANDS, FLEET_DATA, CONFIG_DESK, ROLLOUT, MODULE),
+    "commander": (FLEET, COMMANDS, FLEET_DATA, CONFIG_DESK, ROLLOUT, MODULE, COMMAND, COMMAND_FILE),
 }
 """What each role may ask below its paths (`millstream.below.…`), or below any."""
 PEOPLE_SERVICES = (

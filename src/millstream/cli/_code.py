@@ -136,15 +136,17 @@ def show(digest: str, /, *, json: Json = False, target: Target = DEFAULT) -> int
     async def work() -> dict[str, Any]:
         """Ask the hub."""
         async with target.connect() as plant:
-            found = await plant.configs.code.get(digest)
-            return {**found.as_dict(), "sites": await plant.configs.code.users(found.digest)}
+            code = plant.configs.code
+            found = await code.get(digest)
+            more = {"authors": await code.authors(found.digest), "sites": await code.users(found.digest)}
+            return {**found.as_dict(), **more}
 
     shown = run(work())
     if json:
         print_json(shown)
     else:
         shown["time"] = format_time(shown.pop("time_ns"))
-        shown["sites"] = ", ".join(shown["sites"]) or "none"
+        shown |= {name: ", ".join(shown[name]) or "none" for name in ("authors", "sites")}
         for name, value in shown.items():
             print_text(f"{name}: {value}")
     return OK

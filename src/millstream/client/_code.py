@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from millstream.bus._link import Link
-from millstream.client._streams import Streams, refuse
-from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, PlantError, suggest
-from millstream.protocols.cloudevents import format_time
+from millstream.client._module_book import ModuleBook
+from millstream.client._site_configs import me
+from millstream.kernel import Clock, ConfigError, NotFoundError, suggest
 from millstream.protocols.module import (
-    CHUNK_BYTES,
-    MODULES,
-    MODULES_PREFIX,
+    FILE_CHARS_MAX,
     Manifest,
     ModuleKind,
-    StoredModule,
-    chunks_subject,
-    decode_info,
-    encode_info,
-    info_subject,
-    is_module_digest,
     module_digest,
     size_max_of,
 )
@@ -32,15 +21,13 @@ if TYPE_CHECKING:
     from millstream.client._site_configs import SiteConfigs
 
 _KINDS: Mapping[str, ModuleKind] = {".wasm": "wasm", ".whl": "wheel"}
-_ROLLUP = {"Nats-Rollup": "sub"}
 
 
 class Code:
     """`Plant.configs.code` at a hub. A signer of the configurations signs modules, too."""
 
-    def __init__(self, link: Link, streams: Streams, configs: SiteConfigs, clock: Clock) -> None:
-        self._link = link
-        self._streams = streams
+    def __init__(self, book: ModuleBook, configs: SiteConfigs, clock: Clock) -> None:
+        self._book = book
         self._configs = configs
         self._clock = clock
 
@@ -49,37 +36,25 @@ class Code:
         await self._configs.sites()  # says it when this is no hub
         signer = self._configs.signer
         manifest = Manifest(
-            digest=module_digest(data), size_bytes=len(data), kind=kind_of(file, len(data)), file=Path(file).name[:120],
-            author=signer.name if signer is not None else author, time_ns=self._clock.now_ns(),
+            digest=module_digest(data), size_bytes=len(data), kind=kind_of(file, len(data)),
+            file=Path(file).name[:FILE_CHARS_MAX], author=signer.name if signer is not None else author,
+            time_ns=self._clock.now_ns(),
         )  # fmt: skip
         if signer is not None:
             manifest = signer.sign_manifest(manifest)
-        old = await self._find(manifest.digest)
-        if old is not None and old.manifest.author == manifest.author and _key(old.manifest) == _key(manifest):
-            return old.manifest
-        nuid = secrets.token_hex(11)
-        chunks = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
-        try:
-            for chunk in chunks:
-                await self._store(chunks_subject(nuid), chunk)
-            info = encode_info(manifest, nuid, len(chunks), format_time(self._clock.now_ns()))
-            await self._store(info_subject(manifest.digest), info, _ROLLUP)
-        except PlantError:
-            await self._purge(chunks_subject(nuid))
-            raise
-        if old is not None:
-            await self._purge(chunks_subject(old.nuid))
-        return manifest
+        return await self._book.push(data, manifest)
 
     async def modules(self) -> list[Manifest]:
         """All modules that the hub has, oldest first."""
-        subjects = await self._streams.subjects(MODULES, f"{MODULES_PREFIX}M.*")
-        found = []
-        for frame in await self._streams.last(MODULES, list(subjects)):
-            stored = _read(frame.payload)
-            if stored is not None:
-                found.append(stored.manifest)
+        found = [manifests[0] for manifests in await self._book.modules()]
         return sorted(found, key=lambda manifest: manifest.time_ns)
+
+    async def authors(self, digest: str) -> list[str]:
+        """Who pushed a module, as far as this log-in may see it."""
+        for manifests in await self._book.modules():
+            if manifests[0].digest == digest:
+                return [manifest.author for manifest in manifests]
+        return []
 
     async def get(self, digest: str) -> Manifest:
         """What is said of one module. The beginning of a digest is enough. Raises NotFoundError (MS-2440)."""
@@ -104,7 +79,8 @@ class Code:
         return found
 
     async def remove(self, digest: str, *, even_if_used: bool = False) -> Manifest:
-        """Take a module away. Edges that have it keep it. Raises ConfigError for one that a configuration names."""
+        """Take a module away; somebody who is bounded to paths takes back what was pushed for these only. Edges that
+        have it keep it. Raises ConfigError for one that a configuration names."""
         manifest = await self.get(digest)
         users = [] if even_if_used else await self.users(manifest.digest)
         if users:
@@ -112,28 +88,9 @@ class Code:
                 "a configuration names this module", where=manifest.digest, got=", ".join(users[:10]),
                 next_step="configure these sites otherwise first, or say --force", code="MS-2440",
             )  # fmt: skip
-        stored = await self._find(manifest.digest)
-        await self._purge(info_subject(manifest.digest))
-        if stored is not None:
-            await self._purge(chunks_subject(stored.nuid))
+        signer = self._configs.signer
+        await self._book.remove(manifest.digest, signer.name if signer is not None else me())
         return manifest
-
-    async def missing(self, digests: Iterable[str]) -> list[str]:
-        """Those that the hub does not have."""
-        return [digest for digest in sorted(digests) if await self._find(digest) is None]
-
-    async def _find(self, digest: str) -> StoredModule | None:
-        frames = await self._streams.last(MODULES, [info_subject(digest)])
-        return decode_info(frames[0].payload, digest) if frames else None
-
-    async def _store(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
-        reply = await self._link.request(subject, payload, headers=headers, timeout_s=30.0)
-        refuse(json.loads(reply.payload), "modules")
-
-    async def _purge(self, subject: str) -> None:
-        body = json.dumps({"filter": subject}).encode()
-        reply = await self._link.request(f"{self._link.api}.STREAM.PURGE.{MODULES}", body, timeout_s=30.0)
-        refuse(json.loads(reply.payload), "modules")
 
 
 def kind_of(file: str, size_bytes: int) -> ModuleKind:
@@ -147,17 +104,3 @@ def kind_of(file: str, size_bytes: int) -> ModuleKind:
             expected=f"at most {size_max_of(kind)} bytes", got=f"{size_bytes} bytes", code="MS-2442",
         )  # fmt: skip
     return kind
-
-
-def _key(manifest: Manifest) -> str:
-    return manifest.signature.key if manifest.signature is not None else ""
-
-
-def _read(payload: bytes) -> StoredModule | None:
-    """None for what is no module of ours."""
-    try:
-        raw: Any = json.loads(payload)
-        name = raw.get("name") if isinstance(raw, dict) else None
-        return decode_info(payload, name) if isinstance(name, str) and is_module_digest(name) else None
-    except (ValueError, DecodeError):
-        return None

@@ -14,19 +14,17 @@ import msgspec
 from millstream.bus import VIEW_API
 from millstream.bus._link import Frame, Link
 from millstream.bus._streams import CONFIG, CONFIG_PREFIX
-from millstream.client._below import places_asked
-from millstream.client._fleet_data import raise_reported
+from millstream.client._desks import ask_desk, places_of
 from millstream.client._flows import ask_node
 from millstream.client._streams import Streams, refuse
 from millstream.kernel import NotFoundError, PlantError, Unreachable
 from millstream.protocols.below import CONFIG as CONFIG_DESK
-from millstream.protocols.below import EVERYWHERE, below_subject, place_subject
-from millstream.protocols.config_desk import SEQ, STALE, STATUS, ConfigAsk, encode_ask
+from millstream.protocols.below import place_subject
+from millstream.protocols.config_desk import SEQ, STALE, ConfigAsk
 from millstream.protocols.module import MODULES, info_subject
 
 WRONG_LAST_SEQUENCE = 10071
 REPORT_TIMEOUT_S = 2.0
-DESK_TIMEOUT_S = 15.0
 
 Whom = Callable[[], Awaitable[tuple[str, str]]]
 Kept = tuple[int, bytes]
@@ -116,7 +114,7 @@ class DeskBook:
     async def sites(self) -> Mapping[str, str]:
         """See ConfigBook."""
         found: dict[str, str] = {}
-        for place in places_asked(self._link) or (EVERYWHERE,):
+        for place in places_of(self._link):
             (answer,) = await self._ask(place, ConfigAsk("sites"))
             found |= msgspec.json.decode(answer.payload, type=dict[str, str])
         self._places = found
@@ -145,8 +143,7 @@ class DeskBook:
 
     async def missing(self, digests: Collection[str]) -> list[str]:
         """See ConfigBook."""
-        place = (self._link.places or (EVERYWHERE,))[0]
-        (answer,) = await self._ask(place, ConfigAsk("missing", modules=tuple(sorted(digests))))
+        (answer,) = await self._ask(places_of(self._link)[0], ConfigAsk("missing", modules=tuple(sorted(digests))))
         return msgspec.json.decode(answer.payload, type=list[str])
 
     async def _at(self, edge: str, ask: ConfigAsk, body: bytes = b"") -> list[Frame]:
@@ -157,13 +154,4 @@ class DeskBook:
         return await self._ask(place_subject(self._places[edge]), ask, body)
 
     async def _ask(self, place: str, ask: ConfigAsk, body: bytes = b"") -> list[Frame]:
-        frames: list[Frame] = []
-        subject = below_subject(CONFIG_DESK, place)
-        asked = self._link.request_many(subject, encode_ask(ask, body), timeout_s=DESK_TIMEOUT_S)
-        async with aclosing(asked) as replies:
-            async for reply in replies:
-                raise_reported(reply)
-                frames.append(reply)
-                if reply.headers.get(STATUS) == "done":
-                    break
-        return frames
+        return await ask_desk(self._link, CONFIG_DESK, place, ask, body)

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import msgspec
-
-from millstream.bus._link import Link
-from millstream.bus._streams import ROLLOUTS, ROLLOUTS_PREFIX
-from millstream.client._config_book import WRONG_LAST_SEQUENCE
+from millstream.client._rollout_book import RolloutBook
 from millstream.client._site_configs import SiteConfigs, SitePlan, me
-from millstream.client._streams import Streams, refuse
-from millstream.kernel import Clock, ConfigError, NotFoundError, PlantError, beside_one_another, suggest
+from millstream.kernel import Clock, ConfigError, NotFoundError, beside_one_another, suggest
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.rollout import (
     SITE_TIMEOUT_S_DEFAULT,
     SITES_COUNT_MAX,
     Rollout,
     RolloutSite,
-    RolloutState,
-    decode_rollout,
-    encode_rollout,
-    resumed,
     stage_ends,
 )
-from millstream.protocols.site_config import HEALTHY_WITHIN_MS_DEFAULT, encode_revision, is_edge_name
+from millstream.protocols.rollout_desk import Steering
+from millstream.protocols.site_config import HEALTHY_WITHIN_MS_DEFAULT, is_edge_name
 
 
 class Rollouts:
     """`Plant.configs.rollouts` at a hub."""
 
-    def __init__(self, link: Link, streams: Streams, configs: SiteConfigs, clock: Clock) -> None:
-        self._link = link
-        self._streams = streams
+    def __init__(self, book: RolloutBook, configs: SiteConfigs, clock: Clock) -> None:
+        self._book = book
         self._configs = configs
         self._clock = clock
 
@@ -61,37 +51,33 @@ class Rollouts:
                 code="MS-2417",
             )  # fmt: skip
         ends = stage_ends(stages, len(chosen))
+        sites = await self._configs.sites()
+        place = self._book.place_of({plan.file.edge: sites[plan.file.edge] for plan in chosen})
 
         async def prepare(plan: SitePlan) -> RolloutSite:
             revision, base_seq = await self._configs.compose(
                 plan.file.edge, plan.file.text, based_on=plan.newest.revision.revision if plan.newest else 0,
                 comment=comment, author=author, healthy_within_ms=healthy_within_ms, kind="apply", rollout=name,
             )  # fmt: skip
-            await self._store(f"{name}.{revision.edge}", encode_revision(revision), 0)
+            await self._book.prepare(place, name, revision)
             return RolloutSite(revision.edge, revision.revision, revision.digest, base_seq)
 
-        sites = await beside_one_another(prepare, chosen)
+        prepared = await beside_one_another(prepare, chosen)
         rollout = Rollout(
-            name=name, author=author or me(), created_ns=now_ns, ends=ends, sites=tuple(sites), comment=comment,
+            name=name, author=author or me(), created_ns=now_ns, ends=ends, sites=tuple(prepared), comment=comment,
             site_timeout_s=site_timeout_s, failures_max=failures_max, passes_away=passes_away,
         )  # fmt: skip
-        await self._store(name, encode_rollout(rollout), 0)
-        return rollout
+        return await self._book.start(place, rollout)
 
     async def list(self) -> list[Rollout]:
         """All roll-outs that the hub knows, oldest first."""
-        subjects = await self._streams.subjects(ROLLOUTS, ROLLOUTS_PREFIX + "*")
-        frames = await self._streams.last(ROLLOUTS, list(subjects))
-        return sorted((decode_rollout(frame.payload) for frame in frames), key=lambda r: r.created_ns)
+        return await self._book.list()
 
     async def get(self, name: str) -> Rollout:
         """One roll-out. Raises NotFoundError."""
-        return (await self._read(name))[0]
-
-    async def _read(self, name: str) -> tuple[Rollout, int]:
-        if is_edge_name(name):
-            for frame in await self._streams.last(ROLLOUTS, [ROLLOUTS_PREFIX + name]):
-                return decode_rollout(frame.payload), frame.seq
+        found = await self._book.find(name)
+        if found is not None:
+            return found
         near = suggest(name, [rollout.name for rollout in await self.list()])
         raise NotFoundError(
             "no such roll-out", got=repr(name)[:60], code="MS-2430",
@@ -100,15 +86,15 @@ class Rollouts:
 
     async def stop(self, name: str) -> Rollout:
         """Release nothing more, until it is resumed."""
-        return await self._change(name, lambda r: _with_state(r, "stopped", "stopped by hand"))
+        return await self._steer(name, "stop")
 
     async def cancel(self, name: str) -> Rollout:
         """Release nothing more, for good."""
-        return await self._change(name, lambda r: _with_state(r, "cancelled", "cancelled by hand"))
+        return await self._steer(name, "cancel")
 
     async def resume(self, name: str) -> Rollout:
         """Go on after a stop; the sites that have failed are left as they are."""
-        return await self._change(name, lambda r: resumed(r, self._clock.now_ns()) if r.state == "stopped" else r)
+        return await self._steer(name, "resume")
 
     async def rollback(self, name: str, *, author: str | None = None) -> dict[str, str]:
         """Cancel it, and give each of its sites the revision from before, where that is still its newest. What became
@@ -130,29 +116,7 @@ class Rollouts:
                 done[site.edge] = f"revision {back.revision}, as {back.restores}"
         return done
 
-    async def _change(self, name: str, change: Callable[[Rollout], Rollout]) -> Rollout:
-        """On top of what is there now, however often the hub is faster."""
-        for _ in range(20):
-            rollout, seq = await self._read(name)
-            changed = change(rollout)
-            if changed == rollout or await self._store(name, encode_rollout(changed), seq, is_again=True):
-                return changed
-        raise PlantError("the roll-out changes too fast", where=name, next_step="try again", code="MS-2430")
-
-    async def _store(self, key: str, payload: bytes, seq: int, *, is_again: bool = False) -> bool:
-        reply = await self._link.request(
-            ROLLOUTS_PREFIX + key, payload, headers={"Nats-Expected-Last-Subject-Sequence": str(seq)}
-        )
-        answer = json.loads(reply.payload)
-        if (answer.get("error") or {}).get("err_code") == WRONG_LAST_SEQUENCE:
-            if is_again:
-                return False
-            raise PlantError("a roll-out of this name is there already", where=key, code="MS-2430")
-        refuse(answer, f"roll-out {key}")
-        return True
-
-
-def _with_state(rollout: Rollout, state: RolloutState, reason: str) -> Rollout:
-    if rollout.state in ("done", "cancelled"):
-        return rollout
-    return msgspec.structs.replace(rollout, state=state, reason=reason)
+    async def _steer(self, name: str, action: Steering) -> Rollout:
+        await self.get(name)
+        signer = self._configs.signer
+        return await self._book.change(name, action, signer.name if signer is not None else me())

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from millstream.bus import VIEW_API
 from millstream.bus._link import Link
 from millstream.bus._streams import CONFIG_HISTORY
 from millstream.client._config_book import book_of
@@ -93,26 +92,19 @@ class SiteConfigs:
 
     @property
     def code(self) -> Code:
-        """Modules of flows that configurations name by their digest. Raises AuthError for who may not write there."""
-        self._check_hub("modules")
+        """Modules of flows that configurations name by their digest."""
         from millstream.client._code import Code
+        from millstream.client._module_book import module_book_of
 
-        return Code(self._link, self._streams, self, self._clock)
+        return Code(module_book_of(self._link, self._streams, self._clock), self, self._clock)
 
     @property
     def rollouts(self) -> Rollouts:
-        """Changes that reach many sites stage by stage. Raises AuthError for who may not write there."""
-        self._check_hub("roll-outs")
+        """Changes that reach many sites stage by stage."""
+        from millstream.client._rollout_book import rollout_book_of
         from millstream.client._rollouts import Rollouts
 
-        return Rollouts(self._link, self._streams, self, self._clock)
-
-    def _check_hub(self, what: str) -> None:
-        if self._link.api == VIEW_API:
-            raise AuthError(
-                f"{what} need the hub's own log-in", where=self._link.url, code="MS-2418",
-                next_step="run it where the hub runs, with --node and --tenant",
-            )  # fmt: skip
+        return Rollouts(rollout_book_of(self._link, self._streams, self._clock), self, self._clock)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -82,20 +82,14 @@ class ModuleStore:
             raise NotFoundError(
                 "the hub has no such module", where=digest, next_step="`millstream code push` stores it", code="MS-2440"
             )
-        try:
-            prove(stored.manifest)
-        except AuthError as error:
-            raise AuthError(
-                f"the module is refused: {error.what}", where=digest, expected=error.expected, got=error.got,
-                code="MS-2443",
-            ) from error  # fmt: skip
+        proven = _proven(stored, prove)
         try:
             await self._get(stored, hub)
         except OSError as error:
             raise disk_error(error, self.folder) from error
         finally:
             self.fetching = None
-        self._log.info("module fetched", digest=digest, file=stored.manifest.file, author=stored.manifest.author)
+        self._log.info("module fetched", digest=digest, file=proven.file, author=proven.author)
 
     async def _get(self, stored: StoredModule, hub: StreamApi) -> None:
         manifest, path = stored.manifest, self.path(stored.manifest.digest)
@@ -178,6 +172,23 @@ class ModuleStore:
                 kept += size
                 if kept > UNUSED_BYTES_MAX:
                     path.unlink()
+
+
+def _proven(stored: StoredModule, prove: Prove) -> Manifest:
+    """The manifest of somebody who may vouch for it here: one is enough. Raises AuthError (MS-2443)."""
+    refusal: AuthError | None = None
+    for manifest in stored.manifests:
+        try:
+            prove(manifest)
+        except AuthError as error:
+            refusal = error
+        else:
+            return manifest
+    assert refusal is not None
+    raise AuthError(
+        f"the module is refused: {refusal.what}", where=stored.manifest.digest, expected=refusal.expected,
+        got=refusal.got, code="MS-2443",
+    ) from refusal  # fmt: skip
 
 
 def _put(path: Path, data: bytes, note: _Note) -> None:

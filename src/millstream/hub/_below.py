@@ -15,10 +15,14 @@ from millstream.historian import Reply, RequestHandler
 from millstream.hub._command_file import CommandFiles
 from millstream.hub._command_service import CHANGING, TELLING, CommandService
 from millstream.hub._config_desk import ConfigDesk
+from millstream.hub._desk import DeskAround
+from millstream.hub._desk import below as answered_below
 from millstream.hub._fleet import FleetDesk
 from millstream.hub._fleet_answers import EdgeAnswers
 from millstream.hub._fleet_data import FleetData
-from millstream.kernel import Clock, DecodeError
+from millstream.hub._module_desk import ModuleDesk
+from millstream.hub._rollout_desk import RolloutDesk
+from millstream.kernel import DecodeError
 from millstream.model import AssetPath
 from millstream.protocols.below import (
     COMMAND,
@@ -27,6 +31,8 @@ from millstream.protocols.below import (
     CONFIG,
     FLEET,
     FLEET_DATA,
+    MODULE,
+    ROLLOUT,
     asked_below,
     below_subject,
     sites_below,
@@ -37,39 +43,46 @@ HandlerBelow = Callable[[AssetPath | None], RequestHandler]
 
 @dataclass(frozen=True, slots=True)
 class BelowDesks:
-    """Who answers what; `places` gives each site's path."""
+    """Who answers what."""
 
-    connection: RawConnection
-    places: Callable[[], Mapping[str, str]]
+    around: DeskAround
     answers: EdgeAnswers
     fleet: FleetDesk
     commands: CommandService
-    configs: ConfigDesk
-    clock: Clock
+
+    @property
+    def connection(self) -> RawConnection:
+        """The plant's."""
+        return self.around.connection
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None, None]:
         """Answer while the scope is open."""
+        modules = ModuleDesk(self.around)
+        await modules.open()
         async with AsyncExitStack() as stack:
-            for what, handler in self._handlers().items():
+            for what, handler in self._handlers(modules).items():
                 serving = NodeRequests(self.connection).serve_each(below_subject(what, ">"), chooser(what, handler))
                 await stack.enter_async_context(serving)
             yield
 
-    def _handlers(self) -> Mapping[str, HandlerBelow]:
+    def _handlers(self, modules: ModuleDesk) -> Mapping[str, HandlerBelow]:
+        answers = {
+            CONFIG: ConfigDesk(self.around).answer, ROLLOUT: RolloutDesk(self.around).answer, MODULE: modules.answer,
+        }  # fmt: skip
         return {
+            **{what: answered_below(self.around, what, answer) for what, answer in answers.items()},
             FLEET: self.fleet.below,
             FLEET_DATA: lambda root: (
-                FleetData(self.connection, self.answers, self._bounded(root), clock=self.clock).answer
+                FleetData(self.connection, self.answers, self._bounded(root), clock=self.around.clock).answer
             ),
             COMMANDS: lambda root: self.commands.below(root).answering(TELLING),
             COMMAND: lambda root: self.commands.below(root).answering(CHANGING),
             COMMAND_FILE: lambda root: CommandFiles(self.connection, self.answers, self._bounded(root)).answer,
-            CONFIG: self.configs.below,
         }
 
     def _bounded(self, root: AssetPath | None) -> Callable[[], Mapping[str, str]]:
-        return lambda: sites_below(self.places(), root)
+        return lambda: sites_below(self.around.places(), root)
 
 
 def chooser(what: str, handler: HandlerBelow) -> Callable[[str], RequestHandler]:

@@ -7,36 +7,24 @@ that site. The edge looks again, and has the last word.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
 
 import msgspec
 
-from millstream.bus import CONFIG, CONFIG_PREFIX, RawConnection, StreamApi, decode_answer, get_batch
-from millstream.historian import Reply, RequestHandler
-from millstream.kernel import AuthError, Clock, DecodeError, FencedError, NotFoundError, PlantError, Unreachable
+from millstream.bus import CONFIG, CONFIG_PREFIX, StreamApi, decode_answer, get_batch
+from millstream.historian import Reply
+from millstream.hub._desk import DONE, DeskAround
+from millstream.kernel import DecodeError, FencedError, NotFoundError, PlantError, Unreachable
 from millstream.model import AssetPath
 from millstream.protocols.below import sites_below
-from millstream.protocols.config_desk import ERROR, SEQ, STALE, STATUS, ConfigAsk, decode_ask
+from millstream.protocols.config_desk import SEQ, STALE, STATUS, ConfigAsk, decode_ask
 from millstream.protocols.module import MODULES, info_subject, is_module_digest
-from millstream.protocols.site_config import Revision, decode_revision, signed_bytes
-from millstream.protocols.trust_chain import TrustChain
+from millstream.protocols.site_config import decode_revision
 from millstream.sdk import Received
 
 REPORT_TIMEOUT_S = 2.0
 PAGE_BYTES = 1 << 20
 MODULES_COUNT_MAX = 64
-_DONE = ((STATUS, "done"),)
-
-
-@dataclass(frozen=True, slots=True)
-class DeskAround:
-    """What the desk works with: the sites (name -> path), and who may sign as the operator says now."""
-
-    connection: RawConnection
-    places: Callable[[], Mapping[str, str]]
-    chain: Callable[[], TrustChain]
-    clock: Clock
 
 
 class ConfigDesk:
@@ -46,36 +34,24 @@ class ConfigDesk:
         self._around = around
         self._api = StreamApi(around.connection)
 
-    def below(self, root: AssetPath | None) -> RequestHandler:
-        """Who answers what was asked below a path."""
-
-        async def answer(payload: bytes) -> AsyncGenerator[Reply, None]:
-            """The replies, or the error."""
-            try:
-                ask, body = decode_ask(payload)
-                async for reply in self._answer(root, ask, body):
-                    yield reply
-            except PlantError as error:
-                yield Reply(b"", ((ERROR, msgspec.json.encode(error.as_dict()).decode()), *_DONE))
-
-        return answer
-
-    async def _answer(self, root: AssetPath | None, ask: ConfigAsk, body: bytes) -> AsyncGenerator[Reply, None]:
+    async def answer(self, root: AssetPath | None, payload: bytes) -> AsyncGenerator[Reply, None]:
+        """See `_desk.below`."""
+        ask, body = decode_ask(payload)
         places = sites_below(self._around.places(), root)
         if ask.action == "sites":
-            yield Reply(msgspec.json.encode(places), _DONE)
+            yield Reply(msgspec.json.encode(places), DONE)
         elif ask.action == "missing":
-            yield Reply(msgspec.json.encode(await self._missing(ask.modules)), _DONE)
+            yield Reply(msgspec.json.encode(await self._missing(ask.modules)), DONE)
         elif ask.edge not in places:  # elsewhere, or nowhere
             raise NotFoundError("no such site below this path", got=ask.edge[:64], code="MS-2415")
         elif ask.action == "history":
             async for reply in self._history(ask.edge):
                 yield reply
         elif ask.action == "report":
-            yield Reply(await self._report(ask.edge), _DONE)
+            yield Reply(await self._report(ask.edge), DONE)
         else:
             await self._put(ask, places[ask.edge], body)
-            yield Reply(b"", _DONE)
+            yield Reply(b"", DONE)
 
     async def _kept(self, edge: str) -> AsyncGenerator[Received, None]:
         """What the hub still has for a site, oldest first."""
@@ -92,7 +68,7 @@ class ConfigDesk:
     async def _history(self, edge: str) -> AsyncGenerator[Reply, None]:
         async for message in self._kept(edge):
             yield Reply(message.payload, ((STATUS, "part"), (SEQ, str(message.seq))))
-        yield Reply(b"", _DONE)
+        yield Reply(b"", DONE)
 
     async def _report(self, edge: str) -> bytes:
         """What the site says that it runs; nothing when it does not answer."""
@@ -110,7 +86,7 @@ class ConfigDesk:
     async def _put(self, ask: ConfigAsk, path: str, body: bytes) -> None:
         """Store a revision that may be. Raises PlantError with the reason."""
         revision, _ = await asyncio.to_thread(decode_revision, body, ask.edge)
-        self._check_author(revision, path)
+        self._around.authors.check_revision(revision, path)
         last = await self._api.last(CONFIG, CONFIG_PREFIX + ask.edge)
         if (0 if last is None else last.seq) != ask.last_seq:
             raise _stale(ask.edge)
@@ -123,23 +99,6 @@ class ConfigDesk:
             decode_answer(answer[4], where=CONFIG_PREFIX + ask.edge)
         except FencedError as error:
             raise _stale(ask.edge) from error
-
-    def _check_author(self, revision: Revision, path: str) -> None:
-        """Raise AuthError unless somebody signed it who may, then and now."""
-        chain, signed = self._around.chain(), signed_bytes(revision)
-        try:
-            for time_ns in (revision.time_ns, self._around.clock.now_ns()):
-                author = chain.author(revision.signature, signed, time_ns, path)
-        except AuthError as error:
-            raise AuthError(
-                f"the signature is refused: {error.what}", where=revision.edge, expected=error.expected, got=error.got,
-                next_step=error.next_step, code="MS-2413",
-            ) from error  # fmt: skip
-        if author.name != revision.author:
-            raise AuthError(
-                "its author is another than who signed", where=revision.edge, expected=author.name,
-                got=revision.author, code="MS-2413",
-            )  # fmt: skip
 
 
 def _number_of(message: Received | None, edge: str) -> int:

@@ -53,14 +53,15 @@ from millstream.bus import (
 )
 from millstream.config import FlowEntry, HubConfig
 from millstream.historian import HistorianService, PostgresServer
+from millstream.hub._authors import Authors
 from millstream.hub._below import BelowDesks
 from millstream.hub._command_book import CommandBook
 from millstream.hub._command_file import CommandFiles
 from millstream.hub._command_service import CHANGING, TELLING, CommandService
 from millstream.hub._commands import Dispatcher
-from millstream.hub._config_desk import ConfigDesk, DeskAround
 from millstream.hub._config_nudge import ConfigNudger
 from millstream.hub._cursors import CursorTeller
+from millstream.hub._desk import DeskAround, PeopleAudit
 from millstream.hub._fleet import FleetDesk
 from millstream.hub._fleet_answers import EdgeAnswers
 from millstream.hub._fleet_data import FleetData
@@ -94,7 +95,7 @@ class PlantAccount:
     """Whose plant this is: how the hub logs in to its account, where its history and what its flows need lies, what its
     streams may take together (None: what the disk has), its flows and how their workers log in (None: as the hub).
     In operator mode `mqtt_token` makes a device's token, for the client that has the server make its MQTT streams, and
-    `chain` says who may sign."""
+    `chain` says who may sign, `audit` hears what people did."""
 
     credentials: Credentials
     history_dir: Path
@@ -105,6 +106,7 @@ class PlantAccount:
     flow_login: Credentials | None = None
     mqtt_token: Callable[[], str] | None = None
     chain: Callable[[], TrustChain] | None = None
+    audit: PeopleAudit | None = None
 
 
 class HubPlant:
@@ -128,6 +130,7 @@ class HubPlant:
         self._ledger: HubLedger | None = None
         self._flows: FlowDirector | None = None
         self._dispatcher: Dispatcher | None = None
+        self._authors = Authors(account.chain, clock) if account.chain is not None else None
         self.historian: HistorianService | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -154,7 +157,9 @@ class HubPlant:
             group.create_task(ConfigNudger(self.connection, self._clock).run(), name="configurations")
             if self._dispatcher is not None:
                 group.create_task(self._dispatcher.run(), name="commands")
-            rollouts = RolloutEngine(self.connection, clock=self._clock, log=self._log)
+            rollouts = RolloutEngine(
+                self.connection, self._places, self._authors, clock=self._clock, log=self._log
+            )  # fmt: skip
             group.create_task(rollouts.run(), name="roll-outs")
             group.create_task(self._teller.run(), name="events of the server")
             if self._ledger is not None:
@@ -326,9 +331,10 @@ class HubPlant:
         if self.historian is not None and self.account.tenant is not None:
             below = NodeRequests(connection).serve_each(f"{HISTORY_BELOW}.>", partial(history_below, self.historian))
             await self._stack.enter_async_context(below)
-        if self.account.chain is not None:
-            configs = ConfigDesk(DeskAround(connection, self._places, self.account.chain, clock))
-            desks = BelowDesks(connection, self._places, answers, desk, commands, configs, clock)
+        if self._authors is not None:
+            assert self.account.audit is not None
+            around = DeskAround(connection, self._places, self._authors, self.account.audit, clock)
+            desks = BelowDesks(around, answers, desk, commands)
             await self._stack.enter_async_context(desks.open())
 
     def _places(self) -> dict[str, str]:

@@ -1,9 +1,13 @@
 """Carries out roll-outs: asks the sites, releases the next ones, keeps the progress. All of it is in the bucket, so
-that a hub that was restarted goes on where it was; what was released twice by that is stored once."""
+that a hub that was restarted goes on where it was; what was released twice by that is stored once.
+
+What is released is what was prepared when it started: the same number and digest, still vouched for by its author, for
+a site that still lies where the roll-out may reach."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -16,22 +20,42 @@ from millstream.bus import (
     StreamApi,
     decode_answer,
 )
-from millstream.kernel import Clock, DecodeError, FencedError, PlantError, Unreachable, beside_one_another
+from millstream.hub._authors import Authors
+from millstream.kernel import (
+    Clock,
+    DecodeError,
+    FencedError,
+    NotFoundError,
+    PlantError,
+    Unreachable,
+    beside_one_another,
+)
+from millstream.model import AssetPath
+from millstream.protocols.below import lies_below
 from millstream.protocols.nats_wire import WireMessage
 from millstream.protocols.rollout import Rollout, RolloutSite, decode_rollout, encode_rollout, released, step
+from millstream.protocols.site_config import decode_revision
 from millstream.sdk import Log
 
 TICK_S = 1.0
 REPORT_TIMEOUT_S = 2.0
 ASKED_AT_ONCE_MAX = 64
 RELEASED_AT_ONCE_MAX = 32  # each is stored synced before the next step
+OVER_COUNT_MAX = 200  # of those that are over; their progress can be looked at
+PREPARED_S = 86_400.0  # what was prepared and never started is forgotten after it
 
 
 class RolloutEngine:
     """Run `run` in the node's task group."""
 
-    def __init__(self, connection: RawConnection, *, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, connection: RawConnection, places: Callable[[], Mapping[str, str]], authors: Authors | None, *,
+        clock: Clock, log: Log,
+    ) -> None:  # fmt: skip
+        """`places`: each site's path. `authors`: who may sign; None where nobody has to."""
         self._connection = connection
+        self._places = places
+        self._authors = authors
         self._api = StreamApi(connection)
         self._clock = clock
         self._log = log
@@ -48,6 +72,7 @@ class RolloutEngine:
                 self._wake.clear()
                 try:
                     self._running = set(await self._names())
+                    await self._tidy()
                     while self._running:
                         for name in sorted(self._running):
                             await self._advance(name)
@@ -108,6 +133,10 @@ class RolloutEngine:
         prepared = await self._api.last(ROLLOUTS, f"{ROLLOUTS_PREFIX}{rollout.name}.{site.edge}")
         if prepared is None:
             return "MS-2430", "its revision is gone from the bucket"
+        try:
+            await asyncio.to_thread(self._check, rollout, site, prepared.payload)
+        except PlantError as error:
+            return error.code, str(error)
         subject = CONFIG_PREFIX + site.edge
         lines = f"Nats-Expected-Last-Subject-Sequence: {site.base_seq}\r\n".encode()
         try:
@@ -118,6 +147,48 @@ class RolloutEngine:
             if newest is None or newest.payload != prepared.payload:
                 return "MS-2406", "somebody else has changed this site meanwhile"
         return None
+
+    def _check(self, rollout: Rollout, site: RolloutSite, payload: bytes) -> None:
+        """Raise PlantError unless this is what was planned, and still may be."""
+        revision, _ = decode_revision(payload, site.edge)
+        if (revision.revision, revision.digest) != (site.revision, site.digest):
+            raise DecodeError("another revision than was planned", where=site.edge, code="MS-2430")
+        path = self._places().get(site.edge)
+        root = AssetPath.parse(rollout.place) if rollout.place else None
+        if path is None or not lies_below(root, path):
+            raise NotFoundError("the site lies here no more", where=site.edge, expected=rollout.place, code="MS-2415")
+        if self._authors is not None and revision.signature is not None:
+            self._authors.check_revision(revision, path)
+
+    async def _tidy(self) -> None:
+        """Forget what was prepared for roll-outs that are over, or that never started, and the oldest of those that are
+        over, beyond a bound."""
+        kept = [found for name in await self._names() if (found := await self._read(name)) is not None]
+        running = {rollout.name for rollout in kept if rollout.state in ("running", "stopped")}
+        raw = await self._api.request(f"STREAM.INFO.{ROLLOUTS}", {"subjects_filter": f"{ROLLOUTS_PREFIX}*.*"})
+        prepared = {subject.split(".")[2]: subject for subject in raw["state"].get("subjects") or {}}
+        for name, subject in prepared.items():
+            if name in running or (name not in {rollout.name for rollout in kept} and await self._is_fresh(subject)):
+                continue
+            await self._purge(f"{ROLLOUTS_PREFIX}{name}.*")
+        over = sorted((r for r in kept if r.name not in running), key=lambda rollout: rollout.created_ns)
+        for rollout in over[: max(0, len(over) - OVER_COUNT_MAX)]:
+            await self._purge(ROLLOUTS_PREFIX + rollout.name)
+
+    async def _read(self, name: str) -> Rollout | None:
+        found = await self._api.last(ROLLOUTS, ROLLOUTS_PREFIX + name)
+        try:
+            return None if found is None else decode_rollout(found.payload)
+        except DecodeError:
+            return None
+
+    async def _is_fresh(self, subject: str) -> bool:
+        """Whether somebody may be about to start what this was prepared for."""
+        found = await self._api.last(ROLLOUTS, subject)
+        return found is not None and self._clock.now_ns() - found.stored_time_ns < PREPARED_S * 1e9
+
+    async def _purge(self, subject: str) -> None:
+        await self._api.request(f"STREAM.PURGE.{ROLLOUTS}", {"filter": subject})
 
     async def _save(self, rollout: Rollout, seq: int) -> None:
         lines = f"Nats-Expected-Last-Subject-Sequence: {seq}\r\n".encode()

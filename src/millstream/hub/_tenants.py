@@ -25,6 +25,7 @@ from millstream.bus import (
 )
 from millstream.config import HubConfig, OidcConfig, TenantConfig
 from millstream.hub._audit import GONE_SUBJECT, REFUSED_SUBJECT, Auditor, AuditPlace
+from millstream.hub._desk import PeopleAudit
 from millstream.hub._flow_login import FlowLogin, no_key
 from millstream.hub._joins import JOINS_SUBJECT, JoinCounters, JoinDesk
 from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
@@ -242,7 +243,7 @@ class Tenants:
             Credentials(creds_file=self._file.creds_file(tenant.name)),
             history_dir(self._config, tenant.name), self._data_dir / "tenants" / tenant.name, tenant.name,
             tenant.disk_bytes * 9 // 10, flows, login.credentials, lambda: self._device_token(running.tenant),
-            lambda: self._chain(running.tenant),
+            lambda: self._chain(running.tenant), self._people_audit(tenant.name),
         )  # fmt: skip
         plant = HubPlant(self._config, self._server, account, edges_of(tenant), clock=self._clock, log=self._log)
         async with plant, asyncio.TaskGroup() as group:
@@ -279,6 +280,13 @@ class Tenants:
         )  # fmt: skip
         chain = Chain(self._file.trust.operator_token, tenant.people_token)
         return TrustChain(chain, pin, self._clock.now_ns() / 1e9)
+
+    def _people_audit(self, tenant: str) -> PeopleAudit:
+        """Where a tenant's desks tell who did what."""
+        return PeopleAudit(
+            lambda what, outcome, data: self._auditor.tell(tenant, what, outcome, data),
+            lambda what, data: self._auditor.gather(tenant, what, data),
+        )
 
     def _device_token(self, tenant: HubTenant) -> str:
         """For the one client by which the server makes the MQTT streams of an account."""

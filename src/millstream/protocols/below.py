@@ -15,11 +15,11 @@ from millstream.protocols.uns_subject import PREFIX, escape_token, unescape_toke
 
 BELOW = "millstream.below"
 EVERYWHERE = PREFIX.removesuffix(".")
-FLEET, FLEET_DATA, COMMANDS, COMMAND, COMMAND_FILE, CONFIG = (
-    "fleet", "fleet_data", "commands", "command", "command_file", "config",
+FLEET, FLEET_DATA, COMMANDS, COMMAND, COMMAND_FILE, CONFIG, ROLLOUT, MODULE = (
+    "fleet", "fleet_data", "commands", "command", "command_file", "config", "rollout", "module",
 )  # fmt: skip
 """What can be asked: facts and data of the sites there; their commands to look at, to send and cancel, the files that
-those left; their configurations."""
+those left; their configurations, roll-outs of these, and the modules that they name."""
 
 
 def place_subject(path: str) -> str:

@@ -7,7 +7,7 @@ is signed by an author of the operator's for that site, and nothing else.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -30,21 +30,27 @@ class ConfigAsk(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     last_seq: int = 0
 
 
+Ask = TypeVar("Ask", bound=msgspec.Struct)
 _decoder = msgspec.json.Decoder(ConfigAsk)
 
 
-def encode_ask(ask: ConfigAsk, revision: bytes = b"") -> bytes:
-    """As a hub reads it."""
-    return msgspec.json.encode(ask) + b"\n" + revision
+def encode_ask(ask: msgspec.Struct, body: bytes = b"") -> bytes:
+    """As a hub reads it: the question, and behind it what it is about, such as a revision."""
+    return msgspec.json.encode(ask) + b"\n" + body
 
 
 def decode_ask(payload: bytes) -> tuple[ConfigAsk, bytes]:
     """The question and the revision behind it. Raises DecodeError (MS-2418)."""
-    line, _, revision = payload.partition(b"\n")
-    if len(line) > ASK_BYTES_MAX or len(revision) > PAYLOAD_BYTES_MAX:
+    return decode_with(_decoder, payload)
+
+
+def decode_with(decoder: msgspec.json.Decoder[Ask], payload: bytes) -> tuple[Ask, bytes]:
+    """A question of another desk of the same form. Raises DecodeError (MS-2418)."""
+    line, _, body = payload.partition(b"\n")
+    if len(line) > ASK_BYTES_MAX or len(body) > PAYLOAD_BYTES_MAX:
         raise DecodeError("the question is too large", got=f"{len(payload)} bytes", code="MS-2418")
     try:
-        return _decoder.decode(line), revision
+        return decoder.decode(line), body
     except msgspec.DecodeError as error:
         raise DecodeError(
             "not a question about configurations", got=str(error).lower()[:200], code="MS-2418"

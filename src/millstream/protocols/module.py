@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from millstream.kernel import DecodeError
-from millstream.protocols.site_config import Signature
+from millstream.protocols.site_config import AUTHOR_CHARS_MAX, Signature
 
 WASM = "wasm"
 """The type of flows whose step is a WebAssembly module."""
@@ -28,8 +29,11 @@ BUCKET = "modules"
 MODULES, MODULES_PREFIX = f"OBJ_{BUCKET}", f"$O.{BUCKET}."
 CHUNK_BYTES = 32 << 10  # one answer over a slow link
 INFO_BYTES_MAX = 64 << 10
+FILE_CHARS_MAX = 120
 SIGNING_CONTEXT = b"millstream-module-1"
-METADATA_KEY = "millstream"
+METADATA_KEY, MORE_KEY = "millstream", "millstream-more"
+VOUCHERS_COUNT_MAX = 16
+"""Authors of one module; each of them signed a manifest of the same bytes."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _NUID = re.compile(r"[A-Za-z0-9]{1,64}\Z")
 
@@ -54,11 +58,21 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, fo
 
 
 class StoredModule(msgspec.Struct, frozen=True):
-    """A module as it lies in the bucket: in so many chunks below a subject of its own."""
+    """A module as it lies in the bucket: in so many chunks below a subject of its own. The same bytes may have been
+    pushed by several authors, one for these sites, another for those: each has a manifest, the oldest first."""
 
-    manifest: Manifest
+    manifests: tuple[Manifest, ...]
     nuid: str
     chunks_count: int
+
+    @property
+    def manifest(self) -> Manifest:
+        """The oldest."""
+        return self.manifests[0]
+
+    def of_author(self, author: str, key: str) -> Manifest | None:
+        """What an author has said of it; `key` is "" where nobody signs."""
+        return next((m for m in self.manifests if (m.author, signer_of(m)) == (author, key)), None)
 
 
 class _Info(msgspec.Struct):
@@ -112,20 +126,56 @@ def info_subject(digest: str) -> str:
     return f"{MODULES_PREFIX}M.{base64.urlsafe_b64encode(digest.encode()).decode()}"
 
 
+def info_name(subject: str) -> str:
+    """The digest in a subject of `info_subject`; "" for one that is none."""
+    try:
+        return base64.urlsafe_b64decode(subject.removeprefix(f"{MODULES_PREFIX}M.")).decode()
+    except ValueError:
+        return ""
+
+
 def chunks_subject(nuid: str) -> str:
     """Where the chunks of a module are stored, in order."""
     return f"{MODULES_PREFIX}C.{nuid}"
 
 
-def encode_info(manifest: Manifest, nuid: str, chunks_count: int, mtime: str) -> bytes:
+def signer_of(manifest: Manifest) -> str:
+    """The key that signed a manifest; "": none did."""
+    return manifest.signature.key if manifest.signature is not None else ""
+
+
+def with_manifest(before: Sequence[Manifest], manifest: Manifest) -> tuple[Manifest, ...]:
+    """The manifests of a module once another author has pushed it: in the stead of what the same key said, and of what
+    nobody signed. One that nobody signed stands alone. The oldest go when there are too many."""
+    key = signer_of(manifest)
+    kept = [m for m in before if key and signer_of(m) not in ("", key)]
+    return (*kept[-(VOUCHERS_COUNT_MAX - 1) :], manifest)
+
+
+def manifest_trouble(manifest: Manifest) -> str | None:
+    """What is wrong with the fields of a manifest; None: nothing."""
+    if not is_module_digest(manifest.digest) or manifest.time_ns < 0:
+        return "digest is sha256: and 64 hexadecimal digits, time_ns is UTC"
+    if not 0 < len(manifest.file) <= FILE_CHARS_MAX or not manifest.file.isprintable():
+        return f"file is a name of at most {FILE_CHARS_MAX} characters"
+    if not 0 < len(manifest.author) <= AUTHOR_CHARS_MAX or not manifest.author.isprintable():
+        return f"author is 1 to {AUTHOR_CHARS_MAX} characters on one line"
+    return None
+
+
+def encode_info(manifests: Sequence[Manifest], nuid: str, chunks_count: int, mtime: str) -> bytes:
     """The object's description, in the form of ADR-20. `mtime` is RFC 3339."""
+    manifest, *more = manifests
+    metadata = {METADATA_KEY: msgspec.json.encode(manifest).decode()}
+    if more:
+        metadata[MORE_KEY] = msgspec.json.encode(more).decode()
     raw = bytes.fromhex(manifest.digest.removeprefix("sha256:"))
     return msgspec.json.encode({
         "name": manifest.digest, "description": manifest.file, "bucket": BUCKET, "nuid": nuid,
         "size": manifest.size_bytes, "mtime": mtime, "chunks": chunks_count,
         "digest": "SHA-256=" + base64.urlsafe_b64encode(raw).decode(),
         "options": {"max_chunk_size": CHUNK_BYTES},
-        "metadata": {METADATA_KEY: msgspec.json.encode(manifest).decode()},
+        "metadata": metadata,
     })  # fmt: skip
 
 
@@ -137,15 +187,18 @@ def decode_info(payload: bytes, digest: str) -> StoredModule | None:
         info = msgspec.json.decode(payload, type=_Info)
         if info.deleted:
             return None
-        manifest = msgspec.json.decode(info.metadata.get(METADATA_KEY, ""), type=Manifest)
-        if manifest.digest != digest or info.name != digest or not _NUID.match(info.nuid):
-            raise ValueError("it is of another module")
-        if not 0 < manifest.size_bytes <= size_max_of(manifest.kind) or info.size != manifest.size_bytes:
-            raise ValueError(f"{manifest.size_bytes} bytes, at most {size_max_of(manifest.kind)}")
-        if not 0 < info.chunks <= manifest.size_bytes:
+        first = msgspec.json.decode(info.metadata.get(METADATA_KEY, ""), type=Manifest)
+        more = msgspec.json.decode(info.metadata.get(MORE_KEY, "[]"), type=list[Manifest])
+        manifests = (first, *more[: VOUCHERS_COUNT_MAX - 1])
+        for manifest in manifests:
+            if manifest.digest != digest or info.name != digest or not _NUID.match(info.nuid):
+                raise ValueError("it is of another module")
+            if not 0 < manifest.size_bytes <= size_max_of(manifest.kind) or info.size != manifest.size_bytes:
+                raise ValueError(f"{manifest.size_bytes} bytes, at most {size_max_of(manifest.kind)}")
+        if not 0 < info.chunks <= first.size_bytes:
             raise ValueError(f"{info.chunks} chunks")
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DecodeError(
             "what the hub has of a module is none", where=digest[:80], got=str(error)[:120], code="MS-2441"
         ) from error
-    return StoredModule(manifest, info.nuid, info.chunks)
+    return StoredModule(manifests, info.nuid, info.chunks)

@@ -37,7 +37,8 @@ class RolloutSite(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Rollout(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A roll-out. `ends` says for each stage how many sites are reached at its end. It stops when more than
-    `failures_max` sites have failed; `passes_away`: a site that does not answer in time is no failure."""
+    `failures_max` sites have failed; `passes_away`: a site that does not answer in time is no failure. `place` is the
+    path below which its author asked for it, and all its sites lie there; "": anywhere."""
 
     name: str
     author: str
@@ -50,6 +51,7 @@ class Rollout(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     site_timeout_s: float = SITE_TIMEOUT_S_DEFAULT
     failures_max: int = 0
     passes_away: bool = False
+    place: str = ""
 
     @property
     def stage(self) -> int:
@@ -137,6 +139,13 @@ def released(rollout: Rollout, edge: str, now_ns: int, failure: tuple[str, str] 
 
     sites = tuple(change(site) if site.edge == edge else site for site in rollout.sites)
     return msgspec.structs.replace(rollout, sites=sites)
+
+
+def halted(rollout: Rollout, state: RolloutState, reason: str) -> Rollout:
+    """Stopped or cancelled; one that is over stays as it is."""
+    if rollout.state in ("done", "cancelled"):
+        return rollout
+    return msgspec.structs.replace(rollout, state=state, reason=reason)
 
 
 def resumed(rollout: Rollout, now_ns: int) -> Rollout:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from millstream.kernel import AuthError
-from millstream.protocols.below import place_subject
+from millstream.model import AssetPath
+from millstream.protocols.below import EVERYWHERE, place_subject
 from millstream.protocols.nats_jwt import KeyPair, Token, read_token, verify_signature, verify_token
 from millstream.protocols.site_config import Signature
 
@@ -86,6 +87,14 @@ class TrustChain:
     def author(self, signature: Signature | None, data: bytes, time_ns: int, place: str | None = None) -> Author:
         """Who signed `data` for the site at `place`, such as ``acme/cologne``, at `time_ns` as the signature's data
         says. Raises AuthError (MS-2104)."""
+        return self._author(signature, data, time_ns, lambda key: self._check_place(key, place))
+
+    def author_near(self, signature: Signature | None, data: bytes, time_ns: int, root: AssetPath | None) -> Author:
+        """Who signed `data`, when that is an author of something that lies below `root` or holds it (None: of
+        anything). Raises AuthError (MS-2104)."""
+        return self._author(signature, data, time_ns, lambda key: self._check_near(key, root))
+
+    def _author(self, signature: Signature | None, data: bytes, time_ns: int, check: Callable[[str], None]) -> Author:
         if signature is None:
             raise AuthError("nobody signed it", expected="a signature of an engineer", code="MS-2104")
         token = read_token(signature.token)
@@ -101,7 +110,7 @@ class TrustChain:
             raise AuthError("the signature is not of the key that the token is for", code="MS-2104")
         if signed_s < token.issued_s:
             raise AuthError("it was signed before its author was let in", code="MS-2104")
-        self._check_author(signature.key, place)
+        check(signature.key)
         verify_signature(signature.key, data, _decoded(signature.value))
         return Author(str(token.claims.get("name", "")), signature.key, role)
 
@@ -111,11 +120,12 @@ class TrustChain:
                 return str(scope.get("role", "")).removesuffix(BELOW_ROLE)
         return ""
 
-    def _check_author(self, key: str, place: str | None) -> None:
-        """Raise AuthError unless the operator says that this key signs for the whole tenant, or for this place."""
+    def places_of(self, key: str) -> tuple[str, ...]:
+        """Where a key signs by the operator's word, as subjects; `EVERYWHERE` alone: in the whole tenant. Raises
+        AuthError (MS-2104) for a key that does not."""
         tags = [str(tag) for tag in self._people.nats.get("tags") or ()]
         if f"{AUTHOR_TAG}:{key}" in tags:
-            return
+            return (EVERYWHERE,)
         mine = f"{AUTHOR_TAG}:{key}:"
         places = [tag.removeprefix(mine) for tag in tags if tag.startswith(mine)]
         if not places:
@@ -123,10 +133,26 @@ class TrustChain:
                 "who signed it is none of the operator's authors", got=key, code="MS-2104",
                 next_step="locked out since, or a token that the operator did not make",
             )  # fmt: skip
+        return tuple(places)
+
+    def _check_place(self, key: str, place: str | None) -> None:
+        """Raise AuthError unless this key signs for the whole tenant, or for this place."""
+        places = self.places_of(key)
+        if places == (EVERYWHERE,):
+            return
         here = None if place is None else place_subject(place) + "."
         if here is None or not any(here.startswith(f"{each}.") for each in places):
             raise AuthError(
                 "who signed it is no author here", where=place, expected=", ".join(places[:8]), code="MS-2104"
+            )
+
+    def _check_near(self, key: str, root: AssetPath | None) -> None:
+        """Raise AuthError unless what this key signs for has something in common with what lies below `root`."""
+        places = self.places_of(key)
+        here = place_subject(str(root)) + "." if root is not None else f"{EVERYWHERE}."
+        if not any(here.startswith(f"{each}.") or f"{each}.".startswith(here) for each in places):
+            raise AuthError(
+                "who signed it is no author here", where=str(root), expected=", ".join(places[:8]), code="MS-2104"
             )
 
 

@@ -135,7 +135,7 @@ async def test_a_module_is_rolled_out_taken_back_and_runs_without_a_hub(tmp_path
         [found] = [m for m in await code.modules() if m.author == "eve"]
         nuid = (await _info(made, found.digest))["nuid"]
         lie = msgspec.structs.replace(first, digest="sha256:" + "1" * 64)
-        await store_info(made, info_subject(lie.digest), encode_info(lie, nuid, 1, "2026-01-01T00:00:00Z"))
+        await store_info(made, info_subject(lie.digest), encode_info((lie,), nuid, 1, "2026-01-01T00:00:00Z"))
         await _refused(made, plant, 4, flow_of(lie.digest), "MS-2441")
         await _refused(made, plant, 5, flow_of("sha256:" + "2" * 64), "MS-2440")
 

@@ -85,7 +85,7 @@ class Forger:
         """Change what the bucket says of a module."""
         found = await self._stream.get_last_msg("OBJ_modules", info_subject(digest))
         raw = msgspec.json.decode(found.data or b"")
-        raw["metadata"]["millstream"] = change(raw["metadata"]["millstream"])
+        raw["metadata"] = {name: change(text) for name, text in raw["metadata"].items()}
         headers = {"Nats-Rollup": "sub"}
         await self._stream.publish(info_subject(digest), msgspec.json.encode(raw), headers=headers)
 

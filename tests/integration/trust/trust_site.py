@@ -93,11 +93,11 @@ class Operator:
                 note_change(trust, "test", "tenant_added", "", name, {}, now_s())
         return self.trust.tenants[name]
 
-    def join_file(self, tenant: str, site: str, expires_s: int = 3600) -> JoinFile:
-        """A join file."""
+    def join_file(self, tenant: str, site: str, expires_s: int = 3600, place: str | None = None) -> JoinFile:
+        """A join file; a site of its own name lies right below its tenant's place."""
         found = self.tenant(tenant)
         with self.changing() as trust:
-            made, creds = add_site(found, site, None, {}, now_s() + expires_s, now_s())
+            made, creds = add_site(found, site, place, {}, now_s() + expires_s, now_s())
             note_change(trust, "test", "site_added", tenant, site, {}, now_s())
         return JoinFile(
             format=FORMAT, tenant=tenant, site=site, place=made.place, hub_url=self.trust.hub_url,
@@ -191,8 +191,15 @@ async def trusted_hub(folder: Path, *tenants: str, more: dict[str, Any] | None =
     operator.sign()
     for name in tenants:
         operator.tenant(name)
+    async with hub_of(operator, more) as site:
+        yield site
+
+
+@asynccontextmanager
+async def hub_of(operator: Operator, more: dict[str, Any] | None = None) -> AsyncIterator[Site]:
+    """The hub of an operator; started once more, it goes on with what it has."""
     raw = {
-        "hub": {"name": "h1", "data_dir": folder / "hub"},
+        "hub": {"name": "h1", "data_dir": operator.folder / "hub"},
         "streams": {"max_bytes": "64MiB"},
         "trust": {"file": operator.hub_file},
         "historian": None,
@@ -203,7 +210,7 @@ async def trusted_hub(folder: Path, *tenants: str, more: dict[str, Any] | None =
         operator.trust.hub_url = f"nats://127.0.0.1:{site.leaf_port}"
         task = asyncio.ensure_future(hub.run())
         try:
-            for name in tenants:
+            for name in operator.trust.tenants:
                 await site.ready(name)
             yield site
         finally:

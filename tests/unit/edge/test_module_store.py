@@ -37,7 +37,7 @@ class FakeHub(StreamApi):
             digest=digest, size_bytes=len(data), kind="wasm", file="m.wasm", author="ada", time_ns=1, **more
         )
         self.chunks = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
-        self.info = encode_info(manifest, nuid, len(self.chunks), "2026-01-01T00:00:00Z")
+        self.info = encode_info((manifest,), nuid, len(self.chunks), "2026-01-01T00:00:00Z")
         self.subject, self.asked, self.breaks_at = chunks_subject(nuid), list[int](), set[int]()
 
     async def last(self, stream: str, subject: str) -> Received | None:
@@ -143,6 +143,23 @@ async def test_more_than_was_said_is_refused_before_it_fills_the_disk(tmp_path: 
         with pytest.raises(DecodeError) as caught:
             await store(tmp_path).fetch(DIGEST, hub, nobody_asks)
         assert caught.value.code == "MS-2441", change
+
+
+async def test_one_author_who_may_is_enough(tmp_path: Path) -> None:
+    hub = FakeHub()
+    raw = msgspec.json.decode(hub.info)
+    mine = msgspec.json.decode(raw["metadata"]["millstream"])
+    raw["metadata"]["millstream-more"] = msgspec.json.encode([{**mine, "author": "bob"}]).decode()
+    hub.info = msgspec.json.encode(raw)
+    asked: list[str] = []
+
+    def bob_only(manifest: Manifest) -> None:
+        asked.append(manifest.author)
+        if manifest.author != "bob":
+            raise AuthError("no author here")
+
+    await store(tmp_path).fetch(DIGEST, hub, bob_only)
+    assert (asked, store(tmp_path).has(DIGEST)) == (["ada", "bob"], True)
 
 
 async def test_nothing_is_fetched_of_what_nobody_vouches_for(tmp_path: Path) -> None:

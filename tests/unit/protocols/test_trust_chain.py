@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from millstream.kernel import AuthError
+from millstream.model import AssetPath
 from millstream.protocols.module import Manifest, signed_manifest
 from millstream.protocols.nats_jwt import KeyPair, parse_creds, read_token, sign_claims
 from millstream.protocols.site_config import Signature, make_revision, signed_bytes
@@ -214,3 +215,21 @@ def test_a_token_that_a_hub_makes_wider_does_not_widen_an_author(world: World) -
     wider = person_token(seed, account, bea.key.public, everywhere, now_s=NOW_S, expires_s=NOW_S + 60)
     with pytest.raises(AuthError, match="no author here"):
         world.chain().author(sign(DATA, wider, bea.key), DATA, NOW_NS, "acme/west")
+
+
+@pytest.mark.parametrize(
+    ("root", "is_near"),
+    [(None, True), ("acme", True), ("acme/south", True), ("acme/south/hall1", True), ("acme/sou", False),
+     ("acme/southeast", False), ("acme/west", False), ("beta", False)],
+)  # fmt: skip
+def test_an_author_of_some_paths_is_one_near_these_only(world: World, root: str | None, is_near: bool) -> None:
+    bea, ann = world.user("bea", "engineer", paths=("acme/south",)), world.user("ann", "engineer")
+    place = None if root is None else AssetPath.parse(root)
+    chain = world.chain()
+    assert chain.author_near(ann.sign(), DATA, NOW_NS, place).name == "ann"
+    assert (chain.places_of(ann.key.public), chain.places_of(bea.key.public)) == (("uns.v1",), ("uns.v1.acme.south",))
+    if is_near:
+        assert chain.author_near(bea.sign(), DATA, NOW_NS, place).name == "bea"
+        return
+    with pytest.raises(AuthError, match="no author here"):
+        chain.author_near(bea.sign(), DATA, NOW_NS, place)

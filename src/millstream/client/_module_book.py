@@ -1,0 +1,170 @@
+"""Where modules are kept and pushed to: the hub's bucket, by who may; else by asking the hub below the paths of one's
+log-in."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from millstream.bus import VIEW_API
+from millstream.bus._link import Link
+from millstream.client._desks import ask_again, ask_desk, places_of
+from millstream.client._streams import Streams, refuse
+from millstream.kernel import Clock, DecodeError, PlantError
+from millstream.protocols.below import MODULE
+from millstream.protocols.cloudevents import format_time
+from millstream.protocols.module import (
+    CHUNK_BYTES,
+    MODULES,
+    MODULES_PREFIX,
+    Manifest,
+    StoredModule,
+    chunks_subject,
+    decode_info,
+    encode_info,
+    info_subject,
+    is_module_digest,
+    signer_of,
+    with_manifest,
+)
+from millstream.protocols.module_desk import ModuleAsk
+
+NO_SUCH = "MS-2440"
+_ROLLUP = {"Nats-Rollup": "sub"}
+
+
+class ModuleBook(Protocol):
+    """What is kept of modules, as one log-in may see it."""
+
+    async def modules(self) -> list[Sequence[Manifest]]:
+        """Of each module what its authors said, the oldest first."""
+        ...
+
+    async def push(self, data: bytes, manifest: Manifest) -> Manifest:
+        """Store a module; what this author said of it before, if it is there."""
+        ...
+
+    async def remove(self, digest: str, who: str) -> None:
+        """Take a module away, as far as this log-in may."""
+        ...
+
+
+def module_book_of(link: Link, streams: Streams, clock: Clock) -> ModuleBook:
+    """The one for this log-in: people have no bucket."""
+    return DeskModules(link) if link.api == VIEW_API else BucketModules(link, streams, clock)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketModules:
+    """`ModuleBook` by the hub's own rights."""
+
+    link: Link
+    streams: Streams
+    clock: Clock
+
+    async def modules(self) -> list[Sequence[Manifest]]:
+        """See ModuleBook."""
+        subjects = await self.streams.subjects(MODULES, f"{MODULES_PREFIX}M.*")
+        found = [_read(frame.payload) for frame in await self.streams.last(MODULES, list(subjects))]
+        return [stored.manifests for stored in found if stored is not None]
+
+    async def push(self, data: bytes, manifest: Manifest) -> Manifest:
+        """See ModuleBook."""
+        old = await self._find(manifest.digest)
+        known = None if old is None else old.of_author(manifest.author, signer_of(manifest))
+        if known is not None:
+            return known
+        nuid = secrets.token_hex(11)
+        chunks = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
+        manifests = with_manifest(() if old is None else old.manifests, manifest)
+        try:
+            for chunk in chunks:
+                await self._store(chunks_subject(nuid), chunk)
+            info = encode_info(manifests, nuid, len(chunks), format_time(self.clock.now_ns()))
+            await self._store(info_subject(manifest.digest), info, _ROLLUP)
+        except PlantError:
+            await self._purge(chunks_subject(nuid))
+            raise
+        if old is not None:
+            await self._purge(chunks_subject(old.nuid))
+        return manifest
+
+    async def remove(self, digest: str, who: str) -> None:
+        """See ModuleBook."""
+        stored = await self._find(digest)
+        await self._purge(info_subject(digest))
+        if stored is not None:
+            await self._purge(chunks_subject(stored.nuid))
+
+    async def _find(self, digest: str) -> StoredModule | None:
+        frames = await self.streams.last(MODULES, [info_subject(digest)])
+        return decode_info(frames[0].payload, digest) if frames else None
+
+    async def _store(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
+        reply = await self.link.request(subject, payload, headers=headers, timeout_s=30.0)
+        refuse(json.loads(reply.payload), "modules")
+
+    async def _purge(self, subject: str) -> None:
+        body = json.dumps({"filter": subject}).encode()
+        reply = await self.link.request(f"{self.link.api}.STREAM.PURGE.{MODULES}", body, timeout_s=30.0)
+        refuse(json.loads(reply.payload), "modules")
+
+
+@dataclass(frozen=True, slots=True)
+class DeskModules:
+    """`ModuleBook` by asking."""
+
+    link: Link
+
+    async def modules(self) -> list[Sequence[Manifest]]:
+        """See ModuleBook."""
+        found: dict[str, list[Manifest]] = {}
+        for place in places_of(self.link):
+            for frame in await ask_desk(self.link, MODULE, place, ModuleAsk("list")):
+                for manifest in msgspec.json.decode(frame.payload, type=list[Manifest]) if frame.payload else ():
+                    said = found.setdefault(manifest.digest, [])
+                    said += [manifest] if manifest not in said else []
+        return list(found.values())
+
+    async def push(self, data: bytes, manifest: Manifest) -> Manifest:
+        """See ModuleBook."""
+        place = places_of(self.link)[0]
+        (begun,) = await ask_desk(self.link, MODULE, place, ModuleAsk("begin"), msgspec.json.encode(manifest))
+        answer: dict[str, Any] = msgspec.json.decode(begun.payload)
+        if "manifest" in answer:
+            return msgspec.convert(answer["manifest"], Manifest)
+        upload = str(answer["upload"])
+        for index, at in enumerate(range(0, len(data), CHUNK_BYTES)):
+            ask = ModuleAsk("chunk", upload, index)
+            await ask_again(self.link, MODULE, place, ask, data[at : at + CHUNK_BYTES])
+        await ask_desk(self.link, MODULE, place, ModuleAsk("end", upload))
+        return manifest
+
+    async def remove(self, digest: str, who: str) -> None:
+        """See ModuleBook. Where this log-in is bounded to several paths, at each of them."""
+        refusal: PlantError | None = None
+        is_removed = False
+        for place in places_of(self.link):
+            try:
+                await ask_desk(self.link, MODULE, place, ModuleAsk("remove", digest=digest, who=who))
+            except PlantError as error:
+                refusal = error if refusal is None or error.code != NO_SUCH else refusal
+            else:
+                is_removed = True
+        if refusal is not None and not is_removed:
+            raise refusal
+
+
+def _read(payload: bytes) -> StoredModule | None:
+    """None for what is no module of ours."""
+    try:
+        raw: Any = json.loads(payload)
+        name = raw.get("name") if isinstance(raw, dict) else None
+        return decode_info(payload, name) if isinstance(name, str) and is_module_digest(name) else None
+    except (ValueError, DecodeError):
+        return None

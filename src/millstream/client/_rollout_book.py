@@ -1,0 +1,187 @@
+"""Where roll-outs are kept: in the hub's bucket, by who may; else by asking the hub below the paths of one's
+log-in."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from millstream.bus import VIEW_API
+from millstream.bus._link import Link
+from millstream.bus._streams import ROLLOUTS, ROLLOUTS_PREFIX
+from millstream.client._config_book import WRONG_LAST_SEQUENCE
+from millstream.client._desks import ask_again, ask_desk, place_of_all, places_of
+from millstream.client._streams import Streams, refuse
+from millstream.kernel import AuthError, Clock, PlantError
+from millstream.protocols.below import EVERYWHERE, ROLLOUT, place_subject
+from millstream.protocols.rollout import Rollout, decode_rollout, encode_rollout, halted, resumed
+from millstream.protocols.rollout_desk import RolloutAsk, RolloutPlan, Steering
+from millstream.protocols.site_config import Revision, encode_revision, is_edge_name
+
+CHANGES_COUNT_MAX = 20  # tries of one change beside the hub's own
+
+
+class RolloutBook(Protocol):
+    """What is kept of roll-outs, as one log-in may see it."""
+
+    def place_of(self, sites: Mapping[str, str]) -> str:
+        """Where to ask for a roll-out over these sites (name -> path). Raises AuthError when there is no such place."""
+        ...
+
+    async def prepare(self, place: str, name: str, revision: Revision) -> None:
+        """Keep the revision of one site, for the roll-out that will start."""
+        ...
+
+    async def start(self, place: str, rollout: Rollout) -> Rollout:
+        """Start what was prepared."""
+        ...
+
+    async def list(self) -> list[Rollout]:
+        """All, oldest first."""
+        ...
+
+    async def find(self, name: str) -> Rollout | None:
+        """One; None: there is none."""
+        ...
+
+    async def change(self, name: str, action: Steering, who: str) -> Rollout:
+        """Stop, cancel or resume one that is there."""
+        ...
+
+
+def rollout_book_of(link: Link, streams: Streams, clock: Clock) -> RolloutBook:
+    """The one for this log-in: people have no bucket."""
+    return DeskRollouts(link) if link.api == VIEW_API else BucketRollouts(link, streams, clock)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRollouts:
+    """`RolloutBook` by the hub's own rights."""
+
+    link: Link
+    streams: Streams
+    clock: Clock
+
+    def place_of(self, sites: Mapping[str, str]) -> str:
+        """See RolloutBook."""
+        return EVERYWHERE
+
+    async def prepare(self, place: str, name: str, revision: Revision) -> None:
+        """See RolloutBook."""
+        if not await self._store(f"{name}.{revision.edge}", encode_revision(revision), 0):
+            raise taken(name)
+
+    async def start(self, place: str, rollout: Rollout) -> Rollout:
+        """See RolloutBook."""
+        if not await self._store(rollout.name, encode_rollout(rollout), 0):
+            raise taken(rollout.name)
+        return rollout
+
+    async def list(self) -> builtins.list[Rollout]:
+        """See RolloutBook."""
+        subjects = await self.streams.subjects(ROLLOUTS, ROLLOUTS_PREFIX + "*")
+        frames = await self.streams.last(ROLLOUTS, [*subjects])
+        return sorted((decode_rollout(frame.payload) for frame in frames), key=lambda r: r.created_ns)
+
+    async def find(self, name: str) -> Rollout | None:
+        """See RolloutBook."""
+        found = await self._read(name)
+        return found[0] if found is not None else None
+
+    async def _read(self, name: str) -> tuple[Rollout, int] | None:
+        if is_edge_name(name):
+            for frame in await self.streams.last(ROLLOUTS, [ROLLOUTS_PREFIX + name]):
+                return decode_rollout(frame.payload), frame.seq
+        return None
+
+    async def change(self, name: str, action: Steering, who: str) -> Rollout:
+        """See RolloutBook."""
+        changes: Mapping[Steering, Callable[[Rollout], Rollout]] = {
+            "stop": lambda r: halted(r, "stopped", "stopped by hand"),
+            "cancel": lambda r: halted(r, "cancelled", "cancelled by hand"),
+            "resume": lambda r: resumed(r, self.clock.now_ns()) if r.state == "stopped" else r,
+        }
+        for _ in range(CHANGES_COUNT_MAX):
+            found = await self._read(name)
+            assert found is not None
+            rollout, seq = found
+            changed = changes[action](rollout)
+            if changed == rollout or await self._store(name, encode_rollout(changed), seq):
+                return changed
+        raise PlantError("the roll-out changes too fast", where=name, next_step="try again", code="MS-2430")
+
+    async def _store(self, key: str, payload: bytes, seq: int) -> bool:
+        reply = await self.link.request(
+            ROLLOUTS_PREFIX + key, payload, headers={"Nats-Expected-Last-Subject-Sequence": str(seq)}
+        )
+        answer = json.loads(reply.payload)
+        if (answer.get("error") or {}).get("err_code") == WRONG_LAST_SEQUENCE:
+            return False
+        refuse(answer, f"roll-out {key}")
+        return True
+
+
+class DeskRollouts:
+    """`RolloutBook` by asking. A roll-out lies at the path below which it was asked for."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def place_of(self, sites: Mapping[str, str]) -> str:
+        """See RolloutBook."""
+        place = place_of_all(self._link, {edge: place_subject(path) for edge, path in sites.items()})
+        if place is None:
+            raise AuthError(
+                "these sites lie below several of your paths", got=", ".join(sorted(sites))[:200], code="MS-2418",
+                next_step="one roll-out for each path: name its sites with --only",
+            )  # fmt: skip
+        return place
+
+    async def prepare(self, place: str, name: str, revision: Revision) -> None:
+        """See RolloutBook."""
+        ask = RolloutAsk("prepare", name, revision.edge)
+        await ask_again(self._link, ROLLOUT, place, ask, encode_revision(revision))
+
+    async def start(self, place: str, rollout: Rollout) -> Rollout:
+        """See RolloutBook."""
+        plan = RolloutPlan(
+            sites=tuple((site.edge, site.base_seq) for site in rollout.sites), ends=rollout.ends,
+            comment=rollout.comment, site_timeout_s=rollout.site_timeout_s, failures_max=rollout.failures_max,
+            passes_away=rollout.passes_away,
+        )  # fmt: skip
+        (started,) = await self._asked(place, RolloutAsk("start", rollout.name), msgspec.json.encode(plan))
+        return started
+
+    async def list(self) -> builtins.list[Rollout]:
+        """See RolloutBook."""
+        found: dict[str, Rollout] = {}
+        for place in places_of(self._link):
+            found |= {each.name: each for each in await self._asked(place, RolloutAsk("list"))}
+        return sorted(found.values(), key=lambda r: r.created_ns)
+
+    async def find(self, name: str) -> Rollout | None:
+        """See RolloutBook."""
+        return next((each for each in await self.list() if each.name == name), None)
+
+    async def change(self, name: str, action: Steering, who: str) -> Rollout:
+        """See RolloutBook."""
+        found = await self.find(name)
+        assert found is not None
+        place = place_of_all(self._link, {name: place_subject(found.place) if found.place else EVERYWHERE})
+        assert place is not None
+        (changed,) = await self._asked(place, RolloutAsk(action, name, who=who))
+        return changed
+
+    async def _asked(self, place: str, ask: RolloutAsk, body: bytes = b"") -> Sequence[Rollout]:
+        frames = await ask_desk(self._link, ROLLOUT, place, ask, body)
+        return [decode_rollout(frame.payload) for frame in frames if frame.payload]
+
+
+def taken(name: str) -> PlantError:
+    """The error of a name that is in use."""
+    return PlantError("a roll-out of this name is there already", where=name, code="MS-2430")
