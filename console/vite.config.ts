@@ -1,13 +1,32 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { defineConfig } from "vite";
+import { brotliCompressSync, gzipSync } from "node:zlib";
+import { defineConfig, type Plugin } from "vite";
 
 // Its entry for Node.js would bring streams of files along.
 const arrow = fileURLToPath(new URL("./node_modules/apache-arrow/Arrow.dom.mjs", import.meta.url));
+
+/** What is large goes over the line as it is packed here, once, and not by the hub for each browser. */
+function packed(): Plugin {
+  return {
+    name: "packed",
+    writeBundle(options, bundle) {
+      for (const name of Object.keys(bundle).filter((one) => /\.(js|css)$/.test(one))) {
+        const path = join(options.dir ?? "", name);
+        const text = readFileSync(path);
+        writeFileSync(`${path}.br`, brotliCompressSync(text));
+        writeFileSync(`${path}.gz`, gzipSync(text, { level: 9 }));
+      }
+    },
+  };
+}
 
 export default defineConfig({
   base: "./",
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   resolve: { alias: { "apache-arrow": arrow } },
+  plugins: [packed()],
   build: {
     target: "es2022",
     outDir: "../src/millstream/api/console",

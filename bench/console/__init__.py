@@ -1,11 +1,14 @@
 """The console in a real browser: the first useful picture, and what live tags cost.
 
-    python -m bench console [--json] [--short] [--tags 2000] [--seconds 20] [--throttle 4]
+    python -m bench console [--json] [--short] [--tags 2000] [--seconds 20] [--throttle 4] [--pages 3]
 
 A hub and an edge in one process, whose replay connector says so many tags once a second, and Debian's Chromium without
-a screen (software drawing). The first picture is the first value of a tag, from the opening of the address, with the
-page's processor slowed down. The cost is the processor time of the page's process while the tree shows the tags. Needs
-chromium, playwright and a built console; where they are missing nothing is measured.
+a screen (software drawing). The first picture is the first value of a tag, from the opening of the address by the clock
+of the page, with its processor slowed down. The cost is the processor time of the page's process while the tree
+shows the tags; the node's is what its processes use with so many pages open, less what they use with none. Memory is
+what a page holds after its rubbish was collected, twice, and what that would be after an hour. Then 500 tags ten times
+a second, while the page is scrolled through all of them: frames that came too late, beside those of a page with nothing
+on it. Needs chromium, playwright and a built console; where they are missing nothing is measured.
 """
 
 from __future__ import annotations
@@ -16,22 +19,32 @@ import json
 import shutil
 import statistics
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from bench._nodes import Rig, open_rig
 from bench._report import Row, digest, finish, parser
+from bench.console._measures import blank_frames, frames, heap_mb, page_cost, share_of
 from millstream.api import is_built
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 ROWS = 60
-PICTURES = 3
+PICTURES = 5
 PICTURE_S_MAX, SHARE_MAX = 1.0, 0.10
+FAST_TAGS, FAST_S = 500, 0.1
+DROPPED_RATIO_MAX = 0.02  # beyond what a page with nothing on it drops
+GROWTH_MB_MAX = 20.0
+NODE_SHARE_MAX = 0.05
+SCROLL = "() => setInterval(() => document.querySelector('.tree').scrollBy(0, 8), 50)"
 WAIT_MS = 60_000
-HAS_VALUE = "() => [...document.querySelectorAll('.row .value')].some(e => /[0-9]/.test(e.title))"
+VALUE_AT = (
+    "() => [...document.querySelectorAll('.row .value')].some(e => /[0-9]/.test(e.textContent)) && performance.now()"
+)
+HAS_VALUE = "() => [...document.querySelectorAll('.row .value')].some(e => /[0-9]/.test(e.textContent))"
 
 
 def main(argv: list[str]) -> int:
@@ -39,24 +52,28 @@ def main(argv: list[str]) -> int:
     options = parser("console", __doc__ or "")
     options.add_argument("--tags", type=int, default=2000)
     options.add_argument("--seconds", type=float, default=20.0, help="how long the cost is measured")
+    options.add_argument("--pages", type=int, default=3, help="how many are open for what the node pays")
     options.add_argument("--throttle", type=float, default=4.0, help="how many times slower, for the first picture")
     options.add_argument("--chromium", default="chromium", help="the browser's program")
     chosen = options.parse_args(argv)
     if chosen.short:
-        chosen.tags, chosen.seconds = 100, 3.0
+        chosen.tags, chosen.seconds, chosen.pages = 100, 3.0, 1
     program = shutil.which(chosen.chromium)
     lacks = _lacks(program)
     if lacks:
         rows = [Row(measure, "not measured", note=f"missing: {lacks}") for measure in _measures(chosen.tags)]
     else:
-        rows = asyncio.run(_measure(str(program), chosen.tags, chosen.seconds, chosen.throttle))
+        rows = asyncio.run(_measure(str(program), chosen))
     for row in rows:
         row.is_met |= chosen.short
     return finish("console", argv, rows, chosen)
 
 
-def _measures(tags: int) -> tuple[str, str]:
-    return "first value after opening the page", f"{tags:,} live tags at 1 Hz"
+def _measures(tags: int) -> tuple[str, ...]:
+    return (
+        "first value after opening the page", f"{tags:,} live tags at 1 Hz", "memory after an hour",
+        "processor of the node for an open page", f"{FAST_TAGS} live tags at {1 / FAST_S:g} Hz",
+    )  # fmt: skip
 
 
 def _lacks(program: str | None) -> str:
@@ -68,46 +85,112 @@ def _lacks(program: str | None) -> str:
     return ", ".join(name for name, is_there in needs.items() if not is_there)
 
 
-async def _measure(program: str, tags: int, seconds: float, throttle: float) -> list[Row]:
+async def _measure(program: str, chosen: Any) -> list[Row]:
     from playwright.async_api import async_playwright
 
-    async with open_rig() as rig, async_playwright() as playwright:
-        address = await _start(rig, tags)
+    async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program)
         try:
-            pictures = [await _first_picture(browser, address, throttle) for _ in range(PICTURES)]
-            share, whole = await _cost(browser, address, tags, seconds)
+            async with open_rig() as rig:
+                address = await _start(rig, chosen.tags, 1.0)
+                rows = [
+                    await _picture_row(browser, address, chosen),
+                    *await _cost_rows(browser, address, chosen),
+                    await _node_row(browser, address, rig, chosen),
+                ]
+            async with open_rig() as rig:
+                rows.append(await _frames_row(browser, await _start(rig, FAST_TAGS, FAST_S), chosen))
         finally:
             await browser.close()
-    first, live = _measures(tags)
+    for row, measure in zip(rows, _measures(chosen.tags), strict=True):
+        row.measure, row.result_hash = measure, digest([chosen.tags])
+    return rows
+
+
+async def _picture_row(browser: Browser, address: str, chosen: Any) -> Row:
+    pictures = [await _first_picture(browser, address, chosen.throttle) for _ in range(PICTURES)]
     picture_s = statistics.median(pictures)
+    return Row(
+        "", f"{picture_s:.2f} s", f"under {PICTURE_S_MAX:g} s", None, picture_s < PICTURE_S_MAX,
+        f"processor slowed down {chosen.throttle:g} times; {min(pictures):.2f} to {max(pictures):.2f} s, the median of "
+        f"{PICTURES}",
+        details={"seconds": pictures, "throttle": chosen.throttle},
+    )  # fmt: skip
+
+
+async def _cost_rows(browser: Browser, address: str, chosen: Any) -> list[Row]:
+    page = await _open(browser, address, 1.0)
+    await _is_whole(page, chosen.tags)
+    session = await page.context.new_cdp_session(page)
+    before_mb, begun_s = await heap_mb(session), time.monotonic()
+    share, whole = await page_cost(chosen.seconds)
+    after_mb, passed_s = await heap_mb(session), time.monotonic() - begun_s
+    growth_mb = (after_mb - before_mb) * 3600 / passed_s
+    await page.context.close()
     return [
         Row(
-            first, f"{picture_s:.2f} s", f"under {PICTURE_S_MAX:g} s", None,
-            picture_s < PICTURE_S_MAX, f"median of {PICTURES}, processor slowed down {throttle:g} times",
-            digest([tags]),
-            {"seconds": pictures, "throttle": throttle},
+            "", f"{share:.1%} of a core", f"under {SHARE_MAX:.0%}", None, share < SHARE_MAX,
+            f"of the page's process; {whole:.1%} with all of the browser's",
+            details={"page": share, "browser": whole, "tags": chosen.tags, "seconds": chosen.seconds},
         ),
         Row(
-            live, f"{share:.1%} of a core", f"under {SHARE_MAX:.0%}", None, share < SHARE_MAX,
-            f"of the page's process; {whole:.1%} with all of the browser's", digest([tags]),
-            {"page": share, "browser": whole, "tags": tags, "seconds": seconds},
+            "", f"{after_mb + growth_mb:.0f} MB", f"grown by less than {GROWTH_MB_MAX:g} MB", None,
+            growth_mb < GROWTH_MB_MAX,
+            f"worked out from {passed_s:.0f} s, in which {before_mb:.1f} MB became {after_mb:.1f} MB",
+            details={"before_mb": before_mb, "after_mb": after_mb, "seconds": passed_s},
         ),
     ]  # fmt: skip
 
 
-async def _start(rig: Rig, tags: int) -> str:
+async def _node_row(browser: Browser, address: str, rig: Rig, chosen: Any) -> Row:
+    """The processes of hub and edge together, so that what pages cause anywhere counts."""
+    node = psutil.Process(rig.children[0].process.pid)
+    processes = [node, *node.children(recursive=True)]
+    idle = await share_of(processes, chosen.seconds)
+    async with AsyncExitStack() as stack:
+        for _ in range(chosen.pages):
+            page = await _open(browser, address, 1.0)
+            stack.push_async_callback(page.context.close)
+            await _is_whole(page, chosen.tags)
+        busy = await share_of(processes, chosen.seconds)
+    share = (busy - idle) / chosen.pages
+    return Row(
+        "", f"{max(0.0, share):.1%} of a core", f"under {NODE_SHARE_MAX:.0%}", None, share < NODE_SHARE_MAX,
+        f"hub, edge and their servers: {idle:.1%} without, {busy:.1%} with {chosen.pages} pages",
+        details={"idle": idle, "busy": busy, "pages": chosen.pages},
+    )  # fmt: skip
+
+
+async def _frames_row(browser: Browser, address: str, chosen: Any) -> Row:
+    blank = await blank_frames(browser, chosen.seconds / 2)
+    page = await _open(browser, address, 1.0)
+    await _is_whole(page, FAST_TAGS)
+    await page.evaluate(SCROLL)
+    rate, dropped, longest_ms = await frames(page, chosen.seconds)
+    again = await blank_frames(browser, chosen.seconds / 2)
+    await page.context.close()
+    nothing = blank[1] + again[1]
+    is_met = dropped - nothing <= DROPPED_RATIO_MAX * 60 * chosen.seconds
+    return Row(
+        "", f"{rate:.0f} frames/s", f"at most {DROPPED_RATIO_MAX:.0%} dropped", None, is_met,
+        f"scrolling; {dropped} frames dropped in {chosen.seconds:g} s, {nothing} by a page with nothing on it; "
+        f"the longest took {longest_ms:.0f} ms",
+        details={"dropped": dropped, "blank_dropped": nothing, "longest_ms": longest_ms, "rate": rate},
+    )  # fmt: skip
+
+
+async def _start(rig: Rig, tags: int, step_s: float) -> str:
     """An address that logs in, once all tags are known."""
     names = [f"t{number}" for number in range(tags)]
     lines = [
-        ",".join([f"2026-01-01T00:00:{row:02}Z", *(str(row * 7 + number) for number in range(tags))])
+        ",".join([f"2026-01-01T00:00:{row * step_s:04.1f}Z", *(str(row * 7 + number) for number in range(tags))])
         for row in range(ROWS)
     ]
     (rig.folder / "day.csv").write_text("\n".join([",".join(["time", *names]), *lines]) + "\n", encoding="utf-8")
     document: dict[str, Any] = {
         "hub": {"name": "hub", "data_dir": str(rig.folder / "hub")},
         "edge": {"name": "e1", "path": "acme/plant1", "data_dir": str(rig.folder / "edge")},
-        "streams": {"integrity": {"max_bytes": "256MiB"}}, "api": {},
+        "streams": {"integrity": {"max_bytes": "512MiB"}}, "api": {},
         "connectors": [{
             "name": "hall", "type": "replay", "path": "hall",
             "config": {"file": str(rig.folder / "day.csv"), "loop": True, "times": "shift"},
@@ -139,31 +222,15 @@ async def _first_picture(browser: Browser, address: str, throttle: float) -> flo
     settled = await _open(browser, address, 1.0)  # the plant is there, and the hub has done this once
     await settled.wait_for_function(HAS_VALUE)
     await settled.context.close()
-    begun_s = time.monotonic()
     page = await _open(browser, address, throttle)
-    await page.wait_for_function(HAS_VALUE)
-    found_s = time.monotonic() - begun_s
+    found_ms = float(await (await page.wait_for_function(VALUE_AT)).json_value())
     await page.context.close()
-    return found_s
+    return found_ms / 1000
 
 
-async def _cost(browser: Browser, address: str, tags: int, seconds: float) -> tuple[float, float]:
-    """Shares of a core: of the page's process, and of all of the browser's."""
-    page = await _open(browser, address, 1.0)
+async def _is_whole(page: Page, tags: int) -> None:
+    """All of its tags are known, and what opening costs is over: it is not what staying open costs."""
     await page.wait_for_function(HAS_VALUE)
     await page.get_by_text(f"{tags:,} tags").or_(page.get_by_text(f"{tags} tags")).first.wait_for()
-    await asyncio.sleep(2.0)  # what opening costs is not what staying open costs
-    processes = [child for child in psutil.Process().children(recursive=True) if "chrom" in child.name()]
-    before = {process: _cpu_s(process) for process in processes}
-    begun_s = time.monotonic()
-    await asyncio.sleep(seconds)
-    passed_s = time.monotonic() - begun_s
-    spent = {process: _cpu_s(process) - start_s for process, start_s in before.items()}
-    pages = [spent[process] for process in processes if "--type=renderer" in process.cmdline()]
-    await page.context.close()
-    return max(pages) / passed_s, sum(spent.values()) / passed_s
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    await page.locator(".link[data-state=connected]").wait_for()
+    await asyncio.sleep(2.0)

@@ -1,21 +1,25 @@
 /** The frame around each page: where one is, how the link is, who is logged in. */
+import { type ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
 import { ageText } from "./format";
-import { AlarmsPage } from "./pages/alarms";
-import { FleetPage } from "./pages/fleet";
-import { LoginPage } from "./pages/login";
-import { PipelinePage } from "./pages/pipeline";
 import { PlantPage } from "./pages/plant";
-import { ShopPage } from "./pages/shop";
-import { TrendPage } from "./pages/trend";
+import { later } from "./parts/later";
 import { address, PAGES, route, type Page } from "./router";
-import { clockError, leave, linkState, POLL_S, problem, session } from "./state/hub";
+import { clockError, connections, leave, linkState, POLL_S, problem, session } from "./state/hub";
 import { theme, THEMES, type Theme } from "./theme";
 import { language, t, type Language } from "./words";
 
-const VIEWS: Record<Page, () => preact.JSX.Element> = {
-  plant: PlantPage, shop: ShopPage, trend: TrendPage, alarms: AlarmsPage, fleet: FleetPage, pipeline: PipelinePage,
+const LoginPage = later(() => import("./pages/login").then((found) => found.LoginPage));
+const VIEWS: Record<Page, ComponentType> = {
+  plant: PlantPage,
+  shop: later(() => import("./pages/shop").then((found) => found.ShopPage)),
+  trend: later(() => import("./pages/trend").then((found) => found.TrendPage)),
+  alarms: later(() => import("./pages/alarms").then((found) => found.AlarmsPage)),
+  fleet: later(() => import("./pages/fleet").then((found) => found.FleetPage)),
+  pipeline: later(() => import("./pages/pipeline").then((found) => found.PipelinePage)),
 };
+/** These ask nodes over NATS as soon as they are shown. */
+const NEEDS_LINK: ReadonlySet<Page> = new Set(["alarms", "fleet", "pipeline"]);
 
 export function App(): preact.JSX.Element {
   const { page } = route.value;
@@ -25,6 +29,7 @@ export function App(): preact.JSX.Element {
   }, [title]);
   if (session.value === null) return <LoginPage />;
   const View = VIEWS[page];
+  const isReady = session.value !== undefined && (connections.value > 0 || !NEEDS_LINK.has(page));
   return (
     <>
       <a class="skip" href="#main" onClick={toMain}>{t("skip")}</a>
@@ -36,11 +41,12 @@ export function App(): preact.JSX.Element {
           ))}
         </nav>
         <LinkMark />
+        <a href="docs/">{t("help")}</a>
         <Choices />
       </header>
       <Notices />
       <main id="main" tabIndex={-1} aria-label={t(page)}>
-        {session.value === undefined ? <p class="empty">{t("connecting")}…</p> : <View />}
+        {isReady ? <View key={page} /> : <p class="empty">{t("connecting")}…</p>}
       </main>
     </>
   );

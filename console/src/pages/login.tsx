@@ -15,8 +15,7 @@ export function LoginPage(): preact.JSX.Element {
     event.preventDefault();
     setWhy("");
     try {
-      await client.logIn(formOf(event.currentTarget as HTMLFormElement));
-      await enter();
+      await enter(await client.logIn(formOf(event.currentTarget as HTMLFormElement)));
     } catch (error) {
       setWhy((error as Error).message);
     }

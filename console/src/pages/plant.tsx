@@ -6,11 +6,12 @@ import { StateMark } from "../parts/mark";
 import { machineState } from "../parts/states";
 import { AgeCell, LookCell, ValueCell } from "../parts/value";
 import { address, go, route } from "../router";
-import { findMore, follow, isLoaded, isTruncated, tags, unitOf, type Tag } from "../state/tags";
+import { findMore, follow, isLoaded, isTruncated, loadPlace, places, tags, tagsCount, unitOf, type Tag } from "../state/tags";
 import { buildTree, firstOpen, fits, rowsOf, type Row } from "../state/tree";
+import { later } from "../parts/later";
 import { t } from "../words";
-import { TagDetail } from "./tag";
 
+const TagDetail = later(() => import("./tag").then((found) => found.TagDetail));
 const ROW_PX = 32;
 const SPARE_ROWS = 8;
 const TYPED_MS = 300;
@@ -24,7 +25,7 @@ const found = computed(() => {
   const text = searched.value.trim();
   return text === "" ? [...tags.value.values()] : [...tags.value.values()].filter((tag) => fits(tag, text));
 });
-const tree = computed(() => buildTree(found.value));
+const tree = computed(() => (searched.value.trim() === "" ? buildTree(found.value, places.value) : buildTree(found.value)));
 const opened = computed(() => open.value ?? firstOpen(tree.value));
 const rows = computed(() => rowsOf(tree.value, opened.value, searched.value.trim() !== ""));
 const shown = computed(() => {
@@ -41,13 +42,14 @@ export function PlantPage(): preact.JSX.Element {
   const key = route.value.query.get("tag");
   const selected = key === null ? undefined : tags.value.get(key);
   useFollows(heard.value);
+  useEffect(() => opened.subscribe((now) => now.forEach((path) => void loadPlace(path))), []);
   useMore(searched.value.trim() || (selected === undefined ? (key ?? "").replace(/^\w+ /, "") : ""));
   return (
     <>
       <div class="bar">
         <input type="search" aria-label={t("searchTags")} placeholder={t("searchTags")} value={searched.value}
           onInput={(event) => go(address("plant", { search: event.currentTarget.value, tag: key ?? undefined }), false)} />
-        <span class="muted" role="status">{t("tagsCount", { n: found.value.length })}</span>
+        <span class="muted" role="status">{t("tagsCount", { n: searched.value.trim() === "" ? Math.max(tagsCount.value, found.value.length) : found.value.length })}</span>
         {isTruncated.value && <span class="look">{t("truncated", { n: tags.value.size })}</span>}
       </div>
       <div class={selected ? "plant open" : "plant"}>
@@ -60,7 +62,7 @@ export function PlantPage(): preact.JSX.Element {
 
 /** What the list has no room for is asked of the hub, once somebody has stopped typing. */
 function useMore(text: string): void {
-  const isWanted = isTruncated.value && text !== "";
+  const isWanted = places.value.size > 0 && text !== "";
   useEffect(() => {
     const timer = isWanted ? setTimeout(() => void findMore(text), TYPED_MS) : undefined;
     return () => clearTimeout(timer);

@@ -12,7 +12,7 @@ export function ValueCell({ tag }: { tag: Tag }): preact.JSX.Element {
   const shown = useLatest(tag);
   const look = useComputed(() => lookOf(shown.value.reading.value, now.value, intervalOf(shown.value)));
   const text = useComputed(() => valueText(shown.value.reading.value?.value));
-  return <span class="value" data-look={look} title={text}>{text}</span>;
+  return <span class="value" data-look={look} onPointerEnter={(event) => (event.currentTarget.title = text.peek())}>{text}</span>;
 }
 
 export function LookCell({ tag }: { tag: Tag }): preact.JSX.Element {

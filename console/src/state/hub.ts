@@ -5,6 +5,7 @@ import { takeToken } from "../router";
 
 export const POLL_S = 2;
 const RETRY_MS = 3000;
+const PAINT_MS_MAX = 500;
 const CLOCK_TOLERANCE_MS = 60_000;
 
 export const linkState = signal<LinkState>("connecting");
@@ -32,23 +33,46 @@ function tick(): void {
   clockError.value = Math.abs(wrong) > CLOCK_TOLERANCE_MS ? wrong : 0;
 }
 
-/** Begin: with the token of the address, else with the session that this browser has. */
-export async function begin(): Promise<void> {
+/** What a page shows before it is connected. */
+let showFirst: () => Promise<void> = () => Promise.resolve();
+
+/** Begin: with the token of the address, else with the session that this browser has. `first` loads what is shown first. */
+export async function begin(first = showFirst): Promise<void> {
+  showFirst = first;
   const token = takeToken();
   try {
-    if (token !== undefined) await client.logIn({ token });
-    await enter();
+    if (token !== undefined) return await enter(await client.logIn({ token }));
+    // Both at once: most often there is a session.
+    const [found] = await Promise.all([client.currentSession(), first().catch(() => undefined)]);
+    await connect(found);
   } catch (error) {
     fail(error);
   }
 }
 
 /** Somebody has logged in. Throws MillstreamError. */
-export async function enter(): Promise<void> {
+export async function enter(found: Session): Promise<void> {
+  await showFirst().catch(() => undefined); // the link says what is wrong
+  await connect(found);
+}
+
+/** Show what is there, and only then load and open what brings live values. */
+async function connect(found: Session): Promise<void> {
+  session.value = found;
+  tick();
+  await painted();
   await client.connect();
   session.value = client.session ?? null;
   problem.value = "";
   tick();
+}
+
+/** A hidden page paints nothing: it is not waited for longer than that. */
+function painted(): Promise<void> {
+  return new Promise((done) => {
+    requestAnimationFrame(() => setTimeout(done));
+    setTimeout(done, PAINT_MS_MAX);
+  });
 }
 
 export async function leave(): Promise<void> {

@@ -1,80 +1,103 @@
-/** The tags that are known, each with its newest value as a signal: what changes redraws one cell. */
-import { assetSubject, fromSubject, parsePath, readLive, type Reading, type TagInfo } from "@millstream/client";
-import { type Msg } from "@nats-io/nats-core";
+/** The tags that are known, each with its newest value as a signal: what changes redraws one cell. In a plant with more
+ * than one list holds, places are known with their numbers, and their tags once they are opened. */
+import { parsePath, readLive, type Part, type Reading, type TagInfo } from "@millstream/client";
 import { signal, type Signal } from "@preact/signals";
 import { client, connections, linkState, POLL_S, session } from "./hub";
+import { drawInto, keyOf, put, take, type Latest, type Target } from "./live";
 
-export interface Tag {
+export interface Tag extends Target {
   key: string;
-  path: string;
   asset: string;
   name: string;
-  kind: string;
   info: TagInfo;
-  reading: Signal<Reading | undefined>;
-  latest: Latest;
 }
 
-/** What came of a tag that nobody looks at stays unread: decoding costs more than all else that is done with it. */
-interface Latest {
-  isWatched: boolean;
-  unread?: Msg;
+export interface KnownPlace {
+  count: number;
+  isWhole: boolean;
 }
 
-const FLUSH_MS = 100;
 const RELOAD_MS = 30_000;
 const ASK_MS = 30;
-const PATTERNS_AT_ONCE = 50;
-
-interface Follow {
-  count: number;
-  asset: string;
-  kind: string;
-  stop: () => void;
-}
+const ASKED_AT_ONCE = 60;
+const LIST_MAX = 10_000;
+const OPEN_FIRST = 12;
+const FIRST_TAGS = 60;
+const KINDS_ELSEWHERE = ["state", "count", "kpi"];
 
 export const tags = signal<ReadonlyMap<string, Tag>>(new Map());
+/** Empty once all tags are known: then the tree is made of them. */
+export const places = signal<ReadonlyMap<string, KnownPlace>>(new Map());
+export const tagsCount = signal(0);
+/** Whether something was opened that has more tags than one list holds. */
 export const isTruncated = signal(false);
 export const isLoaded = signal(false);
 
-/** By subject, the newest message that came since the last picture. */
-const arrived = new Map<string, Msg>();
-const keys = new Map<string, string>();
-const pending = new Map<string, Reading>();
-const follows = new Map<string, Follow>();
-const unasked = new Set<Follow>();
+const unasked = new Set<Tag>();
+const loading = new Set<string>();
 let asking: ReturnType<typeof setTimeout> | undefined;
-const listeners = new Set<(readings: Reading[]) => void>();
-let isFlushPlanned = false;
-let flushedMs = 0;
 
-export const keyOf = (kind: string, path: string): string => `${kind} ${path}`;
+export { follow, hearAll, keyOf } from "./live";
 export const unitOf = (tag: Tag): string => tag.reading.value?.unit ?? String(tag.info.description?.unit ?? "");
 
-/** Keep the list, and the newest values of what is followed, until the page is left. */
+/** Keep the list, and the newest values of what is in sight, until the page is left. */
 export function startTags(): void {
+  drawInto((key) => tags.peek().get(key));
   connections.subscribe((count) => {
     if (count === 0) return;
     void refresh();
-    askLast([...follows.values()]);
+    askAgain();
   });
-  setInterval(() => session.value && void refresh(), RELOAD_MS);
-  setInterval(() => linkState.value === "polling" && askLast([...follows.values()]), POLL_S * 1000);
+  setInterval(() => session.peek() && connections.peek() > 0 && void refresh(), RELOAD_MS);
+  setInterval(() => linkState.value === "polling" && askAgain(), POLL_S * 1000);
 }
 
-/** Ask for the list again. */
+/** The first picture: the top of the tree with its values, in one answer. Throws MillstreamError. */
+export async function loadFirst(): Promise<void> {
+  takePart(await client.history.tree("", { open: OPEN_FIRST, limit: FIRST_TAGS, values: true }));
+  isLoaded.value = true;
+}
+
+/** Ask for the list again; of a large plant, for its places and what other pages show. */
 export async function refresh(): Promise<void> {
   try {
-    const found = await client.history.tags();
-    isTruncated.value = found.truncated;
-    takeList(found.tags, found.truncated);
+    const top = await client.history.tree("", { open: OPEN_FIRST, limit: 0 });
+    tagsCount.value = top.count;
+    if (top.count > LIST_MAX) {
+      const known = new Map(places.peek());
+      for (const place of top.places) {
+        known.set(place.path, { count: place.count, isWhole: known.get(place.path)?.isWhole ?? false });
+      }
+      places.value = known;
+      for (const kind of KINDS_ELSEWHERE) takeList((await client.history.tags("*", kind)).tags, true);
+    } else {
+      const found = await client.history.tags();
+      takeList(found.tags, found.truncated);
+      places.value = new Map();
+    }
     isLoaded.value = true;
   } catch {
     return; // the link says that the hub is away; what was known stays, with its age
   }
 }
 
-/** In a plant with more tags than one list holds: those that fit a text, too. */
+/** A place was opened: what lies in it, where not all is in one list. */
+export async function loadPlace(path: string): Promise<void> {
+  if (tagsCount.peek() <= LIST_MAX || loading.has(path) || places.peek().get(path)?.isWhole !== false) return;
+  loading.add(path);
+  try {
+    const part = await client.history.tree(path);
+    takePart(part);
+    if (part.places.some((place) => place.path === path && !place.is_whole)) isTruncated.value = true;
+    places.value = new Map(places.peek()).set(path, { count: places.peek().get(path)?.count ?? 0, isWhole: true });
+  } catch {
+    return; // as above; it is asked for again when it is opened again
+  } finally {
+    loading.delete(path);
+  }
+}
+
+/** In a plant with more tags than are known here: those that fit a text, too. */
 export async function findMore(text: string): Promise<void> {
   try {
     takeList((await client.history.tags(`*${glob(text)}*`)).tags, true);
@@ -83,18 +106,27 @@ export async function findMore(text: string): Promise<void> {
   }
 }
 
+function takePart(part: Part): void {
+  tagsCount.value = Math.max(tagsCount.peek(), part.count);
+  takeList(part.tags, true);
+  const next = new Map(places.peek());
+  for (const place of part.places) next.set(place.path, { count: place.count, isWhole: place.is_whole || next.get(place.path)?.isWhole === true });
+  places.value = next;
+  put(part.newest);
+}
+
 function takeList(infos: TagInfo[], isPart: boolean): void {
   const known = tags.peek();
   const next = new Map<string, Tag>(isPart ? known : []);
-  let isNew = false;
+  let isNew = known.size !== next.size;
   for (const info of infos) {
     const key = keyOf(info.kind, info.tag);
     const before = known.get(key);
-    isNew ||= before === undefined;
-    next.set(key, before === undefined ? makeTag(key, info) : { ...before, info });
+    const isSame = before !== undefined && JSON.stringify(before.info.description) === JSON.stringify(info.description);
+    isNew ||= !isSame;
+    next.set(key, isSame ? before : before === undefined ? makeTag(key, info) : { ...before, info });
   }
-  tags.value = next;
-  if (isNew) askLast([...follows.values()]);
+  if (isNew || known.size !== next.size) tags.value = next;
 }
 
 /** Text in a pattern of the hub: what means something there stands for any letter. */
@@ -104,110 +136,34 @@ function makeTag(key: string, info: TagInfo): Tag {
   const latest: Latest = { isWatched: false };
   const watched = (): void => {
     latest.isWatched = true;
-    if (latest.unread !== undefined) readLive(latest.unread, take);
+    if (latest.unread !== undefined) readLive(latest.unread, put);
+    else if (reading.peek() === undefined) ask(tag);
     latest.unread = undefined;
   };
-  const reading = signal<Reading | undefined>(undefined, { watched, unwatched: () => { latest.isWatched = false; } });
-  return { key, path: info.tag, kind: info.kind, ...parsePath(info.tag), info, reading, latest };
+  const reading: Signal<Reading | undefined> = signal<Reading | undefined>(undefined, {
+    watched, unwatched: () => { latest.isWatched = false; },
+  });
+  const tag: Tag = { key, path: info.tag, kind: info.kind, ...parsePath(info.tag), info, reading, latest };
+  return tag;
 }
 
-/** The newest values of places, gathered for a moment into few questions. */
-function askLast(wanted: Follow[]): void {
-  for (const one of wanted) unasked.add(one);
+/** The newest value of a tag that somebody looks at, gathered with others for a moment into few questions. */
+function ask(tag: Tag): void {
+  unasked.add(tag);
   asking ??= setTimeout(() => {
     asking = undefined;
     const all = [...unasked];
     unasked.clear();
     for (const kind of new Set(all.map((one) => one.kind))) {
-      const patterns = all.filter((one) => one.kind === kind).map((one) => `${glob(one.asset)}:*`);
-      for (let at = 0; at < patterns.length; at += PATTERNS_AT_ONCE) {
-        client.history.last(patterns.slice(at, at + PATTERNS_AT_ONCE), kind).then(take, () => undefined);
+      const names = all.filter((one) => one.kind === kind).map((one) => glob(one.path));
+      for (let at = 0; at < names.length; at += ASKED_AT_ONCE) {
+        client.history.last(names.slice(at, at + ASKED_AT_ONCE), kind).then(take, () => undefined);
       }
     }
   }, ASK_MS);
 }
 
-/** The newest values of a place and what comes after, of one kind, while somebody shows them; the function ends it. */
-export function follow(asset: string, kind: string): () => void {
-  const subject = `${assetSubject(asset)}._${kind}.>`;
-  const known = follows.get(subject);
-  if (known !== undefined) known.count++;
-  else {
-    const made = { count: 1, asset, kind, stop: listen(subject) };
-    follows.set(subject, made);
-    askLast([made]);
-  }
-  return () => {
-    const entry = follows.get(subject);
-    if (entry === undefined || --entry.count > 0) return;
-    follows.delete(subject);
-    unasked.delete(entry);
-    entry.stop();
-  };
-}
-
-function listen(subject: string): () => void {
-  return client.liveMessages(subject, (message) => {
-    if (listeners.size > 0) readLive(message, heard);
-    else {
-      arrived.set(message.subject, message);
-      planFlush();
-    }
-  });
-}
-
-function heard(readings: Reading[]): void {
-  take(readings);
-  for (const hear of listeners) hear(readings);
-}
-
-/** Hear every reading of what is followed, for a chart. */
-export function hearAll(hear: (readings: Reading[]) => void): () => void {
-  listeners.add(hear);
-  return () => listeners.delete(hear);
-}
-
-/** What came since the last picture is drawn together. */
-function take(readings: Reading[]): void {
-  for (const reading of readings) pending.set(keyOf(reading.kind, reading.path), reading);
-  planFlush();
-}
-
-function planFlush(): void {
-  if (isFlushPlanned) return;
-  isFlushPlanned = true;
-  setTimeout(flush, Math.max(0, flushedMs + FLUSH_MS - performance.now()));
-}
-
-function flush(): void {
-  isFlushPlanned = false;
-  flushedMs = performance.now();
-  for (const [subject, message] of arrived) {
-    const tag = tags.peek().get(keyOfSubject(subject));
-    if (tag?.latest.isWatched) readLive(message, put);
-    else if (tag !== undefined) tag.latest.unread = message;
-  }
-  arrived.clear();
-  put([...pending.values()]);
-  pending.clear();
-}
-
-function put(readings: Reading[]): void {
-  for (const reading of readings) {
-    const tag = tags.peek().get(keyOf(reading.kind, reading.path));
-    const before = tag?.reading.peek();
-    // History lags behind live: an older value never takes the place of a newer one.
-    if (tag !== undefined && (before === undefined || reading.timeMs >= before.timeMs)) tag.reading.value = reading;
-  }
-}
-
-/** The same few subjects come again and again. */
-function keyOfSubject(subject: string): string {
-  let found = keys.get(subject);
-  if (found === undefined) {
-    const address = fromSubject(subject);
-    found = address === undefined ? "" : keyOf(address.kind, address.path);
-    keys.set(subject, found);
-  }
-  return found;
+/** What came while nobody heard. */
+function askAgain(): void {
+  for (const tag of tags.peek().values()) if (tag.latest.isWatched) ask(tag);
 }

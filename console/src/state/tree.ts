@@ -14,24 +14,32 @@ export type Row =
   | { type: "place"; key: string; level: number; place: Place; isOpen: boolean }
   | { type: "tag"; key: string; level: number; tag: Tag };
 
-export function buildTree(tags: Iterable<Tag>): Place {
+/** `known` are places whose tags need not all be known; their counts are given. */
+export function buildTree(tags: Iterable<Tag>, known: ReadonlyMap<string, { count: number }> = new Map()): Place {
   const root: Place = { name: "", path: "", children: new Map(), tags: [], count: 0 };
+  for (const path of known.keys()) for (const place of onTheWay(root, path)) place.count = known.get(place.path)?.count ?? 0;
   for (const tag of tags) {
     let place = root;
     root.count++;
-    for (const part of tag.asset.split("/")) {
-      const path = place.path ? `${place.path}/${part}` : part;
-      let child = place.children.get(part);
-      if (child === undefined) {
-        child = { name: splitPath(part)[0], path, children: new Map(), tags: [], count: 0 };
-        place.children.set(part, child);
-      }
-      child.count++;
-      place = child;
-    }
+    for (place of onTheWay(root, tag.asset)) if (!known.has(place.path)) place.count++;
     place.tags.push(tag);
   }
   return root;
+}
+
+/** The places from the root to one, made where they are not there. */
+function onTheWay(root: Place, asset: string): Place[] {
+  const found: Place[] = [];
+  let place = root;
+  for (const part of asset.split("/")) {
+    let child = place.children.get(part);
+    if (child === undefined) {
+      child = { name: splitPath(part)[0], path: place.path ? `${place.path}/${part}` : part, children: new Map(), tags: [], count: 0 };
+      place.children.set(part, child);
+    }
+    found.push((place = child));
+  }
+  return found;
 }
 
 /** Rows from top to bottom; a search opens all that it leaves. */

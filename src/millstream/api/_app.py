@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -11,7 +12,7 @@ import msgspec
 
 from millstream import __version__
 from millstream.api._acts import ACT_PATHS, Acts, Plants
-from millstream.api._console import console_routes
+from millstream.api._console import console_routes, docs_routes
 from millstream.api._door import Door, NodeStatus, View
 from millstream.api._metrics import METRICS_TYPE, metrics_text
 from millstream.api._openapi import openapi
@@ -19,7 +20,8 @@ from millstream.api._parameters import QUERIES, ROWS_MAX, parse_query
 from millstream.api._render import choose_type, render
 from millstream.api._request import COOKIE, FORBIDDEN, json_response, read_body
 from millstream.api._token_door import BrowserAccess, TokenDoor
-from millstream.historian import EVENT_KINDS, SAMPLE_KINDS, Query, decode_query
+from millstream.api._tree import OPEN_MAX, TAGS_MAX, part_of
+from millstream.historian import EVENT_KINDS, SAMPLE_KINDS, Last, Query, decode_query
 from millstream.kernel import (
     AuthError,
     Clock,
@@ -31,6 +33,7 @@ from millstream.kernel import (
     needs_extra,
 )
 from millstream.login import TooManyAttempts
+from millstream.protocols.uns_payload import JSON_TYPE
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -38,10 +41,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import BaseRoute
 
-    from millstream.historian import HistorianService
+    from millstream.historian import HistorianService, TagEntry
 
 BODY_BYTES_MAX = 2**20  # of a posted query
-TAGS_MAX = 10_000  # of one list of tags
 TOKEN_LENGTH_MIN = 16
 NOT_NOW = frozenset({"MS-2703", "MS-2721"})
 """Codes of what an alarm or a stop does not allow as it is."""
@@ -98,12 +100,14 @@ class _Api:
         routes += [
             Route("/api/v1/query", self._guarded(self._post_query), methods=["POST"]),
             Route("/api/v1/tags", self._guarded(self._tags), methods=["GET"]),
+            Route("/api/v1/tree", self._guarded(self._tree), methods=["GET"]),
             Route("/api/v1/ledger", self._guarded(self._ledger), methods=["GET"]),
             Route("/api/v1/status", self._guarded(self._node_status), methods=["GET"]),
             Route("/metrics", self._guarded(self._metrics), methods=["GET"]),
             Route("/health", self._health, methods=["GET"]),
             Route("/openapi.json", self._openapi, methods=["GET"]),
             *beside,
+            *docs_routes(),
         ]
         return Starlette(routes=routes, exception_handlers={PlantError: _plant_error, HTTPException: _http_error})
 
@@ -147,15 +151,30 @@ class _Api:
                 code="MS-0320",
             )  # fmt: skip
         found = view.history.tags(wanted.get("pattern", "*"), kind)
-        tags = [
-            {
-                "tag": e.path,
-                "kind": e.kind,
-                "description": None if e.description is None else msgspec.Raw(e.description.encode()),
-            }
-            for e in found[:TAGS_MAX]
-        ]
-        return json_response({"tags": tags, "truncated": len(found) > TAGS_MAX})
+        return json_response({"tags": [_shown(e) for e in found[:TAGS_MAX]], "truncated": len(found) > TAGS_MAX})
+
+    async def _tree(self, view: View, request: Request) -> Response:
+        """A part of the namespace, and the newest values of the tags in it when that is asked for."""
+        wanted = request.query_params
+        place, limit = wanted.get("place", ""), _whole(wanted, "limit", TAGS_MAX, TAGS_MAX)
+        entries = view.history.tags("*" if not place else f"{glob.escape(place)}[/:]*", None)
+        part = part_of(entries, place, open_count=_whole(wanted, "open", 0, OPEN_MAX), limit=limit)
+        return json_response({
+            "count": part.count, "places": part.places, "tags": [_shown(e) for e in part.tags],
+            "last": await self._newest(view, part.tags) if wanted.get("values") == "true" else {},
+        })  # fmt: skip
+
+    async def _newest(self, view: View, tags: Sequence[TagEntry]) -> dict[str, msgspec.Raw]:
+        """By kind, as ``/api/v1/last`` answers."""
+        from starlette.concurrency import run_in_threadpool
+
+        found: dict[str, msgspec.Raw] = {}
+        kinds = {e.kind for e in tags}
+        for kind in (one for one in SAMPLE_KINDS if one in kinds):
+            names = tuple(glob.escape(e.path) for e in tags if e.kind == kind)
+            table = await view.history.query(Last(tags=names, data_kind=kind))
+            found[kind] = msgspec.Raw(await run_in_threadpool(render, table, JSON_TYPE))
+        return found
 
     async def _ledger(self, view: View, request: Request) -> Response:
         accounts = view.ledger()
@@ -186,6 +205,21 @@ class _Api:
             found["components"]["securitySchemes"]["session"] = {"type": "apiKey", "in": "cookie", "name": COOKIE}
             found["security"].append({"session": []})
         return json_response(found)
+
+
+def _shown(entry: TagEntry) -> dict[str, object]:
+    description = None if entry.description is None else msgspec.Raw(entry.description.encode())
+    return {"tag": entry.path, "kind": entry.kind, "description": description}
+
+
+def _whole(wanted: Mapping[str, str], name: str, default: int, most: int) -> int:
+    """A number of a query string. Raises DecodeError."""
+    text = wanted.get(name, str(default))
+    if not text.isdecimal() or not text.isascii() or int(text[:9]) > most:
+        raise DecodeError(
+            "parameter is malformed", where=name, expected=f"a number up to {most}", got=text[:80], code="MS-0320"
+        )
+    return int(text)
 
 
 def _plant_error(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""The console: files that are built from `console/` and lie in this package, served as they are.
+"""The console and the documentation: files that are built and lie in this package, served as they are.
 
 The policy that goes with them lets a page load nothing from elsewhere, run no text as script, and speak with this hub
 and its WebSocket listener only.
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
 CONSOLE_DIR = Path(__file__).parent / "console"
+DOCS_DIR = Path(__file__).parent / "docs"
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?\Z")
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+\Z")
+_DOCS_NAME = re.compile(r"([A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+\Z")
 _TYPES = {
     ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml", ".json": "application/json", ".md": "text/plain; charset=utf-8",
-    ".webmanifest": "application/manifest+json",
+    ".webmanifest": "application/manifest+json", ".png": "image/png",
 }  # fmt: skip
+_PACKED = frozenset({".js", ".css"})
 _FOR_EVER = "public, max-age=31536000, immutable"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
@@ -49,6 +52,26 @@ def console_routes(websocket_port: int | None, folder: Path = CONSOLE_DIR) -> li
     ]
 
 
+def docs_routes(folder: Path = DOCS_DIR) -> list[BaseRoute]:
+    """The documentation: for everybody, as it says nothing of this plant."""
+    from starlette.responses import FileResponse, RedirectResponse
+    from starlette.routing import Route
+
+    def serve(request: Request) -> Response:
+        """One file. Raises NotFoundError."""
+        name = request.path_params["name"] or "index.html"
+        path = folder / name
+        is_ours = _DOCS_NAME.match(name) is not None and path.suffix in _TYPES
+        if not is_ours or not path.is_file():
+            raise NotFoundError("no such page", got=name[:80], next_step="in a checkout: `make docs` builds them")
+        return FileResponse(path, headers=_headers(_POLICY), media_type=_TYPES[path.suffix])
+
+    return [
+        Route("/docs", lambda request: RedirectResponse("/docs/", 308), methods=["GET"]),
+        Route("/docs/{name:path}", serve, methods=["GET"]),
+    ]
+
+
 def policy(host: str, websocket_port: int | None) -> str:
     """The content security policy of a page that was asked for at `host`."""
     found = _HOST.match(host)
@@ -66,16 +89,31 @@ def _serving(folder: Path, websocket_port: int | None, *, is_page: bool = False)
         path = folder / name
         if _NAME.match(name) is None or path.suffix not in _TYPES or not path.is_file():
             raise _missing(name) if is_page else NotFoundError("no such file", got=name[:80])
-        headers = {
-            "Content-Security-Policy": policy(request.headers.get("host", ""), websocket_port),
-            "Cache-Control": "no-cache" if is_page else _FOR_EVER,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cross-Origin-Opener-Policy": "same-origin",
-        }
-        return FileResponse(path, headers=headers, media_type=_TYPES[path.suffix])
+        headers = _headers(policy(request.headers.get("host", ""), websocket_port))
+        headers["Cache-Control"] = "no-cache" if is_page else _FOR_EVER
+        if path.suffix in _PACKED:
+            headers["Vary"] = "Accept-Encoding"
+            path, encoding = _packed(path, request.headers.get("accept-encoding", ""))
+            headers |= {} if encoding is None else {"Content-Encoding": encoding}
+        return FileResponse(path, headers=headers, media_type=_TYPES[Path(name).suffix])
 
     return serve
+
+
+def _headers(rules: str) -> dict[str, str]:
+    return {
+        "Content-Security-Policy": rules, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin",
+    }  # fmt: skip
+
+
+def _packed(path: Path, accepted: str) -> tuple[Path, str | None]:
+    """The smallest form of a file that the browser reads, as the build left it."""
+    names = {part.partition(";")[0].strip() for part in accepted.lower().split(",") if not part.endswith("q=0")}
+    for encoding, suffix in (("br", ".br"), ("gzip", ".gz")):
+        if encoding in names and (found := path.with_name(path.name + suffix)).is_file():
+            return found, encoding
+    return path, None
 
 
 def _missing(name: str) -> NotFoundError:

@@ -8,6 +8,7 @@ import msgspec
 
 from millstream.api._parameters import QUERIES, ROWS_DEFAULT, ROWS_MAX, Parameter
 from millstream.api._render import CSV_TYPE
+from millstream.api._tree import OPEN_MAX, TAGS_MAX
 from millstream.historian import (
     AGGREGATES,
     EVENT_KINDS,
@@ -90,6 +91,7 @@ def _paths(query_schemas: list[dict[str, Any]]) -> dict[str, Any]:
             "responses": _responses({JSON_TYPE: {"schema": {"type": "object"}}}),
         }
     }
+    paths["/api/v1/tree"] = _tree()
     for name, about in _PLAIN.items():
         paths[f"/api/v1/{name}"] = {
             "get": {
@@ -114,6 +116,29 @@ def _paths(query_schemas: list[dict[str, Any]]) -> dict[str, Any]:
         }
     }
     return paths
+
+
+def _tree() -> dict[str, Any]:
+    return {
+        "get": {
+            "operationId": "tree",
+            "summary": "A part of the namespace: places with the number of tags below, tags of what is open, in order",
+            "parameters": [
+                {"name": name, "in": "query", "schema": schema, "description": about}
+                for name, schema, about in (
+                    ("place", {"type": "string", "default": ""}, "what to open; left out: the root"),
+                    (
+                        "open",
+                        {"type": "integer", "minimum": 0, "maximum": OPEN_MAX, "default": 0},
+                        "levels below are opened, too, while that opens no more places than this",
+                    ),
+                    ("limit", {"type": "integer", "minimum": 0, "maximum": TAGS_MAX}, "tags at most"),
+                    ("values", {"type": "boolean", "default": False}, "with the newest values, by kind in `last`"),
+                )
+            ],
+            "responses": _responses({JSON_TYPE: {"schema": {"type": "object"}}}),
+        }
+    }
 
 
 _FORMAT = Parameter("format", "format", "format", "json, csv or arrow; wins over the Accept header")

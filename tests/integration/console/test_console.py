@@ -38,7 +38,7 @@ async def numbers_change(page: Page, row: str) -> None:
     cell = page.get_by_role("row", name=re.compile(f"^{row} ")).locator(".value").first
     before = await cell.inner_text()
     await page.wait_for_function(
-        "([text, before]) => [...document.querySelectorAll('.row .value')].some(e => e.title !== before && "
+        "([text, before]) => [...document.querySelectorAll('.row .value')].some(e => e.textContent !== before && "
         "e.closest('.row').innerText.startsWith(text))",
         arg=[row, before],
     )
@@ -49,7 +49,7 @@ async def see_the_plant(page: Page, site: ConsoleSite) -> None:
     await page.goto(site.page)
     await page.get_by_role("row", name="speed").wait_for()
     assert TOKEN not in page.url
-    assert await page.locator(".link").get_attribute("data-state") == "connected"
+    await page.locator(".link[data-state=connected]").wait_for()
     await numbers_change(page, "count")
     assert await page.get_by_role("row", name="lost").locator(".look").inner_text() == "bad"
     assert await accessibility_faults(page) == []
@@ -272,6 +272,24 @@ async def lose_the_link(page: Page, site: ConsoleSite) -> None:
     await numbers_change(page, "count")
 
 
+async def answer_tags(plant: dict[str, int], route: Route) -> None:
+    """A list of all has the first of each place; a search finds one more."""
+    pattern = parse_qs(urlsplit(route.request.url).query)["pattern"][0]
+    found = [{"tag": "far/away:deep", "kind": "tag", "description": None}] if pattern == "*deep*" and plant else []
+    await route.fulfill(body=json.dumps({"tags": found, "truncated": False}), content_type="application/json")
+
+
+async def answer_tree(plant: dict[str, int], route: Route) -> None:
+    """Two levels, the lower of which has so many tags; one answer has ten thousand."""
+    asked = {name: values[0] for name, values in parse_qs(urlsplit(route.request.url).query).items()}
+    place, count = asked.get("place", ""), sum(plant.values())
+    many = min(10_000, int(asked.get("limit", "10000"))) if place in plant else 0
+    tags = [{"tag": f"{place}:t{number}", "kind": "tag", "description": None} for number in range(many)]
+    places = [{"path": path, "count": count, "is_whole": path == "a"} for path in ("a", "a/b") if plant]
+    body = json.dumps({"count": count, "places": places, "tags": tags, "last": {}})
+    await route.fulfill(body=body, content_type="application/json")
+
+
 async def see_what_is_odd(browser: Browser, site: ConsoleSite, faults: list[str]) -> None:
     """A panel whose clock is a day ahead, a plant with nothing in it, one with more than a list holds, a hub away."""
     async with a_page(browser, faults=faults) as page:
@@ -281,20 +299,16 @@ async def see_what_is_odd(browser: Browser, site: ConsoleSite, faults: list[str]
         row = page.get_by_role("row", name=COUNT)
         await row.get_by_text("good").wait_for()
         assert " h" not in await row.inner_text()
-        lists = {"*": [], "*deep*": [{"tag": "far/away:deep", "kind": "tag", "description": None}]}
-
-        async def answer(route: Route) -> None:
-            pattern = parse_qs(urlsplit(route.request.url).query)["pattern"][0]
-            body = json.dumps({"tags": lists[pattern], "truncated": pattern != "*deep*" and len(lists["*"]) > 0})
-            await route.fulfill(body=body, content_type="application/json")
-
-        await page.route("**/api/v1/tags?*", answer)
+        plant: dict[str, int] = {}
+        await page.route("**/api/v1/tags?*", partial(answer_tags, plant))
+        await page.route("**/api/v1/tree?*", partial(answer_tree, plant))
         await page.reload()
         await page.get_by_text("No tags yet.").wait_for()
         assert await accessibility_faults(page) == []
-        lists["*"] = [{"tag": f"a/b:t{number}", "kind": "tag", "description": None} for number in range(10_000)]
+        plant["a/b"] = 100_000
         await page.reload()
         await page.get_by_text("The first 10000 are shown").wait_for()
+        await page.get_by_role("status").get_by_text("100000 tags").wait_for()
         assert await page.get_by_role("row").count() < 200  # of ten thousand
         await page.get_by_role("searchbox").fill("deep")
         await page.get_by_role("row", name="deep").wait_for()
@@ -302,7 +316,8 @@ async def see_what_is_odd(browser: Browser, site: ConsoleSite, faults: list[str]
         await page.reload()
         await page.get_by_text("The hub does not answer").wait_for()
         await page.unroute("**/api/v1/session/credentials")
-        await page.get_by_text("The first 10000 are shown").wait_for()
+        await page.get_by_text("The hub does not answer").wait_for(state="detached")
+        await page.get_by_role("row", name="deep").wait_for()
 
 
 async def log_out(page: Page, site: ConsoleSite) -> None:

@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 
 from millstream.api._app import _plant_error
-from millstream.api._console import console_routes, is_built, policy
+from millstream.api._console import console_routes, docs_routes, is_built, policy
 from millstream.kernel import PlantError
 
 
@@ -74,3 +74,38 @@ def test_a_host_that_is_none_gets_into_no_policy() -> None:
         assert "ws://" not in policy(host, 8080)
     assert "ws://[::1]:8080" in policy("[::1]:8000", 8080)
     assert "ws://" not in policy("plant.example", None)
+
+
+async def test_a_file_goes_out_packed_as_far_as_the_browser_reads_it(folder: Path) -> None:
+    for suffix in ("", ".br", ".gz"):
+        (folder / "assets" / f"big-1.js{suffix}").write_text(f"as {suffix}")
+    async with client_of(folder) as client:
+        for accepted, encoding, text in (
+            ("gzip, deflate, br", "br", "as .br"), ("gzip", "gzip", "as .gz"), ("identity", None, "as "),
+        ):  # fmt: skip
+            async with client.stream("GET", "/assets/big-1.js", headers={"Accept-Encoding": accepted}) as found:
+                assert b"".join([part async for part in found.aiter_raw()]).decode() == text
+            assert found.headers.get("content-encoding") == encoding
+            assert found.headers["vary"] == "Accept-Encoding"
+            assert found.headers["content-type"].startswith("text/javascript")
+        assert (await client.get("/assets/big-1.js.br")).status_code == 404
+
+
+async def test_the_documentation_is_for_everybody_and_only_its_own_files(folder: Path) -> None:
+    (folder / "how-to").mkdir()
+    (folder / "how-to" / "console.html").write_text("<title>how</title>")
+    app = Starlette(routes=docs_routes(folder), exception_handlers={PlantError: _plant_error})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://plant.example") as client:
+        assert (await client.get("/docs")).headers["location"] == "/docs/"
+        assert (await client.get("/docs/")).text == "<title>x</title>"
+        found = await client.get("/docs/how-to/console.html")
+        assert found.text == "<title>how</title>"
+        assert "script-src 'self'" in found.headers["content-security-policy"]
+        for path in (
+            "/docs/../secret.js",
+            "/docs/%2e%2e/secret.js",
+            "/docs/.stamp",
+            "/docs/how-to/none.html",
+            "/docs//x",
+        ):
+            assert (await client.get(path)).status_code == 404, path

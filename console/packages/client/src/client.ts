@@ -65,18 +65,23 @@ export class Client {
   // -- live ----------------------------------------------------------------------------------------------------------
 
   /** Hear what is stored from now on below a subject of the namespace, such as `uns.v1.acme.>`; the function ends it.
-   * While there is no WebSocket listener it hears nothing. */
+   * Before there is a connection it waits for one; while there is no WebSocket listener it hears nothing. */
   live(subject: string, hear: (readings: Reading[]) => void, refused?: (error: Error) => void): () => void {
     return this.liveMessages(subject, (message) => readLive(message, hear), refused);
   }
 
   /** The same, each message as it came: who shows few of many decodes only those, with `readLive`. */
   liveMessages(subject: string, hear: (message: Msg) => void, refused?: (error: Error) => void): () => void {
-    if (!this.link.isOpen) return () => undefined;
-    const subscription: Subscription = this.nats.subscribe(`live.${subject}`, {
-      callback: (error, message) => (error === null ? hear(message) : refused?.(error)),
+    let subscription: Subscription | undefined;
+    const forget = this.link.whenOpen((nats) => {
+      subscription = nats.subscribe(`live.${subject}`, {
+        callback: (error, message) => (error === null ? hear(message) : refused?.(error)),
+      });
     });
-    return () => subscription.unsubscribe();
+    return () => {
+      forget();
+      subscription?.unsubscribe();
+    };
   }
 
   // -- questions to nodes --------------------------------------------------------------------------------------------
@@ -156,9 +161,11 @@ export class Client {
   }
 }
 
-/** The readings of a live message: one at once, a block of them a moment later. */
-export function readLive(message: Msg, hear: (readings: Reading[]) => void): void {
-  const address = fromSubject(message.subject);
+/** The readings of a live message: one at once, a block of them a moment later. Who has its path and kind already gives them: then its subject is not taken apart again. */
+export function readLive(
+  message: Msg, hear: (readings: Reading[]) => void, known?: { path: string; kind: string },
+): void {
+  const address = known ?? fromSubject(message.subject);
   if (address === undefined) return;
   const type = message.headers?.get("Content-Type") ?? "";
   if (type !== ARROW_TYPE) hear([decodeJson(address.path, address.kind, message.data)]);

@@ -9,6 +9,15 @@ export interface TagInfo {
   description: Record<string, unknown> | null;
 }
 
+/** A part of the namespace. `places` are told with the number of tags at and below them; one that `is_whole` has all that
+ * lies directly in it among `tags`, which are in order from top to bottom. */
+export interface Part {
+  count: number;
+  places: { path: string; count: number; is_whole: boolean }[];
+  tags: TagInfo[];
+  newest: Reading[];
+}
+
 /** Values of one tag in order of time; `quality` is 0 where it is good. */
 export interface Series {
   times: number[];
@@ -45,12 +54,21 @@ export class History {
     return this.http.json(`/api/v1/tags${search({ pattern, kind })}`);
   }
 
+  /** What lies directly in `place` ("" is the root). With `open` also in the places below, while a level opens no more
+   * than that many; with `values` each tag's newest value, too. */
+  async tree(place: string, more: { open?: number; limit?: number; values?: boolean } = {}): Promise<Part> {
+    const values = more.values && keepsDigits ? "true" : undefined;
+    const text = await this.http.text(`/api/v1/tree${search({ place, open: more.open, limit: more.limit, values })}`);
+    const found = parseJson(text) as Part & { last: Record<string, { data: Record<string, unknown>[] }> };
+    return { ...found, newest: Object.entries(found.last).flatMap(([kind, { data }]) => data.map((row) => readingOfJson(row, kind))) };
+  }
+
   /** The newest value of each tag that fits. None: an empty list. As JSON where that keeps all digits: what a page shows
    * first does not wait until Arrow is loaded. */
   async last(tag: string | string[], kind = "tag"): Promise<Reading[]> {
     if (!keepsDigits) return (await this.columns("last", { tag, kind })).rows().map((row) => readingOf(row, row.value as Value, kind));
     const found = parseJson(await this.http.text(`/api/v1/last${search({ tag, kind })}`)) as { data: Record<string, unknown>[] };
-    return found.data.map((row) => readingOf({ ...row, timestamp: Number(row.timestamp_ns) / 1e6 }, fromJson(row.value), kind));
+    return found.data.map((row) => readingOfJson(row, kind));
   }
 
   /** Values as stored; times are Unix ms. */
@@ -86,6 +104,9 @@ export class History {
     return readArrow(await this.http.bytes(`/api/v1/${question}${search(parameters)}`, ARROW_TYPE));
   }
 }
+
+const readingOfJson = (row: Record<string, unknown>, kind: string): Reading =>
+  readingOf({ ...row, timestamp: Number(row.timestamp_ns) / 1e6 }, fromJson(row.value), kind);
 
 function readingOf(row: Record<string, unknown>, value: Value | undefined, kind: string): Reading {
   return {

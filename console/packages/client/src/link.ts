@@ -1,6 +1,6 @@
 /** The connection with NATS: it makes its key here, renews its credentials before they expire and comes back by itself. */
-import { jwtAuthenticator, usernamePasswordAuthenticator, wsconnect, type NatsConnection } from "@nats-io/nats-core";
-import { createUser, type KeyPair } from "@nats-io/nkeys";
+import { type NatsConnection } from "@nats-io/nats-core";
+import { type KeyPair } from "@nats-io/nkeys";
 import { MillstreamError, type Http } from "./http";
 import { credentials, type NatsLogin, type Session } from "./session";
 
@@ -14,7 +14,8 @@ const SWAP_MS_MAX = 3000;
 export class Link {
   state: LinkState = "connecting";
   session?: Session;
-  private readonly key: KeyPair = createUser();
+  private key?: KeyPair;
+  private readonly waiting = new Set<(connection: NatsConnection) => void>();
   private connection?: NatsConnection;
   private renewal?: ReturnType<typeof setTimeout>;
   private isClosed = false;
@@ -35,30 +36,22 @@ export class Link {
     return this.connection;
   }
 
-  get isOpen(): boolean {
-    return this.connection !== undefined;
+  /** Now, or as soon as there is a connection; the function takes that back. */
+  whenOpen(act: (connection: NatsConnection) => void): () => void {
+    if (this.connection === undefined) this.waiting.add(act);
+    else act(this.connection);
+    return () => this.waiting.delete(act);
   }
 
   /** Throws MillstreamError when nobody is logged in, or the hub does not answer. */
   async start(): Promise<void> {
-    await this.fetch();
+    const { newKey, openWire } = await import("./wire");
+    this.key ??= newKey();
+    await this.fetch(this.key);
     if (!this.nats || this.session?.websocket_port === null) return this.tell("polling");
-    this.connection = await wsconnect({
-      servers: this.address(),
-      authenticator: [
-        jwtAuthenticator(() => this.nats?.jwt ?? "", this.key.getSeed()),
-        usernamePasswordAuthenticator(() => this.nats?.user ?? "", () => this.nats?.password ?? ""),
-      ].slice(this.nats.jwt ? 0 : 1, this.nats.jwt ? 1 : 2),
-      inboxPrefix: this.nats.inbox_prefix,
-      maxReconnectAttempts: -1,
-      reconnectTimeWait: RETRY_MS,
-      reconnectJitter: RETRY_MS,
-      pingInterval: 5000,
-      maxPingOut: 2,
-      ignoreAuthErrorAbort: true,
-      ignoreClusterUpdates: true,
-      waitOnFirstConnect: false,
-    });
+    this.connection = await openWire(this.address(), this.key, () => this.nats);
+    for (const act of this.waiting) act(this.connection);
+    this.waiting.clear();
     this.tell("connected");
     void this.watch(this.connection);
     this.plan();
@@ -71,8 +64,8 @@ export class Link {
     this.tell("closed");
   }
 
-  private async fetch(): Promise<void> {
-    this.session = await credentials(this.http, this.key.getPublicKey());
+  private async fetch(key: KeyPair): Promise<void> {
+    this.session = await credentials(this.http, key.getPublicKey());
   }
 
   /** The next credentials, at the moment that the hub names; what cannot be had now is asked for again. */
@@ -86,7 +79,7 @@ export class Link {
 
   private async renew(waitMs: number): Promise<void> {
     try {
-      await this.fetch();
+      await this.fetch(this.key as KeyPair); // only what has begun is renewed
       this.plan();
       if (this.nats?.jwt) await this.swap();
     } catch (error) {

@@ -1,0 +1,74 @@
+"""What a page costs: frames, memory, processor time, and what each open page costs the node."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, CDPSession, Page
+
+FRAME_MS = 1000 / 60
+_FRAMES = """
+(seconds) => new Promise((done) => {
+  const times = [];
+  const frame = (now) => {
+    times.push(now);
+    if (now - times[0] < seconds * 1000) requestAnimationFrame(frame);
+    else done(times);
+  };
+  requestAnimationFrame(frame);
+})
+"""
+
+
+async def frames(page: Page, seconds: float) -> tuple[float, int, float]:
+    """Frames a second, how many of 60 a second were dropped, and the longest in ms."""
+    times: list[float] = await page.evaluate(_FRAMES, seconds)
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    dropped = sum(max(0, round(gap / FRAME_MS) - 1) for gap in gaps)
+    return 1000 * len(gaps) / (times[-1] - times[0]), dropped, max(gaps)
+
+
+async def blank_frames(browser: Browser, seconds: float) -> tuple[float, int, float]:
+    """Of a page with nothing on it: what the machine itself drops just now."""
+    page = await browser.new_page(viewport={"width": 1280, "height": 900})
+    found = await frames(page, seconds)
+    await page.close()
+    return found
+
+
+async def heap_mb(session: CDPSession) -> float:
+    """What the page holds after its rubbish was collected."""
+    await session.send("HeapProfiler.collectGarbage")
+    found = await session.send("Runtime.getHeapUsage")
+    return float(found["usedSize"]) / 1e6
+
+
+async def page_cost(seconds: float) -> tuple[float, float]:
+    """Shares of a core: of the busiest page's process, and of all of the browser's."""
+    processes = [child for child in psutil.Process().children(recursive=True) if "chrom" in child.name()]
+    before = {process: cpu_s(process) for process in processes}
+    begun_s = time.monotonic()
+    await asyncio.sleep(seconds)
+    passed_s = time.monotonic() - begun_s
+    spent = {process: cpu_s(process) - start_s for process, start_s in before.items()}
+    pages = [spent[process] for process in processes if "--type=renderer" in process.cmdline()]
+    return max(pages) / passed_s, sum(spent.values()) / passed_s
+
+
+async def share_of(processes: list[psutil.Process], seconds: float) -> float:
+    """What these use of a core, together."""
+    before, begun_s = sum(map(cpu_s, processes)), time.monotonic()
+    await asyncio.sleep(seconds)
+    return (sum(map(cpu_s, processes)) - before) / (time.monotonic() - begun_s)
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """Processor time that it has used."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
