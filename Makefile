@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev console test demo bench lint gen new-connector changes peers clean
+.PHONY: help setup setup-dev console docs test demo bench lint gen new-connector changes peers clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -39,8 +39,12 @@ test: $(VENV)/.dev  ## run every check and test (ARGS="-k modbus" narrows, JOBS=
 console: $(VENV)/.runtime  ## build the console that the hub serves, when it is out of date (needs npm)
 	@$(BIN)/python tools/console.py
 
+docs: $(VENV)/.runtime  ## build the documentation site that the hub serves under /docs/; open src/millstream/api/docs/index.html
+	@$(BIN)/python tools/docs_site.py
+
 demo: $(VENV)/.runtime  ## a plant, an edge and a hub on this machine, with a cut uplink; ARGS="--for 30s --cut 8s --json"
 	@$(BIN)/python tools/console.py --if-possible
+	@$(BIN)/python tools/docs_site.py --if-possible
 	@$(BIN)/millstream demo $(ARGS)
 
 bench: $(VENV)/.dev  ## list the benchmarks, or run one: ARGS="ingest --json"
