@@ -33,7 +33,7 @@ def push(file: Path, /, *, sign: Sign = None, json: Json = False, target: Target
     Parameters
     ----------
     file
-        The module, *.wasm, or a Python wheel, *.whl.
+        The module, *.wasm, a Python wheel, *.whl, or a trained model, *.onnx.
     sign
         Credentials of the author, from `millstream user add`.
     json
@@ -65,12 +65,17 @@ def push(file: Path, /, *, sign: Sign = None, json: Json = False, target: Target
 def _look(file: Path, data: bytes) -> None:
     """Raise ConfigError for what no edge could run."""
     from millstream.client import kind_of
-    from millstream.flow import Wheel, wasm_flow
+    from millstream.flow import Scorer, Wheel, wasm_flow
 
-    if kind_of(file.name, len(data)) == "wheel":
+    kind = kind_of(file.name, len(data))
+    if kind == "wheel":
         Wheel(file, file.name).close()
         return
     try:
+        if kind == "onnx":
+            card = Scorer(data, file.stem).card
+            note(f"{file.name}: {card.name} {card.version}, takes {', '.join(each.name for each in card.inputs)}")
+            return
         flow = wasm_flow(data, file.stem)
     except ConfigError as error:
         if error.code != MISSING_EXTRA:

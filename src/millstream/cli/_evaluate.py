@@ -90,7 +90,7 @@ def evaluate(
 def _read_labels(path: Path) -> dict[str, list[tuple[int, int]]]:
     try:
         raw = msgspec.json.decode(path.read_bytes(), type=dict[str, list[tuple[str, str]]])
-        return {Path(name).name: [(_time_ns(a), _time_ns(b)) for a, b in spans] for name, spans in raw.items()}
+        return {Path(name).name: [(time_ns(a), time_ns(b)) for a, b in spans] for name, spans in raw.items()}
     except FileNotFoundError:
         raise NotFoundError("no labels", where=str(path)) from None
     except (msgspec.DecodeError, ValueError) as error:
@@ -99,7 +99,7 @@ def _read_labels(path: Path) -> dict[str, list[tuple[int, int]]]:
         ) from error
 
 
-def _time_ns(text: str) -> int:
+def time_ns(text: str) -> int:
     """Of ISO 8601, UTC when it names no zone. Raises ValueError."""
     when = datetime.datetime.fromisoformat(text.strip())
     span = (when if when.tzinfo is not None else when.replace(tzinfo=datetime.UTC)) - EPOCH
@@ -120,7 +120,7 @@ def _read_series(path: Path, windows: dict[str, list[tuple[int, int]]], labels: 
             names = [name.strip() for name in next(rows, ())][2:]
             for number, row in enumerate(rows, 2):
                 try:
-                    times.append(_time_ns(row[0]))
+                    times.append(time_ns(row[0]))
                     values.append(float(row[1]))
                 except (ValueError, IndexError) as error:
                     raise ConfigError(

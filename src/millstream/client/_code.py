@@ -20,7 +20,7 @@ from millstream.protocols.module import (
 if TYPE_CHECKING:
     from millstream.client._site_configs import SiteConfigs
 
-_KINDS: Mapping[str, ModuleKind] = {".wasm": "wasm", ".whl": "wheel"}
+_KINDS: Mapping[str, ModuleKind] = {".wasm": "wasm", ".whl": "wheel", ".onnx": "onnx"}
 
 
 class Code:
@@ -97,7 +97,7 @@ def kind_of(file: str, size_bytes: int) -> ModuleKind:
     """What a file is, by its name. Raises ConfigError for what is none, or too large (MS-2442)."""
     kind = _KINDS.get(Path(file).suffix)
     if kind is None:
-        raise ConfigError("not a module", where=file, expected="a file *.wasm or *.whl", code="MS-2441")
+        raise ConfigError("not a module", where=file, expected="a file *.wasm, *.whl or *.onnx", code="MS-2441")
     if not 0 < size_bytes <= size_max_of(kind):
         raise ConfigError(
             "the module is too large" if size_bytes else "the module is empty", where=file,

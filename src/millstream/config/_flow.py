@@ -120,13 +120,14 @@ class FlowEntry(Section):
     name: Name
     """Unique in this node."""
     type: str | None = None
-    """A built-in flow, see the page on flows; `wasm`, a module of your own; or `python`."""
+    """A built-in flow, see the page on flows; `wasm`, a module of your own; `model`, a trained one."""
     python: Annotated[str, AfterValidator(_python)] | None = None
     """A flow of your own: `flows/mine.py:flow`, a file and the `Flow` in it; with `module` what is in a wheel:
     `package.module:flow`."""
     module: Annotated[str, AfterValidator(_module)] | None = None
-    """Of the type `wasm` the WebAssembly module, `flows/mine.wasm`; of a flow of your own the wheel that it is in. In a
-    configuration from the hub also what lies there, by its digest `sha256:...`."""
+    """Of the type `wasm` the WebAssembly module, `flows/mine.wasm`; of the type `model` the ONNX file; of a flow of
+    your own the wheel that it is in. In a configuration from the hub also what lies there, by its digest
+    `sha256:...`."""
     module_memory: Annotated[Size, Field(le=MODULE_MEMORY_BYTES_MAX)] = MODULE_MEMORY_BYTES
     """Memory that a module may have in one step."""
     module_fuel: int = Field(default=MODULE_FUEL, ge=1000, le=MODULE_FUEL_MAX)

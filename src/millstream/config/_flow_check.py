@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from millstream.config._finding import Findings
 from millstream.config._yaml import Loc
 from millstream.kernel import suggest
-from millstream.protocols.module import WASM
+from millstream.protocols.module import MODEL, WASM
 
 
 class FlowKind(Protocol):
@@ -46,7 +46,7 @@ def check_flows(raw: Any, findings: Findings, kinds: FlowKinds) -> None:
     """Check the sections of all flows in a file."""
     for loc, entries in flow_lists(raw) if kinds else ():
         for i, entry in enumerate(entries):
-            if isinstance(entry, dict) and isinstance(entry.get("type"), str) and entry["type"] != WASM:
+            if isinstance(entry, dict) and isinstance(entry.get("type"), str) and entry["type"] not in (WASM, MODEL):
                 _check(entry, (*loc, i), findings, kinds)
 
 

@@ -14,7 +14,7 @@ from millstream.config._flow import FlowEntry
 from millstream.config._flow_cycles import check_cycles
 from millstream.config._yaml import Loc
 from millstream.kernel import DecodeError, NotFoundError, PlantError, suggest
-from millstream.protocols.module import is_module_digest
+from millstream.protocols.module import MODEL, is_module_digest
 from millstream.protocols.uns_pattern import Pattern
 
 SOURCE_BYTES_MAX = 4 << 20
@@ -132,12 +132,16 @@ def _text(error: PlantError) -> str:
 
 def _check_module(entry: FlowEntry, loc: Loc, findings: Findings) -> None:
     """Whether a flow can be made of the module, and of what it says of itself; nothing of its steps is run."""
-    from millstream.flow import Input, read_module, wasm_flow
+    from millstream.flow import Flow, Input, read_module, scored_flow, wasm_flow
 
     try:
         data = read_module(Path(str(entry.module)), entry.name)
         inputs = tuple(Input(each.pattern, each.kind) for each in entry.inputs)
-        flow = wasm_flow(data, entry.name, inputs, memory_bytes=entry.module_memory, fuel=entry.module_fuel)
+        flow: Flow[Any]
+        if entry.type == MODEL:
+            flow = scored_flow(data, entry.name, inputs, entry.config, "")
+        else:
+            flow = wasm_flow(data, entry.name, inputs, memory_bytes=entry.module_memory, fuel=entry.module_fuel)
         flow.filters()
     except NotFoundError as error:
         findings.add((*loc, "module"), f"{error.what}: {error.got}", code="MS-0102")

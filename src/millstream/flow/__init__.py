@@ -20,14 +20,18 @@ from millstream.flow._model import (
     key_of_asset,
     key_of_tag,
 )
+from millstream.flow._model_card import Lineage, ModelCard, ModelInput, read_card
 from millstream.flow._muting import Muting, muted_by, partition_of
 from millstream.flow._order import Ordered, in_order
 from millstream.flow._pattern import Found, Progress, Sequenced
 from millstream.flow._ports import Origins, Quarantine, Rejected, StreamFacts, Streams
 from millstream.flow._runner import FlowRunner, PartitionRunner, Wiring
+from millstream.flow._scored_flow import scored_flow
+from millstream.flow._scorer import Scorer
 from millstream.flow._sources import ProcessFullError, StepFailedError
 from millstream.flow._spec import FlowSpec, InputSpec, build_flow, read_module, read_spec
 from millstream.flow._store import EntryCodec, KeyStore
+from millstream.flow._training import Training, TrainingRows, train
 from millstream.flow._unit import Counts, Unit
 from millstream.flow._verify import verify
 from millstream.flow._wasm_flow import ModuleDescription, wasm_flow
@@ -35,6 +39,15 @@ from millstream.flow._wheel import Wheel
 from millstream.flow._windows import Pane, Panes, Result, Session, Sessions, Sliding, Span
 
 __all__ = [
+    "Lineage",
+    "ModelCard",
+    "ModelInput",
+    "Scorer",
+    "Training",
+    "TrainingRows",
+    "read_card",
+    "scored_flow",
+    "train",
     "CancelTimer",
     "Commit",
     "Context",

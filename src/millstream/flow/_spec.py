@@ -16,11 +16,20 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from millstream.flow._model import PARTITIONS_MAX, SECOND_NS, Flow, Input, TimePolicy
+from millstream.flow._scored_flow import scored_flow
 from millstream.flow._wasm_flow import wasm_flow
 from millstream.flow._wheel import load_from_wheel
 from millstream.flow.library import FLOW_TYPES, FlowType
 from millstream.kernel import ConfigError, NotFoundError, suggest
-from millstream.protocols.module import MODULE_BYTES_MAX, MODULE_FUEL, MODULE_MEMORY_BYTES, WASM, module_trouble
+from millstream.protocols.module import (
+    MODEL,
+    MODULE_BYTES_MAX,
+    MODULE_FUEL,
+    MODULE_MEMORY_BYTES,
+    WASM,
+    module_digest,
+    module_trouble,
+)
 from millstream.sdk import Duration, Strict
 
 
@@ -43,12 +52,12 @@ class FlowSpec(Strict):
     name: str
     """Name of the flow; its state and its outputs carry it."""
     type: str | None = None
-    """A built-in type, or `wasm`."""
+    """A built-in type, `wasm` or `model`."""
     python: str | None = None
     """Your own flow: `FILE.py:NAME`, relative to this file; a `Flow`, or a `FlowType` that takes `config`."""
     module: str | None = None
-    """For the type `wasm` the file of the module, relative to this file; for a flow of your own the wheel that it is
-    in: then `python` is `package.module:NAME`."""
+    """For the types `wasm` and `model` the file of the module, relative to this file; for a flow of your own the wheel
+    that it is in: then `python` is `package.module:NAME`."""
     module_memory: int = Field(default=MODULE_MEMORY_BYTES, ge=1)
     """Bytes of memory that a module may have in one step."""
     module_fuel: int = Field(default=MODULE_FUEL, ge=1)
@@ -112,6 +121,10 @@ def build_flow(
         one.filter()  # a wrong pattern is told here
     if spec.type == WASM:
         return _of_module(spec, inputs, folder)
+    if spec.type == MODEL:
+        data = read_module(folder / str(spec.module), spec.name)
+        digest = module_digest(data)
+        return scored_flow(data, spec.name, inputs, spec.config, digest, version=spec.version, time=spec.time())
     if spec.type is not None:
         found = types.get(spec.type)
         if found is None:

@@ -19,6 +19,8 @@ from millstream.protocols.site_config import AUTHOR_CHARS_MAX, Signature
 
 WASM = "wasm"
 """The type of flows whose step is a WebAssembly module."""
+MODEL = "model"
+"""The type of flows that score with a trained model, an ONNX file."""
 MODULE_BYTES_MAX = 16 << 20
 WHEEL_BYTES_MAX = 64 << 20
 MODULE_MEMORY_BYTES = 16 << 20
@@ -37,7 +39,7 @@ VOUCHERS_COUNT_MAX = 16
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _NUID = re.compile(r"[A-Za-z0-9]{1,64}\Z")
 
-ModuleKind: TypeAlias = Literal["wasm", "wheel"]
+ModuleKind: TypeAlias = Literal["wasm", "wheel", "onnx"]
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,12 +90,12 @@ class _Info(msgspec.Struct):
 def module_trouble(type: str | None, python: str | None, module: str | None) -> str | None:
     """What does not fit together in the section of a flow; None: nothing."""
     is_dotted = python is not None and not python.rpartition(":")[0].endswith(".py")
-    if type == WASM and module is None:
-        return "a flow of type 'wasm' needs a 'module'"
+    if type in (WASM, MODEL) and module is None:
+        return f"a flow of type {type!r} needs a 'module'"
     if is_dotted and module is None:
         return "'python' names a file.py:flow, or with 'module' what is in a wheel"
-    if module is not None and type != WASM and not is_dotted:
-        return "'module' is for the type 'wasm', or for 'python: package.module:flow'"
+    if module is not None and type not in (WASM, MODEL) and not is_dotted:
+        return "'module' is for the types 'wasm' and 'model', or for 'python: package.module:flow'"
     return None
 
 
@@ -109,7 +111,7 @@ def module_digest(data: bytes) -> str:
 
 def size_max_of(kind: ModuleKind) -> int:
     """The most bytes that a module of a kind may have."""
-    return MODULE_BYTES_MAX if kind == "wasm" else WHEEL_BYTES_MAX
+    return WHEEL_BYTES_MAX if kind == "wheel" else MODULE_BYTES_MAX
 
 
 def signed_manifest(manifest: Manifest) -> bytes:

@@ -28,6 +28,7 @@ from millstream.shop._cutting import (
     load_ratio,
     takes_as_long,
 )
+from millstream.shop._drift import counts_of, edges_of, stability_index
 from millstream.shop._energy import Draw, Energy, Meter, energy, forecast_w, held, metered
 from millstream.shop._evaluation import (
     PROFILES,
@@ -79,6 +80,9 @@ from millstream.shop._timeline import (
 )
 
 __all__ = [
+    "counts_of",
+    "edges_of",
+    "stability_index",
     "ORDER_MADE_TYPE",
     "OrderMade",
     "OrdersMade",
