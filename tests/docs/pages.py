@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import warm
 from millstream.kernel import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 60
-SHIMS = {"millstream": "-m millstream", "python": ""}  # as an activated environment would have them
+AFRESH = "|".join(warm.STARTED_AFRESH)
 SIM_PORTS = {"opcua": 4840, "modbus": 5020, "mtconnect": 7878}  # what the examples name
 
 
@@ -49,9 +51,14 @@ def checkout(folder: Path) -> Path:
     bin_folder = folder / ".venv" / "bin"
     bin_folder.mkdir(parents=True)
     (bin_folder / "activate").write_text(f'PATH="{bin_folder}:$PATH"\n', encoding="utf-8")
-    for name, arguments in SHIMS.items():
+    afresh, by_fork = (shlex.join(warm.command(*words)) for words in (warm.STARTED_AFRESH[:1], ()))
+    shims = {  # as an activated environment would have them
+        "python": f'exec "{sys.executable}" "$@"\n',
+        "millstream": f'case "$1" in {AFRESH}) exec {afresh.rpartition(" ")[0]} "$@";; esac\nexec {by_fork} "$@"\n',
+    }
+    for name, text in shims.items():
         shim = bin_folder / name
-        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n', encoding="utf-8")
+        shim.write_text(f"#!/bin/sh\n{text}", encoding="utf-8")
         shim.chmod(0o755)
     return folder
 

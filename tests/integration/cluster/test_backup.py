@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from cluster_site import free_ports
 from forward_site import client_of, running_edge, until, wait_all_at_hub
 
+import warm
 from millstream.bus import StreamApi
 from millstream.config import HubConfig
 from millstream.hub import HubNode, load_manifest
@@ -25,7 +25,7 @@ SECRET = "of an edge, and kept apart from the backup"
 
 async def _millstream(*arguments: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "millstream", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *warm.command(*arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     out, err = await process.communicate()
     assert process.returncode is not None

@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import subprocess
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import msgspec
 import pytest
 from fleet_site import BenchSession, Site, site, until
 
+import warm
 from millstream.bus import get_batch
 from millstream.client import NodeCommand, Plant
 from millstream.kernel import NotFoundError, PlantError, SystemClock
@@ -225,7 +225,7 @@ async def test_the_command_line_sends_lists_shows_and_cancels(tmp_path: Path) ->
     async with site(tmp_path, ["e1"]) as made, made.edge("e1", commands={"bell": bell}):
 
         async def run(*more: str) -> subprocess.CompletedProcess[str]:
-            command = [sys.executable, "-m", "millstream", "command", *more, "--node", str(tmp_path / "hub")]
+            command = warm.command("command", *more, "--node", str(tmp_path / "hub"))
             return await asyncio.to_thread(
                 subprocess.run, command, capture_output=True, text=True, timeout=60, check=False
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 from fleet_site import Site, site, until
 
+import warm
 from millstream.client import Plant
 from millstream.edge import EdgeNode
 from millstream.kernel import DecodeError, SystemClock
@@ -164,7 +164,7 @@ async def test_a_hostile_question_for_data_is_refused(tmp_path: Path) -> None:
 
 async def test_the_command_writes_what_the_edges_hold(tmp_path: Path) -> None:
     async with two_edges(tmp_path, 20):
-        command = [sys.executable, "-m", "millstream", "fleet", "data", "--node", str(tmp_path / "hub"), "acme/**:n"]
+        command = warm.command("fleet", "data", "--node", str(tmp_path / "hub"), "acme/**:n")
 
         async def run(*more: str) -> subprocess.CompletedProcess[str]:
             return await asyncio.to_thread(

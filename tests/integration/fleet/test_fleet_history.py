@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pa_parquet
 from fleet_site import CATALOG, Site, site, until
 
+import warm
 from millstream.client import Plant, connect
 from millstream.config import EdgeConfig
 from millstream.edge import EdgeNode
@@ -71,7 +71,7 @@ async def check_fleet(plant: Plant) -> None:
 
 
 async def check_command(made: Site) -> None:
-    command = [sys.executable, "-m", "millstream", "fleet", "data", "--node", str(made.folder / "hub"), "acme/*/line:n"]
+    command = warm.command("fleet", "data", "--node", str(made.folder / "hub"), "acme/*/line:n")
     done = await asyncio.to_thread(
         subprocess.run, [*command, "--start", "-1d", "--every", "1d", "-a", "max", "-o", "csv"],
         capture_output=True, text=True, timeout=120, check=False,
@@ -109,7 +109,7 @@ async def test_an_edge_alone_answers_from_its_history_also_after_a_restart(tmp_p
 
 
 async def check_export(folder: Path) -> None:
-    command = [sys.executable, "-m", "millstream", "history", "export", "--node", str(folder / "e1")]
+    command = warm.command("history", "export", "--node", str(folder / "e1"))
     done = await asyncio.to_thread(
         subprocess.run, [*command, str(folder / "lake"), "acme/**:weight", "--start", "-3d", "--json"],
         capture_output=True, text=True, timeout=120, check=False,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from fleet_site import CATALOG, site, until
 
 import millstream
+import warm
 from millstream.client import FleetResult, Plant
 from millstream.config import EdgeConfig
 from millstream.edge import EdgeNode
@@ -193,7 +193,7 @@ async def test_an_answer_that_is_too_large_says_so(tmp_path: Path) -> None:
 
 async def test_the_command_prints_who_fits_and_its_status_tells_whether_all_answered(tmp_path: Path) -> None:
     async with site(tmp_path, ["e1", "e2"]) as made, made.edge("e1", labels={"zone": "south"}):
-        command = [sys.executable, "-m", "millstream", "fleet", "query", "--node", str(tmp_path / "hub")]
+        command = warm.command("fleet", "query", "--node", str(tmp_path / "hub"))
 
         async def run(*more: str) -> tuple[int, str, str]:
             done = await asyncio.to_thread(

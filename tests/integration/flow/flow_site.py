@@ -16,6 +16,7 @@ from typing import Any
 
 from ramp import CATALOG
 
+import warm
 from millstream.bus import Credentials, NatsServer, RawConnection, StreamApi, StreamReader
 from millstream.config import load_edge
 from millstream.edge import EdgeNode
@@ -158,9 +159,8 @@ def instance(folder: Path, flow: dict[str, Any]) -> Iterator[subprocess.Popen[by
 async def command(*words: str) -> tuple[int, Any, str]:
     """Exit status, JSON on standard output, standard error."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "millstream", *words, "--json", stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        *warm.command(*words, "--json"), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
     out, err = await process.communicate()
     return process.returncode or 0, json.loads(out) if out else None, err.decode()
 

@@ -7,7 +7,6 @@ import contextlib
 import datetime
 import json
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import warm
 from millstream.bus import RawConnection
 from millstream.client import Archive, Plant, connect
 from millstream.client._history import Historian
@@ -140,7 +140,7 @@ async def check_refusals(plant: Plant, folder: Path) -> None:
 
 
 async def check_command(folder: Path, file: Path) -> None:
-    command = [sys.executable, "-m", "millstream", "history", "import", "--node", str(folder / "hub"), str(file)]
+    command = warm.command("history", "import", "--node", str(folder / "hub"), str(file))
     done = await asyncio.to_thread(
         subprocess.run, command, capture_output=True, text=True, timeout=120, check=False
     )  # fmt: skip

@@ -43,32 +43,32 @@ def start_node_server(tmp_path: Path) -> Iterator[StartPlant]:
         process.end(signal.SIGKILL)  # there is nothing that it would have to do at its end
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def plant() -> Iterator[Process]:
     """Two counters at 20 a second, for tests that leave it as it was."""
     yield from _shared(plant_command("--tags", "2", "--rate", "20"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def structures() -> Iterator[Process]:
     """A server with structures of its own; what may be written is shared by those who write first what they need."""
     yield from _shared([sys.executable, str(Path(__file__).with_name("structure_server.py"))])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def conformance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """node-opcua with its conformance address space."""
     yield from _shared(node_command("conformance", tmp_path_factory.mktemp("opcua") / "pki"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """The same, encrypted, for whoever comes with the user "operator" and the password "secret-word"."""
     command = node_command("conformance", tmp_path_factory.mktemp("opcua") / "pki", "secure")
     yield from _shared(command, OPCUA_PASSWORD="secret-word", OPCUA_TRUST_ALL="1")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def counter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """node-opcua with the small address space, for tests that raise no alarm."""
     yield from _shared(node_command("counter", tmp_path_factory.mktemp("opcua") / "pki"))

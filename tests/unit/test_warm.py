@@ -1,0 +1,54 @@
+"""The process that runs commands for the tests makes no difference: streams, folder, environment, signals, status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import warm
+
+
+def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        warm.command(*words), cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_command_is_as_one_started_afresh(tmp_path: Path) -> None:
+    """Both streams, the exit status, the folder and the environment."""
+    (tmp_path / "wrong.yaml").write_text("edge: 7\n", encoding="utf-8")
+    for words, status in ((["check", "wrong.yaml"], 6), (["nonsense"], 2), (["explain", "MS-0100"], 0)):
+        for environment in ({}, {"NO_COLOR": "1", "COLUMNS": "40"}):
+            warm_one = run(*words, cwd=tmp_path, **environment)
+            fresh = subprocess.run(
+                [sys.executable, "-m", "millstream", *words], cwd=tmp_path, env={**os.environ, **environment},
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert warm_one.returncode == fresh.returncode == status, (words, warm_one.stderr, fresh.stderr)
+            assert (warm_one.stdout, warm_one.stderr) == (fresh.stdout, fresh.stderr)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_reaches_the_command(number: signal.Signals, status: int, tmp_path: Path) -> None:
+    """One that waits for a server which never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"nats://127.0.0.1:{server.getsockname()[1]}"
+        words = warm.command("get", "acme/x:y", "--url", url, "--timeout", "600")
+        with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE) as process, server.accept()[0]:
+            for _ in range(60):  # asyncio 3.11 can lose the first: the cancelled wait ended in the same moment
+                process.send_signal(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(1)
+                    break
+            assert process.returncode == status
+
+
+def test_nodes_and_what_starts_processes_are_started_afresh() -> None:
+    assert warm.command("hub", "-c", "hub.yaml") == [sys.executable, "-m", "millstream", "hub", "-c", "hub.yaml"]
