@@ -67,6 +67,13 @@ def encode_fact(event: Event, arrival_ns: int) -> tuple[str, bytes]:
     return subject, payload
 
 
+def header_in(block: bytes, name: str) -> str:
+    """The value of one header of a message; empty when it has none."""
+    mark = b"\r\n" + name.encode() + b": "
+    at = block.find(mark)
+    return block[at + len(mark) : block.find(b"\r\n", at + len(mark))].decode() if at >= 0 else ""
+
+
 class OutputEncoder:
     """Turns what a step emits into messages; remembers the subjects. Raises DecodeError for a bad path or value."""
 

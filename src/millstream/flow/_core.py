@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Generic
+from typing import Any, Generic
 
 from millstream.flow._codec import (
     COMMIT_FORMAT,
@@ -22,6 +22,7 @@ from millstream.flow._codec import (
     Offset,
     OutputEncoder,
     decode_facts,
+    header_in,
 )
 from millstream.flow._letters import OutputGuard, mark_of, refused_input, rejected_input, stand_in
 from millstream.flow._model import (
@@ -40,10 +41,11 @@ from millstream.flow._model import (
     SetTimer,
 )
 from millstream.flow._muting import Muting, partition_of
+from millstream.flow._pieces import Pieces
 from millstream.flow._places import Mark, is_from, with_mark
 from millstream.flow._ports import Rejected
 from millstream.flow._sources import ProcessFullError, Source, SourceTable, StepFailedError
-from millstream.flow._store import Entry, EntryCodec, KeyStore
+from millstream.flow._store import PIECE_MARK, Entry, EntryCodec, KeyStore
 from millstream.flow._unit import Counts, Pending, Unit
 from millstream.kernel import ConfigError, PlantError
 from millstream.protocols.ledger import is_ledger_subject
@@ -86,6 +88,7 @@ class FlowCore(Generic[S]):
         self._created = created or {}
         self._store = store
         self._codec: EntryCodec[S] = EntryCodec(flow.state_type)
+        self._pieces = Pieces(store, flow.piece_type)
         self._encoder = OutputEncoder(self._mark)
         self._sources = SourceTable(flow, partition, partitions)
         self._clock: list[tuple[int, str, str]] = []
@@ -130,7 +133,7 @@ class FlowCore(Generic[S]):
         self._wind()
         first: str | None = None
         for received in torn:
-            origin = _header(received.headers or b"", INPUT_HEADER)
+            origin = header_in(received.headers or b"", INPUT_HEADER)
             if origin:
                 self._torn[origin] = received.payload
                 stream, number, _ = origin.rsplit(":", 2)
@@ -141,7 +144,7 @@ class FlowCore(Generic[S]):
         """Build the clock from the timers of all keys."""
         self._clock = []
         for key in self._store.all_keys():
-            raw = self._store.get(key)
+            raw = self._store.get(key) if PIECE_MARK not in key else None
             if raw is not None:
                 self._clock += [(at_ns, key, name) for name, at_ns in self._codec.timers(raw).items()]
         heapq.heapify(self._clock)
@@ -344,7 +347,7 @@ class FlowCore(Generic[S]):
     @property
     def keys_count(self) -> int:
         """Keys with state."""
-        return len(self._store)
+        return len(self._store) - self._store.pieces_count
 
     @property
     def offsets(self) -> dict[str, Offset]:
@@ -416,7 +419,8 @@ class FlowCore(Generic[S]):
         is_late = time_ns < entry.newest_ns - lateness_ns
         self.counts.events += 1
         self.counts.late += is_late
-        event = Event(key, source.kind, time_ns, value, quality, source.text, is_late, "", type_, unit)
+        pieces = self._pieces.of(key)
+        event = Event(key, source.kind, time_ns, value, quality, source.text, is_late, "", type_, unit, pieces)
         self._run(key, entry, event, received.stored_time_ns)
         return True
 
@@ -424,7 +428,7 @@ class FlowCore(Generic[S]):
         raw = self._store.get(key)
         if raw is not None:
             return self._codec.decode(raw)
-        if len(self._store) >= KEYS_MAX:
+        if self.keys_count >= KEYS_MAX:
             raise StepFailedError("too many keys", where=self.flow.name, expected=f"at most {KEYS_MAX}", code="MS-0704")
         return Entry({}, 0, self.flow.initial())
 
@@ -432,7 +436,7 @@ class FlowCore(Generic[S]):
         """The key by value; None when another partition has it."""
         assert self.flow.regroup is not None
         try:
-            key = str(self.flow.regroup(event))
+            key = str(self.flow.regroup(event)).replace(PIECE_MARK, "")
         except Exception as error:  # the user's code; what it cannot take is kept and told
             if not source.is_mine:
                 return None  # one partition tells it
@@ -446,7 +450,7 @@ class FlowCore(Generic[S]):
         del entry.timers[name]
         self._changed(key, self._codec.encode(entry))
         try:
-            self._run(key, entry, Event(key, "timer", at_ns, timer=name), arrival_ns)
+            self._run(key, entry, Event(key, "timer", at_ns, timer=name, pieces=self._pieces.of(key)), arrival_ns)
         except ProcessFullError:
             assert before is not None
             self._changed(key, before)
@@ -472,17 +476,15 @@ class FlowCore(Generic[S]):
             ) from error  # fmt: skip
         refused: list[Rejected] = []
         messages, timers = self._apply(key, before, effects, arrival_ns, refused) if effects else ((), before)
-        if state is None:
-            if self._store.get(key) is not None:
-                self._store.drop(key)
-                self._pending.changed[key] = None
-        else:
-            newest_ns = event.time_ns if event.time_ns > entry.newest_ns else entry.newest_ns
-            self._changed(key, self._encoded(key, Entry(timers, newest_ns, state)))
-            if timers is not before:
-                for name, at_ns in timers.items():
-                    if before.get(name) != at_ns:
-                        heapq.heappush(self._clock, (at_ns, key, name))
+        newest_ns = event.time_ns if event.time_ns > entry.newest_ns else entry.newest_ns
+        raw = None if state is None else self._encoded(key, Entry(timers, newest_ns, state))
+        pieces = [(n, None if p is None else self._encoded(key, p)) for n, p in self._pieces.changes()]
+        for name, piece in (*pieces, (key, raw)):
+            self._changed(name, piece)
+        if state is not None and timers is not before:
+            for name, at_ns in timers.items():
+                if before.get(name) != at_ns:
+                    heapq.heappush(self._clock, (at_ns, key, name))
         for effect, message in messages:
             self._output(effect, message, key, event.time_ns if event.is_timer else None)
         for rejected in refused:
@@ -491,7 +493,8 @@ class FlowCore(Generic[S]):
     def _where(self, key: str) -> str:
         return f"{self.flow.name} key {key}"
 
-    def _encoded(self, key: str, entry: Entry[S]) -> bytes:
+    def _encoded(self, key: str, entry: Any) -> bytes:
+        """An entry, or a piece."""
         try:
             raw = self._codec.encode(entry)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -503,9 +506,14 @@ class FlowCore(Generic[S]):
             )  # fmt: skip
         return raw
 
-    def _changed(self, key: str, raw: bytes) -> None:
-        self._store.put(key, raw)
+    def _changed(self, key: str, raw: bytes | None) -> None:
         pending = self._pending
+        if raw is None:
+            if self._store.get(key) is not None:
+                self._store.drop(key)
+                pending.changed[key] = None
+            return
+        self._store.put(key, raw)
         if key not in pending.changed:
             pending.changed[key] = None
             pending.bytes += len(raw) + len(key)
@@ -587,9 +595,3 @@ class FlowCore(Generic[S]):
         if rejected.id not in self.guard.kept:
             self._pending.rejected.append(rejected)
             self._pending.bytes += len(rejected.received.payload)
-
-
-def _header(block: bytes, name: str) -> str:
-    mark = b"\r\n" + name.encode() + b": "
-    at = block.find(mark)
-    return block[at + len(mark) : block.find(b"\r\n", at + len(mark))].decode() if at >= 0 else ""

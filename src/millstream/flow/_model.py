@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -31,13 +31,26 @@ TIMERS_MAX = 64  # of one key
 PARTITIONS_MAX = 256
 
 
+class Pieces(Protocol):
+    """What a step asks for pieces of its key's state."""
+
+    def get(self, name: str) -> Any:
+        """One piece, None when there is none. A step that changes it puts it."""
+        ...
+
+    def put(self, name: str, piece: Any) -> None:
+        """Keep it with the state; None: drop it."""
+        ...
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One input of a step: a sample, an event of the plant, or a timer of this key.
 
     `time_ns` is event time (UTC): when it happened at the source, for a timer the time it was set to. `is_late` says
     that the key's watermark has passed this time already. `source` is where the sample comes from
     (``acme/plant1/press:barrier``); `kind` is its contract without underscore, or "timer"; `timer` its name.
-    For the kinds "event" and "alarm" `value` is the data and `type` the CloudEvents type.
+    For the kinds "event" and "alarm" `value` is the data and `type` the CloudEvents type. `pieces` are those of the
+    key's state, when the flow has a `piece_type`.
     """
 
     key: str
@@ -50,6 +63,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     timer: str = ""
     type: str = ""
     unit: str | None = None
+    pieces: Pieces | None = None
 
     @property
     def is_timer(self) -> bool:
@@ -149,7 +163,8 @@ class Flow(Generic[S]):
 
     `key` gives the key from the subject, and the key decides the partition. `regroup`, when given, takes a second look
     with the value (an order number, a serial number); every partition then has to decode every message. `outputs` are
-    the kinds it may emit. `state_type` is anything msgspec can encode: a Struct, a dataclass, a dict, an int.
+    the kinds it may emit. `state_type` is anything msgspec can encode: a Struct, a dataclass, a dict, an int;
+    so is `piece_type`, when the state has pieces beside it (see `_pieces`).
     """
 
     name: str
@@ -163,6 +178,7 @@ class Flow(Generic[S]):
     time: TimePolicy = field(default_factory=TimePolicy)
     version: int = 1
     description: str = ""
+    piece_type: Any = None
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in self.name):

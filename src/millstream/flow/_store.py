@@ -22,6 +22,7 @@ HOT_BYTES_MAX = 256 << 20
 ENTRY_BYTES = 250  # of memory that a key costs beside its text and its entry
 EVICT_SHARE = 10  # a tenth moves out at a time
 PAGE_KEYS = 1000
+PIECE_MARK = "\0"  # between a key and the name of a piece of its state
 FILE_CACHE_SHARE = 8  # of what the keys in memory may cost
 
 
@@ -66,10 +67,15 @@ class KeyStore:
         self._bytes = 0
         self._scratch = scratch
         self._cold: sqlite3.Connection | None = None
-        self._count = 0
+        self._count = self._pieces = 0
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def pieces_count(self) -> int:
+        """How many of them are pieces of a key's state."""
+        return self._pieces
 
     @property
     def hot_count(self) -> int:
@@ -107,6 +113,7 @@ class KeyStore:
             self._bytes += len(raw) + len(key) + ENTRY_BYTES
             if self._cold is None or self._cold_get(key) is None:
                 self._count += 1
+                self._pieces += PIECE_MARK in key
         if self._scratch is not None and (len(hot) > self._hot_max or self._bytes > self._bytes_max):
             self._evict()
 
@@ -119,6 +126,7 @@ class KeyStore:
         if self._cold is not None:
             known = bool(self._cold.execute("DELETE FROM entry WHERE key = ?", (key,)).rowcount) or known
         self._count -= known
+        self._pieces -= known and PIECE_MARK in key
 
     def all_keys(self) -> Iterable[str]:
         """All keys there are at the beginning of the iteration; those in the file come page by page."""

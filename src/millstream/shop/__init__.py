@@ -41,7 +41,17 @@ from millstream.shop._evaluation import (
     score,
 )
 from millstream.shop._flood import Flood, FloodRules, count_alarm, pass_flood_time
-from millstream.shop._oee import CATEGORIES, TOLERANCE, Category, Figures, Made, figures
+from millstream.shop._oee import (
+    CATEGORIES,
+    SMALL_CATEGORIES,
+    TOLERANCE,
+    Category,
+    Figures,
+    Made,
+    added,
+    clip,
+    figures,
+)
 from millstream.shop._order_made import TYPE as ORDER_MADE_TYPE
 from millstream.shop._order_made import OrderMade, OrdersMade, add_window, made_data
 from millstream.shop._orders import OrderSpan, order_at, order_doubts, put_order, read_order
@@ -80,6 +90,9 @@ from millstream.shop._timeline import (
 )
 
 __all__ = [
+    "SMALL_CATEGORIES",
+    "added",
+    "clip",
     "counts_of",
     "edges_of",
     "stability_index",

@@ -26,6 +26,8 @@ class Category(Enum):
     PLANNED = "planned"  # planned down time, PDOT: no part of planned busy time
     UNKNOWN = "unknown"  # nobody saw it
 
+    __hash__ = object.__hash__  # there is one of each, and figures of a thousand machines look them up
+
 
 _NAMES: Mapping[Category, str] = {
     # PackML (ANSI/ISA-TR88.00.02), after ISO 22400-2, and MTConnect's Execution
@@ -150,7 +152,8 @@ class Figures:
 
 
 TOLERANCE = 0.02  # of a measured cycle over the ideal one
-_STOPS = (Category.DELAY, Category.IDLE)
+SMALL_CATEGORIES = (Category.DELAY, Category.IDLE)
+"""Time of these counts as a small stop when it is short."""
 
 
 def figures(
@@ -171,11 +174,12 @@ def figures(
     for start, end in planned:
         for at, to, state, whole_ns in _pieces(transitions, start, end, until_ns):
             category = categories.get(state, Category.UNKNOWN)
-            spent[category] += to - at
             states[state] = states.get(state, 0) + to - at
-            if category in _STOPS and whole_ns < small_stop_ns:
+            if category in SMALL_CATEGORIES and whole_ns < small_stop_ns:
                 small.append(to - at)
             failures += category is Category.DOWN and _begins(transitions, at, categories)
+    for state, ns in states.items():
+        spent[categories.get(state, Category.UNKNOWN)] += ns
     planned_ns = sum(end - start for start, end in planned)
     return Figures(
         span[0], span[1], planned_ns, spent, made, len(small), sum(small), failures, dict(sorted(states.items())),
@@ -212,6 +216,19 @@ def _begins(transitions: Sequence[tuple[int, str]], at: int, categories: Mapping
     if index < 0 or transitions[index][0] != at:
         return False
     return index == 0 or categories.get(transitions[index - 1][1]) is not Category.DOWN
+
+
+def clip(spans: Sequence[tuple[int, int]], start_ns: int, end_ns: int) -> list[tuple[int, int]]:
+    """The parts of spans that lie in [start_ns, end_ns)."""
+    return [
+        (max(start, start_ns), min(end, end_ns)) for start, end in spans if start < end_ns and start_ns < end
+        and max(start, start_ns) < min(end, end_ns)
+    ]  # fmt: skip
+
+
+def added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """Sums by name, in the order of the names."""
+    return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
 
 
 def _time_of(transition: tuple[int, str]) -> int:

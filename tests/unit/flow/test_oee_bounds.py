@@ -1,42 +1,203 @@
-"""A machine that never rests: what OEE keeps of it stays below what the state of a key may be."""
+"""What OEE keeps of a machine in pieces: it comes to the same figures as all of it at once, what an event costs does
+not grow with what is kept, and a machine that never rests stays within its bounds."""
 
 from __future__ import annotations
 
-import msgspec
+import random
+from collections.abc import Sequence
+from typing import Any
 
-from millstream.flow import Event, Input, TimePolicy
+import msgspec
+import pytest
+
+from millstream.flow import Emit, EmitEvent, Event, Flow, Input, TimePolicy
 from millstream.flow._model import STATE_BYTES_MAX
 from millstream.flow.library import FLOW_TYPES
-from millstream.flow.library._calendar_windows import STATES_MAX
-from millstream.flow.library._oee import BUCKETS_MAX, Bucket, Machine
-from millstream.shop._orders import ORDERS_MAX, OrderSpan
+from millstream.flow.library._oee_kept import HOURS_MAX, STATES_MAX, Bucket, Machine, Piece
+from millstream.shop import Category, Figures, Made, OrderSpan, figures
+from millstream.shop._orders import ORDERS_MAX
 
 BASE = 1_767_225_600_000_000_000  # 2026-01-01
-MINUTE = 60 * 10**9
+SECOND, MINUTE, HOUR = 10**9, 60 * 10**9, 3600 * 10**9
+CYCLE_NS = SECOND
+CONFIG = {
+    "names": {"state": "state", "produced": "parts"}, "windows": ["hour", "day"], "ideal_cycle": "1s",
+    "live": "input", "every": "1s",
+}  # fmt: skip
 
 
-def test_changes_and_minutes_are_bounded_the_oldest_go_and_all_fits_into_the_state_of_a_key() -> None:
-    now_ns = BASE + BUCKETS_MAX * MINUTE
-    machine = Machine(
-        states=[(now_ns - (STATES_MAX - n) * 10**9, ("EXECUTE", "SUSPENDED")[n % 2]) for n in range(STATES_MAX)],
-        buckets=[Bucket(BASE + n * MINUTE, 60.0, 58.0, 2.0, 3.6e12) for n in range(BUCKETS_MAX)],
-        totals={"produced": (now_ns - 1, 1000.0), "rejected": (now_ns - 1, 10.0)},
-        orders=[OrderSpan(BASE + n * MINUTE, f"ORDER-{n:06}", 0, f"PRODUCT-{n:06}", 6e10) for n in range(ORDERS_MAX)],
-        done={"hour": now_ns, "day": now_ns},
-    )
-    assert len(msgspec.msgpack.encode(machine)) < 0.95 * STATE_BYTES_MAX
-    kind = FLOW_TYPES["oee"]
-    config = kind.Config.model_validate(
-        {"names": {"state": "state", "produced": "parts"}, "windows": ["hour", "day"], "ideal_cycle": "1s"}
-    )
-    flow = kind.build(
-        "oee", (Input("acme/**", "state"), Input("acme/**", "count")), config, version=1, time=TimePolicy(0, None)
-    )
-    for tag, kind_of_tag, value in (("state", "state", "STOPPED"), ("parts", "count", 1001)):
-        event = Event("acme", kind_of_tag, now_ns, value, source=f"acme:{tag}")
-        machine, _ = flow.step(machine, event)
-    assert STATES_MAX * 0.9 <= len(machine.states) <= STATES_MAX
-    assert BUCKETS_MAX * 0.9 <= len(machine.buckets) <= BUCKETS_MAX
-    assert machine.states[-1] == (now_ns, "STOPPED")
-    assert machine.buckets[-1].produced == 1
-    assert machine.gone_ns == machine.states[0][0], "what is gone corrects nothing any more"
+class Kept:
+    """Pieces as the core keeps them: encoded between two steps."""
+
+    def __init__(self) -> None:
+        self.raw: dict[str, bytes] = {}
+        self._open: dict[str, Any] = {}
+        self._put: set[str] = set()
+        self.touched: set[str] = set()
+
+    def get(self, name: str) -> Any:
+        self.touched.add(name)
+        if name not in self._open:
+            self._open[name] = msgspec.msgpack.decode(self.raw[name], type=Piece) if name in self.raw else None
+        return self._open[name]
+
+    def put(self, name: str, piece: Any) -> None:
+        self._open[name] = piece
+        self._put.add(name)
+
+    def store(self) -> None:
+        for name in self._put:
+            self.raw.pop(name, None)
+            if self._open[name] is not None:
+                self.raw[name] = msgspec.msgpack.encode(self._open[name])
+                assert len(self.raw[name]) < STATE_BYTES_MAX
+        self._open, self._put = {}, set()
+
+
+def oee(**changes: Any) -> Flow[Any]:
+    inputs = [Input("acme/**", "state"), Input("acme/**", "count")]
+    return FLOW_TYPES["oee"].make("oee", inputs, {**CONFIG, **changes}, time=TimePolicy(0, None))
+
+
+class Site:
+    """One machine, stepped by hand."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.flow, self.pieces = oee(**changes), Kept()
+        self.machine: Machine = self.flow.initial()
+
+    def take(self, kind: str, tag: str, value: Any, time_ns: int) -> Sequence[Any]:
+        self.pieces.touched = set()
+        event = Event("acme", kind, time_ns, value, source=f"acme:{tag}", pieces=self.pieces)
+        state, effects = self.flow.step(self.machine, event)
+        self.pieces.store()
+        self.machine = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=Machine)
+        return effects
+
+    def due(self, kind: str, at_ns: int) -> Sequence[Any]:
+        event = Event("acme", "timer", at_ns, timer=kind, pieces=self.pieces)
+        state, effects = self.flow.step(self.machine, event)
+        self.pieces.store()
+        assert isinstance(state, Machine)
+        self.machine = state
+        return effects
+
+
+def all_at_once(states: dict[int, str], parts: Sequence[tuple[int, int]], window: tuple[int, int]) -> Figures:
+    """The same window of everything that was ever said."""
+    minute = window[0] - window[0] % MINUTE
+    made = sum(n for at, n in parts if minute <= at - at % MINUTE < window[1])
+    return figures(
+        sorted(states.items()), [window], Made(made, 0.0, made * CYCLE_NS), window, small_stop_ns=300 * SECOND
+    )  # fmt: skip
+
+
+def as_told(data: Any) -> tuple[Any, ...]:
+    return data["states_s"], data["produced"], data["small_stops"], data["failures"], data["oee"], data["availability"]
+
+
+def expected(found: Figures) -> tuple[Any, ...]:
+    states = {state or "?": ns / 1e9 for state, ns in found.states_ns.items()}
+    return (
+        states, pytest.approx(found.made.produced), found.small_stops, found.failures, pytest.approx(found.oee),
+        pytest.approx(found.availability),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_live_figures_and_windows_are_those_of_everything_at_once_also_when_states_come_late(seed: int) -> None:
+    rng = random.Random(seed)
+    site = Site()
+    states: dict[int, str] = {}
+    parts: list[tuple[int, int]] = []
+    newest: dict[tuple[int, int], Any] = {}
+    shown: dict[str, Any] = {}
+    total, now_ns, due_ns = 0, BASE + rng.randrange(HOUR), 0
+    site.take("count", "parts", 0, now_ns)
+    for _ in range(500):
+        now_ns += rng.choice((SECOND, 40 * SECOND, 7 * MINUTE))
+        while (due_ns or (now_ns - now_ns % HOUR)) <= now_ns:
+            due_ns = due_ns or now_ns - now_ns % HOUR
+            told(site.due("due", due_ns), newest, shown)
+            due_ns += HOUR
+        if rng.random() < 0.5:
+            total += rng.randrange(1, 4)
+            parts.append((now_ns, rng_last(total, parts)))
+            effects = site.take("count", "parts", total, now_ns)
+        else:
+            at_ns = now_ns if rng.random() < 0.7 else max(now_ns - rng.randrange(6 * HOUR), BASE)
+            state = rng.choice(("Execute", "Execute", "Held", "Idle", "Aborted", "Stopped"))
+            states[at_ns] = state
+            effects = site.take("state", "state", state, at_ns)
+        told(effects, newest, shown)
+        if "oee" in shown and shown["at"] == now_ns:
+            found = all_at_once(states, parts, (now_ns - now_ns % HOUR, now_ns))
+            assert shown == {
+                "at": now_ns, "oee": pytest.approx(found.oee), "availability": pytest.approx(found.availability),
+                "known": pytest.approx(found.known),
+            }  # fmt: skip
+    assert len(newest) > 10
+    for (start_ns, end_ns), data in newest.items():
+        assert as_told(data) == expected(all_at_once(states, parts, (start_ns, end_ns))), "the newest revision counts"
+
+
+def rng_last(total: int, parts: Sequence[tuple[int, int]]) -> int:
+    return total - sum(n for _, n in parts)
+
+
+def told(effects: Sequence[Any], newest: dict[tuple[int, int], Any], shown: dict[str, Any]) -> None:
+    """Keep the newest revision of each window, and the newest live figures."""
+    from millstream.protocols.cloudevents import parse_time_ns
+
+    for effect in effects:
+        if isinstance(effect, EmitEvent):
+            newest[parse_time_ns(effect.data["start"]), parse_time_ns(effect.data["end"])] = effect.data
+        elif isinstance(effect, Emit) and "/live/" in effect.path:
+            name = effect.path.rpartition("/")[2]
+            if name in ("oee", "availability", "known"):
+                shown.update({"at": effect.time_ns, name: effect.value})  # what is not told again is as it was
+
+
+def test_an_event_of_a_machine_with_two_days_touches_the_pieces_of_its_hour_only() -> None:
+    site = Site()
+    for minute in range(2 * 24 * 60):
+        site.take("state", "state", ("Execute", "Held")[minute % 2], BASE + minute * MINUTE)
+        site.take("count", "parts", minute * 10, BASE + minute * MINUTE + SECOND)
+        if minute % 60 == 0:
+            site.due("due", BASE + minute * MINUTE)
+    assert len(site.pieces.raw) > 90
+    now_ns = BASE + 2 * 24 * HOUR + 30 * SECOND
+    site.take("count", "parts", 50_000, now_ns)
+    site.take("count", "parts", 50_001, now_ns + 1)
+    assert site.pieces.touched == set(), "the running minute is at hand"
+    site.take("state", "state", "Aborted", now_ns + 2)
+    assert len(site.pieces.touched) == 1
+    assert len(msgspec.msgpack.encode(site.machine)) < 2500
+
+
+def test_changes_and_minutes_are_bounded_and_the_oldest_go() -> None:
+    site = Site(every="0s", keep="1d")
+    for n in range(STATES_MAX + 100):
+        site.take("state", "state", ("Execute", "Held")[n % 2], BASE + n * 20 * SECOND)
+    changes = site.machine.changes
+    assert STATES_MAX * 0.9 <= sum(count for _, count in changes) <= STATES_MAX
+    assert site.machine.gone_ns == msgspec.msgpack.decode(site.pieces.raw[f"s{changes[0][0]}"], type=Piece).states[0][0]
+    for n in range(HOURS_MAX + 3):
+        site.take("count", "parts", n, BASE + (100 + n) * HOUR)
+    assert len(site.machine.minutes) <= HOURS_MAX
+    assert site.machine.gone_ns >= site.machine.minutes[0] * HOUR, "what is gone corrects nothing any more"
+    late = site.take("state", "state", "Held", BASE)
+    assert [each.type for each in late] == ["millstream.flow.late"]
+    one_hour = Site(every="0s")
+    for n in range(STATES_MAX + 100):
+        one_hour.take("state", "state", ("Execute", "Held")[n % 2], BASE + n * SECOND // 4)
+    assert sum(count for _, count in one_hour.machine.changes) <= STATES_MAX
+
+
+def test_no_piece_grows_larger_than_a_state_may_be() -> None:
+    states = [(BASE + n, ("EXECUTE", "SUSPENDED")[n % 2]) for n in range(STATES_MAX)]
+    buckets = [Bucket(BASE + n * MINUTE, 60.0, 58.0, 2.0, 3.6e12) for n in range(60)]
+    orders = [OrderSpan(BASE + n * MINUTE, f"ORDER-{n:06}", 0, f"PRODUCT-{n:06}", 6e10) for n in range(ORDERS_MAX)]
+    for piece in (Piece(states), Piece(buckets=buckets), Piece(orders=orders)):
+        assert len(msgspec.msgpack.encode(piece)) < 0.95 * STATE_BYTES_MAX
+    assert Category.UNKNOWN in dict.fromkeys(Category, 0)

@@ -27,6 +27,7 @@ STATES_MAX = (
 CORRECTED_MAX = 30  # windows that one late input may correct at once; the rest follow
 WINDOWS_AT_ONCE = 20  # of each kind
 AHEAD_NS = 40 * DAY_NS  # how far the next shift is looked for
+QUIET_NS = MINUTE_NS  # without an input live figures are given that often
 DUE, LIVE, RESTATE = "due", "live", "restate"
 WindowKind = Literal["shift", "hour", "day"]
 
@@ -73,6 +74,9 @@ class WindowsConfig(FlowConfig):
     """Over what: `shift`, `hour`, `day` (local). The first is also shown live."""
     every: Duration = 60.0
     """How often the live figures of the running window are given; 0s: not at all."""
+    live: Literal["clock", "input"] = "clock"
+    """When live figures are given: by the `clock`, or with each `input`, at most once in `every`, those that it has
+    changed, and without inputs once a minute."""
     keep: Duration = Field(default=172_800.0, le=172_800)
     """So long after its end a window is corrected by what comes late, two days at most; what comes later is an
     event."""
@@ -104,12 +108,13 @@ class Given(msgspec.Struct, array_like=True):
 
 class Kept(Protocol):
     """What the state of a machine has for this: windows that were given, up to where each kind of window was given,
-    from where on corrections are possible, and windows that are still to be corrected."""
+    from where on corrections are possible, windows that are still to be corrected, and when live figures were given."""
 
     given: dict[str, Given]
     done: dict[str, int]
     gone_ns: int
     restate: list[str]
+    shown_ns: int
 
 
 K = TypeVar("K", bound=Kept)
@@ -161,6 +166,8 @@ class CalendarWindows(Generic[K, F]):
         self._kinds = (*config.windows, *kinds)
         self._lengths_ns = {"hour": HOUR_NS, **(lengths_ns or {})}
         self._keep_ns, self._every_ns, self._wait_ns = nanoseconds(config.keep), nanoseconds(config.every), wait_ns
+        self._is_by_input = config.live == "input"
+        self._found: dict[str, tuple[int, int]] = {}  # the window of each kind that was asked for last
 
     def put(self, kept: K, name: str, event: Event) -> list[Effect]:
         """Take one input: it corrects what was given, or is told when it comes too late for that."""
@@ -168,7 +175,8 @@ class CalendarWindows(Generic[K, F]):
             return [late_input(self._subject.path(event.key, "late"), event)]
         touched = self._subject.take(kept, name, event)
         effects = self.correct(kept, event.key, touched) if touched is not None else []
-        return [*effects, *self._begin(kept, event.time_ns)]
+        effects += self._begin(kept, event.time_ns)
+        return [*effects, *self._show(kept, event)] if self._is_by_input and self._every_ns else effects
 
     def _begin(self, kept: K, time_ns: int) -> list[Effect]:
         """With the first input of a machine its windows begin."""
@@ -177,11 +185,20 @@ class CalendarWindows(Generic[K, F]):
         kept.done = dict.fromkeys(self._kinds, time_ns)
         return [*self._due_timer(kept), *self._live_timer(time_ns)]
 
+    def _show(self, kept: K, event: Event) -> Sequence[Effect]:
+        """Live figures with an input, unless some were given just now: then in a moment."""
+        due_ns = kept.shown_ns + self._every_ns
+        if event.time_ns < due_ns:
+            return [SetTimer(LIVE, due_ns)]
+        kept.shown_ns = event.time_ns
+        return [*self._live(kept, event.key, event.time_ns), *self._live_timer(event.time_ns)]
+
     def on_timer(self, kept: K, event: Event) -> list[Effect]:
         """Give what is due."""
         if event.timer == RESTATE:
             return self._restate(kept, event.key)
         if event.timer == LIVE:
+            kept.shown_ns = event.time_ns
             return [*self._live(kept, event.key, event.time_ns), *self._live_timer(event.time_ns)]
         effects: list[Effect] = []
         for kind in self._kinds:
@@ -196,6 +213,8 @@ class CalendarWindows(Generic[K, F]):
 
     def correct(self, kept: K, key: str, touched: tuple[int, int]) -> list[Effect]:
         """Give the windows again whose figures a late input has changed."""
+        if not kept.restate and touched[0] >= max(kept.done.values(), default=0):
+            return []  # no window that was given is as young
         found = []
         for name, given in kept.given.items():
             start_ns = int(name.partition(" ")[2])
@@ -206,6 +225,15 @@ class CalendarWindows(Generic[K, F]):
 
     def window(self, kind: str, after_ns: int) -> tuple[int, int] | None:
         """The first window that ends behind `after_ns`."""
+        known = self._found.get(kind)  # that of all machines, mostly
+        if known is not None and known[0] <= after_ns < known[1]:
+            return known
+        found = self._window(kind, after_ns)
+        if found is not None:
+            self._found[kind] = found
+        return found
+
+    def _window(self, kind: str, after_ns: int) -> tuple[int, int] | None:
         if kind == "shift":
             spans = self._calendar.spans(after_ns, after_ns + AHEAD_NS)
             return (spans[0].start_ns, spans[0].end_ns) if spans else None
@@ -226,6 +254,8 @@ class CalendarWindows(Generic[K, F]):
     def _live_timer(self, now_ns: int) -> list[Effect]:
         if not self._every_ns:
             return []
+        if self._is_by_input:
+            return [SetTimer(LIVE, now_ns + max(self._every_ns, QUIET_NS))]
         return [SetTimer(LIVE, now_ns - now_ns % self._every_ns + self._every_ns)]
 
     def _live(self, kept: K, key: str, now_ns: int) -> Sequence[Effect]:

@@ -99,6 +99,7 @@ class Consumer(msgspec.Struct, array_like=True):
     done: dict[str, int] = {}
     gone_ns: int = 0
     restate: list[str] = []
+    shown_ns: int = 0
 
 
 class _EnergyStep:

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import msgspec
 from pydantic import Field, model_validator
 
 from millstream.flow._model import Effect, Emit, EmitEvent, Event, Flow, Input, TimePolicy
 from millstream.flow.library._calendar_windows import (
     MINUTE_NS,
     CalendarWindows,
-    Given,
     WindowsConfig,
     figure_quality,
-    forget_states,
-    put_state,
 )
 from millstream.flow.library._inputs import Inputs, Names
+from millstream.flow.library._oee_kept import Bucket, Kept, Live, Machine, Piece
 from millstream.flow.library._type import FlowType, OutputName, nanoseconds, number
 from millstream.kernel import ConfigError
 from millstream.protocols.cloudevents import format_time
 from millstream.sdk import Duration
 from millstream.shop import (
     CATEGORIES,
+    SMALL_CATEGORIES,
     Category,
     Figures,
     Made,
     OrderSpan,
+    added,
+    clip,
     figures,
     order_at,
     order_doubts,
@@ -38,7 +37,7 @@ from millstream.shop import (
 )
 
 COUNTS = ("produced", "good", "rejected")
-BUCKETS_MAX = 3200  # minutes with parts: two days and more; the oldest go first (see STATES_MAX)
+PLANNED_MAX = 100  # windows of which the planned time is remembered
 
 
 class OeeConfig(WindowsConfig):
@@ -76,77 +75,66 @@ class OeeConfig(WindowsConfig):
         return self
 
 
-class Bucket(msgspec.Struct, array_like=True):
-    """What was made in the minute that begins at `start_ns`."""
-
-    start_ns: int
-    produced: float = 0.0
-    good: float = 0.0
-    rejected: float = 0.0
-    ideal_ns: float = 0.0
-
-
-class Machine(msgspec.Struct, array_like=True):
-    """Changes of state and minutes of counts within `keep`; the newest total by name with its time; the ideal cycle;
-    windows that were given; up to where each kind of window was given, and from where on corrections are possible."""
-
-    states: list[tuple[int, str]] = []
-    buckets: list[Bucket] = []
-    totals: dict[str, tuple[int, float]] = {}
-    cycle_ns: float = 0.0
-    given: dict[str, Given] = {}
-    done: dict[str, int] = {}
-    gone_ns: int = 0
-    restate: list[str] = []
-    orders: list[OrderSpan] = []
-
-
 class _Oee:
     """The step."""
 
     def __init__(self, config: OeeConfig, inputs: Inputs) -> None:
         self._config, self._inputs = config, inputs
         self._calendar = config.calendar()
-        self._windows: CalendarWindows[Machine, Figures] = CalendarWindows(config, self, self._calendar)
+        self._windows: CalendarWindows[Kept, Figures] = CalendarWindows(config, self, self._calendar)
         self._categories = {**CATEGORIES, **{name: Category(value) for name, value in config.states.items()}}
         self._cycle_ns = nanoseconds(config.ideal_cycle) if config.ideal_cycle is not None else 0
         self._small_ns = nanoseconds(config.small_stop)
+        self._small_states = {name for name, category in self._categories.items() if category in SMALL_CATEGORIES}
+        self._has_good_only = "good" in config.names and "rejected" not in config.names
+        self._planned: dict[tuple[int, int], Sequence[tuple[int, int]]] = {}
 
     def __call__(self, machine: Machine, event: Event) -> tuple[Machine, Sequence[Effect]]:
+        assert event.pieces is not None
+        kept = Kept(machine, event.pieces, self._small_states, self._small_ns)
+        effects = self._take(kept, event)
+        kept.store()
+        return machine, effects
+
+    def _take(self, kept: Kept, event: Event) -> Sequence[Effect]:
         if event.is_timer:
-            return machine, self._windows.on_timer(machine, event)
+            return self._windows.on_timer(kept, event)
         if event.kind == "context":
-            return machine, self._take_order(machine, event)
+            return self._take_order(kept, event)
         name = self._inputs.name(event)
-        return machine, self._windows.put(machine, name, event) if name is not None else ()
+        return self._windows.put(kept, name, event) if name is not None else ()
 
     # -- taking in ----------------------------------------------------------------------------------------------------
 
-    def take(self, kept: Machine, name: str, event: Event) -> tuple[int, int] | None:
+    def take(self, kept: Kept, name: str, event: Event) -> tuple[int, int] | None:
         """Keep one input; the time of which figures may have changed."""
         is_bad = event.value is None or event.quality.is_bad
         if name == "state":
-            return put_state(kept, event.time_ns, "" if is_bad else str(event.value))
+            return kept.put_state(event.time_ns, "" if is_bad else str(event.value))
         if is_bad:
             return None
         value = number(event.value)
         if value is None or value < 0:
             raise ValueError(f"not a number from 0 on: {event.value!r:.60}")
         if name == "cycle":
-            kept.cycle_ns = value * 1e9
+            kept.machine.cycle_ns = value * 1e9
             return None
         return self._take_total(kept, name, event.time_ns, value)
 
-    def _take_order(self, machine: Machine, event: Event) -> list[Effect]:
+    def _take_order(self, kept: Kept, event: Event) -> list[Effect]:
         """What was told about an order may be about any time: windows that were given are given again."""
         head = f"{event.key}:order/"
         if not self._config.orders or not event.source.startswith(head):
             return []
-        name = event.source.removeprefix(head)
-        touched = put_order(machine.orders, name, read_order(name, event.value))
-        return self._windows.correct(machine, event.key, touched) if touched is not None else []
+        name, orders = event.source.removeprefix(head), list(kept.orders)
+        touched = put_order(orders, name, read_order(name, event.value))
+        if touched is None:
+            return []
+        kept.orders = orders
+        return self._windows.correct(kept, event.key, touched)
 
-    def _take_total(self, machine: Machine, name: str, time_ns: int, total: float) -> tuple[int, int] | None:
+    def _take_total(self, kept: Kept, name: str, time_ns: int, total: float) -> tuple[int, int] | None:
+        machine = kept.machine
         before = machine.totals.get(name)
         if before is not None and time_ns < before[0]:
             return None  # an older total: the newer one contains it
@@ -157,13 +145,7 @@ class _Oee:
         if not made:
             return None
         start_ns = time_ns - time_ns % MINUTE_NS
-        at = bisect_left(machine.buckets, start_ns, key=_start_of)
-        if at == len(machine.buckets) or machine.buckets[at].start_ns != start_ns:
-            machine.buckets.insert(at, Bucket(start_ns))
-        bucket = machine.buckets[at]
-        if len(machine.buckets) > BUCKETS_MAX:
-            del machine.buckets[: BUCKETS_MAX // 10]
-            machine.gone_ns = max(machine.gone_ns, machine.buckets[0].start_ns)
+        bucket = kept.bucket_at(start_ns)
         setattr(bucket, name, getattr(bucket, name) + made)
         if name == "produced" or "produced" not in self._config.names:
             bucket.ideal_ns += made * (machine.cycle_ns or self._cycle_ns)
@@ -171,64 +153,115 @@ class _Oee:
 
     # -- giving -------------------------------------------------------------------------------------------------------
 
-    def forget(self, kept: Machine, gone_ns: int) -> None:
+    def forget(self, kept: Kept, gone_ns: int) -> None:
         """Let go what no correction may reach any more."""
-        forget_states(kept, gone_ns)
-        del kept.buckets[: bisect_left(kept.buckets, gone_ns - MINUTE_NS, key=_start_of)]
-        kept.orders = [each for each in kept.orders if not each.end_ns or each.end_ns > gone_ns]
+        kept.forget(gone_ns)
+        if self._config.orders:
+            kept.orders = [each for each in kept.orders if not each.end_ns or each.end_ns > gone_ns]
 
-    def said(self, kept: Machine, key: str, kind: str, found: Figures, revision: int) -> list[Effect]:
+    def said(self, kept: Kept, key: str, kind: str, found: Figures, revision: int) -> list[Effect]:
         """A window that is over: its figures, and the event that has all they are made of."""
         data = {"window": kind, "revision": revision, **self.told(kept, found)}
         event = EmitEvent(self.path(key, kind), "millstream.oee", data, found.end_ns)
         return [*self._tags(key, kind, found, found.end_ns, revision), event]
 
-    def shown(self, kept: Machine, key: str, window: tuple[int, int] | None, now_ns: int) -> list[Effect]:
-        """The running window so far."""
+    def shown(self, kept: Kept, key: str, window: tuple[int, int] | None, now_ns: int) -> Sequence[Emit]:
+        """The running window so far; with each input only what is another figure than before."""
         if window is None:
             return []
-        return self._tags(key, "live", self.figures(kept, (window[0], now_ns)), now_ns, 0)
+        if now_ns < kept.newest_ns:  # something came late, and is shown for itself
+            return self._tags(key, "live", self.figures(kept, (window[0], now_ns)), now_ns, 0)
+        tags = self._tags(key, "live", self._live(kept, (window[0], now_ns), window[1]), now_ns, 0)
+        live = kept.machine.live
+        if self._config.live != "input" or live is None or not tags:
+            return tags
+        told = [(each.value, int(each.quality)) for each in tags]
+        before, live.told = live.told or [(None, -1)] * len(told), told
+        return [each for each, new, old in zip(tags, told, before, strict=True) if new != old]
 
-    def told(self, kept: Machine, found: Figures) -> dict[str, Any]:
+    def told(self, kept: Kept, found: Figures) -> dict[str, Any]:
         """All that figures are made of."""
         told = _explained(found)
         return {**told, "orders": self._orders(kept, found)} if self._config.orders else told
 
     # -- figures ------------------------------------------------------------------------------------------------------
 
-    def figures(self, kept: Machine, window: tuple[int, int]) -> Figures:
+    def figures(self, kept: Kept, window: tuple[int, int]) -> Figures:
         """Of the planned time in a window."""
         planned = self._calendar.planned(*window)
-        made = Made()
-        for start_ns, end_ns in planned:
-            made += self._made(kept, start_ns, end_ns)
+        made, without = self._made(kept, self._buckets(kept, planned))
         return figures(
-            kept.states, planned, made, window, categories=self._categories, small_stop_ns=self._small_ns,
-            remarks=self._remarks(kept, planned, window) if self._config.orders else (),
+            kept.transitions(*window), planned, made, window, categories=self._categories,
+            small_stop_ns=self._small_ns,
+            remarks=self._remarks(kept, without, window) if self._config.orders else (),
         )  # fmt: skip
 
-    def _remarks(
-        self, machine: Machine, planned: Sequence[tuple[int, int]], window: tuple[int, int]
-    ) -> Sequence[str]:  # fmt: skip
-        """What is not sure about the orders: their ends, and parts of which nobody knows how long one should take."""
-        found = order_doubts(machine.orders, *window, nanoseconds(self._config.order_max))
-        without = sum(
-            self._ideal_ns(machine, bucket) <= 0 < bucket.produced + bucket.good
-            for start_ns, end_ns in planned
-            for bucket in self._buckets(machine, start_ns, end_ns)
+    def _live(self, kept: Kept, window: tuple[int, int], end_ns: int) -> Figures:
+        """The same of a window that runs, which ends at `end_ns`: only what is new is worked out."""
+        planned = self._planned.get((window[0], end_ns))
+        if planned is None:
+            if len(self._planned) >= PLANNED_MAX:
+                self._planned.clear()
+            planned = self._planned[window[0], end_ns] = self._calendar.planned(window[0], end_ns)
+        live = kept.machine.live
+        if live is None or live.start_ns != window[0]:
+            live = kept.machine.live = Live(*(window[0],) * 3, tail=kept.transitions(window[0], window[1]))
+        self._go_on(kept, live, planned)
+        found = self._figures_of(live.tail, planned, (live.at_ns, window[1]))
+        made, without = self._made(kept, self._buckets(kept, clip(planned, live.minute_ns, window[1])))
+        made += Made(live.produced, live.rejected, live.ideal_ns)
+        without += live.without
+        return Figures(
+            window[0], window[1], sum(end - start for start, end in clip(planned, *window)),
+            {category: ns + live.spent_ns.get(category.value, 0) for category, ns in found.spent_ns.items()}, made,
+            live.small_stops + found.small_stops, live.small_stops_ns + found.small_stops_ns,
+            live.failures + found.failures, added(live.states_ns, found.states_ns),
+            self._remarks(kept, without, window) if self._config.orders else (),
+        )  # fmt: skip
+
+    def _go_on(self, kept: Kept, live: Live, planned: Sequence[tuple[int, int]]) -> None:
+        """Add what is over: runs of a state that have ended, and minutes before the newest."""
+        begun_ns = live.tail[-1][0] if live.tail else 0
+        if begun_ns > live.at_ns:
+            found = self._figures_of(live.tail, planned, (live.at_ns, begun_ns))
+            live.spent_ns = added(live.spent_ns, {each.value: ns for each, ns in found.spent_ns.items() if ns})
+            live.states_ns = added(live.states_ns, found.states_ns)
+            live.small_stops += found.small_stops
+            live.small_stops_ns += found.small_stops_ns
+            live.failures += found.failures
+            live.at_ns, live.tail = begun_ns, live.tail[-2:]
+        newest = kept.machine.bucket
+        if newest is None or newest.start_ns <= live.minute_ns:
+            return
+        made, without = self._made(kept, self._buckets(kept, clip(planned, live.minute_ns, newest.start_ns)))
+        live.produced += made.produced
+        live.rejected += made.rejected
+        live.ideal_ns += made.ideal_ns
+        live.without += without
+        live.minute_ns = newest.start_ns
+
+    def _figures_of(
+        self, transitions: Sequence[tuple[int, str]], planned: Sequence[tuple[int, int]], span: tuple[int, int]
+    ) -> Figures:
+        return figures(
+            transitions, clip(planned, *span), Made(), span, categories=self._categories, small_stop_ns=self._small_ns
         )
+
+    def _remarks(self, kept: Kept, without: int, window: tuple[int, int]) -> Sequence[str]:
+        """What is not sure about the orders: their ends, and parts of which nobody knows how long one should take."""
+        found = order_doubts(kept.orders, *window, nanoseconds(self._config.order_max))
         return [*found, f"parts were made without an order ({without} min)"] if without else found
 
-    def _orders(self, machine: Machine, found: Figures) -> list[dict[str, Any]]:
+    def _orders(self, kept: Kept, found: Figures) -> list[dict[str, Any]]:
         """What was made for which order in a window."""
         made: dict[str, Made] = {}
         products: dict[str, str] = {}
-        for start_ns, end_ns in self._calendar.planned(found.start_ns, found.end_ns):
-            for bucket in self._buckets(machine, start_ns, end_ns):
-                order = order_at(machine.orders, bucket.start_ns + MINUTE_NS // 2)
-                name = order.name if order is not None else ""
-                products[name] = order.product if order is not None else ""
-                made[name] = made.get(name, Made()) + self._made_in(machine, bucket)
+        orders = kept.orders
+        for bucket in self._buckets(kept, self._calendar.planned(found.start_ns, found.end_ns)):
+            order = order_at(orders, bucket.start_ns + MINUTE_NS // 2)
+            name = order.name if order is not None else ""
+            products[name] = order.product if order is not None else ""
+            made[name] = made.get(name, Made()) + self._made(kept, [bucket])[0]
         return [
             {
                 "order": name or None, "product": products[name] or None, "produced": part.produced,
@@ -238,35 +271,35 @@ class _Oee:
         ]  # fmt: skip
 
     @staticmethod
-    def _buckets(machine: Machine, start_ns: int, end_ns: int) -> Sequence[Bucket]:
-        first = bisect_left(machine.buckets, start_ns - start_ns % MINUTE_NS, key=_start_of)
-        return machine.buckets[first : bisect_left(machine.buckets, end_ns, key=_start_of)]
+    def _buckets(kept: Kept, planned: Sequence[tuple[int, int]]) -> list[Bucket]:
+        return [bucket for start_ns, end_ns in planned for bucket in kept.buckets(start_ns, end_ns)]
 
-    def _ideal_ns(self, machine: Machine, bucket: Bucket) -> float:
+    def _ideal_ns(self, orders: Sequence[OrderSpan], bucket: Bucket) -> float:
         """Ideal time of what was made in a minute: by the order that ran in its middle, else by tag or file."""
-        order = order_at(machine.orders, bucket.start_ns + MINUTE_NS // 2) if machine.orders else None
-        if order is None:
-            return bucket.ideal_ns
-        produced = bucket.produced if "produced" in self._config.names else bucket.good + bucket.rejected
-        return produced * order.cycle_ns
+        order = order_at(orders, bucket.start_ns + MINUTE_NS // 2) if orders else None
+        return bucket.ideal_ns if order is None else self._produced(bucket) * order.cycle_ns
 
-    def _made(self, machine: Machine, start_ns: int, end_ns: int) -> Made:
-        found = Made()
-        for bucket in self._buckets(machine, start_ns, end_ns):
-            found += self._made_in(machine, bucket)
-        return found
+    def _produced(self, bucket: Bucket) -> float:
+        return bucket.produced if "produced" in self._config.names else bucket.good + bucket.rejected
 
-    def _made_in(self, machine: Machine, bucket: Bucket) -> Made:
-        names = self._config.names
-        produced = bucket.produced if "produced" in names else bucket.good + bucket.rejected
-        rejected = produced - bucket.good if "rejected" not in names and "good" in names else bucket.rejected
-        return Made(produced, rejected, self._ideal_ns(machine, bucket))
+    def _made(self, kept: Kept, buckets: Sequence[Bucket]) -> tuple[Made, int]:
+        """In these minutes, and in how many of them nobody knows how long a part should take."""
+        orders = kept.orders if self._config.orders else ()
+        produced = rejected = ideal_ns = 0.0
+        without = 0
+        for bucket in buckets:
+            parts, ideal = self._produced(bucket), self._ideal_ns(orders, bucket)
+            produced += parts
+            ideal_ns += ideal
+            rejected += parts - bucket.good if self._has_good_only else bucket.rejected
+            without += ideal <= 0 < bucket.produced + bucket.good
+        return Made(produced, rejected, ideal_ns), without
 
     def path(self, key: str, name: str) -> str:
         """Of a result."""
         return f"{key}:{self._config.output}/{name}"
 
-    def _tags(self, key: str, kind: str, found: Figures, time_ns: int, revision: int) -> list[Effect]:
+    def _tags(self, key: str, kind: str, found: Figures, time_ns: int, revision: int) -> list[Emit]:
         if not found.planned_ns:
             return []
         is_sure = found.known >= self._config.known and not found.doubts()
@@ -301,10 +334,6 @@ def _explained(found: Figures) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _start_of(bucket: Bucket) -> int:
-    return bucket.start_ns
-
-
 def _build(name: str, inputs: tuple[Input, ...], config: OeeConfig, *, version: int, time: TimePolicy) -> Flow[Any]:
     counts = [count for count in COUNTS if count in config.names]
     if counts and "cycle" not in config.names and not config.ideal_cycle and not config.orders:
@@ -313,7 +342,10 @@ def _build(name: str, inputs: tuple[Input, ...], config: OeeConfig, *, version: 
             expected="`ideal_cycle`, a tag under the name `cycle`, or `orders`",
         )
     found = Inputs(config.names, None)
-    return Flow(name, inputs, _Oee(config, found), Machine, Machine, found.key, None, ("kpi", "event"), time, version)
+    return Flow(
+        name, inputs, _Oee(config, found), Machine, Machine, found.key, None, ("kpi", "event"), time, version,
+        piece_type=Piece,
+    )  # fmt: skip
 
 
 OEE = FlowType(

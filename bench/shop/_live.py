@@ -1,0 +1,223 @@
+"""Machines live, in a process of its own: `python -m bench.shop._live URL MACHINES SECONDS` prints JSON; with `flows`
+behind it, it is the process of the flows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import defaultdict, deque
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+
+import psutil
+
+from bench.count._flow import IN, OUT, Surroundings, make_streams
+from bench.shop._plant import oee_flow, place, seeded_entries
+from millstream.bus import FLOW_PREFIX, GroupCommitPublisher, RawConnection, StreamReader
+from millstream.flow import Commit, Flow, FlowRunner, Input, TimePolicy, Wiring, encode_commit
+from millstream.flow._codec import COMMIT_FORMAT
+from millstream.flow.library import FLOW_TYPES
+from millstream.kernel import SystemClock, calm_collector
+from millstream.protocols.uns_payload import decode_sample, encode_sample
+from millstream.sdk import ConnectorTools, Control, Message
+
+BEAT_S = 0.05
+BEATS = 20  # a second
+WARM_S = 3
+LAST_S = 3.0
+IDLE_NS = 100_000_000
+RECORD_BYTES = 256 * 1024
+STATES = {
+    "names": {"execution": "execution"}, "otherwise": "Unknown",
+    "rules": [{"state": "Execute", "when": 'execution == "ACTIVE"'}, {"state": "Held", "when": 'execution == "WAIT"'}],
+}  # fmt: skip
+
+
+def flows() -> list[Flow[Any]]:
+    """States, counts, OEE."""
+    idle = TimePolicy(idle_ns=IDLE_NS)
+    return [
+        FLOW_TYPES["machine_state"].make("states", [Input("acme/plant1/*/*:execution")], STATES, time=idle),
+        FLOW_TYPES["part_counter"].make("counts", [Input("acme/plant1/*/*:counter")], {"mode": "counter"}, time=idle),
+        oee_flow(IDLE_NS),
+    ]  # fmt: skip
+
+
+def ledger(flow: str) -> str:
+    """Of its records."""
+    return f"uns.v1.acme._ledger.bench.flow-{flow}-1-0"
+
+
+async def run_flows(url: str) -> None:
+    """All of them until the process is told to end; says when they are ready."""
+    clock, log = SystemClock(), ConnectorTools("bench").log
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        for flow in flows():
+            connection = await stack.enter_async_context(RawConnection(url))
+            around, subject = Surroundings(connection), ledger(flow.name)
+
+            def publisher(partition: int, connection: RawConnection = connection, subject: str = subject) -> Any:
+                return GroupCommitPublisher(connection, OUT, ledger_subject=subject, publish_prefix=FLOW_PREFIX)
+
+            inputs = [OUT] if flow.name == "oee" else [IN]
+            wired = Wiring(
+                inputs, OUT, {0: f"{subject}.state"}, publisher, StreamReader(connection), around, around, clock, log
+            )
+            ready = asyncio.Event()
+            group.create_task(FlowRunner(flow, [0], 1, wired).run(ready))
+            await ready.wait()
+        print("ready", flush=True)
+
+
+async def seed(connection: RawConnection, machines: int) -> int:
+    """What OEE has kept of two days goes into its records; how many bytes that are."""
+    subject, rest, size, whole = ledger("oee"), [], 0, 0
+    number = first_seq = 0
+    async with GroupCommitPublisher(connection, OUT, ledger_subject=subject, publish_prefix=FLOW_PREFIX) as publisher:
+
+        async def put(entries: list[tuple[str, bytes | None]]) -> int:
+            commit = Commit(COMMIT_FORMAT, number, {}, 0, first_seq, entries)
+            stored = await (await publisher.submit([], Control(f"{subject}.state", encode_commit(commit))))
+            return stored.last_seq - 1
+
+        for key, raw in seeded_entries(machines, time.time_ns()):
+            rest.append((key, raw))
+            size += len(raw or b"")
+            if size > RECORD_BYTES:
+                number += 1
+                first_seq = await put(rest) if not first_seq else (await put(rest) and first_seq)
+                rest, whole, size = [], whole + size, 0
+        number += 1
+        await put(rest)
+    return whole + size
+
+
+def _sample(machine: int, name: str, value: Any, at_ns: int) -> Message:
+    subject = f"uns.v1.{place(machine).replace('/', '.')}._tag.{name}"
+    return Message(subject, encode_sample(value, quality=0, source_time_ns=at_ns, ingest_time_ns=at_ns))
+
+
+class Plant:
+    """What was said by the machines, and when a figure had it."""
+
+    def __init__(self, machines: int) -> None:
+        self.machines = machines
+        self.totals = [0] * machines
+        self.waiting: dict[str, deque[int]] = defaultdict(deque)
+        self.ages_ms: list[float] = []
+        self.events = self.figures = 0
+
+    async def feed(self, url: str, seconds: int) -> None:
+        """Beat by beat: each machine a count a second, and a state each ten seconds."""
+        async with (
+            RawConnection(url) as connection,
+            GroupCommitPublisher(connection, IN, ledger_subject="uns.v1.acme._ledger.bench.in") as publisher,
+        ):
+            begun = time.monotonic()
+            for beat in range((seconds + WARM_S) * BEATS):
+                await asyncio.sleep(max(0.0, begun + beat * BEAT_S - time.monotonic()))
+                unit = [each for m in range(beat % BEATS, self.machines, BEATS) for each in self._said(m, beat)]
+                if unit:
+                    await publisher.submit(unit)
+            await publisher.flush()
+
+    def _said(self, machine: int, beat: int) -> list[Message]:
+        now_ns = time.time_ns()
+        self.totals[machine] += 1
+        found = [_sample(machine, "counter", self.totals[machine], now_ns)]
+        second = beat // BEATS
+        if second % 10 == machine % 10:
+            found.append(_sample(machine, "execution", ("ACTIVE", "WAIT")[second // 10 % 2], now_ns))
+        if second:  # the first reading of a counter is no part
+            self.waiting[place(machine).rpartition("/")[2]].append(now_ns)
+            self.events += len(found)
+        return found
+
+    async def watch(self, url: str, start_seq: int) -> None:
+        """Take each live figure as it arrives; those of the first seconds do not count."""
+        filters = ["uns.v1.acme.plant1.*.*._kpi.oee.live.oee"]
+        warm_ns = time.time_ns() + WARM_S * 10**9
+        async with RawConnection(url) as connection:
+            reading = StreamReader(connection).read(OUT, start_seq=start_seq, filter_subjects=filters)
+            async with aclosing(reading) as batches:
+                async for batch in batches:
+                    now_ns = time.time_ns()
+                    for received in batch:
+                        self._shown(
+                            received.subject.split(".")[5], decode_sample(received.payload).time_ns, now_ns, warm_ns
+                        )
+
+    def _shown(self, machine: str, until_ns: int, now_ns: int, warm_ns: int) -> None:
+        self.figures += 1
+        waiting = self.waiting[machine]
+        while waiting and waiting[0] <= until_ns:
+            at_ns = waiting.popleft()
+            if at_ns >= warm_ns:
+                self.ages_ms.append((now_ns - at_ns) / 1e6)
+
+
+async def live(url: str, machines: int, seconds: int) -> dict[str, Any]:
+    """Ages in ms, from the making of an event to the arrival of the live OEE that has it."""
+    plant = Plant(machines)
+    async with RawConnection(url) as connection:
+        await make_streams(connection)
+        kept_bytes = await seed(connection, machines)
+        command = [sys.executable, "-m", "bench.shop._live", url, str(machines), str(seconds), "flows"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        try:
+            assert process.stdout is not None
+            assert (await process.stdout.readline()).strip() == b"ready"
+            meter = psutil.Process(process.pid)
+            start_seq = (await Surroundings(connection).facts(OUT)).last_seq + 1
+            before = meter.cpu_times()
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(plant.watch(url, start_seq))
+                await plant.feed(url, seconds)
+                deadline = time.monotonic() + 60
+                while any(plant.waiting.values()) and time.monotonic() < deadline:
+                    await asyncio.sleep(BEAT_S)
+                watching.cancel()
+            after, rss = meter.cpu_times(), meter.memory_info().rss
+        finally:
+            process.terminate()
+            await process.wait()
+        totals = await _totals(connection, start_seq)
+    ages = sorted(plant.ages_ms) or [0.0]
+    told = sum(totals.values())
+    return {
+        "seconds": seconds + WARM_S, "events": plant.events, "figures": plant.figures, "p50": ages[len(ages) // 2],
+        "p99": ages[int(len(ages) * 0.99)], "max": ages[-1],
+        "missing": sum(len(each) for each in plant.waiting.values()),
+        "flows_cpu_s": after.user + after.system - before.user - before.system, "rss_mb": rss / 1e6, "parts": told,
+        "is_exact": told == sum(plant.totals) - machines, "kept_mb": kept_bytes / 1e6,
+    }  # fmt: skip
+
+
+async def _totals(connection: RawConnection, start_seq: int) -> dict[str, int]:
+    """The last total of each machine."""
+    found: dict[str, int] = {}
+    reading = StreamReader(connection).read(
+        OUT, start_seq=start_seq, filter_subjects=["uns.v1.acme.plant1.*.*._count.parts"], wait_s=0.5
+    )
+    async with aclosing(reading) as batches:
+        async for batch in batches:
+            if not batch:
+                return found
+            found.update((each.subject, int(decode_sample(each.payload).value)) for each in batch)
+    return found
+
+
+def main() -> None:
+    """Run what the command line says."""
+    calm_collector()  # as a node does
+    url, machines, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    if sys.argv[4:] == ["flows"]:
+        asyncio.run(run_flows(url))
+    else:
+        print(json.dumps(asyncio.run(live(url, machines, seconds))))
+
+
+if __name__ == "__main__":
+    main()

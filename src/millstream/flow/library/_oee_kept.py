@@ -1,0 +1,339 @@
+"""What OEE keeps of a machine: little that each event needs, and beside it pieces an hour, which are opened when a
+window is worked out or something comes late. So an event costs the same after a minute and after two days."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from millstream.flow._model import Pieces
+from millstream.flow.library._calendar_windows import HOUR_NS, MINUTE_NS, Given
+from millstream.shop import OrderSpan
+
+STATES_MAX = 10_000  # changes of state that a machine may have within what is corrected; the oldest hours go first
+HOURS_MAX = 100  # with parts: two days, the longest window and some; the oldest go first
+TAIL_MAX = 50  # changes since the live figures were last worked out; behind that they are worked out anew
+GIVEN, ORDERS = "given", "orders"
+
+Change = tuple[int, str]
+
+
+class Bucket(msgspec.Struct, array_like=True):
+    """What was made in the minute that begins at `start_ns`."""
+
+    start_ns: int
+    produced: float = 0.0
+    good: float = 0.0
+    rejected: float = 0.0
+    ideal_ns: float = 0.0
+
+
+class Piece(msgspec.Struct, array_like=True):
+    """Changes of state of an hour, or its minutes with parts, or windows that were given, or orders."""
+
+    states: list[Change] = []
+    buckets: list[Bucket] = []
+    given: dict[str, Given] = {}
+    orders: list[OrderSpan] = []
+
+
+class Live(msgspec.Struct, array_like=True):
+    """The running window as far as it is worked out: states up to `at_ns`, where the newest run of one state begins,
+    and minutes before `minute_ns`. `tail` are the changes from there on, with the one before them; `told` are the
+    figures with their quality as they were given last."""
+
+    start_ns: int
+    at_ns: int
+    minute_ns: int
+    tail: list[Change] = []
+    spent_ns: dict[str, int] = {}
+    states_ns: dict[str, int] = {}
+    small_stops: int = 0
+    small_stops_ns: int = 0
+    failures: int = 0
+    produced: float = 0.0
+    rejected: float = 0.0
+    ideal_ns: float = 0.0
+    without: int = 0
+    told: list[tuple[float | None, int]] | None = None
+
+
+class Machine(msgspec.Struct, array_like=True):
+    """How many changes each hour has, and which hours have parts; the newest change and where its run of one state
+    begins; the newest minute with parts; the newest total by name with its time; the ideal cycle; up to where each kind
+    of window was given, from where on corrections are possible, windows that are still to be corrected; up to where
+    live figures were shown, and the running window."""
+
+    changes: list[tuple[int, int]] = []
+    minutes: list[int] = []
+    newest: Change | None = None
+    begun_ns: int = 0
+    bucket: Bucket | None = None
+    totals: dict[str, tuple[int, float]] = {}
+    cycle_ns: float = 0.0
+    done: dict[str, int] = {}
+    gone_ns: int = 0
+    restate: list[str] = []
+    shown_ns: int = 0
+    live: Live | None = None
+
+
+class Kept:
+    """A machine with its pieces, while one event is taken; `store` ends that."""
+
+    def __init__(self, machine: Machine, pieces: Pieces, small_states: Collection[str], small_ns: int) -> None:
+        self.machine, self._pieces = machine, pieces
+        self._small_states, self._small_ns = small_states, small_ns
+        self._given: dict[str, Given] | None = None
+
+    def store(self) -> None:
+        """Windows that were looked at may have been given anew."""
+        if self._given is not None:
+            self._pieces.put(GIVEN, Piece(given=self._given))
+
+    # -- what windows need (`Kept` of `_calendar_windows`) ------------------------------------------------------------
+
+    @property
+    def given(self) -> dict[str, Given]:
+        """Windows that were given."""
+        if self._given is None:
+            self._given = self._piece(GIVEN).given
+        return self._given
+
+    @given.setter
+    def given(self, given: dict[str, Given]) -> None:
+        """Others are kept from now on."""
+        self._given = given
+
+    @property
+    def done(self) -> dict[str, int]:
+        """Up to where each kind of window was given."""
+        return self.machine.done
+
+    @done.setter
+    def done(self, done: dict[str, int]) -> None:
+        """Others are kept from now on."""
+        self.machine.done = done
+
+    @property
+    def gone_ns(self) -> int:
+        """From where on corrections are possible."""
+        return self.machine.gone_ns
+
+    @gone_ns.setter
+    def gone_ns(self, gone_ns: int) -> None:
+        """Others are kept from now on."""
+        self.machine.gone_ns = gone_ns
+
+    @property
+    def restate(self) -> list[str]:
+        """Windows that are still to be corrected."""
+        return self.machine.restate
+
+    @restate.setter
+    def restate(self, restate: list[str]) -> None:
+        """Others are kept from now on."""
+        self.machine.restate = restate
+
+    @property
+    def shown_ns(self) -> int:
+        """Up to where live figures were shown."""
+        return self.machine.shown_ns
+
+    @shown_ns.setter
+    def shown_ns(self, shown_ns: int) -> None:
+        """Others are kept from now on."""
+        self.machine.shown_ns = shown_ns
+
+    @property
+    def newest_ns(self) -> int:
+        """When the newest state came, or the newest minute with parts began."""
+        newest, bucket = self.machine.newest, self.machine.bucket
+        return max(newest[0] if newest is not None else 0, bucket.start_ns if bucket is not None else 0)
+
+    # -- states -------------------------------------------------------------------------------------------------------
+
+    def put_state(self, time_ns: int, state: str) -> tuple[int, int]:
+        """Keep a change of state, also one that is told late; the time of which figures may have changed."""
+        machine, newest = self.machine, self.machine.newest
+        self._insert(time_ns, state)
+        if newest is not None and time_ns <= newest[0]:
+            return self._put_late(time_ns)
+        machine.newest = (time_ns, state)
+        if newest is not None and newest[1] == state:  # it is kept too: another one may still come in between
+            return time_ns, time_ns + 1
+        is_small = (
+            newest is not None and newest[1] in self._small_states and time_ns - machine.begun_ns < self._small_ns
+        )
+        touched_ns = machine.begun_ns if is_small else time_ns  # windows that it ended in took it for a long stop
+        machine.begun_ns = time_ns
+        if machine.live is not None:
+            machine.live.tail.append((time_ns, state))
+            if len(machine.live.tail) > TAIL_MAX:
+                machine.live = None
+        return touched_ns, max(*machine.done.values(), time_ns + 1) if machine.done else time_ns + 1
+
+    def _put_late(self, time_ns: int) -> tuple[int, int]:
+        machine = self.machine
+        assert machine.newest is not None
+        machine.live = None
+        last = self._piece(f"s{machine.changes[-1][0]}").states[-1]
+        machine.newest = last
+        machine.begun_ns = self.transitions(last[0], last[0] + 1)[-1][0]
+        runs = self.transitions(time_ns - 1, time_ns + 1)
+        before = bisect_right(runs, time_ns - 1, key=_time_of) - 1
+        behind = bisect_right(runs, time_ns, key=_time_of)
+        # what lies behind the new run is another stop now, and may have become a small one
+        end_ns = self._end_of(runs[behind][0]) if behind < len(runs) else self._end_of(time_ns)
+        return runs[before][0] if before >= 0 else time_ns, max(end_ns, time_ns + 1)
+
+    def _end_of(self, time_ns: int) -> int:
+        """Where the run ends that lasts at this time; for the newest one, up to where windows were given."""
+        after = [at for at, _ in self.transitions(time_ns, time_ns + 1) if at > time_ns]
+        return after[0] if after else max(self.machine.done.values(), default=time_ns)
+
+    def _insert(self, time_ns: int, state: str) -> None:
+        hour, machine = time_ns // HOUR_NS, self.machine
+        piece = self._piece(f"s{hour}")
+        states = piece.states
+        at = bisect_right(states, time_ns, key=_time_of)
+        if at and states[at - 1][0] == time_ns:  # the same moment again: what came last counts
+            states[at - 1] = (time_ns, state)
+        else:
+            states.insert(at, (time_ns, state))
+        self._pieces.put(f"s{hour}", piece)
+        index = bisect_left(machine.changes, hour, key=_time_of)
+        if index == len(machine.changes) or machine.changes[index][0] != hour:
+            machine.changes.insert(index, (hour, 0))
+        machine.changes[index] = (hour, len(states))
+        self._bound_states()
+
+    def _bound_states(self) -> None:
+        changes = self.machine.changes
+        if sum(count for _, count in changes) <= STATES_MAX:
+            return
+        if len(changes) > 1:
+            self._drop_states(1)
+        else:
+            piece = self._piece(f"s{changes[0][0]}")
+            del piece.states[: STATES_MAX // 10]
+            changes[0] = (changes[0][0], len(piece.states))
+            self._pieces.put(f"s{changes[0][0]}", piece)
+        first_ns = self._piece(f"s{changes[0][0]}").states[0][0]
+        self.machine.gone_ns = max(self.machine.gone_ns, first_ns)
+        self.machine.live = None
+
+    def _drop_states(self, count: int) -> None:
+        for hour, _ in self.machine.changes[:count]:
+            self._pieces.put(f"s{hour}", None)
+        del self.machine.changes[:count]
+
+    def transitions(self, start_ns: int, end_ns: int) -> list[Change]:
+        """Changes from one state to another in [start_ns, end_ns), with what is needed to judge those at its borders:
+        the run that lasts into it from its beginning on, the one before that, and the next one behind."""
+        hours = [hour for hour, _ in self.machine.changes]
+        first = last = max(bisect_right(hours, start_ns // HOUR_NS) - 1, 0)
+        found: list[Change] = []
+        while last < len(hours) and not (found and found[-1][0] >= end_ns):
+            _add_runs(found, self._piece(f"s{hours[last]}").states)
+            last += 1
+        while first and bisect_right(found, start_ns, key=_time_of) < 2:
+            first -= 1
+            earlier: list[Change] = []
+            _add_runs(earlier, self._piece(f"s{hours[first]}").states)
+            _add_runs(earlier, found)
+            found = earlier
+        return found
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def bucket_at(self, start_ns: int) -> Bucket:
+        """The bucket of a minute, to add parts to."""
+        newest = self.machine.bucket
+        if newest is None or start_ns > newest.start_ns:
+            if newest is not None:
+                self._put_bucket(newest)
+            newest = self.machine.bucket = Bucket(start_ns)
+        if start_ns == newest.start_ns:
+            return newest
+        self.machine.live = None
+        bucket = Bucket(start_ns)
+        return self._put_bucket(bucket)
+
+    def _put_bucket(self, bucket: Bucket) -> Bucket:
+        """Into the piece of its hour; the one that stands there already, if any."""
+        machine, hour = self.machine, bucket.start_ns // HOUR_NS
+        piece = self._piece(f"b{hour}")
+        self._pieces.put(f"b{hour}", piece)
+        at = bisect_left(piece.buckets, bucket.start_ns, key=_start_of)
+        if at < len(piece.buckets) and piece.buckets[at].start_ns == bucket.start_ns:
+            return piece.buckets[at]
+        piece.buckets.insert(at, bucket)
+        index = bisect_left(machine.minutes, hour)
+        if index == len(machine.minutes) or machine.minutes[index] != hour:
+            machine.minutes.insert(index, hour)
+        if len(machine.minutes) > HOURS_MAX:
+            self._drop_minutes(1)
+            machine.gone_ns = max(machine.gone_ns, machine.minutes[0] * HOUR_NS)
+            machine.live = None
+        return bucket
+
+    def _drop_minutes(self, count: int) -> None:
+        for hour in self.machine.minutes[:count]:
+            self._pieces.put(f"b{hour}", None)
+        del self.machine.minutes[:count]
+
+    def buckets(self, start_ns: int, end_ns: int) -> list[Bucket]:
+        """Minutes with parts that begin in [start_ns, end_ns); the one that holds `start_ns` too."""
+        start_ns -= start_ns % MINUTE_NS
+        hours = self.machine.minutes
+        found: list[Bucket] = []
+        for hour in hours[bisect_left(hours, start_ns // HOUR_NS) : bisect_left(hours, -(-end_ns // HOUR_NS))]:
+            buckets = self._piece(f"b{hour}").buckets
+            found += buckets[
+                bisect_left(buckets, start_ns, key=_start_of) : bisect_left(buckets, end_ns, key=_start_of)
+            ]
+        newest = self.machine.bucket
+        return [*found, newest] if newest is not None and start_ns <= newest.start_ns < end_ns else found
+
+    # -- orders, and the end ------------------------------------------------------------------------------------------
+
+    @property
+    def orders(self) -> Sequence[OrderSpan]:
+        """What was told of orders."""
+        return self._piece(ORDERS).orders
+
+    @orders.setter
+    def orders(self, orders: Sequence[OrderSpan]) -> None:
+        """Others are kept from now on."""
+        self._pieces.put(ORDERS, Piece(orders=list(orders)))
+        self.machine.live = None
+
+    def forget(self, gone_ns: int) -> None:
+        """Let go what no correction may reach any more; the hour with the state that lasts into the rest stays."""
+        hours = [hour for hour, _ in self.machine.changes]
+        self._drop_states(max(0, bisect_right(hours, gone_ns // HOUR_NS) - 2))
+        self._drop_minutes(bisect_left(self.machine.minutes, (gone_ns - MINUTE_NS) // HOUR_NS))
+
+    def _piece(self, name: str) -> Piece:
+        found: Piece | None = self._pieces.get(name)
+        return found if found is not None else Piece()
+
+
+def _add_runs(found: list[Change], changes: Sequence[Change]) -> None:
+    """Without those that say the same state again."""
+    state = found[-1][1] if found else None
+    for each in changes:
+        if each[1] != state:
+            found.append(each)
+            state = each[1]
+
+
+def _time_of(change: tuple[int, object]) -> int:
+    return change[0]
+
+
+def _start_of(bucket: Bucket) -> int:
+    return bucket.start_ns
