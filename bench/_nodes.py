@@ -93,7 +93,7 @@ def slope_mb_per_h(points: list[tuple[float, float]]) -> float:
     return 0.0 if not spread else sum((p[0] - mean_s) * (p[1] - mean_mb) for p in points) / spread * 3600
 
 
-async def poll(is_done: Any, *, timeout_s: float, what: str) -> None:
+async def poll(is_done: Any, *, timeout_s: float, what: str, every_s: float = POLL_S) -> None:
     """Wait until the coroutine function says so."""
     try:
         async with asyncio.timeout(timeout_s):
@@ -101,7 +101,7 @@ async def poll(is_done: Any, *, timeout_s: float, what: str) -> None:
                 with suppress(Unreachable):  # a node whose server starts again is asked again
                     if await is_done():
                         return
-                await asyncio.sleep(POLL_S)
+                await asyncio.sleep(every_s)
     except TimeoutError:
         raise SystemExit(f"bench: {what} did not happen within {timeout_s:g} s") from None
 

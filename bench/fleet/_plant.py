@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ROWS = 3600
+VALUE_EVERY_S = 5
 
 
 def site_name(number: int) -> str:
@@ -17,7 +17,7 @@ def secret_of(folder: Path, name: str) -> Path:
     return folder / "secrets" / name
 
 
-def connector(folder: Path, pause_max: str = "2s") -> dict[str, object]:
+def connector(folder: Path, pause_max: str = "10s") -> dict[str, object]:
     """Its only connector; `pause_max` changes nothing but the configuration."""
     return {
         "name": "press", "type": "replay", "path": "press",
@@ -27,6 +27,7 @@ def connector(folder: Path, pause_max: str = "2s") -> dict[str, object]:
 
 
 def write_recording(folder: Path) -> None:
-    """An hour, one row a second."""
-    rows = [f"2026-01-01T00:{n // 60:02}:{n % 60:02}Z,{n}" for n in range(ROWS)]
+    """An hour, one row each `VALUE_EVERY_S`."""
+    at_s = range(0, 3600, VALUE_EVERY_S)
+    rows = [f"2026-01-01T00:{s // 60:02}:{s % 60:02}Z,{n}" for n, s in enumerate(at_s)]
     (folder / "day.csv").write_text("\n".join(["time,parts", *rows]) + "\n", encoding="utf-8")

@@ -333,6 +333,7 @@ def _leafnodes(settings: ServerSettings) -> dict[str, Any] | None:
             "port": listener.port,
             "no_advertise": True,
             "isolate_leafnode_interest": True,
+            "compression": "accept",  # as the edge asks; the hub's own choice is the costliest where it is slow itself
             "authorization": {"timeout": LOGIN_TIMEOUT_S},
             **_tls(settings, "leaf"),
         }

@@ -253,7 +253,8 @@ def edge_source(stream: str, domain: str) -> StreamConfig:
 
 
 def cursors_subject(edge: str) -> str:
-    """Where a hub tells an edge its cursors: JSON, stream name -> [sequence, error or null]."""
+    """Where a hub tells an edge its cursors: JSON, stream name -> [sequence, error or null]; and how far its bucket of
+    contracts is, in the same shape."""
     return f"millstream.node.{edge}.cursors"
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf, SerializeAsAny, WithJsonSchema, model_validator
 
+from millstream.config._cluster import ClusterConfig
 from millstream.config._flow import FLOWS_COUNT_MAX, FlowEntry, duration_or_never
 from millstream.config._historian import EdgeHistorianConfig
 from millstream.config._types import (
@@ -335,6 +336,26 @@ class EdgeConfig(Section):
     """History at the edge itself; left out: none."""
     tracing: TracingConfig = TracingConfig()
     """Traces."""
+    cluster: ClusterConfig | None = None
+    """The boxes that are this edge together; left out: this one alone."""
+
+    @model_validator(mode="after")
+    def _one_box_or_several(self) -> EdgeConfig:
+        if self.cluster is None:
+            return self
+        for name, is_set in (
+            ("server.url", self.server.url is not None), ("server.mqtt_port", self.server.mqtt_port is not None),
+            ("historian", self.historian is not None), ("streams.throughput", self.streams.throughput is not None),
+            ("durability: throughput", any(entry.durability == "throughput" for entry in self.connectors)),
+        ):  # fmt: skip
+            if is_set:
+                raise ValueError(f"{name!r} does not work with 'cluster' yet")
+        if self.managed.accept:
+            raise ValueError(
+                "'managed.accept' does not work with 'cluster' yet: a revision from the hub would be at one box only. "
+                "Write managed: {accept: false}, and the same file on all boxes"
+            )
+        return self
 
     @property
     def path(self) -> AssetPath:

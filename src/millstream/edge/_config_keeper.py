@@ -58,6 +58,7 @@ from millstream.sdk import Received as Stored
 LOOK_INTERVAL_S = 10.0  # a nudge comes sooner; this is for one that was lost
 AWAY_INTERVAL_S = 2.0  # after a look that the hub did not answer
 HEALTH_INTERVAL_S = 0.25
+PARSED_MAX = 3  # the healthy one, the candidate, and one that came meanwhile
 STEADY_S = 2.0  # so long without a break before a configuration counts as healthy
 EVENT_TYPE = "millstream.config"
 AUDIT_TYPE = "millstream.audit.config.refused"
@@ -115,12 +116,14 @@ class ConfigKeeper:
         self._lock = asyncio.Lock()
         self._to_tell = asyncio.Event()
         self._has_run = False
+        self._parsed: dict[str, EdgeConfig] = {}
         self.state = SiteState()
 
     # -- before the node starts ---------------------------------------------------------------------------------------
 
     async def open(self) -> EdgeConfig:
         """The configuration to run. Raises PlantError when the last healthy one is there and cannot be used."""
+        self._parsed, self._has_run = {}, False
         await self._trust.open()
         try:
             state = await asyncio.to_thread(self._store.load)
@@ -162,11 +165,18 @@ class ConfigKeeper:
     async def _load(self, held: Held) -> EdgeConfig:
         if held.revision == 0:
             return self._local
-        text = await asyncio.to_thread(self._store.document, held)
-        return await self._parse(text, f"revision {held.revision}")
+        if held.digest not in self._parsed:
+            text = await asyncio.to_thread(self._store.document, held)
+            return await self._parse(text, f"revision {held.revision}", held.digest)
+        return self._parsed[held.digest]
 
-    async def _parse(self, text: str, name: str) -> EdgeConfig:
-        return await asyncio.to_thread(load_site_document, text, self._place, self._connectors, self._flows, file=name)
+    async def _parse(self, text: str, name: str, digest: str) -> EdgeConfig:
+        """A trial loads the same two documents several times, so that the newest are kept as they were understood."""
+        config = await asyncio.to_thread(
+            load_site_document, text, self._place, self._connectors, self._flows, file=name
+        )
+        self._parsed = {**dict(list(self._parsed.items())[1 - PARSED_MAX :]), digest: config}
+        return config
 
     # -- while it runs ------------------------------------------------------------------------------------------------
 
@@ -240,7 +250,7 @@ class ConfigKeeper:
                 return None
             self._trust.check_revision(revision)
             self._check_newer(revision)
-            config = await self._parse(text, f"revision {revision.revision}")
+            config = await self._parse(text, f"revision {revision.revision}", revision.digest)
             for module in sorted(module_digests(config)):
                 await self._modules.fetch(module, hub, self._trust.check_module)
             return revision

@@ -25,6 +25,8 @@ from millstream.sdk import Log, Received
 
 LOOK_INTERVAL_S = 1.0
 HUB_INTERVAL_S = 2.0
+HUB_TOLD_INTERVAL_S = 30.0  # while the hub says that there is nothing new
+OWN_LOOKS = 5  # in a copy writes nobody but this keeper
 COPIES_PER_LOOK_MAX = 500
 BROKEN_SHOWN_NS = 60_000_000_000  # how long after the last violation the alarm stands
 
@@ -40,8 +42,12 @@ class ContractKeeper:
     """`open` before anything is stored, `run` in the node's task group. `on_book` is called with each new book."""
 
     def __init__(
-        self, api: StreamApi, hub: StreamApi | None, *, clock: Clock, log: Log, on_book: Callable[[ContractBook], None]
-    ) -> None:
+        self, api: StreamApi, hub: StreamApi | None, *, clock: Clock, log: Log,
+        on_book: Callable[[ContractBook], None], told_seq: Callable[[], int | None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """`told_seq` is how far the hub says that its contracts are; None: it has to be asked."""
+        self._told_seq = told_seq
+        self._copied_seq: int | None = None
         self._api = api
         self._bucket = ContractLog(api)
         self._hub = hub
@@ -64,11 +70,15 @@ class ContractKeeper:
 
     async def run(self) -> None:
         """For ever."""
+        looks_count = 0
         while True:
             await self._clock.sleep(LOOK_INTERVAL_S)
+            looks_count += 1
             try:
+                copied = self._copied_seq
                 await self._follow()
-                await self._look()
+                if self._hub is None or copied != self._copied_seq or looks_count % OWN_LOOKS == 0:
+                    await self._look()
                 self._notice()
             except PlantError as error:  # the own server restarts: its supervisor tells
                 self._log.info("contracts not read", error=str(error))
@@ -78,7 +88,10 @@ class ContractKeeper:
     async def _follow(self) -> None:
         """Copy what the hub has and the copy lacks; a hub that does not answer is asked again later."""
         now_ns = self._clock.monotonic_ns()
-        if self._hub is None or (self._asked_ns is not None and now_ns - self._asked_ns < HUB_INTERVAL_S * 1e9):
+        told_seq = self._told_seq()
+        has_all = self._is_same_origin and told_seq is not None and told_seq == self._copied_seq
+        pause_s = HUB_TOLD_INTERVAL_S if has_all else HUB_INTERVAL_S
+        if self._hub is None or (self._asked_ns is not None and now_ns - self._asked_ns < pause_s * 1e9):
             return
         self._asked_ns = now_ns
         try:
@@ -94,6 +107,7 @@ class ContractKeeper:
                 if received is None:
                     raise NotFoundError("the hub lacks a contract", where=CONTRACTS, got=f"nothing at {seq}")
                 await self._copy(received)
+            self._copied_seq = min(theirs, mine + COPIES_PER_LOOK_MAX)
         except (Unreachable, NotFoundError):
             self._is_same_origin = False
 

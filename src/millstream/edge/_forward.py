@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from millstream.bus import (
+    CONTRACTS,
     HUB_DLQ,
     HUB_DOMAIN,
     HUB_INTEGRITY,
@@ -62,11 +63,14 @@ from millstream.model import AssetPath
 from millstream.protocols.nats_wire import WireMessage
 
 CHECK_INTERVAL_S = 1.0
+IDLE_CHECKS = 3  # so many times longer is the pause while nothing is stored and nothing waits
 NOTE_INTERVAL_S = 10.0  # each note is one synced write; flash memory should not wear out for it
 HUB_TIMEOUT_S = 2.0
-TOLD_FRESH_S = 2.5  # a hub tells its cursors once a second; one that does not (any more) is asked
+TOLD_FRESH_S = 3.5  # a hub tells its cursors at least each two seconds; one that does not (any more) is asked
+ASK_AGAIN_S = 10.0  # below `HANG_S`: a hub that is slow for all its edges is not made slower by their questions
 HANG_S = 15.0  # a little above two missed pings, which the server sees by itself
 REDIALS_BEFORE_RESTART = 3
+LETTERS_CHECKS = 5  # dead letters are few: their stream is looked at in each fifth check
 FILL_ALARM_RATIO = 0.8
 REFRESH_ABOVE_RATIO = 0.4  # of a stream's bound: from here on its older half may soon be dropped
 MQTT_BYTES_MAX = 256 << 20
@@ -152,7 +156,10 @@ class EdgeForward:
         self._noted: ForwardNote | None = None
         self._told: Mapping[str, tuple[int, str | None]] = {}
         self._told_ns: int | None = None
+        self._asked_ns: int | None = None
         self._shaping = asyncio.Lock()
+        self._checks_count = 0
+        self._is_idle = False
         self.flow_floor: Floor | None = None
         self.input_floor: InputFloor | None = None
         self.history_floor: InputFloor | None = None
@@ -259,8 +266,10 @@ class EdgeForward:
             note=note.streams.get(found.name) if found else None,
             is_sure=kind != "T" or note.is_clean,
         )
-        if not self._settings.has_uplink and found is not None and not is_retired(found.config):
-            finding = Finding(BootDecision.CONTINUE, "no uplink", on_disk)
+        # Of several boxes each has notes of its own turns only; and no single one of them can set their stream back.
+        is_shared = self._connection.replicas > 1 and hub is None
+        if (is_shared or not self._settings.has_uplink) and found is not None and not is_retired(found.config):
+            finding = Finding(BootDecision.CONTINUE, "nobody to ask", on_disk)
         name = str(StreamName(edge, kind, finding.generation))
         if finding.decision is BootDecision.NEW_GENERATION:
             assert found is not None
@@ -318,7 +327,7 @@ class EdgeForward:
     # -- while running ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Check once a second, for ever."""
+        """Check once a second, less often while nothing moves; for ever."""
         sid = self._connection.subscribe(cursors_subject(self._settings.edge), self._on_cursors)
         try:
             noted_ns = self._clock.monotonic_ns()
@@ -332,7 +341,7 @@ class EdgeForward:
                         await self._keep_positions()
                 except PlantError as error:  # the own server restarts: its supervisor tells
                     self._on_log(f"forward: {error}")
-                await self._clock.sleep(self._settings.check_interval_s)
+                await self._clock.sleep(self._settings.check_interval_s * (IDLE_CHECKS if self._is_idle else 1))
         finally:
             self._connection.unsubscribe(sid)
 
@@ -341,11 +350,24 @@ class EdgeForward:
             self._told = msgspec.json.decode(messages[-1][4], type=dict[str, tuple[int, str | None]])
             self._told_ns = self._clock.monotonic_ns()
 
+    def told_seq(self, stream: str) -> int | None:
+        """How far the hub said a moment ago that it has `stream`, which may be one of its own; None when it did not."""
+        if self._told_ns is None or self._clock.monotonic_ns() - self._told_ns >= TOLD_FRESH_S * 1e9:
+            return None
+        told = self._told.get(stream)
+        return None if told is None else told[0]
+
     async def _cursors_now(self) -> Mapping[str, tuple[int, str | None]]:
         """As told by the hub a moment ago, else as asked. Raises Unreachable."""
         if self._told_ns is not None and self._clock.monotonic_ns() - self._told_ns < TOLD_FRESH_S * 1e9:
             return self._told
-        return await self._hub_cursors()
+        if self._asked_ns is not None and self._clock.monotonic_ns() - self._asked_ns < ASK_AGAIN_S * 1e9:
+            with contextlib.suppress(NotFoundError):  # whether it is there at all: the rest would name all its edges
+                await self._hub.request(f"STREAM.INFO.{CONTRACTS}", timeout_s=HUB_TIMEOUT_S)
+            return self._told
+        self._told = await self._hub_cursors()
+        self._asked_ns = self._clock.monotonic_ns()
+        return self._told
 
     async def close(self) -> None:
         """After the last message is stored: note a clean stop."""
@@ -370,9 +392,15 @@ class EdgeForward:
         if self._settings.has_uplink:
             with contextlib.suppress(PlantError):
                 cursors = await self._cursors_now()
+        self._checks_count += 1
+        self._is_idle = self._uplink.state in ("idle", "none") and self._mqtt is None and not self._alarms
         for watched in self._watched:
+            is_idle = watched.kind == "DLQ" and (cursors or {}).get(watched.name, (0,))[0] <= watched.info.last_seq
+            if is_idle and self._checks_count % LETTERS_CHECKS:
+                continue
             info = await find_stream(self._api, watched.name)
             if info is not None:
+                self._is_idle = self._is_idle and info.last_seq == watched.info.last_seq
                 watched.info = info
         if self._mqtt is not None:
             self._mqtt = await find_stream(self._api, self._mqtt.name) or self._mqtt

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import millstream
 from millstream.bus import (
+    CONTRACTS,
     HUB_DOMAIN,
     START_PATIENCE_S,
     NatsServer,
@@ -52,6 +53,7 @@ from millstream.edge._log import LineLog, Sink, to_logging
 from millstream.edge._service_scope import ServiceScope
 from millstream.edge._settings import forward_settings, make_data_dir, server_settings
 from millstream.edge._store_watch import StoreWatch
+from millstream.edge._turns import Turns
 from millstream.edge._works import Ground, Works
 from millstream.flow.library import FLOW_TYPES
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock
@@ -81,6 +83,8 @@ class EdgeNode:
         self._clock = clock or SystemClock()
         self._sink = log
         self._log = LineLog(config.edge.name, log)
+        self.turns: Turns | None = None
+        """This box among the site's, when there are several."""
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -156,6 +160,30 @@ class EdgeNode:
             settings = server_settings(config, room_bytes=room)
             server = NatsServer(settings, config.edge.data_dir, clock=self._clock, on_log=self._log.info)
             self._server = await stack.enter_async_context(server)
+            if config.cluster is None:
+                await self._work(config, server, room, stop)
+            else:
+                await self._take_turns(server, room, stop, stack)
+
+    async def _take_turns(
+        self, server: NatsServer, room: int | None, stop: asyncio.Event, stack: AsyncExitStack
+    ) -> None:
+        """As one of several boxes: be there, and work when it is this one's turn."""
+        config = self.config
+        self.turns = await stack.enter_async_context(Turns(config, server, clock=self._clock, log=self._log))
+        await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
+        self._ready.set()
+
+        async def turn() -> None:
+            own = await self._configuration.open()
+            self._works = Works(own, self._types, clock=self._clock, sink=self._sink)
+            self._alarms.clear()
+            await self._work(own, server, room, stop)
+
+        await self.turns.run(turn, stop)
+
+    async def _work(self, config: EdgeConfig, server: NatsServer, room: int | None, stop: asyncio.Event) -> None:
+        async with AsyncExitStack() as stack:
             connection = await stack.enter_async_context(server.connect(config.edge.name))
             self._forward = EdgeForward(
                 server, connection, forward_settings(config, room_bytes=room), clock=self._clock,
@@ -172,7 +200,8 @@ class EdgeNode:
             self._open_commands(stack, connection)
             service = await stack.enter_async_context(ServiceScope(self._serve))
             self._works.on_change = service.refresh
-            await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
+            if config.cluster is None:
+                await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
             await self._run_parts(stop, connection)
 
     async def _run_parts(self, stop: asyncio.Event, connection: RawConnection) -> None:
@@ -231,10 +260,11 @@ class EdgeNode:
 
     async def _open_contracts(self, connection: RawConnection) -> ContractKeeper:
         """Contracts hold from the first sample on: those that this edge knows, until it hears of newer ones."""
-        hub = StreamApi(connection, HUB_DOMAIN) if self.config.uplink is not None else None
+        hub, forward = StreamApi(connection, HUB_DOMAIN) if self.config.uplink is not None else None, self._forward
+        assert forward is not None
         keeper = ContractKeeper(
             StreamApi(connection, patience_s=START_PATIENCE_S), hub, clock=self._clock, log=self._log,
-            on_book=self._works.enforce,
+            on_book=self._works.enforce, told_seq=lambda: forward.told_seq(CONTRACTS),
         )  # fmt: skip
         await keeper.open()
         return keeper
@@ -378,6 +408,8 @@ class EdgeNode:
         if server.settings.mqtt_port is not None:
             info["mqtt_port"] = server.settings.mqtt_port
             info["mqtt_user"], info["mqtt_password"] = server.mqtt_credentials or (None, None)
+        if self.config.cluster is not None:
+            info["member"] = self.config.cluster.member
         if not server.is_given:
             info["monitor_port"] = server.settings.monitor_port
         return info

@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from millstream.bus import LeafRemote, ServerSettings, ServerTls, StreamBounds, disk_error, read_creds
+from millstream.bus import (
+    ClusterSettings,
+    LeafRemote,
+    ServerSettings,
+    ServerTls,
+    StreamBounds,
+    disk_error,
+    read_creds,
+)
 from millstream.config import EdgeConfig, StreamConfig, UplinkConfig
 from millstream.edge._forward import ForwardSettings
 from millstream.kernel import ConfigError
@@ -34,7 +42,17 @@ def server_settings(config: EdgeConfig, *, room_bytes: int | None = None) -> Ser
         user=server.user,
         password=password,
         given_tls=TlsFiles(ca_file=server.ca_file) if server.ca_file is not None else None,
+        cluster=_cluster(config),
     )
+
+
+def _cluster(config: EdgeConfig) -> ClusterSettings | None:
+    """This box's place among the site's. Raises ConfigError when the secret cannot be read."""
+    cluster = config.cluster
+    if cluster is None:
+        return None
+    secret = cluster.secret.resolve()
+    return ClusterSettings(config.edge.name, cluster.member, cluster.members, secret, cluster.host, cluster.kept_on)
 
 
 def _file_bytes(config: EdgeConfig) -> int:

@@ -6,42 +6,50 @@ the square of their number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from millstream.bus import (
-    HUB_DLQ,
-    HUB_INTEGRITY,
-    HUB_THROUGHPUT,
+    CONTRACTS,
+    HUB_LOCAL,
     StreamApi,
     StreamInfo,
     StreamName,
     Transport,
     cursors_subject,
-    find_stream,
 )
+from millstream.hub._sources import SourceKeeper
 from millstream.kernel import Clock, PlantError
 
 TELL_INTERVAL_S = 1.0
+TELL_AGAIN = 2  # what has not changed is told each second time: an idle edge is woken less often
 
 
 class CursorTeller:
-    """Run `run` in the node's task group. `edges` gives the configured ones."""
+    """Run `run` in the node's task group. With the cursors goes how far the hub's contracts are, so that no edge has to
+    ask for that either."""
 
-    def __init__(self, connection: Transport, edges: Callable[[], Sequence[str]], clock: Clock) -> None:
+    def __init__(self, connection: Transport, sources: SourceKeeper, clock: Clock) -> None:
         self._connection = connection
         self._api = StreamApi(connection)
-        self._edges = edges
+        self._sources = sources
         self._clock = clock
 
     async def run(self) -> None:
-        """Once a second, for ever. An edge that hears nothing asks by itself."""
+        """Once a second what has changed, for ever. An edge that hears nothing asks by itself."""
+        told: dict[str, bytes] = {}
+        looks_count = 0
         while True:
+            looks_count += 1
             try:
-                infos = [await find_stream(self._api, name) for name in (HUB_INTEGRITY, HUB_THROUGHPUT, HUB_DLQ)]
-                for edge, told in cursors_by_edge([i for i in infos if i is not None], self._edges()).items():
-                    self._connection.publish(cursors_subject(edge), msgspec.json.encode(told))
+                infos = [info for info in await self._sources.refreshed() if info.name != HUB_LOCAL]
+                contracts = (await self._api.state(CONTRACTS)).last_seq, None
+                for edge, cursors in cursors_by_edge(infos, self._sources.edges).items():
+                    message = msgspec.json.encode({**cursors, CONTRACTS: contracts})
+                    if looks_count % TELL_AGAIN == 0 or told.get(edge) != message:
+                        self._connection.publish(cursors_subject(edge), message)
+                    told[edge] = message
             except PlantError:
                 pass  # the own server restarts: its supervisor tells
             await self._clock.sleep(TELL_INTERVAL_S)

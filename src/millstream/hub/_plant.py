@@ -152,7 +152,7 @@ class HubPlant:
         """Keep the sources and the ledger until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.sources.run(), name="sources")
-            teller = CursorTeller(self.connection, lambda: self.sources.edges, self._clock)
+            teller = CursorTeller(self.connection, self.sources, self._clock)
             group.create_task(teller.run(), name="cursors")
             group.create_task(ConfigNudger(self.connection, self._clock).run(), name="configurations")
             if self._dispatcher is not None:

@@ -7,7 +7,7 @@ drained, so that the order of an edge's messages is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ CHECK_INTERVAL_S = 1.0
 EDGES_ASKED_AT_ONCE = 16
 ASK_TIMEOUT_S = 2.0
 EDGES_PER_S = 200  # so many are asked a second, however many there are
+QUIET_CHECKS = 5  # an edge that answers and whose sources flow is asked at each fifth check
+FRESH_NS = 700_000_000  # less than a check: who needs the streams once a second shares what is asked
 SILENT_NS = 2_500_000_000  # a live source hears its edge's heartbeat every second
 KICK_PAUSE_NS, KICK_PAUSE_NS_MAX = 3_000_000_000, 60_000_000_000
 KINDS = {"I": HUB_INTEGRITY, "T": HUB_THROUGHPUT, "F": HUB_INTEGRITY, "DLQ": HUB_DLQ}
@@ -94,6 +96,8 @@ class SourceKeeper:
         self._alarms: dict[str, ServerAlarm] = {}
         self._reached_ns: dict[str, int] = {}
         self._next_edge = 0
+        self._quiet: dict[str, int] = {}  # edge -> checks until it is asked again
+        self._refreshed_ns: int | None = None
         self._kicks: dict[str, _Kick] = {}
 
     @property
@@ -143,15 +147,36 @@ class SourceKeeper:
                 self._on_log(f"sources: {error}")
             await self._clock.sleep(CHECK_INTERVAL_S)
 
+    async def refreshed(self) -> list[StreamInfo]:
+        """The hub's streams as they are now, or were a moment ago. Raises PlantError."""
+        now_ns = self._clock.monotonic_ns()
+        if self._refreshed_ns is None or now_ns - self._refreshed_ns > FRESH_NS:
+            await self._refresh()
+        return self.streams
+
     async def _refresh(self) -> None:
         for name in (HUB_INTEGRITY, HUB_THROUGHPUT, HUB_LOCAL, HUB_DLQ):
             info = await find_stream(self._api, name)
             if info is not None:
                 self._infos[name] = info
+        self._refreshed_ns = self._clock.monotonic_ns()
+        now_ns = self._clock.now_ns()
+        for edge, source in self._each_source():
+            if source.active_ns >= 0:  # what it takes, or hears, is a sign of life
+                self._reached_ns[edge] = max(now_ns - source.active_ns, self._reached_ns.get(edge, 0))
+
+    def _each_source(self) -> Iterator[tuple[str, SourceInfo]]:
+        """Each source of an edge's stream with its edge."""
+        for info in self._infos.values():
+            for name, source in info.sources.items():
+                edge = _edge_of({"name": name})
+                if edge is not None:
+                    yield edge, source
 
     async def _check(self) -> None:
         await self._refresh()
         answers = await self._ask(self._due())
+        self._note_quiet(answers)
         for hub_stream in dict.fromkeys(KINDS.values()):
             planned: dict[str, list[str]] = {edge: [] for edge in self._strangers(hub_stream)}
             for edge, names in answers.items():
@@ -167,11 +192,27 @@ class SourceKeeper:
         return {edge for edge in found if edge is not None} - set(self._edges)
 
     def _due(self) -> list[str]:
-        """All edges of a small fleet, a part of a large one, in turn."""
+        """Those that need it of a small fleet, of a part of a large one, in turn: who has not answered, and whose
+        sources do not flow; the others now and then, for a new generation."""
         count = min(len(self._edges), EDGES_PER_S)
         turn = [self._edges[(self._next_edge + i) % len(self._edges)] for i in range(count)]
         self._next_edge = (self._next_edge + count) % max(1, len(self._edges))
-        return turn
+        silent = self._silent_edges()
+        due = [edge for edge in turn if edge in silent or self._quiet.get(edge, 0) <= 0]
+        self._quiet = {edge: left - 1 for edge, left in self._quiet.items()}
+        return due
+
+    def _silent_edges(self) -> Set[str]:
+        """Whose sources are not heard."""
+        return {edge for edge, source in self._each_source() if not 0 <= source.active_ns <= SILENT_NS}
+
+    def _note_quiet(self, answers: Mapping[str, Mapping[str, Sequence[OnEdge]] | None]) -> None:
+        """Who answered with one generation of each kind, all of them taken from, needs no asking for a while."""
+        taken = {name for info in self._infos.values() for name in info.sources}
+        for edge, kinds in answers.items():
+            items = [item for group in (kinds or {}).values() for item in group]
+            is_quiet = bool(items) and len(items) == len(kinds or ()) and {str(i.name) for i in items} <= taken
+            self._quiet[edge] = QUIET_CHECKS - 1 if is_quiet else 0
 
     async def _ask(self, edges: Sequence[str]) -> dict[str, dict[str, list[OnEdge]] | None]:
         async def ask(edge: str) -> dict[str, list[OnEdge]] | None:

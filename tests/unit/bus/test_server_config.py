@@ -47,7 +47,7 @@ def test_a_hub_does_not_advertise_and_keeps_edges_apart() -> None:
     leafnodes = _rendered(_HUB)["leafnodes"]
     assert leafnodes == {
         "host": "127.0.0.1", "port": 3, "no_advertise": True, "isolate_leafnode_interest": True,
-        "authorization": {"timeout": 15},
+        "compression": "accept", "authorization": {"timeout": 15},
     }  # fmt: skip
 
 

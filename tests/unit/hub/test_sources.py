@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from millstream.bus import SourceInfo, StreamInfo, StreamName
 from millstream.hub._cursors import cursors_by_edge
-from millstream.hub._sources import OnEdge, plan_sources
+from millstream.hub._sources import OnEdge, SourceKeeper, plan_sources
 
 
 def _on_edge(*ends: int) -> list[OnEdge]:
@@ -48,3 +51,40 @@ def test_each_edge_is_told_of_its_own_streams_only() -> None:
         "b": {"E_b_I": (7, "stalled (10228)")},
         "new": {},
     }
+
+
+class _HubWithOneEdge:
+    """Answers for a hub's streams, and for the edge whose name it counts the questions of."""
+
+    inbox, replicas = "_INBOX.hub", 1
+
+    def __init__(self) -> None:
+        self.active_ns, self.asked_count = 0, 0
+
+    async def request(self, subject: str, payload: bytes = b"", **_: Any) -> tuple[Any, ...]:
+        answer: dict[str, Any]
+        if subject.startswith("$JS.e1.API.STREAM.NAMES"):
+            self.asked_count += 1
+            answer = {"streams": ["E_e1_I"], "total": 1}
+        else:
+            name = subject.rpartition(".")[2]
+            source = {"name": "E_e1_I", "lag": 0, "active": self.active_ns}
+            answer = {
+                "config": {"name": name, "sources": [{"name": "E_e1_I", "external": {"api": "$JS.e1.API"}}]},
+                "state": {"messages": 0, "bytes": 0, "first_seq": 0, "last_seq": 0}, "created": "2026-01-01T00:00:00Z",
+                "sources": [source] if name == "H_INTEGRITY" else [],
+            }  # fmt: skip
+        return "", b"", None, None, msgspec.json.encode(answer)
+
+
+async def test_an_edge_whose_sources_flow_is_asked_now_and_then_and_a_silent_one_at_each_check() -> None:
+    hub = _HubWithOneEdge()
+    keeper = SourceKeeper(hub, ["e1"])  # type: ignore[arg-type]
+    for _ in range(11):
+        await keeper._check()
+    assert hub.asked_count == 3  # at the first check, and at each fifth
+    assert "e1" in keeper.reached()
+    hub.active_ns, before = 10**10, hub.asked_count
+    for _ in range(5):
+        await keeper._check()
+    assert hub.asked_count - before >= 4

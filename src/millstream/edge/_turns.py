@@ -1,0 +1,120 @@
+"""A site of several boxes: one of them works, the others keep its streams and stand by.
+
+All that a takeover needs is in the site's streams: positions, totals, the journal of commands. So whoever gets the
+lease goes on behind the last record, and who had it before is fenced by that record, however late it notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Literal, Self
+
+import millstream
+from millstream.bus import Lease, NatsServer, node_service
+from millstream.config import EdgeConfig
+from millstream.kernel import Backoff, Clock, PlantError, Unreachable
+from millstream.sdk import Log
+
+LEASE = "edge"
+State = Literal["stands by", "works"]
+
+
+class Turns:
+    """This box's part. Enter it, then run `run` with what is to be done while it is this box's turn."""
+
+    def __init__(self, config: EdgeConfig, server: NatsServer, *, clock: Clock, log: Log) -> None:
+        assert config.cluster is not None
+        self._edge = config.edge.name
+        self._member = config.cluster.member
+        self._server = server
+        self._clock = clock
+        self._log = log
+        self._stack = AsyncExitStack()
+        self._lease: Lease
+        self.state: State = "stands by"
+        self.takeovers_count = 0
+
+    async def __aenter__(self) -> Self:
+        try:
+            connection = self._server.connection(f"edge {self._edge} {self._member}")
+            self._lease = Lease(await self._stack.enter_async_context(connection), LEASE, self._member, self._clock)
+            await self._stack.enter_async_context(self._service())
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self._lease.release()
+        finally:
+            await self._stack.aclose()
+
+    async def run(self, work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+        """Stand by, work, stand by again, until `stop` is set. `work` ends by itself then; it is cancelled when another
+        box may have taken over."""
+        backoff = Backoff(floor_s=0.5, ceiling_s=10.0)
+        while not await self._is_stopped_before(self._lease.wait(), stop):
+            self._log.info("this member works", member=self._member, term=self._lease.term)
+            try:
+                await self._work(work)
+            except* PlantError as errors:
+                for error in errors.exceptions:
+                    self._log.warning("this member does not work any more", member=self._member, error=str(error))
+            finally:
+                self.state = "stands by"
+                await self._lease.release()
+            await self._is_stopped_before(self._clock.sleep(backoff.next_s()), stop)  # so that another one comes first
+
+    async def _work(self, work: Callable[[], Awaitable[None]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(self._lease.keep(), name="lease")
+            self.state = "works"
+            self.takeovers_count += 1
+            await work()
+            keeping.cancel()
+
+    async def _is_stopped_before(self, wait: Awaitable[None], stop: asyncio.Event) -> bool:
+        """Whether `stop` is set, now or before `wait` has ended."""
+        waits = [asyncio.ensure_future(wait), asyncio.ensure_future(stop.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+            await asyncio.wait(waits)
+        return stop.is_set()
+
+    # -- what others see ----------------------------------------------------------------------------------------------
+
+    def _service(self) -> AbstractAsyncContextManager[None]:
+        subject = f"millstream.node.{self._edge}.member.{self._member}"
+        return node_service(
+            self._server.url, self._server.credentials, name="millstream-edge-member", version=millstream.__version__,
+            endpoints={"member": (subject, self.status)},
+        )  # fmt: skip
+
+    async def _is_current(self) -> bool:
+        """Whether this server has all that the others have: only then may the next one be stopped."""
+        try:
+            return bool((await self._server.monitor("/healthz")).get("status") == "ok")
+        except Unreachable:
+            return False
+
+    async def status(self) -> dict[str, Any]:
+        """This member as JSON."""
+        return {
+            "role": "edge member",
+            "name": self._edge,
+            "member": self._member,
+            "state": self.state,
+            "works": self._lease.holder,
+            "term": self._lease.term,
+            "trouble": self._lease.trouble,
+            "takeovers": self.takeovers_count,
+            "is_current": await self._is_current(),
+            "server_restarts": self._server.restarts_count,
+            "alarms": [alarm.as_dict() for alarm in self._server.alarms],
+        }
