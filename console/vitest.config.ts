@@ -2,5 +2,5 @@ import { defineConfig } from "vitest/config";
 
 // One worker in this process: the tests wait more than they compute.
 export default defineConfig({
-  test: { pool: "threads", maxWorkers: 1, isolate: false, testTimeout: 120_000, hookTimeout: 120_000, watch: false },
+  test: { setupFiles: ["test/browser.ts"], pool: "threads", maxWorkers: 1, isolate: false, testTimeout: 120_000, hookTimeout: 120_000, watch: false },
 });

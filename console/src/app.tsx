@@ -17,6 +17,7 @@ const VIEWS: Record<Page, ComponentType> = {
   alarms: later(() => import("./pages/alarms").then((found) => found.AlarmsPage)),
   fleet: later(() => import("./pages/fleet").then((found) => found.FleetPage)),
   pipeline: later(() => import("./pages/pipeline").then((found) => found.PipelinePage)),
+  admin: later(() => import("./pages/admin").then((found) => found.AdminPage)),
 };
 /** These ask nodes over NATS as soon as they are shown. */
 const NEEDS_LINK: ReadonlySet<Page> = new Set(["alarms", "fleet", "pipeline"]);

@@ -1,7 +1,7 @@
 /** Addresses: everything that a page shows stands behind the `#`, so that a link shows the same elsewhere. */
 import { computed, signal } from "@preact/signals";
 
-export const PAGES = ["plant", "shop", "trend", "alarms", "fleet", "pipeline"] as const;
+export const PAGES = ["plant", "shop", "trend", "alarms", "fleet", "pipeline", "admin"] as const;
 export type Page = (typeof PAGES)[number];
 
 export interface Route {

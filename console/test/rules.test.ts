@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { bandsOf } from "../src/parts/bands";
 import { machineState } from "../src/parts/states";
 import { currentAlarms } from "../src/state/alarms";
-import { parseAnswers } from "../src/state/fleet_query";
+import { accountOf } from "../src/state/fleet_query";
 import { buildTree, firstOpen, fits, rowsOf } from "../src/state/tree";
 import { en } from "../src/words/en";
 import { de } from "../src/words/de";
@@ -40,13 +40,15 @@ test("a hundred thousand tags make a tree in a moment", () => {
   expect(rowsOf(buildTree(many), new Set(["a"]), false)).toHaveLength(101);
 });
 
-test("the account of a live query names who is missing", () => {
-  const found = parseAnswers([
-    { status: "", error: "", text: '{"node":"p1","state":"match","facts":{"a":1}}' },
-    { status: "done", error: "", text: '{"expected":2,"answered":1,"silent":[],"missing":{"p2":null}}' },
+test("the account of a live query names who is missing, and why", () => {
+  const account = {
+    expected: 4, answered: 1, matching: 1, absent: ["p3"], failed: [], silent: ["p4"], unreadable: [], missing: { p2: 5_000_000 }, took_ms: 3,
+  };
+  const found = accountOf([{ node: "p1", state: "match", facts: { a: 1 } }], account);
+  expect(found.rows).toEqual([{ node: "p1", text: '{"a":1}' }]);
+  expect(found.missing).toEqual([
+    { node: "p2", why: "away", lastMs: 5 }, { node: "p3", why: "absent", lastMs: 0 }, { node: "p4", why: "silent", lastMs: 0 },
   ]);
-  expect(found).toEqual({ expected: 2, answered: 1, rows: [{ node: "p1", text: '{"a":1}' }, { node: "p2", text: "∅" }] });
-  expect(() => parseAnswers([{ status: "done", error: '{"message":"no"}', text: "" }])).toThrow("no");
 });
 
 test("both languages have the same blanks to fill", () => {

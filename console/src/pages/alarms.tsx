@@ -61,7 +61,7 @@ function Current({ alarms, again }: { alarms: Alarm[]; again: () => void }): pre
     head: t("acts"),
     cell: (row) => (
       <AlarmButtons alarm={row} isBusy={isBusy} open={(form) => setOpen({ alarm: row, form })}
-        send={(action) => void ask(row.path, () => client.acts.askAlarm({ path: row.path, action, occurrence: row.count }))} />
+        send={(action) => void ask(row.path, (id) => client.acts.askAlarm({ id, path: row.path, action, occurrence: row.count }))} />
     ),
   };
   return (

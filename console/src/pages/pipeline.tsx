@@ -1,17 +1,13 @@
 /** The path of data as it is: where it comes in, where it lies, how far behind each step is, and what is missing. */
-import { fromSubject, type StoredMessage } from "@millstream/client";
-import { useEffect, useState } from "preact/hooks";
 import { bytesText, numberText, plain } from "../format";
+import { DeadLetters } from "../parts/letters";
 import { Table } from "../parts/table";
+import { TraceSection } from "../parts/trace";
 import { Age } from "../parts/value";
-import { client, connections } from "../state/hub";
 import { edges, hub, nodesProblem, useNodes } from "../state/nodes";
 import { t } from "../words";
 import { LedgerSection } from "./ledger";
 
-const LETTERS = 50;
-const LETTERS_MS = 10_000;
-const PREVIEW_BYTES = 80;
 type Raw = Record<string, unknown>;
 
 export function PipelinePage(): preact.JSX.Element {
@@ -24,6 +20,7 @@ export function PipelinePage(): preact.JSX.Element {
       <Streams />
       <Flows />
       <DeadLetters />
+      <TraceSection />
     </>
   );
 }
@@ -90,33 +87,6 @@ function Flows(): preact.JSX.Element {
         { head: t("type"), cell: (row) => plain(String(row.raw.type)) },
         { head: t("state"), cell: (row) => <ConnectorState raw={{ state: row.raw.state === "running" ? "connected" : row.raw.state }} /> },
         { head: t("errors"), isNumber: true, cell: (row) => numberText(Number(row.raw.rejected ?? 0) + Number(row.raw.broken ?? 0)) },
-      ]} />
-  );
-}
-
-function DeadLetters(): preact.JSX.Element {
-  const [letters, setLetters] = useState<StoredMessage[]>([]);
-  const [why, setWhy] = useState("");
-  useEffect(() => {
-    const load = (): void => void client.newest("H_DLQ", LETTERS).then(
-      (found) => { setLetters(found.reverse()); setWhy(""); },
-      (error: Error) => setWhy(error.message),
-    );
-    const end = connections.subscribe((count) => count > 0 && load());
-    const timer = setInterval(load, LETTERS_MS);
-    return () => { end(); clearInterval(timer); };
-  }, []);
-  if (why) return <p class="look">{t("deadLetters")}: {t("failed", { why: plain(why, 200) })}</p>;
-  return (
-    <Table caption={t("deadLetters")} rows={letters} keyOf={(row) => String(row.sequence)} empty={t("noLetters")}
-      columns={[
-        { head: "ID", cell: (row) => <code>{`H_DLQ:${row.sequence}`}</code> },
-        { head: t("age"), cell: (row) => <Age timeMs={Number(row.headers["Ms-Time"] ?? 0) / 1e6 || row.timeMs} /> },
-        { head: t("source"), cell: (row) => plain(row.headers["Ms-Source"] ?? row.subject, 80) },
-        { head: t("reason"), cell: (row) => `${plain(row.headers["Ms-Code"] ?? "", 20)} ${plain(row.headers["Ms-Reason"] ?? "", 200)}` },
-        { head: t("path"), cell: (row) => plain(fromSubject(row.headers["Ms-Subject"] ?? "")?.path ?? "", 200) },
-        { head: t("size"), isNumber: true, cell: (row) => bytesText(row.data.length) },
-        { head: t("value"), cell: (row) => <code>{plain(new TextDecoder().decode(row.data.slice(0, PREVIEW_BYTES)), PREVIEW_BYTES)}</code> },
       ]} />
   );
 }

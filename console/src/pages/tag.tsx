@@ -3,6 +3,7 @@ import { toSubject } from "@millstream/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { plain, timeText, utcText } from "../format";
 import { Chart } from "../parts/chart";
+import { TagActs } from "../parts/tag_acts";
 import { AgeCell, LookCell, ValueCell } from "../parts/value";
 import { address, go, route } from "../router";
 import { connections, now } from "../state/hub";
@@ -30,6 +31,7 @@ export function TagDetail({ tag }: { tag: Tag }): preact.JSX.Element {
       </div>
       <p class="now"><ValueCell tag={tag} /> <small>{plain(unitOf(tag), 20)}</small></p>
       <p><LookCell tag={tag} /> · <AgeCell tag={tag} /></p>
+      <TagActs tag={tag} />
       <RecentChart tag={tag} />
       <dl>
         <dt>{t("time")}</dt>

@@ -38,15 +38,15 @@ interface FormProps {
   alarm: Alarm;
   form: AlarmForm;
   isBusy: boolean;
-  ask: (send: () => Promise<Asked>) => void;
+  ask: (send: (id: string) => Promise<Asked>) => void;
   cancel: () => void;
 }
 
 export function AlarmAskForm({ alarm, form, isBusy, ask, cancel }: FormProps): preact.JSX.Element {
   const [why, setWhy] = useState("");
   const [shelf, setShelf] = useState("1h");
-  const submit = (): void => ask(() =>
-    client.acts.askAlarm({ path: alarm.path, action: form, why, shelf: form === "shelve" ? shelf : undefined }),
+  const submit = (): void => ask((id) =>
+    client.acts.askAlarm({ id, path: alarm.path, action: form, why, shelf: form === "shelve" ? shelf : undefined }),
   );
   return (
     <AskForm title={`${t(form)}: ${plain(alarm.path, 200)}`} isBusy={isBusy} submit={submit} cancel={cancel}>

@@ -1,5 +1,5 @@
 /** Asking for something that changes the plant: a form where it takes words, and what became of it. */
-import { MillstreamError, type Asked } from "@millstream/client";
+import { newId, type Asked, type MillstreamError } from "@millstream/client";
 import { type ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { plain } from "../format";
@@ -11,6 +11,9 @@ const ACTING_ROLES: ReadonlySet<string> = new Set(["engineer", "commander"]);
 /** Whether the session's role may act. The hub decides; a page only spares people what would be refused. */
 export const mayAct = (): boolean => ACTING_ROLES.has(session.value?.role ?? "");
 
+/** Whether it may write to machines and send commands. */
+export const mayCommand = (): boolean => session.value?.role === "commander";
+
 export interface Outcome {
   text: string;
   isRefused: boolean;
@@ -19,24 +22,29 @@ export interface Outcome {
 export interface Asking {
   outcome: Outcome | undefined;
   isBusy: boolean;
-  /** Ask; true when it was not refused. */
-  ask: (what: string, send: () => Promise<Asked>) => Promise<boolean>;
+  /** Ask; true when it was not refused. `send` gets an id that stays the same until the hub has answered, so that
+   * whoever tries again after a cut asks for the same thing. */
+  ask: (what: string, send: (id: string) => Promise<Asked>) => Promise<boolean>;
 }
 
 /** One question at a time, and how the last one ended. `done` is called when something may have changed. */
 export function useAsking(done: () => void): Asking {
   const [outcome, setOutcome] = useState<Outcome>();
   const [isBusy, setBusy] = useState(false);
-  const ask = async (what: string, send: () => Promise<Asked>): Promise<boolean> => {
+  const pending = useRef({ what: "", id: "" });
+  const ask = async (what: string, send: (id: string) => Promise<Asked>): Promise<boolean> => {
     setBusy(true);
+    setOutcome(undefined);
+    if (pending.current.what !== what) pending.current = { what, id: newId() };
     try {
-      const { is_taken: isTaken } = await send();
+      const { is_taken: isTaken } = await send(pending.current.id);
+      pending.current = { what: "", id: "" };
       setOutcome({ text: t(isTaken ? "taken" : "stored", { what: plain(what, 200) }), isRefused: false });
       return true;
     } catch (error) {
-      const { message, code, hint } = error as MillstreamError;
-      const why = plain([message, hint].filter(Boolean).join("; "), 400) + (code ? ` [${plain(code, 10)}]` : "");
-      setOutcome({ text: t("refused", { what: plain(what, 200), why }), isRefused: true });
+      const refusal = error as MillstreamError;
+      if (!refusal.isUnknown) pending.current = { what: "", id: "" };
+      setOutcome({ text: refusalText(what, refusal), isRefused: true });
       return false;
     } finally {
       setBusy(false);
@@ -44,6 +52,13 @@ export function useAsking(done: () => void): Asking {
     }
   };
   return { outcome, isBusy, ask };
+}
+
+/** Refused, with why; or not known, which is another thing. */
+export function refusalText(what: string, { message, code, hint, isUnknown }: MillstreamError): string {
+  if (isUnknown) return t("notKnown", { what: plain(what, 200) });
+  const why = plain([message, hint].filter(Boolean).join("; "), 400) + (code ? ` [${plain(code, 10)}]` : "");
+  return t("refused", { what: plain(what, 200), why });
 }
 
 export function Told({ outcome }: { outcome: Outcome | undefined }): preact.JSX.Element {
@@ -66,7 +81,7 @@ interface AskFormProps {
 /** The fields are the caller's; the first one has the focus, Escape leaves. */
 export function AskForm({ title, isBusy, submit, cancel, children }: AskFormProps): preact.JSX.Element {
   const form = useRef<HTMLFormElement>(null);
-  useEffect(() => form.current?.querySelector<HTMLElement>("input, select")?.focus(), []);
+  useEffect(() => form.current?.querySelector<HTMLElement>("input, select, textarea")?.focus(), []);
   return (
     <form ref={form} class="panel ask" aria-label={title}
       onSubmit={(event) => { event.preventDefault(); submit(); }}

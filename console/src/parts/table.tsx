@@ -4,6 +4,8 @@ import { type ComponentChildren } from "preact";
 export interface Column<Row> {
   head: string;
   isNumber?: boolean;
+  /** In one line, cut where it is long. */
+  isShort?: boolean;
   cell: (row: Row) => ComponentChildren;
 }
 
@@ -26,7 +28,7 @@ export function Table<Row>({ caption, columns, rows, keyOf, empty }: TableProps<
         <tbody>
           {rows.map((row) => (
             <tr key={keyOf(row)}>
-              {columns.map((one) => <td key={one.head} class={one.isNumber ? "number" : "foreign"}>{one.cell(row)}</td>)}
+              {columns.map((one) => <td key={one.head} class={one.isNumber ? "number" : one.isShort ? "foreign short" : "foreign"}>{one.cell(row)}</td>)}
             </tr>
           ))}
           {rows.length === 0 && empty && <tr><td colSpan={columns.length} class="muted">{empty}</td></tr>}

@@ -1,32 +1,30 @@
-/** The answers to a live query: one part a site that fits or failed, and the account at the end. Pure. */
+/** The answers to a live query: what fits, and who did not answer, by name. Pure. */
+import { type FleetAccount, type FleetMatch } from "@millstream/client";
+
+export interface Missing {
+  node: string;
+  why: "away" | "silent" | "failedThere" | "absent" | "unreadable";
+  /** When it was last heard; 0 where that is not known. */
+  lastMs: number;
+}
+
 export interface FleetAnswers {
-  expected: number;
-  answered: number;
   rows: { node: string; text: string }[];
+  missing: Missing[];
 }
 
-/** Throws what the hub refused. */
-export function parseAnswers(parts: { status: string; error: string; text: string }[]): FleetAnswers {
-  const found: FleetAnswers = { expected: 0, answered: 0, rows: [] };
-  for (const part of parts) {
-    if (part.error) throw new Error(refusal(part.error));
-    const raw = JSON.parse(part.text || "{}") as Record<string, unknown>;
-    if (part.status === "done") {
-      found.expected = Number(raw.expected ?? 0);
-      found.answered = Number(raw.answered ?? 0);
-      const missing = Object.keys((raw.missing ?? {}) as object).concat((raw.silent ?? []) as string[]);
-      for (const node of missing) found.rows.push({ node, text: "∅" });
-    } else found.rows.push({ node: String(raw.node), text: raw.facts ? JSON.stringify(raw.facts) : String(raw.reason ?? "") });
-  }
-  found.rows.sort((a, b) => a.node.localeCompare(b.node));
-  return found;
+export function accountOf(nodes: FleetMatch[], account: FleetAccount): FleetAnswers {
+  const rows = nodes.map((one) => ({
+    node: one.node,
+    text: one.state === "match" ? JSON.stringify(one.facts ?? {}) : [one.reason, one.code].filter(Boolean).join(" · "),
+  }));
+  const named = (names: string[], why: Missing["why"]): Missing[] => names.map((node) => ({ node, why, lastMs: 0 }));
+  const missing = [
+    ...Object.entries(account.missing).map(([node, ns]): Missing => ({ node, why: "away", lastMs: (ns ?? 0) / 1e6 })),
+    ...named(account.silent, "silent"), ...named(account.failed, "failedThere"), ...named(account.unreadable, "unreadable"),
+    ...named(account.absent, "absent"),
+  ];
+  return { rows: rows.sort(byNode), missing: missing.sort(byNode) };
 }
 
-function refusal(header: string): string {
-  try {
-    const raw = JSON.parse(header) as Record<string, unknown>;
-    return [raw.message, raw.where, raw.expected, raw.got, raw.hint].filter(Boolean).join(" · ");
-  } catch {
-    return header;
-  }
-}
+const byNode = (a: { node: string }, b: { node: string }): number => a.node.localeCompare(b.node);

@@ -26,6 +26,12 @@ export const client = new Client({
   },
 });
 
+client.http.onNeedsLogin = () => {
+  if (!session.peek()) return; // it is the log-in that was refused
+  linkState.value = "logged out";
+  session.value = null;
+};
+
 setInterval(tick, 1000);
 function tick(): void {
   now.value = client.now();

@@ -3,10 +3,11 @@
 Starlette and uvicorn are loaded when the API starts, not at import.
 """
 
-from millstream.api._acts import Plants, plants_of
 from millstream.api._app import create_app
 from millstream.api._console import is_built
+from millstream.api._desk import Plants, plants_of
 from millstream.api._door import NodeStatus
+from millstream.api._people import PeopleAccess, users_of
 from millstream.api._server import ApiAddress, load_or_make_token, serve_api
 from millstream.api._sessions import create_tenants_app
 from millstream.api._token_door import BrowserAccess
@@ -15,6 +16,7 @@ __all__ = [
     "ApiAddress",
     "BrowserAccess",
     "NodeStatus",
+    "PeopleAccess",
     "Plants",
     "create_app",
     "create_tenants_app",
@@ -22,4 +24,5 @@ __all__ = [
     "load_or_make_token",
     "plants_of",
     "serve_api",
+    "users_of",
 ]

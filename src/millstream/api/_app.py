@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -11,28 +10,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from millstream import __version__
-from millstream.api._acts import ACT_PATHS, Acts, Plants
+from millstream.api._act_routes import ACT_PATHS, act_routes
 from millstream.api._console import console_routes, docs_routes
+from millstream.api._desk import ActDesk, Plants, whole_number
 from millstream.api._door import Door, NodeStatus, View
 from millstream.api._metrics import METRICS_TYPE, metrics_text
 from millstream.api._openapi import openapi
 from millstream.api._parameters import QUERIES, ROWS_MAX, parse_query
+from millstream.api._refusals import plant_error
 from millstream.api._render import choose_type, render
-from millstream.api._request import COOKIE, FORBIDDEN, json_response, read_body
-from millstream.api._token_door import BrowserAccess, TokenDoor
+from millstream.api._request import COOKIE, json_response, read_body
+from millstream.api._token_door import USUAL_ROLE, BrowserAccess, TokenDoor
 from millstream.api._tree import OPEN_MAX, TAGS_MAX, part_of
 from millstream.historian import EVENT_KINDS, SAMPLE_KINDS, Last, Query, decode_query
-from millstream.kernel import (
-    AuthError,
-    Clock,
-    ConfigError,
-    DecodeError,
-    NotFoundError,
-    PlantError,
-    SystemClock,
-    needs_extra,
-)
-from millstream.login import TooManyAttempts
+from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, PlantError, SystemClock, needs_extra
 from millstream.protocols.uns_payload import JSON_TYPE
 
 if TYPE_CHECKING:
@@ -45,8 +36,6 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX = 2**20  # of a posted query
 TOKEN_LENGTH_MIN = 16
-NOT_NOW = frozenset({"MS-2703", "MS-2721"})
-"""Codes of what an alarm or a stop does not allow as it is."""
 GAPS_MAX = 200  # of one origin, in one answer: the newest
 _Handler = Callable[["View", "Request"], Awaitable["Response"]]
 
@@ -60,18 +49,20 @@ def create_app(
     access: BrowserAccess | None = None,
     is_tls: bool = False,
     plants: Plants | None = None,
+    role: str = USUAL_ROLE,
 ) -> Starlette:
     """The application on a running historian. `token` is what clients send as bearer token; `status` adds the node's
-    own report to ``/api/v1/status``; `access` is how the console reaches the node's server, and `plants`
-    how people act on the plant. Raises ConfigError for a token that could be guessed, or when Starlette is missing."""
+    own report to ``/api/v1/status``; `access` is how the console reaches the node's server, `plants`
+    how people act on the plant, and `role` what those with the token may do. Raises ConfigError for a token that could
+    be guessed, or when Starlette is missing."""
     if len(token) < TOKEN_LENGTH_MIN:
         raise ConfigError("API token is too short", expected=f"at least {TOKEN_LENGTH_MIN} characters")
     with needs_extra("the HTTP API", "api"):
         import starlette  # noqa: F401 (to say so before anything else does)
     clock = clock or SystemClock()
-    door = TokenDoor(historian, token, status, clock, access=access, is_tls=is_tls)
+    door = TokenDoor(historian, token, status, clock, access=access, is_tls=is_tls, role=role)
     port = None if access is None else access.websocket_port
-    acts = [] if plants is None else Acts(door, plants, clock).routes()
+    acts = [] if plants is None else act_routes(ActDesk(door, plants, clock))
     description = ACT_PATHS if acts else None
     return application(door, clock, [*door.routes(), *acts, *console_routes(port)], description=description)
 
@@ -109,7 +100,7 @@ class _Api:
             *beside,
             *docs_routes(),
         ]
-        return Starlette(routes=routes, exception_handlers={PlantError: _plant_error, HTTPException: _http_error})
+        return Starlette(routes=routes, exception_handlers={PlantError: plant_error, HTTPException: _http_error})
 
     def _guarded(self, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
@@ -214,32 +205,7 @@ def _shown(entry: TagEntry) -> dict[str, object]:
 
 def _whole(wanted: Mapping[str, str], name: str, default: int, most: int) -> int:
     """A number of a query string. Raises DecodeError."""
-    text = wanted.get(name, str(default))
-    if not text.isdecimal() or not text.isascii() or int(text[:9]) > most:
-        raise DecodeError(
-            "parameter is malformed", where=name, expected=f"a number up to {most}", got=text[:80], code="MS-0320"
-        )
-    return int(text)
-
-
-def _plant_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, PlantError)
-    if isinstance(error, TooManyAttempts):
-        return json_response(error.as_dict(), 429, {"Retry-After": str(math.ceil(error.retry_after_s))})
-    if isinstance(error, AuthError):
-        if error.code == FORBIDDEN:
-            return json_response(error.as_dict(), 403)
-        return json_response(error.as_dict(), 401, {"WWW-Authenticate": "Bearer"})
-    code = (
-        409
-        if error.code in NOT_NOW
-        else 400
-        if isinstance(error, DecodeError)
-        else 404
-        if isinstance(error, NotFoundError)
-        else 503
-    )
-    return json_response(error.as_dict(), code)
+    return whole_number(wanted.get(name, str(default)), name, most)
 
 
 def _http_error(request: Request, error: Exception) -> Response:

@@ -45,12 +45,12 @@ def check_site(request: Request, public_url: str | None = None) -> None:
         raise AuthError("another site asks", got=(origin or "")[:200], expected="a page of this hub", code=FORBIDDEN)
 
 
-async def read_json(request: Request, form: type[T]) -> T:
+async def read_json(request: Request, form: type[T], bytes_max: int = BODY_BYTES_MAX) -> T:
     """A JSON body. Raises DecodeError."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != JSON_TYPE:
         raise DecodeError("not JSON", where="Content-Type", expected=JSON_TYPE, got=kind[:80], code="MS-2125")
-    body = await read_body(request, BODY_BYTES_MAX)
+    body = await read_body(request, bytes_max)
     try:
         return msgspec.json.decode(body, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

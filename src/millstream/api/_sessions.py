@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from millstream.api._acts import ACT_PATHS, Acts, Plants
+from millstream.api._act_routes import ACT_PATHS, act_routes
 from millstream.api._app import application
 from millstream.api._browser import check_site, clear_cookie, cookie_name, read_json, set_cookie
 from millstream.api._console import console_routes
+from millstream.api._desk import ActDesk, Plants
 from millstream.api._door import Actor, View, bearer_of
 from millstream.api._login_openapi import LOGIN_PATHS
+from millstream.api._people import PEOPLE_PATHS, People, PeopleAccess
 from millstream.api._request import address_of, json_response
 from millstream.historian import HistoryView
 from millstream.kernel import Unreachable, needs_extra
@@ -196,14 +198,16 @@ class SessionDoor:
 
 def create_tenants_app(
     tenants: Tenants, *, clock: Clock, websocket_port: int | None = None, public_url: str | None = None,
-    is_tls: bool = False, plants: Plants | None = None,
+    is_tls: bool = False, plants: Plants | None = None, people: PeopleAccess | None = None,
 ) -> Starlette:  # fmt: skip
-    """The application of a hub in operator mode, served by TLS or not; `plants` is how people act. Raises ConfigError
-    when Starlette is missing."""
+    """The application of a hub in operator mode, served by TLS or not; `plants` is how people act, and `people` how
+    they are let in. Raises ConfigError when Starlette is missing."""
     assert tenants.logins is not None
     with needs_extra("the HTTP API", "api"):
         import starlette  # noqa: F401 (to say so before anything else does)
     door = SessionDoor(tenants, tenants.logins, websocket_port=websocket_port, public_url=public_url, is_tls=is_tls)
-    acts = [] if plants is None else Acts(door, plants, clock).routes()
-    description = LOGIN_PATHS | (ACT_PATHS if acts else {})
-    return application(door, clock, [*door.routes(), *acts, *console_routes(websocket_port)], description=description)
+    acts = [] if plants is None else act_routes(ActDesk(door, plants, clock))
+    lets_in = [] if people is None else People(door, tenants, tenants.logins, people).routes()
+    description = LOGIN_PATHS | (ACT_PATHS if acts else {}) | (PEOPLE_PATHS if lets_in else {})
+    routes = [*door.routes(), *acts, *lets_in, *console_routes(websocket_port)]
+    return application(door, clock, routes, description=description)

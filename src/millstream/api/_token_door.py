@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SESSION_BYTES = 32
 WHO = "token"  # for the audit, with the address: who holds it is nobody by name
-ROLE = "engineer"
+USUAL_ROLE = "engineer"
 SESSION_S = 12 * 3600
 SESSIONS_COUNT_MAX = 200  # the oldest ends for a new one
 
@@ -58,9 +58,9 @@ class TokenDoor:
 
     def __init__(
         self, historian: HistorianService, token: str, status: NodeStatus | None, clock: Clock, *,
-        access: BrowserAccess | None = None, is_tls: bool = False,
+        access: BrowserAccess | None = None, is_tls: bool = False, role: str = USUAL_ROLE,
     ) -> None:  # fmt: skip
-        self._view = View(historian, HistoryView(historian), Actor(WHO, ROLE), status)
+        self._view = View(historian, HistoryView(historian), Actor(WHO, role), status)
         self._token = token.encode()
         self._clock = clock
         self._access = access
@@ -76,7 +76,7 @@ class TokenDoor:
             self._session_of(request)
         elif not hmac.compare_digest((token or "").encode(), self._token):
             raise AuthError("no token, or a wrong one", expected="Authorization: Bearer <token>", code="MS-0630")
-        return replace(self._view, actor=Actor(f"{WHO}@{address_of(request)}", ROLE))
+        return replace(self._view, actor=replace(self._view.actor, who=f"{WHO}@{address_of(request)}"))
 
     def is_healthy(self) -> bool:
         """Whether the history stores."""
@@ -147,7 +147,7 @@ class TokenDoor:
 
     def _shown(self, expires_s: int) -> dict[str, object]:
         return {
-            "tenant": None, "user": None, "role": ROLE, "via": "token", "place": None, "paths": [],
+            "tenant": None, "user": None, "role": self._view.actor.role, "via": "token", "place": None, "paths": [],
             "expires_s": expires_s, "websocket_port": None if self._access is None else self._access.websocket_port,
         }  # fmt: skip
 

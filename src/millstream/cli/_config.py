@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -16,8 +16,6 @@ from millstream.kernel import parse_duration_s
 from millstream.protocols.cloudevents import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from millstream.client import SiteRevision
     from millstream.config import DocumentRefused
 
@@ -212,6 +210,8 @@ def status(*, json: Json = False, target: Target = DEFAULT) -> int:
         Print one object a line.
     """
 
+    from millstream.client import site_state
+
     async def work() -> int:
         """Ask the hub and all its edges."""
         rows = []
@@ -227,31 +227,6 @@ def status(*, json: Json = False, target: Target = DEFAULT) -> int:
         return OK if all(row["state"] in ("healthy", "own file") for row in rows) else CHECK_FAILED
 
     return run(work())
-
-
-def site_state(edge: str, newest: SiteRevision | None, report: Mapping[str, Any] | None) -> dict[str, object]:
-    """One site for people and programs. `state` is healthy, own file, waiting, trying, rolled back, refused, declined,
-    drifted or away."""
-    desired = newest.revision.revision if newest is not None else 0
-    row: dict[str, object] = {
-        "edge": edge, "desired": desired, "runs": report.get("revision") if report else None,
-        "author": newest.revision.author if newest else None, "why": None, "report": report,
-    }  # fmt: skip
-    failure = (report or {}).get("failure")
-    if report is None:
-        return {**row, "state": "away"}
-    if desired and not report["accepts"]:
-        return {**row, "state": "declined", "why": "the edge's file says `managed: {accept: false}`"}
-    if report["phase"] != "settled":
-        return {**row, "state": "trying"}
-    if failure and failure["revision"] == desired and desired:
-        return {**row, "state": "rolled back" if failure.get("is_rolled_back") else "refused",
-                "why": f"{failure['reason']} [{failure['code']}]"}  # fmt: skip
-    if report["revision"] != desired or (newest is not None and report["digest"] != newest.revision.digest):
-        return {**row, "state": "waiting" if report["seen"] < desired else "drifted"}
-    if report.get("is_file_edited"):
-        return {**row, "state": "drifted", "why": "the edge's file was edited; the revision counts [MS-2414]"}
-    return {**row, "state": "healthy" if desired else "own file"}
 
 
 def rollback(

@@ -190,12 +190,14 @@ async def _start_hub(config: HubConfig, log: NodeLog, stack: AsyncExitStack, sto
 async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, log: NodeLog) -> None:
     from millstream.api import (
         BrowserAccess,
+        PeopleAccess,
         create_app,
         create_tenants_app,
         is_built,
         load_or_make_token,
         plants_of,
         serve_api,
+        users_of,
     )
     from millstream.bus import PEOPLE_USER
     from millstream.kernel import ConfigError, SystemClock
@@ -207,6 +209,7 @@ async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, lo
         app = create_tenants_app(
             node.tenants, clock=SystemClock(), websocket_port=node.server.settings.websocket_port,
             public_url=node.config.login.public_url, is_tls=node.server.client_tls is not None, plants=plants,
+            people=PeopleAccess(users_of(Path(node.config.hub.data_dir)), frozenset(node.config.login.admins)),
         )  # fmt: skip
     else:
         assert node.historian is not None
@@ -215,7 +218,7 @@ async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, lo
         app = create_app(
             node.historian, token=load_or_make_token(token_file), status=node.status,
             access=BrowserAccess(port, PEOPLE_USER, password) if port and password else None,
-            is_tls=node.server.client_tls is not None, plants=plants,
+            is_tls=node.server.client_tls is not None, plants=plants, role=config.role,
         )  # fmt: skip
     tls = node.config.tls and node.server.client_tls
     serving = serve_api(app, host=config.host, port=config.port, certificate=tls.certificate if tls else None)

@@ -13,6 +13,7 @@ from millstream.client._fleet import Fleet, FleetResult, FleetRun
 from millstream.client._fleet_data import DataPart, FleetDataRun
 from millstream.client._joined import joined_keys
 from millstream.client._ledger import Ledger, LedgerRow
+from millstream.client._letter_acts import LetterActs
 from millstream.client._logins import LoginUsers, login_users
 from millstream.client._node import PROVIDER, NodeAddress, find_node, is_process
 from millstream.client._notifier import Notifier
@@ -21,6 +22,7 @@ from millstream.client._reading import Reading
 from millstream.client._rollouts import Rollouts
 from millstream.client._signing import Signer
 from millstream.client._site_configs import SiteConfigs, SitePlan, SiteRevision, me
+from millstream.client._site_state import site_state
 from millstream.client._sync import SyncPlant, connect_sync
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._trace import Station, Trace
@@ -62,6 +64,7 @@ __all__ = [
     "FleetRun",
     "FleetSummary",
     "Ledger",
+    "LetterActs",
     "LedgerRow",
     "LoginUsers",
     "NodeAddress",
@@ -90,6 +93,7 @@ __all__ = [
     "connect",
     "kind_of",
     "me",
+    "site_state",
     "connect_sync",
     "find_node",
     "is_process",

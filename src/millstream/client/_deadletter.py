@@ -23,7 +23,8 @@ READ_COUNT = 200  # letters of one direct get; each may be large
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """One letter. `id` names it for `show` and `replay`; `subject` is where it should have gone, if that is known;
-    `contract` the version that it breaks; `headers` are those that its message had and gets again."""
+    `contract` the version that it breaks; `headers` are those that its message had and gets again; `node` is where it
+    came up."""
 
     id: str
     source: str
@@ -37,6 +38,7 @@ class DeadLetter:
     stored_ns: int = 0
     contract: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    node: str = ""
 
     @property
     def path(self) -> str | None:
@@ -148,7 +150,14 @@ def _letter(frame: StoredFrame) -> DeadLetter:
         frame.time_ns,
         headers.get("Ms-Contract"),
         {name: text for name, text in headers.items() if name.lower().startswith(CARRIED)},
+        _node_of(frame.subject),
     )
+
+
+def _node_of(subject: str) -> str:
+    """Of ``dlq.<node>.<source>``; empty for any other."""
+    parts = subject.split(".")
+    return parts[1] if len(parts) > 2 and parts[0] == "dlq" else ""
 
 
 def refuse_without_subject(letter: DeadLetter) -> PlantError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -48,7 +49,7 @@ class LoginUsers:
                 name=name,
                 role=check_role(role),
                 paths=check_paths(paths, place),
-                password=hash_password(password, name),
+                password=await asyncio.to_thread(hash_password, password, name),
                 epoch=self.book.epoch_after(tenant, name),
                 changed_s=_now_s(),
                 changed_by=self.who,
@@ -57,7 +58,8 @@ class LoginUsers:
 
     async def set_password(self, tenant: str, name: str, password: str) -> LoginUser:
         """A new password; sessions of the user end. Raises NotFoundError, ConfigError."""
-        return await self._change(tenant, name, password=hash_password(password, name))
+        hashed = await asyncio.to_thread(hash_password, password, name)
+        return await self._change(tenant, name, password=hashed)
 
     async def set_second_factor(self, tenant: str, name: str, *, is_wanted: bool) -> LoginUser:
         """A new second factor, or none; sessions of the user end. Raises NotFoundError."""

@@ -31,6 +31,7 @@ from millstream.client._fleet import Fleet
 from millstream.client._flows import ask_flow, flow_lists
 from millstream.client._history import EVENT_KINDS, SAMPLE_KINDS, Historian, check_kind, stored_event
 from millstream.client._ledger import Ledger, account_from, read_rows, recount
+from millstream.client._letter_acts import LetterActs
 from millstream.client._node import NodeAddress, find_node
 from millstream.client._paths import (
     Where,
@@ -84,6 +85,7 @@ class Plant:
         self.archive = Archive(self._historian, link, self.fleet.whom, clock)
         asking = (self._streams, self._store, self.fleet.whom, self.commands, clock)
         self.alarms, self.context, self.downtime = Alarms(*asking), PlantContext(*asking), Downtime(*asking)
+        self.letters = LetterActs(self._streams, self.replay, self.event, self._node_places)
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""
 
@@ -110,13 +112,9 @@ class Plant:
                     yield reading
 
     async def events(
-        self,
-        *patterns: Where,
-        type: str | None = None,
-        kind: str = "event",
-        start: Time | None = None,
+        self, *patterns: Where, type: str | None = None, kind: str = "event", start: Time | None = None,
         end: Time = "now",
-    ) -> AsyncGenerator[CloudEvent, None]:
+    ) -> AsyncGenerator[CloudEvent, None]:  # fmt: skip
         """Events as they are stored, for ever; with `start` those of the history up to `end` instead.
 
         `type` is a CloudEvents type, a final ``*`` stands for any ending; `kind` is "event" or "alarm".
@@ -361,16 +359,9 @@ class Plant:
         return await self._store(subject, payload, {"Nats-Msg-Id": str(uuid.uuid4()), **revised})
 
     async def event(
-        self,
-        path: Where,
-        type: str,
-        data: Any = None,
-        *,
-        id: str | None = None,
-        source: str | None = None,
-        time: Time | None = None,
-        subject: str | None = None,
-    ) -> Stored:
+        self, path: Where, type: str, data: Any = None, *, id: str | None = None, source: str | None = None,
+        time: Time | None = None, subject: str | None = None,
+    ) -> Stored:  # fmt: skip
         """Store one event (CloudEvents 1.0) at a place; the same `source` and `id` at once again is stored once.
 
         `path` is a place, or a tag path whose names replace the ones that the type gives.
@@ -474,6 +465,11 @@ class Plant:
         if not keep:
             await remove_letter(self._streams, letter.id)
         return stored
+
+    async def _node_places(self) -> Mapping[str, str]:
+        """Node -> its path, of those that have one."""
+        nodes = [n for node in await self.status() for n in (node, *(node.get("edges") or ()))]
+        return {str(node["name"]): str(node["path"]) for node in nodes if node.get("path")}
 
     async def contracts(self) -> list[Contract]:
         """All versions of all contracts that this node knows, by name and version."""

@@ -105,6 +105,9 @@ class ApiConfig(Section):
     """Address to listen on."""
     port: Port = 0
     """Port to listen on."""
+    role: Literal["viewer", "engineer", "commander"] = "engineer"
+    """What whoever has the token of a hub without tenants may do: look; also act on alarms, stops, dead letters and
+    configurations; also write to machines and send commands."""
 
 
 class OidcRule(Section):
@@ -159,6 +162,8 @@ class LoginConfig(Section):
     """Life of the NATS credentials that a session gets; the client asks for new ones before."""
     public_url: HttpUrl | None = None
     """How browsers reach the API, such as `https://plant.example`; left out: under its own address."""
+    admins: Annotated[tuple[str, ...], Field(max_length=100)] = ()
+    """Who may add people to their tenant, give new passwords and take people out in the console: `tenant/user`."""
     oidc: Annotated[tuple[OidcConfig, ...], Field(max_length=8)] = ()
     """Identity providers."""
 

@@ -30,6 +30,11 @@ class SiteFile:
     text: str
     document: Document
 
+    @classmethod
+    def of(cls, edge: str, text: str) -> SiteFile:
+        """A document that lies in no file."""
+        return cls(edge, "document", text, parse_yaml(text))
+
 
 def load_folder(folder: Path) -> list[SiteFile]:
     """The sites of a folder, by name. Raises NotFoundError, ConfigError: a file whose name is no site's, a base that is

@@ -8,7 +8,7 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from starlette.applications import Starlette
 
@@ -19,15 +19,16 @@ from millstream.config import EdgeConfig, HubConfig
 from millstream.edge import EdgeNode
 from millstream.hub import HubNode
 from millstream.kernel import SystemClock, Unreachable
-from millstream.model import BAD, Event, Sample
+from millstream.model import BAD, GOOD, Event, Sample
 from millstream.protocols.cloudevents import format_time
-from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, ConnectorTools, Position, Tag
+from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, ConnectorTools, Position, Tag, Write, WriteResult
 from millstream.sim import FaultProxy
 
 TOKEN = "a-token-for-these-tests-only"
 PLACE = "acme/plant1"
 HOSTILE = '<img src=x onerror="window.pwned=1">'
 LONG = "x" * 20_000
+FRAMES_BAD = [(b"\xff<script>", "not a frame of this protocol"), (b'{"value": "7"}', "a frame without a time")]
 ALARM = Event(
     "temperature", "millstream.alarm.raised", "1", "/hall",
     {"state": "unacknowledged", "change": "raised", "priority": "critical", "is_active": True, "message": HOSTILE},
@@ -40,29 +41,42 @@ class HallConfig(ConnectorConfig):
 
 
 class HallSession:
-    """Says all its tags ten times a second."""
+    """Says all its tags several times a second, and takes writes."""
+
+    def __init__(self) -> None:
+        self.setpoint = 20.0
 
     async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
         row = int(resume) if resume is not None else 0
         while True:
             row += 1
-            bad = [(b"\xff<script>", "not a frame of this protocol")] if row == 1 else []
+            bad = FRAMES_BAD if row == 1 else []
             events = [ALARM] if row == 1 else []
-            samples = [_sample(tag, row) for tag in tags]
+            samples = [self._sample(tag, row) for tag in tags]
             yield Batch(samples, position=Position(str(row).encode()), frames_bad=bad, events=events)
             await asyncio.sleep(0.2)
 
     async def ack(self, up_to: Position) -> None:
         """Nothing to release."""
 
+    async def read(self, tags: Sequence[Tag]) -> Sequence[Sample]:
+        """As they are now."""
+        return [self._sample(tag, 0) for tag in tags]
 
-def _sample(tag: Tag, row: int) -> Sample:
-    values: dict[str, Any] = {
-        "sine": round(50 + 20 * math.sin(row / 10), 2), "row": row, "text": HOSTILE, "big": 2**63 - 1, "long": LONG,
-    }  # fmt: skip
-    if tag.address == "bad":
-        return Sample(tag.key, None, quality=BAD)
-    return Sample(tag.key, values[tag.address])
+    async def write(self, writes: Sequence[Write]) -> Sequence[WriteResult]:
+        """It takes all of them."""
+        for write in writes:
+            self.setpoint = cast("float", write.value)
+        return [WriteResult(GOOD) for _ in writes]
+
+    def _sample(self, tag: Tag, row: int) -> Sample:
+        values: dict[str, Any] = {
+            "sine": round(50 + 20 * math.sin(row / 10), 2), "row": row, "text": HOSTILE, "big": 2**63 - 1,
+            "long": LONG, "setpoint": self.setpoint,
+        }  # fmt: skip
+        if tag.address == "bad":
+            return Sample(tag.key, None, quality=BAD)
+        return Sample(tag.key, values[tag.address])
 
 
 class HallConnector:
@@ -88,6 +102,13 @@ TAGS = [
     {"name": "speed", "path": "press", "address": "sine", "unit": "1/min"},
     {"name": "count", "path": "press", "address": "row"},
     {"name": "lost", "path": "press", "address": "bad"},
+    {
+        "name": "setpoint",
+        "path": "oven",
+        "address": "setpoint",
+        "unit": "degC",
+        "write": {"minimum": 0, "maximum": 80, "interval": "100ms"},
+    },
     {"name": "temperature", "path": "oven", "address": "sine", "unit": "degC"},
     {"name": HOSTILE, "path": "hostile", "address": "text"},
     {"name": "‮gnp.exe", "path": "hostile", "address": "text"},
@@ -196,7 +217,7 @@ async def console_site(folder: Path) -> AsyncIterator[ConsoleSite]:
 def _app(hub: HubNode, access: BrowserAccess) -> Starlette:
     assert hub.historian is not None
     plants = plants_of(hub.config.hub.data_dir)
-    return create_app(hub.historian, token=TOKEN, status=hub.status, access=access, plants=plants)
+    return create_app(hub.historian, token=TOKEN, status=hub.status, access=access, plants=plants, role="commander")
 
 
 async def _publish_past(plant: Plant) -> None:

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 ENGLISH = {
     "Plant": "temperature", "Shop floor": "producing", "Trend": "Choose one or more tags", "Alarms": "Events, too",
-    "Fleet": "acme/away", "Pipeline": "not a frame of this protocol",
+    "Fleet": "acme/away", "Pipeline": "not a frame of this protocol", "Admin": "one plant and no people",
 }  # fmt: skip
 GERMAN = {
     "Anlage": "temperature", "Fertigung": "produziert", "Verlauf": "Wählen Sie Messstellen",
     "Alarme": "Auch Ereignisse", "Standorte": "acme/away",
-    "Datenweg": "not a frame of this protocol",
+    "Datenweg": "not a frame of this protocol", "Verwaltung": "eine Anlage und keine Personen",
 }  # fmt: skip
 LOOKED_AT_BEFORE = {"Plant", "Trend", "Alarms"}  # in light colours, or of what others are made of, too
 COUNT = re.compile("^count ")
@@ -262,7 +262,7 @@ async def ask_all_sites(page: Page) -> None:
 
 async def lose_the_link(page: Page, site: ConsoleSite) -> None:
     """A cut is told at once, and heals by itself."""
-    await page.get_by_role("link", name="Plant").click()
+    await page.get_by_role("link", name="Plant", exact=True).click()
     await page.get_by_role("row", name=COUNT).wait_for()
     site.websocket.cut()
     await page.get_by_text("No connection: values are old").wait_for()
@@ -391,7 +391,7 @@ async def only_look(page: Page) -> None:
         ask,
     )
     assert status == 403
-    await page.get_by_role("link", name="Plant").click()
+    await page.get_by_role("link", name="Plant", exact=True).click()
     await page.get_by_role("row", name="speed").wait_for()
 
 

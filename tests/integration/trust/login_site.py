@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from trust_site import DEADLINE_S, Site, creds_of, trusted_hub, until
 
-from millstream.api import create_tenants_app, plants_of, serve_api
+from millstream.api import PeopleAccess, create_tenants_app, plants_of, serve_api, users_of
 from millstream.client import LoginUsers, login_users
 from millstream.historian import Last
 from millstream.hub import HubPlant
@@ -94,9 +94,11 @@ async def login_site(
     more = {"historian": {}, "api": {}, "login": login, "server": server}
     async with trusted_hub(folder, *tenants, more=more) as site:
         assert site.hub.tenants is not None
+        data_dir = site.hub.config.hub.data_dir
         app = create_tenants_app(
             site.hub.tenants, clock=SystemClock(), websocket_port=site.hub.server.settings.websocket_port,
-            public_url=site.hub.config.login.public_url, plants=plants_of(site.hub.config.hub.data_dir),
+            public_url=site.hub.config.login.public_url, plants=plants_of(data_dir),
+            people=PeopleAccess(users_of(data_dir), frozenset(site.hub.config.login.admins)),
         )  # fmt: skip
         async with serve_api(app) as address:
             yield LoginSite(site, address.url)

@@ -13,9 +13,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from millstream.api._acts import Acts
-from millstream.api._app import _plant_error
 from millstream.api._browser import check_site
+from millstream.api._desk import ActDesk
 from millstream.api._door import Actor
+from millstream.api._refusals import plant_error
 from millstream.client import AlarmRow
 from millstream.kernel import NotFoundError, PlantError, SystemClock
 from millstream.protocols.alarm import AlarmNote
@@ -80,8 +81,8 @@ class Site:
             return SimpleNamespace(actor=actor)
 
         door = cast("Any", SimpleNamespace(admit=admit))
-        routes = Acts(door, cast("Any", self.plant.open), SystemClock()).routes()
-        self.app = Starlette(routes=routes, exception_handlers={PlantError: _plant_error})
+        routes = Acts(ActDesk(door, cast("Any", self.plant.open), SystemClock())).routes()
+        self.app = Starlette(routes=routes, exception_handlers={PlantError: plant_error})
 
     def client(self) -> httpx.AsyncClient:
         """Of a page of this hub."""

@@ -8,14 +8,14 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from millstream.api._app import _plant_error
 from millstream.api._console import console_routes, docs_routes, is_built, policy
+from millstream.api._refusals import plant_error
 from millstream.kernel import PlantError
 
 
 def client_of(folder: Path, port: int | None = 8080) -> httpx.AsyncClient:
     """Of an application that serves `folder`."""
-    app = Starlette(routes=console_routes(port, folder), exception_handlers={PlantError: _plant_error})
+    app = Starlette(routes=console_routes(port, folder), exception_handlers={PlantError: plant_error})
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://plant.example:8000")
 
 
@@ -94,7 +94,7 @@ async def test_a_file_goes_out_packed_as_far_as_the_browser_reads_it(folder: Pat
 async def test_the_documentation_is_for_everybody_and_only_its_own_files(folder: Path) -> None:
     (folder / "how-to").mkdir()
     (folder / "how-to" / "console.html").write_text("<title>how</title>")
-    app = Starlette(routes=docs_routes(folder), exception_handlers={PlantError: _plant_error})
+    app = Starlette(routes=docs_routes(folder), exception_handlers={PlantError: plant_error})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://plant.example") as client:
         assert (await client.get("/docs")).headers["location"] == "/docs/"
         assert (await client.get("/docs/")).text == "<title>x</title>"

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from millstream.api._app import _plant_error
+from millstream.api._refusals import plant_error
 from millstream.api._token_door import SESSION_S, SESSIONS_COUNT_MAX, BrowserAccess, TokenDoor
 from millstream.kernel import PlantError, SystemClock
 
@@ -39,7 +39,7 @@ def client_of(clock: SetClock, *, is_tls: bool = False, access: BrowserAccess | 
         await door.admit(request)
         return Response("seen")
 
-    app = Starlette(routes=[*door.routes(), Route("/seen", seen)], exception_handlers={PlantError: _plant_error})
+    app = Starlette(routes=[*door.routes(), Route("/seen", seen)], exception_handlers={PlantError: plant_error})
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://plant.example")
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from millstream.cli._config import site_state
-from millstream.client import SiteRevision
+from millstream.client import SiteRevision, site_state
 from millstream.protocols.site_config import make_revision
 
 TEXT = "connectors: []\n"

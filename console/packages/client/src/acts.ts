@@ -11,6 +11,8 @@ export interface AlarmAsk {
   why?: string;
   shelf?: string;
   occurrence?: number;
+  /** Asked again with the same, it counts once. */
+  id?: string;
 }
 
 /** Of the stop of `path` (`acme/plant1/press:downtime`) in which `at` lies. */
@@ -21,6 +23,7 @@ export interface StopAsk {
   reason?: string;
   category?: string;
   why?: string;
+  id?: string;
 }
 
 /** `is_taken`: the edge has it; else it is stored, and taken as soon as the edge can. */
@@ -61,21 +64,48 @@ export interface Why {
   [more: string]: unknown;
 }
 
+/** A tag that may be written, and within which bounds. */
+export interface WritableTag {
+  node: string;
+  tag: string;
+  interval_s: number;
+  unit?: string;
+  minimum?: number;
+  maximum?: number;
+  allow_null?: boolean;
+}
+
+/** What a machine made of a write: `read_back` is what it showed afterwards, in the tag's unit. */
+export interface Written extends Asked {
+  state: string;
+  reason?: string;
+  read_back?: unknown;
+  answer?: unknown;
+}
+
 export class Acts {
   constructor(private readonly http: Http) {}
 
-  askAlarm = (ask: AlarmAsk): Promise<Asked> => this.http.json("/api/v1/alarms/ask", "POST", { ...ask, id: newId() });
-  askStop = (ask: StopAsk): Promise<Asked> => this.http.json("/api/v1/downtime/ask", "POST", { ...ask, id: newId() });
+  askAlarm = (ask: AlarmAsk): Promise<Asked> => this.http.json("/api/v1/alarms/ask", "POST", { ...ask, id: ask.id ?? newId() });
+  askStop = (ask: StopAsk): Promise<Asked> => this.http.json("/api/v1/downtime/ask", "POST", { ...ask, id: ask.id ?? newId() });
 
   /** Stops of a place; `start` is RFC 3339 or relative, such as "-8h". */
   stops(path: string, start: string): Promise<{ stops: Stop[]; pareto: ParetoRow[] }> {
     return this.http.json(`/api/v1/downtime?${new URLSearchParams({ path, start })}`);
   }
 
+  async writable(): Promise<WritableTag[]> {
+    return (await this.http.json<{ writable: WritableTag[] }>("/api/v1/writable")).writable;
+  }
+
+  /** Throws MillstreamError with what became of it. */
+  write = (path: string, value: unknown, id = newId(), valid = "10s"): Promise<Written> =>
+    this.http.json("/api/v1/write", "POST", { path, value, valid, id });
+
   why = (tag: string): Promise<Why> => this.http.json(`/api/v1/why?${new URLSearchParams({ tag })}`);
 }
 
 /** One that counts once. `randomUUID` is not there on a page without TLS. */
-function newId(): string {
+export function newId(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

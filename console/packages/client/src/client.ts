@@ -3,9 +3,12 @@ import { type Msg, type NatsConnection, type Subscription } from "@nats-io/nats-
 import { Acts } from "./acts";
 import { History } from "./history";
 import { Http, MillstreamError } from "./http";
+import { Letters } from "./letters";
 import { Link, type LinkState } from "./link";
 import { ARROW_TYPE, decodeJson, decodeMessage, parseJson, type Reading } from "./payload";
+import { People } from "./people";
 import * as sessions from "./session";
+import { Sites } from "./sites";
 import { fromSubject } from "./subject";
 
 export interface ClientOptions {
@@ -24,12 +27,18 @@ export class Client {
   readonly http: Http;
   readonly history: History;
   readonly acts: Acts;
+  readonly letters: Letters;
+  readonly sites: Sites;
+  readonly people: People;
   private readonly link: Link;
 
   constructor(options: ClientOptions = {}) {
     this.http = new Http((options.url ?? "").replace(/\/$/, ""), options.token);
     this.history = new History(this.http);
     this.acts = new Acts(this.http);
+    this.letters = new Letters(this.http);
+    this.sites = new Sites(this.http);
+    this.people = new People(this.http);
     this.link = new Link(this.http, options.onState ?? (() => undefined));
   }
 

@@ -95,8 +95,9 @@ export class History {
     };
   }
 
-  async events(pattern = "*", kind = "event", limit = 200): Promise<StoredEvent[]> {
-    const path = `/api/v1/events${search({ tag: pattern, kind, limit, descending: "true" })}`;
+  /** The newest first; `type` is a CloudEvents type, a final `*` stands for any ending, `start` such as "-7d". */
+  async events(pattern = "*", kind = "event", limit = 200, type?: string, start?: string): Promise<StoredEvent[]> {
+    const path = `/api/v1/events${search({ tag: pattern, kind, limit, descending: "true", type, start })}`;
     return (await this.http.json<{ data: StoredEvent[] }>(path)).data;
   }
 

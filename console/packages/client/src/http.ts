@@ -11,6 +11,11 @@ export class MillstreamError extends Error {
     super(message);
   }
 
+  /** The hub did not answer: whether it has done what was asked is not known. */
+  get isUnknown(): boolean {
+    return this.status === 0;
+  }
+
   /** Whoever asks has to log in. */
   get needsLogin(): boolean {
     return this.status === 401;
@@ -20,6 +25,8 @@ export class MillstreamError extends Error {
 export class Http {
   /** How far this machine's clock is behind the hub's, in ms; positive: the hub is ahead. */
   clockOffsetMs = 0;
+  /** Called when the hub says that nobody is logged in (any more). */
+  onNeedsLogin: () => void = () => undefined;
 
   constructor(
     readonly base: string,
@@ -54,6 +61,7 @@ export class Http {
       throw new MillstreamError(`the hub does not answer: ${String(error)}`, 0);
     }
     this.learnClock(answer, asked);
+    if (answer.status === 401) this.onNeedsLogin();
     if (!answer.ok) throw await refusal(answer);
     return answer;
   }
@@ -69,7 +77,8 @@ async function refusal(answer: Response): Promise<MillstreamError> {
   try {
     const raw = (await answer.json()) as Record<string, unknown>;
     const text = [raw.message, raw.where, raw.got].filter((part) => typeof part === "string").join(": ");
-    return new MillstreamError(text || answer.statusText, answer.status, String(raw.code ?? ""), String(raw.hint ?? ""));
+    const expected = typeof raw.expected === "string" && answer.status === 403 ? ` (${raw.expected})` : "";
+    return new MillstreamError((text || answer.statusText) + expected, answer.status, String(raw.code ?? ""), String(raw.hint ?? ""));
   } catch {
     return new MillstreamError(answer.statusText || `status ${answer.status}`, answer.status);
   }

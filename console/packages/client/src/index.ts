@@ -1,8 +1,11 @@
-export { type AlarmAction, type AlarmAsk, type Asked, type ParetoRow, type Stop, type StopAction, type StopAsk, type Why } from "./acts";
+export { newId, type AlarmAction, type AlarmAsk, type Asked, type ParetoRow, type Stop, type StopAction, type StopAsk, type Why, type WritableTag, type Written } from "./acts";
 export { Client, readLive, type ClientOptions, type NodeStatus, type StoredMessage } from "./client";
 export { type Extremes, type Part, type Series, type StoredEvent, type TagInfo } from "./history";
 export { MillstreamError } from "./http";
+export { type Contract, type DeadLetter, type OpenLetter, type Station, type Trace } from "./letters";
 export { type LinkState } from "./link";
 export { decodeMessage, severity, type Reading, type Value } from "./payload";
+export { type LetIn, type OpenSession, type Person, type PersonChanged } from "./people";
 export { type LoginForm, type NatsLogin, type Session, type Ways } from "./session";
+export { type Blame, type Finding, type FleetAccount, type FleetMatch, type PathChange, type Revision, type Rollout, type RolloutAction, type SiteCommand, type SiteConfig, type SiteState } from "./sites";
 export { assetSubject, escapeToken, fromSubject, parsePath, splitPath, toSubject, unescapeToken } from "./subject";

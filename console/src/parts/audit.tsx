@@ -1,0 +1,49 @@
+/** Who did what, and what was refused: events of the plant's own history, by kind, person and time. */
+import { plain } from "../format";
+import { address, go, route } from "../router";
+import { auditRows, KINDS, type AuditRow } from "../state/audit";
+import { client } from "../state/hub";
+import { useLoaded } from "../state/loaded";
+import { t } from "../words";
+import { Table } from "./table";
+import { Age } from "./value";
+
+const AUDIT_MS = 10_000;
+const ROWS_MAX = 1000;
+const SPANS = ["-1h", "-1d", "-7d", "-30d", "-365d"];
+
+export function Audit(): preact.JSX.Element {
+  const query = route.value.query;
+  const kind = KINDS.find((one) => one.name === query.get("kind")) ?? KINDS[0];
+  const text = query.get("text") ?? "";
+  const span = SPANS.find((one) => one === query.get("span")) ?? "-7d";
+  const { data, why } = useLoaded(() => load(kind.types, span), [kind.name, span], AUDIT_MS);
+  const rows = auditRows(data ?? [], text);
+  const show = (more: Record<string, string>, isStep = true): void => go(address("admin", { view: "audit", kind: kind.name, text, span, ...more }), isStep);
+  return (
+    <section aria-label={t("audit")}>
+      <div class="bar">
+        <label>{t("kind")} <select value={kind.name} onChange={(event) => show({ kind: event.currentTarget.value })}>
+          {KINDS.map((one) => <option key={one.name} value={one.name}>{t(one.name)}</option>)}
+        </select></label>
+        <label>{t("span")} <select value={span} onChange={(event) => show({ span: event.currentTarget.value })}>
+          {SPANS.map((one) => <option key={one} value={one}>{one.slice(1)}</option>)}
+        </select></label>
+        <label class="grow">{t("search")} <input type="search" value={text} maxLength={200} onInput={(event) => show({ text: event.currentTarget.value }, false)} /></label>
+      </div>
+      {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
+      <Table<AuditRow> caption={t("audit")} rows={rows} keyOf={(row) => row.key} empty={data ? t("noAudit") : t("loading")} columns={[
+        { head: t("age"), isShort: true, cell: (row) => <Age timeMs={row.timeMs} /> },
+        { head: t("type"), isShort: true, cell: (row) => (row.isRefused ? <b class="act">■ {plain(row.type, 100)}</b> : plain(row.type, 100)) },
+        { head: t("user"), isShort: true, cell: (row) => plain(row.who, 128) },
+        { head: t("path"), isShort: true, cell: (row) => plain(row.path, 200) },
+        { head: t("details"), cell: (row) => <span class="muted">{plain(row.text, 400)}</span> },
+      ]} />
+    </section>
+  );
+}
+
+async function load(types: string[], start: string): Promise<Awaited<ReturnType<typeof client.history.events>>> {
+  const found = await Promise.all(types.map((type) => client.history.events("*", "event", ROWS_MAX, type, start)));
+  return found.flat().sort((a, b) => Number(b.timestamp_ns) - Number(a.timestamp_ns)).slice(0, ROWS_MAX);
+}

@@ -1,0 +1,236 @@
+"""Acting on the plant from a real browser: one start, and a way through all that a page can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from browser import a_page, accessibility_faults, chromium
+from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite, console_site
+from trust_site import until
+
+from millstream.client import connect
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+pytestmark = pytest.mark.needs("chromium", "playwright", "console")
+LETTERS = "Dead letters"
+FIRST = """connectors:
+  - name: boiler
+    type: modbus
+    config:
+      host: 10.0.0.1
+      prot: 502
+"""
+
+
+async def api(site: ConsoleSite, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    """As a program would ask."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(base_url=site.url, headers=headers, timeout=60) as client:
+        return await (client.get(path) if body is None else client.post(path, json=body))
+
+
+async def repair_a_letter(page: Page, site: ConsoleSite) -> None:
+    """Its bytes as they are; a place and a value; sent twice it is stored once; the tag is there."""
+    await page.get_by_role("link", name="Pipeline").click()
+    letters = page.get_by_role("region", name=LETTERS, exact=True).last
+    row = letters.get_by_role("row", name="a frame without a time")
+    id = await row.get_by_role("link").inner_text()
+    await row.get_by_role("link").click()
+    panel = page.get_by_role("region", name=f"Dead letter {id}")
+    await panel.get_by_text('{"value": "7"}').wait_for()
+    assert await accessibility_faults(page) == []
+    form = panel.get_by_role("form", name="Put right and replay")
+    await form.get_by_label("Path").fill(f"{PLACE}/press:repaired")
+    await form.get_by_role("button", name="Replay as it is").click()
+    await page.get_by_text("[MS-0385]").wait_for()
+    await form.get_by_label("Sample").fill("{no json")
+    assert await form.get_by_role("button", name="Replay as written here").is_disabled()
+    await form.get_by_label("Sample").fill('{"value": 7, "timestamp_ms": 1790000000000}')
+    await form.get_by_role("button", name="Replay as written here").click()
+    await page.get_by_text(f"Done: {id}").wait_for()
+    await row.wait_for(state="detached")
+    again = {"id": id, "path": f"{PLACE}/press:repaired", "payload": '{"value": 7, "timestamp_ms": 1790000000000}'}
+    assert (await api(site, "/api/v1/dead-letters/replay", again)).status_code == 404
+    async with connect(site.hub.config.hub.data_dir) as plant:
+        assert (await plant.get(f"{PLACE}/press:repaired")).value == 7
+        assert [entry.messages_count for entry in await plant.tags(f"{PLACE}/press:repaired")] == [1]
+
+
+async def drop_a_letter(page: Page) -> None:
+    """Not without a reason; its bytes are shown as bytes."""
+    letters = page.get_by_role("region", name=LETTERS, exact=True).last
+    row = letters.get_by_role("row", name="not a frame of this protocol")
+    await row.get_by_role("link").click()
+    form = page.get_by_role("form", name="Put right and replay")
+    await page.get_by_text("ff 3c 73 63 72 69 70 74 3e").wait_for()
+    drop = form.get_by_role("button", name="Drop for good")
+    assert await drop.is_disabled()
+    await form.get_by_label("Reason").fill(f"noise {HOSTILE}")
+    await drop.click()
+    await page.get_by_text("No dead letters").wait_for()
+
+
+async def follow_a_message(page: Page) -> None:
+    """From the source's clock to the history."""
+    form = page.get_by_role("region", name="Trace", exact=True)
+    await form.get_by_label("Message").fill(f"{PLACE}/press:count")
+    await form.get_by_role("button", name="Follow").click()
+    await form.get_by_role("row", name="H_INTEGRITY").wait_for()
+
+
+async def write_to_a_machine(page: Page, site: ConsoleSite) -> None:
+    """Within its bounds, asked once more, and what the machine shows afterwards."""
+    await page.goto(f"{site.url}/#/plant?tag=tag+{PLACE.replace('/', '%2F')}%2Foven%3Asetpoint")
+    details = page.get_by_role("region", name="Details")
+    await details.get_by_role("button", name="Write").click()
+    form = details.get_by_role("form", name="Write")
+    await form.get_by_label("New value").fill("81")
+    await form.get_by_text("Too large: at most 80.").wait_for()
+    await form.get_by_label("New value").fill("42.5")
+    await form.get_by_role("button", name="Write…").click()
+    sure = form.get_by_role("alertdialog")
+    await sure.get_by_text("→ 42.5 degC").wait_for()
+    assert await accessibility_faults(page) == []
+    await page.keyboard.press("Enter")  # the way out has the focus, not the way on
+    await sure.wait_for(state="detached")
+    await form.get_by_role("button", name="Write…").click()
+    await sure.get_by_role("button", name="Write now").click()
+    await form.get_by_text("The machine shows 42.5.").wait_for()
+    await details.get_by_role("button", name="Contract").click()
+    await details.get_by_text("No contract holds for this tag.").wait_for()
+
+
+async def configure_a_site(page: Page) -> None:
+    """What is wrong is said by line; help for where the cursor is; a revision, another, back to the first."""
+    await page.get_by_role("link", name="Fleet").click()
+    await page.get_by_role("link", name="away").click()
+    document = page.get_by_label("Document")
+    await document.fill(FIRST)
+    await page.get_by_text("Line 6").wait_for()
+    await page.get_by_role("button", name="Line 6").click()
+    aside = page.get_by_role("complementary", name="What may stand here")
+    await aside.get_by_role("button", name="port", exact=True).wait_for()
+    form = page.get_by_role("form", name="Roll out")
+    await form.get_by_label("Comment").fill("the first boiler")
+    assert await form.get_by_role("button", name="Roll out").is_disabled()
+    await document.fill(FIRST.replace("prot", "port"))
+    await page.get_by_text("Nothing is wrong with it.").wait_for()
+    await page.get_by_role("region", name="Changes").get_by_text("connectors[boiler].config.port").wait_for()
+    assert await accessibility_faults(page) == []
+    await form.get_by_role("button", name="Roll out").click()
+    await page.get_by_text("Done: away").wait_for()
+    await document.fill(FIRST.replace("prot", "port").replace("10.0.0.1", "10.0.0.2"))
+    await form.get_by_label("Comment").fill("it has moved")
+    await form.get_by_role("button", name="Roll out").click()
+    await page.get_by_text("Done: away").wait_for()
+    await page.get_by_role("link", name="Revisions").click()
+    revisions = page.get_by_role("region", name="Revisions")
+    await revisions.get_by_role("row", name="it has moved").get_by_role("link").click()
+    await page.get_by_role("region", name="Changes of revision 2 against 1").get_by_text('"10.0.0.2"').wait_for()
+    await revisions.get_by_role("button", name="Back to 1").click()
+    await page.get_by_role("form").get_by_label("Comment").fill("it has not")
+    await page.get_by_role("form").get_by_role("button", name="Send").click()
+    await revisions.get_by_role("row", name="it has not").wait_for()
+    await page.get_by_role("link", name="Who set what").click()
+    blame = page.get_by_role("region", name="Who set what").get_by_role("row", name="connectors[boiler].config.host")
+    await blame.get_by_text("it has not").wait_for()
+
+
+async def roll_out_and_command(page: Page, site: ConsoleSite) -> None:
+    """A roll-out is stopped and ended; a command is done here, and called back where nobody is."""
+    started = await api(site, "/api/v1/rollouts/start", {"sites": ["away"], "document": "connectors: []\n"})
+    assert started.status_code == 200, started.text
+    await page.get_by_role("link", name="Roll-outs").click()
+    table = page.get_by_role("region", name="Roll-outs").last
+    await table.get_by_role("button", name="Stop").click()
+    await table.get_by_text("stopped · stage").wait_for()
+    await table.get_by_role("button", name="End").click()
+    await table.get_by_text("cancelled · stage").wait_for()
+    await page.get_by_role("link", name="Commands").click()
+    form = page.get_by_role("form", name="Send a command")
+    await form.get_by_label("plant1").check()
+    await form.get_by_label("away").check()
+    await page.route("**/api/v1/commands/send", lambda route: route.abort())
+    await form.get_by_role("button", name="Send").click()
+    await page.get_by_text("Not known whether it was done").wait_for()
+    await page.unroute("**/api/v1/commands/send")
+    await form.get_by_role("button", name="Send").click()
+    table = page.get_by_role("region", name="Commands").last
+    await table.get_by_role("row", name="plant1").get_by_text("✓ done").wait_for()
+    await table.get_by_role("button", name="Call back: diagnostics away").click()
+    await table.get_by_role("row", name="away").get_by_text("cancelled", exact=True).wait_for()
+    assert await accessibility_faults(page) == []
+
+
+async def ask_and_commission(page: Page) -> None:
+    """Who has not answered is named; a new site ends in what to do where the keys are, and is waited for."""
+    await page.get_by_role("link", name="Sites", exact=True).click()
+    query = page.get_by_role("region", name="Ask all sites").first
+    await query.get_by_label("Facts").fill("os.name")
+
+    async def is_told() -> bool:  # a site that is slow for once counts as silent
+        await query.get_by_role("button", name="Ask").click()
+        await query.get_by_text("sites have answered").wait_for()
+        return await query.get_by_text('{"os":{"name"').count() == 1
+
+    await until(is_told, "the site that is there answers with the fact")
+    await page.get_by_role("region", name="Not answered").get_by_role("row", name="away").wait_for()
+    await page.get_by_role("link", name="New site").click()
+    await page.get_by_label("Name", exact=True).fill("cologne")
+    await page.get_by_role("button", name="Next").click()
+    await page.get_by_text("edges: [..., {name: cologne").wait_for()
+    await page.get_by_text("Waiting for the site.").wait_for()
+    assert await accessibility_faults(page) == []
+    await page.get_by_label("Name", exact=True).fill("away")
+    await page.get_by_role("button", name="Next").click()
+    await page.get_by_role("listitem", name="Tell the hub").get_by_text("done", exact=True).wait_for()
+
+
+async def read_the_audit(page: Page) -> None:
+    """All of the above stands there, with who and why; words narrow it."""
+    await page.get_by_role("link", name="Admin").click()
+    await page.get_by_role("link", name="Audit").click()
+    rows = page.get_by_role("region", name="Audit").last.locator("tbody tr")
+    for type in ("dead_letter.replayed", "dead_letter.dropped", "write.done", "command.cancelled"):
+        await rows.filter(has_text=type).first.wait_for()
+    await page.get_by_role("searchbox").fill("dropped token@127.0.0.1 noise")
+    await page.wait_for_function("() => document.querySelectorAll('main tbody tr').length === 1")
+    assert HOSTILE in await rows.inner_text()
+    assert await page.evaluate("window.pwned") is None
+    assert await accessibility_faults(page) == []
+
+
+async def lose_the_session(page: Page, site: ConsoleSite) -> None:
+    """In the middle of writing a document: the log-in says so, and then every word is there still."""
+    await page.goto(f"{site.url}/#/fleet?site=away")
+    await page.get_by_label("Document").fill("connectors: []\n# half a thought")
+    await page.get_by_text("Nothing is wrong with it.").wait_for()
+    await page.context.clear_cookies()
+    await page.get_by_text("The session is over. Log in again.").wait_for()
+    await page.get_by_label("Token of the hub").fill(TOKEN)
+    await page.get_by_role("button", name="Log in").click()
+    document = page.get_by_label("Document")
+    await document.wait_for()
+    assert await document.input_value() == "connectors: []\n# half a thought"
+
+
+async def test_people_act_on_the_plant_and_all_of_it_is_told(tmp_path: Path) -> None:
+    faults: list[str] = []
+    async with console_site(tmp_path) as site, chromium() as browser, a_page(browser, faults=faults) as page:
+        await page.goto(site.page)
+        await page.get_by_role("row", name="setpoint").wait_for()
+        await repair_a_letter(page, site)
+        await drop_a_letter(page)
+        await follow_a_message(page)
+        await write_to_a_machine(page, site)
+        await configure_a_site(page)
+        await roll_out_and_command(page, site)
+        await ask_and_commission(page)
+        await read_the_audit(page)
+        await lose_the_session(page, site)
+    assert faults == []
