@@ -41,6 +41,7 @@ from millstream.shop._evaluation import (
     score,
 )
 from millstream.shop._flood import Flood, FloodRules, count_alarm, pass_flood_time
+from millstream.shop._line import Standing, Wait, waits
 from millstream.shop._oee import (
     CATEGORIES,
     SMALL_CATEGORIES,
@@ -55,6 +56,12 @@ from millstream.shop._oee import (
 from millstream.shop._order_made import TYPE as ORDER_MADE_TYPE
 from millstream.shop._order_made import OrderMade, OrdersMade, add_window, made_data
 from millstream.shop._orders import OrderSpan, order_at, order_doubts, put_order, read_order
+from millstream.shop._packml import ACTING as PACKML_ACTING
+from millstream.shop._packml import MTCONNECT
+from millstream.shop._packml import NUMBERS as PACKML_NUMBERS
+from millstream.shop._packml import SEEN_STEPS as PACKML_SEEN_STEPS
+from millstream.shop._packml import STATES as PACKML_STATES
+from millstream.shop._packml import STEPS as PACKML_STEPS
 from millstream.shop._spc import (
     D2,
     RULES,
@@ -84,12 +91,22 @@ from millstream.shop._timeline import (
     give_reason,
     merge_piece,
     pareto,
+    piece_at,
     split_piece,
     stop_ask_event,
     stop_data,
 )
 
 __all__ = [
+    "Standing",
+    "Wait",
+    "waits",
+    "MTCONNECT",
+    "PACKML_ACTING",
+    "PACKML_NUMBERS",
+    "PACKML_SEEN_STEPS",
+    "PACKML_STATES",
+    "PACKML_STEPS",
     "SMALL_CATEGORIES",
     "added",
     "clip",
@@ -128,6 +145,7 @@ __all__ = [
     "stop_ask_event",
     "split_piece",
     "pareto",
+    "piece_at",
     "merge_piece",
     "give_reason",
     "find_piece",

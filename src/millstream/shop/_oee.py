@@ -34,7 +34,7 @@ _NAMES: Mapping[Category, str] = {
     Category.PRODUCTION: "Execute Completing Production ACTIVE",
     Category.SETUP: "Setup Starting Resetting Clearing",
     Category.DELAY: "Delay Holding Held Unholding FEED_HOLD INTERRUPTED OPTIONAL_STOP PROGRAM_STOPPED WAIT",
-    Category.IDLE: "Idle Complete Suspending Suspended Unsuspending READY PROGRAM_COMPLETED",
+    Category.IDLE: "Starved Blocked Idle Complete Suspending Suspended Unsuspending READY PROGRAM_COMPLETED",
     Category.DOWN: "Down Stopping Stopped Aborting Aborted STOPPED ALARM",
     Category.PLANNED: "Planned Maintenance",
     Category.UNKNOWN: "Unknown UNAVAILABLE",

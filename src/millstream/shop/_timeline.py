@@ -66,10 +66,16 @@ class NotAStop(ValueError):
 
 def find_piece(pieces: Sequence[Piece], time_ns: int) -> int:
     """The piece in which a time lies. Raises NotAStop."""
-    index = bisect_right(pieces, time_ns, key=_start_of) - 1
-    if index < 0:
+    index = piece_at(pieces, time_ns)
+    if index is None:
         raise NotAStop("nothing is known of the machine at this time")
     return index
+
+
+def piece_at(pieces: Sequence[Piece], time_ns: int) -> int | None:
+    """The piece in which a time lies; None before the first one."""
+    index = bisect_right(pieces, time_ns, key=_start_of) - 1
+    return index if index >= 0 else None
 
 
 def end_of(pieces: Sequence[Piece], index: int) -> int:

@@ -31,6 +31,7 @@ from millstream.shop import (
     give_reason,
     merge_piece,
     order_at,
+    piece_at,
     put_order,
     read_order,
     split_piece,
@@ -111,8 +112,9 @@ class _Downtime:
         machine.values[name] = Latest(event.value, int(event.quality))
         if name == "state":
             return machine, self._state(machine, event)
-        if machine.pieces and machine.pieces[-1].is_stop and self._by_rule(machine, len(machine.pieces) - 1):
-            return machine, self._told(machine, event.key, [len(machine.pieces) - 1])
+        index = piece_at(machine.pieces, event.time_ns)
+        if index is not None and machine.pieces[index].is_stop and self._by_rule(machine, index):
+            return machine, self._told(machine, event.key, [index])
         return machine, ()
 
     def _state(self, machine: Machine, event: Event) -> list[Effect]:
