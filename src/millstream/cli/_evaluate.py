@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from millstream.cli._evaluate_life import life_report, show_life
 from millstream.cli._flow_file import read_flow_file
 from millstream.cli._options import Json
 from millstream.cli._output import OK, duration, note, print_json, print_table
 from millstream.kernel import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
-    from millstream.flow import Detections, Recording
+    from millstream.flow import Detections, FlowSpec, Recording
+    from millstream.model import TagPath
     from millstream.shop import Labelled
 
 SECOND_NS = 10**9
@@ -55,7 +57,8 @@ def evaluate(
         Further series; all are scored together.
     labels
         JSON: {"oven.csv": [["2026-01-05 10:00:00", "2026-01-05 14:00:00"], ...], ...}, first and last time of each
-        anomaly.
+        anomaly. For a flow that foretells an end, such as `remaining_life`: {"drill1.csv": "2026-01-05 10:00:00", ...},
+        the end of each; then it is told how often the end lay in the interval.
     tag
         What the flow hears the values as.
     alarm
@@ -72,9 +75,11 @@ def evaluate(
 
     if bool(score) != (threshold is not None):
         raise ConfigError("--score and --threshold go together", code="MS-0580")
-    windows = _read_labels(labels)
+    windows, ends = _read_labels(labels)
     recordings = [_read_series(path, windows, labels) for path in (data, *more)]
     spec, base, path = read_flow_file(flow), flow if flow.is_dir() else flow.parent, TagPath.parse(tag)
+    if ends:
+        return _evaluate_life(spec, base, recordings, [ends[each.series.name] for each in recordings], path, json=json)
     found = []
     for each in recordings:
         note(f"{each.series.name}: {len(each.values)} rows, {len(each.series.windows_ns)} windows ...")
@@ -87,10 +92,32 @@ def evaluate(
     return OK
 
 
-def _read_labels(path: Path) -> dict[str, list[tuple[int, int]]]:
+def _evaluate_life(
+    spec: FlowSpec, base: Path, recordings: Sequence[Recording], ends_ns: Sequence[int], tag: TagPath, *, json: bool
+) -> int:
+    from millstream.flow import build_flow, foretell
+
+    said = []
+    for each in recordings:
+        note(f"{each.series.name}: {len(each.values)} rows up to its end ...")
+        said.append(foretell(build_flow(spec, base), each, tag))
+    report = life_report(spec.name, recordings, ends_ns, said)
+    if json:
+        print_json({"ok": True, **report})
+    else:
+        show_life(report)
+    return OK
+
+
+def _read_labels(path: Path) -> tuple[dict[str, list[tuple[int, int]]], dict[str, int]]:
+    """Windows with an anomaly by series, or the ends of series that were followed up to it."""
     try:
-        raw = msgspec.json.decode(path.read_bytes(), type=dict[str, list[tuple[str, str]]])
-        return {Path(name).name: [(time_ns(a), time_ns(b)) for a, b in spans] for name, spans in raw.items()}
+        raw = msgspec.json.decode(path.read_bytes(), type=dict[str, list[tuple[str, str]] | str])
+        ends = {Path(name).name: time_ns(each) for name, each in raw.items() if isinstance(each, str)}
+        spans = {Path(name).name: [] if isinstance(each, str) else each for name, each in raw.items()}
+        if ends and len(ends) < len(raw):
+            raise ValueError("some series have windows and others an end")
+        return {name: [(time_ns(a), time_ns(b)) for a, b in each] for name, each in spans.items()}, ends
     except FileNotFoundError:
         raise NotFoundError("no labels", where=str(path)) from None
     except (msgspec.DecodeError, ValueError) as error:

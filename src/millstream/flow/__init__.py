@@ -4,7 +4,7 @@ from millstream.flow._cases import read_lines, tidy_lines, write_lines
 from millstream.flow._codec import Commit, Offset, decode_commit, encode_commit
 from millstream.flow._context import Context, as_of, remember
 from millstream.flow._core import FlowCore
-from millstream.flow._detections import Detections, Recording, detect
+from millstream.flow._detections import Detections, Foretold, Recording, detect, foretell
 from millstream.flow._drive import Kills, Outcome, Tick, drive, drive_all, with_ticks
 from millstream.flow._model import (
     CancelTimer,
@@ -53,6 +53,8 @@ __all__ = [
     "Context",
     "Counts",
     "Detections",
+    "Foretold",
+    "foretell",
     "Recording",
     "Effect",
     "Emit",

@@ -77,6 +77,40 @@ def detect(flow: Flow[Any], recording: Recording, tag: TagPath, score: str = "",
     return Detections(tuple(sorted(rows)), tuple(scores), len(outcome.rejected))
 
 
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """What a flow says at a row of how much remains: best guess and interval, in seconds (`is_time`) or in values."""
+
+    row: int
+    mid: float
+    low: float
+    high: float
+    is_time: bool
+
+
+def foretell(flow: Flow[Any], recording: Recording, tag: TagPath) -> list[Foretold]:
+    """What a flow that gives `remaining`, `low` and `high` says at each row, as `detect` lets it hear them."""
+    series = recording.series
+    found: dict[int, dict[str, float]] = {}
+    times: set[int] = set()
+    for message in drive(flow, with_ticks(flow, _arrivals(flow, recording, tag))).messages:
+        place = decode_subject(message.subject)
+        if place.names[-1] not in ("remaining", "low", "high"):
+            continue
+        block = VERSION_LINE + b"\r\n" + encode_header_lines(message.headers) + b"\r\n"
+        for fact in decode_facts(place.contract[1:], Received(message.subject, message.payload, block, 0, 0)):
+            row = series.row_of(fact.time_ns)
+            if row >= 0 and isinstance(fact.value, int | float):
+                found.setdefault(row, {})[place.names[-1]] = float(fact.value)
+                if fact.unit == "s":
+                    times.add(row)
+    return [
+        Foretold(row, said["remaining"], said["low"], said["high"], row in times)
+        for row, said in sorted(found.items())
+        if len(said) == 3
+    ]
+
+
 def _heard_as(flow: Flow[Any], tag: TagPath) -> str | None:
     """The subject under which a flow hears the samples of a tag: the first kind that it listens to."""
     for kind in SAMPLES:

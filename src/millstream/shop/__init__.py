@@ -41,6 +41,7 @@ from millstream.shop._evaluation import (
     score,
 )
 from millstream.shop._flood import Flood, FloodRules, count_alarm, pass_flood_time
+from millstream.shop._life import LifeLine, LifeRules, Remaining
 from millstream.shop._line import Standing, Wait, waits
 from millstream.shop._oee import (
     CATEGORIES,
@@ -110,6 +111,9 @@ __all__ = [
     "SMALL_CATEGORIES",
     "added",
     "clip",
+    "LifeLine",
+    "LifeRules",
+    "Remaining",
     "counts_of",
     "edges_of",
     "stability_index",

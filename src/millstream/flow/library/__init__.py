@@ -19,6 +19,7 @@ from millstream.flow.library._oee import OEE
 from millstream.flow.library._order_made import ORDER_MADE
 from millstream.flow.library._part_counter import PART_COUNTER
 from millstream.flow.library._rate import RATE
+from millstream.flow.library._remaining_life import REMAINING_LIFE
 from millstream.flow.library._runs import RUNS
 from millstream.flow.library._spc import SPC
 from millstream.flow.library._state_model import STATE_MODEL
@@ -30,7 +31,7 @@ from millstream.flow.library._waveform import WAVEFORM
 _ALL = (
     PART_COUNTER, RATE, MACHINE_STATE, OEE, ENERGY, CHANGE_OF_STATE, RUNS, DERIVED_TAG, UNIT_CONVERSION, DEADBAND,
     SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC, DOWNTIME, NOTIFY, WAVEFORM, ANOMALY,
-    ORDER_MADE, TOOL_MONITOR, STATE_MODEL, LINE,
+    ORDER_MADE, TOOL_MONITOR, STATE_MODEL, LINE, REMAINING_LIFE,
 )  # fmt: skip
 FLOW_TYPES: Mapping[str, FlowType] = MappingProxyType({flow_type.name: flow_type for flow_type in _ALL})
 """Built-in types by name."""
