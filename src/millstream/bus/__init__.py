@@ -37,6 +37,7 @@ from millstream.bus._permissions import (
     permissions_below,
     viewer_permissions,
 )
+from millstream.bus._publisher import read_after_control
 from millstream.bus._reader import StreamReader
 from millstream.bus._server import NatsServer, ServerAlarm
 from millstream.bus._server_config import (
@@ -213,6 +214,7 @@ __all__ = [
     "node_service",
     "node_tls",
     "purge_below",
+    "read_after_control",
     "read_creds",
     "request_nats",
     "retired_stream",

@@ -10,7 +10,7 @@ from itertools import islice
 
 from millstream.edge._deadletter import DeadLetterStore
 from millstream.edge._pipeline import DeadLetter, Output, Pipeline
-from millstream.edge._progress import Mark, encode_mark
+from millstream.edge._progress import NOTHING_BEHIND, Behind, Mark, Progress, encode_progress
 from millstream.edge._tracing import Tracer
 from millstream.kernel import Clock, PlantError
 from millstream.model import Block, Event, Sample
@@ -54,8 +54,9 @@ class Outbox:
     def __init__(
         self, name: str, pipeline: Pipeline, *, publisher: Publisher, dead_letters: DeadLetterStore, clock: Clock,
         position_subject: str, counters: Callable[[], Mapping[str, int]], unit_bytes_max: int = UNIT_BYTES_MAX,
-        tracer: Tracer | None = None,
+        tracer: Tracer | None = None, behind: Callable[[], Behind] = lambda: NOTHING_BEHIND,
     ) -> None:  # fmt: skip
+        """`behind` tells what the samples behind the last position are."""
         self.mark = Mark()
         self.samples_stored_count = 0
         self._name = name
@@ -67,8 +68,10 @@ class Outbox:
         self._counters = counters
         self._unit_bytes_max = min(UNIT_BYTES_MAX, unit_bytes_max)
         self._tracer = tracer
+        self._behind = behind
+        self._turn = 0
         self._out = Output()
-        self._is_rewindable = False
+        self.is_rewindable = False
         self._session = 0
         self._said: tuple[int, int] | None = None
         self._sent_mark = Mark()
@@ -93,10 +96,12 @@ class Outbox:
         """Units that the store has not answered; at most `UNITS_UNANSWERED_MAX`."""
         return len(self._unanswered)
 
-    def adopt(self, mark: Mark, *, is_rewindable: bool) -> None:
-        """Continue where the last run stood; `is_rewindable` when it has left a record of positions."""
+    def adopt(self, mark: Mark, *, is_rewindable: bool, turn: int = 0) -> None:
+        """Continue where the last run stood; `is_rewindable` when it has left a record of positions, `turn` as the
+        records from now on have it."""
         self.mark = self._sent_mark = mark
-        self._is_rewindable = is_rewindable
+        self.is_rewindable = is_rewindable
+        self._turn = turn
 
     def begin_session(self) -> None:
         """Positions of earlier sessions are not acknowledged in this one: its resume position says as much."""
@@ -106,12 +111,12 @@ class Outbox:
     async def expect_positions(self) -> None:
         """The source rewinds: from now on samples behind the last position are counted. The first record comes before
         any data, so that what a crash leaves without a record always stands behind one. Raises PlantError."""
-        if self._is_rewindable:
+        if self.is_rewindable:
             return
         async with self._lock:
-            beginning = Control(self._position_subject, encode_mark(Mark(), self._counters()))
+            beginning = Control(self._position_subject, self._record(Mark()))
             await (await self._publisher.submit((), beginning))
-        self._is_rewindable = True
+        self.is_rewindable = True
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -131,7 +136,7 @@ class Outbox:
         return self._advance(0)
 
     def _advance(self, count: int) -> bool:
-        if self._is_rewindable:
+        if self.is_rewindable:
             self.mark = Mark(self.mark.position, self.mark.skip + count)
         out = self._out
         return len(out.messages) >= UNIT_MESSAGES_MAX or out.bytes >= self._unit_bytes_max
@@ -186,7 +191,7 @@ class Outbox:
             if not self._pending_dead:
                 self._dead_since_ns = None
             self._dead_gone.set()
-            if not self._pending_dead and self._is_rewindable:
+            if not self._pending_dead and self.is_rewindable:
                 await self.send()
 
     # -- out ----------------------------------------------------------------------------------------------------------
@@ -206,7 +211,7 @@ class Outbox:
     def _is_record_late(self) -> bool:
         since_ns = self._dead_since_ns
         is_late = since_ns is not None and self._clock.monotonic_ns() - since_ns > LETTERS_DELAY_NS_MAX
-        return is_late and self._is_rewindable
+        return is_late and self.is_rewindable
 
     def _make_units(self) -> None:
         taken: Sequence[Message] = self._out.take()
@@ -224,22 +229,26 @@ class Outbox:
         """The record of the mark, when there is something new to say and everything before it is in the units. While
         repeats are awaited there is none: behind it a second crash would not look for those still to come."""
         mark = self.mark
-        if mark == self._sent_mark or not self._is_rewindable or self._pipeline.is_collecting:
+        if mark == self._sent_mark or not self.is_rewindable or self._pipeline.is_collecting:
             return None
         if self._pipeline.awaits_repeats or self._pending_dead:
             return None
         self._sent_mark = mark
-        return Control(self._position_subject, encode_mark(mark, self._counters()))
+        return Control(self._position_subject, self._record(mark))
+
+    def _record(self, mark: Mark, *, rewinds: bool = True) -> bytes:
+        behind = self._behind() if mark.skip else NOTHING_BEHIND
+        return encode_progress(Progress(mark, self._counters(), rewinds, self._turn, behind=behind))
 
     def _presence(self) -> Control | None:
         """A source that cannot rewind leaves a record as well, with its first data and whenever more is known to be
         missing: the next run then knows that something may be missing before it."""
         counters = dict(self._counters())
         known = (counters.get("gaps", 0), counters.get("quarantined", 0))
-        if self._is_rewindable or known == self._said:
+        if self.is_rewindable or known == self._said:
             return None
         self._said = known
-        return Control(self._position_subject, encode_mark(Mark(), counters, rewinds=False))
+        return Control(self._position_subject, self._record(Mark(), rewinds=False))
 
     async def _send_units(self) -> None:
         while self._pending:
@@ -270,9 +279,9 @@ class Outbox:
                 await self._clock.sleep(delay_s)
                 continue
             # A position covers all tags, so a source that rewinds has all its collected blocks sent with it.
-            if not self._is_rewindable:
+            if not self.is_rewindable:
                 self._pipeline.flush_due(self._clock.now_ns(), self._clock.monotonic_ns(), self._out)
-            await self.send(flush=self._is_rewindable)
+            await self.send(flush=self.is_rewindable)
 
     # -- answers ------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ position (`Mark.skip`) and left out when the source sends it again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -27,11 +27,13 @@ from millstream.edge._deadletter import DeadLetterStore
 from millstream.edge._lifecycle import Halt, Lifecycle
 from millstream.edge._outbox import UNIT_BYTES_MAX, Outbox, Settled
 from millstream.edge._pipeline import DeadLetter, Pipeline
-from millstream.edge._progress import decode_mark, does_rewind
+from millstream.edge._progress import Progress
+from millstream.edge._standing import OtherClass, Standing
+from millstream.edge._taken import Taken
 from millstream.edge._tracing import Tracer
 from millstream.edge._writer import SessionWriter
 from millstream.kernel import Clock, FencedError, PlantError, ProtocolViolation, Unreachable
-from millstream.model import Block
+from millstream.model import Block, Sample
 from millstream.sdk import (
     Acknowledged,
     Batch,
@@ -58,7 +60,8 @@ LIST_ROWS_MAX = 1_000  # the same for values of any size
 @dataclass(frozen=True, slots=True)
 class ConnectorPlan:
     """What a supervisor needs to know of its connector. `position_subject` is where its positions are stored,
-    `unit_bytes_max` what may be submitted at once, `tracer` begins traces."""
+    `unit_bytes_max` what may be submitted at once, `tracer` begins traces, `other` is where positions are if the class
+    of durability was another before."""
 
     name: str
     type: str
@@ -66,6 +69,7 @@ class ConnectorPlan:
     position_subject: str
     unit_bytes_max: int = UNIT_BYTES_MAX
     tracer: Tracer | None = None
+    other: OtherClass | None = None
 
 
 class Supervisor:
@@ -85,12 +89,13 @@ class Supervisor:
         self._connector = connector
         self._clock = clock
         self._log = log
+        self._taken = Taken(plan.tags)
         self.outbox = Outbox(
             plan.name, pipeline, publisher=publisher, dead_letters=dead_letters, clock=clock,
             position_subject=plan.position_subject, counters=self._kept_counters,
-            unit_bytes_max=plan.unit_bytes_max, tracer=plan.tracer,
+            unit_bytes_max=plan.unit_bytes_max, tracer=plan.tracer, behind=self._taken.behind,
         )  # fmt: skip
-        self._publisher = publisher
+        self._standing = Standing(publisher, plan.position_subject, plan.other)
         self._skip = 0
         self._take_gaps: Callable[[], int] | None = None
         self._stopping = asyncio.Event()
@@ -141,7 +146,7 @@ class Supervisor:
             "gaps": self.source_gaps_count,
         }
 
-    def _adopt_counters(self, kept: dict[str, int]) -> None:
+    def _adopt_counters(self, kept: Mapping[str, int]) -> None:
         counters = self.pipeline.counters
         for name in ("received", "filtered", "bad", "added", "dead"):
             setattr(counters, name, getattr(counters, name) + kept.get(name, 0))
@@ -226,10 +231,7 @@ class Supervisor:
         """Read where the last run stood. False when this cannot be known: starting anew could count twice."""
         while not self._stopping.is_set():
             try:
-                record = await self._publisher.last_control(self.plan.position_subject)
-                mark, kept = decode_mark(record)
-                rewinds = does_rewind(record)
-                behind = await self._publisher.after_control(self.plan.position_subject) if rewinds else ()
+                progress, behind = await self._standing.find()
             except Unreachable as error:
                 if not await self._recover(error, is_link=False):
                     return False
@@ -237,10 +239,12 @@ class Supervisor:
                 self._fail_for_good(error)
                 return False
             else:
-                self.outbox.adopt(mark, is_rewindable=rewinds)
+                found = progress or Progress(rewinds=False)
+                mark = self._taken.adopt(found.mark, found.behind)
+                self.outbox.adopt(mark, is_rewindable=found.rewinds, turn=found.turn)
                 self.pipeline.expect_repeats(behind)
-                self._adopt_counters(kept)
-                if record is not None and not rewinds:
+                self._adopt_counters(found.counters)
+                if progress is not None and not progress.rewinds:
                     # What it said while nobody listened is missing: the gap is marked, and at once, since the source
                     # may have nothing more to say, and its last value is no good one any more.
                     self.outbox.lose_link()
@@ -365,7 +369,7 @@ class Supervisor:
 
     async def _stream(self, session: Any) -> None:
         mark = self.outbox.mark
-        self._skip = mark.skip
+        self._skip = self._taken.begin_session(mark)
         async with aclosing(session.stream(self.plan.tags, mark.position)) as batches:
             async for batch in batches:
                 await self._take_whole(batch)
@@ -429,30 +433,58 @@ class Supervisor:
         brings_data = bool(batch.samples or batch.blocks or batch.events)
         if (brings_data or batch.position is not None) and self.lifecycle.progressed(now_ns):
             self._log.info("link up")
-        samples = batch.samples
-        if self._skip and samples:
-            skipped = min(self._skip, len(samples))
-            self._skip -= skipped
-            samples = samples[skipped:]
-        for sample in samples:
-            if self.outbox.feed(sample):
-                await self.outbox.send()
+        is_all = batch.position is not None and not batch.blocks and not batch.events
+        await self._feed(self._not_stored(batch.samples), has_more=not is_all)
         for block in batch.blocks:
-            for piece in _pieces(block):
-                if self._skip:
-                    piece = self._without_skipped(piece)
-                if len(piece) and self.outbox.feed_block(piece):
+            for piece in map(self._without_skipped, _pieces(block)):
+                if len(piece) and self._feed_piece(piece):
                     await self.outbox.send()
         for event in batch.events:
             if self.outbox.feed_event(event):
                 await self.outbox.send()
         if batch.position is not None:
-            self.outbox.reached(batch.position, skip=self._skip)  # a source may cut its batches anew
+            self.outbox.reached(batch.position, skip=self._taken.reached(self._skip))  # it may cut its batches anew
         await self.outbox.send()
 
+    async def _feed(self, samples: Sequence[Sample], *, has_more: bool) -> None:
+        """Unit by unit. What will stand behind the last position is counted before a record can tell of it; when the
+        next position comes right behind (`has_more` is false) there is no such record."""
+        begin = 0
+        for index, sample in enumerate(samples, 1):
+            if self.outbox.feed(sample):
+                self._count(samples[begin:index])
+                begin = index
+                await self.outbox.send()
+        if has_more:
+            self._count(samples[begin:])
+
+    def _count(self, samples: Sequence[Sample]) -> None:
+        if self.outbox.is_rewindable:
+            self._taken.fed(samples)
+
+    def _feed_piece(self, piece: Block) -> bool:
+        if self.outbox.is_rewindable:
+            self._taken.fed_block(piece)
+        return self.outbox.feed_block(piece)
+
+    def _not_stored(self, samples: Sequence[Sample]) -> Sequence[Sample]:
+        """What the source gives again and is stored is left out: the first ones, or those that are told apart."""
+        if self._skip and samples:
+            skipped = min(self._skip, len(samples))
+            self._skip -= skipped
+            self._taken.skipped(samples[:skipped])
+            return samples[skipped:]
+        return self._taken.without_stored(samples) if self._taken.is_picking else samples
+
     def _without_skipped(self, block: Block) -> Block:
-        count = min(self._skip, len(block))
-        self._skip -= count
+        if self._skip:
+            count = min(self._skip, len(block))
+            self._skip -= count
+            self._taken.skipped_of(block, count)
+        else:
+            count = self._taken.stored_of(block) if self._taken.is_picking else 0
+        if not count:
+            return block
         quality = None if block.quality is None else block.quality[count:]
         return Block(block.tag, block.source_time_ns[count:], block.values[count:], quality)
 

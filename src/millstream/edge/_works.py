@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -31,6 +31,7 @@ from millstream.edge._lifecycle import Lifecycle
 from millstream.edge._log import LineLog, Sink
 from millstream.edge._pipeline import Pipeline
 from millstream.edge._settings import forward_settings
+from millstream.edge._standing import OtherStream
 from millstream.edge._supervisor import ConnectorPlan, Supervisor
 from millstream.edge._thinning import Thinning
 from millstream.edge._tracing import Tracer
@@ -93,15 +94,6 @@ class Works:
         """A wrong connector is told before anything is started. Raises ConfigError."""
         for entry in config.connectors:
             self._build(entry, ConnectorTools(entry.name))
-        before = {entry.name: entry for entry in self.config.connectors}
-        for entry in config.connectors:
-            old = before.get(entry.name)
-            if old is not None and old.durability != entry.durability:
-                raise ConfigError(
-                    "a connector that runs keeps its class of durability", where=f"connector {entry.name}",
-                    expected=old.durability, got=entry.durability, code="MS-2412",
-                    next_step="its position is stored in that class: give the new one another name",
-                )  # fmt: skip
 
     def _build(self, entry: ConnectorEntry, tools: ConnectorTools) -> Any:
         """Construct a connector; it does no I/O. Raises ConfigError."""
@@ -297,9 +289,10 @@ class Works:
         unit_bytes_max = self._unit_bytes_max(stream)
         pipeline = Pipeline(mapped, place, payload_bytes_max=min(ground.connection.max_payload, unit_bytes_max))
         self.thinning.add(entry.durability, pipeline)
-        subject = position_subject(self.config.path, self.config.edge.name, entry.durability, entry.name)
+        tags, subject = [m.tag for m in mapped], self._position_subject(entry.durability, entry.name)
+        other = self._other_class(entry)
         return Supervisor(
-            ConnectorPlan(entry.name, entry.type, [m.tag for m in mapped], subject, unit_bytes_max, self._tracer()),
+            ConnectorPlan(entry.name, entry.type, tags, subject, unit_bytes_max, self._tracer(), other),
             self._build(entry, tools),
             pipeline,
             publisher=publisher,
@@ -308,6 +301,17 @@ class Works:
             clock=self._clock,
             log=log,
         )
+
+    def _position_subject(self, durability: str, connector: str) -> str:
+        return position_subject(self.config.path, self.config.edge.name, durability, connector)
+
+    def _other_class(self, entry: ConnectorEntry) -> OtherStream:
+        """Where the connector stands if its class of durability was the other one before."""
+        name: str = "throughput" if entry.durability == "integrity" else "integrity"
+        _, publisher = self.publishers.get(name, ("", None))
+        kind: Literal["I", "T"] = "T" if name == "throughput" else "I"
+        subject = self._position_subject(name, entry.name)
+        return OtherStream(self._require().connection, self.config.edge.name, kind, subject, publisher)
 
     def _tracer(self) -> Tracer | None:
         every = self.config.tracing.every

@@ -185,6 +185,29 @@ async def counts_at_hub(made: Site, name: str = "count") -> list[int]:
     return values
 
 
+async def counts_of_both_classes(made: Site) -> list[int]:
+    """The values of the tag `count` in both of the hub's streams, sorted, once each line of the file is there."""
+    node = json.loads((made.folder / "hub" / "node.json").read_text(encoding="utf-8"))
+    credentials = Credentials(node["user"], node["password"])
+    async with RawConnection(node["nats_url"], credentials=credentials) as connection:
+        async with asyncio.timeout(WAIT_S):
+            while len(set(values := await _counts(connection))) < made.lines:
+                await asyncio.sleep(0.2)
+        return sorted(values)
+
+
+async def _counts(connection: RawConnection) -> list[int]:
+    values: list[int] = []
+    for stream in ("H_INTEGRITY", "H_THROUGHPUT"):
+        async with aclosing(StreamReader(connection).read(stream)) as batches:
+            async for batch in batches:
+                ours = [m for m in batch if m.subject.endswith(".log._tag.count")]
+                values += [msgspec.json.decode(message.payload)["value"] for message in ours]
+                if not batch:
+                    break
+    return values
+
+
 async def raw_put(made: Site, key: str, payload: bytes) -> None:
     """Write into the bucket past all checks, as somebody who may."""
     node = json.loads((made.folder / "hub" / "node.json").read_text(encoding="utf-8"))

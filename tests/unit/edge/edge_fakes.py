@@ -16,6 +16,7 @@ from millstream.bus import MemoryPublisher, MemoryStream
 from millstream.config import ConnectorEntry, EdgeConfig, EdgeIdentity, MappedTag
 from millstream.edge._lifecycle import Lifecycle
 from millstream.edge._pipeline import DeadLetter, Pipeline
+from millstream.edge._standing import OtherClass
 from millstream.edge._supervisor import ConnectorPlan, Supervisor
 from millstream.edge._tracing import Tracer
 from millstream.kernel import Backoff, Clock
@@ -24,6 +25,7 @@ from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, ConnectorTools
 from millstream.sdk.testing import LoopClock
 
 POSITION = "uns.v1.acme.p1._ledger.e1.integrity.fake"
+POSITION_THROUGHPUT = "uns.v1.acme.p1._ledger.e1.throughput.fake"
 
 
 @dataclass
@@ -193,14 +195,15 @@ def rig(
     script: Script, *, polled: bool = False, stream: MemoryStream | None = None, clock: Clock | None = None,
     sampling: list[str] | None = None, publishing: str | None = None, publisher: Any = None, seed: int = 1,
     make: Callable[[Script], Any] | None = None, tag: dict[str, Any] | None = None, tracer: Tracer | None = None,
+    numbers: Sequence[int] | None = None, position: str = POSITION, other: OtherClass | None = None,
 ) -> Rig:  # fmt: skip
     """Build one; give `stream` again to continue after a crash. `make` makes another session than the usual ones;
-    `tag` is added to each tag's configuration."""
+    `tag` is added to each tag's configuration, `numbers` are those of the tags, `position` is where its records are."""
     clock = clock or LoopClock()
     tags = [
         {"name": f"t{i}", "address": str(i), "sampling_interval": (sampling or ["1s"])[i % len(sampling or ["1s"])]}
         | (tag or {})
-        for i in range(script.tags_count)
+        for i in (range(script.tags_count) if numbers is None else numbers)
     ]
     entry = ConnectorEntry.model_validate(
         {"name": "fake", "type": "fake", "tags": tags, **({"publishing_interval": publishing} if publishing else {})}
@@ -211,7 +214,7 @@ def rig(
     recorder = Recorder()
     make = make or ((lambda s: PollSession(s, clock)) if polled else StreamSession)
     supervisor = Supervisor(
-        ConnectorPlan("fake", "fake", [m.tag for m in mapped], POSITION, tracer=tracer),
+        ConnectorPlan("fake", "fake", [m.tag for m in mapped], position, tracer=tracer, other=other),
         FakeConnector(script, make),  # type: ignore[arg-type]
         Pipeline(mapped, config.path),
         publisher=publisher or MemoryPublisher(stream, clock=clock),

@@ -31,7 +31,7 @@ from millstream.edge._describe import MetaNote, describe, load_meta, save_meta
 from millstream.edge._lifecycle import Halt, Lifecycle, Retry, State
 from millstream.edge._outbox import _parts
 from millstream.edge._pipeline import DeadLetter, Pipeline
-from millstream.edge._progress import Mark, decode_mark, encode_mark
+from millstream.edge._progress import Behind, Mark, Progress, decode_progress, encode_progress
 from millstream.edge._store_watch import StoreWatch
 from millstream.edge._thinning import Thinning
 from millstream.kernel import AuthError, Backoff, DecodeError, PlantError, Unreachable
@@ -94,19 +94,24 @@ def test_an_alarm_keeps_the_time_of_its_beginning() -> None:
 @given(st.none() | st.binary(max_size=50), st.integers(0, 10**9), st.dictionaries(st.text(), st.integers(0, 2**60)))
 def test_position_records_round_trip(position: bytes | None, skip: int, counters: dict[str, int]) -> None:
     mark = Mark(Position(position) if position is not None else None, skip)
-    assert decode_mark(encode_mark(mark, counters)) == (mark, counters)
+    behind = Behind("m", {"a": skip}) if skip else Behind()
+    progress = Progress(mark, counters, rewinds=bool(skip % 2), turn=skip % 3, is_moved=skip % 5 == 0, behind=behind)
+    assert decode_progress(encode_progress(progress)) == progress
 
 
 @given(st.binary(max_size=60))
 def test_no_bytes_make_the_position_decoder_raise_anything_but_its_error(payload: bytes) -> None:
     with contextlib.suppress(DecodeError):
-        decode_mark(payload)
+        decode_progress(payload)
 
 
-@pytest.mark.parametrize("payload", [b"", b"{}", b'{"position":"!"}', b'{"position":null,"skip":-1}', b"\xff"])
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"{}", b'{"position":"!"}', b'{"position":null,"skip":-1}', b'{"position":null,"behind":{"a":-1}}', b"\xff"],
+)
 def test_malformed_position_records_are_refused_with_a_reason(payload: bytes) -> None:
     with pytest.raises(DecodeError) as caught:
-        decode_mark(payload)
+        decode_progress(payload)
     assert caught.value.code == "MS-0307"
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.bus import MemoryStream
-from millstream.edge._progress import Mark, encode_mark
+from millstream.edge._progress import Mark, Progress, encode_progress
 from millstream.edge._repeats import Repeats
 from millstream.model import Block
 from millstream.protocols.uns_payload import ARROW_TYPE, encode_block, encode_sample
@@ -60,7 +60,7 @@ def test_nothing_is_expected_for_ever() -> None:
 
 def test_the_front_of_a_torn_batch_is_stored_once_though_the_source_gives_it_again() -> None:
     stream = MemoryStream()
-    stream.append(POSITION, encode_mark(Mark(Position(b"0")), {}))
+    stream.append(POSITION, encode_progress(Progress(Mark(Position(b"0")))))
     for row in range(5):  # rows 0 to 4 are there, the position behind them is not
         stream.append(SUBJECT, encode_sample(row, quality=0, source_time_ns=None, ingest_time_ns=row))
     made = rig(Script(rows_count=20), stream=stream)
