@@ -38,8 +38,10 @@ PYTHON_PEERS = {  # of other licences or with other pins: each in a venv, run as
     "mqtt-spb-wrapper": "mqtt-spb-wrapper==2.1.2",
     "helm-python-sdk": "helm-python-sdk==0.2.2",  # Helm's own library, to lint and render the chart
     "kubernetes-validate": "kubernetes-validate==1.37.0",  # the schemas of Kubernetes
+    "tryton": "trytond-production-work>=7.0,<7.1",  # an ERP, with all that its module for production needs
     "ziglang": "ziglang==0.17.1",  # a compiler for C, to build the WebAssembly examples again
 }
+PREPARED = {"tryton": ("tryton_plant.py", "plant.sqlite")}  # peers that take long to set up: what makes which file
 DEBIAN_PROGRAMS = {
     "mosquitto": "mosquitto",
     "mosquitto_pub": "mosquitto-clients",
@@ -61,13 +63,18 @@ def is_present(name: str) -> bool:
     if name in NPM_PEERS:
         return shutil.which("node") is not None and (PEERS_DIR / "node_modules" / name / "package.json").exists()
     if name in PYTHON_PEERS:
-        return venv_python(name).exists()
+        return venv_python(name).exists() and (name not in PREPARED or prepared_file(name).exists())
     return program_path(name) is not None
 
 
 def venv_python(name: str) -> Path:
     """The interpreter of a Python peer's own environment."""
     return PEERS_DIR / "venvs" / name / "bin" / "python"
+
+
+def prepared_file(name: str) -> Path:
+    """What was made once for a Python peer; tests take copies of it."""
+    return PEERS_DIR / "venvs" / name / PREPARED[name][1]
 
 
 def _may_mount() -> bool:
@@ -135,6 +142,9 @@ def install_python() -> None:
         folder = PEERS_DIR / "venvs" / name
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([str(venv_python(name)), "-m", "pip", "install", "--quiet", requirement], check=True)
+        if name in PREPARED:
+            script, file = PEERS_DIR / PREPARED[name][0], prepared_file(name)
+            subprocess.run([str(venv_python(name)), str(script), str(file)], check=True, stderr=subprocess.DEVNULL)
 
 
 def main() -> int:

@@ -32,6 +32,7 @@ PARENTS = {
     "alarm": "Alarms of machines: what somebody has to look at.",
     "context": "What the plant knows beside its data: equipment, products, orders, reasons.",
     "downtime": "Stops of machines and their reasons.",
+    "erp": "Orders in from an ERP or MES, confirmations out.",
     "fleet": "All nodes at once.",
     "config": "What the sites should run: kept at the hub, tried at the edge, taken back when it is not well.",
     "command": "What edges shall do, once each.",
@@ -209,6 +210,8 @@ COMMANDS = (
         "Take equipment, products, orders, operators and reasons from CSV files.",
         SHOP,
     ),
+    Command("erp run", "_erp:run_erp", "Read orders from an ERP or MES, confirm what was made, until a signal.", SHOP),
+    Command("erp check", "_erp:check", "Show what would come in and go out now, and store nothing.", SHOP),
     Command(
         "context list",
         "_context:list_",

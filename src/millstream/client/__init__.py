@@ -17,6 +17,7 @@ from millstream.client._letter_acts import LetterActs
 from millstream.client._logins import LoginUsers, login_users
 from millstream.client._node import PROVIDER, NodeAddress, find_node, is_process
 from millstream.client._notifier import Notifier
+from millstream.client._orders_made import OrderTotal
 from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
 from millstream.client._rollouts import Rollouts
@@ -38,6 +39,7 @@ from millstream.protocols.write_request import WritableTag, WriteAnswer
 
 __all__ = [
     "Notifier",
+    "OrderTotal",
     "Downtime",
     "KnownFact",
     "PlantContext",

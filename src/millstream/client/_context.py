@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from millstream.client._commands import Commands
+from millstream.client._orders_made import OrderTotal, orders_made
 from millstream.client._owners import nodes_above
 from millstream.client._paths import Where, to_address, to_patterns
 from millstream.client._streams import Store, StoredFrame, Streams, Whom, newest
@@ -66,6 +67,10 @@ class PlantContext:
         return sorted(
             (f for f in facts if not f.data.get("removed") and what in (None, f.what)), key=lambda fact: fact.path
         )
+
+    async def orders_made(self, *patterns: Where) -> Sequence[OrderTotal]:
+        """What was made for each order at each machine, as the flow `order_made` told it last."""
+        return await orders_made(self._streams, patterns)
 
     async def category_of(self, reason: str, category: str = "") -> str:
         """What a stop of this reason counts as: `category` if given; "planned" where the reason was imported as such.

@@ -170,6 +170,25 @@ class Registry:
             return check.find_record(decode_block(payload))
         return check.find_record(decode_sample(payload))
 
+    async def put_aside(self, source: str, payload: bytes, reason: str, *, code: str) -> None:
+        """Keep bytes that became nothing among the node's dead letters; `source` is one word. A node without dead
+        letters keeps none."""
+        stream = next(iter(await self._streams.of_dead_letters()), None)
+        if stream is None:
+            return
+        letter = {
+            "Ms-Reason": _line(reason), "Ms-Code": code, "Ms-Source": source, "Ms-Time": str(self._clock.now_ns()),
+            "Content-Type": JSON_TYPE,
+        }  # fmt: skip
+        await self._store_letter(stream, source, payload, letter)
+
+    async def _store_letter(self, stream: str, source: str, payload: bytes, letter: Mapping[str, str]) -> str:
+        subjects = (await self._streams.info(stream))["config"]["subjects"]
+        reply = await self._link.request(str(subjects[0]).removesuffix(">") + source, payload, headers=letter)
+        answer = json.loads(reply.payload)
+        refuse(answer, source)
+        return f"{answer['stream']}:{answer['seq']}"
+
     async def quarantine(
         self, subject: str, payload: bytes, headers: Mapping[str, str], violation: Violation
     ) -> ContractBroken:
@@ -178,17 +197,13 @@ class Registry:
         stream = next(iter(await self._streams.of_dead_letters()), None)
         letter_id = None
         if stream is not None:
-            subjects = (await self._streams.info(stream))["config"]["subjects"]
             letter = {
                 "Ms-Reason": _line(str(violation)), "Ms-Code": ContractBroken.default_code, "Ms-Source": SOURCE,
                 "Ms-Time": str(self._clock.now_ns()), "Ms-Subject": subject, "Ms-Contract": violation.contract,
                 "Content-Type": headers.get("Content-Type", JSON_TYPE),
                 **{name: text for name, text in headers.items() if name.lower().startswith(CARRIED)},
             }  # fmt: skip
-            reply = await self._link.request(str(subjects[0]).removesuffix(">") + SOURCE, payload, headers=letter)
-            answer = json.loads(reply.payload)
-            refuse(answer, path)
-            letter_id = f"{answer['stream']}:{answer['seq']}"
+            letter_id = await self._store_letter(stream, SOURCE, payload, letter)
         return ContractBroken(
             violation.reason, where=path, expected=f"what contract {violation.contract} says",
             next_step=f"it is kept as dead letter {letter_id}" if letter_id else None,

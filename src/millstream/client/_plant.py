@@ -77,6 +77,7 @@ class Plant:
         self._link, self._address, self._clock = link, address, clock
         self._streams = Streams(link)
         self._registry = Registry(link, self._streams, clock)
+        self.put_aside = self._registry.put_aside
         self._historian = Historian(link, address.name if address.role == "edge" else None)
         self._units: dict[str, str] | None = None
         self.fleet = Fleet(link, address, self._services, clock)

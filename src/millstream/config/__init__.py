@@ -19,6 +19,22 @@ from millstream.config._edge import (
     TracingConfig,
     UplinkConfig,
 )
+from millstream.config._erp import (
+    CellConfig,
+    ConfirmConfig,
+    ErpConfig,
+    ReadConfig,
+    RestConfirm,
+    RestRead,
+    RestSystem,
+    SqlConfirm,
+    SqlRead,
+    SqlSystem,
+    TrytonConfirm,
+    TrytonRead,
+    TrytonSystem,
+    load_erp,
+)
 from millstream.config._finding import Finding
 from millstream.config._flow import FlowEntry, FlowInput
 from millstream.config._flow_check import FlowKind, FlowKinds
@@ -51,6 +67,20 @@ __all__ = [
     "MailChannel",
     "MqttChannel",
     "NotifierConfig",
+    "CellConfig",
+    "ConfirmConfig",
+    "ErpConfig",
+    "ReadConfig",
+    "RestConfirm",
+    "RestRead",
+    "RestSystem",
+    "SqlConfirm",
+    "SqlRead",
+    "SqlSystem",
+    "TrytonConfirm",
+    "TrytonRead",
+    "TrytonSystem",
+    "load_erp",
     "WebhookChannel",
     "load_notifier",
     "ClusterConfig",

@@ -61,12 +61,14 @@ class Row:
 
 @dataclass(slots=True)
 class ContextTables:
-    """Rows by what they are (`FACTS`), and the facts that they make. `place` is where a plant-wide fact stands."""
+    """Rows by what they are (`FACTS`), and the facts that they make. `place` is where a plant-wide fact stands. Orders
+    of one machine that overlap are refused, or with `overlaps_are_doubts` taken with a doubt."""
 
     place: str
     rows: Mapping[str, Sequence[Row]]
     known_products: Mapping[str, float] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    overlaps_are_doubts: bool = False
 
     def facts(self) -> list[Fact]:
         """Everything, in the order in which one needs the other. Look at `problems` afterwards."""
@@ -201,7 +203,8 @@ class ContextTables:
             if end_ns is None:
                 self._problem(row, f"{name} has no end, and {later} begins behind it", is_doubt=True)
             elif end_ns > start_ns:
-                self._problem(row, f"{name} and {later} overlap at {asset}")
+                text = f"{name} and {later} overlap at {asset}"
+                self._problem(row, text, is_doubt=self.overlaps_are_doubts)
 
     # -- people and reasons -------------------------------------------------------------------------------------------
 

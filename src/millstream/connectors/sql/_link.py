@@ -1,4 +1,5 @@
-"""The database: one connection, read-only, and its errors in one place. The only module that knows SQLAlchemy.
+"""The database: one connection, and its errors in one place. The only module that knows SQLAlchemy. Devices' tables are
+read only; what is confirmed to an ERP is written on a connection of its own.
 
 Drivers block, so each call runs in a thread. One that hangs cannot be ended from here: it is left alone, and nothing
 new is begun until it has come back.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,6 +42,17 @@ class Ask:
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class Put:
+    """One row to be there: the one with these key columns, with these columns, unless it has this revision or a higher
+    one already."""
+
+    table: str
+    key: Mapping[str, object]
+    columns: Mapping[str, object]
+    revision: tuple[str, int]
+
+
 CLOSE_WAIT_S = 5.0
 
 
@@ -52,10 +64,11 @@ class Turn:
 
 
 class Link:
-    """One connection."""
+    """One connection, read-only unless it is said to be `is_writable`."""
 
-    def __init__(self, config: SqlConfig, turn: Turn) -> None:
+    def __init__(self, config: SqlConfig, turn: Turn, *, is_writable: bool = False) -> None:
         self._config = config
+        self._is_writable = is_writable
         self._turn = turn
         self._lock = threading.Lock()
         self._engine: Engine | None = None
@@ -79,6 +92,11 @@ class Link:
     async def last_key(self) -> Key | None:
         """The highest key that there is; None in an empty table. Raises Unreachable."""
         return await self._call(self._last_key, self._config.query_timeout, "query takes too long")
+
+    async def put(self, row: Put) -> bool:
+        """Have a row there, in one transaction; False when it was there. Raises Unreachable, AuthError: then nobody
+        knows, and to put it again is right."""
+        return await self._call(lambda: self._put(row), self._config.query_timeout, "statement takes too long")
 
     async def close(self) -> None:
         """Close; a call that hangs closes its connection itself when it comes back."""
@@ -126,8 +144,8 @@ class Link:
 
         # The pool logs with a traceback that a connection, which is lost, could not be closed in peace.
         logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
-        self._engine = _make_engine(self._config, password)
-        statements = _READ_ONLY.get(self._engine.dialect.name, ())
+        self._engine = _make_engine(self._config, password, is_writable=self._is_writable)
+        statements = () if self._is_writable else _READ_ONLY.get(self._engine.dialect.name, ())
         timeout_ms = int(self._config.query_timeout * 1000)
         self._connection = self._engine.connect()
         for statement in statements:
@@ -187,6 +205,25 @@ class Link:
         _, rows = self._execute(statement.order_by(*(key.desc() for key in keys)).limit(1))
         return tuple(rows[0]) if rows else None
 
+    def _put(self, row: Put) -> bool:
+        import sqlalchemy as sa
+
+        connection = self._alive()
+        *schema, name = row.table.rsplit(".", 1)
+        column, revision = row.revision
+        values = {**row.key, **row.columns, column: revision}
+        table = sa.table(name, *(sa.column(each) for each in values), schema=schema[0] if schema else None)
+        where = [table.c[each] == value for each, value in row.key.items()]
+        with connection.begin():
+            found = connection.execute(sa.select(table.c[column]).where(*where).with_for_update()).fetchall()
+            if not found:
+                connection.execute(table.insert().values(values))
+            elif any(each[0] is not None and int(each[0]) >= revision for each in found):
+                return False
+            else:
+                connection.execute(table.update().where(*where).values(values))
+        return True
+
     def _close_if_idle(self) -> None:
         if self._lock.acquire(timeout=CLOSE_WAIT_S):
             try:
@@ -208,15 +245,15 @@ class Link:
             pass  # the link was broken already
 
 
-def _make_engine(config: SqlConfig, password: str | None) -> Engine:
+def _make_engine(config: SqlConfig, password: str | None, *, is_writable: bool) -> Engine:
     import sqlalchemy as sa
     from sqlalchemy.pool import NullPool
 
     arguments: dict[str, Any] = dict(config.connect_args)
     try:
         if config.file is not None:
-            path = config.file.absolute().as_uri()
-            url = sa.URL.create("sqlite", database=path, query={"mode": "ro", "uri": "true"})
+            path, mode = config.file.absolute().as_uri(), "rw" if is_writable else "ro"
+            url = sa.URL.create("sqlite", database=path, query={"mode": mode, "uri": "true"})
             arguments.setdefault("timeout", config.query_timeout)
         else:
             url = sa.make_url(config.url or "")
