@@ -17,6 +17,7 @@ CASES = sorted(path.parent for path in GOLDEN.glob("*/*/flow.yaml"))
 
 def test_every_type_has_a_golden_case() -> None:
     assert {case.parent.name for case in CASES} == set(FLOW_TYPES)
+    assert {name: found.name for name, found in FLOW_TYPES.items()} == {name: name for name in FLOW_TYPES}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")

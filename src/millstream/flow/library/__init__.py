@@ -1,39 +1,65 @@
 """The flows that plants need first. Each is a type with a configuration; docs/reference/flows.md lists them."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from __future__ import annotations
 
-from millstream.flow.library._alarm import ALARM
-from millstream.flow.library._alarm_flood import ALARM_FLOOD
-from millstream.flow.library._anomaly import ANOMALY
-from millstream.flow.library._change_of_state import CHANGE_OF_STATE
-from millstream.flow.library._deadband import DEADBAND, SWINGING_DOOR
-from millstream.flow.library._dedup import DEDUP
-from millstream.flow.library._derived_tag import DERIVED_TAG
-from millstream.flow.library._downtime import DOWNTIME
-from millstream.flow.library._energy import ENERGY
-from millstream.flow.library._line import LINE
-from millstream.flow.library._machine_state import MACHINE_STATE
-from millstream.flow.library._notify import NOTIFY
-from millstream.flow.library._oee import OEE
-from millstream.flow.library._order_made import ORDER_MADE
-from millstream.flow.library._part_counter import PART_COUNTER
-from millstream.flow.library._rate import RATE
-from millstream.flow.library._remaining_life import REMAINING_LIFE
-from millstream.flow.library._runs import RUNS
-from millstream.flow.library._spc import SPC
-from millstream.flow.library._state_model import STATE_MODEL
-from millstream.flow.library._tool import TOOL_MONITOR
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+
 from millstream.flow.library._type import Build, FlowConfig, FlowType, OutputName, OutputPath
-from millstream.flow.library._unit_conversion import UNIT_CONVERSION
-from millstream.flow.library._waveform import WAVEFORM
 
-_ALL = (
-    PART_COUNTER, RATE, MACHINE_STATE, OEE, ENERGY, CHANGE_OF_STATE, RUNS, DERIVED_TAG, UNIT_CONVERSION, DEADBAND,
-    SWINGING_DOOR, DEDUP, ALARM, ALARM_FLOOD, SPC, DOWNTIME, NOTIFY, WAVEFORM, ANOMALY,
-    ORDER_MADE, TOOL_MONITOR, STATE_MODEL, LINE, REMAINING_LIFE,
-)  # fmt: skip
-FLOW_TYPES: Mapping[str, FlowType] = MappingProxyType({flow_type.name: flow_type for flow_type in _ALL})
+_WHERE = {
+    "part_counter": ("_part_counter", "PART_COUNTER"),
+    "rate": ("_rate", "RATE"),
+    "machine_state": ("_machine_state", "MACHINE_STATE"),
+    "oee": ("_oee", "OEE"),
+    "energy": ("_energy", "ENERGY"),
+    "change_of_state": ("_change_of_state", "CHANGE_OF_STATE"),
+    "runs": ("_runs", "RUNS"),
+    "derived_tag": ("_derived_tag", "DERIVED_TAG"),
+    "unit_conversion": ("_unit_conversion", "UNIT_CONVERSION"),
+    "deadband": ("_deadband", "DEADBAND"),
+    "swinging_door": ("_deadband", "SWINGING_DOOR"),
+    "dedup": ("_dedup", "DEDUP"),
+    "alarm": ("_alarm", "ALARM"),
+    "alarm_flood": ("_alarm_flood", "ALARM_FLOOD"),
+    "spc": ("_spc", "SPC"),
+    "downtime": ("_downtime", "DOWNTIME"),
+    "notify": ("_notify", "NOTIFY"),
+    "waveform": ("_waveform", "WAVEFORM"),
+    "anomaly": ("_anomaly", "ANOMALY"),
+    "order_made": ("_order_made", "ORDER_MADE"),
+    "tool": ("_tool", "TOOL_MONITOR"),
+    "state_model": ("_state_model", "STATE_MODEL"),
+    "line": ("_line", "LINE"),
+    "remaining_life": ("_remaining_life", "REMAINING_LIFE"),
+}
+
+
+class _Library(Mapping[str, FlowType]):
+    """Each type is imported when it is asked for: a node or a worker runs few of them."""
+
+    def __getitem__(self, name: str) -> FlowType:
+        return _imported(*_WHERE[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_WHERE)
+
+    def __len__(self) -> int:
+        return len(_WHERE)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _WHERE
+
+
+@cache
+def _imported(module: str, constant: str) -> FlowType:
+    found = getattr(import_module(f"millstream.flow.library.{module}"), constant)
+    assert isinstance(found, FlowType)
+    return found
+
+
+FLOW_TYPES: Mapping[str, FlowType] = _Library()
 """Built-in types by name."""
 
 __all__ = ["FLOW_TYPES", "Build", "FlowConfig", "FlowType", "OutputName", "OutputPath"]
