@@ -1,4 +1,5 @@
-"""Work on a history as a whole: rows of files into it, rollups worked out anew; each with an event that says who."""
+"""Work on a history as a whole: rows of files into it, rollups worked out anew, a copy of it; each with an event that
+says who."""
 
 from __future__ import annotations
 
@@ -7,12 +8,22 @@ from typing import Any
 
 import msgspec
 
+from millstream.archive._copies import HistoryCopies
 from millstream.bus import RawConnection, decode_answer
 from millstream.historian import HistorianService, Reply
 from millstream.kernel import Clock, NotFoundError, PlantError
 from millstream.model import AssetPath
 from millstream.protocols.cloudevents import CloudEvent, encode_event
-from millstream.protocols.history_job import ImportPart, JobAnswer, RollupsAgain, decode_job
+from millstream.protocols.history_job import (
+    CopyBegin,
+    CopyEnd,
+    CopyPart,
+    ImportPart,
+    Job,
+    JobAnswer,
+    RollupsAgain,
+    decode_job,
+)
 from millstream.protocols.ledger import WRITER_HEADER
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
 
@@ -28,6 +39,7 @@ class HistoryJobs:
         clock: Clock,
     ) -> None:  # fmt: skip
         self._historian = historian
+        self._copies = HistoryCopies(historian)
         self._connection = connection
         self._place = place
         self._writer = writer
@@ -37,11 +49,26 @@ class HistoryJobs:
         """One reply, with its error when there is one."""
         try:
             job, rows = decode_job(payload)
-            done = await (self._import(job, rows) if isinstance(job, ImportPart) else self._rollups(job))
+            done = await self._do(job, rows)
         except PlantError as error:
             yield Reply(b"", (("Ms-Error", msgspec.json.encode(error.as_dict()).decode()), ("Ms-Status", "done")))
             return
-        yield Reply(msgspec.json.encode(JobAnswer(done)), (("Ms-Status", "done"),))
+        yield Reply(done, (("Ms-Status", "done"),))
+
+    async def _do(self, job: Job, rows: bytes) -> bytes:
+        if isinstance(job, CopyBegin):
+            answer = await self._copies.begin()
+            if self._place() is not None:
+                size = sum(file.bytes for file in answer.files)
+                await self._tell(f"copy/{answer.id}", "copied", {"who": job.who, "bytes": size})
+            return msgspec.json.encode(answer)
+        if isinstance(job, CopyPart):
+            return await self._copies.part(job)
+        if isinstance(job, CopyEnd):
+            await self._copies.end()
+            return msgspec.json.encode(JobAnswer(0))
+        done = await (self._import(job, rows) if isinstance(job, ImportPart) else self._rollups(job))
+        return msgspec.json.encode(JobAnswer(done))
 
     async def _import(self, part: ImportPart, rows: bytes) -> int:
         if part.part == 0:

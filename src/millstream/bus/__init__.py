@@ -100,7 +100,7 @@ from millstream.bus._streams import (
     throughput_stream,
 )
 from millstream.bus._tls_offer import check_offer
-from millstream.bus._transport import Transport
+from millstream.bus._transport import NobodyAnswers, Transport
 from millstream.bus._trim import trim_below
 from millstream.kernel import write_private
 
@@ -115,6 +115,7 @@ __all__ = [
     "modules_stream",
     "HUB_INBOX",
     "JOINING",
+    "NobodyAnswers",
     "PEOPLE_INBOX",
     "PEOPLE_SERVICES",
     "PEOPLE_USER",

@@ -18,22 +18,29 @@ if TYPE_CHECKING:
     from millstream.hub import Manifest
 
 
-def backup(folder: Path, /, *, json: Json = False, target: Target = DEFAULT) -> int:
-    """Copy a running hub's streams, buckets and consumers into a folder.
+def backup(
+    folder: Path, /, *, history: Annotated[bool, Parameter(negative="--no-history")] = True, before: Path | None = None,
+    json: Json = False, target: Target = DEFAULT,
+) -> int:  # fmt: skip
+    """Copy a running hub's history, streams, buckets and consumers into a folder.
 
     Each copy is proved: a server of its own is made from it, and what that holds is counted and digested. The hub goes
-    on meanwhile. Passwords and keys are not in it, and neither is the history's own database: a hub that is restored
-    reads its streams into a new one.
+    on meanwhile. Passwords and keys are not in it.
 
     Examples:
 
         millstream backup /backup/2026-01-31
         millstream backup /backup/2026-01-31 --node data/hub --json
+        millstream backup /backup/2026-02-01 --before /backup/2026-01-31
 
     Parameters
     ----------
     folder
         A folder that does not exist yet.
+    history
+        Copy the history, too; without it a restored hub reads its streams into a new one.
+    before
+        An earlier backup on the same disk: days of the history that have not changed since are not copied again.
     json
         Print what is in it as one object.
     """
@@ -41,8 +48,8 @@ def backup(folder: Path, /, *, json: Json = False, target: Target = DEFAULT) -> 
     async def work() -> int:
         """Over a connection of the plant's own account, which may ask for snapshots."""
         from millstream.bus import RawConnection
-        from millstream.client import find_node
-        from millstream.hub import back_up
+        from millstream.client import find_node, me
+        from millstream.hub import HistoryAsk, back_up
 
         address = find_node(
             None if target.url is not None else target.node, url=target.url, user=target.user,
@@ -52,8 +59,9 @@ def backup(folder: Path, /, *, json: Json = False, target: Target = DEFAULT) -> 
             raise ConfigError("not a hub", where=address.nats_url, next_step="name its data directory with --node")
         async with RawConnection(address.nats_url, credentials=address.credentials, name="backup") as connection:
             manifest = await back_up(
-                connection, folder, hub=address.name or "hub", clock=SystemClock(), say=_quiet if json else note
-            )
+                connection, folder, hub=address.name or "hub", clock=SystemClock(), say=_quiet if json else note,
+                history=HistoryAsk(me(), before) if history else None,
+            )  # fmt: skip
         _show(manifest, folder, is_json=json)
         return OK
 
@@ -113,8 +121,8 @@ async def _restore(config: HubConfig, folder: Path, *, is_replacing: bool, is_qu
     from dataclasses import replace as changed
 
     from millstream.bus import NatsServer
+    from millstream.hub import give_history, history_dir, server_settings, shown
     from millstream.hub import restore as restore_streams
-    from millstream.hub import server_settings
 
     if config.server.url is not None or config.trust is not None or config.cluster is not None:
         raise ConfigError(
@@ -124,8 +132,14 @@ async def _restore(config: HubConfig, folder: Path, *, is_replacing: bool, is_qu
     data_dir = Path(config.hub.data_dir)
     await asyncio.to_thread(data_dir.mkdir, parents=True, exist_ok=True)
     settings = changed(server_settings(config), leaf_listener=None, mqtt_port=None, websocket_port=None, port=0)
+    say = _quiet if is_quiet else note
     async with NatsServer(settings, data_dir) as server, server.connect("restore") as connection:
-        return await restore_streams(connection, folder, is_replacing=is_replacing, say=_quiet if is_quiet else note)
+        manifest = await restore_streams(connection, folder, is_replacing=is_replacing, say=say)
+        if config.historian is not None and config.historian.engine is None:
+            kept = history_dir(config)
+            proof = await give_history(connection, manifest, folder, kept, is_replacing=is_replacing)
+            say(f"history: {shown(proof)}, as backed up" if proof is not None else "history: not in this backup")
+    return manifest
 
 
 def _quiet(_: str) -> None:
@@ -135,7 +149,11 @@ def _quiet(_: str) -> None:
 def _show(manifest: Manifest, folder: Path, *, is_json: bool) -> None:
     streams = {entry.name: entry.proof.messages for entry in manifest.streams}
     if is_json:
-        print_json({"folder": str(folder), "hub": manifest.hub, "made": manifest.made, "streams": streams})
+        from msgspec import to_builtins
+
+        history = None if manifest.history is None else to_builtins(manifest.history.proof)
+        about = {"hub": manifest.hub, "made": manifest.made, "streams": streams, "history": history}
+        print_json({"folder": str(folder), **about})
     else:
         held = f"{len(streams)} streams, {sum(streams.values())} messages"
         print_text(f"{folder}: hub {manifest.hub} of {manifest.made}, {held}, whole")

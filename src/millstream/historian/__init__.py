@@ -3,6 +3,7 @@
 DuckDB is loaded when a service starts, not at import.
 """
 
+from millstream.historian._copy import HistoryProof, copied_files, move_positions, prove_history
 from millstream.historian._keep import Keep, KeepRule
 from millstream.historian._page import Page, decode_page, table_page
 from millstream.historian._ports import (
@@ -57,6 +58,7 @@ __all__ = [
     "HistorianOptions",
     "HistorianService",
     "HistorianStats",
+    "HistoryProof",
     "HistoryStoreError",
     "HistoryView",
     "Keep",
@@ -78,8 +80,11 @@ __all__ = [
     "StreamStats",
     "TagEntry",
     "Window",
+    "copied_files",
     "decode_page",
     "decode_query",
+    "move_positions",
     "parse_created_ns",
+    "prove_history",
     "table_page",
 ]

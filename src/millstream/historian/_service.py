@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from millstream.historian._copy import copy_history
 from millstream.historian._engine import Plan, QueryStopped, Running
 from millstream.historian._home import FolderHome, Home, Keeping, ServerHome
 from millstream.historian._import import import_rows
@@ -20,7 +21,7 @@ from millstream.historian._ports import DeadLetterSink, Reply, RequestServer, St
 from millstream.historian._postgres_link import PostgresServer
 from millstream.historian._query import Last, Names, Query, check_query
 from millstream.historian._sink import StreamSink
-from millstream.historian._store import MEMORY_BYTES_MAX, Commit, HistoryStoreError, Position
+from millstream.historian._store import MEMORY_BYTES_MAX, Commit, HistoryStore, HistoryStoreError, Position
 from millstream.historian._tags import TagDictionary, TagEntry
 from millstream.historian._view import HistoryView
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock
@@ -301,6 +302,17 @@ class HistorianService:
     async def roll_up_again(self, day: int) -> bool:
         """Work the rollup of a sealed day out anew; False when it has no samples. Raises HistoryStoreError."""
         return await self._upkeep.roll_up_again(day)
+
+    async def copy(self) -> Path:
+        """A copy of all of it in a folder, of one moment; what comes in meanwhile waits in its stream. Raises
+        HistoryStoreError, also for a history on a server, which has means of its own."""
+        store = self._store
+        if not isinstance(store, HistoryStore):
+            raise HistoryStoreError(
+                "this history lies on a server", where="historian.engine", code="MS-2624",
+                next_step="back the server's database up by its own means, before this backup",
+            )  # fmt: skip
+        return await self._on_writer(partial(copy_history, store))
 
     async def imported_parts(self, id: str) -> int:
         """How many parts of an import are stored."""

@@ -6,6 +6,7 @@ or a power cut each message is in it once or not at all, and the stream is read 
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ DAY_NS = 86_400 * 10**9
 MEMORY_BYTES_MAX = 256 * 2**20  # DuckDB's own; a larger sort spills to the folder
 THREADS_MAX = 2
 CHECKPOINT_WAL_BYTES = 16 * 2**20
+COPY_FOLDER = "copy"
+"""Below the history's folder: a copy for a backup, until that has it."""
 
 
 class HistoryStoreError(PlantError):
@@ -100,6 +103,7 @@ class HistoryStore:
         """Open or make the database. Raises FencedError when another process has it, HistoryStoreError, ConfigError."""
         duckdb = _load_duckdb()
         self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.folder / COPY_FOLDER, ignore_errors=True)  # of a backup that was not ended
         spill = self.folder / "spill"
         try:
             self._connection = duckdb.connect(

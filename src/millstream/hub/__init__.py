@@ -1,16 +1,20 @@
 """The hub's composition root: server, sources, historian, ledger, status."""
 
-from millstream.hub._backup import back_up, restore
+from millstream.hub._backup import HistoryAsk, back_up, restore
+from millstream.hub._backup_history import give_history, shown
 from millstream.hub._backup_manifest import Manifest, load_manifest
 from millstream.hub._ledger import HubLedger, OriginFeeder
 from millstream.hub._node import HubNode, server_settings
 from millstream.hub._plant import HubPlant
 from millstream.hub._sources import SourceKeeper, plan_sources
-from millstream.hub._tenants import Tenants
+from millstream.hub._tenants import Tenants, history_dir
 
 __all__ = [
+    "HistoryAsk",
     "Manifest",
     "back_up",
+    "give_history",
+    "history_dir",
     "load_manifest",
     "restore",
     "HubLedger",
@@ -21,4 +25,5 @@ __all__ = [
     "Tenants",
     "plan_sources",
     "server_settings",
+    "shown",
 ]

@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import millstream
 from millstream.bus import (
@@ -30,11 +32,13 @@ from millstream.bus import (
     StreamApi,
     StreamReader,
     delete_stream,
+    ensure_stream,
     find_stream,
     give_snapshot,
     list_streams,
     take_snapshot,
 )
+from millstream.hub._backup_history import shown, take_history
 from millstream.hub._backup_manifest import (
     FORMAT,
     Manifest,
@@ -56,20 +60,35 @@ WAIT_S = 1.0
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryAsk:
+    """That the history is wanted too: `who` asks, for the event that tells; `before` is an earlier backup, whose files
+    need not be sent again."""
+
+    who: str
+    before: Path | None = None
+
+
 def in_order(streams: Sequence[str]) -> list[str]:
     """Those that take from others first."""
     kept = [name for name in streams if name not in SKIPPED and not name.startswith("$MQTT")]
     return [name for name in TAKING if name in kept] + sorted(name for name in kept if name not in TAKING)
 
 
-async def back_up(connection: RawConnection, folder: Path, *, hub: str, clock: Clock, say: Say) -> Manifest:
-    """Write all streams of the hub below `folder`, which is empty or not there yet. Raises PlantError; then the folder
-    is no backup."""
+async def back_up(
+    connection: RawConnection, folder: Path, *, hub: str, clock: Clock, say: Say, history: HistoryAsk | None = None
+) -> Manifest:
+    """Write all streams of the hub below `folder`, which is empty or not there yet, and with `history` that before.
+    Raises PlantError; then the folder is no backup."""
     if folder.exists() and any(folder.iterdir()):
         raise PlantError(
             "the folder is not empty", where=str(folder), next_step="give a folder that does not exist", code="MS-2620"
         )
     (folder / "streams").mkdir(parents=True, exist_ok=True, mode=0o700)
+    kept = None
+    if history is not None:  # first: the streams then reach at least as far as it does
+        kept = await take_history(connection, folder, hub=hub, who=history.who, before=history.before)
+        say(f"history: {shown(kept.proof)}" if kept is not None else "history: this hub has none")
     names = in_order(await list_streams(StreamApi(connection)))
     entries = []
     with TemporaryDirectory(dir=folder, prefix="proof-") as scratch:
@@ -79,7 +98,7 @@ async def back_up(connection: RawConnection, folder: Path, *, hub: str, clock: C
                 entries.append(await _back_up_stream(connection, prover, folder, name))
                 say(f"{name}: {entries[-1].proof.messages} messages, {entries[-1].bytes} bytes")
     made = format_time(clock.now_ns())
-    manifest = Manifest(FORMAT, hub, millstream.__version__, made, tuple(entries))
+    manifest = Manifest(FORMAT, hub, millstream.__version__, made, tuple(entries), history=kept)
     await asyncio.to_thread(save_manifest, folder, manifest)
     return manifest
 
@@ -154,7 +173,8 @@ async def restore(connection: RawConnection, folder: Path, *, is_replacing: bool
     for name in held:
         await delete_stream(api, name)
     for entry in manifest.streams:
-        head, chunks = SnapshotHead(entry.config, entry.state), _chunks_of(folder / entry.file)
+        config = {key: value for key, value in entry.config.items() if key != "sources"}
+        head, chunks = SnapshotHead(config, entry.state), _chunks_of(folder / entry.file)
         await give_snapshot(connection, entry.name, head, chunks)
         proof = await prove(connection, entry.name)
         if proof != entry.proof:
@@ -163,7 +183,19 @@ async def restore(connection: RawConnection, folder: Path, *, is_replacing: bool
                 got=_shown(proof), next_step="restore again, into an empty folder, from another backup", code="MS-2622",
             )  # fmt: skip
         say(f"{entry.name}: {proof.messages} messages, as backed up")
+    for entry in manifest.streams:
+        if entry.config.get("sources"):
+            await ensure_stream(api, {**entry.config, "sources": [_resumed(s, entry) for s in entry.config["sources"]]})
     return manifest
+
+
+def _resumed(source: Mapping[str, Any], entry: StreamEntry) -> dict[str, Any]:
+    """A source of the hub's own goes on behind what the stream holds of it. nats-server 2.15 takes the restored one for
+    another than it was, and would read it from its beginning; those at edges are what they were."""
+    account = entry.proof.accounts.get(source["name"])
+    if source.get("external") or account is None:
+        return dict(source)
+    return {**source, "opt_start_seq": int(account["last_seq"]) + 1}
 
 
 def _shown(proof: StreamProof) -> str:

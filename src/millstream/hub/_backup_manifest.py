@@ -8,11 +8,14 @@ from typing import Any
 
 import msgspec
 
+from millstream.historian import HistoryProof
 from millstream.kernel import PlantError, write_private
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 READ_BYTES = 1 << 20
+HISTORY = "history"
+"""Its folder in a backup."""
 
 
 class StreamProof(msgspec.Struct, frozen=True):
@@ -46,6 +49,13 @@ class FileEntry(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class HistoryEntry(msgspec.Struct, frozen=True):
+    """The history: its files, and what a hub counted in them."""
+
+    files: tuple[FileEntry, ...]
+    proof: HistoryProof
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """The whole backup."""
 
@@ -55,6 +65,7 @@ class Manifest(msgspec.Struct, frozen=True):
     made: str
     streams: tuple[StreamEntry, ...]
     files: tuple[FileEntry, ...] = ()
+    history: HistoryEntry | None = None
 
 
 class _Sealed(msgspec.Struct, frozen=True):
@@ -93,6 +104,7 @@ def load_manifest(folder: Path) -> Manifest:
     if manifest.format != FORMAT:
         raise refuse("another Millstream made it", where=path, got=f"format {manifest.format}")
     entries: list[StreamEntry | FileEntry] = [*manifest.streams, *manifest.files]
+    entries += manifest.history.files if manifest.history is not None else ()
     for entry in entries:
         _check_file(folder, entry)
     return manifest

@@ -17,6 +17,7 @@ from forward_site import client_of, running_edge, until, wait_all_at_hub
 import warm
 from millstream.bus import StreamApi
 from millstream.config import HubConfig
+from millstream.historian import Range
 from millstream.hub import HubNode, load_manifest
 from millstream.kernel import PlantError
 
@@ -40,7 +41,6 @@ def _document(folder: Path, leaf_port: int) -> dict[str, Any]:
         "server": {"leaf_port": leaf_port},
         "streams": {"max_bytes": "64MiB"},
         "edges": [{"name": "e1", "path": "acme/e1", "secret": {"file": str(secret)}}],
-        "historian": None,
     }
 
 
@@ -65,6 +65,12 @@ async def test_a_hub_made_from_its_backup_takes_the_rest_from_its_edges(tmp_path
             await wait_all_at_hub(hub, edge)
             async with client_of(hub.server) as client:
                 await client.request("$KV.config.e1", b"what the site should run")
+                await client.request("uns.v1.acme.hub._tag.own", b'{"timestamp_ms":1,"value":1}')
+
+                async def is_taken() -> bool:  # else a restored hub that takes it twice would not be seen
+                    return await StreamApi(client).last("H_INTEGRITY", "uns.v1.acme.hub._tag.own") is not None
+
+                await until(is_taken, "what the hub published itself in H_INTEGRITY")
                 consumer = {"name": "reader", "durable_name": "reader", "ack_policy": "explicit"}
                 body = {"stream_name": "H_INTEGRITY", "config": consumer, "action": "create"}
                 await StreamApi(client).request("CONSUMER.CREATE.H_INTEGRITY.reader", body)
@@ -73,6 +79,11 @@ async def test_a_hub_made_from_its_backup_takes_the_rest_from_its_edges(tmp_path
             taken = json.loads(out)["streams"]
             assert taken["H_INTEGRITY"] >= 500
             assert taken["KV_config"] == 1
+            history = json.loads(out)["history"]
+            assert history["tables"]["readings"] >= 500
+            positions = {key.split()[0]: seq for key, seq in history["positions"].items()}
+            assert 500 <= positions["H_INTEGRITY"] <= taken["H_INTEGRITY"]  # the streams were taken after it
+            assert not (tmp_path / "hub/historian/copy").exists()
             again, _, err = await _millstream("backup", str(backup), "--node", str(tmp_path / "hub"))
             assert (again != 0, "MS-2620" in err) == (True, True)
             await edge.send(500)  # the hub gets further than its backup
@@ -86,11 +97,22 @@ async def test_a_hub_made_from_its_backup_takes_the_rest_from_its_edges(tmp_path
         code, out, err = await _millstream("restore", str(backup), "-c", str(tmp_path / "hub.yaml"), "--json")
         assert code == 0, err
         assert json.loads(out)["streams"] == taken
+        assert json.loads(out)["history"] == history
         await edge.send(500)
         async with _running(document) as hub:
             await wait_all_at_hub(hub, edge)  # 1500, of which the backup had 500; none lost, none doubled
             account = hub.ledger()["E_e1_I"]
             assert (account["samples"], account["gaps"], account["repeats"]) == (1500, 0, 0)
+            values: list[int] = []
+
+            async def has_all() -> bool:
+                assert hub.historian is not None
+                table = await hub.historian.query(Range(tags=("acme/e1:n",), limit=10_000))
+                values[:] = sorted(table.column("value").to_pylist())
+                return len(values) >= 1500
+
+            await until(has_all, "all values in the history")
+            assert values == list(range(1, 1501))
             async with client_of(hub.server) as client:
                 found = await StreamApi(client).last("KV_config", "$KV.config.e1")
                 assert found is not None
