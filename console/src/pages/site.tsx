@@ -64,7 +64,7 @@ function Revisions({ config, reload }: { config: SiteConfig; reload: () => void 
         { head: t("kind"), cell: (row) => plain([row.kind ?? "put", row.restores ? `→ ${row.restores}` : "", row.rollout ?? ""].join(" "), 80) },
         { head: t("comment"), cell: (row) => plain(row.comment ?? "", 512) },
         { head: t("acts"), cell: (row) => row.revision !== config.history[0]?.revision && mayPut && (
-          <button type="button" disabled={asking.isBusy} aria-label={`${t("backTo")} ${row.revision}`} onClick={() => setBack(row)}>{t("backTo")}</button>
+          <button type="button" disabled={asking.isBusy} onClick={() => setBack(row)}>{t("backTo")} {row.revision}</button>
         ) },
       ]} />
       <Told outcome={asking.outcome} />

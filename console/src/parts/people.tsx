@@ -28,7 +28,7 @@ export function PeopleTable({ letIn, reload }: { letIn: LetIn; reload: () => voi
         { head: t("acts"), cell: (row) => (
           <span class="acts">
             <button type="button" disabled={asking.isBusy} aria-label={`${t("newPassword")}: ${plain(row.name, 80)}`} onClick={() => void change(row.name, () => client.people.newPassword(row.name))}>{t("newPassword")}</button>
-            <button type="button" disabled={asking.isBusy} aria-label={`${t("secondFactor")}: ${plain(row.name, 80)}`} onClick={() => void change(row.name, () => client.people.secondFactor(row.name, !row.second_factor))}>{row.second_factor ? t("factorOff") : t("factorOn")}</button>
+            <button type="button" disabled={asking.isBusy} aria-label={`${t(row.second_factor ? "factorOff" : "factorOn")}: ${plain(row.name, 80)}`} onClick={() => void change(row.name, () => client.people.secondFactor(row.name, !row.second_factor))}>{row.second_factor ? t("factorOff") : t("factorOn")}</button>
             {row.name !== session.value?.user && <button type="button" disabled={asking.isBusy} aria-label={`${t("takeOut")}: ${plain(row.name, 80)}`} onClick={() => setLeaving(row)}>{t("takeOut")}</button>}
           </span>
         ) },

@@ -308,6 +308,7 @@ COMMANDS = (
     Command("deadletter list", "_deadletter:list_", "List what could not become data.", CARE),
     Command("deadletter show", "_deadletter:show", "Show one dead letter with its raw bytes.", CARE),
     Command("deadletter replay", "_deadletter:replay", "Send dead letters again to where they should have gone.", CARE),
+    Command("deadletter drop", "_deadletter:drop", "Let dead letters go for good, told to the audit.", CARE),
     Command("explain", "_files:explain", "Explain an error code.", CARE),
     Command("version", "_files:version", "Print versions.", CARE),
 )

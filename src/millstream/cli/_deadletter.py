@@ -1,4 +1,4 @@
-"""``deadletter list | show | replay``."""
+"""``deadletter list | show | replay | drop``."""
 
 from __future__ import annotations
 
@@ -167,6 +167,47 @@ def replay(
                 else:
                     note(f"replayed {letter.id} to {path or letter.path}")
         return FAILED if refused else OK
+
+    return run(work())
+
+
+def drop(
+    *ids: str, why: Annotated[str, Parameter(name=["--why", "-m"])], who: str | None = None, json: Json = False,
+    target: Target = DEFAULT,
+) -> int:  # fmt: skip
+    """Let dead letters go for good, told to the audit.
+
+    Size and SHA-256 of the bytes stand there, with who and why.
+
+    Examples:
+
+        millstream deadletter drop E_edge1_DLQ:7 -m "noise on the line"
+        millstream deadletter drop E_edge1_DLQ:7 --why "a test" --who "Ada, shift 2" --json
+
+    Parameters
+    ----------
+    ids
+        As `millstream deadletter list` shows them.
+    why
+        The reason, for the audit.
+    who
+        Name for the audit; left out: user and host.
+    json
+        Print one object a letter.
+    """
+
+    async def work() -> int:
+        """In order, up to the first that is not there."""
+        from millstream.client import me
+
+        async with target.connect() as plant:
+            for id in dict.fromkeys(ids):
+                letter = await plant.letters.drop(id, who=who or me(), why=why)
+                if json:
+                    print_json({"id": id, "dropped": True, "bytes": len(letter.payload)})
+                else:
+                    note(f"dropped {id}")
+        return OK
 
     return run(work())
 

@@ -53,6 +53,24 @@ async def test_a_letter_is_listed_shown_and_replayed_once(tmp_path: Path, capfd:
         assert await count(node, "E_edge1_I") == 1
 
 
+async def test_a_letter_is_let_go_with_who_and_why_in_the_audit(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with fake_node(tmp_path, "edge", "edge1") as node:
+        await bury(node, b"\xff")
+        status, out, _ = await run(capfd, node, "drop", "E_edge1_DLQ:1", "-m", "noise", "--who", "Ada", "--json")
+        assert (status, json.loads(out)) == (0, {"id": "E_edge1_DLQ:1", "dropped": True, "bytes": 1})
+        assert await count(node, "E_edge1_DLQ") == 0
+        told = await node.client.jetstream().get_last_msg(
+            "E_edge1_I", "uns.v1.acme.plant1._event.millstream.audit.dead_letter.dropped"
+        )
+        data = json.loads(told.data or b"")
+        assert (data["letter"], data["who"], data["why"], data["bytes"]) == ("E_edge1_DLQ:1", "Ada", "noise", 1)
+        assert data["sha256"] == "a8100ae6aa1940d0b663bb31cd466142ebbdbd5187131b92d93818987832eb89"
+        status, _, _ = await run(capfd, node, "drop", "E_edge1_DLQ:1", "-m", "again")
+        assert status == 3
+
+
 @pytest.mark.parametrize(("payload", "subject"), [(GOOD, None), (b"\xff no json", SUBJECT)])
 async def test_a_letter_without_a_place_or_sense_is_refused_and_stays(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], payload: bytes, subject: str | None
