@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import console
@@ -134,17 +135,32 @@ def install_console() -> None:
         print(f"the console is not built: {error}", file=sys.stderr)
 
 
-def install_python() -> None:
-    """Make an environment for each Python peer that is missing."""
-    for name, requirement in PYTHON_PEERS.items():
-        if is_present(name):
-            continue
-        folder = PEERS_DIR / "venvs" / name
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(venv_python(name)), "-m", "pip", "install", "--quiet", requirement], check=True)
-        if name in PREPARED:
-            script, file = PEERS_DIR / PREPARED[name][0], prepared_file(name)
-            subprocess.run([str(venv_python(name)), str(script), str(file)], check=True, stderr=subprocess.DEVNULL)
+def install_python(name: str, requirement: str) -> None:
+    """Make an environment for a Python peer that is missing, without a pip of its own."""
+    if is_present(name):
+        return
+    folder = PEERS_DIR / "venvs" / name
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(venv_python(name)), "install", "--quiet", "--no-compile"]
+    subprocess.run([*pip, requirement], check=True)
+    if name in PREPARED:
+        script, file = PEERS_DIR / PREPARED[name][0], prepared_file(name)
+        subprocess.run([str(venv_python(name)), str(script), str(file)], check=True, stderr=subprocess.DEVNULL)
+
+
+def install_all() -> None:
+    """Everything but Debian's programs, two at a time: much of it is waiting for a network. Raises the first error."""
+
+    def pages() -> None:
+        install_npm()
+        install_console()  # its npm packages come after the others: one npm at a time
+
+    with ThreadPoolExecutor(2) as pool:
+        # What takes longest comes first.
+        names = sorted(PYTHON_PEERS, key=lambda name: name not in PREPARED)
+        started = [pool.submit(pages), *(pool.submit(install_python, name, PYTHON_PEERS[name]) for name in names)]
+    for one in started:
+        one.result()
 
 
 def main() -> int:
@@ -157,9 +173,7 @@ def main() -> int:
         if arguments.debian:
             install_debian()
         else:
-            install_npm()
-            install_console()
-            install_python()
+            install_all()
         return 0
     missing = [name for name in (*NPM_PEERS, *PAGES, *PYTHON_PEERS, *DEBIAN_PROGRAMS) if not is_present(name)]
     for name in missing:
