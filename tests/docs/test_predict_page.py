@@ -19,4 +19,4 @@ def test_the_flows_of_the_page_are_sound(tmp_path: Path) -> None:
     config, findings = load_edge(file, {}, FLOW_TYPES)
     assert findings == []
     assert config is not None
-    assert [flow.name for flow in config.flows] == ["spindle", "odd-spindle"]
+    assert [flow.name for flow in config.flows] == ["spindle", "odd-spindle", "spindle-orders"]

@@ -33,6 +33,7 @@ _WHERE = {
     "state_model": ("_state_model", "STATE_MODEL"),
     "line": ("_line", "LINE"),
     "remaining_life": ("_remaining_life", "REMAINING_LIFE"),
+    "orders": ("_orders", "ORDERS"),
 }
 
 

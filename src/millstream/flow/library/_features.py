@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from millstream.kernel import needs_extra
 
@@ -39,7 +39,7 @@ class Features:
 
     def __init__(
         self, wanted: Sequence[Feature], bands: Mapping[str, Limits], envelope: Limits | None, *, rate_hz: float,
-        size: int,
+        size: int, envelope_bands: Mapping[str, Limits] | None = None,
     ) -> None:  # fmt: skip
         """Raises ConfigError (MS-0106) without numpy and scipy."""
         with needs_extra("a flow of type waveform", "predict"):
@@ -49,9 +49,10 @@ class Features:
         self._np, self._fft = np, scipy.fft
         self._wanted = wanted
         frequencies = np.fft.rfftfreq(size, 1 / rate_hz)
-        self._lines = {
-            name: (frequencies >= band.low_hz) & (frequencies < band.high_hz) for name, band in bands.items()
-        }
+        self._lines, self._envelope_lines = (
+            {name: (frequencies >= band.low_hz) & (frequencies < band.high_hz) for name, band in asked.items()}
+            for asked in (bands, envelope_bands or {})
+        )
         self._taper: Wave = scipy.signal.get_window("hann", size)
         # Each line stands for its other side too. At 0 Hz, which has none, there is nothing: the mean was taken off.
         self._power = 2 / (size * float((self._taper**2).sum()))
@@ -65,7 +66,9 @@ class Features:
 
     def empty_bands(self) -> list[str]:
         """Bands that are narrower than the spectrum resolves."""
-        return [name for name, lines in self._lines.items() if not lines.any()]
+        return [
+            name for asked in (self._lines, self._envelope_lines) for name, lines in asked.items() if not lines.any()
+        ]
 
     def of(self, samples: bytes) -> dict[str, float]:
         """By name: the wanted ones, `band/<name>`, `envelope/...`; without those that have no value here, as the crest
@@ -78,15 +81,21 @@ class Features:
             wave = np.zeros_like(wave)
         found = self._plain(mean, wave, self._wanted)
         if self._lines:
-            power = np.abs(self._fft.rfft(wave * self._taper)) ** 2 * self._power
-            for name, lines in self._lines.items():
-                found[f"band/{name}"] = float(power[lines].sum()) ** 0.5
+            found |= {f"band/{name}": value for name, value in self._in_bands(wave, self._lines)}
         if self._one_side is not None:
             envelope = np.abs(self._fft.ifft(self._fft.fft(wave) * self._one_side))
             level = float(envelope.mean())
             about = self._plain(level, envelope - level, ("mean", "rms", "kurtosis"))
             found |= {f"envelope/{name}": value for name, value in about.items()}
+            beats = self._in_bands(envelope - level, self._envelope_lines)
+            found |= {f"envelope/band/{name}": value for name, value in beats}
         return {name: float(f"{value:.{DIGITS}g}") for name, value in found.items()}
+
+    def _in_bands(self, wave: Wave, asked: Mapping[str, Any]) -> list[tuple[str, float]]:
+        if not asked:
+            return []
+        power = self._np.abs(self._fft.rfft(wave * self._taper)) ** 2 * self._power
+        return [(name, float(power[lines].sum()) ** 0.5) for name, lines in asked.items()]
 
     def _plain(self, mean: float, wave: Wave, wanted: Sequence[Feature]) -> dict[str, float]:
         np = self._np

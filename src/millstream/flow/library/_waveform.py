@@ -56,10 +56,13 @@ class WaveformConfig(FlowConfig):
     envelope: BandConfig | None = None
     """The band in which bearings and gears ring: gives `envelope/mean`, `envelope/rms` (of what is about the mean) and
     `envelope/kurtosis` of the envelope."""
+    envelope_bands: dict[str, BandConfig] = Field(default={}, max_length=BANDS_MAX)
+    """By name, with `envelope`: each gives `envelope/band/<name>`, the RMS of what lies in the band of the envelope's
+    own spectrum: how strongly the resonance is struck so often."""
     output: OutputName = "{name}"
     """Features are `<output>/<feature>` at the same place; `{name}` stands for the input's name."""
 
-    @field_validator("bands")
+    @field_validator("bands", "envelope_bands")
     @classmethod
     def _named(cls, bands: dict[str, BandConfig]) -> dict[str, BandConfig]:
         for name in bands:
@@ -71,7 +74,9 @@ class WaveformConfig(FlowConfig):
     def _fits(self) -> WaveformConfig:
         if not SIZE_MIN <= self.size <= SIZE_MAX:
             raise ValueError(f"a window holds {SIZE_MIN} to {SIZE_MAX} samples; this one {self.size}")
-        for name, band in self.bands.items():
+        if self.envelope_bands and self.envelope is None:
+            raise ValueError("envelope_bands need an envelope")
+        for name, band in (*self.bands.items(), *self.envelope_bands.items()):
             if band.high_hz > self.rate_hz / 2:
                 raise ValueError(f"band {name!r} reaches over half of rate_hz, where nothing can be seen")
         if self.envelope is not None and not 0 < self.envelope.low_hz < self.envelope.high_hz < self.rate_hz / 2:
@@ -143,7 +148,8 @@ class _Wave:
         ]
 
     def _unit(self, name: str, event: Event) -> str | None:
-        return None if name.rpartition("/")[2] in WITHOUT_UNIT and not name.startswith("band/") else event.unit
+        group, _, last = name.rpartition("/")
+        return None if last in WITHOUT_UNIT and not group.endswith("band") else event.unit
 
 
 def _build(
@@ -151,7 +157,10 @@ def _build(
 ) -> Flow[Any]:
     bands = {key: Limits(band.low_hz, band.high_hz) for key, band in config.bands.items()}
     envelope = Limits(config.envelope.low_hz, config.envelope.high_hz) if config.envelope is not None else None
-    features = Features(config.features, bands, envelope, rate_hz=config.rate_hz, size=config.size)
+    beats = {key: Limits(band.low_hz, band.high_hz) for key, band in config.envelope_bands.items()}
+    features = Features(
+        config.features, bands, envelope, rate_hz=config.rate_hz, size=config.size, envelope_bands=beats
+    )
     if empty := features.empty_bands():
         raise ConfigError(
             "a band is narrower than a window of this length can tell apart",
