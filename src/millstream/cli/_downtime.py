@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -61,14 +61,18 @@ def list_(
 
 
 def pareto(
-    *patterns: str, start: Start = "-7d", end: Start = "now", json: Json = False, target: Target = DEFAULT
+    *patterns: str, start: Start = "-7d", end: Start = "now", by: Literal["reason", "person"] = "reason",
+    json: Json = False, target: Target = DEFAULT,
 ) -> int:  # fmt: skip
     """Show which reasons cost the most time, the longest first.
+
+    Or who was there meanwhile, with `--by person`.
 
     Examples:
 
         millstream downtime pareto acme/plant1/press --start -7d
         millstream downtime pareto acme/plant1 --start 2026-01-01 --end 2026-02-01 --json
+        millstream downtime pareto acme/plant1 --by person
 
     Parameters
     ----------
@@ -78,23 +82,27 @@ def pareto(
         Begin: 2026-01-31T06:00:00Z, or back from now: -7d.
     end
         End, not included.
+    by
+        The reason, or the person who was at the machine, as operators were told as context.
     json
         Print one object a line.
     """
 
     async def work() -> int:
-        """Stops that are over, by reason."""
+        """Stops that are over, by reason or person."""
         import msgspec
 
+        from millstream.shop import by_person
         from millstream.shop import pareto as by_reason
 
         async with target.connect() as plant:
-            rows = by_reason(await plant.downtime.list(*patterns, start=start, end=end))
+            stops = await plant.downtime.list(*patterns, start=start, end=end)
+            rows = by_reason(stops if by == "reason" else by_person(stops, await plant.downtime.people()))
         for row in rows if json else ():
             print_json(msgspec.to_builtins(row))
         if not json:
             told = [(r.reason, r.count, duration(r.seconds), f"{r.share:.0%}", f"{r.cumulative:.0%}") for r in rows]
-            print_table(("reason", "stops", "time", "share", "sum"), told, right=("stops", "time", "share", "sum"))
+            print_table((by, "stops", "time", "share", "sum"), told, right=("stops", "time", "share", "sum"))
         return OK
 
     return run(work())
@@ -199,9 +207,11 @@ def why(path: str, /, *, at: Start = "now", json: Json = False, target: Target =
             print_json(found)
             return OK
         stops = found["stops"]
-        rows = [(name, json_text(value)) for name, value in found.items() if name != "stops"]
+        rows = [(name, json_text(value)) for name, value in found.items() if name not in ("stops", "operators")]
         print_table(("what", "is"), rows)
         print_table(("stop", "start", "lasts", "state", "category", "reason", "by", "who"), [_row(s) for s in stops])
+        there = [(p["operator"], p["name"], p["start"][:19], duration(p["seconds"])) for p in found["operators"]]
+        print_table(("operator", "name", "from", "was there"), there)
         return OK
 
     return run(work())

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from millstream.client._commands import Commands
+from millstream.client._context import PlantContext
 from millstream.client._owners import nodes_above
 from millstream.client._paths import Where, to_address, to_patterns
 from millstream.client._streams import Store, StoredFrame, Streams, Whom
@@ -20,7 +21,16 @@ from millstream.model import TagPath
 from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event, parse_time_ns
 from millstream.protocols.uns_pattern import Pattern
 from millstream.protocols.uns_subject import decode_subject
-from millstream.shop import STOP_TYPE, StopAction, StopAsk, check_stop_ask, stop_ask_event
+from millstream.shop import (
+    STOP_TYPE,
+    Presence,
+    StopAction,
+    StopAsk,
+    check_stop_ask,
+    present_data,
+    read_presences,
+    stop_ask_event,
+)
 
 COMMAND = "downtime"
 """The command by which a hub has an edge store what is said of a stop."""
@@ -35,6 +45,11 @@ class Downtime:
     def __init__(self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock) -> None:
         self._streams, self._store, self._whom = streams, store, whom
         self._commands, self._clock = commands, clock
+        self._context = PlantContext(streams, store, whom, commands, clock)
+
+    async def people(self) -> Sequence[Presence]:
+        """Who was at which machine, as it was told as context, by time."""
+        return read_presences((fact.path, fact.data) for fact in await self._context.list(what="operator"))
 
     async def list(
         self, *patterns: Where, start: Time = "-1d", end: Time = "now", lasts: Span | None = None
@@ -94,8 +109,8 @@ class Downtime:
 
     async def why(self, path: Where, at: Time = "now") -> Mapping[str, Any]:
         """All that a figure of `oee` is made of: the newest revision of its window that `at` lies in (or that ended
-        last before it), and the stops in it. `path` is the figure's, ``acme/plant1/press:oee/shift/availability``.
-        Raises NotFoundError."""
+        last before it), the stops in it, and who was at the machine. `path` is the figure's,
+        ``acme/plant1/press:oee/shift/availability``. Raises NotFoundError."""
         at_ns, tag = to_time_ns(at, self._clock.now_ns()), Pattern.parse(path).tag
         for names in (tag.names[:-1], tag.names):
             if not names:
@@ -108,7 +123,9 @@ class Downtime:
                 data = [each for each in windows if each["start"] == last][-1]
                 start_ns, end_ns = parse_time_ns(data["start"]), parse_time_ns(data["end"])
                 stops = await self.list(str(tag.asset), start=start_ns, end=end_ns)
-                return {"path": str(tag), "value": data.get(tag.names[-1]), **data, "stops": list(stops)}
+                there = present_data(await self.people(), tag.asset.levels, start_ns, end_ns)
+                value = data.get(tag.names[-1])
+                return {"path": str(tag), "value": value, **data, "stops": list(stops), "operators": there}
         raise NotFoundError(
             "no window of this figure is known", where=str(tag), expected="a figure that the flow `oee` gives",
             next_step="`millstream tree --kind kpi` lists them; live figures are explained once their window is over",

@@ -63,6 +63,7 @@ from millstream.shop._packml import NUMBERS as PACKML_NUMBERS
 from millstream.shop._packml import SEEN_STEPS as PACKML_SEEN_STEPS
 from millstream.shop._packml import STATES as PACKML_STATES
 from millstream.shop._packml import STEPS as PACKML_STEPS
+from millstream.shop._presence import Presence, by_person, present_data, read_presences
 from millstream.shop._spc import (
     D2,
     RULES,
@@ -99,6 +100,10 @@ from millstream.shop._timeline import (
 )
 
 __all__ = [
+    "Presence",
+    "by_person",
+    "present_data",
+    "read_presences",
     "Standing",
     "Wait",
     "waits",

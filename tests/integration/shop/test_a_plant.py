@@ -15,7 +15,9 @@ from millstream.config import UplinkConfig, load_up
 from millstream.edge import EdgeNode
 from millstream.hub import HubNode
 from millstream.kernel import NotFoundError, PlantError, SystemClock
+from millstream.protocols.cloudevents import format_time
 from millstream.sdk import SecretRef
+from millstream.shop import Fact
 
 FILE = """
 edge: {name: e1, path: acme/p1, data_dir: edge}
@@ -112,6 +114,14 @@ async def a_stop_is_explained(folder: Path, edge: Plant, above: Plant, capsys: p
     await until(lambda: is_explained(0.6), "ten of fifty minutes planned")  # 30 / 50 minutes
     found = await above.downtime.why("acme/p1/saw:oee/hour/availability", at)
     assert [(s["duration_s"], s["reason"]) for s in found["stops"]] == [(1200.0, None), (600.0, "meeting")]
+    was_there = {"operator": "7", "name": "Ada", "start": format_time(start_ns + 30 * 60 * 10**9)}
+    await edge.context.put([Fact("acme/p1/saw:operator/7/1", "operator", was_there)])
+    (who,) = (await edge.downtime.why("acme/p1/saw:oee/hour/availability", at))["operators"]
+    assert (who["name"], who["seconds"]) == ("Ada", 1800.0)
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, ["downtime", "pareto", "acme/p1", "--by", "person", *node]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["reason"], row["seconds"]) for row in rows] == [("Ada", 1200.0), ("(nobody)", 600.0)]
     assert await asyncio.to_thread(main, ["downtime", "pareto", "acme/p1", *node]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["reason"], row["seconds"]) for row in rows] == [("(down)", 1200.0), ("meeting", 600.0)]
