@@ -25,6 +25,7 @@ async def test_the_page_on_tenants_runs(tmp_path: Path) -> None:
         await node_json(root / "hub")
         await run(SITE)
         assert "this box is the edge of cologne" in await run(JOIN)
+        assert '  labels: {"region": "west"}' in (root / "edge.yaml").read_text(encoding="utf-8")
         async with beside(root, root, EDGE.strip()):
             await node_json(root / "cologne")
             assert "\n42\n" in await run(PEOPLE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +18,7 @@ edge:
   name: {site}
   path: {place}
   data_dir: {data_dir}
-uplink:
+{labels}uplink:
   url: {url}
   credentials: {creds}
 {authority}"""
@@ -63,7 +65,8 @@ def join(
         config.write_text(
             TEMPLATE.format(
                 site=found.site, place=found.place, data_dir=folder, url=found.hub_url, creds=joined.creds_file,
-                name=config.name, authority=f"  ca_file: {joined.ca_file}\n" if joined.ca_file is not None else "",
+                name=config.name, labels=_labels(found.labels),
+                authority=f"  ca_file: {joined.ca_file}\n" if joined.ca_file is not None else "",
             ),
             encoding="utf-8",
         )  # fmt: skip
@@ -81,3 +84,8 @@ def join(
         else f"set in {config}: uplink: {{url: {found.hub_url}, credentials: {joined.creds_file}{authority}}}"
     )  # fmt: skip
     return OK
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    """A line of the edge file: JSON is YAML as well."""
+    return f"  labels: {dumps(labels, ensure_ascii=False)}\n" if labels else ""

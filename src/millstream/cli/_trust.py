@@ -251,7 +251,7 @@ def add_site(
         file = JoinFile(
             format=FORMAT, tenant=tenant, site=name, place=site.place, hub_url=trust.hub_url,
             operator_public=trust.operator_public, plant_public=found.plant_public, creds=creds, expires_s=expires_s,
-            certificate=trust.certificate, people_public=found.people_public,
+            certificate=trust.certificate, people_public=found.people_public, labels=site.labels,
         )  # fmt: skip
         write_private(path, encode_join_file(file) + "\n")
     note(f"on the box: millstream edge join {path.name}")

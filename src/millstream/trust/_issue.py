@@ -31,6 +31,8 @@ from millstream.trust._state import (
 
 NAME_LENGTH_MAX = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
+_LABEL = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+LABEL_CHARS_MAX = 256
 _RESERVED = frozenset({"hub", "SYS", "PROVIDER", "sys", "provider"})
 TOKENS_COUNT_MAX = 256
 PATHS_COUNT_MAX = 8
@@ -146,6 +148,7 @@ def add_site(
     """A site, and the text of credentials that let one box become its edge, until `expires_s`. For a site that exists:
     new credentials, for a box that replaces the old one. Raises ConfigError."""
     _check_name(name, "site")
+    _check_labels(labels)
     site = tenant.sites.get(name)
     if site is None:
         path = _check_place(place or f"{tenant.place}/{name}")
@@ -157,6 +160,8 @@ def add_site(
         site = Site(name=name, place=str(path), created_s=now_s, labels=labels)
     elif place is not None and place != site.place:
         raise ConfigError("the site is elsewhere", expected=site.place, got=place, code="MS-2103")
+    elif labels:
+        site.labels = labels
     tenant.sites[name] = site
     key = new_key("user")
     if len(site.tokens) >= TOKENS_COUNT_MAX:
@@ -164,6 +169,16 @@ def add_site(
     site.tokens.append(JoinToken(public=key.public, expires_s=expires_s))  # kept: the keys that joined are found by it
     claims = user_claims(key.public, f"join {name}", tenant.plant_public, tags=[("site", name)], expires_s=expires_s)
     return site, format_creds(sign_claims(claims, KeyPair(tenant.join_key), now_s), key.seed)
+
+
+def _check_labels(labels: dict[str, str]) -> None:
+    """Raise ConfigError for what the edge's own file would not take."""
+    for key, value in labels.items():
+        if not _LABEL.match(key) or len(value) > LABEL_CHARS_MAX:
+            raise ConfigError(
+                "not a label", got=f"{key}={value}"[:80], code="MS-2103",
+                expected=f"a small letter, then small letters, digits and '_'; a value of at most {LABEL_CHARS_MAX}",
+            )  # fmt: skip
 
 
 def site_prefix(site: Site) -> str:

@@ -13,7 +13,7 @@ JOIN_BYTES_MAX = 256 << 10
 
 class JoinFile(msgspec.Struct, frozen=True, kw_only=True):
     """`creds` open the hub's door for one question, until `expires_s`; `certificate` is what the hub's TLS is checked
-    against (PEM), none for a hub without TLS."""
+    against (PEM), none for a hub without TLS; `labels` are for the edge's own file."""
 
     format: str
     tenant: str
@@ -26,6 +26,7 @@ class JoinFile(msgspec.Struct, frozen=True, kw_only=True):
     expires_s: int
     certificate: str | None = None
     people_public: str | None = None
+    labels: dict[str, str] = {}
 
 
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):

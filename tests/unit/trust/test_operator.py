@@ -116,6 +116,18 @@ def test_a_bundle_that_somebody_else_signed_is_refused() -> None:
             read_bundle(text, 1000)
 
 
+@pytest.mark.parametrize("label", [("Region", "west"), ("a-b", "x"), ("", "x"), ("a" * 33, "x"), ("a", "x" * 257)])
+def test_labels_are_such_as_the_edges_file_takes(label: tuple[str, str]) -> None:
+    trust = make_trust("op", "nats://127.0.0.1:1", 1000)
+    tenant = add_tenant(trust, "acme", None, Limits(), 1000)
+    site, _ = add_site(tenant, "cologne", None, {"region": "west"}, 2000, 1000)
+    with pytest.raises(ConfigError, match="not a label"):
+        add_site(tenant, "cologne", None, dict([label]), 2000, 1000)
+    assert add_site(tenant, "cologne", None, {}, 2000, 1000)[0].labels == {"region": "west"}
+    assert add_site(tenant, "cologne", None, {"region": "south"}, 2000, 1000)[0].labels == {"region": "south"}
+    assert site.labels == {"region": "south"}
+
+
 def test_revoking_a_site_locks_out_its_keys_and_its_join_files() -> None:
     trust = trust_of("acme")
     tenant = trust.tenants["acme"]
