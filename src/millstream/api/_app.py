@@ -20,7 +20,7 @@ from millstream.api._parameters import QUERIES, ROWS_MAX, parse_query
 from millstream.api._refusals import plant_error
 from millstream.api._render import choose_type, render
 from millstream.api._request import COOKIE, json_response, read_body
-from millstream.api._token_door import USUAL_ROLE, BrowserAccess, TokenDoor
+from millstream.api._token_door import USUAL_ROLE, BrowserAccess, CurrentHistory, TokenDoor
 from millstream.api._tree import OPEN_MAX, TAGS_MAX, part_of
 from millstream.historian import EVENT_KINDS, SAMPLE_KINDS, Last, Query, decode_query
 from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, PlantError, SystemClock, needs_extra
@@ -41,7 +41,7 @@ _Handler = Callable[["View", "Request"], Awaitable["Response"]]
 
 
 def create_app(
-    historian: HistorianService,
+    historian: HistorianService | CurrentHistory,
     *,
     token: str,
     status: NodeStatus | None = None,
@@ -51,10 +51,10 @@ def create_app(
     plants: Plants | None = None,
     role: str = USUAL_ROLE,
 ) -> Starlette:
-    """The application on a running historian. `token` is what clients send as bearer token; `status` adds the node's
-    own report to ``/api/v1/status``; `access` is how the console reaches the node's server, `plants`
-    how people act on the plant, and `role` what those with the token may do. Raises ConfigError for a token that could
-    be guessed, or when Starlette is missing."""
+    """The application on a running historian, or on whichever runs when it is asked. `token` is what clients send as
+    bearer token; `status` adds the node's own report to ``/api/v1/status``; `access` is how the console reaches the
+    node's server, `plants` how people act on the plant, and `role` what those with the token may do. Raises ConfigError
+    for a token that could be guessed, or when Starlette is missing."""
     if len(token) < TOKEN_LENGTH_MIN:
         raise ConfigError("API token is too short", expected=f"at least {TOKEN_LENGTH_MIN} characters")
     with needs_extra("the HTTP API", "api"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -18,10 +18,12 @@ from millstream.api._door import Actor, View, bearer_of
 from millstream.api._request import address_of, json_response
 from millstream.bus import PEOPLE_INBOX, VIEW_API
 from millstream.historian import HistoryView
-from millstream.kernel import AuthError
+from millstream.kernel import AuthError, Unreachable
 from millstream.protocols.history_query import QUERY_SUBJECT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import BaseRoute
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from millstream.historian import HistorianService
     from millstream.kernel import Clock
 
+CurrentHistory: TypeAlias = "Callable[[], HistorianService | None]"
+"""That of a member of a cluster, which is another one when it begins or ceases to lead; None in between."""
 SESSION_BYTES = 32
 WHO = "token"  # for the audit, with the address: who holds it is nobody by name
 USUAL_ROLE = "engineer"
@@ -57,10 +61,12 @@ class TokenDoor:
     """One token opens everything, as a bearer or for a session."""
 
     def __init__(
-        self, historian: HistorianService, token: str, status: NodeStatus | None, clock: Clock, *,
+        self, historian: HistorianService | CurrentHistory, token: str, status: NodeStatus | None, clock: Clock, *,
         access: BrowserAccess | None = None, is_tls: bool = False, role: str = USUAL_ROLE,
     ) -> None:  # fmt: skip
-        self._view = View(historian, HistoryView(historian), Actor(WHO, role), status)
+        self._historian = historian
+        self._actor = Actor(WHO, role)
+        self._status = status
         self._token = token.encode()
         self._clock = clock
         self._access = access
@@ -70,17 +76,27 @@ class TokenDoor:
         """Session -> when it ends, Unix seconds; the oldest first."""
 
     async def admit(self, request: Request) -> View:
-        """Raises AuthError (MS-0630)."""
+        """Raises AuthError (MS-0630), and Unreachable while a member of a cluster hands its history over."""
         token = bearer_of(request)
         if token is None and self._cookie in request.cookies:
             self._session_of(request)
         elif not hmac.compare_digest((token or "").encode(), self._token):
             raise AuthError("no token, or a wrong one", expected="Authorization: Bearer <token>", code="MS-0630")
-        return replace(self._view, actor=replace(self._view.actor, who=f"{WHO}@{address_of(request)}"))
+        historian = self._current()
+        if historian is None:
+            raise Unreachable(
+                "this member has no history at the moment", next_step="ask again in a moment, or another member"
+            )
+        actor = replace(self._actor, who=f"{WHO}@{address_of(request)}")
+        return View(historian, HistoryView(historian), actor, self._status)
+
+    def _current(self) -> HistorianService | None:
+        return self._historian() if callable(self._historian) else self._historian
 
     def is_healthy(self) -> bool:
         """Whether the history stores."""
-        return self._view.historian.is_healthy
+        historian = self._current()
+        return historian is not None and historian.is_healthy
 
     def routes(self) -> list[BaseRoute]:
         """Logging in and out, and how to reach NATS; the same addresses as at a hub with tenants."""
@@ -147,7 +163,7 @@ class TokenDoor:
 
     def _shown(self, expires_s: int) -> dict[str, object]:
         return {
-            "tenant": None, "user": None, "role": self._view.actor.role, "via": "token", "place": None, "paths": [],
+            "tenant": None, "user": None, "role": self._actor.role, "via": "token", "place": None, "paths": [],
             "expires_s": expires_s, "websocket_port": None if self._access is None else self._access.websocket_port,
         }  # fmt: skip
 

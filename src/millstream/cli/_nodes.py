@@ -199,7 +199,7 @@ async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, lo
         serve_api,
         users_of,
     )
-    from millstream.bus import PEOPLE_USER
+    from millstream.bus import PEOPLE_USER, shared_secret, write_private
     from millstream.kernel import ConfigError, SystemClock
 
     if node.config.historian is None:
@@ -212,11 +212,12 @@ async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, lo
             people=PeopleAccess(users_of(Path(node.config.hub.data_dir)), frozenset(node.config.login.admins)),
         )  # fmt: skip
     else:
-        assert node.historian is not None
         about["token_file"] = token_file = Path(node.config.hub.data_dir) / "secrets" / "api.token"
         port, password = node.server.settings.websocket_port, node.server.settings.people_secret
+        if (cluster := node.config.cluster) is not None:  # the same at each member, to whichever one comes
+            write_private(token_file, shared_secret(cluster.secret.resolve(), "api token") + "\n")
         app = create_app(
-            node.historian, token=load_or_make_token(token_file), status=node.status,
+            lambda: node.historian, token=load_or_make_token(token_file), status=node.status,
             access=BrowserAccess(port, PEOPLE_USER, password) if port and password else None,
             is_tls=node.server.client_tls is not None, plants=plants, role=config.role,
         )  # fmt: skip

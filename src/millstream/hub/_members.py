@@ -11,15 +11,19 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal
 
+import msgspec
+
 import millstream
 from millstream.bus import Lease, NatsServer, node_service
 from millstream.config import HubConfig
+from millstream.historian import HistorianService
 from millstream.hub._plant import HubPlant, hub_historian
 from millstream.hub._tenants import history_dir
 from millstream.kernel import Backoff, Clock, NotFoundError, PlantError, Unreachable
 from millstream.sdk import Log
 
 LEASE = "hub"
+ASK_S = 2.0
 State = Literal["waits", "stands by", "leads"]
 
 
@@ -40,6 +44,7 @@ class Member:
         self._lease: Lease
         self.state: State = "waits"
         self.plant: HubPlant | None = None
+        self._standby: HistorianService | None = None
         self.takeovers_count = 0
 
     async def __aenter__(self) -> Member:
@@ -98,14 +103,29 @@ class Member:
             try:
                 async with hub_historian(
                     self._config, self._connection, history_dir(self._config), clock=self._clock, log=self._log
-                ):
+                ) as self._standby:
                     self.state = "stands by"
                     await asyncio.Event().wait()
             except NotFoundError:
                 pass  # the first hub of this cluster is making its streams
             except PlantError as error:
                 self._log.warning("history waits", member=self._member, error=str(error))
+            finally:
+                self._standby = None
             await self._clock.sleep(1.0)
+
+    @property
+    def historian(self) -> HistorianService | None:
+        """This member's own history, whether it leads or stands by; None while it changes over."""
+        return self._standby if self.plant is None else self.plant.historian
+
+    async def leaders_status(self) -> dict[str, Any] | None:
+        """What the member that leads says of the hub; None while none does."""
+        try:
+            answer = await self._connection.request(f"millstream.node.{self._config.hub.name}.status", timeout_s=ASK_S)
+            return msgspec.json.decode(answer[4], type=dict[str, Any])
+        except (PlantError, msgspec.DecodeError):
+            return None
 
     # -- what others see ----------------------------------------------------------------------------------------------
 

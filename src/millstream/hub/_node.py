@@ -139,7 +139,9 @@ class HubNode:
 
     @property
     def historian(self) -> HistorianService | None:
-        """Of the one plant."""
+        """Of the one plant; of a member its own, whether it leads or stands by."""
+        if self.member is not None:
+            return self.member.historian
         return None if self.plant is None else self.plant.historian
 
     @property
@@ -156,6 +158,8 @@ class HubNode:
         """Of the one plant; of a hub of tenants what its provider may see: how each is, nothing of their data."""
         if self.plant is not None:
             return await self.plant.status()
+        if self.member is not None and (told := await self.member.leaders_status()) is not None:
+            return told
         tenants = self.tenants.status() if self.tenants is not None else {}
         return {
             "role": "hub",
