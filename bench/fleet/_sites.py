@@ -37,6 +37,7 @@ def _write(level: str, line: str) -> None:
 async def serve(folder: Path, leaf_port: int, first: int, count: int) -> None:
     """Until SIGTERM."""
     os.environ["GOMAXPROCS"] = "1"  # a box of one core: 200 servers that each look for work on all cores fill two
+    os.nice(10)  # the hub stands on a box of its own in life: what the sites do must not take its turn
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     names = [site_name(number) for number in range(first, first + count)]
