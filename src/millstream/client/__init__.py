@@ -28,6 +28,7 @@ from millstream.client._sync import SyncPlant, connect_sync
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._trace import Station, Trace
 from millstream.client._tree import TagEntry, TreeNode, build_tree
+from millstream.client._twin import Twins
 from millstream.client._writes import NotWritten
 from millstream.protocols.cloudevents import CloudEvent
 from millstream.protocols.contract import Contract, ContractBroken
@@ -38,6 +39,7 @@ from millstream.protocols.uns_pattern import KINDS, Pattern
 from millstream.protocols.write_request import WritableTag, WriteAnswer
 
 __all__ = [
+    "Twins",
     "Notifier",
     "OrderTotal",
     "Downtime",

@@ -49,6 +49,7 @@ from millstream.client._streams import StoredFrame, Streams, newest, refuse
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._trace import Trace, find_trace
 from millstream.client._tree import TagEntry, TreeNode, build_tree
+from millstream.client._twin import Twins
 from millstream.client._writes import writable_tags, write_tag
 from millstream.kernel import Clock, DecodeError, NotFoundError, SystemClock, Unreachable, suggest
 from millstream.model import GOOD, AssetPath, Quality, TagPath, Value
@@ -86,6 +87,7 @@ class Plant:
         self.archive = Archive(self._historian, link, self.fleet.whom, clock)
         asking = (self._streams, self._store, self.fleet.whom, self.commands, clock)
         self.alarms, self.context, self.downtime = Alarms(*asking), PlantContext(*asking), Downtime(*asking)
+        self.twins = Twins(self._streams, clock)
         self.letters = LetterActs(self._streams, self.replay, self.event, self._node_places)
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""

@@ -100,12 +100,16 @@ class Streams:
                 break
         return found
 
-    async def last(self, stream: str, subjects: Sequence[str]) -> Sequence[StoredFrame]:
-        """The last message of each of the subjects that the stream has; few round trips for many subjects."""
+    async def last(
+        self, stream: str, subjects: Sequence[str], *, until_ns: int | None = None
+    ) -> Sequence[StoredFrame]:  # fmt: skip
+        """The last message of each of the subjects that the stream has, or had by then; few round trips for many
+        subjects."""
         found: list[StoredFrame] = []
+        until = {} if until_ns is None else {"up_to_time": format_time(until_ns)}
         for at in range(0, len(subjects), SUBJECTS_PER_REQUEST_MAX):
             part = subjects[at : at + SUBJECTS_PER_REQUEST_MAX]
-            async with aclosing(self._direct(stream, {"multi_last": list(part)})) as frames:
+            async with aclosing(self._direct(stream, {"multi_last": list(part), **until})) as frames:
                 found += [frame async for frame in frames]
         return found
 

@@ -40,6 +40,10 @@ flows:
     type: oee
     inputs: [{pattern: "acme/p1/**:downtime/state", kind: state}]
     config: {names: {state: downtime/state}, windows: [hour], every: 0s}
+  - name: twins
+    type: twin
+    inputs: ["acme/p1/lathe:**", {pattern: "acme/p1/lathe:**", kind: alarm}]
+    config: {every: 100ms}
 """
 
 
@@ -133,6 +137,40 @@ async def a_stop_is_explained(folder: Path, edge: Plant, above: Plant, capsys: p
         assert await edge.downtime.outcome(path, id, timeout_s=60)
 
 
+async def a_twin_shows_what_is_and_what_was(
+    folder: Path, edge: Plant, above: Plant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The newest values with what is desired beside them, at the edge and from its hub, and as it was before that."""
+    lathe = "acme/p1/lathe"
+
+    async def shows(plant: Plant, desired: bool) -> bool:
+        try:
+            return bool((await plant.twins.show(lathe))["desired"]) is desired
+        except NotFoundError:
+            return False
+
+    with pytest.raises(NotFoundError, match="no twin is known"):
+        await edge.twins.show(lathe)
+    await edge.publish(f"{lathe}:speed", 1.0)
+    await until(lambda: shows(edge, False), "a twin with a value")
+    first = await edge.twins.show(lathe)
+    assert (first["tags"]["speed"]["value"], first["health"]["is_well"]) == (1.0, True)
+    await edge.publish(f"{lathe}:desired/speed", 2.0)
+    for plant in (edge, above):
+        await until(lambda plant=plant: shows(plant, True), "a twin with what is desired")
+        found = await plant.twins.show(lathe)
+        assert found["desired"]["speed"]["difference"] == -1.0
+        assert found["health"]["not_as_desired"] == ["speed"]
+        assert found["revision"] > first["revision"]
+        assert await plant.twins.show(lathe, at=first["at"]) == first
+    words = ["twin", "show", lathe, "--node", str(folder / "edge")]
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, [*words, "--at", first["at"], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert await asyncio.to_thread(main, words) == 0
+    assert "not_as_desired" in capsys.readouterr().out
+
+
 async def test_what_people_say_at_the_edge_or_at_the_hub_counts_once_at_the_edge(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +222,7 @@ async def test_what_people_say_at_the_edge_or_at_the_hub_counts_once_at_the_edge
             assert json.loads(out.splitlines()[-1])["why"] == "oil is ordered"
             await context_reaches_the_edge(tmp_path, edge, capsys)
             await a_stop_is_explained(tmp_path, edge, above, capsys)
+            await a_twin_shows_what_is_and_what_was(tmp_path, edge, above, capsys)
             told = [(r.note.change, r.note.who) for r in await edge.alarms.history("acme/p1")]
             assert told[:3] == [("raised", None), ("acknowledged", "ada"), ("shelved", "bob")]
         running.cancel()

@@ -34,6 +34,7 @@ _WHERE = {
     "line": ("_line", "LINE"),
     "remaining_life": ("_remaining_life", "REMAINING_LIFE"),
     "orders": ("_orders", "ORDERS"),
+    "twin": ("_twin", "TWIN"),
 }
 
 

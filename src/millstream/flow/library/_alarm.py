@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from millstream.sdk import Duration
 MISSING = "missing "
 CONDITIONS_MAX = 24  # two timers each
 POINTS_MAX = 32  # of a rate's window; what comes faster is thinned
+SISTERS_MIN = 2  # of which a median says something
 SORTS = ("above", "below", "rate", "missing", "differs", "states")
 
 
@@ -42,9 +44,15 @@ class ConditionConfig(AlarmLifeConfig):
     missing: Duration | None = None
     """Holds when no good value came for so long."""
     differs: float | None = Field(default=None, gt=0)
-    """Holds when the value is further than this from that of `neighbour`."""
+    """Holds when the value is further than this from what is expected: `neighbour`, `expected` or `sisters`."""
     neighbour: str | None = None
-    """The short name of the tag to compare with."""
+    """The short name of the tag to compare with, such as a spare sensor, or the value that a model gives."""
+    expected: str | None = None
+    """An expression over the names that gives what is expected, a twin: `0.8 * speed + 3`. Without a value, as while
+    one of its inputs is bad, nothing is said."""
+    sisters: tuple[str, ...] = Field(default=(), max_length=100)
+    """The short names of tags of machines alike (see `levels`): the median of those that are good is expected; with
+    fewer than two of them nothing is said."""
     states: tuple[bool | int | float | str, ...] = ()
     """Holds while the value is one of these."""
     suppress_when: str | None = None
@@ -55,8 +63,11 @@ class ConditionConfig(AlarmLifeConfig):
         given = [sort for sort in SORTS if getattr(self, sort) not in (None, ())]
         if len(given) != 1:
             raise ValueError(f"exactly one of {', '.join(SORTS)} says when an alarm holds")
-        if (self.differs is None) != (self.neighbour is None):
-            raise ValueError("differs and neighbour go together")
+        references = sum(each not in (None, ()) for each in (self.neighbour, self.expected, self.sisters))
+        if references != (self.differs is not None):
+            raise ValueError("differs goes with one of neighbour, expected and sisters")
+        if self.of in self.sisters or len(set(self.sisters)) < len(self.sisters) or len(self.sisters) == 1:
+            raise ValueError("sisters are two or more other tags, each once")
         if self.missing is not None and not self.missing:
             raise ValueError("missing must be longer than 0s")
         if self.rate is not None and not self.within:
@@ -84,7 +95,7 @@ class AlarmConfig(FlowConfig):
     @model_validator(mode="after")
     def _known_names(self) -> AlarmConfig:
         for condition in self.conditions:
-            for name in (condition.of, condition.neighbour):
+            for name in (condition.of, condition.neighbour, *condition.sisters):
                 if name is not None and name not in self.names:
                     raise ValueError(f"{name!r} is not among the names: {', '.join(self.names)}")
         if len({condition.name for condition in self.conditions}) < len(self.conditions):
@@ -117,9 +128,17 @@ class _Watch:
         self._suppressions = {
             each.name: Expression(each.suppress_when, config.names) for each in config.conditions if each.suppress_when
         }
-        self._by_tag: Mapping[str, Sequence[ConditionConfig]] = {
-            name: [c for c in config.conditions if name in (c.of, c.neighbour)] for name in config.names
+        self._expected = {
+            each.name: Expression(each.expected, config.names) for each in config.conditions if each.expected
         }
+        self._by_tag: Mapping[str, Sequence[ConditionConfig]] = {
+            name: [c for c in config.conditions if name in self._names_of(c)] for name in config.names
+        }
+
+    def _names_of(self, condition: ConditionConfig) -> set[str | None]:
+        expression = self._expected.get(condition.name)
+        names = expression.names if expression is not None else ()
+        return {condition.of, condition.neighbour, *condition.sisters, *names}
 
     def _path(self, key: str, name: str) -> str:
         return f"{key}:{self._output}/{name}"
@@ -188,13 +207,20 @@ class _Watch:
         if condition.below is not None:
             return value < condition.below + back
         if condition.differs is not None:
-            assert condition.neighbour is not None
-            other = values_of(state.values).get(condition.neighbour)
-            near = number(other)
+            near = self._expects(condition, values_of(state.values))
             return None if near is None else abs(value - near) > condition.differs - back
         assert condition.rate is not None
         rate = _rate(state.points.setdefault(condition.name, []), event.time_ns, value, nanoseconds(condition.within))
         return None if rate is None else rate > condition.rate - back
+
+    def _expects(self, condition: ConditionConfig, values: Mapping[str, Any]) -> float | None:
+        """What the value should be; None: nobody can say."""
+        if condition.sisters:
+            known = [found for name in condition.sisters if (found := number(values.get(name))) is not None]
+            return median(known) if len(known) >= SISTERS_MIN else None
+        if condition.expected is not None:
+            return number(self._expected[condition.name](values))
+        return number(values.get(condition.neighbour or ""))
 
 
 def _rate(points: list[tuple[int, float]], time_ns: int, value: float, within_ns: int) -> float | None:
@@ -221,6 +247,7 @@ ALARM = FlowType(
     "alarm", AlarmConfig, _build,
     "Raises alarms of a machine and keeps their life after ISA-18.2: acknowledged, returned, latched, shelved, "
     "suppressed by design, out of service. Conditions are limits with a deadband, rates of change, missing data, a "
-    "neighbour that differs, and states. Each change is an event of kind `alarm`; `millstream alarm` lists them and "
+    "value that differs from what is expected (a neighbour, an expression, the median of machines alike), and "
+    "states. Each change is an event of kind `alarm`; `millstream alarm` lists them and "
     "asks for what people do.",
 )  # fmt: skip
