@@ -200,8 +200,13 @@ async def _from_history(
         kind=query["kind"],
     )  # fmt: skip
     by_time: dict[int, dict[str, float]] = {}
-    times = table.column("time").cast("int64").to_pylist()
-    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[table.schema.field("time").type.unit]
+    if (table.schema.metadata or {}).get(b"truncated") == b"true":
+        raise ConfigError(
+            "the history has more rows than one answer holds", where=f"{query['start']} to {query['end']}",
+            next_step="take longer rows with --every, or a shorter time", code="MS-0717",
+        )  # fmt: skip
+    times = table.column("timestamp").cast("int64").to_pylist()
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[table.schema.field("timestamp").type.unit]
     for at, tag, mean in zip(times, table.column("tag").to_pylist(), table.column("mean").to_pylist(), strict=True):
         if mean is not None and math.isfinite(mean):
             by_time.setdefault(at * (10**9 // per_second), {})[tag] = mean

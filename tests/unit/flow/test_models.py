@@ -268,6 +268,7 @@ class History:
     """As much of a plant as training asks for."""
 
     node = SimpleNamespace(name="hub1")
+    is_cut = False
 
     async def ledger(self) -> Any:
         """One publisher."""
@@ -285,7 +286,9 @@ class History:
         )
         times = pa.array([0, 1_000_000, 2_000_000, 0, 2_000_000], type=pa.timestamp("us", "UTC"))
         tags = [paths[0]] * 3 + [paths[1]] * 2
-        return pa.table({"tag": tags, "time": times, "mean": [1.0, 2.0, 3.0, 10.0, 30.0]})
+        return pa.table({"tag": tags, "timestamp": times, "mean": [1.0, 2.0, 3.0, 10.0, 30.0]}).replace_schema_metadata(
+            {"truncated": "true"} if self.is_cut else {}
+        )
 
 
 def test_rows_of_the_history_hold_all_inputs_and_say_where_they_are_from() -> None:
@@ -297,3 +300,6 @@ def test_rows_of_the_history_hold_all_inputs_and_say_where_they_are_from() -> No
     assert rows.source == "history of hub1"
     assert rows.positions == {"acme/plant1 e1/tags": 17}
     assert rows.query["tags"] == ["acme:a", "acme:b"]
+    plant.is_cut = True
+    with pytest.raises(ConfigError, match="more rows than one answer holds"):
+        asyncio.run(_from_history(plant, {"a": "acme:a", "b": "acme:b"}, SECOND_NS, query))
