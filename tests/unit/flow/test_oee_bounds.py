@@ -104,7 +104,7 @@ def expected(found: Figures) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_live_figures_and_windows_are_those_of_everything_at_once_also_when_states_come_late(seed: int) -> None:
     rng = random.Random(seed)
     site = Site()
@@ -156,6 +156,19 @@ def told(effects: Sequence[Any], newest: dict[tuple[int, int], Any], shown: dict
             name = effect.path.rpartition("/")[2]
             if name in ("oee", "availability", "known"):
                 shown.update({"at": effect.time_ns, name: effect.value})  # what is not told again is as it was
+
+
+@pytest.mark.parametrize("totals", [(100, 110, 3), (100, 110, 0), (100, 90, 95)], ids=str)
+def test_a_counter_that_runs_backwards_makes_the_figures_uncertain_live_and_later(totals: tuple[int, ...]) -> None:
+    site = Site(names={"state": "state", "produced": "parts"}, ideal_cycle="1s")
+    site.take("state", "state", "Execute", BASE)
+    for n, total in enumerate(totals):
+        effects = site.take("count", "parts", total, BASE + (n + 1) * MINUTE + SECOND)
+    live = {effect.path.rpartition("/")[2]: effect for effect in effects if isinstance(effect, Emit)}
+    assert live["oee"].quality.is_uncertain
+    window = [each for each in site.due("due", BASE + HOUR) if isinstance(each, EmitEvent)]
+    assert window[0].data["doubts"] == ["a counter ran backwards or began anew (1 times)"]
+    assert window[0].data["produced"] >= 0
 
 
 def test_an_event_of_a_machine_with_two_days_touches_the_pieces_of_its_hour_only() -> None:

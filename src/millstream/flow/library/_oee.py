@@ -15,7 +15,7 @@ from millstream.flow.library._calendar_windows import (
     figure_quality,
 )
 from millstream.flow.library._inputs import Inputs, Names
-from millstream.flow.library._oee_kept import Bucket, Kept, Live, Machine, Piece
+from millstream.flow.library._oee_kept import Bucket, Kept, Live, Machine, Odd, Piece
 from millstream.flow.library._type import FlowType, OutputName, nanoseconds, number
 from millstream.kernel import ConfigError
 from millstream.protocols.cloudevents import format_time
@@ -141,11 +141,13 @@ class _Oee:
         machine.totals[name] = (time_ns, total)
         if before is None:
             return None
-        made = total - before[1] if total >= before[1] else total  # the counter began anew
-        if not made:
+        is_anew = total < before[1]
+        made = total if is_anew else total - before[1]
+        if not made and not is_anew:
             return None
         start_ns = time_ns - time_ns % MINUTE_NS
         bucket = kept.bucket_at(start_ns)
+        bucket.resets += is_anew
         setattr(bucket, name, getattr(bucket, name) + made)
         if name == "produced" or "produced" not in self._config.names:
             bucket.ideal_ns += made * (machine.cycle_ns or self._cycle_ns)
@@ -189,11 +191,11 @@ class _Oee:
     def figures(self, kept: Kept, window: tuple[int, int]) -> Figures:
         """Of the planned time in a window."""
         planned = self._calendar.planned(*window)
-        made, without = self._made(kept, self._buckets(kept, planned))
+        made, odd = self._made(kept, self._buckets(kept, planned))
         return figures(
             kept.transitions(*window), planned, made, window, categories=self._categories,
             small_stop_ns=self._small_ns,
-            remarks=self._remarks(kept, without, window) if self._config.orders else (),
+            remarks=self._remarks(kept, odd, window),
         )  # fmt: skip
 
     def _live(self, kept: Kept, window: tuple[int, int], end_ns: int) -> Figures:
@@ -208,15 +210,15 @@ class _Oee:
             live = kept.machine.live = Live(*(window[0],) * 3, tail=kept.transitions(window[0], window[1]))
         self._go_on(kept, live, planned)
         found = self._figures_of(live.tail, planned, (live.at_ns, window[1]))
-        made, without = self._made(kept, self._buckets(kept, clip(planned, live.minute_ns, window[1])))
+        made, odd = self._made(kept, self._buckets(kept, clip(planned, live.minute_ns, window[1])))
         made += Made(live.produced, live.rejected, live.ideal_ns)
-        without += live.without
+        odd = Odd(odd.without + live.without, odd.resets + live.resets)
         return Figures(
             window[0], window[1], sum(end - start for start, end in clip(planned, *window)),
             {category: ns + live.spent_ns.get(category.value, 0) for category, ns in found.spent_ns.items()}, made,
             live.small_stops + found.small_stops, live.small_stops_ns + found.small_stops_ns,
             live.failures + found.failures, added(live.states_ns, found.states_ns),
-            self._remarks(kept, without, window) if self._config.orders else (),
+            self._remarks(kept, odd, window),
         )  # fmt: skip
 
     def _go_on(self, kept: Kept, live: Live, planned: Sequence[tuple[int, int]]) -> None:
@@ -233,11 +235,12 @@ class _Oee:
         newest = kept.machine.bucket
         if newest is None or newest.start_ns <= live.minute_ns:
             return
-        made, without = self._made(kept, self._buckets(kept, clip(planned, live.minute_ns, newest.start_ns)))
+        made, odd = self._made(kept, self._buckets(kept, clip(planned, live.minute_ns, newest.start_ns)))
         live.produced += made.produced
         live.rejected += made.rejected
         live.ideal_ns += made.ideal_ns
-        live.without += without
+        live.without += odd.without
+        live.resets += odd.resets
         live.minute_ns = newest.start_ns
 
     def _figures_of(
@@ -247,10 +250,14 @@ class _Oee:
             transitions, clip(planned, *span), Made(), span, categories=self._categories, small_stop_ns=self._small_ns
         )
 
-    def _remarks(self, kept: Kept, without: int, window: tuple[int, int]) -> Sequence[str]:
-        """What is not sure about the orders: their ends, and parts of which nobody knows how long one should take."""
-        found = order_doubts(kept.orders, *window, nanoseconds(self._config.order_max))
-        return [*found, f"parts were made without an order ({without} min)"] if without else found
+    def _remarks(self, kept: Kept, odd: Odd, window: tuple[int, int]) -> Sequence[str]:
+        """What is not sure: counters that began anew, the ends of orders, and parts of which nobody knows how long one
+        should take."""
+        found = [f"a counter ran backwards or began anew ({odd.resets} times)"] if odd.resets else []
+        if self._config.orders:
+            found += order_doubts(kept.orders, *window, nanoseconds(self._config.order_max))
+            found += [f"parts were made without an order ({odd.without} min)"] if odd.without else []
+        return found
 
     def _orders(self, kept: Kept, found: Figures) -> list[dict[str, Any]]:
         """What was made for which order in a window."""
@@ -282,18 +289,19 @@ class _Oee:
     def _produced(self, bucket: Bucket) -> float:
         return bucket.produced if "produced" in self._config.names else bucket.good + bucket.rejected
 
-    def _made(self, kept: Kept, buckets: Sequence[Bucket]) -> tuple[Made, int]:
-        """In these minutes, and in how many of them nobody knows how long a part should take."""
+    def _made(self, kept: Kept, buckets: Sequence[Bucket]) -> tuple[Made, Odd]:
+        """In these minutes, and what is odd about it."""
         orders = kept.orders if self._config.orders else ()
         produced = rejected = ideal_ns = 0.0
-        without = 0
+        without = resets = 0
         for bucket in buckets:
             parts, ideal = self._produced(bucket), self._ideal_ns(orders, bucket)
             produced += parts
             ideal_ns += ideal
             rejected += parts - bucket.good if self._has_good_only else bucket.rejected
             without += ideal <= 0 < bucket.produced + bucket.good
-        return Made(produced, rejected, ideal_ns), without
+            resets += bucket.resets
+        return Made(produced, rejected, ideal_ns), Odd(without, resets)
 
     def path(self, key: str, name: str) -> str:
         """Of a result."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,13 +22,21 @@ Change = tuple[int, str]
 
 
 class Bucket(msgspec.Struct, array_like=True):
-    """What was made in the minute that begins at `start_ns`."""
+    """What was made in the minute that begins at `start_ns`, and how often a counter ran backwards in it."""
 
     start_ns: int
     produced: float = 0.0
     good: float = 0.0
     rejected: float = 0.0
     ideal_ns: float = 0.0
+    resets: int = 0
+
+
+class Odd(NamedTuple):
+    """Minutes with parts of which nobody knows how long one should take, and counters that ran backwards."""
+
+    without: int = 0
+    resets: int = 0
 
 
 class Piece(msgspec.Struct, array_like=True):
@@ -58,6 +67,7 @@ class Live(msgspec.Struct, array_like=True):
     ideal_ns: float = 0.0
     without: int = 0
     told: list[tuple[float | None, int]] | None = None
+    resets: int = 0
 
 
 class Machine(msgspec.Struct, array_like=True):
