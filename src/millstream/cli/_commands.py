@@ -309,7 +309,9 @@ COMMANDS = (
     Command("trace", "_trace:trace", "Show what touched a message, and when.", CARE),
     Command("top", "_top_command:top", "Watch a node live in the terminal.", CARE),
     Command("doctor", "_doctor:doctor", "Find the usual faults and say what to do.", CARE),
-    Command("backup", "_backup:backup", "Copy a running hub's streams, buckets and consumers into a folder.", CARE),
+    Command(
+        "backup", "_backup:backup", "Copy a running hub's history, streams, buckets and consumers into a folder.", CARE
+    ),
     Command("restore", "_backup:restore", "Check a backup, and with --config make a hub from it.", CARE),
     Command("events", "_events:events", "Show what happened to the hub's servers, links and streams.", CARE),
     Command("deadletter list", "_deadletter:list_", "List what could not become data.", CARE),

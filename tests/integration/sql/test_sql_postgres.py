@@ -14,7 +14,10 @@ import pytest
 from edge_kit import edge_node, edge_process, status_of, stored_values, until, write_edge
 from postgres_peer import PASSWORD, Postgres, postgres
 
+from millstream.config import ConfirmConfig, SqlSystem
 from millstream.connectors.sql import SqlConfig, SqlConnector
+from millstream.erp import Confirmation, Refused
+from millstream.erp._sql import open_sql
 from millstream.kernel import AuthError, PlantError, Unreachable
 from millstream.model import Sample
 from millstream.sdk import ConnectorTools, Position, Tag
@@ -73,6 +76,30 @@ async def error_of(sql: SqlConnector, tags: Sequence[Tag] = (Tag("n", "n"),)) ->
         async with batches(sql, tags) as stream:
             await first(stream, 10**6)
     return caught.value
+
+
+async def test_a_total_is_put_once_however_often_it_is_told_and_a_newer_one_stands(
+    database: Postgres, secret: Path
+) -> None:
+    database.run("DROP TABLE IF EXISTS done")
+    database.run("CREATE TABLE done (no text PRIMARY KEY, good double precision, revision bigint)")
+    database.run("GRANT SELECT, INSERT, UPDATE ON done TO reader")
+    system = SqlSystem.model_validate({"type": "sql", "url": database.url, "secret": {"file": str(secret)}})
+    sql = {"table": "public.done", "key": {"no": "{order}"}, "columns": {"good": "{good}"}}
+    config = ConfirmConfig.model_validate({"name": "back", "system": "mes", "sql": sql})
+    told = [Confirmation("4711", f"k{n}", n, 10.0 * n, 0.0, {"order": "4711", "good": 10.0 * n}) for n in (1, 2, 3)]
+    async with open_sql(system) as one, open_sql(system) as other:
+        # Two senders at once: one of them may find that the other was faster, and tells it again.
+        first = await asyncio.gather(
+            one.confirm(config, told[1]), other.confirm(config, told[1]), return_exceptions=True
+        )
+        assert all(isinstance(how, str | Unreachable) for how in first)
+        assert "set" in first
+        assert [await one.confirm(config, each) for each in told] == ["known", "known", "set"]
+        assert database.run("SELECT no, good, revision FROM done") == [("4711", 30.0, 3)]
+        database.run("REVOKE UPDATE, INSERT ON done FROM reader")
+        with pytest.raises(Refused, match="refuses the row"):
+            await one.confirm(config, Confirmation("4711", "k4", 4, 1.0, 0.0, {"order": "4711", "good": 1.0}))
 
 
 async def test_every_type_comes_as_a_value(table: Postgres, secret: Path) -> None:
