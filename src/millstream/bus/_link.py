@@ -6,6 +6,7 @@ For people and tools (SDK, CLI); the data plane has its own protocol client.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -18,13 +19,14 @@ from nats.aio.msg import Msg
 
 from millstream.bus._client import HealingClient, login_options, translate_nats
 from millstream.bus._credentials import Credentials, api_prefix, places_of
-from millstream.kernel import PlantError, Unreachable
+from millstream.kernel import AuthError, PlantError, Unreachable
 from millstream.sdk import tls_fault
 
 FRAMES_COUNT_MAX = 65_536  # frames that one subscription keeps for a slow reader; about 64 MB at 1 KiB each
 CONNECT_ATTEMPTS_MAX = 1  # a person waits: two tries, then the error
 FLUSH_TRY_S, FLUSH_TRIES_MAX = 2, 5  # a listener waits ten seconds for the server to know of it
 _RECONNECT_WAIT_S = 0.25
+_REFUSED = re.compile(r"(?i)permissions violation for publish to \"(?P<subject>[^\"]+)\"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Link:
         self.api = api
         self.places = tuple(places)
         self._subscriptions: set[Subscription] = set()
+        self._asked: dict[Subscription, str] = {}
 
     @property
     def is_connected(self) -> bool:
@@ -125,6 +128,8 @@ class Link:
         """
         inbox = self._client.new_inbox()
         async with self.subscribe([inbox]) as replies:
+            if quiet_s is None:  # else nobody's answer is an answer, too
+                self._asked[replies] = subject
             try:
                 await self._client.publish(subject, payload, reply=inbox, headers=dict(headers) if headers else None)
             except nats.errors.Error as error:
@@ -145,6 +150,17 @@ class Link:
                         raise Unreachable("nobody answers this request", where=f"{self.url} {subject}")
                     yield frame
 
+    def _refuse(self, subject: str) -> None:
+        """The server let a question not pass: who waits for its answer is told."""
+        for replies, asked in self._asked.items():
+            if asked.lower() == subject.lower():
+                replies._fail(
+                    AuthError(
+                        "this log-in may not ask for this", where=f"{self.url} {asked}",
+                        next_step="its role, or the paths that it is bounded to, do not reach so far",
+                    )
+                )  # fmt: skip
+
     @asynccontextmanager
     async def subscribe(
         self, subjects: Sequence[str], *, frames_count_max: int = FRAMES_COUNT_MAX
@@ -164,6 +180,7 @@ class Link:
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
+            self._asked.pop(subscription, None)
             if not self._client.is_closed:
                 for handle in handles:
                     await handle.unsubscribe()
@@ -212,6 +229,9 @@ async def open_link(
     async def on_error(error: Exception) -> None:
         """Keep the newest: it says why, where the client only says that no server is left."""
         last[:] = [error]
+        refused = _REFUSED.search(str(error))
+        if refused is not None:
+            link._refuse(refused["subject"])
 
     try:
         async with asyncio.timeout(timeout_s):

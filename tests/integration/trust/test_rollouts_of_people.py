@@ -18,10 +18,10 @@ from test_configs_of_people import seen_by
 from trust_site import DEADLINE_S, Operator, Site, hub_client, hub_of, told, trusted_hub, until
 
 from millstream.cli import main
-from millstream.client import Plant, Rollout, Signer
+from millstream.client import Plant, Rollout, Signer, connect
 from millstream.client._desks import ask_desk
 from millstream.config import load_folder
-from millstream.kernel import PlantError, free_port
+from millstream.kernel import AuthError, PlantError, free_port
 from millstream.protocols.below import MODULE, ROLLOUT, below_subject
 from millstream.protocols.config_desk import encode_ask
 from millstream.protocols.module import CHUNK_BYTES, MODULE_BYTES_MAX, Manifest, module_digest
@@ -240,6 +240,9 @@ async def test_nobody_rolls_out_beyond_his_paths_or_what_others_did_not_sign(tmp
         await violations(site, bea, elsewhere)
         await violations(site, vic, [*elsewhere, (below_subject(ROLLOUT, SOUTH), RolloutAsk("list"))])
         await told(site, "acme", "permission.refused", subject=below_subject(ROLLOUT, WEST))
+        async with connect(url=site.hub.server.url, creds_file=vic) as viewer:
+            with pytest.raises(AuthError, match="may not ask for this"):  # at once, not as a hub that does not answer
+                await viewer.configs.code.modules()
 
         # Only what an author of this site signed for this roll-out.
         good = revision_of(by_bea, "a", "r")
