@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from acting import act_on_the_plant
 from browser import a_page, accessibility_faults, chromium
 from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite, console_site
 from login_site import PASSWORD, LoginSite, login_site
@@ -248,6 +249,7 @@ async def ask_all_sites(page: Page) -> None:
     await page.get_by_role("link", name="Fleet").click()
     query = page.get_by_role("region", name="Ask all sites").first
     await query.get_by_label("Question").fill('link.state != "x"')
+    await query.get_by_label("Facts").fill("os.name")
 
     async def has_answered() -> bool:  # a site that is slow for once counts as silent
         await query.get_by_role("button", name="Ask").click()
@@ -255,6 +257,8 @@ async def ask_all_sites(page: Page) -> None:
         return await query.get_by_text("1 of 2 sites have answered").count() == 1
 
     await until(has_answered, "the site that is there answers")
+    await query.get_by_text('{"os":{"name"').wait_for()
+    await page.get_by_role("region", name="Not answered").get_by_role("row", name="away").wait_for()
     await query.get_by_label("Question").fill("link.state ==")
     await query.get_by_role("button", name="Ask").click()
     await query.get_by_role("alert").wait_for()
@@ -349,6 +353,7 @@ async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
         await see_a_trend(page, site)
         await see_gaps(page)
         await ask_all_sites(page)
+        await act_on_the_plant(page, site)
         await lose_the_link(page, site)
         await see_what_is_odd(browser, site, faults)
         await log_out(page, site)

@@ -1,22 +1,18 @@
-"""Acting on the plant from a real browser: one start, and a way through all that a page can do."""
+"""Acting on the plant from a real browser: a way through all that a page can do."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import pytest
-from browser import a_page, accessibility_faults, chromium
-from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite, console_site
-from trust_site import until
+from browser import accessibility_faults
+from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite
 
 from millstream.client import connect
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
-pytestmark = pytest.mark.needs("chromium", "playwright", "console")
 LETTERS = "Dead letters"
 FIRST = """connectors:
   - name: boiler
@@ -161,25 +157,14 @@ async def roll_out_and_command(page: Page, site: ConsoleSite) -> None:
     await page.unroute("**/api/v1/commands/send")
     await form.get_by_role("button", name="Send").click()
     table = page.get_by_role("region", name="Commands").last
-    await table.get_by_role("row", name="plant1").get_by_text("✓ done").wait_for()
+    await table.get_by_role("row", name="diagnostics plant1").get_by_text("✓ done").wait_for()
     await table.get_by_role("button", name="Call back: diagnostics away").click()
-    await table.get_by_role("row", name="away").get_by_text("cancelled", exact=True).wait_for()
+    await table.get_by_role("row", name="diagnostics away").get_by_text("cancelled", exact=True).wait_for()
     assert await accessibility_faults(page) == []
 
 
-async def ask_and_commission(page: Page) -> None:
-    """Who has not answered is named; a new site ends in what to do where the keys are, and is waited for."""
-    await page.get_by_role("link", name="Sites", exact=True).click()
-    query = page.get_by_role("region", name="Ask all sites").first
-    await query.get_by_label("Facts").fill("os.name")
-
-    async def is_told() -> bool:  # a site that is slow for once counts as silent
-        await query.get_by_role("button", name="Ask").click()
-        await query.get_by_text("sites have answered").wait_for()
-        return await query.get_by_text('{"os":{"name"').count() == 1
-
-    await until(is_told, "the site that is there answers with the fact")
-    await page.get_by_role("region", name="Not answered").get_by_role("row", name="away").wait_for()
+async def commission_a_site(page: Page) -> None:
+    """It ends in what to do where the keys or the hub's file are, and is waited for."""
     await page.get_by_role("link", name="New site").click()
     await page.get_by_label("Name", exact=True).fill("cologne")
     await page.get_by_role("button", name="Next").click()
@@ -219,18 +204,14 @@ async def lose_the_session(page: Page, site: ConsoleSite) -> None:
     assert await document.input_value() == "connectors: []\n# half a thought"
 
 
-async def test_people_act_on_the_plant_and_all_of_it_is_told(tmp_path: Path) -> None:
-    faults: list[str] = []
-    async with console_site(tmp_path) as site, chromium() as browser, a_page(browser, faults=faults) as page:
-        await page.goto(site.page)
-        await page.get_by_role("row", name="setpoint").wait_for()
-        await repair_a_letter(page, site)
-        await drop_a_letter(page)
-        await follow_a_message(page)
-        await write_to_a_machine(page, site)
-        await configure_a_site(page)
-        await roll_out_and_command(page, site)
-        await ask_and_commission(page)
-        await read_the_audit(page)
-        await lose_the_session(page, site)
-    assert faults == []
+async def act_on_the_plant(page: Page, site: ConsoleSite) -> None:
+    """All of it, and that all of it is told."""
+    await repair_a_letter(page, site)
+    await drop_a_letter(page)
+    await follow_a_message(page)
+    await write_to_a_machine(page, site)
+    await configure_a_site(page)
+    await roll_out_and_command(page, site)
+    await commission_a_site(page)
+    await read_the_audit(page)
+    await lose_the_session(page, site)
