@@ -24,6 +24,8 @@ from millstream.erp._web import Web, WebOptions, open_web, said
 from millstream.kernel import AuthError, Clock, ConfigError, ProtocolViolation, Unreachable
 from millstream.sdk import TlsFiles
 
+_BUSY = ("is locked", "could not serialize", "deadlock")  # what its databases say when others are faster
+
 
 class Changed(Unreachable):
     """Somebody else wrote the record between our look and our write: nothing of ours was stored."""
@@ -125,6 +127,8 @@ def _fault(error: Any, method: str) -> Exception:
         return Changed("somebody else has just changed the record", where=method, got=words)
     if kind in ("UserError", "UserWarning"):
         return Refused("Tryton refuses it", where=method, got=words)
+    if any(part in str(kind).lower() for part in _BUSY):
+        return Unreachable("Tryton's database is busy", where=method, got=str(kind)[:300], code="MS-2800")
     return Refused("Tryton could not do it", where=method, got=str(kind)[:300])
 
 
