@@ -1,7 +1,7 @@
 /** The frame around each page: where one is, how the link is, who is logged in. */
 import { type ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
-import { ageText } from "./format";
+import { ageText, plain } from "./format";
 import { PlantPage } from "./pages/plant";
 import { later } from "./parts/later";
 import { address, PAGES, route, type Page } from "./router";
@@ -19,6 +19,8 @@ const VIEWS: Record<Page, ComponentType> = {
   pipeline: later(() => import("./pages/pipeline").then((found) => found.PipelinePage)),
   admin: later(() => import("./pages/admin").then((found) => found.AdminPage)),
 };
+/** An edge serves the other pages for its own site. */
+const OF_A_HUB: ReadonlySet<Page> = new Set(["fleet"]);
 /** These ask nodes over NATS as soon as they are shown. */
 const NEEDS_LINK: ReadonlySet<Page> = new Set(["alarms", "fleet", "pipeline"]);
 
@@ -35,9 +37,9 @@ export function App(): preact.JSX.Element {
     <>
       <a class="skip" href="#main" onClick={toMain}>{t("skip")}</a>
       <header>
-        <span class="brand">Millstream</span>
+        <span class="brand">Millstream{session.value?.site ? ` · ${plain(session.value.site, 60)}` : ""}</span>
         <nav aria-label={t("pages")}>
-          {PAGES.map((one) => (
+          {PAGES.filter((one) => !session.value?.site || !OF_A_HUB.has(one)).map((one) => (
             <a key={one} href={address(one)} aria-current={one === page ? "page" : undefined}>{t(one)}</a>
           ))}
         </nav>

@@ -61,15 +61,21 @@ async function ask(): Promise<void> {
   isAsking = true;
   try {
     const found = await client.http.json<{ node: NodeStatus | null }>("/api/v1/status");
-    hub.value = found.node ?? undefined;
+    const isEdge = found.node?.role === "edge";
+    hub.value = isEdge ? undefined : (found.node ?? undefined);
     ledger.value = (await client.http.json<{ origins: Record<string, LedgerAccount> }>("/api/v1/ledger")).origins;
-    edges.value = await askEdges(found.node?.edges ?? []);
+    edges.value = isEdge ? [itself(found.node as NodeStatus)] : await askEdges(found.node?.edges ?? []);
     nodesProblem.value = "";
   } catch (error) {
     nodesProblem.value = (error as Error).message;
   } finally {
     isAsking = false;
   }
+}
+
+/** The edge that serves its own site. */
+function itself(node: NodeStatus): EdgeInfo {
+  return { name: node.name, path: node.path ?? "", reached_ns: node.started_ns, status: node, rates: ratesOf(node.name, node) };
 }
 
 async function askEdges(known: NonNullable<NodeStatus["edges"]>): Promise<EdgeInfo[]> {

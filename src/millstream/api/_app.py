@@ -50,17 +50,18 @@ def create_app(
     is_tls: bool = False,
     plants: Plants | None = None,
     role: str = USUAL_ROLE,
+    site: str | None = None,
 ) -> Starlette:
-    """The application on a running historian, or on whichever runs when it is asked. `token` is what clients send as
-    bearer token; `status` adds the node's own report to ``/api/v1/status``; `access` is how the console reaches the
-    node's server, `plants` how people act on the plant, and `role` what those with the token may do. Raises ConfigError
-    for a token that could be guessed, or when Starlette is missing."""
+    """The application on a running historian, or on whichever runs when it is asked; `site` is the edge that serves
+    itself. `token` is what clients send as bearer token; `status` adds the node's own report to ``/api/v1/status``;
+    `access` is how the console reaches the node's server, `plants` how people act on the plant, and `role` what those
+    with the token may do. Raises ConfigError for a token that could be guessed, or when Starlette is missing."""
     if len(token) < TOKEN_LENGTH_MIN:
         raise ConfigError("API token is too short", expected=f"at least {TOKEN_LENGTH_MIN} characters")
     with needs_extra("the HTTP API", "api"):
         import starlette  # noqa: F401 (to say so before anything else does)
     clock = clock or SystemClock()
-    door = TokenDoor(historian, token, status, clock, access=access, is_tls=is_tls, role=role)
+    door = TokenDoor(historian, token, status, clock, access=access, is_tls=is_tls, role=role, site=site)
     port = None if access is None else access.websocket_port
     acts = [] if plants is None else act_routes(ActDesk(door, plants, clock))
     description = ACT_PATHS if acts else None

@@ -62,9 +62,11 @@ class TokenDoor:
 
     def __init__(
         self, historian: HistorianService | CurrentHistory, token: str, status: NodeStatus | None, clock: Clock, *,
-        access: BrowserAccess | None = None, is_tls: bool = False, role: str = USUAL_ROLE,
+        access: BrowserAccess | None = None, is_tls: bool = False, role: str = USUAL_ROLE, site: str | None = None,
     ) -> None:  # fmt: skip
+        """`site` is the edge whose door this is; None: a hub's."""
         self._historian = historian
+        self._site = site
         self._actor = Actor(WHO, role)
         self._status = status
         self._token = token.encode()
@@ -85,7 +87,7 @@ class TokenDoor:
         historian = self._current()
         if historian is None:
             raise Unreachable(
-                "this member has no history at the moment", next_step="ask again in a moment, or another member"
+                "there is no history here at the moment", next_step="ask again in a moment, or another member of the cluster"
             )
         actor = replace(self._actor, who=f"{WHO}@{address_of(request)}")
         return View(historian, HistoryView(historian), actor, self._status)
@@ -164,6 +166,7 @@ class TokenDoor:
     def _shown(self, expires_s: int) -> dict[str, object]:
         return {
             "tenant": None, "user": None, "role": self._actor.role, "via": "token", "place": None, "paths": [],
+            "site": self._site,
             "expires_s": expires_s, "websocket_port": None if self._access is None else self._access.websocket_port,
         }  # fmt: skip
 

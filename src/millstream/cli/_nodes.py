@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,10 @@ from millstream.cli._output import CHECK_FAILED, OK, json_text, note
 from millstream.kernel import calm_allocator, calm_collector
 
 if TYPE_CHECKING:
+    from millstream.api import ApiAddress, BrowserAccess
+    from millstream.bus import NatsServer
     from millstream.config import ApiConfig, EdgeConfig, Finding, HubConfig, TlsConfig, UpConfig
+    from millstream.edge import EdgeNode
     from millstream.hub import HubNode
 
 ConfigFile = Annotated[Path, Parameter(name=["--config", "-c"])]
@@ -133,7 +136,32 @@ def _serve(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
 async def _run_edge(config: EdgeConfig, stop: asyncio.Event, log: NodeLog, folder: Path) -> None:
     from millstream.edge import EdgeNode
 
-    await EdgeNode(config, log=log.line, folder=folder).run(stop)
+    node = EdgeNode(config, log=log.line, folder=folder)
+    if config.api is None:
+        await node.run(stop)
+    else:
+        await _while(node.run(stop), _serve_site(config.api, node, log))
+
+
+async def _serve_site(config: ApiConfig, node: EdgeNode, log: NodeLog) -> None:
+    """The console of one site, from its own history: also while the hub is away."""
+    from millstream.api import create_app, load_or_make_token, serve_api
+
+    await node.started()
+    token_file = Path(node.config.edge.data_dir) / "secrets" / "api.token"
+
+    async def status() -> dict[str, object]:
+        """As the status service tells it."""
+        return node.status()
+
+    app = create_app(
+        lambda: node.historian, token=load_or_make_token(token_file), status=status,
+        access=_browser_access(node.server), is_tls=node.server.client_tls is not None, site=node.config.edge.name,
+    )  # fmt: skip
+    async with AsyncExitStack() as stack:
+        serving = serve_api(app, host=config.host, port=config.port, certificate=_certificate(node))
+        await _listen(serving, node, stack, log, token_file=token_file)
+        await asyncio.Event().wait()
 
 
 async def _run_hub(config: HubConfig, stop: asyncio.Event, log: NodeLog) -> None:
@@ -189,17 +217,15 @@ async def _start_hub(config: HubConfig, log: NodeLog, stack: AsyncExitStack, sto
 
 async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, log: NodeLog) -> None:
     from millstream.api import (
-        BrowserAccess,
         PeopleAccess,
         create_app,
         create_tenants_app,
-        is_built,
         load_or_make_token,
         plants_of,
         serve_api,
         users_of,
     )
-    from millstream.bus import PEOPLE_USER, shared_secret, write_private
+    from millstream.bus import shared_secret, write_private
     from millstream.kernel import ConfigError, SystemClock
 
     if node.config.historian is None:
@@ -213,16 +239,38 @@ async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, lo
         )  # fmt: skip
     else:
         about["token_file"] = token_file = Path(node.config.hub.data_dir) / "secrets" / "api.token"
-        port, password = node.server.settings.websocket_port, node.server.settings.people_secret
         if (cluster := node.config.cluster) is not None:  # the same at each member, to whichever one comes
             write_private(token_file, shared_secret(cluster.secret.resolve(), "api token") + "\n")
         app = create_app(
             lambda: node.historian, token=load_or_make_token(token_file), status=node.status,
-            access=BrowserAccess(port, PEOPLE_USER, password) if port and password else None,
-            is_tls=node.server.client_tls is not None, plants=plants, role=config.role,
+            access=_browser_access(node.server), is_tls=node.server.client_tls is not None, plants=plants,
+            role=config.role,
         )  # fmt: skip
+    serving = serve_api(app, host=config.host, port=config.port, certificate=_certificate(node))
+    await _listen(serving, node, stack, log, **about)
+
+
+def _browser_access(server: NatsServer) -> BrowserAccess | None:
+    """How pages reach the node's own server; a server that it was given has no account for them."""
+    from millstream.api import BrowserAccess
+    from millstream.bus import PEOPLE_USER
+
+    port, password = server.settings.websocket_port, server.settings.people_secret
+    return BrowserAccess(port, PEOPLE_USER, password) if port and password else None
+
+
+def _certificate(node: HubNode | EdgeNode) -> Path | None:
     tls = node.config.tls and node.server.client_tls
-    serving = serve_api(app, host=config.host, port=config.port, certificate=tls.certificate if tls else None)
+    return tls.certificate if tls else None
+
+
+async def _listen(
+    serving: AbstractAsyncContextManager[ApiAddress], node: HubNode | EdgeNode, stack: AsyncExitStack, log: NodeLog,
+    **about: Path,
+) -> None:  # fmt: skip
+    """Serve until the stack ends; the node's file says where."""
+    from millstream.api import is_built
+
     address = await stack.enter_async_context(serving)
     node.node_file.update(api_url=address.url, has_console=is_built())
     log.info("api is up", url=address.url, console="ready" if is_built() else "not built", **about)

@@ -4,6 +4,7 @@ from millstream.config._catalog import InstalledConnectors
 from millstream.config._cluster import ClusterConfig
 from millstream.config._contract import ContractEntry, ContractFile, load_contracts
 from millstream.config._edge import (
+    ApiConfig,
     ConnectorEntry,
     DeadbandConfig,
     EdgeConfig,
@@ -40,7 +41,6 @@ from millstream.config._flow import FlowEntry, FlowInput
 from millstream.config._flow_check import FlowKind, FlowKinds
 from millstream.config._historian import EdgeHistorianConfig, HistorianConfig, KeepConfig
 from millstream.config._hub import (
-    ApiConfig,
     EdgeAccess,
     HubConfig,
     HubIdentity,

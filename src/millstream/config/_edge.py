@@ -61,6 +61,8 @@ class EdgeServer(Section):
     """Port of the MQTT 3.1.1 listener; left out: no listener."""
     monitor_port: Port | None = None
     """Port of nats-server's monitoring; left out: none."""
+    websocket_port: Port | None = None
+    """Port for browsers; left out: with `api` a free one, else none."""
     url: Url | None = None
     """Use this server instead of starting one."""
     user: str | None = None
@@ -72,9 +74,24 @@ class EdgeServer(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> EdgeServer:
-        check_ports({"port": self.port, "mqtt_port": self.mqtt_port, "monitor_port": self.monitor_port})
+        check_ports({
+            "port": self.port, "mqtt_port": self.mqtt_port, "monitor_port": self.monitor_port,
+            "websocket_port": self.websocket_port,
+        })  # fmt: skip
         check_foreign(self.url, self.user, self.secret, self.ca_file)
         return self
+
+
+class ApiConfig(Section):
+    """The HTTP interface."""
+
+    host: Host = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 0
+    """Port to listen on."""
+    role: Literal["viewer", "engineer", "commander"] = "engineer"
+    """What whoever has the token of a hub without tenants may do: look; also act on alarms, stops, dead letters and
+    configurations; also write to machines and send commands. At an edge one only looks."""
 
 
 class TlsConfig(Section):
@@ -334,6 +351,8 @@ class EdgeConfig(Section):
     """What is worked out here."""
     historian: EdgeHistorianConfig | None = None
     """History at the edge itself; left out: none."""
+    api: ApiConfig | None = None
+    """HTTP, with the console for this site; left out: none."""
     tracing: TracingConfig = TracingConfig()
     """Traces."""
     cluster: ClusterConfig | None = None
@@ -355,6 +374,14 @@ class EdgeConfig(Section):
                 "'managed.accept' does not work with 'cluster' yet: a revision from the hub would be at one box only. "
                 "Write managed: {accept: false}, and the same file on all boxes"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _served(self) -> EdgeConfig:
+        if self.api is not None and self.historian is None:
+            raise ValueError("'api' serves the history, and there is none: add a 'historian' section")
+        if self.api is not None and self.cluster is not None:
+            raise ValueError("'api' is not served by a site of several boxes: look at it from the hub")
         return self
 
     @property

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from millstream.config._cluster import ClusterConfig
 from millstream.config._edge import (
     CONNECTORS_COUNT_MAX,
+    ApiConfig,
     ConnectorEntry,
     EdgeConfig,
     EdgeIdentity,
@@ -96,18 +97,6 @@ class EdgeAccess(Section):
     """The place it may publish below."""
     secret: SecretRef | None = None
     """Its password; left out: the hub makes one at `data_dir/secrets/edges/<name>`."""
-
-
-class ApiConfig(Section):
-    """The HTTP interface."""
-
-    host: Host = "127.0.0.1"
-    """Address to listen on."""
-    port: Port = 0
-    """Port to listen on."""
-    role: Literal["viewer", "engineer", "commander"] = "engineer"
-    """What whoever has the token of a hub without tenants may do: look; also act on alarms, stops, dead letters and
-    configurations; also write to machines and send commands."""
 
 
 class OidcRule(Section):

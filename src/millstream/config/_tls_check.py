@@ -39,7 +39,7 @@ def _check_listeners(
     from millstream.tls import check_files, covers, read_facts
 
     names = list(tls.names_at(config.server.host))
-    if isinstance(config, HubConfig | UpConfig) and config.api is not None:
+    if config.api is not None:
         names += [name for name in tls.names_at(config.api.host) if name not in names]
     is_client = "mqtt" in tls.client_certificates  # the node's own client comes there, too
     if isinstance(config, HubConfig) and config.cluster is not None:

@@ -56,6 +56,7 @@ from millstream.edge._store_watch import StoreWatch
 from millstream.edge._turns import Turns
 from millstream.edge._works import Ground, Works
 from millstream.flow.library import FLOW_TYPES
+from millstream.historian import HistorianService
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock
 from millstream.sdk import CommandType
 
@@ -99,6 +100,7 @@ class EdgeNode:
         self._fleet: FleetDesk | None = None
         self._data: DataDesk | None = None
         self._history: EdgeHistory | None = None
+        self.node_file = NodeFile(config.edge.data_dir)
         self._commands: CommandDesk | None = None
         self._files: FileDesk | None = None
         self._alarms: dict[str, Alarm] = {}
@@ -201,7 +203,7 @@ class EdgeNode:
             service = await stack.enter_async_context(ServiceScope(self._serve))
             self._works.on_change = service.refresh
             if config.cluster is None:
-                await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
+                await stack.enter_async_context(self.node_file.hold(self._node_info(server)))
             await self._run_parts(stop, connection)
 
     async def _run_parts(self, stop: asyncio.Event, connection: RawConnection) -> None:
@@ -287,6 +289,15 @@ class EdgeNode:
     # -- status -------------------------------------------------------------------------------------------------------
 
     @property
+    def historian(self) -> HistorianService | None:
+        """That of the site, while it runs: it begins anew when the edge has other streams."""
+        return None if self._history is None else self._history.historian
+
+    async def started(self) -> None:
+        """Waits until the node is up."""
+        await self._ready.wait()
+
+    @property
     def server(self) -> NatsServer:
         """The node's server, while it runs."""
         if self._server is None:
@@ -347,7 +358,7 @@ class EdgeNode:
             identity, edge.data_dir, self.status, lambda: connection.info.get("version"), clock=self._clock
         )
         self._fleet = FleetDesk(edge.name, self._facts.facts, connection)
-        pages = HistoryPages(edge.name, lambda: self._history.historian if self._history is not None else None)
+        pages = HistoryPages(edge.name, lambda: self.historian)
         self._data = DataDesk(
             edge.name, self.config.path, connection, self._works.streams, history=pages, clock=self._clock
         )

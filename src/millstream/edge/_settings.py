@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from pathlib import Path
 
 from millstream.bus import (
@@ -27,6 +28,7 @@ def server_settings(config: EdgeConfig, *, room_bytes: int | None = None) -> Ser
     """The nats-server. With `room_bytes` its streams may grow into all that the disk can give, so that another
     configuration can raise their bounds without a restart. Raises ConfigError when a secret cannot be read."""
     server, tls = config.server, config.tls
+    has_pages = config.api is not None and server.url is None
     password = server.secret.resolve() if server.secret is not None else None
     return ServerSettings(
         name=config.edge.name,
@@ -35,6 +37,8 @@ def server_settings(config: EdgeConfig, *, room_bytes: int | None = None) -> Ser
         mqtt_port=server.mqtt_port,
         mqtt_host=server.host,
         monitor_port=server.monitor_port or 0,
+        websocket_port=0 if server.websocket_port is None and has_pages else server.websocket_port,
+        people_secret=secrets.token_urlsafe(24) if has_pages else None,
         max_file_bytes=max(_file_bytes(config), (room_bytes or 0) + SLACK_BYTES),
         leaf_remote=leaf_remote(config) if config.uplink is not None and server.url is None else None,
         tls=None if tls is None else ServerTls(tls.files, tls.names_at(server.host), tls.client_certificates),

@@ -33,7 +33,7 @@ class SetClock(SystemClock):
 def client_of(clock: SetClock, *, is_tls: bool = False, access: BrowserAccess | None = None) -> httpx.AsyncClient:
     """Of an application with this door."""
     historian = cast("Any", SimpleNamespace(is_healthy=True))
-    door = TokenDoor(historian, TOKEN, None, clock, access=access, is_tls=is_tls)
+    door = TokenDoor(lambda: historian, TOKEN, None, clock, access=access, is_tls=is_tls)
 
     async def seen(request: Request) -> Response:
         await door.admit(request)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from millstream.config import (
     EdgeConfig,
@@ -219,3 +221,10 @@ def test_the_check_does_not_load_pint_or_connectors_for_a_usual_file(tmp_path: P
         "assert not {'pint','pyarrow','asyncua','pymodbus','gmqtt','duckdb'} & set(sys.modules), 'heavy'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})
+
+
+def test_an_edge_serves_pages_only_from_a_history_of_its_own(tmp_path: Path) -> None:
+    document: dict[str, Any] = {"edge": {"name": "e1", "path": "acme/p1", "data_dir": tmp_path}, "api": {}}
+    with pytest.raises(ValidationError, match="add a 'historian' section"):
+        EdgeConfig.model_validate(document)
+    assert EdgeConfig.model_validate({**document, "historian": {}}).api is not None

@@ -28,6 +28,8 @@ export interface Session {
   via: string;
   place: string | null;
   paths: string[];
+  /** The edge that serves its own site; null at a hub. */
+  site?: string | null;
   expires_s: number;
   websocket_port: number | null;
   nats?: NatsLogin | null;
