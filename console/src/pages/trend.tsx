@@ -2,13 +2,17 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { numberText, plain } from "../format";
 import { Chart, DASHES } from "../parts/chart";
+import { saveBlob, savePicture } from "../parts/keep";
+import { spectrumOf } from "../parts/spectrum";
 import { ValueCell } from "../parts/value";
 import { address, go, route } from "../router";
-import { connections, now } from "../state/hub";
-import { keyOf, tags, unitOf, type Tag } from "../state/tags";
+import { client, connections, now } from "../state/hub";
+import { findMore, isLoaded, tags, unitOf, type Tag } from "../state/tags";
 import { csvOf, TrendLine } from "../state/trend";
-import { t } from "../words";
+import { t, type Word } from "../words";
 
+const EARLIER: [string, Word, number, number][] = [["8h", "unitH", 8, 8], ["1d", "unitD", 1, 24], ["7d", "unitD", 7, 168], ["28d", "unitD", 28, 672]];
+const HOUR_MS = 3_600_000;
 const SPANS: [string, number][] = [
   ["5min", 5], ["15min", 15], ["1h", 60], ["8h", 480], ["24h", 1440], ["7d", 10_080], ["30d", 43_200],
 ];
@@ -20,9 +24,15 @@ export function TrendPage(): preact.JSX.Element {
   const keys = query.getAll("tag").slice(0, LINES_MAX);
   const span = SPANS.find(([name]) => name === query.get("span")) ?? SPANS[1];
   const zoom = zoomOf(query.get("from"), query.get("to"));
+  const earlier = EARLIER.find(([name]) => name === query.get("earlier"));
+  const isSpectrum = query.get("show") === "spectrum";
+  useMissing(keys);
   const chosen = keys.flatMap((key) => tags.value.get(key) ?? []);
   const show = (change: Record<string, string | string[] | undefined>): void =>
-    go(address("trend", { tag: keys, span: span[0], from: query.get("from") ?? undefined, to: query.get("to") ?? undefined, ...change }));
+    go(address("trend", {
+      tag: keys, span: span[0], from: query.get("from") ?? undefined, to: query.get("to") ?? undefined,
+      earlier: earlier?.[0], show: isSpectrum ? "spectrum" : undefined, ...change,
+    }));
   return (
     <>
       <div class="bar">
@@ -31,15 +41,30 @@ export function TrendPage(): preact.JSX.Element {
         <select id="span" value={span[0]} onChange={(event) => show({ span: event.currentTarget.value, from: undefined, to: undefined })}>
           {SPANS.map(([name]) => <option key={name} value={name}>{name}</option>)}
         </select>
+        <label for="earlier">{t("compare")}</label>
+        <select id="earlier" value={earlier?.[0] ?? ""} onChange={(event) => show({ earlier: event.currentTarget.value || undefined })}>
+          <option value="">{t("compareNone")}</option>
+          {EARLIER.map(([name, word, n]) => <option key={name} value={name}>{t("earlier", { time: t(word, { n }) })}</option>)}
+        </select>
+        <label><input type="checkbox" checked={isSpectrum} onChange={(event) => show({ show: event.currentTarget.checked ? "spectrum" : undefined })} /> {t("spectrum")}</label>
         {zoom && <button type="button" onClick={() => show({ from: undefined, to: undefined })}>{t("zoomOut")}</button>}
       </div>
       {chosen.length === 0 ? <p class="empty">{t("noTags")}</p> : (
-        <Lines key={chosen.map((tag) => tag.key).join("\n")} chosen={chosen} minutes={span[1]} zoom={zoom}
+        <Lines key={[...chosen.map((tag) => tag.key), earlier?.[0]].join("\n")} chosen={chosen} minutes={span[1]} zoom={zoom}
+          earlier={earlier} isSpectrum={isSpectrum}
           onRemove={(key) => show({ tag: keys.filter((one) => one !== key) })}
           onZoom={(from, to) => show({ from: String(Math.round(from)), to: String(Math.round(to)) })} />
       )}
     </>
   );
+}
+
+/** Tags of a link that are in no list yet: of a large plant, or not loaded so far. */
+function useMissing(keys: string[]): void {
+  const missing = isLoaded.value ? keys.filter((key) => !tags.value.has(key)).join("\n") : "";
+  useEffect(() => {
+    for (const key of missing === "" ? [] : missing.split("\n")) void findMore(key.slice(key.indexOf(" ") + 1));
+  }, [missing]);
 }
 
 function zoomOf(from: string | null, to: string | null): [number, number] | undefined {
@@ -69,18 +94,25 @@ interface LinesProps {
   chosen: Tag[];
   minutes: number;
   zoom?: [number, number];
+  earlier?: (typeof EARLIER)[number];
+  isSpectrum: boolean;
   onRemove: (key: string) => void;
   onZoom: (fromMs: number, toMs: number) => void;
 }
 
-function Lines({ chosen, minutes, zoom, onRemove, onZoom }: LinesProps): preact.JSX.Element {
+function Lines({ chosen, minutes, zoom, earlier, isSpectrum, onRemove, onZoom }: LinesProps): preact.JSX.Element {
   const [, redraw] = useState(0);
   const [why, setWhy] = useState("");
   const lines = useRef<TrendLine[]>([]);
+  const canvas = useRef<HTMLCanvasElement>(null);
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const later = (): void => void (timer ??= setTimeout(() => ((timer = undefined), redraw((n) => n + 1)), DRAW_MS));
     lines.current = chosen.map((tag) => new TrendLine(tag, later));
+    if (earlier !== undefined) {
+      const before = t("earlier", { time: t(earlier[1], { n: earlier[2] }) });
+      lines.current.push(...chosen.map((tag) => new TrendLine(tag, later, earlier[3] * HOUR_MS, `${tag.path} (${before})`)));
+    }
     return () => {
       clearTimeout(timer);
       lines.current.forEach((line) => line.close());
@@ -106,10 +138,63 @@ function Lines({ chosen, minutes, zoom, onRemove, onZoom }: LinesProps): preact.
       </ul>
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
       <Chart lines={lines.current.map((line) => line.line)} label={t("chartOf", { what: chosen.map((tag) => plain(tag.path, 80)).join(", ") })}
-        fromMs={fromMs} toMs={toMs} height={420} onZoom={onZoom} />
+        fromMs={fromMs} toMs={toMs} height={isSpectrum ? 240 : 420} onZoom={onZoom} canvas={canvas} />
+      <p class="muted">{t("shaded")}</p>
+      {isSpectrum && <Spectra lines={lines.current} fromMs={fromMs} toMs={toMs} />}
       <Extremes lines={lines.current} fromMs={fromMs} toMs={toMs} />
-      <p><button type="button" onClick={() => save(csvOf(lines.current, fromMs, toMs))}>{t("exportCsv")}</button></p>
+      <p class="acts">
+        <button type="button" onClick={() => saveBlob(new Blob([csvOf(lines.current, fromMs, toMs)], { type: "text/csv" }), "trend.csv")}>{t("exportCsv")}</button>
+        <a class="button" download="trend.parquet" href={parquetOf(chosen, fromMs, toMs)}>{t("exportParquet")}</a>
+        <button type="button" onClick={() => canvas.current && savePicture(canvas.current, lines.current.map((line) => plain(line.line.label, 120)), "trend.png")}>{t("exportPng")}</button>
+        <Share fromMs={fromMs} toMs={toMs} />
+      </p>
     </section>
+  );
+}
+
+/** Tags of one kind, as the hub stores them: samples, not windows. */
+function parquetOf(chosen: Tag[], fromMs: number, toMs: number): string {
+  const { kind } = chosen[0];
+  return client.history.rangeAddress(chosen.filter((tag) => tag.kind === kind).map((tag) => tag.path), fromMs, toMs, "parquet", kind);
+}
+
+/** A link to exactly this: a span that ends now becomes one that stands. */
+function Share({ fromMs, toMs }: { fromMs: number; toMs: number }): preact.JSX.Element {
+  const [link, setLink] = useState("");
+  const share = (): void => {
+    const query = new URLSearchParams(route.value.query);
+    query.set("from", String(Math.round(fromMs)));
+    query.set("to", String(Math.round(toMs)));
+    const made = `${location.origin}${location.pathname}#/trend?${query}`;
+    setLink(made);
+    void navigator.clipboard?.writeText(made).catch(() => undefined); // the field is there for who may not
+  };
+  return (
+    <>
+      <button type="button" onClick={share}>{t("shareLink")}</button>
+      {link && <input class="grow" readonly aria-label={t("shareLink")} value={link} onFocus={(event) => event.currentTarget.select()} />}
+    </>
+  );
+}
+
+/** The amplitude at each frequency, of the samples in sight. */
+function Spectra({ lines, fromMs, toMs }: { lines: TrendLine[]; fromMs: number; toMs: number }): preact.JSX.Element {
+  const found = lines.map(({ line }) => {
+    const from = line.times.findIndex((time) => time >= fromMs);
+    const to = line.times.findLastIndex((time) => time <= toMs) + 1;
+    const spectrum = line.isRaw && from >= 0 ? spectrumOf(line.times.slice(from, to), line.values.slice(from, to)) : "few";
+    return { line, spectrum };
+  });
+  const shown = found.flatMap(({ line, spectrum }) => (typeof spectrum === "string" ? [] : [{ label: line.label, times: spectrum.hz, values: spectrum.amplitude }]));
+  const most = Math.max(1e-9, ...shown.map((line) => line.times[line.times.length - 1]));
+  return (
+    <>
+      <h2>{t("spectrum")}</h2>
+      {found.map(({ line, spectrum }) => typeof spectrum === "string" && (
+        <p key={line.label} class="look" role="status"><span class="foreign">{plain(line.label, 120)}</span>: {t(spectrum === "few" ? "spectrumFew" : "spectrumUneven")}</p>
+      ))}
+      {shown.length > 0 && <Chart lines={shown} label={t("spectrumOf", { what: shown.map((line) => plain(line.label, 80)).join(", ") })} fromMs={0} toMs={most} height={240} isHertz />}
+    </>
   );
 }
 
@@ -122,8 +207,8 @@ function Extremes({ lines, fromMs, toMs }: { lines: TrendLine[]; fromMs: number;
         {lines.map((line) => {
           const [low, high] = line.extremes(fromMs, toMs);
           return (
-            <tr key={keyOf(line.tag.kind, line.tag.path)}>
-              <td class="foreign">{plain(line.tag.path, 120)}</td>
+            <tr key={line.line.label}>
+              <td class="foreign">{plain(line.line.label, 120)}</td>
               <td class="number">{low === null ? "–" : numberText(low)}</td>
               <td class="number">{high === null ? "–" : numberText(high)}</td>
             </tr>
@@ -132,12 +217,4 @@ function Extremes({ lines, fromMs, toMs }: { lines: TrendLine[]; fromMs: number;
       </tbody>
     </table>
   );
-}
-
-function save(text: string): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-  link.download = "trend.csv";
-  link.click();
-  URL.revokeObjectURL(link.href);
 }

@@ -12,6 +12,16 @@ export interface Line {
   times: number[];
   values: (number | null)[];
   low?: (number | null)[];
+  marks?: Mark[];
+  /** Samples as they were stored, not extremes of windows. */
+  isRaw?: boolean;
+}
+
+/** A stretch whose quality is not good; `toMs` is Infinity while it lasts. */
+export interface Mark {
+  fromMs: number;
+  toMs: number;
+  isBad: boolean;
 }
 
 interface ChartProps {
@@ -21,8 +31,13 @@ interface ChartProps {
   toMs: number;
   height?: number;
   onZoom?: (fromMs: number, toMs: number) => void;
+  /** Of a spectrum: what stands for times are Hz. */
+  isHertz?: boolean;
+  /** Where the picture is found, to keep it. */
+  canvas?: { current: HTMLCanvasElement | null };
 }
 
+const STRIPE_PX = 6;
 export const DASHES = [[], [8, 4], [2, 3], [12, 4, 2, 4], [4, 2], [1, 2], [10, 2], [6, 6]];
 
 export function Chart(props: ChartProps): preact.JSX.Element {
@@ -30,11 +45,16 @@ export function Chart(props: ChartProps): preact.JSX.Element {
   const plot = useRef<uPlot>(undefined);
   const zoom = useRef(props.onZoom);
   zoom.current = props.onZoom;
+  const lines = useRef(props.lines);
+  lines.current = props.lines;
+  const factor = props.isHertz ? 1 : 1000;
   const shape = `${props.lines.map((line) => line.label).join("\n")}|${theme.value}|${language.value}`;
   useEffect(() => {
     const element = box.current as HTMLDivElement;
-    const made = new uPlot(optionsOf(props, element.clientWidth, (from, to) => zoom.current?.(from, to)), dataOf(props.lines), element);
+    const made = new uPlot(optionsOf(props, element.clientWidth, (from, to) => zoom.current?.(from, to)), dataOf(props.lines, factor), element);
+    made.hooks.drawClear = [(drawn) => shade(drawn, lines.current)];
     plot.current = made;
+    if (props.canvas) props.canvas.current = made.ctx.canvas;
     const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: props.height ?? 220 }));
     observer.observe(element);
     return () => {
@@ -43,8 +63,8 @@ export function Chart(props: ChartProps): preact.JSX.Element {
     };
   }, [shape]);
   useEffect(() => {
-    plot.current?.setData(dataOf(props.lines), false);
-    plot.current?.setScale("x", { min: props.fromMs / 1000, max: props.toMs / 1000 });
+    plot.current?.setData(dataOf(props.lines, factor), false);
+    plot.current?.setScale("x", { min: props.fromMs / factor, max: props.toMs / factor });
   });
   return <div class="chart" ref={box} role="img" aria-label={props.label} />;
 }
@@ -63,8 +83,8 @@ function optionsOf(props: ChartProps, width: number, onZoom: (fromMs: number, to
         made.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
       }],
     },
-    scales: { x: { time: true }, y: { auto: true } },
-    axes: [{ ...axis, values: (_made, ticks, _axis, _space, step) => ticks.map((s) => clockText(s * 1000, step)) }, { ...axis, size: 70, values: (_made, ticks) => ticks.map(numberText) }],
+    scales: { x: { time: !props.isHertz }, y: { auto: true } },
+    axes: [{ ...axis, values: (_made, ticks, _axis, _space, step) => ticks.map((s) => (props.isHertz ? numberText(s) : clockText(s * 1000, step))) }, { ...axis, size: 70, values: (_made, ticks) => ticks.map(numberText) }],
     series: [
       {},
       ...props.lines.flatMap((line, index) => {
@@ -95,11 +115,39 @@ function bandsOf(lines: Line[], color: (name: string) => string): uPlot.Band[] {
 }
 
 /** All lines over one axis of time. */
-function dataOf(lines: Line[]): uPlot.AlignedData {
+function dataOf(lines: Line[], factor: number): uPlot.AlignedData {
   const tables = lines.map((line): uPlot.AlignedData => {
-    const times = line.times.map((ms) => ms / 1000);
+    const times = line.times.map((ms) => ms / factor);
     return line.low === undefined ? [times, line.values] : [times, line.values, line.low];
   });
   if (tables.length === 0) return [[]];
   return tables.length === 1 ? tables[0] : uPlot.join(tables);
+}
+
+/** Behind the lines: stripes where a value is bad, half as dense where it is uncertain. */
+function shade(made: uPlot, lines: Line[]): void {
+  const { ctx, bbox } = made;
+  const [least, most] = [made.scales.x.min ?? 0, made.scales.x.max ?? 0];
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  ctx.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--stale").trim();
+  ctx.globalAlpha = 0.45;
+  for (const mark of lines.flatMap((line) => line.marks ?? [])) {
+    const [from, to] = [Math.max(mark.fromMs / 1000, least), Math.min(mark.toMs / 1000, most)];
+    if (from >= to) continue;
+    const left = made.valToPos(from, "x", true);
+    stripes(ctx, left, Math.max(1, made.valToPos(to, "x", true) - left), bbox, STRIPE_PX * (mark.isBad ? 1 : 2));
+  }
+  ctx.restore();
+}
+
+function stripes(ctx: CanvasRenderingContext2D, left: number, width: number, box: uPlot.BBox, step: number): void {
+  ctx.beginPath();
+  for (let at = left; at <= left + width; at += step * devicePixelRatio) {
+    ctx.moveTo(at, box.top);
+    ctx.lineTo(at, box.top + box.height);
+  }
+  ctx.stroke();
 }

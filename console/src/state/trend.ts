@@ -1,7 +1,8 @@
 /** One tag over time: history first, then live, without a seam. What is wide is asked for as extremes of windows. */
-import { type Reading } from "@millstream/client";
-import { type Line } from "../parts/chart";
+import { severity, type Reading } from "@millstream/client";
+import { type Line, type Mark } from "../parts/chart";
 import { client } from "./hub";
+import { extend, marksOf } from "./marks";
 import { follow, hearAll, type Tag } from "./tags";
 
 const RAW_MS_MAX = 20 * 60_000;
@@ -17,28 +18,38 @@ export class TrendLine {
   constructor(
     readonly tag: Tag,
     private readonly onChange: () => void,
+    /** So much earlier: an earlier time laid over this one. It stands still. */
+    readonly earlierMs = 0,
+    private readonly label = tag.path,
   ) {
-    this.line = { label: tag.path, times: [], values: [] };
-    this.stops.push(hearAll((readings) => this.hear(readings)), follow(tag.asset, tag.kind));
+    this.line = { label, times: [], values: [], marks: [] };
+    if (earlierMs === 0) this.stops.push(hearAll((readings) => this.hear(readings)), follow(tag.asset, tag.kind));
   }
 
   /** History of a span; live values that come meanwhile are kept and put behind it. Throws MillstreamError. */
   async load(fromMs: number, toMs: number): Promise<void> {
     this.early ??= [];
-    const { path, kind } = this.tag;
-    if (toMs - fromMs <= RAW_MS_MAX) {
-      const found = await client.history.range(path, fromMs, toMs, kind);
-      this.isNumeric = found.values.every((value) => value === null || numeric(value) !== null);
-      this.line = { label: path, times: found.times, values: found.values.map((value, at) => (found.quality[at] >>> 30 >= 2 ? null : numeric(value))) };
-    } else {
-      const everyMs = Math.max(1, Math.ceil((toMs - fromMs) / WINDOWS));
-      const found = await client.history.extremes(path, fromMs, toMs, everyMs, kind);
-      this.line = { label: path, times: found.times, values: found.max, low: found.min };
-    }
+    this.line = await this.stored(fromMs - this.earlierMs, toMs - this.earlierMs);
     const early = this.early ?? [];
     this.early = undefined;
     this.append(early);
     this.onChange();
+  }
+
+  private async stored(fromMs: number, toMs: number): Promise<Line> {
+    const { path, kind } = this.tag;
+    const move = (times: number[]): number[] => (this.earlierMs === 0 ? times : times.map((time) => time + this.earlierMs));
+    if (toMs - fromMs <= RAW_MS_MAX) {
+      const found = await client.history.range(path, fromMs, toMs, kind);
+      this.isNumeric = found.values.every((value) => value === null || numeric(value) !== null);
+      const values = found.values.map((value, at) => (severity(found.quality[at]) === "bad" ? null : numeric(value)));
+      const times = move(found.times);
+      return { label: this.label, times, values, marks: marksOf(times, found.quality), isRaw: true };
+    }
+    const everyMs = Math.max(1, Math.ceil((toMs - fromMs) / WINDOWS));
+    const found = await client.history.extremes(path, fromMs, toMs, everyMs, kind);
+    const marks = move(found.bad).map((time): Mark => ({ fromMs: time, toMs: time + everyMs, isBad: true }));
+    return { label: this.label, times: move(found.times), values: found.max, low: found.min, marks };
   }
 
   /** The least and the greatest value of a span; null where there is none. */
@@ -74,6 +85,7 @@ export class TrendLine {
     for (const reading of readings) {
       if (reading.timeMs <= (times[times.length - 1] ?? -Infinity)) continue;
       const value = reading.quality >>> 30 >= 2 ? null : numeric(reading.value);
+      extend((this.line.marks ??= []), reading.timeMs, reading.quality);
       times.push(reading.timeMs);
       values.push(value);
       low?.push(value);

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import msgspec
 
 from millstream.api._parameters import QUERIES, ROWS_DEFAULT, ROWS_MAX, Parameter
-from millstream.api._render import CSV_TYPE
+from millstream.api._render import CSV_TYPE, PARQUET_TYPE
 from millstream.api._tree import OPEN_MAX, TAGS_MAX
 from millstream.historian import (
     AGGREGATES,
@@ -141,7 +141,7 @@ def _tree() -> dict[str, Any]:
     }
 
 
-_FORMAT = Parameter("format", "format", "format", "json, csv or arrow; wins over the Accept header")
+_FORMAT = Parameter("format", "format", "format", "json, csv, arrow or parquet; wins over the Accept header")
 _TABLE = {
     JSON_TYPE: {
         "schema": {
@@ -154,6 +154,7 @@ _TABLE = {
     },
     CSV_TYPE: {"schema": {"type": "string"}},
     ARROW_TYPE: {"schema": {"type": "string", "format": "binary"}},
+    PARQUET_TYPE: {"schema": {"type": "string", "format": "binary"}},
 }
 _ERROR = {
     "type": "object",
@@ -183,7 +184,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "aggregates": {"enum": list(AGGREGATES)},
         "kind": {"enum": list(SAMPLE_KINDS), "default": "tag"},
         "event_kind": {"enum": list(EVENT_KINDS), "default": "event"},
-        "format": {"enum": ["json", "csv", "arrow"]},
+        "format": {"enum": ["json", "csv", "arrow", "parquet"]},
     }
     one = forms.get(parameter.form, {"type": "string"})
     is_list = parameter.form in ("names", "times", "aggregates")

@@ -1,4 +1,4 @@
-"""Answers in the form that the client asked for: JSON, CSV or Arrow."""
+"""Answers in the form that the client asked for: JSON, CSV, Arrow or Parquet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CSV_TYPE = "text/csv"
-_FORMATS = {"json": JSON_TYPE, "csv": CSV_TYPE, "arrow": ARROW_TYPE}
+PARQUET_TYPE = "application/vnd.apache.parquet"
+_FORMATS = {"json": JSON_TYPE, "csv": CSV_TYPE, "arrow": ARROW_TYPE, "parquet": PARQUET_TYPE}
 
 
 def choose_type(accept: str, wanted: str | None) -> str:
@@ -23,7 +24,7 @@ def choose_type(accept: str, wanted: str | None) -> str:
     if wanted is not None:
         if wanted not in _FORMATS:
             raise DecodeError(
-                "unknown format", where="format", expected="json, csv or arrow", got=wanted, code="MS-0320"
+                "unknown format", where="format", expected="json, csv, arrow or parquet", got=wanted, code="MS-0320"
             )
         return _FORMATS[wanted]
     ranges = []
@@ -56,6 +57,8 @@ def render(table: pa.Table, media_type: str) -> bytes:
         return _arrow(table)
     if media_type == CSV_TYPE:
         return _csv(table)
+    if media_type == PARQUET_TYPE:
+        return _parquet(table)
     return _json(table)
 
 
@@ -65,6 +68,15 @@ def _arrow(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
+    return cast("bytes", sink.getvalue().to_pybytes())
+
+
+def _parquet(table: pa.Table) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    sink = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(table, sink, compression="zstd")
     return cast("bytes", sink.getvalue().to_pybytes())
 
 

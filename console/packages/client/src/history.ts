@@ -26,11 +26,13 @@ export interface Series {
   isTruncated: boolean;
 }
 
-/** The least and the greatest value of each window, so that no extreme vanishes. Null where nothing was stored. */
+/** The least and the greatest value of each window, so that no extreme vanishes. Null where nothing was stored. `bad` are
+ * the windows in which something is not usable. */
 export interface Extremes {
   times: number[];
   min: (number | null)[];
   max: (number | null)[];
+  bad: number[];
 }
 
 export interface StoredEvent {
@@ -84,21 +86,29 @@ export class History {
 
   /** The extremes of windows of `everyMs`. */
   async extremes(tag: string, startMs: number, endMs: number, everyMs: number, kind = "tag"): Promise<Extremes> {
-    const table = await this.columns("window", {
-      tag, kind, start: ns(startMs), end: ns(endMs), every: ns(everyMs), aggregate: ["min", "max"], limit: 100_000,
-    });
+    const windows = { tag, kind, start: ns(startMs), end: ns(endMs), every: ns(everyMs), limit: 100_000 };
+    const [table, all] = await Promise.all([
+      this.columns("window", { ...windows, aggregate: ["min", "max", "count"] }),
+      this.columns("window", { ...windows, aggregate: ["count"], quality: "any" }),
+    ]);
     const number = (value: unknown): number | null => (typeof value === "number" ? value : null);
-    return {
-      times: table.column("timestamp") as number[],
-      min: table.column("min").map(number),
-      max: table.column("max").map(number),
-    };
+    const times = table.column("timestamp") as number[];
+    const counts = table.column("count");
+    const usable = new Map(times.map((time, at) => [time, counts[at]]));
+    const everything = all.column("count");
+    const bad = (all.column("timestamp") as number[]).filter((time, at) => everything[at] !== (usable.get(time) ?? 0));
+    return { times, min: table.column("min").map(number), max: table.column("max").map(number), bad };
   }
 
   /** The newest first; `type` is a CloudEvents type, a final `*` stands for any ending, `start` such as "-7d". */
   async events(pattern = "*", kind = "event", limit = 200, type?: string, start?: string): Promise<StoredEvent[]> {
     const path = `/api/v1/events${search({ tag: pattern, kind, limit, descending: "true", type, start })}`;
     return (await this.http.json<{ data: StoredEvent[] }>(path)).data;
+  }
+
+  /** Where a browser gets samples as stored as a file: "csv", "arrow" or "parquet". */
+  rangeAddress(tags: string[], startMs: number, endMs: number, format: string, kind = "tag"): string {
+    return `${this.http.base}/api/v1/range${search({ tag: tags, kind, start: ns(startMs), end: ns(endMs), format, limit: 100_000 })}`;
   }
 
   private async columns(question: string, parameters: Parameters): Promise<Columns> {

@@ -1,0 +1,34 @@
+/** What is shown, as a file of the person who looks. */
+
+const LINE_PX = 22;
+
+export function saveBlob(blob: Blob, name: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+/** A chart as PNG, with the names of its lines below it. */
+export function savePicture(chart: HTMLCanvasElement, labels: string[], name: string): void {
+  const scale = devicePixelRatio;
+  const made = document.createElement("canvas");
+  made.width = chart.width;
+  made.height = chart.height + (labels.length + 1) * LINE_PX * scale;
+  const ctx = made.getContext("2d");
+  if (ctx === null) return;
+  const style = getComputedStyle(document.documentElement);
+  ctx.fillStyle = style.getPropertyValue("--panel").trim();
+  ctx.fillRect(0, 0, made.width, made.height);
+  ctx.drawImage(chart, 0, 0);
+  ctx.font = `${14 * scale}px system-ui, sans-serif`;
+  labels.forEach((label, at) => {
+    const y = chart.height + (at + 1) * LINE_PX * scale;
+    ctx.fillStyle = style.getPropertyValue(`--s${(at % 8) + 1}`).trim();
+    ctx.fillRect(12 * scale, y - 9 * scale, 18 * scale, 4 * scale);
+    ctx.fillStyle = style.getPropertyValue("--text").trim();
+    ctx.fillText(label, 38 * scale, y);
+  });
+  made.toBlob((blob) => blob && saveBlob(blob, name), "image/png");
+}
