@@ -29,14 +29,14 @@ export function StateBand({ tag }: { tag: Tag }): preact.JSX.Element {
       aria-label={`${t("state")}: ${HOURS} h`}>
       {bands.map((band) => (
         <rect key={band.from} x={band.from} y={heightOf(band.state)} width={band.to - band.from} height={20 - heightOf(band.state)}
-          fill={`var(--${COLORS[band.state]})`}><title>{t(band.state)}</title></rect>
+          fill={`var(--${BAND_COLORS[band.state]})`}><title>{t(band.state)}</title></rect>
       ))}
     </svg>
   );
 }
 
-const COLORS: Record<MachineState, string> = {
+export const BAND_COLORS: Record<MachineState, string> = {
   running: "running", setup: "setup", delay: "idle", idle: "idle", down: "down", planned: "planned", unknown: "line",
 };
 /** Not by colour alone: what stands still is lower, what is down is full. */
-const heightOf = (state: MachineState): number => ({ down: 0, running: 6, setup: 9, delay: 12, idle: 12, planned: 12, unknown: 17 })[state];
+export const heightOf = (state: MachineState): number => ({ down: 0, running: 6, setup: 9, delay: 12, idle: 12, planned: 12, unknown: 17 })[state];

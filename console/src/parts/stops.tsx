@@ -1,30 +1,33 @@
 /** The stops of a place with their reasons, what people may say of them, and which reasons cost the most time. */
-import { type ParetoRow, type Stop, type StopAction } from "@millstream/client";
+import { type Asked, type ParetoRow, type Stop, type StopAction } from "@millstream/client";
 import { useEffect, useState } from "preact/hooks";
 import { durationText, numberText, plain, timeText } from "../format";
 import { client, connections } from "../state/hub";
 import { t, type Word } from "../words";
+import { type Chosen } from "./choice";
+import { Timeline } from "./timeline";
 import { AskForm, mayAct, Told, useAsking, type Asking } from "./ask";
 import { Table, type Column } from "./table";
 
 const RELOAD_MS = 30_000;
 const SHOWN_MAX = 200;
 const SPANS: [string, Word, number][] = [["-8h", "unitH", 8], ["-1d", "unitD", 1], ["-7d", "unitD", 7]];
+const HOURS: Record<string, number> = { "-8h": 8, "-1d": 24, "-7d": 168 };
 const CATEGORIES: Word[] = ["setup", "delay", "idle", "down", "planned"];
 
-type Open = { stop: Stop; form: "reason" | "split" };
+type Open = { stop: Stop; form: "reason" | "split"; part?: Chosen };
 
 export function Stops({ asset }: { asset: string }): preact.JSX.Element {
   const [span, setSpan] = useState(SPANS[1][0]);
   const [loads, setLoads] = useState(0);
-  const [found, setFound] = useState<{ stops: Stop[]; pareto: ParetoRow[] }>();
+  const [found, setFound] = useState<{ stops: Stop[]; pareto: ParetoRow[]; toMs: number }>();
   const [why, setWhy] = useState("");
   const [open, setOpen] = useState<Open>();
   const asking = useAsking(() => setLoads((count) => count + 1));
   useEffect(() => {
     let isOver = false;
     const load = (): void => void client.acts.stops(asset, span).then(
-      (answer) => { if (!isOver) { setFound(answer); setWhy(""); } },
+      (answer) => { if (!isOver) { setFound({ ...answer, toMs: client.now() }); setWhy(""); } },
       (error: Error) => !isOver && setWhy(error.message),
     );
     const end = connections.subscribe((count) => count > 0 && load());
@@ -37,9 +40,11 @@ export function Stops({ asset }: { asset: string }): preact.JSX.Element {
         {SPANS.map(([value, word, n]) => <option key={value} value={value}>{t(word, { n })}</option>)}
       </select></label></p>
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
+      {found && <Timeline asset={asset} stops={found.stops} fromMs={found.toMs - HOURS[span] * 3_600_000} toMs={found.toMs}
+        choose={mayAct() ? (part) => setOpen({ stop: part.stop, form: "reason", part }) : undefined} />}
       <StopTable stops={(found?.stops ?? []).slice(-SHOWN_MAX).reverse()} empty={t(found ? "noStops" : "loading")} asking={asking} open={setOpen} />
       <Told outcome={asking.outcome} />
-      {open && <StopForm key={`${open.form} ${keyOf(open.stop)}`} {...open} asking={asking} close={() => setOpen(undefined)} />}
+      {open && <StopForm key={`${open.form} ${keyOf(open.stop)} ${open.part?.fromMs ?? ""}`} {...open} asking={asking} close={() => setOpen(undefined)} />}
       <Pareto rows={found?.pareto ?? []} />
     </>
   );
@@ -88,7 +93,7 @@ function StopTable({ stops, empty, asking, open }: StopTableProps): preact.JSX.E
 
 const titleOf = (action: StopAction, stop: Stop): string => `${t(action)}: ${timeText(Date.parse(stop.start))}`;
 
-function StopForm({ stop, form, asking, close }: Open & { asking: Asking; close: () => void }): preact.JSX.Element {
+function StopForm({ stop, form, part, asking, close }: Open & { asking: Asking; close: () => void }): preact.JSX.Element {
   const [reason, setReason] = useState(stop.reason ?? "");
   const [category, setCategory] = useState("");
   const [why, setWhy] = useState("");
@@ -96,11 +101,11 @@ function StopForm({ stop, form, asking, close }: Open & { asking: Asking; close:
   const submit = (): void => {
     const asked = form === "reason" ? { at: stop.start, reason, category } : { at: new Date(at).toISOString() };
     void asking
-      .ask(titleOf(form, stop), () => client.acts.askStop({ path: stop.path, action: form, why, ...asked }))
+      .ask(titleOf(form, stop), () => (part === undefined ? client.acts.askStop({ path: stop.path, action: form, why, ...asked }) : explainPart(part, reason, category, why)))
       .then((isDone) => isDone && close());
   };
   return (
-    <AskForm title={titleOf(form, stop)} isBusy={asking.isBusy} submit={submit} cancel={close}>
+    <AskForm title={part === undefined ? titleOf(form, stop) : `${t("reason")}: ${timeText(part.fromMs)} – ${timeText(part.toMs)}`} isBusy={asking.isBusy} submit={submit} cancel={close}>
       {form === "split" && (
         <label>{t("cutAt")} <input type="datetime-local" step="1" required value={at} onInput={(event) => setAt(event.currentTarget.value)} /></label>
       )}
@@ -116,6 +121,18 @@ function StopForm({ stop, form, asking, close }: Open & { asking: Asking; close:
       <label>{t("remark")} <input maxLength={1000} value={why} onInput={(event) => setWhy(event.currentTarget.value)} /></label>
     </AskForm>
   );
+}
+
+/** Cut where the part begins and ends, as far as the stop does not, and say why the part was. */
+async function explainPart({ stop, fromMs, toMs }: Chosen, reason: string, category: string, why: string): Promise<Asked> {
+  const path = stop.path;
+  const start = new Date(Math.ceil(fromMs / 1000) * 1000);
+  const isBegin = start.getTime() - Date.parse(stop.start) < 1000;
+  if (!isBegin) await client.acts.askStop({ path, action: "split", at: start.toISOString(), why });
+  const endMs = Math.floor(toMs / 1000) * 1000;
+  const isEnd = stop.end === null ? client.now() - endMs < 1000 : Date.parse(stop.end) - endMs < 1000;
+  if (!isEnd) await client.acts.askStop({ path, action: "split", at: new Date(endMs).toISOString(), why });
+  return client.acts.askStop({ path, action: "reason", at: isBegin ? stop.start : start.toISOString(), reason, category, why });
 }
 
 function middleOf(stop: Stop): number {

@@ -3,11 +3,17 @@ import { type Why } from "@millstream/client";
 import { useEffect, useState } from "preact/hooks";
 import { durationText, numberText, plain, timeText } from "../format";
 import { client } from "../state/hub";
-import { t } from "../words";
+import { t, type Word } from "../words";
+import { stepsOf } from "./steps";
 import { stopColumns } from "./stops";
 import { Table } from "./table";
 
-const SHOWN_ELSEWHERE: ReadonlySet<string> = new Set(["path", "value", "start", "end", "stops"]);
+const SHOWN_ELSEWHERE: ReadonlySet<string> = new Set(["path", "value", "unit", "start", "end", "stops"]);
+
+const STEPS: Record<string, Word> = {
+  planned: "plannedTime", used: "fullyUsed",
+  failures: "lossFailures", setup: "setup", idling: "lossIdling", small_stops: "lossSmall", speed: "lossSpeed", rejects: "lossRejects",
+};
 
 export function WhyPanel({ tag, close }: { tag: string; close: () => void }): preact.JSX.Element {
   const [found, setFound] = useState<Why>();
@@ -38,11 +44,35 @@ function Parts({ found }: { found: Why }): preact.JSX.Element {
   const rows = Object.entries(found).filter(([name, value]) => !SHOWN_ELSEWHERE.has(name) && value !== null);
   return (
     <>
-      <p><b>{found.value == null ? "–" : `${numberText(Math.round(found.value * 1000) / 10)} %`}</b> <span class="muted">
+      <p><b>{valueOf(found)}</b> <span class="muted">
         {timeText(Date.parse(found.start))} – {timeText(Date.parse(found.end))}</span></p>
+      <Waterfall found={found} />
       <dl>{rows.map(([name, value]) => <Part key={name} name={name} value={value} />)}</dl>
       <Table caption={t("stops")} rows={found.stops} keyOf={(row) => `${row.path} ${row.start}`} empty={t("noStops")} columns={stopColumns()} />
     </>
+  );
+}
+
+function valueOf({ value, unit }: Why): string {
+  if (value == null) return "–";
+  return typeof unit === "string" ? `${numberText(value)} ${plain(unit, 12)}` : `${numberText(Math.round(value * 1000) / 10)} %`;
+}
+
+function Waterfall({ found }: { found: Why }): preact.JSX.Element | null {
+  const planned = Number(found.busy_s ?? found.planned_s ?? 0);
+  const losses = found.losses_s as Record<string, number> | undefined;
+  if (!(planned > 0) || losses === undefined) return null;
+  return (
+    <Table caption={t("waterfall")} rows={stepsOf(planned, losses)} keyOf={(row) => row.name} empty="" columns={[
+      { head: t("name"), cell: (row) => (Object.hasOwn(STEPS, row.name) ? t(STEPS[row.name]) : plain(row.name, 40)) },
+      { head: t("share"), cell: (row) => (
+        <svg class="share wide" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
+          <rect x={100 * row.fromShare} width={(100 * row.seconds) / planned} height="10" fill={row.isLoss ? "var(--down)" : "var(--muted)"} />
+        </svg>
+      ) },
+      { head: t("time"), isNumber: true, cell: (row) => `${row.isLoss ? "− " : ""}${durationText(row.seconds)}` },
+      { head: "%", isNumber: true, cell: (row) => `${numberText(Math.round((1000 * row.seconds) / planned) / 10)} %` },
+    ]} />
   );
 }
 

@@ -182,12 +182,13 @@ def reason(
 
 
 def why(path: str, /, *, at: Start = "now", json: Json = False, target: Target = DEFAULT) -> int:
-    """Show what a figure of OEE is made of: its times, parts, losses, orders, doubts and stops.
+    """Show what a figure of OEE or energy is made of: its times, parts, losses, orders, doubts and stops.
 
     Examples:
 
         millstream why acme/plant1/press:oee/shift/oee
         millstream why acme/plant1/press:oee/day/availability --at 2026-01-31T12:00:00Z --json | jq .stops
+        millstream why acme/plant1/press:energy/shift/idle
 
     Parameters
     ----------

@@ -156,7 +156,8 @@ async def _serve_site(config: ApiConfig, node: EdgeNode, log: NodeLog) -> None:
 
     app = create_app(
         lambda: node.historian, token=load_or_make_token(token_file), status=status,
-        access=_browser_access(node.server), is_tls=node.server.client_tls is not None, site=node.config.edge.name,
+        access=_browser_access(node.server), is_tls=node.server.client_tls is not None, role="viewer",
+        site=node.config.edge.name,
     )  # fmt: skip
     async with AsyncExitStack() as stack:
         serving = serve_api(app, host=config.host, port=config.port, certificate=_certificate(node))

@@ -35,6 +35,13 @@ from millstream.shop import (
 COMMAND = "downtime"
 """The command by which a hub has an edge store what is said of a stop."""
 OEE_TYPE = "millstream.oee"
+ENERGY_TYPE = "millstream.energy"
+_EXPLAINED = frozenset({OEE_TYPE, ENERGY_TYPE})
+_ENERGY_NAMES = {
+    "energy": ("energy_wh", "Wh"), "per_part": ("per_part_wh", "Wh"), "idle": ("idle_wh", "Wh"),
+    "power": ("mean_w", "W"),
+}  # fmt: skip
+"""What a figure of the flow `energy` is called in the event of its window, and its unit."""
 LOOK_INTERVAL_S = 0.1
 LATE_NS = 3 * 86_400 * 10**9  # so long after its time a window or stop may be put right
 
@@ -108,15 +115,18 @@ class Downtime:
             return None
 
     async def why(self, path: Where, at: Time = "now") -> Mapping[str, Any]:
-        """All that a figure of `oee` is made of: the newest revision of its window that `at` lies in (or that ended
-        last before it), the stops in it, and who was at the machine. `path` is the figure's,
+        """All that a figure of `oee` or `energy` is made of: the newest revision of its window that `at` lies in (or
+        that ended last before it), the stops in it, and who was at the machine. `path` is the figure's, such as
         ``acme/plant1/press:oee/shift/availability``. Raises NotFoundError."""
         at_ns, tag = to_time_ns(at, self._clock.now_ns()), Pattern.parse(path).tag
         for names in (tag.names[:-1], tag.names):
             if not names:
                 continue
             window = Pattern.parse(TagPath(tag.asset, names))
-            told = [event.data for _, event in await self._events([window], at_ns - LATE_NS, OEE_TYPE)]
+            told = [
+                event.data for _, event in await self._events([window], at_ns - LATE_NS, "millstream.*")
+                if event.type in _EXPLAINED
+            ]  # fmt: skip
             windows = [data for data in told if parse_time_ns(data["start"]) <= at_ns]
             if windows:
                 last = max(data["start"] for data in windows)
@@ -124,10 +134,12 @@ class Downtime:
                 start_ns, end_ns = parse_time_ns(data["start"]), parse_time_ns(data["end"])
                 stops = await self.list(str(tag.asset), start=start_ns, end=end_ns)
                 there = present_data(await self.people(), tag.asset.levels, start_ns, end_ns)
-                value = data.get(tag.names[-1])
-                return {"path": str(tag), "value": value, **data, "stops": list(stops), "operators": there}
+                name, unit = _ENERGY_NAMES.get(tag.names[-1], (tag.names[-1], None))
+                value = {"value": data.get(name)} if unit is None else {"value": data.get(name), "unit": unit}
+                return {"path": str(tag), **value, **data, "stops": list(stops), "operators": there}
         raise NotFoundError(
-            "no window of this figure is known", where=str(tag), expected="a figure that the flow `oee` gives",
+            "no window of this figure is known", where=str(tag),
+            expected="a figure that the flow `oee` or `energy` gives",
             next_step="`millstream tree --kind kpi` lists them; live figures are explained once their window is over",
         )  # fmt: skip
 

@@ -141,6 +141,7 @@ class ConsoleSite:
     uplink: FaultProxy
     websocket: FaultProxy
     url: str
+    edge_url: str
 
     @property
     def page(self) -> str:
@@ -172,6 +173,8 @@ def edge_config(folder: Path, leaf_port: int) -> EdgeConfig:
             "streams": {"integrity": {"max_bytes": "64MiB"}},
             "connectors": [{"name": "hall", "type": "hall", "config": {}, "tags": TAGS}],
             "flows": FLOWS,
+            "historian": {},
+            "api": {},
         }
     )
 
@@ -201,11 +204,12 @@ async def console_site(folder: Path) -> AsyncIterator[ConsoleSite]:
                 FaultProxy("127.0.0.1", port) as websocket,
                 serve_api(_app(hub, BrowserAccess(websocket.port, PEOPLE_USER, secret))) as address,
                 EdgeNode(edge_config(folder, uplink.port), connectors=CATALOG) as edge,
+                serve_api(_edge_app(edge)) as edge_address,
                 connect(node=folder / "plant1") as plant,
             ):
                 shop = asyncio.ensure_future(_run_shop(plant))
                 try:
-                    yield ConsoleSite(hub, edge, uplink, websocket, address.url)
+                    yield ConsoleSite(hub, edge, uplink, websocket, address.url, edge_address.url)
                 finally:
                     shop.cancel()
                     await asyncio.gather(shop, return_exceptions=True)
@@ -220,13 +224,33 @@ def _app(hub: HubNode, access: BrowserAccess) -> Starlette:
     return create_app(hub.historian, token=TOKEN, status=hub.status, access=access, plants=plants, role="commander")
 
 
+def _edge_app(edge: EdgeNode) -> Starlette:
+    port, secret = edge.server.settings.websocket_port, edge.server.settings.people_secret
+    assert port is not None
+    assert secret is not None
+
+    async def status() -> dict[str, object]:
+        return edge.status()
+
+    access = BrowserAccess(port, PEOPLE_USER, secret)
+    return create_app(lambda: edge.historian, token=TOKEN, status=status, access=access, role="viewer", site="plant1")
+
+
 async def _publish_past(plant: Plant) -> None:
     """A saw that stood for half an hour, and what the flow `oee` would say of a shift of the press."""
     now_ns = SystemClock().now_ns() // MINUTE_NS * MINUTE_NS
     for minutes, state in ((60, "Execute"), (40, "Aborted"), (10, "Execute")):
         await plant.publish(f"{PLACE}/saw:state", state, kind="state", time=now_ns - minutes * MINUTE_NS)
     start, end = (format_time(now_ns - minutes * MINUTE_NS) for minutes in (60, 1))
-    shift = {"start": start, "end": end, "oee": 0.82, "losses_s": {"setup": 600.0}, "doubts": [HOSTILE], "known": 1.0}
+    shift = {
+        "start": start,
+        "end": end,
+        "oee": 0.82,
+        "planned_s": 3600.0,
+        "losses_s": {"setup": 600.0},
+        "doubts": [HOSTILE],
+        "known": 1.0,
+    }
     await plant.event(f"{PLACE}/press:oee/shift", "millstream.oee", shift)
 
 

@@ -116,6 +116,25 @@ async def explain_a_stop(page: Page) -> None:
     await stops.get_by_text("30 min", exact=True).wait_for()
     await stops.get_by_role("button", name="Join").click()
     await panel.get_by_text("[MS-2721]").wait_for()
+    await panel.get_by_label("Span").select_option("-8h")
+    await until(partial(has_dragged, page), "a part of the stop is chosen")
+    await form.get_by_label("Reason").fill("jam")
+    await form.get_by_role("button", name="Send").click()
+    await stops.filter(has_text="jam").wait_for()
+    assert await stops.count() == 3
+
+
+async def has_dragged(page: Page) -> bool:
+    """Over the middle of the stop; the picture is drawn anew now and then."""
+    box = await page.locator("svg.act-on rect[y='27']").bounding_box()
+    if box is None or box["width"] < 30:  # still that of a longer span
+        return False
+    middle = box["y"] + box["height"] / 2
+    await page.mouse.move(box["x"] + box["width"] * 0.3, middle)
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + box["width"] * 0.7, middle, steps=3)
+    await page.mouse.up()
+    return await page.get_by_role("form").count() == 1
 
 
 async def ask_why(page: Page) -> None:
@@ -124,6 +143,8 @@ async def ask_why(page: Page) -> None:
     panel = page.get_by_role("region", name=f"Why: {PLACE}/press:oee/shift/oee", exact=True)
     await panel.get_by_text("setup 10 min").wait_for()
     await panel.get_by_text(HOSTILE).wait_for()
+    waterfall = panel.get_by_role("region", name="From the planned time to what was used")
+    await waterfall.get_by_role("row", name="Fully used").get_by_text("50 min").wait_for()
     assert await accessibility_faults(page) == []
     await panel.get_by_role("button", name="Close").click()
     await panel.wait_for(state="detached")
@@ -213,6 +234,19 @@ async def see_a_trend(page: Page, site: ConsoleSite) -> None:
     text = (await (await started.value).path()).read_text(encoding="utf-8")
     assert text.startswith("path,time,value,least")
     assert f'"{PLACE}/press:count"' in text
+    for name, begins in (("Export Parquet", b"PAR1"), ("Export PNG", b"\x89PNG")):
+        async with page.expect_download() as started:
+            await page.get_by_text(name).click()
+        assert (await (await started.value).path()).read_bytes().startswith(begins)
+    await page.get_by_label("Compare").select_option("8h")
+    await page.get_by_role("cell", name=f"{PLACE}/press:count (8 h earlier)").wait_for()
+    await page.get_by_label("Spectrum", exact=True).check()
+    await page.get_by_role("heading", name="Spectrum").wait_for()
+    await page.get_by_role("button", name="Link to this").click()
+    link = await page.get_by_label("Link to this").last.input_value()
+    assert "earlier=8h" in link
+    assert "from=" in link
+    assert await accessibility_faults(page) == []
 
 
 async def has_zoomed(page: Page) -> bool:
@@ -324,6 +358,24 @@ async def see_what_is_odd(browser: Browser, site: ConsoleSite, faults: list[str]
         await page.get_by_role("row", name="deep").wait_for()
 
 
+async def look_from_the_edge(browser: Browser, site: ConsoleSite, faults: list[str]) -> None:
+    """The same pages at the site itself, live and from its own history while the hub is away; people only look."""
+    site.uplink.cut()
+    async with a_page(browser, faults=faults) as page:
+        await page.goto(f"{site.edge_url}/#token={TOKEN}")
+        await page.locator(".link[data-state=connected]").wait_for()
+        await numbers_change(page, "count")
+        assert await page.get_by_role("link", name="Fleet").count() == 0
+        await page.get_by_role("row", name=COUNT).click()
+        await page.get_by_role("region", name="Details").locator(".chart canvas").wait_for()
+        await page.get_by_role("link", name="Alarms").click()
+        await page.get_by_text("Your role (viewer) may look, not act.").wait_for()
+        await page.get_by_role("link", name="Pipeline").click()
+        await page.get_by_role("region", name="Connectors").get_by_text("hall").first.wait_for()
+        assert await accessibility_faults(page) == []
+    site.uplink.restore()
+
+
 async def log_out(page: Page, site: ConsoleSite) -> None:
     """Then nothing is shown, a wrong token is refused, and the right one lets in."""
     await page.get_by_role("button", name="Log out").click()
@@ -357,6 +409,7 @@ async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
         await lose_the_link(page, site)
         await see_what_is_odd(browser, site, faults)
         await log_out(page, site)
+        await look_from_the_edge(browser, site, faults)
     assert faults == []
 
 

@@ -1,0 +1,83 @@
+/** A machine over time: its states, its alarms, its stops. Drag over a part of a stop to say why just that part was. */
+import { type Stop } from "@millstream/client";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { durationText, plain, timeText } from "../format";
+import { client } from "../state/hub";
+import { tags } from "../state/tags";
+import { t } from "../words";
+import { bandsOf, PIXELS, type Band } from "./bands";
+import { chosenOf, endOf, startOf, type Chosen } from "./choice";
+import { BAND_COLORS, heightOf } from "./state_band";
+import { machineState } from "./states";
+
+const CLICK_PX = 4;
+const ALARMS_MAX = 200;
+
+interface TimelineProps {
+  asset: string;
+  stops: Stop[];
+  fromMs: number;
+  toMs: number;
+  choose?: (chosen: Chosen) => void;
+}
+
+export function Timeline({ asset, stops, fromMs, toMs, choose }: TimelineProps): preact.JSX.Element {
+  const { bands, alarms } = usePast(asset, fromMs, toMs);
+  const box = useRef<SVGSVGElement>(null);
+  const [drag, setDrag] = useState<[number, number]>();
+  const x = (ms: number): number => (PIXELS * (Math.min(Math.max(ms, fromMs), toMs) - fromMs)) / (toMs - fromMs);
+  const timeAt = (event: PointerEvent): number => {
+    const { left, width } = (box.current as SVGSVGElement).getBoundingClientRect();
+    return fromMs + ((toMs - fromMs) * Math.min(Math.max(event.clientX - left, 0), width)) / width;
+  };
+  const end = (event: PointerEvent): void => {
+    if (drag === undefined) return;
+    const width = (box.current as SVGSVGElement).getBoundingClientRect().width;
+    const [first, last] = [Math.min(drag[0], timeAt(event)), Math.max(drag[0], timeAt(event))];
+    const isClick = ((last - first) * width) / (toMs - fromMs) < CLICK_PX;
+    const chosen = isClick ? chosenOf(stops, first, first, toMs) : chosenOf(stops, first, last, toMs);
+    setDrag(undefined);
+    if (chosen !== undefined) choose?.(chosen);
+  };
+  return (
+    <figure class="timeline">
+      <svg ref={box} class={choose ? "bands act-on" : "bands"} viewBox={`0 0 ${PIXELS} 44`} width="100%" height="88" preserveAspectRatio="none"
+        role="img" aria-label={t("timelineOf", { what: plain(asset, 200) })}
+        onPointerDown={(event) => { event.currentTarget.setPointerCapture(event.pointerId); setDrag([timeAt(event), timeAt(event)]); }}
+        onPointerMove={(event) => drag && setDrag([drag[0], timeAt(event)])} onPointerUp={end} onPointerCancel={() => setDrag(undefined)}>
+        {bands.map((band) => (
+          <rect key={band.from} x={band.from} y={heightOf(band.state)} width={band.to - band.from} height={20 - heightOf(band.state)}
+            fill={`var(--${BAND_COLORS[band.state]})`}><title>{t(band.state)}</title></rect>
+        ))}
+        {alarms.map((ms) => <path key={ms} d={`M${x(ms)} 21 l2 4 h-4 z`} fill="var(--critical)"><title>{timeText(ms)}</title></path>)}
+        {stops.map((stop) => (
+          <rect key={stop.start} x={x(startOf(stop))} y="27" width={Math.max(1, x(endOf(stop, toMs)) - x(startOf(stop)))} height="16"
+            fill={stop.reason === null ? "none" : "var(--muted)"} stroke="var(--text)" vector-effect="non-scaling-stroke"
+            stroke-dasharray={stop.reason === null ? "3 2" : undefined}>
+            <title>{`${timeText(startOf(stop))} · ${durationText((endOf(stop, toMs) - startOf(stop)) / 1000)} · ${plain(stop.reason ?? stop.state, 80)}`}</title>
+          </rect>
+        ))}
+        {drag && <rect x={x(Math.min(...drag))} y="0" width={Math.abs(x(drag[1]) - x(drag[0]))} height="44" fill="var(--focus)" opacity="0.35" />}
+      </svg>
+      <figcaption class="muted">{timeText(fromMs)} – {timeText(toMs)} · {t(choose ? "timelineHint" : "timelineLegend")}</figcaption>
+    </figure>
+  );
+}
+
+function usePast(asset: string, fromMs: number, toMs: number): { bands: Band[]; alarms: number[] } {
+  const [past, setPast] = useState<{ bands: Band[]; alarms: number[] }>({ bands: [], alarms: [] });
+  useEffect(() => {
+    let isOver = false;
+    const state = [...tags.peek().values()].find((tag) => tag.kind === "state" && tag.asset === asset);
+    void Promise.all([
+      state === undefined ? undefined : client.history.range(state.path, fromMs, toMs, "state").catch(() => undefined),
+      client.history.events(`${asset.replace(/[*?[\]]/g, "?")}:*`, "alarm", ALARMS_MAX).catch(() => []),
+    ]).then(([found, events]) => {
+      if (isOver) return;
+      const alarms = events.map((event) => event.timestamp_ns / 1e6).filter((ms) => ms >= fromMs && ms <= toMs);
+      setPast({ bands: found === undefined ? [] : bandsOf(found.times, found.values.map(machineState), fromMs, toMs), alarms: [...new Set(alarms)] });
+    });
+    return () => { isOver = true; };
+  }, [asset, fromMs, toMs]);
+  return past;
+}
