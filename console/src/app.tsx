@@ -20,7 +20,7 @@ const VIEWS: Record<Page, ComponentType> = {
   admin: later(() => import("./pages/admin").then((found) => found.AdminPage)),
 };
 /** An edge serves the other pages for its own site. */
-const OF_A_HUB: ReadonlySet<Page> = new Set(["fleet"]);
+const OF_A_HUB: ReadonlySet<Page> = new Set(["fleet", "admin"]);
 /** These ask nodes over NATS as soon as they are shown. */
 const NEEDS_LINK: ReadonlySet<Page> = new Set(["alarms", "fleet", "pipeline"]);
 

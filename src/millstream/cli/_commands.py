@@ -239,7 +239,7 @@ COMMANDS = (
     Command(
         "why",
         "_downtime:why",
-        "Show what a figure of OEE is made of: its times, parts, losses, orders, doubts and stops.",
+        "Show what a figure of OEE or energy is made of: its times, parts, losses, orders, doubts and stops.",
         SHOP,
     ),
     Command(
