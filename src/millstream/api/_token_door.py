@@ -87,7 +87,8 @@ class TokenDoor:
         historian = self._current()
         if historian is None:
             raise Unreachable(
-                "there is no history here at the moment", next_step="ask again in a moment, or another member of the cluster"
+                "there is no history here at the moment",
+                next_step="ask again in a moment, or another member of the cluster",
             )
         actor = replace(self._actor, who=f"{WHO}@{address_of(request)}")
         return View(historian, HistoryView(historian), actor, self._status)
