@@ -39,7 +39,7 @@ test: $(VENV)/.dev  ## run every check and test (ARGS="-k modbus" narrows, JOBS=
 console: $(VENV)/.runtime  ## build the console that the hub serves, when it is out of date (needs npm)
 	@$(BIN)/python tools/console.py
 
-docs: $(VENV)/.runtime  ## build the documentation site that the hub serves under /docs/; open src/millstream/api/docs/index.html
+docs: $(VENV)/.runtime  ## build the documentation site that the hub serves under /docs/
 	@$(BIN)/python tools/docs_site.py
 
 demo: $(VENV)/.runtime  ## a plant, an edge and a hub on this machine, with a cut uplink; ARGS="--for 30s --cut 8s --json"
