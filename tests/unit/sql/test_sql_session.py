@@ -227,11 +227,13 @@ async def test_a_query_that_hangs_is_given_up_and_nothing_is_asked_until_it_is_b
     monkeypatch.setattr(_link.Link, "_rows", hang)
     monkeypatch.setattr(_link, "CLOSE_WAIT_S", 0.01)
     sql = connector(path, query_timeout="50ms", connect_timeout="50ms")
-    for _ in range(3):
+    after = 0
+    while after < 3:  # under load the first ones are given up before anything was asked
         with pytest.raises(Unreachable) as caught:
             async with sql.open() as session, aclosing(session.stream(V, None)) as stream:
                 await first(stream, 1)
         assert caught.value.code == "MS-1701"
+        after += bool(calls)
     assert len(calls) == 1
     go_on.set()
     monkeypatch.setattr(_link.Link, "_rows", original)
