@@ -31,6 +31,11 @@ class Failures:
         if report.failed and report.nodeid not in self.names:
             self.names.append(report.nodeid)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A file that cannot be read holds tests that nobody ran: no second run makes up for it."""
+        if report.failed:
+            self.names.append(f"collecting {report.nodeid}")
+
 
 def has_second_run(failed: Sequence[str]) -> bool:
     """Whether these failures may be for want of processor: few, and all of tests with servers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +22,13 @@ def test_the_tree_is_tidy() -> None:
         elif len(found) < allowed:
             wrong.append(f"the ratchet of {rule.__name__} may shrink to {len(found)}: edit tools/ratchet.toml")
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_two_files_of_tests_share_a_name() -> None:
+    """pytest would run only the first one that a process meets."""
+    files = [path for path in (ROOT / "tests").rglob("test_*.py") if "node_modules" not in path.parts]
+    names = Counter(path.name for path in files if "venvs" not in path.parts)
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_the_rules_can_fail(tmp_path: Path) -> None:

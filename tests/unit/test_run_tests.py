@@ -52,6 +52,11 @@ def test_a_second_failure_fails(tmp_path: Path) -> None:
     assert said.count("as ever") > 1, "it ran twice"
 
 
+def test_a_file_that_cannot_be_read_is_not_made_up_for_by_a_second_run(tmp_path: Path) -> None:
+    code, said = run(tmp_path, integration__races=RACES, unit__broken="import no_such_module\n")
+    assert code != 0, said
+
+
 @pytest.mark.parametrize(
     ("failed", "expected"),
     [

@@ -33,6 +33,17 @@ async def _millstream(*arguments: str) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
+async def _values(hub: HubNode) -> list[int]:
+    """Those of the edge in the history of the hub, in order."""
+    assert hub.historian is not None
+    table = await hub.historian.query(Range(tags=("acme/e1:n",), limit=10_000))
+    return sorted(table.column("value").to_pylist())
+
+
+async def _holds(hub: HubNode, count: int) -> bool:
+    return len(await _values(hub)) >= count
+
+
 def _document(folder: Path, leaf_port: int) -> dict[str, Any]:
     secret = folder / "edge.secret"
     secret.write_text(SECRET, encoding="utf-8")
@@ -74,6 +85,7 @@ async def test_a_hub_made_from_its_backup_takes_the_rest_from_its_edges(tmp_path
                 consumer = {"name": "reader", "durable_name": "reader", "ack_policy": "explicit"}
                 body = {"stream_name": "H_INTEGRITY", "config": consumer, "action": "create"}
                 await StreamApi(client).request("CONSUMER.CREATE.H_INTEGRITY.reader", body)
+            await until(lambda: _holds(hub, 500), "the values in the history")
             code, out, err = await _millstream("backup", str(backup), "--node", str(tmp_path / "hub"), "--json")
             assert code == 0, err
             taken = json.loads(out)["streams"]
@@ -103,16 +115,8 @@ async def test_a_hub_made_from_its_backup_takes_the_rest_from_its_edges(tmp_path
             await wait_all_at_hub(hub, edge)  # 1500, of which the backup had 500; none lost, none doubled
             account = hub.ledger()["E_e1_I"]
             assert (account["samples"], account["gaps"], account["repeats"]) == (1500, 0, 0)
-            values: list[int] = []
-
-            async def has_all() -> bool:
-                assert hub.historian is not None
-                table = await hub.historian.query(Range(tags=("acme/e1:n",), limit=10_000))
-                values[:] = sorted(table.column("value").to_pylist())
-                return len(values) >= 1500
-
-            await until(has_all, "all values in the history")
-            assert values == list(range(1, 1501))
+            await until(lambda: _holds(hub, 1500), "all values in the history")
+            assert await _values(hub) == list(range(1, 1501))
             async with client_of(hub.server) as client:
                 found = await StreamApi(client).last("KV_config", "$KV.config.e1")
                 assert found is not None
