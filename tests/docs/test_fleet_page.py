@@ -25,12 +25,15 @@ async def test_the_page_on_the_fleet_runs(tmp_path: Path) -> None:
         fits, full, every = commands(QUERIES)
         assert "edge1" in await until_done(root, root, f"{fits} | grep edge1")
         assert "1 of 1 nodes fit" in (await asyncio.to_thread(shell, root, root, fits)).stderr
+        await until_done(root, root, "millstream fleet query 'link.state != \"cut\"' | grep edge1")
         done = await asyncio.to_thread(shell, root, root, full)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
         done = await asyncio.to_thread(shell, root, root, every)
         facts = json.loads(done.stdout.splitlines()[0])["facts"]
         assert facts["labels"] == {"zone": "south", "line": "press"}
         assert facts["connectors"]["boiler"]["state"] == "ok"
+        # The hub asks for data where it has heard of an edge's streams.
+        await until_done(root, root, f"{commands(DATA)[0]} | grep temperature")
         done = await asyncio.to_thread(shell, root, root, DATA)
         assert "acme/plant1/boiler:temperature" in done.stdout, done.stderr
         assert (root / "look.parquet").is_file()
