@@ -11,12 +11,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import warm
+from millstream.config import load_edge
+from millstream.flow.library import FLOW_TYPES
 from millstream.kernel import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +30,34 @@ SIM_PORTS = {"opcua": 4840, "modbus": 5020, "mtconnect": 7878}  # what the examp
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced code of a page, in order."""
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def check_flows(page: Path, folder: Path, names: Sequence[str]) -> None:
+    """The first YAML of the page is the flows of an edge, and sound."""
+    file = folder / "edge.yaml"
+    file.write_text(f"edge: {{name: e1, path: acme/plant1, data_dir: d}}\n{blocks(page, 'yaml')[0]}", encoding="utf-8")
+    config, findings = load_edge(file, {}, FLOW_TYPES)
+    assert findings == []
+    assert config is not None
+    assert [flow.name for flow in config.flows] == list(names)
+
+
+def evaluation_of(page: Path) -> tuple[list[str], list[str]]:
+    """Write the page's second YAML, which has a name, into the folder that this process is in. Gives the words of the
+    two commands: of what makes the series, and of what evaluates them."""
+    name, _, text = blocks(page, "yaml")[1].partition("\n")
+    file = Path(name.removeprefix("# "))
+    file.parent.mkdir()
+    file.write_text(text, encoding="utf-8")
+    made, evaluated = (line.split() for line in blocks(page, "sh")[0].splitlines())
+    return made, evaluated
+
+
+def is_table_of(page: Path, said: str) -> bool:
+    """Whether this is the page's first text, but for the width of its columns."""
+    return [line.split() for line in said.splitlines()] == [
+        line.split() for line in blocks(page, "text")[0].splitlines()
+    ]
 
 
 def lay_out(page: Path, root: Path) -> None:
@@ -51,10 +81,10 @@ def checkout(folder: Path) -> Path:
     bin_folder = folder / ".venv" / "bin"
     bin_folder.mkdir(parents=True)
     (bin_folder / "activate").write_text(f'PATH="{bin_folder}:$PATH"\n', encoding="utf-8")
-    afresh, by_fork = (shlex.join(warm.command(*words)) for words in (warm.STARTED_AFRESH[:1], ()))
     shims = {  # as an activated environment would have them
         "python": f'exec "{sys.executable}" "$@"\n',
-        "millstream": f'case "$1" in {AFRESH}) exec {afresh.rpartition(" ")[0]} "$@";; esac\nexec {by_fork} "$@"\n',
+        "millstream": f'case "$1" in {AFRESH}) exec "{sys.executable}" -m millstream "$@";; esac\n'
+        f'exec {shlex.join(warm.command())} "$@"\n',
     }
     for name, text in shims.items():
         shim = bin_folder / name

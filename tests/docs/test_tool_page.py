@@ -8,38 +8,25 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from pages import ROOT, blocks
+from pages import ROOT, check_flows, evaluation_of, is_table_of
 
 from millstream.cli import main
-from millstream.config import load_edge
-from millstream.flow.library import FLOW_TYPES
 from millstream.sim import cutting
 
 PAGE = ROOT / "docs" / "how-to" / "tool.md"
 
 
 def test_the_flows_of_the_page_are_sound(tmp_path: Path) -> None:
-    file = tmp_path / "edge.yaml"
-    file.write_text(f"edge: {{name: e1, path: acme/plant1, data_dir: d}}\n{blocks(PAGE, 'yaml')[0]}", encoding="utf-8")
-    config, findings = load_edge(file, {}, FLOW_TYPES)
-    assert findings == []
-    assert config is not None
-    assert [flow.name for flow in config.flows] == ["spindle-force", "tools"]
+    check_flows(PAGE, tmp_path, ["spindle-force", "tools"])
 
 
 def test_the_page_shows_what_the_commands_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    name, _, text = blocks(PAGE, "yaml")[1].partition("\n")
-    file = tmp_path / name.removeprefix("# ")
-    file.parent.mkdir()
-    file.write_text(text, encoding="utf-8")
-    made, evaluated = (line.split() for line in blocks(PAGE, "sh")[0].splitlines())
+    made, evaluated = evaluation_of(PAGE)
     assert made[:3] == ["python", "-m", "millstream.sim.cutting"]
     cutting.main(made[3:])
     assert main(evaluated[1:]) == 0
     said = capsys.readouterr().out
-    assert [line.split() for line in said.splitlines()] == [
-        line.split() for line in blocks(PAGE, "text")[0].splitlines()
-    ]
+    assert is_table_of(PAGE, said), said
