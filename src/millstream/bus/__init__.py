@@ -1,5 +1,6 @@
 """The data plane on JetStream, behind the ports of ``millstream.sdk``, with an in-memory twin."""
 
+from millstream.bus._box import Box
 from millstream.bus._client import add_micro_service, api_request, connect_nats, get_last, request_nats
 from millstream.bus._cluster_config import ClusterSettings, shared_secret
 from millstream.bus._connection import RawConnection
@@ -105,6 +106,7 @@ from millstream.bus._trim import trim_below
 from millstream.kernel import write_private
 
 __all__ = [
+    "Box",
     "CONFIG",
     "CONFIG_HISTORY",
     "CONFIG_PREFIX",

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from typing import Any, Literal, Self
 
-import millstream
-from millstream.bus import Lease, NatsServer, node_service
+from millstream.bus import Box, Lease, NatsServer
 from millstream.config import EdgeConfig
-from millstream.kernel import Backoff, Clock, PlantError, Unreachable
+from millstream.kernel import Backoff, Clock, PlantError
 from millstream.sdk import Log
 
 LEASE = "edge"
@@ -26,9 +25,8 @@ class Turns:
 
     def __init__(self, config: EdgeConfig, server: NatsServer, *, clock: Clock, log: Log) -> None:
         assert config.cluster is not None
-        self._edge = config.edge.name
         self._member = config.cluster.member
-        self._server = server
+        self._box = Box("edge", config.edge.name, self._member, "works", server)
         self._clock = clock
         self._log = log
         self._stack = AsyncExitStack()
@@ -38,9 +36,9 @@ class Turns:
 
     async def __aenter__(self) -> Self:
         try:
-            connection = self._server.connection(f"edge {self._edge} {self._member}")
+            connection = self._box.server.connection(f"edge {self._box.node} {self._member}")
             self._lease = Lease(await self._stack.enter_async_context(connection), LEASE, self._member, self._clock)
-            await self._stack.enter_async_context(self._service())
+            await self._stack.enter_async_context(self._box.service(self.status))
         except BaseException:
             await self._stack.aclose()
             raise
@@ -89,32 +87,8 @@ class Turns:
 
     # -- what others see ----------------------------------------------------------------------------------------------
 
-    def _service(self) -> AbstractAsyncContextManager[None]:
-        subject = f"millstream.node.{self._edge}.member.{self._member}"
-        return node_service(
-            self._server.url, self._server.credentials, name="millstream-edge-member", version=millstream.__version__,
-            endpoints={"member": (subject, self.status)},
-        )  # fmt: skip
-
-    async def _is_current(self) -> bool:
-        """Whether this server has all that the others have: only then may the next one be stopped."""
-        try:
-            return bool((await self._server.monitor("/healthz")).get("status") == "ok")
-        except Unreachable:
-            return False
-
     async def status(self) -> dict[str, Any]:
         """This member as JSON."""
-        return {
-            "role": "edge member",
-            "name": self._edge,
-            "member": self._member,
-            "state": self.state,
-            "works": self._lease.holder,
-            "term": self._lease.term,
-            "trouble": self._lease.trouble,
-            "takeovers": self.takeovers_count,
-            "is_current": await self._is_current(),
-            "server_restarts": self._server.restarts_count,
-            "alarms": [alarm.as_dict() for alarm in self._server.alarms],
-        }
+        return self._box.status(
+            self._lease, self.state, takeovers=self.takeovers_count, is_current=await self._box.is_current()
+        )

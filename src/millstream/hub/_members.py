@@ -13,13 +13,12 @@ from typing import Any, Literal
 
 import msgspec
 
-import millstream
-from millstream.bus import Lease, NatsServer, node_service
+from millstream.bus import Box, Lease, NatsServer
 from millstream.config import HubConfig
 from millstream.historian import HistorianService
 from millstream.hub._plant import HubPlant, hub_historian
 from millstream.hub._tenants import history_dir
-from millstream.kernel import Backoff, Clock, NotFoundError, PlantError, Unreachable
+from millstream.kernel import Backoff, Clock, NotFoundError, PlantError
 from millstream.sdk import Log
 
 LEASE = "hub"
@@ -36,7 +35,7 @@ class Member:
         assert config.cluster is not None
         self._config = config
         self._member = config.cluster.member
-        self._server = server
+        self._box = Box("hub", config.hub.name, self._member, "leader", server)
         self._make_plant = make_plant
         self._clock = clock
         self._log = log
@@ -49,10 +48,10 @@ class Member:
 
     async def __aenter__(self) -> Member:
         try:
-            connection = self._server.connection(f"hub {self._config.hub.name} {self._member}")
+            connection = self._box.server.connection(f"hub {self._config.hub.name} {self._member}")
             self._connection = await self._stack.enter_async_context(connection)
             self._lease = Lease(self._connection, LEASE, self._member, self._clock)
-            await self._stack.enter_async_context(self._service())
+            await self._stack.enter_async_context(self._box.service(self.status))
         except BaseException:
             await self._stack.aclose()
             raise
@@ -129,32 +128,9 @@ class Member:
 
     # -- what others see ----------------------------------------------------------------------------------------------
 
-    def _service(self) -> contextlib.AbstractAsyncContextManager[None]:
-        subject = f"millstream.node.{self._config.hub.name}.member.{self._member}"
-        return node_service(
-            self._server.url, self._server.credentials, name="millstream-hub-member", version=millstream.__version__,
-            endpoints={"member": (subject, self.status)},
-        )  # fmt: skip
-
-    async def _is_healthy(self) -> bool:
-        """Whether this server has all that the others have: only then may the next one be stopped."""
-        try:
-            return bool((await self._server.monitor("/healthz")).get("status") == "ok")
-        except Unreachable:
-            return False
-
     async def status(self) -> dict[str, Any]:
         """This member as JSON."""
-        return {
-            "role": "hub member",
-            "name": self._config.hub.name,
-            "member": self._member,
-            "state": self.state,
-            "leader": self._lease.holder,
-            "term": self._lease.term,
-            "trouble": self._lease.trouble,
-            "takeovers": self.takeovers_count,
-            "is_current": self.state != "waits" and await self._is_healthy(),
-            "server_restarts": self._server.restarts_count,
-            "alarms": [alarm.as_dict() for alarm in self._server.alarms],
-        }
+        return self._box.status(
+            self._lease, self.state, takeovers=self.takeovers_count,
+            is_current=self.state != "waits" and await self._box.is_current(),
+        )  # fmt: skip
