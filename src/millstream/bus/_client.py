@@ -134,6 +134,20 @@ class HealingClient(Client):
                 raise RefusedError(fault) from fault
         await super()._process_info(info, initial_connection)
 
+    async def _process_pong(self) -> None:
+        """The base class breaks at the late answer to a ping that nobody waits for any more (a flush in vain, or
+        cancelled): its place in the order is kept, its future is a fresh one."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+    async def _read_loop(self) -> None:
+        """The base class reads no more after an error that it did not expect, and the link goes on looking open."""
+        await super()._read_loop()
+        task = asyncio.current_task()
+        if self._heals and self.is_connected and not (task and task.cancelling()):
+            await self._process_op_err(nats.errors.Error("nats: the reader of this link has ended"))
+
     async def _process_err(self, err_msg: str) -> None:
         if not self._heals or "permissions violation" in err_msg.lower():
             await super()._process_err(err_msg)

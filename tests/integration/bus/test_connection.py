@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from contextlib import suppress
 from typing import Any
 
+import nats.errors
 import pytest
 from bus_server import Server
+from nats.aio.msg import Msg
 
 from millstream.bus import Credentials, NatsPyConnection, RawConnection, StreamApi, StreamState, connect_nats
 from millstream.kernel import AuthError, ConfigError, ProtocolViolation, Unreachable
@@ -213,3 +216,45 @@ async def test_a_client_goes_on_after_the_server_ended_its_link_with_an_error_li
 
 async def _drop(message: object) -> None:
     """Nothing is to be done with it."""
+
+
+async def _echo(message: Msg) -> None:
+    await message.respond(b"heard")
+
+
+async def test_a_client_hears_on_after_the_late_answer_to_a_ping_that_nobody_waits_for(server: Server) -> None:
+    client = await connect_nats(server.url, server.credentials)
+    try:
+        await client.subscribe("echo", cb=_echo)
+        server.signal(signal.SIGSTOP)
+        with pytest.raises(nats.errors.TimeoutError):
+            await client.flush(timeout=0.05)  # type: ignore[arg-type]
+        waiting = asyncio.create_task(client.flush(timeout=60))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        server.signal(signal.SIGCONT)
+        assert (await client.request("echo", b"", timeout=60)).data == b"heard"
+        assert client.stats["reconnects"] == 0
+    finally:
+        await client.close()
+
+
+async def test_a_client_whose_reader_broke_dials_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await connect_nats(server.url, server.credentials)
+    try:
+        await client.subscribe("echo", cb=_echo)
+
+        async def break_once(_: bytes = b"") -> None:
+            monkeypatch.undo()
+            raise LookupError("what nobody expected")
+
+        monkeypatch.setattr(client._ps, "parse", break_once)
+        async with asyncio.timeout(60):
+            with suppress(nats.errors.Error):
+                await client.flush()
+            while client.stats["reconnects"] == 0 or not client.is_connected:
+                await asyncio.sleep(0.02)
+        assert (await client.request("echo", b"", timeout=60)).data == b"heard"
+    finally:
+        await client.close()
