@@ -16,13 +16,14 @@ from millstream.api._parameters import parse_time_ns
 from millstream.api._request import json_response
 from millstream.kernel import NotFoundError
 from millstream.protocols.alarm import Action
-from millstream.shop import StopAction, pareto
+from millstream.shop import StopAction, pareto, reject_pareto
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import BaseRoute
 
+    from millstream.api._door import Actor
     from millstream.client import AlarmRow
 
 OUTCOME_S_MAX = 5.0  # then an answer says that it is stored, and the edge takes it as soon as it can
@@ -52,6 +53,22 @@ class StopRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     id: str | None = None
 
 
+class RejectRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Something is said of the parts of `path` (``acme/plant1/press:quality``): so many of a time were scrap, rework or
+    good after all; or, with `lot`, what somebody said is put right."""
+
+    path: str
+    count: float | None = None
+    kind: str = ""
+    start: str = "-1h"
+    end: str = "now"
+    reason: str = ""
+    instead_of: str = ""
+    why: str = ""
+    lot: str | None = None
+    id: str | None = None
+
+
 class Acts:
     """The routes of what people do, behind a door."""
 
@@ -66,6 +83,8 @@ class Acts:
             Route("/api/v1/alarms/ask", self._ask_alarm, methods=["POST"]),
             Route("/api/v1/downtime", self._stops, methods=["GET"]),
             Route("/api/v1/downtime/ask", self._ask_stop, methods=["POST"]),
+            Route("/api/v1/quality", self._lots, methods=["GET"]),
+            Route("/api/v1/quality/ask", self._ask_lot, methods=["POST"]),
             Route("/api/v1/why", self._why, methods=["GET"]),
         ]
 
@@ -94,15 +113,46 @@ class Acts:
             found = await plant.downtime.outcome(path, id, timeout_s=OUTCOME_S_MAX)
         return json_response({"id": id, "is_taken": found is not None, "stop": found})
 
+    async def _ask_lot(self, request: Request) -> Response:
+        actor = await self._desk.acting(request, "say something of parts")
+        wanted = await read_json(request, RejectRequest)
+        path, id, now_ns = str(tag_of(actor, wanted.path)), wanted.id or str(uuid.uuid4()), self._desk.clock.now_ns()
+        start_ns, end_ns = parse_time_ns(wanted.start, now_ns), parse_time_ns(wanted.end, now_ns)
+        async with self._desk.plant(actor) as plant:
+            kind = await plant.context.reject_kind(wanted.reason, wanted.kind)
+            if wanted.lot is not None:
+                await plant.quality.correct(
+                    path, wanted.lot, count=wanted.count, kind=wanted.kind, reason=wanted.reason, why=wanted.why,
+                    who=actor.who, id=id,
+                )  # fmt: skip
+            else:
+                await plant.quality.say(
+                    path, wanted.count or 0.0, kind, start=start_ns, end=end_ns, reason=wanted.reason,
+                    instead_of=wanted.instead_of, why=wanted.why, who=actor.who, id=id,
+                )  # fmt: skip
+            found = await plant.quality.outcome(path, id, timeout_s=OUTCOME_S_MAX)
+        return json_response({"id": id, "is_taken": found is not None, "lot": found})
+
     async def _stops(self, request: Request) -> Response:
+        actor, place, start_ns, end_ns = await self._looking(request)
+        async with self._desk.plant(actor) as plant:
+            stops = await plant.downtime.list(place, start=start_ns, end=end_ns)
+        return json_response({"stops": stops, "pareto": [asdict(row) for row in pareto(stops)]})
+
+    async def _lots(self, request: Request) -> Response:
+        actor, place, start_ns, end_ns = await self._looking(request)
+        async with self._desk.plant(actor) as plant:
+            lots = await plant.quality.list(place, start=start_ns, end=end_ns)
+        return json_response({"rejects": lots, "pareto": [asdict(row) for row in reject_pareto(lots)]})
+
+    async def _looking(self, request: Request) -> tuple[Actor, str, int, int]:
+        """Who looks, at which place, and at which time."""
         actor, wanted = await self._desk.looking(request), request.query_params
         place, now_ns = place_of(actor, wanted.get("path", "")), self._desk.clock.now_ns()
         start_ns, end_ns = (
             parse_time_ns(wanted.get(name, default), now_ns) for name, default in (("start", "-1d"), ("end", "now"))
         )
-        async with self._desk.plant(actor) as plant:
-            stops = await plant.downtime.list(str(place), start=start_ns, end=end_ns)
-        return json_response({"stops": stops, "pareto": [asdict(row) for row in pareto(stops)]})
+        return actor, str(place), start_ns, end_ns
 
     async def _why(self, request: Request) -> Response:
         actor, wanted = await self._desk.looking(request), request.query_params
@@ -128,6 +178,12 @@ ACT_PATHS: dict[str, Any] = {
                               times=("start", "end")),
     "/api/v1/downtime/ask": posted(
         "ask_stop", "Give a stop its reason, cut or join it: by a command to its edge (engineers)", StopRequest
+    ),
+    "/api/v1/quality": asked("quality", "Scrap and rework of a place as put right, and a Pareto of their reasons",
+                             "path", times=("start", "end")),
+    "/api/v1/quality/ask": posted(
+        "ask_parts", "Say which parts were no good, or put that right: by a command to their edge (engineers)",
+        RejectRequest,
     ),
     "/api/v1/why": asked("why", "What a figure of OEE is made of", "tag", times=("at",)),
 }  # fmt: skip

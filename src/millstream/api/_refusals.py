@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-NOT_NOW = frozenset({"MS-0385", "MS-2406", "MS-2430", "MS-2703", "MS-2721"})
+NOT_NOW = frozenset({"MS-0385", "MS-2406", "MS-2430", "MS-2703", "MS-2721", "MS-2723"})
 """Codes of what a thing does not allow as it is now: a letter that is still malformed, a site that somebody has changed
 meanwhile, a roll-out, an alarm, a stop."""
 MAY_NOT = frozenset({FORBIDDEN, "MS-2413", "MS-2418"})

@@ -32,6 +32,7 @@ PARENTS = {
     "alarm": "Alarms of machines: what somebody has to look at.",
     "context": "What the plant knows beside its data: equipment, products, orders, reasons.",
     "downtime": "Stops of machines and their reasons.",
+    "quality": "Scrap and rework of machines and their reasons.",
     "erp": "Orders in from an ERP or MES, confirmations out.",
     "twin": "Assets as they are, and as they were.",
     "fleet": "All nodes at once.",
@@ -236,6 +237,15 @@ COMMANDS = (
         "Say why a machine stood; figures that it touches are given again.",
         SHOP,
     ),
+    Command(
+        "quality list",
+        "_quality:list_",
+        "List scrap and rework of machines, as it was counted and as people have put it right.",
+        SHOP,
+    ),
+    Command("quality pareto", "_quality:pareto", "Show which reasons cost the most parts, the most first.", SHOP),
+    Command("quality say", "_quality:say", "Say how many parts of a time were scrap, rework or good after all.", SHOP),
+    Command("quality correct", "_quality:correct", "Put right what somebody said of parts, or take it back.", SHOP),
     Command(
         "why",
         "_downtime:why",

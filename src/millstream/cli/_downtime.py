@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from millstream.cli._lots import print_lots
 from millstream.cli._options import DEFAULT, Json, Target, run
 from millstream.cli._output import OK, duration, json_text, note, print_json, print_table
 from millstream.kernel import parse_duration_s
@@ -208,9 +209,11 @@ def why(path: str, /, *, at: Start = "now", json: Json = False, target: Target =
             print_json(found)
             return OK
         stops = found["stops"]
-        rows = [(name, json_text(value)) for name, value in found.items() if name not in ("stops", "operators")]
+        apart = ("stops", "rejects", "operators")
+        rows = [(name, json_text(value)) for name, value in found.items() if name not in apart]
         print_table(("what", "is"), rows)
         print_table(("stop", "start", "lasts", "state", "category", "reason", "by", "who"), [_row(s) for s in stops])
+        print_lots(found["rejects"])
         there = [(p["operator"], p["name"], p["start"][:19], duration(p["seconds"])) for p in found["operators"]]
         print_table(("operator", "name", "from", "was there"), there)
         return OK

@@ -18,6 +18,7 @@ from millstream.client._logins import LoginUsers, login_users
 from millstream.client._node import PROVIDER, NodeAddress, find_node, is_process
 from millstream.client._notifier import Notifier
 from millstream.client._orders_made import OrderTotal
+from millstream.client._part_quality import PartQuality
 from millstream.client._plant import Plant, connect
 from millstream.client._reading import Reading
 from millstream.client._rollouts import Rollouts
@@ -43,6 +44,7 @@ __all__ = [
     "Notifier",
     "OrderTotal",
     "Downtime",
+    "PartQuality",
     "KnownFact",
     "PlantContext",
     "KINDS",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, su
 from millstream.model import TagPath
 from millstream.protocols.cloudevents import decode_event, encode_event, format_time
 from millstream.protocols.uns_subject import decode_subject
-from millstream.shop import EVENT_TYPE, FACTS, ContextTables, Fact, Problem, Row, fact_event
+from millstream.shop import EVENT_TYPE, FACTS, REJECT_KINDS, ContextTables, Fact, Problem, Row, fact_event
 
 ROWS_MAX = 100_000  # of one file
 COMMAND = "context"
@@ -75,14 +75,34 @@ class PlantContext:
     async def category_of(self, reason: str, category: str = "") -> str:
         """What a stop of this reason counts as: `category` if given; "planned" where the reason was imported as such.
         Raises NotFoundError where reasons were imported and this is none of them."""
-        known = {fact.path.rpartition("/")[2]: fact.data for fact in await self.list(what="reason")} if reason else {}
+        kind = await self._kind_of_reason(reason, ("planned", "unplanned"))
+        return "planned" if not category and kind == "planned" else category
+
+    async def reject_kind(self, reason: str, kind: str = "") -> str:
+        """What parts of this reason are: `kind` if given, else what the reason was imported as, "" when nobody says.
+        Raises NotFoundError where reasons of parts were imported and this is none of them."""
+        known = await self._kind_of_reason(reason, REJECT_KINDS)
+        return kind or known
+
+    async def reason_parents(self) -> Mapping[str, str]:
+        """The reason above each, as they were imported."""
+        return {name: str(data.get("parent", "")) for name, data in (await self._reasons()).items()}
+
+    async def _reasons(self) -> dict[str, dict[str, Any]]:
+        return {fact.path.rpartition("/")[2]: fact.data for fact in await self.list(what="reason")}
+
+    async def _kind_of_reason(self, reason: str, kinds: Sequence[str]) -> str:
+        """Of a reason that may be given here: one of these kinds, or "" for one that is for anything."""
+        if not reason:
+            return ""
+        known = {n: each for n, each in (await self._reasons()).items() if each.get("kind", "") in ("", *kinds)}
         if known and reason not in known:
             near = suggest(reason, list(known))
             raise NotFoundError(
                 "no such reason", got=reason, next_step=f"did you mean {near!r}?" if near else
                 "`millstream context list --what reason` shows them",
             )  # fmt: skip
-        return "planned" if not category and known.get(reason, {}).get("kind") == "planned" else category
+        return str(known.get(reason, {}).get("kind", ""))
 
     async def put(self, facts: Sequence[Fact], *, who: str | None = None) -> int:
         """Store facts where they belong, those that stand already as they are left out; how many were stored. At a hub

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,16 +10,16 @@ import msgspec
 
 from millstream.client._commands import Commands
 from millstream.client._context import PlantContext
-from millstream.client._owners import nodes_above
-from millstream.client._paths import Where, to_address, to_patterns
-from millstream.client._streams import Store, StoredFrame, Streams, Whom
+from millstream.client._flow_desk import FlowDesk
+from millstream.client._part_quality import PartQuality
+from millstream.client._paths import Where, to_patterns
+from millstream.client._streams import Store, Streams, Whom
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._writes import me
-from millstream.kernel import Clock, DecodeError, NotFoundError, PlantError
+from millstream.kernel import Clock, NotFoundError
 from millstream.model import TagPath
-from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event, parse_time_ns
+from millstream.protocols.cloudevents import parse_time_ns
 from millstream.protocols.uns_pattern import Pattern
-from millstream.protocols.uns_subject import decode_subject
 from millstream.shop import (
     STOP_TYPE,
     Presence,
@@ -42,7 +41,6 @@ _ENERGY_NAMES = {
     "power": ("mean_w", "W"),
 }  # fmt: skip
 """What a figure of the flow `energy` is called in the event of its window, and its unit."""
-LOOK_INTERVAL_S = 0.1
 LATE_NS = 3 * 86_400 * 10**9  # so long after its time a window or stop may be put right
 
 
@@ -50,9 +48,10 @@ class Downtime:
     """The stops of what can be seen from here. Made by `Plant.downtime`."""
 
     def __init__(self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock) -> None:
-        self._streams, self._store, self._whom = streams, store, whom
-        self._commands, self._clock = commands, clock
+        self._clock = clock
+        self._desk = FlowDesk(streams, store, whom, commands, clock)
         self._context = PlantContext(streams, store, whom, commands, clock)
+        self._quality = PartQuality(streams, store, whom, commands, clock)
 
     async def people(self) -> Sequence[Presence]:
         """Who was at which machine, as it was told as context, by time."""
@@ -66,7 +65,7 @@ class Downtime:
         now_ns = self._clock.now_ns()
         start_ns, end_ns = to_time_ns(start, now_ns), to_time_ns(end, now_ns)
         newest: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for path, event in await self._events(to_patterns(patterns), start_ns - LATE_NS, STOP_TYPE):
+        for path, event in await self._desk.events(to_patterns(patterns), start_ns - LATE_NS, STOP_TYPE):
             newest[path, str(event.data["start"])] = {"path": path, **event.data}
         shortest_s = 0.0 if lasts is None else to_span_ns(lasts) / 1e9
         found = [stop for stop in newest.values() if not stop.get("removed") and _touches(stop, start_ns, end_ns)]
@@ -84,35 +83,14 @@ class Downtime:
         at_ns, tag = to_time_ns(at, self._clock.now_ns()), Pattern.parse(path).tag
         said = StopAsk(id or str(uuid.uuid4()), action, who or me(), at_ns, reason, why, category)
         ask = check_stop_ask(msgspec.to_builtins(said))
-        role, name = await self._whom()
-        nodes = [name] if role == "edge" else await nodes_above(self._streams, tag.asset.levels)
-        edge = next((node for node in nodes if node != name), None)
-        if edge is None:
-            subject, event = stop_ask_event(str(tag), ask, self._clock.now_ns())
-            headers, payload = encode_event(event)
-            await self._store(subject, payload, {**headers, "Nats-Msg-Id": f"downtime|{ask.id}"})
-            return ask.id
-        args = {k: v for k, v in msgspec.to_builtins(ask).items() if k not in ("id", "who")} | {"path": str(tag)}
-        await self._commands.send(COMMAND, args, nodes=[edge], who=ask.who, key=ask.id, expires="7d")
+        event = stop_ask_event(str(tag), ask, self._clock.now_ns())
+        await self._desk.say(tag, COMMAND, event, msgspec.to_builtins(ask))
         return ask.id
 
     async def outcome(self, path: Where, id: str, *, timeout_s: float = 10.0) -> Mapping[str, Any] | None:
         """The stop once its flow has taken what was said; None when it has not by then. Raises PlantError when it was
         refused."""
-        begun_ns = self._clock.now_ns() - 60 * 10**9
-        try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    found = await self._events([Pattern.parse(path)], begun_ns, f"{STOP_TYPE}*")
-                    told = [event for _, event in found if event.data.get("id") == id]
-                    if told and told[-1].type != STOP_TYPE:
-                        reason = str(told[-1].data.get("reason"))
-                        raise PlantError("the stop does not allow this", where=str(path), got=reason, code="MS-2721")
-                    if told:
-                        return dict(told[-1].data)
-                    await asyncio.sleep(LOOK_INTERVAL_S)
-        except TimeoutError:
-            return None
+        return await self._desk.outcome(path, id, STOP_TYPE, "the stop does not allow this", "MS-2721", timeout_s)
 
     async def why(self, path: Where, at: Time = "now") -> Mapping[str, Any]:
         """All that a figure of `oee` or `energy` is made of: the newest revision of its window that `at` lies in (or
@@ -124,7 +102,7 @@ class Downtime:
                 continue
             window = Pattern.parse(TagPath(tag.asset, names))
             told = [
-                event.data for _, event in await self._events([window], at_ns - LATE_NS, "millstream.*")
+                event.data for _, event in await self._desk.events([window], at_ns - LATE_NS, "millstream.*")
                 if event.type in _EXPLAINED
             ]  # fmt: skip
             windows = [data for data in told if parse_time_ns(data["start"]) <= at_ns]
@@ -136,38 +114,16 @@ class Downtime:
                 there = present_data(await self.people(), tag.asset.levels, start_ns, end_ns)
                 name, unit = _ENERGY_NAMES.get(tag.names[-1], (tag.names[-1], None))
                 value = {"value": data.get(name)} if unit is None else {"value": data.get(name), "unit": unit}
-                return {"path": str(tag), **value, **data, "stops": list(stops), "operators": there}
+                rejects = await self._quality.list(str(tag.asset), start=start_ns, end=end_ns)
+                return {
+                    "path": str(tag), **value, **data, "stops": list(stops), "rejects": list(rejects),
+                    "operators": there,
+                }  # fmt: skip
         raise NotFoundError(
             "no window of this figure is known", where=str(tag),
             expected="a figure that the flow `oee` or `energy` gives",
             next_step="`millstream tree --kind kpi` lists them; live figures are explained once their window is over",
         )  # fmt: skip
-
-    async def _events(
-        self, patterns: Sequence[Pattern], since_ns: int, type: str
-    ) -> Sequence[tuple[str, CloudEvent]]:  # fmt: skip
-        """Events of a type in the order in which they were stored, with their paths."""
-        frames: list[StoredFrame] = []
-        for stream in await self._streams.of_data():
-            for subject in await self._subjects(stream, patterns):
-                frames += [frame async for frame in self._streams.since(stream, subject, since_ns)]
-        found = []
-        for frame in sorted(frames, key=lambda each: (each.time_ns, each.seq)):
-            try:
-                event = decode_event(frame.headers, frame.payload)
-            except DecodeError:
-                continue
-            is_wanted = event.type.startswith(type[:-1]) if type.endswith("*") else event.type == type
-            if is_wanted and isinstance(event.data, dict):
-                found.append((str(decode_subject(frame.subject).tag), event))
-        return found
-
-    async def _subjects(self, stream: str, patterns: Sequence[Pattern]) -> Sequence[str]:
-        found = {s for p in patterns for s in await self._streams.subjects(stream, p.subject_filter("_event"))}
-        return [
-            subject for subject in sorted(found)
-            if (address := to_address(subject)) is not None and any(p.matches(address) for p in patterns)
-        ]  # fmt: skip
 
 
 def _touches(stop: Mapping[str, Any], start_ns: int, end_ns: int) -> bool:

@@ -24,7 +24,16 @@ from millstream.protocols.command import Command
 from millstream.protocols.diagnosis import Facts, judge
 from millstream.protocols.write_request import WriteAnswer, WriteRequest, is_writable_value
 from millstream.sdk import CommandContext, Message
-from millstream.shop import FACTS, Fact, check_stop_ask, fact_event, stop_ask_event
+from millstream.shop import (
+    FACTS,
+    SAID_KINDS,
+    Fact,
+    check_reject_ask,
+    check_stop_ask,
+    fact_event,
+    reject_ask_event,
+    stop_ask_event,
+)
 
 RESTART_S = 30.0  # until a restarted connector is looked at and told how it is
 WRITE_S = 120.0  # waiting for its turn, the machine's answer and the read-back
@@ -155,6 +164,25 @@ def downtime_command(place: AssetPath) -> BuiltIn:
         },
     }  # fmt: skip
     return BuiltIn("Give a stop its reason, cut or join it; `millstream downtime` asks for it.", schema, admit)
+
+
+def quality_command(place: AssetPath) -> BuiltIn:
+    """What somebody at the hub says of scrap and rework, for the flow of this edge that keeps them."""
+
+    def admit(command: Command, context: CommandContext) -> Admitted:
+        args = {name: value for name, value in command.args.items() if name != "path"}
+        ask, path = check_reject_ask({**args, "id": command.id, "who": command.who}), command.args["path"]
+        return _told(place, [path], [reject_ask_event(path, ask, context.clock.now_ns())])
+
+    schema = {
+        "type": "object", "required": ["path"], "additionalProperties": False,
+        "properties": {
+            "path": _TEXT, "count": {"type": "number", "minimum": 0}, "kind": {"enum": ["", *SAID_KINDS]},
+            **{name: {"type": "integer"} for name in ("start_ns", "end_ns")},
+            **{name: {"type": "string"} for name in ("reason", "instead_of", "why", "of")},
+        },
+    }  # fmt: skip
+    return BuiltIn("Say which parts were no good, or put that right; `millstream quality` asks for it.", schema, admit)
 
 
 def _told(place: AssetPath, paths: Sequence[str], told: Sequence[tuple[str, CloudEvent]]) -> Admitted:

@@ -33,6 +33,7 @@ from millstream.edge._built_in import (
     diagnostics_command,
     downtime_command,
     edge_facts,
+    quality_command,
     restart_command,
     write_command,
 )
@@ -375,6 +376,7 @@ class EdgeNode:
             "alarm": alarm_command(self.config.path),
             "context": context_command(self.config.path),
             "downtime": downtime_command(self.config.path),
+            "quality": quality_command(self.config.path),
             "support_bundle": bundle_command(edge.data_dir, lambda: works.config, self.status, facts),
         }
         types = CommandTypes(built_in, edge.name, edge.data_dir, clock=self._clock, log=log, foreign=self._foreign)

@@ -63,13 +63,13 @@ class _Ordering(Generic[S]):
         if event.is_timer and event.timer == TIMER:
             count = bisect_right(held, event.time_ns, key=_time_of)
             due, state.held = held[:count], held[count:]
-            return self._release(state, event.key, due)
+            return self._release(state, event, due)
         if event.is_timer or event.is_late:
             return self._kept(state, self._inner_step(state, event))
         waiting = Held(event.time_ns, event.kind, event.source, event.value, int(event.quality), event.unit, event.type)
         held.insert(bisect_right(held, event.time_ns, key=_time_of), waiting)
         if len(held) > HELD_MAX:
-            return self._release(state, event.key, [held.pop(0)])
+            return self._release(state, event, [held.pop(0)])
         return state, (SetTimer(TIMER, held[0].time_ns),) if waiting is held[0] else ()
 
     def _inner_step(self, state: Ordered, event: Event) -> Sequence[Effect]:
@@ -78,11 +78,14 @@ class _Ordering(Generic[S]):
         state.inner = None if inner is None else self._encode(inner)
         return effects
 
-    def _release(self, state: Ordered, key: str, due: list[Held]) -> tuple[Ordered | None, Sequence[Effect]]:
+    def _release(self, state: Ordered, of: Event, due: list[Held]) -> tuple[Ordered | None, Sequence[Effect]]:
         effects: list[Effect] = []
+        key, pieces = of.key, of.pieces
         for one in due:
             quality = Quality(one.quality) if one.quality else GOOD
-            event = Event(key, one.kind, one.time_ns, one.value, quality, one.source, False, "", one.type, one.unit)
+            event = Event(
+                key, one.kind, one.time_ns, one.value, quality, one.source, False, "", one.type, one.unit, pieces
+            )  # fmt: skip
             try:
                 effects += self._inner_step(state, event)
             except MemoryError:  # whoever bounds the memory decides whether this event or the process is at fault

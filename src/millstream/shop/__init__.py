@@ -64,6 +64,29 @@ from millstream.shop._packml import SEEN_STEPS as PACKML_SEEN_STEPS
 from millstream.shop._packml import STATES as PACKML_STATES
 from millstream.shop._packml import STEPS as PACKML_STEPS
 from millstream.shop._presence import Presence, by_person, present_data, read_presences
+from millstream.shop._rejects import (
+    REJECT_KINDS,
+    REJECT_TYPE,
+    SAID_KINDS,
+    Claim,
+    Counted,
+    MinuteParts,
+    NotAReject,
+    RejectAsk,
+    RejectRow,
+    check_counted,
+    check_reject_ask,
+    claim_data,
+    claim_of,
+    counted_data,
+    end_of_minute,
+    lots_of,
+    minute_of,
+    reject_ask_event,
+    reject_pareto,
+    rejects_by_minute,
+    widened,
+)
 from millstream.shop._spc import (
     D2,
     RULES,
@@ -100,6 +123,27 @@ from millstream.shop._timeline import (
 )
 
 __all__ = [
+    "REJECT_KINDS",
+    "REJECT_TYPE",
+    "SAID_KINDS",
+    "Claim",
+    "Counted",
+    "MinuteParts",
+    "NotAReject",
+    "RejectAsk",
+    "RejectRow",
+    "check_counted",
+    "check_reject_ask",
+    "claim_data",
+    "claim_of",
+    "counted_data",
+    "end_of_minute",
+    "lots_of",
+    "minute_of",
+    "reject_ask_event",
+    "reject_pareto",
+    "rejects_by_minute",
+    "widened",
     "Presence",
     "by_person",
     "present_data",

@@ -25,7 +25,7 @@ LEVELS = ("enterprise", "site", "area", "work_center", "work_unit", "equipment_m
 PROBLEMS_MAX = 50
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 _TYPES: Mapping[str, type] = {"number": float, "text": str, "bool": bool}
-_REASON_KINDS = ("planned", "unplanned")
+_REASON_KINDS = ("planned", "unplanned", "scrap", "rework")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,7 @@ class ContextTables:
             elif len(way := _way_up(reason, parents)) > len(set(way)):
                 self._problem(row, f"a reason above itself: {' < '.join(way)}")
             if kind and kind not in _REASON_KINDS:
-                self._problem(row, f"kind is planned or unplanned, got {kind!r}")
+                self._problem(row, f"kind is one of {', '.join(_REASON_KINDS)}, got {kind!r}")
             data = {"name": row.cells.get("name", ""), "parent": parent, "kind": kind}
             found.append(Fact(f"{self.place}:reason/{reason}", "reason", {k: v for k, v in data.items() if v}))
         return found

@@ -45,15 +45,20 @@ CATEGORIES: Mapping[str, Category] = {name: category for category, names in _NAM
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What was made: parts in all and rejected ones, and how long the good and bad ones take at the ideal pace."""
+    """What was made: parts in all and rejected ones, how long the good and bad ones take at the ideal pace, and of the
+    rejected ones scrap and rework, where somebody tells them apart. `inspected` are those that were looked at."""
 
     produced: float = 0.0
     rejected: float = 0.0
     ideal_ns: float = 0.0
+    scrap: float = 0.0
+    rework: float = 0.0
+    inspected: float = 0.0
 
     def __add__(self, other: Made) -> Made:
         return Made(
-            self.produced + other.produced, self.rejected + other.rejected, self.ideal_ns + other.ideal_ns
+            self.produced + other.produced, self.rejected + other.rejected, self.ideal_ns + other.ideal_ns,
+            self.scrap + other.scrap, self.rework + other.rework, self.inspected + other.inspected,
         )  # fmt: skip
 
 
@@ -103,6 +108,21 @@ class Figures:
         return _ratio(self.made.produced - self.made.rejected, self.made.produced)
 
     @property
+    def scrap_ratio(self) -> float | None:
+        """Scrap quantity / produced quantity (ISO 22400-2)."""
+        return _ratio(self.made.scrap, self.made.produced)
+
+    @property
+    def rework_ratio(self) -> float | None:
+        """Rework quantity / produced quantity (ISO 22400-2)."""
+        return _ratio(self.made.rework, self.made.produced)
+
+    @property
+    def first_pass_yield(self) -> float | None:
+        """Parts that were good at the first inspection / inspected parts (ISO 22400-2)."""
+        return _ratio(self.made.inspected - self.made.rejected, self.made.inspected)
+
+    @property
     def oee(self) -> float | None:
         """Availability * effectiveness * quality ratio. Nothing made in busy time is 0."""
         if self.busy_ns <= 0:
@@ -148,6 +168,8 @@ class Figures:
             found.append("it was faster than its ideal cycle")
         if self.made.rejected > self.made.produced:
             found.append("more parts were rejected than made")
+        elif 0 < self.made.inspected < self.made.rejected:
+            found.append("more parts were rejected than inspected")
         return [*found, *self.remarks]
 
 

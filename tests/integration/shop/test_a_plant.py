@@ -38,8 +38,19 @@ flows:
     config: {names: {state: state}}
   - name: oee
     type: oee
-    inputs: [{pattern: "acme/p1/**:downtime/state", kind: state}]
-    config: {names: {state: downtime/state}, windows: [hour], every: 0s}
+    inputs:
+      - {pattern: "acme/p1/**:downtime/state", kind: state}
+      - {pattern: "acme/p1/**:parts", kind: count}
+      - {pattern: "acme/p1/**:quality/*", kind: count}
+    config:
+      names: {state: downtime/state, produced: parts, scrap: quality/scrap, rework: quality/rework}
+      ideal_cycle: 60s
+      windows: [hour]
+      every: 0s
+  - name: parts
+    type: quality
+    inputs: ["acme/p1/**:scrap", {pattern: "acme/p1/**:scrap", kind: count}]
+    config: {names: {scrap: scrap}}
   - name: twins
     type: twin
     inputs: ["acme/p1/lathe:**", {pattern: "acme/p1/lathe:**", kind: alarm}]
@@ -137,6 +148,48 @@ async def a_stop_is_explained(folder: Path, edge: Plant, above: Plant, capsys: p
         assert await edge.downtime.outcome(path, id, timeout_s=60)
 
 
+async def parts_are_explained(folder: Path, edge: Plant, above: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scrap of hours ago is told from the hub and put right at the edge; the figures that it touches follow."""
+    hour_ns = 3600 * 10**9
+    start_ns = SystemClock().now_ns() // hour_ns * hour_ns - 2 * hour_ns
+    path, figure, at = "acme/p1/saw:quality", "acme/p1/saw:oee/hour/quality", start_ns + hour_ns // 2
+    for second, parts in ((1, 0), (1800, 20)):
+        await edge.publish("acme/p1/saw:parts", parts, kind="count", time=start_ns + second * 10**9)
+    for second, scrap in ((1, 0), (1200, 4)):
+        await edge.publish("acme/p1/saw:scrap", scrap, kind="count", time=start_ns + second * 10**9)
+    reasons = {"scratches": "scrap", "meeting": "planned"}
+    await edge.context.put([Fact(f"acme/p1:reason/{name}", "reason", {"kind": kind}) for name, kind in reasons.items()])
+
+    async def is_explained(quality: float) -> bool:
+        found = await above.downtime.why(figure, at)
+        return bool(found["value"] == quality)
+
+    await until(lambda: is_explained(0.8), "four of twenty parts rejected")
+    span = {"start": start_ns, "end": start_ns + hour_ns}
+    id = await above.quality.say(path, 6, "scrap", **span, reason="scratches", who="ada")
+    assert await above.quality.outcome(path, id, timeout_s=60)
+    await until(lambda: is_explained(0.7), "six of twenty, four of which were counted")
+    node = ("--node", str(folder / "edge"), "--json")
+    words = ["quality", "correct", path, id, "--count", "5", "--who", "bob", "--wait", "60s", *node]
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, words) == 0
+    assert json.loads(capsys.readouterr().out)["lot"]["who"] == "bob"
+    await until(lambda: is_explained(0.75), "five of twenty")
+    found = await above.downtime.why(figure, at)
+    assert [(lot["count"], lot["reason"], lot["who"]) for lot in found["rejects"]] == [(5.0, "scratches", "bob")]
+    assert (found["scrap"], found["scrap_ratio"], found["first_pass_yield"]) == (5.0, 0.25, 0.75)
+    times = ["--start", str(start_ns), "--end", str(start_ns + hour_ns)]
+    words = ["quality", "say", path, "1", "--reason", "scratches", *times, "--wait", "60s", *node]
+    assert await asyncio.to_thread(main, words) == 0, "the reason says that it is scrap"
+    assert await asyncio.to_thread(main, ["quality", "say", path, "1", "--reason", "meeting", *node]) == 3
+    words = ["quality", "say", path, "9", "good", *times, "--wait", "60s", *node]
+    assert await asyncio.to_thread(main, words) == 1, "no part is left that nobody has explained"
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, ["quality", "pareto", "acme/p1", *node]) == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (row["reason"], row["count"], row["share"]) == ("scratches", 6.0, 1.0)
+
+
 async def a_twin_shows_what_is_and_what_was(
     folder: Path, edge: Plant, above: Plant, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,6 +275,7 @@ async def test_what_people_say_at_the_edge_or_at_the_hub_counts_once_at_the_edge
             assert json.loads(out.splitlines()[-1])["why"] == "oil is ordered"
             await context_reaches_the_edge(tmp_path, edge, capsys)
             await a_stop_is_explained(tmp_path, edge, above, capsys)
+            await parts_are_explained(tmp_path, edge, above, capsys)
             await a_twin_shows_what_is_and_what_was(tmp_path, edge, above, capsys)
             told = [(r.note.change, r.note.who) for r in await edge.alarms.history("acme/p1")]
             assert told[:3] == [("raised", None), ("acknowledged", "ada"), ("shelved", "bob")]

@@ -25,7 +25,8 @@ ALARM = "acme/plant1/press:alarm/hi"
 STOP = "acme/plant1/press:downtime"
 ACKNOWLEDGE = {"path": ALARM, "action": "acknowledge", "occurrence": 3}
 REASON = {"path": STOP, "action": "reason", "at": "-10min", "reason": "bearing"}
-ASKS = [("/api/v1/alarms/ask", ACKNOWLEDGE), ("/api/v1/downtime/ask", REASON)]
+PARTS = {"path": "acme/plant1/press:quality", "count": 12, "kind": "scrap", "reason": "scratches"}
+ASKS = [("/api/v1/alarms/ask", ACKNOWLEDGE), ("/api/v1/downtime/ask", REASON), ("/api/v1/quality/ask", PARTS)]
 
 
 class FakePlant:
@@ -37,7 +38,8 @@ class FakePlant:
         self.refusal: PlantError | None = None
         self.alarms = SimpleNamespace(list=self._rows, ask=self._ask, outcome=self._outcome)
         self.downtime = SimpleNamespace(list=self._stops, ask=self._ask, outcome=self._outcome, why=self._why)
-        self.context = SimpleNamespace(category_of=self._category)
+        self.quality = SimpleNamespace(list=self._lots, say=self._ask, correct=self._ask, outcome=self._outcome)
+        self.context = SimpleNamespace(category_of=self._category, reject_kind=self._category)
 
     @asynccontextmanager
     async def open(self, tenant: str | None) -> AsyncIterator[FakePlant]:
@@ -59,6 +61,9 @@ class FakePlant:
 
     async def _stops(self, *patterns: str, start: int, end: int) -> list[dict[str, Any]]:
         return [{"path": STOP, "start": "2026-01-01T06:00:00Z", "duration_s": 60.0, "reason": "bearing"}]
+
+    async def _lots(self, *patterns: str, start: int, end: int) -> list[dict[str, Any]]:
+        return [{"path": PARTS["path"], "kind": "scrap", "count": 12.0, "reason": "scratches"}]
 
     async def _why(self, path: str, at: int) -> dict[str, Any]:
         return {"path": path, "value": 0.5}
@@ -136,13 +141,15 @@ async def test_an_acknowledgement_is_of_the_session_and_for_the_occurrence_that_
 async def test_what_an_alarm_or_a_stop_does_not_allow_is_told_as_that() -> None:
     site = Site()
     async with site.client() as client:
-        for code, (address, ask) in zip(("MS-2703", "MS-2721"), ASKS, strict=True):
+        for code, (address, ask) in zip(("MS-2703", "MS-2721", "MS-2723"), ASKS, strict=True):
             site.plant.refusal = PlantError("does not allow this now", got="not latched", code=code)
             answer = await client.post(address, json=ask)
             assert (answer.status_code, answer.json()["code"]) == (409, code)
         other = await client.post("/api/v1/alarms/ask", json=ACKNOWLEDGE | {"path": "acme/plant1/press:alarm/no"})
         assert other.status_code == 404
         unknown = await client.post("/api/v1/downtime/ask", json=REASON | {"reason": "unheard of"})
+        assert unknown.status_code == 404
+        unknown = await client.post("/api/v1/quality/ask", json=PARTS | {"reason": "unheard of"})
         assert unknown.status_code == 404
 
 
@@ -154,7 +161,8 @@ async def test_who_has_some_paths_acts_and_looks_below_them_only(path: str) -> N
             assert (await client.post(address, json=ask | {"path": path})).status_code == 403
         assert (await client.get("/api/v1/why", params={"tag": path})).status_code == 403
         place = path.partition(":")[0]
-        assert (await client.get("/api/v1/downtime", params={"path": place})).status_code == 403
+        for listed in ("/api/v1/downtime", "/api/v1/quality"):
+            assert (await client.get(listed, params={"path": place})).status_code == 403
         assert site.plant.opened == []
         assert (await client.post("/api/v1/downtime/ask", json=REASON)).status_code == 200
 
@@ -174,6 +182,21 @@ async def test_a_viewer_may_see_stops_and_what_a_figure_is_made_of() -> None:
         found = (await client.get("/api/v1/downtime", params={"path": "acme/plant1", "start": "-8h"})).json()
         assert [stop["reason"] for stop in found["stops"]] == ["bearing"]
         assert [(row["reason"], row["seconds"], row["share"]) for row in found["pareto"]] == [("bearing", 60.0, 1.0)]
+        lots = (await client.get("/api/v1/quality", params={"path": "acme/plant1"})).json()
+        assert (lots["rejects"][0]["count"], lots["pareto"][0]["reason"]) == (12.0, "scratches")
         assert (await client.get("/api/v1/why", params={"tag": "acme/plant1/press:oee/shift/oee"})).json()[
             "value"
         ] == 0.5
+
+
+async def test_what_is_said_of_parts_is_of_the_session_and_is_put_right_by_its_lot() -> None:
+    site = Site()
+    async with site.client() as client:
+        said = await client.post("/api/v1/quality/ask", json=PARTS | {"start": "-2h", "id": "once"})
+        assert said.json() == {"id": "once", "is_taken": False, "lot": None}
+        again = {"path": PARTS["path"], "lot": "once", "count": 0}
+        assert (await client.post("/api/v1/quality/ask", json=again)).status_code == 200
+        assert (await client.post("/api/v1/quality/ask", json=PARTS | {"who": "ben"})).status_code == 400
+    (path, count, kind, first), (_, lot, second) = site.plant.asked
+    assert (path, count, kind, first["who"], first["reason"]) == (PARTS["path"], 12.0, "scrap", "ann", "scratches")
+    assert (first["end"] - first["start"], lot, second["count"]) == (7200 * 10**9, "once", 0)

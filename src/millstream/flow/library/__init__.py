@@ -25,6 +25,7 @@ _WHERE = {
     "alarm_flood": ("_alarm_flood", "ALARM_FLOOD"),
     "spc": ("_spc", "SPC"),
     "downtime": ("_downtime", "DOWNTIME"),
+    "quality": ("_quality", "QUALITY"),
     "notify": ("_notify", "NOTIFY"),
     "waveform": ("_waveform", "WAVEFORM"),
     "anomaly": ("_anomaly", "ANOMALY"),

@@ -13,7 +13,8 @@ from millstream.model import GOOD, AssetPath, Quality
 from millstream.protocols.uns_subject import UnsAddress
 
 
-def _check_names(names: dict[str, str]) -> dict[str, str]:
+def check_names(names: dict[str, str]) -> dict[str, str]:
+    """Names that an expression may use, each of another tag. Raises ValueError."""
     for name in names:
         if not name.isidentifier():
             raise ValueError(f"not a name for an expression: {name!r} (letters, digits and _)")
@@ -24,7 +25,7 @@ def _check_names(names: dict[str, str]) -> dict[str, str]:
     return names
 
 
-Names = Annotated[dict[str, str], AfterValidator(_check_names)]
+Names = Annotated[dict[str, str], AfterValidator(check_names)]
 """Short names by tag below the place: `speed: spindle/speed`, or with `levels` also `pump: pump1:flow`."""
 
 

@@ -37,6 +37,7 @@ from millstream.shop import (
 )
 
 COUNTS = ("produced", "good", "rejected")
+REJECTS = ("scrap", "rework")
 PLANNED_MAX = 100  # windows of which the planned time is remembered
 
 
@@ -45,7 +46,9 @@ class OeeConfig(WindowsConfig):
 
     names: Names
     """The tags below the place: `state` (as `machine_state` says it), totals that only grow: `produced`, `good`,
-    `rejected` (two of the three, or `produced` alone), and `cycle`, the ideal seconds a part, where a tag tells it."""
+    `rejected` (two of the three, or `produced` alone), and `cycle`, the ideal seconds a part, where a tag tells it.
+    Beside `produced` may stand what the flow `quality` says of each minute, `scrap: quality/scrap` and
+    `rework: quality/rework`, and `inspected`, the total of parts that were looked at, when that is not each."""
     ideal_cycle: Duration | None = None
     """The ideal time of one part, when no tag tells it."""
     orders: bool = False
@@ -67,9 +70,13 @@ class OeeConfig(WindowsConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> OeeConfig:
-        unknown = set(self.names) - {"state", "cycle", *COUNTS}
+        unknown = set(self.names) - {"state", "cycle", "inspected", *COUNTS, *REJECTS}
         if unknown or "state" not in self.names:
-            raise ValueError("names are state, produced, good, rejected and cycle; state is needed")
+            raise ValueError(
+                "names are state, produced, good, rejected, scrap, rework, inspected and cycle; state is needed"
+            )
+        if {"inspected", *REJECTS} & set(self.names) and set(COUNTS) & set(self.names) != {"produced"}:
+            raise ValueError("scrap, rework and inspected need produced, and stand in the place of good and rejected")
         if set(COUNTS) <= set(self.names) or set(COUNTS) & set(self.names) == {"rejected"}:
             raise ValueError("give produced, or good, and with it rejected: the third follows")
         return self
@@ -87,6 +94,8 @@ class _Oee:
         self._small_ns = nanoseconds(config.small_stop)
         self._small_states = {name for name, category in self._categories.items() if category in SMALL_CATEGORIES}
         self._has_good_only = "good" in config.names and "rejected" not in config.names
+        self._rejects = [kind for kind in REJECTS if kind in config.names]
+        self._has_first_pass = "scrap" in config.names and "rework" in config.names
         self._planned: dict[tuple[int, int], Sequence[tuple[int, int]]] = {}
 
     def __call__(self, machine: Machine, event: Event) -> tuple[Machine, Sequence[Effect]]:
@@ -119,6 +128,8 @@ class _Oee:
         if name == "cycle":
             kept.machine.cycle_ns = value * 1e9
             return None
+        if name in REJECTS:
+            return self._take_rejects(kept, name, event, value)
         return self._take_total(kept, name, event.time_ns, value)
 
     def _take_order(self, kept: Kept, event: Event) -> list[Effect]:
@@ -153,6 +164,18 @@ class _Oee:
             bucket.ideal_ns += made * (machine.cycle_ns or self._cycle_ns)
         return start_ns, start_ns + MINUTE_NS
 
+    @staticmethod
+    def _take_rejects(kept: Kept, kind: str, event: Event, amount: float) -> tuple[int, int]:
+        """Of one minute, in the place of what was told of it before."""
+        start_ns = event.time_ns
+        if start_ns % MINUTE_NS:
+            raise ValueError(f"{kind} is told by the minute, as the flow `quality` does it; {event.source} is not")
+        bucket = kept.bucket_at(start_ns)
+        setattr(bucket, kind, float(amount))
+        others = [each for each in bucket.unsure if each != kind]
+        bucket.unsure = sorted([*others, kind]) if event.quality.is_uncertain else others
+        return start_ns, start_ns + MINUTE_NS
+
     # -- giving -------------------------------------------------------------------------------------------------------
 
     def forget(self, kept: Kept, gone_ns: int) -> None:
@@ -178,12 +201,16 @@ class _Oee:
         if self._config.live != "input" or live is None or not tags:
             return tags
         told = [(each.value, int(each.quality)) for each in tags]
-        before, live.told = live.told or [(None, -1)] * len(told), told
+        before = live.told if live.told and len(live.told) == len(told) else [(None, -1)] * len(told)
+        live.told = told
         return [each for each, new, old in zip(tags, told, before, strict=True) if new != old]
 
     def told(self, kept: Kept, found: Figures) -> dict[str, Any]:
         """All that figures are made of."""
         told = _explained(found)
+        if self._rejects or "inspected" in self._config.names:
+            told |= {kind: getattr(found.made, kind) for kind in (*self._rejects, "inspected")}
+            told |= self._reject_figures(found)
         return {**told, "orders": self._orders(kept, found)} if self._config.orders else told
 
     # -- figures ------------------------------------------------------------------------------------------------------
@@ -211,7 +238,7 @@ class _Oee:
         self._go_on(kept, live, planned)
         found = self._figures_of(live.tail, planned, (live.at_ns, window[1]))
         made, odd = self._made(kept, self._buckets(kept, clip(planned, live.minute_ns, window[1])))
-        made += Made(live.produced, live.rejected, live.ideal_ns)
+        made += Made(live.produced, live.rejected, live.ideal_ns, live.scrap, live.rework, live.inspected)
         odd = Odd(odd.without + live.without, odd.resets + live.resets)
         return Figures(
             window[0], window[1], sum(end - start for start, end in clip(planned, *window)),
@@ -239,6 +266,9 @@ class _Oee:
         live.produced += made.produced
         live.rejected += made.rejected
         live.ideal_ns += made.ideal_ns
+        live.scrap += made.scrap
+        live.rework += made.rework
+        live.inspected += made.inspected
         live.without += odd.without
         live.resets += odd.resets
         live.minute_ns = newest.start_ns
@@ -292,16 +322,29 @@ class _Oee:
     def _made(self, kept: Kept, buckets: Sequence[Bucket]) -> tuple[Made, Odd]:
         """In these minutes, and what is odd about it."""
         orders = kept.orders if self._config.orders else ()
-        produced = rejected = ideal_ns = 0.0
+        produced = rejected = ideal_ns = scrap = rework = inspected = 0.0
         without = resets = 0
         for bucket in buckets:
             parts, ideal = self._produced(bucket), self._ideal_ns(orders, bucket)
             produced += parts
             ideal_ns += ideal
             rejected += parts - bucket.good if self._has_good_only else bucket.rejected
+            scrap += bucket.scrap
+            rework += bucket.rework
+            inspected += bucket.inspected
             without += ideal <= 0 < bucket.produced + bucket.good
-            resets += bucket.resets
-        return Made(produced, rejected, ideal_ns), Odd(without, resets)
+            resets += bucket.resets + len(bucket.unsure)
+        seen = inspected if "inspected" in self._config.names else produced
+        return Made(produced, rejected + scrap + rework, ideal_ns, scrap, rework, seen), Odd(without, resets)
+
+    def _reject_figures(self, found: Figures) -> dict[str, float | None]:
+        """Those for which the parts are told apart; where nobody tells rework there is no figure of it, and no 0."""
+        figures_of = {
+            "scrap_ratio": (found.scrap_ratio, "scrap" in self._rejects),
+            "rework_ratio": (found.rework_ratio, "rework" in self._rejects),
+            "first_pass_yield": (found.first_pass_yield, self._has_first_pass),
+        }
+        return {name: value for name, (value, is_told) in figures_of.items() if is_told}
 
     def path(self, key: str, name: str) -> str:
         """Of a result."""
@@ -313,7 +356,7 @@ class _Oee:
         is_sure = found.known >= self._config.known and not found.doubts()
         values = {
             "oee": found.oee, "availability": found.availability, "performance": found.performance,
-            "quality": found.quality, "known": found.known,
+            "quality": found.quality, **self._reject_figures(found), "known": found.known,
         }  # fmt: skip
         return [
             Emit(

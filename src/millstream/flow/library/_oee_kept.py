@@ -22,7 +22,8 @@ Change = tuple[int, str]
 
 
 class Bucket(msgspec.Struct, array_like=True):
-    """What was made in the minute that begins at `start_ns`, and how often a counter ran backwards in it."""
+    """What was made in the minute that begins at `start_ns`, and how often a counter ran backwards in it; scrap and
+    rework as they were told last, and those of them that are not sure."""
 
     start_ns: int
     produced: float = 0.0
@@ -30,6 +31,10 @@ class Bucket(msgspec.Struct, array_like=True):
     rejected: float = 0.0
     ideal_ns: float = 0.0
     resets: int = 0
+    inspected: float = 0.0
+    scrap: float = 0.0
+    rework: float = 0.0
+    unsure: list[str] = []
 
 
 class Odd(NamedTuple):
@@ -68,6 +73,9 @@ class Live(msgspec.Struct, array_like=True):
     without: int = 0
     told: list[tuple[float | None, int]] | None = None
     resets: int = 0
+    scrap: float = 0.0
+    rework: float = 0.0
+    inspected: float = 0.0
 
 
 class Machine(msgspec.Struct, array_like=True):
