@@ -22,16 +22,30 @@ function packed(): Plugin {
   };
 }
 
+/** What the page asks first is a script of its own, which is small and runs while the others are read. A plain one: the
+ * browser would put off a module until those have run. */
+function early(): Plugin {
+  return {
+    name: "early",
+    renderChunk: (code, chunk) => (chunk.name === "boot" ? `(() => {${code}})();` : null),
+    transformIndexHtml: (_html, { bundle }) => {
+      const file = Object.keys(bundle ?? {}).find((name) => /^assets\/boot-[^/]+\.js$/.test(name));
+      return file === undefined ? [] : [{ tag: "script", attrs: { src: `./${file}` }, injectTo: "head-prepend" }];
+    },
+  };
+}
+
 export default defineConfig({
   base: "./",
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   resolve: { alias: { "apache-arrow": arrow } },
-  plugins: [packed()],
+  plugins: [early(), packed()],
   build: {
     target: "es2022",
     outDir: "../src/millstream/api/console",
     emptyOutDir: true,
     license: { fileName: "assets/licenses.md" },
     modulePreload: { polyfill: false },
+    rolldownOptions: { input: { index: fileURLToPath(new URL("./index.html", import.meta.url)), boot: fileURLToPath(new URL("./src/boot.ts", import.meta.url)) } },
   },
 });

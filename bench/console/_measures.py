@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser, CDPSession, Page
 
 FRAME_MS = 1000 / 60
+SETTLED_MS = 4000  # longer than any first picture; one that is later is waited for
 _FRAMES = """
 (seconds) => new Promise((done) => {
   const times = [];
@@ -26,6 +27,20 @@ _FRAMES = """
 """
 
 
+_FIRST = """
+() => new Promise((done) => {
+  new PerformanceObserver((list) => done(Math.min(...list.getEntries().map((entry) => entry.renderTime))))
+    .observe({ type: "element", buffered: true });
+})
+"""
+
+
+async def first_picture_ms(page: Page) -> float:
+    """When a value was painted first, from the opening of the page. Nothing looks into the page until then."""
+    await page.wait_for_timeout(SETTLED_MS)
+    return float(await page.evaluate(_FIRST))
+
+
 async def frames(page: Page, seconds: float) -> tuple[float, int, float]:
     """Frames a second, how many of 60 a second were dropped, and the longest in ms."""
     times: list[float] = await page.evaluate(_FRAMES, seconds)
@@ -34,17 +49,18 @@ async def frames(page: Page, seconds: float) -> tuple[float, int, float]:
     return 1000 * len(gaps) / (times[-1] - times[0]), dropped, max(gaps)
 
 
-async def blank_frames(browser: Browser, seconds: float) -> tuple[float, int, float]:
+async def blank_frames(browser: Browser, seconds: float, height_px: int) -> tuple[float, int, float]:
     """Of a page with nothing on it: what the machine itself drops just now."""
-    page = await browser.new_page(viewport={"width": 1280, "height": 900})
+    page = await browser.new_page(viewport={"width": 1280, "height": height_px})
     found = await frames(page, seconds)
     await page.close()
     return found
 
 
-async def heap_mb(session: CDPSession) -> float:
+async def held_mb(session: CDPSession) -> float:
     """What the page holds after its rubbish was collected."""
-    await session.send("HeapProfiler.collectGarbage")
+    for _ in range(2):  # what one round lets go of, the next one finds
+        await session.send("HeapProfiler.collectGarbage")
     found = await session.send("Runtime.getHeapUsage")
     return float(found["usedSize"]) / 1e6
 

@@ -1,9 +1,12 @@
 /** Values, ages and times as people read them. All of it is text: nothing here makes markup. */
 import { severity, type Reading, type Value } from "@millstream/client";
-import { locale, t, type Word } from "./words";
+import { language, locale, t, type Language, type Word } from "./words";
 
 const TEXT_MAX = 120;
-const formats = new Map<string, Intl.NumberFormat>();
+const DIGITS = 7;
+/** Between thousands, and before what is less than one. By hand: making the browser's own format costs a slow panel a
+ * good part of its first picture, and numbers come by the thousand. */
+const MARKS: Record<Language, [string, string]> = { de: [".", ","], en: [",", "."] };
 const STALE_MS = 60_000;
 const AGES: [number, Word][] = [
   [86_400_000, "unitD"], [3_600_000, "unitH"], [60_000, "unitMin"], [1000, "unitS"],
@@ -36,15 +39,10 @@ export function numberText(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
   if (size !== 0 && (size >= 1e12 || size < 1e-4)) return value.toExponential(4);
-  return numberFormat(Number.isInteger(value) ? 15 : 7).format(value);
-}
-
-/** Making one costs more than using it a hundred times, and numbers come by the thousand. */
-function numberFormat(digits: number): Intl.NumberFormat {
-  const key = `${locale()} ${digits}`;
-  let found = formats.get(key);
-  if (found === undefined) formats.set(key, (found = new Intl.NumberFormat(locale(), { maximumSignificantDigits: digits })));
-  return found;
+  const [whole, rest] = (Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(DIGITS)))).split(".");
+  const [group, point] = MARKS[language.value];
+  const grouped = size < 1000 ? whole : whole.replace(/\B(?=(\d{3})+$)/g, group);
+  return rest === undefined ? grouped : grouped + point + rest;
 }
 
 export function ageText(ms: number): string {

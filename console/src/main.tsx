@@ -1,9 +1,17 @@
 import { render } from "preact";
 import { App } from "./app";
-import { begin } from "./state/hub";
+import { begin, sessionKnown } from "./state/hub";
 import { loadFirst, startTags } from "./state/tags";
 import "./style.css";
 
-startTags();
-void begin(loadFirst); // what it asks for is on its way while the frame is drawn
-render(<App />, document.getElementById("app") as HTMLElement);
+const FRAME_MS = 200;
+
+/** The frame and its first values are one picture, unless those are long in coming. */
+async function start(): Promise<void> {
+  startTags();
+  void begin(loadFirst);
+  await Promise.race([sessionKnown(), new Promise((done) => setTimeout(done, FRAME_MS))]);
+  render(<App />, document.getElementById("app") as HTMLElement);
+}
+
+void start();

@@ -1,9 +1,11 @@
 import { expect, test } from "vitest";
+import { numberText } from "../src/format";
 import { bandsOf } from "../src/parts/bands";
 import { machineState } from "../src/parts/states";
 import { currentAlarms } from "../src/state/alarms";
 import { accountOf } from "../src/state/fleet_query";
 import { buildTree, firstOpen, fits, rowsOf } from "../src/state/tree";
+import { language } from "../src/words";
 import { en } from "../src/words/en";
 import { de } from "../src/words/de";
 import { type Tag } from "../src/state/tags";
@@ -49,6 +51,19 @@ test("the account of a live query names who is missing, and why", () => {
   expect(found.missing).toEqual([
     { node: "p2", why: "away", lastMs: 5 }, { node: "p3", why: "absent", lastMs: 0 }, { node: "p4", why: "silent", lastMs: 0 },
   ]);
+});
+
+test("numbers are written as the browser itself writes them, in both languages", () => {
+  const found = [0, -0, 7, -12, 999.5, 1000, 1234567.8, -98765.4321, 0.0001, 0.00012345678, 0.1 + 0.2, 999_999.96, 123_456_789_012, 2 / 3, 1e11 + 0.5, 999999.99];
+  for (const [chosen, name] of [["en", "en-GB"], ["de", "de-DE"]] as const) {
+    language.value = chosen;
+    for (const value of [...found, ...Array.from({ length: 2000 }, (_, at) => Math.sin(at) * 10 ** ((at % 15) - 4))]) {
+      if (value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e12)) continue;
+      const digits = Number.isInteger(value) ? 15 : 7;
+      expect(numberText(value)).toBe(new Intl.NumberFormat(name, { maximumSignificantDigits: digits }).format(value === 0 ? 0 : value));
+    }
+  }
+  language.value = "en";
 });
 
 test("both languages have the same blanks to fill", () => {

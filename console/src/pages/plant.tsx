@@ -4,21 +4,25 @@ import { useEffect, useRef } from "preact/hooks";
 import { plain } from "../format";
 import { StateMark } from "../parts/mark";
 import { machineState } from "../parts/states";
-import { AgeCell, LookCell, ValueCell } from "../parts/value";
+import { RowCells } from "../parts/value";
 import { address, go, route } from "../router";
-import { findMore, follow, isLoaded, isTruncated, loadPlace, places, tags, tagsCount, unitOf, type Tag } from "../state/tags";
+import { findMore, follow, isLoaded, isTruncated, loadPlace, places, tags, tagsCount, type Tag } from "../state/tags";
 import { buildTree, firstOpen, fits, rowsOf, type Row } from "../state/tree";
 import { later } from "../parts/later";
 import { t } from "../words";
 
 const TagDetail = later(() => import("./tag").then((found) => found.TagDetail));
 const ROW_PX = 32;
+const FRAME_PX = 120; // about what the frame takes, until it can be measured
 const SPARE_ROWS = 8;
+const SPARE_AFTER_MS = 1000;
 const TYPED_MS = 300;
 
 const open = signal<ReadonlySet<string> | undefined>(undefined);
 const active = signal(0);
-const view = signal({ top: 0, height: 800 });
+const view = signal({ top: 0, height: innerHeight - FRAME_PX });
+/** Rows above and below those in sight: none while the first picture is drawn. */
+const spare = signal(0);
 
 const searched = computed(() => route.value.query.get("search") ?? "");
 const found = computed(() => {
@@ -28,10 +32,9 @@ const found = computed(() => {
 const tree = computed(() => (searched.value.trim() === "" ? buildTree(found.value, places.value) : buildTree(found.value)));
 const opened = computed(() => open.value ?? firstOpen(tree.value));
 const rows = computed(() => rowsOf(tree.value, opened.value, searched.value.trim() !== ""));
-const shown = computed(() => {
-  const first = Math.max(0, Math.floor(view.value.top / ROW_PX) - SPARE_ROWS);
-  return { first, rows: rows.value.slice(first, first + Math.ceil(view.value.height / ROW_PX) + 2 * SPARE_ROWS) };
-});
+const first = computed(() => Math.max(0, Math.floor(view.value.top / ROW_PX) - spare.value));
+const last = computed(() => first.value + Math.ceil(view.value.height / ROW_PX) + 2 * spare.value);
+const shown = computed(() => ({ first: first.value, rows: rows.value.slice(first.value, last.value) }));
 /** Places and kinds of the rows in sight: only these are heard. */
 const heard = computed(() =>
   [...new Set(shown.value.rows.flatMap((row) => (row.type === "tag" ? [`${row.tag.kind} ${row.tag.asset}`] : [])))]
@@ -84,17 +87,16 @@ function Tree({ selected }: { selected?: string }): preact.JSX.Element {
   const count = rows.value.length;
   useEffect(() => {
     const element = box.current as HTMLDivElement;
-    const measure = (): void => void (view.value = { top: element.scrollTop, height: element.clientHeight });
-    const observer = new ResizeObserver(measure);
+    const observer = new ResizeObserver(() => see(element)); // also tells how large it is now
     observer.observe(element);
-    measure();
-    return () => observer.disconnect();
+    const timer = setTimeout(() => (spare.value = SPARE_ROWS), SPARE_AFTER_MS);
+    return () => { observer.disconnect(); clearTimeout(timer); };
   }, []);
   const at = Math.min(active.value, Math.max(0, count - 1));
   return (
     <div class="tree" ref={box} role="treegrid" tabIndex={0} aria-label={t("plant")} aria-rowcount={count + 1}
       aria-activedescendant={count > 0 ? `row-${at}` : undefined}
-      onScroll={(event) => (view.value = { top: event.currentTarget.scrollTop, height: event.currentTarget.clientHeight })}
+      onScroll={(event) => see(event.currentTarget)}
       onKeyDown={(event) => press(event, at, box.current as HTMLDivElement)}>
       <div class="row head" role="row" aria-rowindex={1} style={{ position: "sticky" }}>
         <span role="columnheader" class="indent">{t("name")}</span>
@@ -115,6 +117,12 @@ function Tree({ selected }: { selected?: string }): preact.JSX.Element {
       {!isLoaded.value && <p class="empty">{t("loading")}…</p>}
     </div>
   );
+}
+
+function see(box: HTMLDivElement): void {
+  const { scrollTop, clientHeight } = box;
+  const { top, height } = view.peek();
+  if (top !== scrollTop || height !== clientHeight) view.value = { top: scrollTop, height: clientHeight };
 }
 
 interface TreeRowProps {
@@ -148,18 +156,18 @@ function PlaceCells({ row }: { row: Row & { type: "place" } }): preact.JSX.Eleme
 }
 
 function TagCells({ tag }: { tag: Tag }): preact.JSX.Element {
-  const isState = tag.kind === "state";
   return (
     <>
       <span role="gridcell" class="indent foreign" title={plain(tag.path, 400)}>
         {plain(tag.name)} {tag.kind !== "tag" && <small>{tag.kind}</small>}
       </span>
-      <span role="gridcell" class="number"><ValueCell tag={tag} /></span>
-      <span role="gridcell">{isState ? <StateMark state={machineState(tag.reading.value?.value)} /> : plain(unitOf(tag), 12)}</span>
-      <span role="gridcell"><LookCell tag={tag} /></span>
-      <span role="gridcell"><AgeCell tag={tag} /></span>
+      <RowCells tag={tag} mark={tag.kind === "state" ? <StateCell tag={tag} /> : undefined} />
     </>
   );
+}
+
+function StateCell({ tag }: { tag: Tag }): preact.JSX.Element {
+  return <StateMark state={machineState(tag.reading.value?.value)} />;
 }
 
 /** Open or close a place; show a tag. */

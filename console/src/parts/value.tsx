@@ -1,47 +1,95 @@
-/** A tag's newest value, its quality and its age. What changes ten times a second goes straight to its text: no component
- * is drawn again for it. */
-import { useComputed, useSignal } from "@preact/signals";
-import { ageText, lookOf, timeText, utcText, valueText } from "../format";
+/** A tag's newest value, its quality and its age. What changes ten times a second is written straight into its element, and
+ * only where it differs: no component is drawn again for it. */
+import { effect } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { ageText, lookOf, plain, timeText, utcText, valueText, type Look } from "../format";
 import { now } from "../state/hub";
-import { type Tag } from "../state/tags";
+import { unitOf, type Tag } from "../state/tags";
 import { t } from "../words";
 
+const UNIT_MAX = 12;
 const intervalOf = (tag: Tag): number => Number(tag.info.description?.sampling_interval_s ?? 1);
+const lookNow = (tag: Tag): Look => lookOf(tag.reading.value, now.value, intervalOf(tag));
 
 export function ValueCell({ tag }: { tag: Tag }): preact.JSX.Element {
-  const shown = useLatest(tag);
-  const look = useComputed(() => lookOf(shown.value.reading.value, now.value, intervalOf(shown.value)));
-  const text = useComputed(() => valueText(shown.value.reading.value?.value));
-  return <span class="value" data-look={look} onPointerEnter={(event) => (event.currentTarget.title = text.peek())}>{text}</span>;
+  const cell = useWritten((element) => writeValue(element, tag, lookNow(tag)), tag);
+  return <span ref={cell} class="value" onPointerEnter={hint} />;
 }
 
 export function LookCell({ tag }: { tag: Tag }): preact.JSX.Element {
-  const shown = useLatest(tag);
-  const look = useComputed(() => lookOf(shown.value.reading.value, now.value, intervalOf(shown.value))).value;
-  if (look === "none") return <span class="muted">{t("noValue")}</span>;
-  return <span class={look === "good" ? "muted" : "look"}>{t(look)}</span>;
+  return <span ref={useWritten((element) => writeLook(element, lookNow(tag)), tag)} />;
 }
 
 export function AgeCell({ tag }: { tag: Tag }): preact.JSX.Element {
-  const shown = useLatest(tag);
-  const text = useComputed(() => {
-    const time = shown.value.reading.value?.timeMs;
-    return time ? ageText(Math.max(0, now.value - time)) : "–";
-  });
-  return <span class="muted" onPointerEnter={(event) => (event.currentTarget.title = hintOf(tag))}>{text}</span>;
+  const cell = useWritten((element) => writeAge(element, tag), tag);
+  return <span ref={cell} class="muted" onPointerEnter={(event) => (event.currentTarget.title = hintOf(tag))} />;
+}
+
+/** The cells of a row of the tree behind its name: one thing that hears the tag, not one for each. A state has its mark
+ * where others have their unit. */
+export function RowCells({ tag, mark }: { tag: Tag; mark?: preact.JSX.Element }): preact.JSX.Element {
+  const first = useWritten((element) => {
+    const [value, unit, look, age] = cellsFrom(element);
+    const found = lookNow(tag);
+    writeValue(value.firstElementChild as HTMLElement, tag, found);
+    if (mark === undefined) write(unit, plain(unitOf(tag), UNIT_MAX));
+    writeLook(look.firstElementChild as HTMLElement, found);
+    writeAge(age.firstElementChild as HTMLElement, tag);
+  }, tag);
+  return (
+    <>
+      <span ref={first} role="gridcell" class="number" elementtiming="value"><span class="value" onPointerEnter={hint} /></span>
+      {mark === undefined ? <span key="unit" role="gridcell" /> : <span key="mark" role="gridcell">{mark}</span>}
+      <span role="gridcell"><span /></span>
+      <span role="gridcell"><span class="muted" onPointerEnter={(event) => (event.currentTarget.title = hintOf(tag))} /></span>
+    </>
+  );
+}
+
+/** Calls `draw` with the element, again when a signal that it read has changed. */
+function useWritten(draw: (element: HTMLElement) => void, tag: Tag): preact.RefObject<HTMLSpanElement | null> {
+  const element = useRef<HTMLSpanElement>(null);
+  useLayoutEffect(() => effect(() => { if (element.current !== null) draw(element.current); }), [tag]);
+  return element;
+}
+
+function cellsFrom(first: HTMLElement): HTMLElement[] {
+  const found = [first];
+  while (found[found.length - 1].nextElementSibling !== null) found.push(found[found.length - 1].nextElementSibling as HTMLElement);
+  return found;
+}
+
+function writeValue(element: HTMLElement, tag: Tag, look: Look): void {
+  write(element, valueText(tag.reading.value?.value));
+  if (element.dataset.look !== look) element.dataset.look = look;
+}
+
+function writeLook(element: HTMLElement, look: Look): void {
+  write(element, t(look === "none" ? "noValue" : look));
+  const name = look === "good" || look === "none" ? "muted" : "look";
+  if (element.className !== name) element.className = name;
+}
+
+function writeAge(element: HTMLElement, tag: Tag): void {
+  const time = tag.reading.value?.timeMs;
+  write(element, time ? ageText(Math.max(0, now.value - time)) : "–");
+}
+
+function write(element: HTMLElement, text: string): void {
+  const node = element.firstChild as Text | null;
+  if (node === null) element.textContent = text;
+  else if (node.data !== text) node.data = text;
 }
 
 /** Worked out when the pointer comes: nearly nobody asks. */
+function hint(event: PointerEvent): void {
+  const element = event.currentTarget as HTMLElement;
+  element.title = element.textContent ?? "";
+}
+
 function hintOf(tag: Tag): string {
   const time = tag.reading.peek()?.timeMs;
   return time ? `${timeText(time)} · ${utcText(time)}` : "";
-}
-
-/** The tag as a signal: a row may come to show another. */
-function useLatest(tag: Tag): { readonly value: Tag } {
-  const latest = useSignal(tag);
-  latest.value = tag;
-  return latest;
 }
 
 export function Age({ timeMs }: { timeMs: number }): preact.JSX.Element {

@@ -19,6 +19,7 @@ export const clockError = signal(0);
 export const connections = signal(0);
 
 export const client = new Client({
+  begun: globalThis.begun,
   onState: (state) => {
     linkState.value = state;
     if (state === "connected" || state === "polling") connections.value++;
@@ -39,21 +40,36 @@ function tick(): void {
   clockError.value = Math.abs(wrong) > CLOCK_TOLERANCE_MS ? wrong : 0;
 }
 
+/** Of the address, until the hub has answered. */
+let token: string | undefined;
 /** What a page shows before it is connected. */
 let showFirst: () => Promise<void> = () => Promise.resolve();
 
 /** Begin: with the token of the address, else with the session that this browser has. `first` loads what is shown first. */
 export async function begin(first = showFirst): Promise<void> {
   showFirst = first;
-  const token = takeToken();
+  token = takeToken() ?? token;
   try {
-    if (token !== undefined) return await enter(await client.logIn({ token }));
-    // Both at once: most often there is a session.
-    const [found] = await Promise.all([client.currentSession(), first().catch(() => undefined)]);
+    // Both at once: most often there is a session; and what the page has begun itself needs none.
+    const asked = token === undefined ? client.currentSession() : client.logIn({ token });
+    const [found, isShown] = await Promise.all([asked, first().then(() => true, () => false)]);
+    if (token !== undefined && !isShown) await first().catch(() => undefined);
+    token = undefined;
     await connect(found);
   } catch (error) {
     fail(error);
   }
+}
+
+/** Whether somebody is logged in is known, and what `first` loads is there. */
+export function sessionKnown(): Promise<void> {
+  return new Promise((done) => {
+    const end = session.subscribe((found) => {
+      if (found === undefined) return;
+      done();
+      queueMicrotask(() => end());
+    });
+  });
 }
 
 /** Somebody has logged in. Throws MillstreamError. */

@@ -2,6 +2,7 @@
  * than one list holds, places are known with their numbers, and their tags once they are opened. */
 import { parsePath, readLive, type Part, type Reading, type TagInfo } from "@millstream/client";
 import { signal, type Signal } from "@preact/signals";
+import { FIRST } from "./first";
 import { client, connections, linkState, POLL_S, session } from "./hub";
 import { drawInto, keyOf, put, take, type Latest, type Target } from "./live";
 
@@ -21,8 +22,6 @@ const RELOAD_MS = 30_000;
 const ASK_MS = 30;
 const ASKED_AT_ONCE = 60;
 const LIST_MAX = 10_000;
-const OPEN_FIRST = 12;
-const FIRST_TAGS = 60;
 const KINDS_ELSEWHERE = ["state", "count", "kpi"];
 
 export const tags = signal<ReadonlyMap<string, Tag>>(new Map());
@@ -54,14 +53,14 @@ export function startTags(): void {
 
 /** The first picture: the top of the tree with its values, in one answer. Throws MillstreamError. */
 export async function loadFirst(): Promise<void> {
-  takePart(await client.history.tree("", { open: OPEN_FIRST, limit: FIRST_TAGS, values: true }));
+  takePart(await client.history.tree("", FIRST));
   isLoaded.value = true;
 }
 
 /** Ask for the list again; of a large plant, for its places and what other pages show. */
 export async function refresh(): Promise<void> {
   try {
-    const top = await client.history.tree("", { open: OPEN_FIRST, limit: 0 });
+    const top = await client.history.tree("", { open: FIRST.open, limit: 0 });
     tagsCount.value = top.count;
     if (top.count > LIST_MAX) {
       const known = new Map(places.peek());

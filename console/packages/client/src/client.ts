@@ -2,7 +2,7 @@
 import { type Msg, type NatsConnection, type Subscription } from "@nats-io/nats-core";
 import { Acts } from "./acts";
 import { History } from "./history";
-import { Http, MillstreamError } from "./http";
+import { Http, MillstreamError, type Begun } from "./http";
 import { Letters } from "./letters";
 import { Link, type LinkState } from "./link";
 import { ARROW_TYPE, decodeJson, decodeMessage, parseJson, type Reading } from "./payload";
@@ -17,6 +17,8 @@ export interface ClientOptions {
   /** For a program: the bearer token instead of a cookie. */
   token?: string;
   onState?: (state: LinkState) => void;
+  /** What a page asked before it had loaded this, by "method path": used once instead of asking. */
+  begun?: Map<string, Promise<Begun>>;
 }
 
 const REQUEST_MS = 4000;
@@ -33,7 +35,7 @@ export class Client {
   private readonly link: Link;
 
   constructor(options: ClientOptions = {}) {
-    this.http = new Http((options.url ?? "").replace(/\/$/, ""), options.token);
+    this.http = new Http((options.url ?? "").replace(/\/$/, ""), options.token, options.begun);
     this.history = new History(this.http);
     this.acts = new Acts(this.http);
     this.letters = new Letters(this.http);

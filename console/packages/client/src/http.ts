@@ -22,6 +22,13 @@ export class MillstreamError extends Error {
   }
 }
 
+/** A question that was asked before this was loaded. Times are Unix ms by this machine's clock. */
+export interface Begun {
+  answer: Response;
+  askedMs: number;
+  answeredMs: number;
+}
+
 export class Http {
   /** How far this machine's clock is behind the hub's, in ms; positive: the hub is ahead. */
   clockOffsetMs = 0;
@@ -31,6 +38,8 @@ export class Http {
   constructor(
     readonly base: string,
     private readonly token?: string,
+    /** By "method path"; each is the answer to one question. */
+    private readonly begun: Map<string, Promise<Begun>> = new Map(),
   ) {}
 
   async json<T>(path: string, method = "GET", body?: unknown): Promise<T> {
@@ -50,26 +59,27 @@ export class Http {
     const headers: Record<string, string> = { Accept: accept };
     if (this.token !== undefined) headers.Authorization = `Bearer ${this.token}`;
     if (body !== undefined) headers["Content-Type"] = "application/json";
-    const asked = Date.now();
-    let answer: Response;
-    try {
-      answer = await fetch(this.base + path, {
-        method, headers, credentials: "same-origin", cache: "no-store",
-        body: body === undefined ? undefined : JSON.stringify(body),
-      });
-    } catch (error) {
-      throw new MillstreamError(`the hub does not answer: ${String(error)}`, 0);
-    }
-    this.learnClock(answer, asked);
+    const key = `${method} ${path}`;
+    const begun = this.begun.get(key);
+    this.begun.delete(key);
+    const { answer, askedMs, answeredMs } = await (begun ?? this.ask(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) }))
+      .catch((error: unknown) => { throw new MillstreamError(`the hub does not answer: ${String(error)}`, 0); });
+    this.learnClock(answer, (askedMs + answeredMs) / 2);
     if (answer.status === 401) this.onNeedsLogin();
     if (!answer.ok) throw await refusal(answer);
     return answer;
   }
 
-  private learnClock(answer: Response, asked: number): void {
+  private async ask(path: string, request: RequestInit): Promise<Begun> {
+    const askedMs = Date.now();
+    const answer = await fetch(this.base + path, { ...request, credentials: "same-origin", cache: "no-store" });
+    return { answer, askedMs, answeredMs: Date.now() };
+  }
+
+  private learnClock(answer: Response, atMs: number): void {
     const theirs = Date.parse(answer.headers.get("date") ?? "");
     // The header has whole seconds: its middle, against the middle of the request.
-    if (Number.isFinite(theirs)) this.clockOffsetMs = theirs + 500 - (asked + Date.now()) / 2;
+    if (Number.isFinite(theirs)) this.clockOffsetMs = theirs + 500 - atMs;
   }
 }
 

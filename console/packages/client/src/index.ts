@@ -1,7 +1,7 @@
 export { newId, type AlarmAction, type AlarmAsk, type Asked, type ParetoRow, type Stop, type StopAction, type StopAsk, type Why, type WritableTag, type Written } from "./acts";
 export { Client, readLive, type ClientOptions, type NodeStatus, type StoredMessage } from "./client";
 export { type Extremes, type Part, type Series, type StoredEvent, type TagInfo } from "./history";
-export { MillstreamError } from "./http";
+export { MillstreamError, type Begun } from "./http";
 export { type Contract, type DeadLetter, type OpenLetter, type Station, type Trace } from "./letters";
 export { type LinkState } from "./link";
 export { decodeMessage, severity, type Reading, type Value } from "./payload";
