@@ -34,7 +34,7 @@ from millstream.sim import FaultProxy
 
 DRAIN_TIMEOUT_S = 60.0
 QUIET_POLLS = 3  # in a row with equal counts everywhere
-SETTLE_S = 1.5  # after the devices have stopped: what is on its way into the edge's sessions has arrived then
+ARRIVAL_S_MAX = 30.0  # what the devices produced last is on its way so long; what is not there then is lost
 POLL_S = 0.25
 AGES_COUNT_MAX = 1_000_000  # live samples whose age is kept; a demo of minutes makes fewer
 
@@ -103,7 +103,9 @@ async def _course(course: Course) -> tuple[dict[str, Any], dict[str, list[TagAcc
                     child.signal(signal.SIGUSR1)
                 say("the devices have stopped; waiting until the last sample is in the historian")
                 truth = {device.name: await _truth(course, device) for device in devices}
-                await _drain(course, hub, edge, next(c for d, c in devices.items() if d is MODBUS))
+                await _arrive(course, hub, edge, truth)
+                await devices[MODBUS].stop()
+                await _drain(course, hub, edge)
             status = await _status(edge)
             course.edge_rss_mb = float(status["rss_mb"])
             accounts = await device_accounts(hub, truth)
@@ -267,22 +269,31 @@ async def _truth(course: Course, device: Device) -> dict[str, int]:
             await asyncio.sleep(0.05)
 
 
-async def _drain(course: Course, hub: Plant, edge: Plant, polled: Child) -> None:
-    """Wait until edge, hub and historian hold the same number of samples.
+async def _arrive(course: Course, hub: Plant, edge: Plant, truth: Mapping[str, Mapping[str, int]]) -> None:
+    """Wait until the historian holds what the devices produced. On a busy machine their last values are still between
+    a device and the edge when all behind it is long level, and a polled device has to be there to be read."""
+    started_ns = course.clock.monotonic_ns()
+    while course.elapsed(started_ns) < ARRIVAL_S_MAX:
+        if await _is_replayed(edge):
+            accounts = await device_accounts(hub, truth)
+            if totals([a for group in accounts.values() for a in group], [])["lost"] == 0:
+                return
+        await asyncio.sleep(POLL_S)
 
-    A polled device never falls silent, so it is stopped once its last answers have been read: what remains is one
-    bad-quality sample a tag, which says that the link is lost.
-    """
+
+async def _is_replayed(edge: Plant) -> bool:
+    return all(c["state"] == "ended" for c in (await _status(edge))["connectors"] if c["name"] == WAVEFORM)
+
+
+async def _drain(course: Course, hub: Plant, edge: Plant) -> None:
+    """Wait until edge, hub and historian hold the same number of samples, with the polled device gone, which never
+    falls silent: what remains of it is one bad-quality sample a tag, which says that the link is lost."""
     started_ns, quiet_count, before = course.clock.monotonic_ns(), 0, -1
     while course.elapsed(started_ns) < DRAIN_TIMEOUT_S:
         await asyncio.sleep(POLL_S)
-        if course.elapsed(started_ns) > SETTLE_S and polled.process.returncode is None:
-            await polled.stop()
-        status = await _status(edge)
-        is_replayed = all(c["state"] == "ended" for c in status["connectors"] if c["name"] == WAVEFORM)
         counts = await _counts(hub, edge)
         is_level = len(set(counts)) == 1 and counts[0] == before
-        quiet_count = quiet_count + 1 if is_level and is_replayed and polled.process.returncode is not None else 0
+        quiet_count = quiet_count + 1 if is_level and await _is_replayed(edge) else 0
         if quiet_count >= QUIET_POLLS:
             return
         before = counts[0]
