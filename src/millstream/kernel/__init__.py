@@ -18,6 +18,7 @@ from millstream.kernel._errors import (
     Unreachable,
 )
 from millstream.kernel._extras import needs_extra
+from millstream.kernel._lazy_names import lazy_names
 from millstream.kernel._ports import bind_port, free_port
 from millstream.kernel._private_file import write_private
 from millstream.kernel._registry import ErrorEntry, error_registry
@@ -46,6 +47,7 @@ __all__ = [
     "error_registry",
     "format_duration",
     "free_port",
+    "lazy_names",
     "needs_extra",
     "parse_duration_s",
     "seeded",

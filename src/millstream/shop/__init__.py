@@ -1,126 +1,169 @@
 """Terms of the shop floor, pure: shifts and planned time, key figures after ISO 22400-2, alarms after ISA-18.2."""
 
-from millstream.shop._alarm import (
-    ANNOUNCED,
-    Alarm,
-    AlarmRules,
-    AlarmState,
-    Change,
-    NotNow,
-    acknowledge,
-    observe,
-    pass_time,
-    reset,
-    serve,
-    shelve,
-    suppress,
-    unshelve,
-)
-from millstream.shop._calendar import WEEKDAYS, Calendar, Shift, ShiftSpan, clock, parse_clock, parse_days
-from millstream.shop._context import EVENT_TYPE, FACTS, ContextTables, Fact, Problem, Row, fact_event
-from millstream.shop._cutting import (
-    CELL_BYTES,
-    CutLimits,
-    CutProfile,
-    CutSignature,
-    judge_load,
-    learn_cuts,
-    load_ratio,
-    takes_as_long,
-)
-from millstream.shop._drift import counts_of, edges_of, stability_index
-from millstream.shop._energy import Draw, Energy, Meter, energy, forecast_w, held, metered
-from millstream.shop._evaluation import (
-    PROFILES,
-    Found,
-    Labelled,
-    Profile,
-    best_threshold,
-    count_events,
-    rows_above,
-    score,
-)
-from millstream.shop._flood import Flood, FloodRules, count_alarm, pass_flood_time
-from millstream.shop._life import LifeLine, LifeRules, Remaining
-from millstream.shop._line import Standing, Wait, waits
-from millstream.shop._oee import (
-    CATEGORIES,
-    SMALL_CATEGORIES,
-    TOLERANCE,
-    Category,
-    Figures,
-    Made,
-    added,
-    clip,
-    figures,
-)
-from millstream.shop._order_made import TYPE as ORDER_MADE_TYPE
-from millstream.shop._order_made import OrderMade, OrdersMade, add_window, made_data
-from millstream.shop._orders import OrderSpan, order_at, order_doubts, put_order, read_order
-from millstream.shop._packml import ACTING as PACKML_ACTING
-from millstream.shop._packml import MTCONNECT
-from millstream.shop._packml import NUMBERS as PACKML_NUMBERS
-from millstream.shop._packml import SEEN_STEPS as PACKML_SEEN_STEPS
-from millstream.shop._packml import STATES as PACKML_STATES
-from millstream.shop._packml import STEPS as PACKML_STEPS
-from millstream.shop._presence import Presence, by_person, present_data, read_presences
-from millstream.shop._rejects import (
-    REJECT_KINDS,
-    REJECT_TYPE,
-    SAID_KINDS,
-    Claim,
-    Counted,
-    MinuteParts,
-    NotAReject,
-    RejectAsk,
-    RejectRow,
-    check_counted,
-    check_reject_ask,
-    claim_data,
-    claim_of,
-    counted_data,
-    end_of_minute,
-    lots_of,
-    minute_of,
-    reject_ask_event,
-    reject_pareto,
-    rejects_by_minute,
-    widened,
-)
-from millstream.shop._spc import (
-    D2,
-    RULES,
-    Capability,
-    Center,
-    Chart,
-    ChartRules,
-    capability,
-    ewma_limit,
-    indices,
-    individuals,
-    subgroups,
-)
-from millstream.shop._surprise import LongRun, Surprise
-from millstream.shop._timeline import (
-    MICRO,
-    STOP_TYPE,
-    NotAStop,
-    ParetoRow,
-    Piece,
-    StopAction,
-    StopAsk,
-    begin_piece,
-    check_stop_ask,
-    end_of,
-    find_piece,
-    give_reason,
-    merge_piece,
-    pareto,
-    piece_at,
-    split_piece,
-    stop_ask_event,
-    stop_data,
-)
+from typing import TYPE_CHECKING
+
+from millstream.kernel import lazy_names
+
+if TYPE_CHECKING:
+    from millstream.shop._alarm import (
+        ANNOUNCED,
+        Alarm,
+        AlarmRules,
+        AlarmState,
+        Change,
+        NotNow,
+        acknowledge,
+        observe,
+        pass_time,
+        reset,
+        serve,
+        shelve,
+        suppress,
+        unshelve,
+    )
+    from millstream.shop._calendar import WEEKDAYS, Calendar, Shift, ShiftSpan, clock, parse_clock, parse_days
+    from millstream.shop._context import EVENT_TYPE, FACTS, ContextTables, Fact, Problem, Row, fact_event
+    from millstream.shop._cutting import (
+        CELL_BYTES,
+        CutLimits,
+        CutProfile,
+        CutSignature,
+        judge_load,
+        learn_cuts,
+        load_ratio,
+        takes_as_long,
+    )
+    from millstream.shop._drift import counts_of, edges_of, stability_index
+    from millstream.shop._energy import Draw, Energy, Meter, energy, forecast_w, held, metered
+    from millstream.shop._evaluation import (
+        PROFILES,
+        Found,
+        Labelled,
+        Profile,
+        best_threshold,
+        count_events,
+        rows_above,
+        score,
+    )
+    from millstream.shop._flood import Flood, FloodRules, count_alarm, pass_flood_time
+    from millstream.shop._life import LifeLine, LifeRules, Remaining
+    from millstream.shop._line import Standing, Wait, waits
+    from millstream.shop._oee import (
+        CATEGORIES,
+        SMALL_CATEGORIES,
+        TOLERANCE,
+        Category,
+        Figures,
+        Made,
+        added,
+        clip,
+        figures,
+    )
+    from millstream.shop._order_made import TYPE as ORDER_MADE_TYPE
+    from millstream.shop._order_made import OrderMade, OrdersMade, add_window, made_data
+    from millstream.shop._orders import OrderSpan, order_at, order_doubts, put_order, read_order
+    from millstream.shop._packml import ACTING as PACKML_ACTING
+    from millstream.shop._packml import MTCONNECT
+    from millstream.shop._packml import NUMBERS as PACKML_NUMBERS
+    from millstream.shop._packml import SEEN_STEPS as PACKML_SEEN_STEPS
+    from millstream.shop._packml import STATES as PACKML_STATES
+    from millstream.shop._packml import STEPS as PACKML_STEPS
+    from millstream.shop._presence import Presence, by_person, present_data, read_presences
+    from millstream.shop._rejects import (
+        REJECT_KINDS,
+        REJECT_TYPE,
+        SAID_KINDS,
+        Claim,
+        Counted,
+        MinuteParts,
+        NotAReject,
+        RejectAsk,
+        RejectRow,
+        check_counted,
+        check_reject_ask,
+        claim_data,
+        claim_of,
+        counted_data,
+        end_of_minute,
+        lots_of,
+        minute_of,
+        reject_ask_event,
+        reject_pareto,
+        rejects_by_minute,
+        widened,
+    )
+    from millstream.shop._spc import (
+        D2,
+        RULES,
+        Capability,
+        Center,
+        Chart,
+        ChartRules,
+        capability,
+        ewma_limit,
+        indices,
+        individuals,
+        subgroups,
+    )
+    from millstream.shop._surprise import LongRun, Surprise
+    from millstream.shop._timeline import (
+        MICRO,
+        STOP_TYPE,
+        NotAStop,
+        ParetoRow,
+        Piece,
+        StopAction,
+        StopAsk,
+        begin_piece,
+        check_stop_ask,
+        end_of,
+        find_piece,
+        give_reason,
+        merge_piece,
+        pareto,
+        piece_at,
+        split_piece,
+        stop_ask_event,
+        stop_data,
+    )
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "_alarm": (
+                "ANNOUNCED Alarm AlarmRules AlarmState Change NotNow acknowledge observe pass_time reset serve "
+                "shelve suppress unshelve"
+            ),
+            "_calendar": "WEEKDAYS Calendar Shift ShiftSpan clock parse_clock parse_days",
+            "_context": "EVENT_TYPE FACTS ContextTables Fact Problem Row fact_event",
+            "_cutting": "CELL_BYTES CutLimits CutProfile CutSignature judge_load learn_cuts load_ratio takes_as_long",
+            "_drift": "counts_of edges_of stability_index",
+            "_energy": "Draw Energy Meter energy forecast_w held metered",
+            "_evaluation": "PROFILES Found Labelled Profile best_threshold count_events rows_above score",
+            "_flood": "Flood FloodRules count_alarm pass_flood_time",
+            "_life": "LifeLine LifeRules Remaining",
+            "_line": "Standing Wait waits",
+            "_oee": "CATEGORIES SMALL_CATEGORIES TOLERANCE Category Figures Made added clip figures",
+            "_order_made": "TYPE=ORDER_MADE_TYPE OrderMade OrdersMade add_window made_data",
+            "_orders": "OrderSpan order_at order_doubts put_order read_order",
+            "_packml": (
+                "ACTING=PACKML_ACTING MTCONNECT NUMBERS=PACKML_NUMBERS SEEN_STEPS=PACKML_SEEN_STEPS "
+                "STATES=PACKML_STATES STEPS=PACKML_STEPS"
+            ),
+            "_presence": "Presence by_person present_data read_presences",
+            "_rejects": (
+                "REJECT_KINDS REJECT_TYPE SAID_KINDS Claim Counted MinuteParts NotAReject RejectAsk RejectRow "
+                "check_counted check_reject_ask claim_data claim_of counted_data end_of_minute lots_of minute_of "
+                "reject_ask_event reject_pareto rejects_by_minute widened"
+            ),
+            "_spc": "D2 RULES Capability Center Chart ChartRules capability ewma_limit indices individuals subgroups",
+            "_surprise": "LongRun Surprise",
+            "_timeline": (
+                "MICRO STOP_TYPE NotAStop ParetoRow Piece StopAction StopAsk begin_piece check_stop_ask end_of "
+                "find_piece give_reason merge_piece pareto piece_at split_piece stop_ask_event stop_data"
+            ),
+        },
+    )
 
 __all__ = [
     "REJECT_KINDS",
