@@ -258,6 +258,10 @@ COMMANDS = (
         "Show the twin of an asset: its values, state, order, alarms, what is desired, and whether it is well.",
         SHOP,
     ),
+    Command(
+        "twin list", "_twin:list_", "List the twins of assets: state, order, alarms, and whether they are well.", SHOP
+    ),
+    Command("twin history", "_twin:history", "Show each change of one field of a twin.", SHOP),
     Command("fleet query", "_fleet:query", "Ask every node of the fleet now, and print those that fit.", FLEET),
     Command("fleet data", "_fleet:data", "Look at raw data where it lies: at the edges.", FLEET),
     Command("command send", "_command:send", "Tell edges to do something, each once.", FLEET),

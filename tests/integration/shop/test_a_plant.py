@@ -202,6 +202,9 @@ async def a_twin_shows_what_is_and_what_was(
         except NotFoundError:
             return False
 
+    async def is_reported(plant: Plant, value: float) -> bool:
+        return bool((await plant.twins.show(lathe))["tags"]["speed"]["value"] == value)
+
     with pytest.raises(NotFoundError, match="no twin is known"):
         await edge.twins.show(lathe)
     await edge.publish(f"{lathe}:speed", 1.0)
@@ -222,6 +225,18 @@ async def a_twin_shows_what_is_and_what_was(
     assert json.loads(capsys.readouterr().out) == first
     assert await asyncio.to_thread(main, words) == 0
     assert "not_as_desired" in capsys.readouterr().out
+    await edge.publish(f"{lathe}:speed", 3.0)
+    for plant in (edge, above):
+        await until(lambda plant=plant: is_reported(plant, 3.0), "the next value")
+    changes = await above.twins.history(lathe, "desired/speed/difference", start=first["at"])
+    assert [row["value"] for row in changes] == [None, -1.0, 1.0]
+    assert [row["path"] for row in await above.twins.list("acme")] == [lathe]
+    assert await above.twins.list("acme/p2") == []
+    node = ["--node", str(folder / "edge"), "--json"]
+    assert await asyncio.to_thread(main, ["twin", "list", "--ill", *node]) == 0
+    assert json.loads(capsys.readouterr().out)["path"] == lathe
+    assert await asyncio.to_thread(main, ["twin", "history", lathe, "tags/speed/value", *node]) == 0
+    assert [json.loads(line)["value"] for line in capsys.readouterr().out.splitlines()][-2:] == [1.0, 3.0]
 
 
 async def test_what_people_say_at_the_edge_or_at_the_hub_counts_once_at_the_edge(

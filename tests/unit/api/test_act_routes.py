@@ -29,6 +29,9 @@ ASKS: list[tuple[str, str, dict[str, Any], str]] = [
     ("GET", "/api/v1/contracts?tag=acme/plant1/press:x", {}, "viewer"),
     ("GET", "/api/v1/commands", {}, "viewer"),
     ("GET", "/api/v1/commands/c1", {}, "viewer"),
+    ("GET", "/api/v1/twin?path=acme/plant1/press", {}, "viewer"),
+    ("GET", "/api/v1/twin/history?path=acme/plant1/press&field=state", {}, "viewer"),
+    ("GET", "/api/v1/twins", {}, "viewer"),
     ("POST", "/api/v1/fleet/query", {"filter": "1 == 1"}, "viewer"),
     ("POST", "/api/v1/dead-letters/replay", {"id": "H_DLQ:1"}, "engineer"),
     ("POST", "/api/v1/dead-letters/drop", {"id": "H_DLQ:1", "why": "a test"}, "engineer"),
@@ -75,6 +78,7 @@ class FakePlant:
         self.commands = SimpleNamespace(list=self._commands, show=self._show, send=self._send, cancel=self._cancel)
         self.configs = SimpleNamespace(sites=self._sites, put=self._note, rollouts=None)
         self.fleet = SimpleNamespace(query=self._query)
+        self.twins = SimpleNamespace(show=self._twin, history=self._twins, list=self._twins)
 
     @asynccontextmanager
     async def open(self, tenant: str | None) -> AsyncIterator[FakePlant]:
@@ -107,6 +111,14 @@ class FakePlant:
         if self.refusal is not None:
             raise self.refusal
         return SimpleNamespace(stream="H_LOCAL", last_seq=7)
+
+    async def _twin(self, *what: Any) -> dict[str, Any]:
+        self.asked.append(what)
+        return {"path": what[0], "revision": 7}
+
+    async def _twins(self, *what: Any, **more: Any) -> list[dict[str, Any]]:
+        self.asked.append((*what, more))
+        return [{"revision": 7}]
 
     async def _sites(self) -> dict[str, str]:
         return {"plant1": INNER, "plant2": OUTER, "whole": "acme"}
@@ -267,3 +279,21 @@ async def test_a_pattern_is_never_written(path: str) -> None:
     site = Site("commander")
     assert (await site.ask("POST", "/api/v1/write", {"path": path, "value": 3})).status_code == 400
     assert site.plant.opened == 0
+
+
+async def test_twins_are_seen_below_the_paths_of_who_asks_and_nowhere_else() -> None:
+    site = Site("viewer", (INNER,))
+    for path in (f"{OUTER}/press", f"{OUTER}/press:twin", "acme", "acme/plant10"):
+        for address in ("twin", "twin/history", "twins"):
+            answer = await site.ask("GET", f"/api/v1/{address}?path={path}&field=state")
+            assert answer.status_code == 403, (address, path)
+    assert (await site.ask("GET", "/api/v1/twins?path=acme/*")).status_code == 400
+    assert site.plant.opened == 0
+    assert (await site.ask("GET", "/api/v1/twins")).json() == {"twins": [{"revision": 7}]}
+    twin = await site.ask("GET", f"/api/v1/twin?path={INNER}/press&at=1970-01-01T00:00:01Z")
+    assert twin.json() == {"path": f"{INNER}/press", "revision": 7}
+    await site.ask("GET", f"/api/v1/twin/history?path={INNER}/press&field=state/value&start=1&end=2")
+    listed, shown, history = site.plant.asked
+    assert listed == (INNER, {"name": "twin"}), "without a path: what they may see"
+    assert shown == (f"{INNER}/press", 10**9)
+    assert history == (f"{INNER}/press", "state/value", {"start": 1, "end": 2})
