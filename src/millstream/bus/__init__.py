@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from millstream.bus._fast_ingest import FastIngestPublisher
     from millstream.bus._group_commit import GroupCommitPublisher
     from millstream.bus._jetstream import Refused, StreamApi, StreamState, decode_answer
-    from millstream.bus._lease import Lease, LostLeaseError
+    from millstream.bus._lease import CLUSTER_BUCKET, CLUSTER_PREFIX, Lease, LostLeaseError
     from millstream.bus._memory import MemoryPublisher, MemoryReader, MemoryStream
     from millstream.bus._nats_py import NatsPyConnection
     from millstream.bus._node_file import NodeFile, ProcessMeter, node_tls, tls_of
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from millstream.bus._publisher import read_after_control
     from millstream.bus._reader import StreamReader
+    from millstream.bus._scout import scouting
     from millstream.bus._server import NatsServer, ServerAlarm
     from millstream.bus._server_config import (
         HUB_DOMAIN,
@@ -122,7 +123,7 @@ else:
             "_fast_ingest": "FastIngestPublisher",
             "_group_commit": "GroupCommitPublisher",
             "_jetstream": "Refused StreamApi StreamState decode_answer",
-            "_lease": "Lease LostLeaseError",
+            "_lease": "CLUSTER_BUCKET CLUSTER_PREFIX Lease LostLeaseError",
             "_memory": "MemoryPublisher MemoryReader MemoryStream",
             "_nats_py": "NatsPyConnection",
             "_node_file": "NodeFile ProcessMeter node_tls tls_of",
@@ -136,6 +137,7 @@ else:
             ),
             "_publisher": "read_after_control",
             "_reader": "StreamReader",
+            "_scout": "scouting",
             "_server": "NatsServer ServerAlarm",
             "_server_config": (
                 "HUB_DOMAIN LeafListener LeafRemote LeafUser MqttUser ServerSettings ServerTls ServerTrust"
@@ -210,6 +212,9 @@ __all__ = [
     "LIVE",
     "Lease",
     "LostLeaseError",
+    "CLUSTER_BUCKET",
+    "CLUSTER_PREFIX",
+    "scouting",
     "shared_secret",
     "LeafListener",
     "LeafRemote",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import millstream
+from millstream.bus._connection import RawConnection
+from millstream.bus._credentials import Credentials
 from millstream.bus._lease import Lease
 from millstream.bus._node_service import node_service
 from millstream.bus._server import NatsServer
@@ -16,18 +18,25 @@ from millstream.kernel import Unreachable
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """The member `name` of the hub or the edge `node`; `turn` is what the status calls who has the lease."""
+    """The member `name` of the hub or the edge `node`; `turn` is what the status calls who has the lease, `login` how
+    it enters the account where the lease is (None: as the node's own clients do)."""
 
     role: Literal["hub", "edge"]
     node: str
     name: str
     turn: Literal["leader", "works"]
     server: NatsServer
+    login: Credentials | None = None
+
+    def connection(self) -> RawConnection:
+        """In the account where the lease is; to be entered."""
+        return self.server.connection(f"{self.role} {self.node} {self.name}", self.login)
 
     def service(self, status: Callable[[], Awaitable[dict[str, Any]]]) -> AbstractAsyncContextManager[None]:
         """Answers `millstream.node.<node>.member.<name>` while it is entered."""
         return node_service(
-            self.server.url, self.server.credentials, name=f"millstream-{self.role}-member",
+            self.server.url, self.server.trusted(self.login or self.server.credentials),
+            name=f"millstream-{self.role}-member",
             version=millstream.__version__,
             endpoints={"member": (f"millstream.node.{self.node}.member.{self.name}", status)},
         )  # fmt: skip

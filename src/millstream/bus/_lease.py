@@ -25,7 +25,7 @@ from millstream.bus._transport import NobodyAnswers, Transport
 from millstream.kernel import Clock, DecodeError, FencedError, NotFoundError, PlantError, Unreachable
 from millstream.protocols.nats_wire import WireMessage
 
-STREAM, PREFIX = "KV_cluster", "$KV.cluster."
+CLUSTER_BUCKET, CLUSTER_PREFIX = "KV_cluster", "$KV.cluster."
 STREAM_BYTES_MAX = 16 << 20
 BEAT_S = 1.0
 HOLD_S = 8.0  # a little less than nine seconds, the longest that a new leader of the bucket's stream is waited for
@@ -84,7 +84,7 @@ class Lease:
     def __init__(self, connection: Transport, name: str, member: str, clock: Clock) -> None:
         self._connection = connection
         self._api = StreamApi(connection)
-        self._subject = PREFIX + name
+        self._subject = CLUSTER_PREFIX + name
         self._member = member
         self._nonce = secrets.token_hex(8)
         self._clock = clock
@@ -203,7 +203,7 @@ class Lease:
     async def _find(self) -> tuple[LeaseRecord, int] | None:
         try:
             async with asyncio.timeout(REQUEST_S):
-                found = await self._api.last(STREAM, self._subject)
+                found = await self._api.last(CLUSTER_BUCKET, self._subject)
         except TimeoutError as error:
             raise Unreachable("no answer in time", where=self._subject, expected=f"{REQUEST_S:g}s") from error
         if found is None:
@@ -231,6 +231,7 @@ def _door(nonce: str) -> str:
 def lease_stream() -> StreamConfig:
     """The bucket of the cluster itself. No direct get: a replica that lags behind must not answer."""
     return {
-        "name": STREAM, "subjects": [PREFIX + ">"], "storage": "file", "retention": "limits", "discard": "old",
-        "max_msgs_per_subject": 1, "max_bytes": STREAM_BYTES_MAX, "allow_direct": False, "num_replicas": 1,
+        "name": CLUSTER_BUCKET, "subjects": [CLUSTER_PREFIX + ">"], "storage": "file", "retention": "limits",
+        "discard": "old", "max_msgs_per_subject": 1, "max_bytes": STREAM_BYTES_MAX, "allow_direct": False,
+        "num_replicas": 1,
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from json import dumps
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ edge:
   data_dir: {data_dir}
 {labels}uplink:
   url: {url}
-  credentials: {creds}
+{more}  credentials: {creds}
 {authority}"""
 
 
@@ -65,7 +65,7 @@ def join(
         config.write_text(
             TEMPLATE.format(
                 site=found.site, place=found.place, data_dir=folder, url=found.hub_url, creds=joined.creds_file,
-                name=config.name, labels=_labels(found.labels),
+                name=config.name, more=_more(found.more_urls), labels=_labels(found.labels),
                 authority=f"  ca_file: {joined.ca_file}\n" if joined.ca_file is not None else "",
             ),
             encoding="utf-8",
@@ -78,12 +78,18 @@ def join(
         })  # fmt: skip
         return OK
     authority = f", ca_file: {joined.ca_file}" if joined.ca_file is not None else ""
+    urls = f"{found.hub_url}, more_urls: {dumps(found.more_urls)}" if found.more_urls else found.hub_url
     print_text(f"this box is the edge of {found.site}: {joined.creds_file}")
     print_text(
         f"start it: millstream edge -c {config}" if is_new
-        else f"set in {config}: uplink: {{url: {found.hub_url}, credentials: {joined.creds_file}{authority}}}"
+        else f"set in {config}: uplink: {{url: {urls}, credentials: {joined.creds_file}{authority}}}"
     )  # fmt: skip
     return OK
+
+
+def _more(urls: Sequence[str]) -> str:
+    """The other boxes of a hub that is several."""
+    return f"  more_urls: {dumps(urls)}\n" if urls else ""
 
 
 def _labels(labels: Mapping[str, str]) -> str:

@@ -20,23 +20,27 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 Labels = Annotated[list[str] | None, Parameter(name="--label", negative="")]
+HubUrls = Annotated[list[str], Parameter(name="--hub-url", negative="")]
 Paths = Annotated[list[str] | None, Parameter(name="--path", negative="")]
 
 
-def init(name: str, /, *, hub_url: str, ca_file: Path | None = None, keys: Keys = NO_KEYS, json: Json = False) -> int:
+def init(
+    name: str, /, *, hub_urls: HubUrls, ca_file: Path | None = None, keys: Keys = NO_KEYS, json: Json = False
+) -> int:
     """Make an operator: a new key store, encrypted, and the file for the hub.
 
     Examples:
 
         millstream operator init acme-it --hub-url nats://hub.example:7422
         millstream operator init acme-it --hub-url tls://hub.example:7422 --ca-file tls/ca.pem --trust /etc/trust
+        millstream operator init acme-it --hub-url nats://a:7422 --hub-url nats://b:7422 --hub-url nats://c:7422
 
     Parameters
     ----------
     name
         Of the operator.
-    hub_url
-        Where edges reach the hub: its leaf port.
+    hub_urls
+        Where edges reach the hub: its leaf port. Of a hub of several boxes each one's: repeat it.
     ca_file
         Authorities in PEM by which edges know the hub; each join file carries them.
     keys
@@ -47,7 +51,8 @@ def init(name: str, /, *, hub_url: str, ca_file: Path | None = None, keys: Keys 
     from millstream.trust import make_trust, save_keys
 
     check_absent(keys.path, "a key store")
-    trust = make_trust(name, hub_url, now_s(), read_authorities(ca_file) if ca_file is not None else None)
+    trust = make_trust(name, hub_urls[0], now_s(), read_authorities(ca_file) if ca_file is not None else None)
+    trust.more_urls = hub_urls[1:]
     save_keys(keys.path, trust, keys.passphrase(is_new=True))
     keys.write_hub_file(trust)
     return told(
@@ -58,7 +63,7 @@ def init(name: str, /, *, hub_url: str, ca_file: Path | None = None, keys: Keys 
 
 
 def change_hub(
-    *, hub_url: str | None = None, ca_file: Path | None = None, keys: Keys = NO_KEYS, json: Json = False
+    *, hub_urls: HubUrls | None = None, ca_file: Path | None = None, keys: Keys = NO_KEYS, json: Json = False
 ) -> int:
     """Say anew where edges reach the hub, and by which authorities they know it.
 
@@ -71,8 +76,8 @@ def change_hub(
 
     Parameters
     ----------
-    hub_url
-        Its leaf port; left out: as it is.
+    hub_urls
+        Its leaf port, of a hub of several boxes each one's; left out: as it is.
     ca_file
         Authorities in PEM; left out: as they are.
     keys
@@ -84,10 +89,11 @@ def change_hub(
 
     certificate = read_authorities(ca_file) if ca_file is not None else None
     with keys.changing() as trust:
-        trust.hub_url = hub_url or trust.hub_url
+        if hub_urls:
+            trust.hub_url, trust.more_urls = hub_urls[0], hub_urls[1:]
         trust.certificate = certificate or trust.certificate
         note_change(trust, who(), "hub_changed", "", trust.name, {"hub_url": trust.hub_url}, now_s())
-    data = {"hub_url": trust.hub_url, "has_authorities": trust.certificate is not None}
+    data = {"hub_url": trust.hub_url, "more_urls": trust.more_urls, "has_authorities": trust.certificate is not None}
     return told(data, f"the hub is {trust.hub_url}", is_json=json)
 
 
@@ -252,6 +258,7 @@ def add_site(
             format=FORMAT, tenant=tenant, site=name, place=site.place, hub_url=trust.hub_url,
             operator_public=trust.operator_public, plant_public=found.plant_public, creds=creds, expires_s=expires_s,
             certificate=trust.certificate, people_public=found.people_public, labels=site.labels,
+            more_urls=trust.more_urls,
         )  # fmt: skip
         write_private(path, encode_join_file(file) + "\n")
     note(f"on the box: millstream edge join {path.name}")

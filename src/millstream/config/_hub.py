@@ -221,7 +221,7 @@ class HubConfig(Section):
         if self.cluster is not None:
             for name, is_set in (
                 ("server.url", self.server.url is not None), ("server.mqtt_port", self.server.mqtt_port is not None),
-                ("trust", self.trust is not None),
+                ("api' with 'trust", self.api is not None and self.trust is not None),
             ):  # fmt: skip
                 if is_set:
                     raise ValueError(f"{name!r} does not work with 'cluster' yet")

@@ -89,7 +89,7 @@ async def _ask(file: JoinFile, key: KeyPair, folder: Path, creds: Path, clock: C
         write_private(folder / CA_FILE, file.certificate)
     elif urlsplit(file.hub_url).scheme in ("tls", "wss"):
         tls = TlsFiles()
-    remote = LeafRemote(file.hub_url, file.site, creds_file=str(creds), tls=tls)
+    remote = LeafRemote(file.hub_url, file.site, creds_file=str(creds), tls=tls, more_urls=tuple(file.more_urls))
     settings = ServerSettings(f"{JOINING}{file.site}", leaf_remote=remote)
     async with NatsServer(settings, folder / "node", clock=clock) as server, server.connect("join") as connection:
         return await _ask_until(

@@ -36,8 +36,8 @@ class Turns:
 
     async def __aenter__(self) -> Self:
         try:
-            connection = self._box.server.connection(f"edge {self._box.node} {self._member}")
-            self._lease = Lease(await self._stack.enter_async_context(connection), LEASE, self._member, self._clock)
+            connection = await self._stack.enter_async_context(self._box.connection())
+            self._lease = Lease(connection, LEASE, self._member, self._clock)
             await self._stack.enter_async_context(self._box.service(self.status))
         except BaseException:
             await self._stack.aclose()

@@ -7,7 +7,8 @@ from millstream.hub._ledger import HubLedger, OriginFeeder
 from millstream.hub._node import HubNode, server_settings
 from millstream.hub._plant import HubPlant
 from millstream.hub._sources import SourceKeeper, plan_sources
-from millstream.hub._tenants import Tenants, history_dir
+from millstream.hub._standing_history import history_dir
+from millstream.hub._tenants import Tenants
 
 __all__ = [
     "HistoryAsk",

@@ -114,12 +114,14 @@ def read_violation(line: str, time_ns: int) -> Violation | None:
 
 
 class Auditor:
-    """Writes audit events. `place_of` gives where a tenant's go; None: to the provider."""
+    """Writes audit events. `place_of` gives where a tenant's go; None: to the provider. In a cluster each member tells
+    what its own server (`server`, its name) refused."""
 
     def __init__(
         self, provider: RawConnection, place_of: Callable[[str], AuditPlace | None],
-        tenant_of: Callable[[str], str | None], hub: str, clock: Clock,
+        tenant_of: Callable[[str], str | None], hub: str, clock: Clock, server: str | None = None,
     ) -> None:  # fmt: skip
+        self._server = server
         self._provider = provider
         self._place_of = place_of
         self._tenant_of = tenant_of
@@ -160,7 +162,7 @@ class Auditor:
     def hear(self, messages: list[WireMessage]) -> None:
         """Refused log-ins, as the server announces them."""
         for message in messages:
-            found = describe_refusal(message[4])
+            found = describe_refusal(message[4], self._server)
             if found is not None:
                 account, data = found
                 del data["connection"]
@@ -170,7 +172,7 @@ class Auditor:
         """Connections that ended, as the server announces them: a leaf that broke its permissions is cut, and only then
         it is told whose it was."""
         for message in messages:
-            found = describe_refusal(message[4])
+            found = describe_refusal(message[4], self._server)
             if found is not None:
                 self._gone[str(found[1].pop("connection"))] = found
         while len(self._gone) > GONE_COUNT_MAX:
@@ -203,15 +205,16 @@ class Auditor:
             await self.tell(tenant, what, "refused", data)
 
 
-def describe_refusal(payload: bytes) -> tuple[str, dict[str, Any]] | None:
-    """(account that was claimed, what is known of who knocked) of a server's advisory; None for what is none. What the
-    token says is a claim, since it was refused."""
+def describe_refusal(payload: bytes, server: str | None = None) -> tuple[str, dict[str, Any]] | None:
+    """(account that was claimed, what is known of who knocked) of a server's advisory; None for what is none, or comes
+    from another than `server`. What the token says is a claim, since it was refused."""
     try:
         raw = msgspec.json.decode(payload)
         client, reason = raw["client"], str(raw.get("reason", ""))
+        teller = raw["server"]["name"] if server is not None else None
     except (msgspec.DecodeError, KeyError, TypeError):
         return None
-    if not isinstance(client, dict):
+    if not isinstance(client, dict) or teller != server:
         return None
     data: dict[str, Any] = {
         "connection": client.get("id"), "host": client.get("host"), "reason": reason.lower(),

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +20,7 @@ import millstream
 from millstream.bus import (
     HUB_DOMAIN,
     ClusterSettings,
+    Credentials,
     LeafListener,
     LeafUser,
     NatsServer,
@@ -33,16 +36,38 @@ from millstream.bus import (
 )
 from millstream.config import ClusterConfig, HubConfig
 from millstream.historian import HistorianService
-from millstream.hub._members import Member
+from millstream.hub._members import Member, OnePlant, Work
 from millstream.hub._plant import LOCAL_BYTES_MAX, MQTT_BYTES_MAX, HubPlant, PlantAccount, PlantEdge
 from millstream.hub._sources import SourceKeeper
-from millstream.hub._tenants import Tenants, history_dir
+from millstream.hub._standing_history import history_dir
+from millstream.hub._tenants import Tenants
 from millstream.kernel import Clock, SystemClock
 from millstream.model import AssetPath
 from millstream.protocols.uns_subject import PREFIX, escape_token
 from millstream.sdk import Log, TlsFiles
 
 SLACK_BYTES = 2 << 30  # books, modules, dead letters and what MQTT sessions need, beside the configured bounds
+
+
+@dataclass(frozen=True, slots=True)
+class _LedTenants:
+    """The tenants as the work of a member: who leads answers for all of them."""
+
+    tenants: Tenants
+    service: Callable[[Tenants], AbstractAsyncContextManager[None]]
+
+    async def lead(self, begun: Callable[[], None]) -> None:
+        """See `Work`."""
+        async with self.service(self.tenants):
+            await self.tenants.lead(begun)
+
+    async def stand_by(self, begun: Callable[[], None]) -> None:
+        """See `Work`."""
+        await self.tenants.stand_by(begun)
+
+    def about(self) -> dict[str, Any]:
+        """See `Work`."""
+        return self.tenants.about()
 
 
 class _SilentLog:
@@ -70,6 +95,7 @@ class HubNode:
         self._started_ns = self._clock.now_ns()
         self._meter = ProcessMeter()
         self._plant: HubPlant | None = None
+        self._one: OnePlant | None = None
         self.member: Member | None = None
         self.tenants: Tenants | None = None
 
@@ -96,7 +122,8 @@ class HubNode:
             if self.member is not None:
                 group.create_task(self.member.run(), name="member")
             if self.tenants is not None:
-                group.create_task(self.tenants.run(), name="tenants")
+                work = self.tenants.run if self.member is None else self.tenants.watch
+                group.create_task(work(), name="tenants")
 
     async def _open(self) -> None:
         config = self.config
@@ -104,20 +131,28 @@ class HubNode:
         settings = server_settings(config)
         if config.trust is not None:
             self.tenants = Tenants(config, self._data_dir, clock=self._clock, log=self._log)
-            settings = self.tenants.settings(settings)
+            self.tenants.load()
+            settings = await self.tenants.ask_others(self.tenants.settings(settings))
         self.server = await self._stack.enter_async_context(
             NatsServer(settings, self._data_dir, clock=self._clock, on_log=lambda line: self._log.warning(line))
         )
         if self.tenants is not None:
             await self._stack.enter_async_context(self.tenants.on(self.server))
-            await self._stack.enter_async_context(self._provider_service(self.tenants))
+            if config.cluster is None:
+                await self._stack.enter_async_context(self._provider_service(self.tenants))
+            else:
+                tenants = _LedTenants(self.tenants, self._provider_service)
+                self.member = await self._stack.enter_async_context(self._member(tenants, self.tenants.provider))
         elif config.cluster is not None:
-            member = Member(config, self.server, self._make_plant, clock=self._clock, log=self._log)
-            self.member = await self._stack.enter_async_context(member)
+            self._one = OnePlant(config, self.server, self._make_plant, clock=self._clock, log=self._log)
+            self.member = await self._stack.enter_async_context(self._member(self._one, None))
         else:
             self._plant = await self._stack.enter_async_context(self._make_plant())
         await self._stack.enter_async_context(self._file.hold(self._node_fields()))
         self._log.info("hub is up", name=config.hub.name, url=self.server.url)
+
+    def _member(self, work: Work, login: Credentials | None) -> Member:
+        return Member(self.config, self.server, work, login, clock=self._clock, log=self._log)
 
     def _make_plant(self) -> HubPlant:
         config = self.config
@@ -130,7 +165,7 @@ class HubNode:
     @property
     def plant(self) -> HubPlant | None:
         """The one plant; of a member only while it leads."""
-        return self._plant if self.member is None else self.member.plant
+        return self._plant if self._one is None else self._one.plant
 
     @property
     def node_file(self) -> NodeFile:
@@ -140,8 +175,8 @@ class HubNode:
     @property
     def historian(self) -> HistorianService | None:
         """Of the one plant; of a member its own, whether it leads or stands by."""
-        if self.member is not None:
-            return self.member.historian
+        if self._one is not None:
+            return self._one.historian
         return None if self.plant is None else self.plant.historian
 
     @property
@@ -160,10 +195,14 @@ class HubNode:
             return await self.plant.status()
         if self.member is not None and (told := await self.member.leaders_status()) is not None:
             return told
+        return await self._own_status()
+
+    async def _own_status(self) -> dict[str, Any]:
         tenants = self.tenants.status() if self.tenants is not None else {}
         return {
             "role": "hub",
             "name": self.config.hub.name,
+            "member": self.config.cluster.member if self.config.cluster is not None else None,
             "version": millstream.__version__,
             "started_ns": self._started_ns,
             "server_restarts": self.server.restarts_count,
@@ -178,7 +217,7 @@ class HubNode:
         return node_service(
             self.server.url, self.server.trusted(tenants.provider), name="millstream-hub",
             version=millstream.__version__,
-            endpoints={"status": (f"millstream.node.{name}.status", self.status)},
+            endpoints={"status": (f"millstream.node.{name}.status", self._own_status)},
         )  # fmt: skip
 
     def _node_fields(self) -> dict[str, Any]:

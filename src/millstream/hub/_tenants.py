@@ -1,12 +1,13 @@
 """A hub in operator mode: who the tenants are comes from the operator's signed file, and each gets a plant of its own.
 
-A tenant whose plant fails is tried again by itself; the others do not notice.
+A tenant whose plant fails is tried again by itself; the others do not notice. At a hub of several boxes each keeps the
+operator's file and the accounts of its server; who leads has the plants, the others keep a history of each.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,24 +22,30 @@ from millstream.bus import (
     ServerAlarm,
     ServerSettings,
     ServerTrust,
-    decode_answer,
+    scouting,
 )
-from millstream.config import HubConfig, OidcConfig, TenantConfig
+from millstream.config import ClusterConfig, HubConfig, OidcConfig, TenantConfig
+from millstream.hub._accounts import Accounts
 from millstream.hub._audit import GONE_SUBJECT, REFUSED_SUBJECT, Auditor, AuditPlace
 from millstream.hub._desk import PeopleAudit
 from millstream.hub._flow_login import FlowLogin, no_key
 from millstream.hub._joins import JOINS_SUBJECT, JoinCounters, JoinDesk
 from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
 from millstream.hub._registrar import Registrar
+from millstream.hub._shared_trust import SharedTrust
+from millstream.hub._standing_history import history_dir, standing_history
+from millstream.hub._told_changes import ToldChanges
 from millstream.hub._trust import TrustFile
-from millstream.kernel import Backoff, Clock, PlantError, ProtocolViolation
+from millstream.kernel import Backoff, Clock, PlantError
 from millstream.login import ClaimRule, LoginAround, LoginDesk, LoginOptions, OidcProvider
+from millstream.protocols.nats_jwt import read_token
 from millstream.protocols.trust_chain import Chain, Pin, TrustChain, encode_chain
 from millstream.sdk import Log
-from millstream.trust import HubTenant, HubTrust, new_key, program_token
+from millstream.trust import BOOKS_BYTES, HubTenant, HubTrust, new_key, program_token
 
+SETTLE_S = 3.0  # a member that starts waits so long for those that do not answer
+PLANTS_UP_S = 30.0  # then acts are told to the provider, rather than not at all
 LOOK_INTERVAL_S = 0.1  # a stat; locking out is to take effect within a second
-CLAIMS_SUBJECT = "$SYS.REQ.CLAIMS.UPDATE"
 
 
 @dataclass(slots=True)
@@ -46,6 +53,7 @@ class _Running:
     """One tenant's plant and what serves it."""
 
     tenant: HubTenant
+    connection: RawConnection | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     plant: HubPlant | None = None
     task: asyncio.Task[None] | None = None
@@ -53,7 +61,8 @@ class _Running:
 
 
 class Tenants:
-    """See the module. Use `settings` for the server, `on` around its life, and run `run`."""
+    """See the module. Use `settings` for the server, `on` around its life, and run `run`; at a hub of several boxes run
+    `watch` beside the member whose work this is."""
 
     def __init__(self, config: HubConfig, data_dir: Path, *, clock: Clock, log: Log) -> None:
         assert config.trust is not None
@@ -61,8 +70,13 @@ class Tenants:
         self._data_dir = data_dir
         self._clock = clock
         self._log = log
-        self._file = TrustFile(Path(config.trust.file), data_dir, clock, self._on_judged)
-        self._pushed: dict[str, str] = {}
+        cluster = config.cluster
+        self._file = TrustFile(
+            Path(config.trust.file), data_dir, clock, self._on_judged, is_shared=cluster is not None
+        )  # fmt: skip
+        self._resolver_dir = data_dir.absolute() / "server" / "accounts"
+        self._accounts: Accounts
+        self._shared: SharedTrust | None = None
         self._running: dict[str, _Running] = {}
         self._alarms: dict[str, ServerAlarm] = {}
         self._untold: list[str] = []
@@ -99,6 +113,10 @@ class Tenants:
             "alarms": [alarm.as_dict() for alarm in self.alarms],
         }  # fmt: skip
 
+    def about(self) -> dict[str, Any]:
+        """Of one member: how new the operator's file is that its server goes by; None while it does not yet."""
+        return {"trust_serial": None if self._accounts.due() else self._file.trust.serial}
+
     def _shown(self, running: _Running) -> dict[str, Any]:
         plant = running.plant if running.ready.is_set() else None
         return {
@@ -127,7 +145,7 @@ class Tenants:
         tenants."""
         trust = self._file.trust
         known = {name: running.tenant for name, running in self._running.items()}
-        return trust.serial >= serial and not self._due() and known == trust.tenants
+        return trust.serial >= serial and not self._accounts.due() and known == trust.tenants
 
     async def wait_ready(self, tenant: str) -> None:
         """Return once the tenant's plant is up."""
@@ -135,27 +153,62 @@ class Tenants:
             await self._clock.sleep(0.02)
         await self._running[tenant].ready.wait()
 
-    def settings(self, settings: ServerSettings) -> ServerSettings:
-        """The server's, in operator mode. Raises ConfigError or AuthError when there is no trust file to go by."""
+    def load(self) -> None:
+        """Read what the operator says. Raises ConfigError or AuthError when there is no trust file to go by."""
         self._file.load()
-        trust = self._file.trust
-        resolver = self._data_dir.absolute() / "server" / "accounts"
+
+    def settings(self, settings: ServerSettings) -> ServerSettings:
+        """The server's, in operator mode, after `load`."""
+        trust, resolver = self._file.trust, self._resolver_dir
+        server = None if settings.cluster is None else settings.cluster.server_name
+        self._accounts = Accounts(resolver, lambda: self._file.trust, server)
+        if server is not None:
+            self._accounts.store()
         server_trust = ServerTrust(trust.operator_token, trust.system_public, trust.system_token, str(resolver))
         return replace(settings, trust=server_trust)
+
+    async def ask_others(self, settings: ServerSettings) -> ServerSettings:
+        """Before the server of one of several boxes opens its doors: take the newest file that the others have. The
+        server's settings after that. With nobody to ask it goes by what it has."""
+        cluster = self._config.cluster
+        if cluster is None:
+            return settings
+        try:
+            async with scouting(settings, self._data_dir, self.provider) as connection:
+                shared = self._share(connection, cluster)
+                if not await shared.settle(len(cluster.members) - 1, SETTLE_S):
+                    self._log.info("not all members could be asked for the operator's newest file")
+        except PlantError as error:
+            self._log.warning("the other members could not be asked for the operator's newest file", error=str(error))
+        return self.settings(settings)
+
+    def _share(self, connection: RawConnection, cluster: ClusterConfig) -> SharedTrust:
+        names = (self._config.hub.name, cluster.member)
+        shared = SharedTrust(connection, self._file, names, cluster.secret.resolve(), self._clock, self._on_judged)
+        shared.listen()
+        return shared
 
     @asynccontextmanager
     async def on(self, server: NatsServer) -> AsyncIterator[None]:
         """While the server runs: its accounts are pushed, refused log-ins are heard."""
         self._server = server
+        cluster = self._config.cluster
         name = f"hub {self._config.hub.name}"
         async with AsyncExitStack() as stack:
             system = server.connection(f"{name} system", Credentials(creds_file=self._file.creds_file("system")))
             self._system = await stack.enter_async_context(system)
-            await self._push()
+            self._accounts.listen(self._system)
+            await self._accounts.push(self._system)
             provider = server.connection(f"{name} provider", self.provider)
             self._provider = await stack.enter_async_context(provider)
-            self._auditor = Auditor(self._provider, self._place_of, self._tenant_of, self._config.hub.name, self._clock)
-            await self._auditor.prepare()
+            if cluster is not None:
+                self._shared = self._share(self._provider, cluster)
+            own = None if server.settings.cluster is None else server.settings.cluster.server_name
+            self._auditor = Auditor(
+                self._provider, self._place_of, self._tenant_of, self._config.hub.name, self._clock, own
+            )  # fmt: skip
+            if cluster is None:  # else whoever leads does, with a majority
+                await self._auditor.prepare()
             self._system.subscribe(REFUSED_SUBJECT, self._auditor.hear)
             self._system.subscribe(GONE_SUBJECT, self._auditor.hear_gone)
             if self._config.api is not None:
@@ -176,31 +229,79 @@ class Tenants:
         async with asyncio.TaskGroup() as group:
             if self.logins is not None:
                 group.create_task(self.logins.run(), name="log-ins")
+            group.create_task(self._work(self._serve), name="plants")
+            group.create_task(self.watch(), name="the operator's file")
+
+    async def watch(self) -> None:
+        """Take what the operator says, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            if self._shared is not None:
+                group.create_task(self._shared.run(), name="the operator's file at the other members")
+            before = self._file.trust.serial
             while True:
-                self._adapt(group)
                 self._auditor.note_log(self._server.take_log_lines())
                 await self._auditor.flush()
                 while self._untold:
                     await self._auditor.tell("", "trust", "refused", {"reason": self._untold.pop()})
                 await self._clock.sleep(LOOK_INTERVAL_S)
-                before = self._file.trust.serial
-                is_new = self._file.look()
-                try:
-                    await self._push()
-                    self._alarms.pop("push", None)
-                except PlantError as error:  # its supervisor restarts the server; then it is told
-                    self._raise_alarm("push", "MS-2109", f"the server was not told of the newest accounts: {error}")
-                if is_new:
-                    await self._tell_changes(before)
+                if self._file.look() and self._shared is not None:
+                    with suppress(PlantError):
+                        self._shared.tell()
+                await self._push()
+                if self._file.trust.serial != before:
+                    self._log.info("the operator's file was taken", serial=self._file.trust.serial)
+                    if self._shared is None:
+                        await self._tell_changes(before)
+                    before = self._file.trust.serial
+
+    async def _push(self) -> None:
+        try:
+            await self._accounts.push(self._system)
+            self._alarms.pop("push", None)
+        except PlantError as error:  # its supervisor restarts the server; then it is told
+            self._raise_alarm("push", "MS-2109", f"the server was not told of the newest accounts: {error}")
 
     async def _tell_changes(self, before: int) -> None:
-        """What the operator did since the file before."""
-        self._log.info("the operator's file was taken", serial=self._file.trust.serial)
+        """What the operator did since the file of that serial."""
         for change in self._file.trust.changes:
             if change.serial > before:
                 await self._auditor.tell(change.tenant, "operator", change.action, msgspec.to_builtins(change))
 
-    def _adapt(self, group: asyncio.TaskGroup) -> None:
+    async def _tell_in_plants(self, before: int) -> None:
+        """The same by a member that has just begun to lead: each act is for its tenant's audit, once that is up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PLANTS_UP_S):
+                while any(self._place_of(name) is None for name in self._file.trust.tenants):
+                    await self._clock.sleep(LOOK_INTERVAL_S)
+        await self._tell_changes(before)
+
+    # -- the work of one of several boxes ------------------------------------------------------------------------------
+
+    async def lead(self, begun: Callable[[], None]) -> None:
+        """Have the plants, until cancelled."""
+        await self._auditor.prepare()
+        told = ToldChanges(self._provider, lambda: self._file.trust, self._tell_in_plants)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(told.run(self._clock), name="the operator's acts")
+            begun()
+            await self._work(self._serve)
+
+    async def stand_by(self, begun: Callable[[], None]) -> None:
+        """Keep each tenant's history while another box leads, until cancelled."""
+        begun()
+        await self._work(self._stand_by)
+
+    async def _work(self, serve: Callable[[_Running], Awaitable[None]]) -> None:
+        """Serve the tenants that the operator's file names, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    self._adapt(group, serve)
+                    await self._clock.sleep(LOOK_INTERVAL_S)
+        finally:
+            self._running.clear()
+
+    def _adapt(self, group: asyncio.TaskGroup, serve: Callable[[_Running], Awaitable[None]]) -> None:
         """Start plants of new tenants, end those of tenants that are gone, tell the others their sites."""
         self._note_strangers()
         tenants = self._file.trust.tenants
@@ -212,25 +313,33 @@ class Tenants:
             running = self._running.get(name)
             if running is None:
                 running = self._running[name] = _Running(tenant)
-                running.task = group.create_task(self._keep(running), name=f"tenant {name}")
+                running.task = group.create_task(self._keep(running, serve), name=f"tenant {name}")
             elif running.tenant != tenant:
                 running.tenant = tenant
                 if running.plant is not None:
                     running.plant.set_edges(edges_of(tenant))
 
-    async def _keep(self, running: _Running) -> None:
+    async def _keep(self, running: _Running, serve: Callable[[_Running], Awaitable[None]]) -> None:
         backoff = Backoff(floor_s=0.5, ceiling_s=30.0)
         name = running.tenant.name
         while True:
             try:
-                await self._serve(running)
+                await serve(running)
             except* PlantError as errors:
                 text = "; ".join(str(error) for error in errors.exceptions)
                 self._raise_alarm(f"MS-2109 {name}", "MS-2109", f"the plant of tenant {name} is down: {text}")
             finally:
-                running.plant = None
+                running.plant = running.connection = None
                 running.ready.clear()
             await self._clock.sleep(backoff.next_s())
+
+    async def _stand_by(self, running: _Running) -> None:
+        name = running.tenant.name
+        login = Credentials(creds_file=self._file.creds_file(name))
+        async with self._server.connection(f"hub {self._config.hub.name}", login) as connection:
+            running.connection = connection
+            self._alarms.pop(f"MS-2109 {name}", None)
+            await standing_history(self._config, connection, name, clock=self._clock, log=self._log)
 
     async def _serve(self, running: _Running) -> None:
         tenant = running.tenant
@@ -242,12 +351,12 @@ class Tenants:
         account = PlantAccount(
             Credentials(creds_file=self._file.creds_file(tenant.name)),
             history_dir(self._config, tenant.name), self._data_dir / "tenants" / tenant.name, tenant.name,
-            tenant.disk_bytes * 9 // 10, flows, login.credentials, lambda: self._device_token(running.tenant),
+            self._room_of(tenant), flows, login.credentials, lambda: self._device_token(running.tenant),
             lambda: self._chain(running.tenant), self._people_audit(tenant.name),
         )  # fmt: skip
         plant = HubPlant(self._config, self._server, account, edges_of(tenant), clock=self._clock, log=self._log)
         async with plant, asyncio.TaskGroup() as group:
-            running.plant = plant
+            running.plant, running.connection = plant, plant.connection
 
             async def audit(what: str, outcome: str, data: dict[str, object]) -> None:
                 await self._auditor.tell(tenant.name, what, outcome, data)
@@ -309,28 +418,17 @@ class Tenants:
                     told = chain
             await self._clock.sleep(LOOK_INTERVAL_S)
 
-    async def _push(self) -> None:
-        """Give the server each account whose token it does not have. Exporters first, then who imports."""
-        for public, token in self._due().items():
-            answer = await self._system.request(CLAIMS_SUBJECT, token.encode())
-            data = decode_answer(answer[4], where=CLAIMS_SUBJECT).get("data")
-            if not isinstance(data, dict) or data.get("code") != 200:
-                raise ProtocolViolation("the server did not take an account", frame=answer[4][:256])
-            self._pushed[public] = token
-
-    def _due(self) -> dict[str, str]:
-        """Account -> token that the server does not have yet."""
-        trust = self._file.trust
-        tokens = {tenant.plant_public: tenant.plant_token for tenant in trust.tenants.values()}
-        tokens |= {tenant.people_public: tenant.people_token for tenant in trust.tenants.values()}
-        tokens[trust.provider_public] = trust.provider_token
-        return {public: token for public, token in tokens.items() if self._pushed.get(public) != token}
+    def _room_of(self, tenant: HubTenant) -> int:
+        """Bytes that its data may take on one box: servers count what all of them keep."""
+        replicas = 1 if self._config.cluster is None else self._config.cluster.kept_on
+        granted = int(read_token(tenant.plant_token).nats.get("limits", {}).get("disk_storage", 0))
+        return min(tenant.disk_bytes * 9 // 10, max(0, granted // replicas - BOOKS_BYTES))
 
     def _place_of(self, tenant: str) -> AuditPlace | None:
         running = self._running.get(tenant)
-        if running is None or running.plant is None:
+        if running is None or running.connection is None:
             return None
-        return AuditPlace(running.plant.connection, running.tenant.place)
+        return AuditPlace(running.connection, running.tenant.place)
 
     def _tenant_of(self, account: str) -> str | None:
         for name, tenant in self._file.trust.tenants.items():
@@ -374,11 +472,3 @@ def _provider(config: OidcConfig) -> OidcProvider:
 def edges_of(tenant: HubTenant) -> list[PlantEdge]:
     """The sites that may report. One that is locked out stays: what it sent is still its own."""
     return [PlantEdge(name, site.place) for name, site in tenant.sites.items()]
-
-
-def history_dir(config: HubConfig, tenant: str | None = None) -> Path:
-    """Where the history lies: a tenant's below the folder of all."""
-    folder = Path(config.hub.data_dir) / "historian"
-    if config.historian is not None and config.historian.dir is not None:
-        folder = Path(config.historian.dir)
-    return folder if tenant is None else folder / tenant

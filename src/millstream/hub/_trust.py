@@ -18,15 +18,20 @@ class TrustFile:
 
     The first file that a hub takes says who its operator is; a file of another is refused from then on. After a start
     the newest of file and copy holds, so that putting an old file back revokes nothing and lets nobody in again.
-    `on_judged` hears of each file that is looked at: why it is refused, None for a good one.
+    `on_judged` hears of each file that is looked at: why it is refused, None for a good one. With `is_shared` newer
+    ones come from the other members of a cluster, too (`offer`): a file that is older at the start is no surprise then.
     """
 
-    def __init__(self, path: Path, data_dir: Path, clock: Clock, on_judged: Callable[[str | None], None]) -> None:
+    def __init__(
+        self, path: Path, data_dir: Path, clock: Clock, on_judged: Callable[[str | None], None], *,
+        is_shared: bool = False,
+    ) -> None:  # fmt: skip
         self._path = path
         self._kept = data_dir / "secrets" / KEPT
         self._creds_dir = data_dir / "secrets" / "tenants"
         self._clock = clock
         self._on_judged = on_judged
+        self._is_shared = is_shared
         self._seen: tuple[int, int] | None = None
         self.trust: HubTrust
 
@@ -44,9 +49,24 @@ class TrustFile:
         self._creds_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         kept = self._read(self._kept)
         self.trust = kept[1] if kept is not None else self._first()
-        if kept is not None:
+        if kept is not None and not (self._is_shared and self._is_older()):
             self.look()
         self._write_creds()
+
+    def text(self) -> str:
+        """What holds now, as the operator signed it: the hub's copy. Raises ConfigError."""
+        kept = self._read(self._kept)
+        assert kept is not None
+        return kept[0]
+
+    def offer(self, text: str) -> bool:
+        """Take a newer one that another member has taken; true when it is newer. Raises AuthError."""
+        trust = read_bundle(text, self._clock.now_ns() / 1e9)
+        if trust.operator_public == self.trust.operator_public and trust.serial <= self.trust.serial:
+            return False
+        self._check(trust)
+        self._take(text, trust)
+        return True
 
     def look(self) -> bool:
         """Take a newer file; true when there is one. What may not be taken is told, and changes nothing."""
@@ -67,6 +87,20 @@ class TrustFile:
         if trust.serial == self.trust.serial:
             return False
         self._take(text, trust)
+        return True
+
+    def _is_older(self) -> bool:
+        """Whether the file is the same operator's, of before; then it has been seen."""
+        mark = self._mark()
+        try:
+            found = self._read(self._path)
+        except (AuthError, ConfigError):
+            return False
+        if found is None or found[1].operator_public != self.trust.operator_public:
+            return False
+        if found[1].serial >= self.trust.serial:
+            return False
+        self._seen = mark
         return True
 
     def _first(self) -> HubTrust:

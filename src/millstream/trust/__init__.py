@@ -1,8 +1,9 @@
 """Who may do what, and who says so: operator, tenants, sites, people; their keys and tokens."""
 
 from millstream.protocols.below import place_subject
-from millstream.trust._accounts import owner_claims
+from millstream.trust._accounts import BOOKS_BYTES, owner_claims
 from millstream.trust._bundle import KEPT, HubSite, HubTenant, HubTrust, make_bundle, read_bundle
+from millstream.trust._carried import open_bundle, seal_bundle
 from millstream.trust._issue import (
     add_site,
     add_tenant,
@@ -35,6 +36,7 @@ from millstream.trust._keystore import changing_keys, load_keys, save_keys, seal
 from millstream.trust._state import Change, Limits, Person, Role, Site, Tenant, Trust, User
 
 __all__ = [
+    "BOOKS_BYTES",
     "FORMAT",
     "KEPT",
     "Change",
@@ -65,6 +67,7 @@ __all__ = [
     "make_trust",
     "new_key",
     "note_change",
+    "open_bundle",
     "person_token",
     "program_token",
     "place_subject",
@@ -78,6 +81,7 @@ __all__ = [
     "revoke_user",
     "save_keys",
     "seal",
+    "seal_bundle",
     "sites_in",
     "unseal",
 ]

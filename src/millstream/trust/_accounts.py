@@ -74,12 +74,13 @@ def provider_claims(trust: Trust) -> dict[str, Any]:
     return claims
 
 
-def plant_claims(tenant: Tenant) -> dict[str, Any]:
-    """The account where a tenant's data is."""
+def plant_claims(tenant: Tenant, boxes: int = 1) -> dict[str, Any]:
+    """The account where a tenant's data is. What the `boxes` of a hub keep of it counts together, as servers count."""
     scopes = [_scope(tenant.roles[role], role, role_permissions(role)) for role in PLANT_ROLES]
     scopes.append(_scope(tenant.join_key, JOIN_SCOPE, join_permissions()))
     keys = [KeyPair(tenant.plant_signing).public, *scopes]
     claims = _account(tenant.plant_public, f"{tenant.name}", keys, _limits(tenant.limits))
+    claims["nats"]["limits"]["disk_storage"] *= boxes
     claims["nats"]["exports"] = [
         {"name": "live", "subject": f"live.{place_subject(tenant.place)}.>", "type": "stream"},
         *(

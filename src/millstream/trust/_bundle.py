@@ -82,7 +82,10 @@ def make_bundle(trust: Trust, now_s: int, before: str | None = None) -> str:
         provider_token=signer.sign(provider_claims(trust), operator),
         provider_user_token=_owner(signer, hub, trust.provider_public, trust.provider_signing),
         hub_seed=trust.hub_seed,
-        tenants={name: _tenant(signer, operator, tenant, hub) for name, tenant in trust.tenants.items()},
+        tenants={
+            name: _tenant(signer, operator, tenant, (hub, 1 + len(trust.more_urls)))
+            for name, tenant in trust.tenants.items()
+        },
         changes=trust.changes,
     )
     claims = {"sub": hub, "nats": {"type": "generic", "trust": msgspec.to_builtins(bundle)}}
@@ -122,13 +125,15 @@ def _tokens_of(text: str | None) -> list[str]:
     return tokens
 
 
-def _tenant(signer: Signer, operator: KeyPair, tenant: Tenant, hub: str) -> HubTenant:
+def _tenant(signer: Signer, operator: KeyPair, tenant: Tenant, hub_of: tuple[str, int]) -> HubTenant:
+    """Of a hub with that key and so many boxes."""
+    hub, boxes = hub_of
     return HubTenant(
         name=tenant.name,
         place=tenant.place,
         plant_public=tenant.plant_public,
         people_public=tenant.people_public,
-        plant_token=signer.sign(plant_claims(tenant), operator),
+        plant_token=signer.sign(plant_claims(tenant, boxes), operator),
         people_token=signer.sign(people_claims(tenant), operator),
         hub_token=_owner(signer, hub, tenant.plant_public, tenant.plant_signing),
         disk_bytes=tenant.limits.disk_bytes,

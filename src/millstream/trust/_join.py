@@ -13,7 +13,8 @@ JOIN_BYTES_MAX = 256 << 10
 
 class JoinFile(msgspec.Struct, frozen=True, kw_only=True):
     """`creds` open the hub's door for one question, until `expires_s`; `certificate` is what the hub's TLS is checked
-    against (PEM), none for a hub without TLS; `labels` are for the edge's own file."""
+    against (PEM), none for a hub without TLS; `labels` are for the edge's own file; `more_urls` are the other boxes of
+    a hub that is several."""
 
     format: str
     tenant: str
@@ -27,6 +28,7 @@ class JoinFile(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str | None = None
     people_public: str | None = None
     labels: dict[str, str] = {}
+    more_urls: list[str] = []
 
 
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,7 +29,10 @@ class Signer:
         known = self._known.get((str(claims["sub"]), account))
         if known is not None and sign_claims(claims, key, _issued_s(known)) == known.text:
             return known.text
-        return sign_claims(claims, key, self._now_s)
+        # Later than the one before, also within a second or behind a clock that was set back: servers that have both
+        # keep what was signed last.
+        issued_s = self._now_s if known is None else max(self._now_s, _issued_s(known) + 1)
+        return sign_claims(claims, key, issued_s)
 
 
 def _issued_s(token: Token) -> int:

@@ -104,9 +104,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trust(msgspec.Struct, kw_only=True):
-    """Everything. `identities` has the seeds of operator and accounts by public key: they are needed to make new
-    signing keys only, so they may be taken elsewhere. `serial` counts changes, so that a hub never takes an older
-    state."""
+    """Everything. `hub_url` and `more_urls` are where edges reach the boxes of the hub. `identities` has the seeds of
+    operator and accounts by public key: they are needed to make new signing keys only, so they may be taken elsewhere.
+    `serial` counts changes, so that a hub never takes an older state."""
 
     name: str
     serial: int
@@ -124,4 +124,5 @@ class Trust(msgspec.Struct, kw_only=True):
     tenants: dict[str, Tenant] = {}
     changes: list[Change] = []
     certificate: str | None = None
+    more_urls: list[str] = []
     version: int = 1

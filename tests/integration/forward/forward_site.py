@@ -83,6 +83,7 @@ class Edge:
     streams: EdgeStreams
     publisher: GroupCommitPublisher
     log: list[str] = field(default_factory=list)
+    prefix: str = "uns.v1.acme.e1"
     sent: int = 0
 
     @property
@@ -101,7 +102,7 @@ class Edge:
     def _message(self) -> Message:
         self.sent += 1
         payload = msgspec.json.encode({"timestamp_ms": 1_700_000_000_000 + self.sent, "value": self.sent})
-        return Message(f"uns.v1.acme.{self.name}._tag.n", payload)
+        return Message(f"{self.prefix}._tag.n", payload)
 
     def alarm(self, code: str) -> str | None:
         return next((a.message for a in self.forward.alarms if a.code == code), None)
@@ -121,15 +122,19 @@ async def running_edge(
     integrity: StreamBounds | None = None,
     throughput: StreamBounds | None = None,
     more_ports: Sequence[int] = (),
+    tenant: str = "",
 ) -> AsyncIterator[Edge]:
-    """An edge that runs while in the scope; with `is_clean_stop` false it leaves no note, as after a power loss."""
+    """An edge that runs while in the scope; with `is_clean_stop` false it leaves no note, as after a power loss. Of a
+    `tenant`, it has joined in `folder`, and lies below the tenant's place."""
     remote = None
     if leaf_port is not None:
         more_urls = tuple(f"nats://127.0.0.1:{port}" for port in more_ports)
-        remote = LeafRemote(f"nats://127.0.0.1:{leaf_port}", name, secret, more_urls=more_urls)
+        creds = str(folder / name / "secrets" / "uplink.creds") if tenant else None
+        url = f"nats://127.0.0.1:{leaf_port}"
+        remote = LeafRemote(url, name, secret, more_urls=more_urls, creds_file=creds)
     settings = ServerSettings(name, leaf_remote=remote, leaf_reconnect_s=0.2, mqtt_port=0 if has_mqtt else None)
     log: list[str] = []
-    data_dir = folder / name
+    data_dir, place = folder / name, f"{tenant or 'acme'}/{name}"
     async with (
         NatsServer(settings, data_dir, on_log=log.append) as server,
         RawConnection(server.url, credentials=Credentials(server.user, server.password)) as connection,
@@ -139,7 +144,7 @@ async def running_edge(
             connection,
             ForwardSettings(
                 name,
-                AssetPath.parse(f"acme/{name}"),
+                AssetPath.parse(place),
                 data_dir,
                 integrity or StreamBounds(64 << 20),
                 throughput,
@@ -152,11 +157,12 @@ async def running_edge(
             on_log=log.append,
         )
         streams = await forward.prepare()
-        subject = f"uns.v1.acme.{name}._ledger.{name}.main"
+        prefix = f"uns.v1.{place.replace('/', '.')}"
+        subject = f"{prefix}._ledger.{name}.main"
         async with GroupCommitPublisher(connection, streams.integrity, ledger_subject=subject) as publisher:
             task = asyncio.ensure_future(forward.run())
             try:
-                yield Edge(name, server, connection, forward, streams, publisher, log)
+                yield Edge(name, server, connection, forward, streams, publisher, log, prefix)
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)

@@ -102,7 +102,7 @@ class Operator:
         return JoinFile(
             format=FORMAT, tenant=tenant, site=site, place=made.place, hub_url=self.trust.hub_url,
             operator_public=self.trust.operator_public, plant_public=found.plant_public, creds=creds,
-            expires_s=now_s() + expires_s, people_public=found.people_public,
+            expires_s=now_s() + expires_s, people_public=found.people_public, more_urls=self.trust.more_urls,
         )  # fmt: skip
 
     def user(
@@ -170,7 +170,11 @@ class Site:
         """The edge of a site that has joined."""
         raw = {
             "edge": {"name": file.site, "path": file.place, "data_dir": folder},
-            "uplink": {"url": file.hub_url, "credentials": folder / "secrets" / "uplink.creds"},
+            "uplink": {
+                "url": file.hub_url,
+                "more_urls": file.more_urls,
+                "credentials": folder / "secrets" / "uplink.creds",
+            },
             "streams": {"integrity": {"max_bytes": "64MiB"}},
         }
         node = EdgeNode(EdgeConfig.model_validate(raw))

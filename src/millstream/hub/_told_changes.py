@@ -1,0 +1,60 @@
+"""Which of the operator's acts the audit of a hub of several boxes has: kept in the cluster, so that whoever leads goes
+on behind them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from millstream.bus import CLUSTER_BUCKET, CLUSTER_PREFIX, RawConnection, StreamApi, decode_answer
+from millstream.kernel import Clock, PlantError
+from millstream.trust import HubTrust
+
+SUBJECT = f"{CLUSTER_PREFIX}told"
+LOOK_INTERVAL_S = 0.1
+
+
+class Told(msgspec.Struct, frozen=True):
+    """The acts up to this serial are in the audit."""
+
+    serial: int
+
+
+class ToldChanges:
+    """`tell` stores what the operator did since the file of a serial. A member that is killed between telling and
+    noting leaves acts that are told twice, none that is not told."""
+
+    def __init__(
+        self, provider: RawConnection, trust: Callable[[], HubTrust], tell: Callable[[int], Awaitable[None]]
+    ) -> None:  # fmt: skip
+        self._provider = provider
+        self._api = StreamApi(provider)
+        self._trust = trust
+        self._tell = tell
+        self._told: int | None = None
+
+    async def run(self, clock: Clock) -> None:
+        """Tell what is new, until cancelled."""
+        while True:
+            with contextlib.suppress(PlantError):  # no majority just now: looked at again
+                await self._look()
+            await clock.sleep(LOOK_INTERVAL_S)
+
+    async def _look(self) -> None:
+        serial = self._trust().serial
+        if self._told is None:
+            found = await self._api.last(CLUSTER_BUCKET, SUBJECT)
+            # What was done before there was a hub is its beginning, not news.
+            self._told = serial if found is None else msgspec.json.decode(found.payload, type=Told).serial
+            if found is None:
+                await self._note(serial)
+        if serial > self._told:
+            await self._tell(self._told)
+            await self._note(serial)
+            self._told = serial
+
+    async def _note(self, serial: int) -> None:
+        answer = await self._provider.request(SUBJECT, msgspec.json.encode(Told(serial)))
+        decode_answer(answer[4], where=SUBJECT)

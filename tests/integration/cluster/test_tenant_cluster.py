@@ -1,0 +1,100 @@
+"""A hub of three boxes with tenants: what the operator says holds at each of them, and any of them may go."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from cluster_site import MEMBERS
+from forward_site import Edge, running_edge, until
+from tenant_cluster import TenantCluster, running_tenants
+from trust_site import now_s
+
+from millstream.bus import StreamApi
+from millstream.edge import join_hub
+from millstream.trust import restore_site, revoke_site
+
+TENANTS = ("acme", "beta")
+BACKLOG = 4_000
+
+
+async def heard_of_beta(cluster: TenantCluster, beta: Edge, member: str) -> tuple[int, list[str]]:
+    """What the hub's own rights in acme's plant let hear at a member, while beta's site sends: how much of its own, and
+    the subjects of beta."""
+    heard: list[str] = []
+    async with cluster.connection(member, "acme") as connection:
+        connection.subscribe(">", lambda messages: heard.extend(bytes(m[1]).decode() for m in messages))
+        await beta.send(100)
+        await cluster.wait_counted("beta", beta.sent)
+        connection.publish("uns.v1.acme.mark", b"{}")
+        await until(lambda: "uns.v1.acme.mark" in heard, "a message of its own")
+    return len(heard), [subject for subject in heard if "beta" in subject]
+
+
+async def audited(cluster: TenantCluster, member: str) -> list[str]:
+    """The operator's acts in acme's audit."""
+    async with cluster.connection(member, "acme") as connection:
+        api = StreamApi(connection)
+        state = await api.state("H_LOCAL")
+        found = [await api.get("H_LOCAL", seq) for seq in range(max(1, state.first_seq), state.last_seq + 1)]
+    return [json.loads(m.payload)["action"] for m in found if m is not None and "audit.operator" in m.subject]
+
+
+async def test_tenants_of_a_hub_of_three_lose_nothing_and_a_site_that_is_locked_out_is_so_at_every_member(
+    tmp_path: Path,
+) -> None:
+    async with running_tenants(tmp_path, *TENANTS) as cluster, AsyncExitStack() as stack:
+        leader = await cluster.wait_up()
+        away, third = (member for member in MEMBERS if member != leader)
+
+        # Sites of the same name join, with the operator's file at one member that does not lead.
+        files = {name: cluster.operator.join_file(name, "plant1") for name in TENANTS}
+        cluster.hand_over(third)
+        await cluster.wait_taken()
+        edges = {}
+        for name, file in files.items():
+            joined = await join_hub(file, tmp_path / name / "plant1")
+            first, *others = cluster.leaf_ports.values()
+            edge = running_edge(tmp_path / name, first, name="plant1", more_ports=others, hang_s=60.0, tenant=name)
+            edges[name] = await stack.enter_async_context(edge)
+            if name == "acme":
+                key, creds = joined.public, joined.creds_file.read_text(encoding="ascii")
+        acme, beta = edges["acme"], edges["beta"]
+        await acme.send(500)
+        await beta.send(300)
+        for name, edge in edges.items():
+            await cluster.wait_counted(name, edge.sent)
+
+        # Locked out while one member is away; it hears of that when it is back, whatever its own file says.
+        await cluster.kill(away)
+        with cluster.operator.changing() as trust:
+            revoke_site(trust.tenants["acme"], "plant1", [key], now_s())
+        cluster.hand_over(third)
+        for member in (leader, third):
+            await until(lambda member=member: cluster.is_refused(member, creds), f"locked out at {member}")  # type: ignore[misc]
+        await acme.send(BACKLOG)
+        await until(lambda: acme.forward.uplink.behind_messages >= BACKLOG, "the site goes on, and keeps it")
+        await cluster.start(away)
+        await cluster.wait_taken(away)
+        assert await cluster.is_refused(away, creds)
+        await cluster.wait_current(away)
+        assert (await cluster.account("acme", leader))["messages"] < BACKLOG
+
+        # Let in again; who leads is killed while the backlog comes in.
+        with cluster.operator.changing() as trust:
+            restore_site(trust.tenants["acme"], "plant1", [key])
+        cluster.hand_over(away)
+        await until(lambda: acme.forward.uplink.behind_messages < BACKLOG - 200, "the backlog comes in")
+        await cluster.kill(leader)
+        await beta.send(300)
+        assert await cluster.wait_up(other_than=leader) != leader
+        for name, edge in edges.items():
+            await cluster.wait_counted(name, edge.sent)
+
+        # Tenants do not meet, at no member; and each act of the operator is in the audit once.
+        for member in cluster.running:
+            own, foreign = await heard_of_beta(cluster, beta, member)
+            assert own
+            assert foreign == []
+        assert await audited(cluster, away) == ["site_added"]
