@@ -40,8 +40,10 @@ PYTHON_PEERS = {  # of other licences or with other pins: each in a venv, run as
     "helm-python-sdk": "helm-python-sdk==0.2.2",  # Helm's own library, to lint and render the chart
     "kubernetes-validate": "kubernetes-validate==1.37.0",  # the schemas of Kubernetes
     "tryton": "trytond-production-work>=7.0,<7.1",  # an ERP, with all that its module for production needs
+    "chdb": "chdb-core==26.9.0",  # ClickHouse's own engine: no server of it can be installed here
     "ziglang": "ziglang==0.17.1",  # a compiler for C, to build the WebAssembly examples again
 }
+ALONE = ("chdb",)  # used without what it says it requires: pandas and pyarrow, for what the tests do not call
 PREPARED = {"tryton": ("tryton_plant.py", "plant.sqlite")}  # peers that take long to set up: what makes which file
 DEBIAN_PROGRAMS = {
     "mosquitto": "mosquitto",
@@ -142,7 +144,7 @@ def install_python(name: str, requirement: str) -> None:
     folder = PEERS_DIR / "venvs" / name
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(venv_python(name)), "install", "--quiet", "--no-compile"]
-    subprocess.run([*pip, requirement], check=True)
+    subprocess.run([*pip, *(["--no-deps"] if name in ALONE else []), requirement], check=True)
     if name in PREPARED:
         script, file = PEERS_DIR / PREPARED[name][0], prepared_file(name)
         subprocess.run([str(venv_python(name)), str(script), str(file)], check=True, stderr=subprocess.DEVNULL)

@@ -9,7 +9,14 @@ from typing import Literal
 from millstream.archive._ports import NodeDeadLetters, NodeRequests, NodeStreamStates
 from millstream.bus import RawConnection, StreamReader
 from millstream.config import HistorianConfig, KeepConfig
-from millstream.historian import HistorianOptions, HistorianService, Keep, KeepRule, PostgresServer
+from millstream.historian import (
+    ClickhouseServer,
+    HistorianOptions,
+    HistorianService,
+    Keep,
+    KeepRule,
+    PostgresServer,
+)
 from millstream.kernel import Clock
 from millstream.protocols.history_query import QUERY_SUBJECT
 from millstream.protocols.uns_pattern import Pattern
@@ -19,7 +26,7 @@ from millstream.sdk import Log
 def node_historian(
     config: HistorianConfig, connection: RawConnection, folder: Path, *, streams: Sequence[str], letters: str,
     requests: NodeRequests | None = None, subject: str = QUERY_SUBJECT, clock: Clock, log: Log,
-    is_held: Callable[[], bool] = lambda: False, server: PostgresServer | None = None,
+    is_held: Callable[[], bool] = lambda: False, server: PostgresServer | ClickhouseServer | None = None,
 ) -> HistorianService:  # fmt: skip
     """The history of a node's streams in `folder`, or on `server`. What cannot be read goes to the subject `letters`;
     questions are answered on `subject`, without `requests` it only stores."""

@@ -89,10 +89,34 @@ class PostgresConfig(Section):
     """The schema of all tables, made when it is not there; a tenant's has `_` and its name added."""
 
 
+def _clickhouse_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected https://host:port, the server's HTTP interface")
+    if "@" in parts.netloc or parts.query:
+        raise ValueError("neither user, password nor settings are written into the url: see 'user' and 'password'")
+    return url
+
+
+class ClickhouseConfig(Section):
+    """A ClickHouse that holds the history."""
+
+    type: Literal["clickhouse"]
+    """The engine."""
+    url: Annotated[str, AfterValidator(_clickhouse_url)]
+    """The server's HTTP interface: `https://host:8443`."""
+    user: str | None = None
+    """Who logs in; left out: `default`."""
+    password: SecretRef | None = None
+    """The password of the user."""
+    schema_name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=30)] = "millstream"
+    """The database of all tables, made when it is not there; a tenant's has `_` and its name added."""
+
+
 class HubHistorianConfig(HistorianConfig):
     """The history of a hub: in a folder of its own, or on a server."""
 
-    engine: PostgresConfig | None = None
+    engine: Annotated[PostgresConfig | ClickhouseConfig, Field(discriminator="type")] | None = None
     """The server that holds it; left out: the embedded one, DuckDB with sealed days in Parquet."""
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 DuckDB is loaded when a service starts, not at import.
 """
 
+from millstream.historian._clickhouse_link import ClickhouseServer
 from millstream.historian._copy import HistoryProof, copied_files, move_positions, prove_history
 from millstream.historian._keep import Keep, KeepRule
 from millstream.historian._page import Page, decode_page, table_page
@@ -49,6 +50,7 @@ __all__ = [
     "AGGREGATES",
     "Aggregate",
     "AsOf",
+    "ClickhouseServer",
     "Count",
     "EVENT_KINDS",
     "EventKind",

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from millstream.historian._clickhouse_engine import ClickhouseQuestions, ClickhouseUpkeep
+from millstream.historian._clickhouse_link import ClickhouseServer
+from millstream.historian._clickhouse_store import ClickhouseStore
 from millstream.historian._engine import QueryEngine, Questions
 from millstream.historian._keep import KeepBook
-from millstream.historian._postgres_engine import PostgresQuestions, PostgresUpkeep
+from millstream.historian._postgres_engine import PostgresQuestions
 from millstream.historian._postgres_link import PostgresServer
 from millstream.historian._postgres_store import PostgresStore
+from millstream.historian._server import ServerUpkeep
 from millstream.historian._store import HistoryStore
 from millstream.historian._storing import Store
 from millstream.historian._tags import TagDictionary
@@ -62,7 +66,7 @@ class FolderHome:
         return engine, upkeep
 
 
-class ServerHome:
+class PostgresHome:
     """A PostgreSQL."""
 
     def __init__(self, server: PostgresServer) -> None:
@@ -70,5 +74,25 @@ class ServerHome:
 
     def furnish(self, tags: TagDictionary, keeping: Keeping) -> tuple[Questions, Upkeep]:
         """As `Home.furnish`."""
-        upkeep = PostgresUpkeep(self.store, keeping.book, on_writer=keeping.on_writer, clock=keeping.clock)
+        upkeep = ServerUpkeep(self.store, keeping.book, on_writer=keeping.on_writer, clock=keeping.clock)
         return PostgresQuestions(self.store, tags), upkeep
+
+
+class ClickhouseHome:
+    """A ClickHouse."""
+
+    def __init__(self, server: ClickhouseServer) -> None:
+        self.store = ClickhouseStore(server)
+
+    def furnish(self, tags: TagDictionary, keeping: Keeping) -> tuple[Questions, Upkeep]:
+        """As `Home.furnish`."""
+        upkeep = ClickhouseUpkeep(self.store, keeping.book, on_writer=keeping.on_writer, clock=keeping.clock)
+        return ClickhouseQuestions(self.store, tags), upkeep
+
+
+Server = PostgresServer | ClickhouseServer
+
+
+def server_home(server: Server) -> Home:
+    """What belongs to that make."""
+    return PostgresHome(server) if isinstance(server, PostgresServer) else ClickhouseHome(server)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
+from millstream.historian._server import HistoryLoginError, HistoryServerError
 from millstream.historian._store import HistoryStoreError
 from millstream.kernel import needs_extra
 
@@ -20,18 +21,6 @@ CONNECT_TIMEOUT_S = 10
 _REFUSALS = ("authentication", "pg_hba.conf", "role ", "no password supplied")
 _OUT_OF_RANGE = "22003"
 _GONE = ("08", "57P")  # classes of SQLSTATE after which a connection is beyond use
-
-
-class HistoryServerError(HistoryStoreError):
-    """The server does not answer, or the connection to it broke; nothing of the call is known to be stored."""
-
-    default_code = "MS-0423"
-
-
-class HistoryLoginError(HistoryStoreError):
-    """The server answers and does not let us in."""
-
-    default_code = "MS-0424"
 
 
 @dataclass(frozen=True, slots=True)

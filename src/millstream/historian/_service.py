@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from millstream.historian._copy import copy_history
 from millstream.historian._engine import Plan, QueryStopped, Running
-from millstream.historian._home import FolderHome, Home, Keeping, ServerHome
+from millstream.historian._home import FolderHome, Home, Keeping, Server, server_home
 from millstream.historian._import import import_rows
 from millstream.historian._keep import Keep, KeepBook, KeepRule
 from millstream.historian._ports import DeadLetterSink, Reply, RequestServer, StreamState, StreamStates
-from millstream.historian._postgres_link import PostgresServer
 from millstream.historian._query import Last, Names, Query, check_query
 from millstream.historian._sink import StreamSink
 from millstream.historian._store import MEMORY_BYTES_MAX, Commit, HistoryStore, HistoryStoreError, Position
@@ -56,7 +55,7 @@ class HistorianOptions:
     query_s_max: float = 20.0
     memory_bytes_max: int = MEMORY_BYTES_MAX
     bytes_max: int | None = None
-    server: PostgresServer | None = None
+    server: Server | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ class HistorianService:
         self._tags = TagDictionary()
         chosen = self._options
         self._home: Home = (
-            ServerHome(chosen.server)
+            server_home(chosen.server)
             if chosen.server is not None
             else FolderHome(
                 folder, hot_window_s=chosen.hot_window_s, memory_bytes_max=chosen.memory_bytes_max,

@@ -52,7 +52,7 @@ from millstream.bus import (
     trim_below,
 )
 from millstream.config import FlowEntry, HubConfig
-from millstream.historian import HistorianService, PostgresServer
+from millstream.historian import ClickhouseServer, HistorianService, PostgresServer
 from millstream.hub._authors import Authors
 from millstream.hub._below import BelowDesks
 from millstream.hub._command_book import CommandBook
@@ -396,7 +396,8 @@ def hub_historian(
     if engine is not None:
         schema = engine.schema_name if tenant is None else f"{engine.schema_name}_{tenant}"
         password = None if engine.password is None else engine.password.resolve
-        server = PostgresServer(engine.url, engine.user, password, schema)
+        make = PostgresServer if engine.type == "postgresql" else ClickhouseServer
+        server = make(engine.url, engine.user, password, schema)
     return node_historian(
         config.historian, connection, folder, streams=(HUB_INTEGRITY, HUB_THROUGHPUT), letters="dlq.hub.historian",
         requests=requests, clock=clock, log=log, is_held=is_held, server=server,

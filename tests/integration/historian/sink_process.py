@@ -1,8 +1,8 @@
 """A historian in a process of its own, to be killed: ``python sink_process.py URL FOLDER MODE``.
 
-MODE "exact" is the service as it is shipped; the URL of a database as MODE is the same, into that PostgreSQL. MODE
-"naive" is the negative control: rows first, the position afterwards, which is what inserting and then acknowledging
-does.
+MODE "exact" is the service as it is shipped; the URL of a database as MODE is the same, into that PostgreSQL or
+ClickHouse. MODE "naive" is the negative control: rows first, the position afterwards, which is what inserting and then
+acknowledging does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from contextlib import aclosing
 from pathlib import Path
 
 from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader
-from millstream.historian import HistorianOptions, HistorianService, PostgresServer, StreamState, parse_created_ns
+from millstream.historian import (
+    ClickhouseServer,
+    HistorianOptions,
+    HistorianService,
+    PostgresServer,
+    StreamState,
+    parse_created_ns,
+)
 from millstream.historian._decode import StreamDecoder
 from millstream.historian._store import Commit, HistoryStore, Position
 from millstream.historian._tags import TagDictionary
@@ -33,7 +40,9 @@ class States:
         return StreamState(parse_created_ns(info["created"]), info["state"]["first_seq"], info["state"]["last_seq"])
 
 
-async def exact(connection: RawConnection, folder: Path, server: PostgresServer | None = None) -> None:
+async def exact(
+    connection: RawConnection, folder: Path, server: PostgresServer | ClickhouseServer | None = None
+) -> None:
     """Ingest until killed."""
     options = HistorianOptions(commit_rows=300, commit_every_s=0.02, watch_every_s=0.2, server=server)
     async with HistorianService(
@@ -76,9 +85,9 @@ async def naive(connection: RawConnection, folder: Path) -> None:
 async def main(url: str, folder: str, mode: str) -> None:
     """Connect and run."""
     async with RawConnection(url, credentials=Credentials("edge", "only-for-tests")) as connection:
-        if mode.startswith("postgresql:"):
-            password = (Path(folder) / "password").read_text
-            await exact(connection, Path(folder), PostgresServer(mode, "plant", password))
+        if ":" in mode:
+            make = PostgresServer if mode.startswith("postgresql:") else ClickhouseServer
+            await exact(connection, Path(folder), make(mode, "plant", (Path(folder) / "password").read_text))
         else:
             await (exact if mode == "exact" else naive)(connection, Path(folder))
 

@@ -1,0 +1,459 @@
+"""A history in ClickHouse, which has no transactions: each batch is in it once all the same.
+
+Every row has a place of arrival `n`. Rows of a batch are inserted first, in as many blocks and tables as it takes; then
+they are counted; then one block into `state` says that everything below the next `n` counts, with the stream's
+position, the counters and the ledger in it. Questions leave out what does not count. A block is there altogether or
+not at all, so this is the commit.
+
+Each writer has a number of its own, the upper bits of its `n`. It gets it by CREATE TABLE, which only one succeeds
+with, and takes over by one block into `state`: a copy of what it found, and where the writer before it stood. What
+that one still stores afterwards, be it an insert that the server was slow with, does not count any more. So a batch
+whose answer was lost is not settled but forgotten: the connection is made anew under the next number, and the
+stream is read on from where the state stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from millstream.historian._clickhouse_link import (
+    EXISTS,
+    ClickhouseLink,
+    ClickhouseServer,
+    identifier,
+    is_refused,
+    quoted,
+)
+from millstream.historian._clickhouse_schema import PARTITION_NS, SCHEMA, SCHEMA_VERSION
+from millstream.historian._clickhouse_state import State, StateRow, as_columns, base64_of
+from millstream.historian._events import EventRow, events_arrow
+from millstream.historian._last import LastRow, LastValues
+from millstream.historian._ports import DeadLetter
+from millstream.historian._rows import Rows
+from millstream.historian._store import Commit, HistoryStoreError, Position
+from millstream.historian._tags import TagEntry
+from millstream.kernel import ConfigError, FencedError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LINKS_KEPT_MAX = 2  # idle ones, for questions
+CLAIMS_MAX = 100  # tries to get a number
+LATE_NS = 3600 * 10**9  # six times what an insert may take: then nothing of an earlier writer can still arrive
+_MARKED = ("readings", "events", "tags", "stream_gaps", "dead_letters")  # tables whose rows have an `n`
+
+
+class ClickhouseStore:
+    """Blocking. Writers call from one thread; `reading` serves readers of others."""
+
+    def __init__(self, server: ClickhouseServer) -> None:
+        self.server = server
+        self.last = LastValues()
+        self._state = State(0)
+        self._link: ClickhouseLink | None = None
+        self._is_closed = True
+        self._is_fenced = False
+        self._is_doubtful = False
+        self._checkpoint = -1
+        self._idle: list[ClickhouseLink] = []
+
+    @property
+    def next_order(self) -> int:
+        """The place of arrival of the next row: every row below it that counts is stored."""
+        return self._state.order
+
+    def seen(self) -> str:
+        """As a condition in SQL: the row counts."""
+        return self._state.seen()
+
+    def open(self) -> None:
+        """Connect, make the tables when they are not there, and take over as the one that writes; whoever wrote before
+        is refused from here on. Raises HistoryStoreError, ConfigError."""
+        self._is_closed = False
+        link = ClickhouseLink(self.server)
+        is_open = False
+        try:
+            self._setup(link)
+            self._state = _take_over(link)
+            self.last = LastValues(self._load_last(link))
+            is_open = True
+        finally:
+            if not is_open:
+                link.close()
+        self._link, self._is_fenced, self._is_doubtful = link, False, False
+
+    def close(self) -> None:
+        """Close; a crash instead of it loses nothing."""
+        self._is_closed = True
+        links = [*self._idle, *([self._link] if self._link is not None else [])]
+        self._idle, self._link = [], None
+        for link in links:
+            link.close()
+
+    def reopen(self) -> None:
+        """Close and connect again, and see what is stored. Raises FencedError when another process took over."""
+        self._refuse_fenced()
+        self.close()
+        self.open()
+
+    def _setup(self, link: ClickhouseLink) -> None:
+        database = self.server.database
+        if not link.rows(f"SELECT 1 FROM system.databases WHERE name = {quoted(database)}"):
+            link.run(f"CREATE DATABASE IF NOT EXISTS {identifier(database)}", doing="make its database")
+        link.use(database)
+        tables = {row[0] for row in link.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")}
+        versions = sorted(name for name in tables if name.startswith("schema_version_"))
+        if not versions:
+            for statement in SCHEMA:
+                link.run(statement, doing="make its tables")
+        elif versions != [f"schema_version_{SCHEMA_VERSION}"]:
+            raise ConfigError(
+                "history has another layout",
+                where=self.server.place,
+                expected=f"version {SCHEMA_VERSION}",
+                got=versions[-1].removeprefix("schema_version_"),
+                next_step="open it with the version of Millstream that wrote it",
+            )
+
+    def _refuse_fenced(self) -> None:
+        if self._is_fenced:
+            raise FencedError(
+                "history is open in another process",
+                where=self.server.place,
+                code="MS-0421",
+                next_step="stop that process, or give this one another database, then start it again",
+            )
+
+    def _writer(self) -> ClickhouseLink:
+        """The writer's connection, made anew when it broke or nobody knows what was stored. Raises HistoryStoreError,
+        FencedError."""
+        self._refuse_fenced()
+        if self._is_closed:
+            raise HistoryStoreError("history is closed", where=self.server.place)
+        if self._link is None or self._link.is_broken or self._is_doubtful:
+            self.reopen()
+        assert self._link is not None
+        return self._link
+
+    @contextmanager
+    def reading(self) -> Iterator[ClickhouseLink]:
+        """A connection of its own for one question. Raises HistoryStoreError."""
+        link = self._idle_link() or self._new_link()
+        try:
+            yield link
+        except BaseException:
+            link.close()  # it may be in the middle of something
+            raise
+        if self._is_closed or link.is_broken or len(self._idle) >= LINKS_KEPT_MAX:
+            link.close()
+        else:
+            self._idle.append(link)
+
+    def _idle_link(self) -> ClickhouseLink | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _new_link(self) -> ClickhouseLink:
+        link = ClickhouseLink(self.server)
+        link.use(self.server.database)
+        return link
+
+    def commit(self, batch: Commit) -> bool:
+        """Store one batch. False when it is stored already (an earlier answer was lost). Raises HistoryStoreError, and
+        FencedError when the stream stands elsewhere than the batch begins, or another process writes."""
+        link = self._writer()
+        if not batch.is_new(self.position(batch.position.stream, batch.position.generation).last_seq):
+            return False
+        needed = len(batch.rows) + len(batch.events) + 1  # one for what stands beside the rows
+        if not self._state.has_room(needed):
+            self.reopen()
+            link = self._writer()
+        with self._settling():
+            self._send(link, batch, self._state.order + needed)
+            self._commit(link, self._state.after(batch, self._state.order + needed))
+        self.last.add(batch.rows)
+        return True
+
+    @contextmanager
+    def _settling(self) -> Iterator[None]:
+        """Until it ends well, nobody knows what is stored."""
+        self._is_doubtful = True
+        yield
+        self._is_doubtful = False
+
+    def _send(self, link: ClickhouseLink, batch: Commit, end: int) -> None:
+        """All but the state. Raises HistoryStoreError, FencedError."""
+        first, beside, token = self._state.order, end - 1, str(end)
+        events_first = first + len(batch.rows)
+        link.insert("readings", _readings(batch.rows, first), token)
+        link.insert("events", _events(batch.events, events_first), token)
+        link.insert("tags", _tags(batch.tags, beside), token)
+        link.insert("stream_gaps", _gaps(batch, beside), token)
+        link.insert("dead_letters", _letters(batch.bad, beside), token)
+        self._check(link, {"readings": (first, events_first), "events": (events_first, beside), "tags": (beside, end)},
+                    len(batch.tags))  # fmt: skip
+
+    def _check(self, link: ClickhouseLink, places: dict[str, tuple[int, int]], tags: int) -> None:
+        """That all that was sent is there, and once: an insert may have been sent twice, or taken for one that was; and
+        that nobody took over. Raises HistoryStoreError, FencedError."""
+        counts = ", ".join(
+            f"(SELECT count() FROM {table} WHERE n >= {first:d} AND n < {end:d})"
+            for table, (first, end) in places.items()
+        )
+        writer, *found = link.rows(f"SELECT (SELECT max(writer) FROM state), {counts}")[0]
+        if writer != self._state.writer:
+            self._is_fenced = True
+            self._refuse_fenced()
+        expected = [end - first for first, end in places.values()]
+        expected[-1] = tags
+        if found != expected:
+            raise HistoryStoreError(
+                "history's server stored other rows than it was sent", where=self.server.place, expected=str(expected),
+                got=str(found),
+            )  # fmt: skip
+
+    def _commit(self, link: ClickhouseLink, after: tuple[State, list[StateRow]]) -> None:
+        state, rows = after
+        link.insert("state", as_columns(state.writer, rows), str(state.order))
+        self._state = state
+
+    def position(self, stream: str, generation: int) -> Position:
+        """How far a stream is stored; sequence 0 when nothing is."""
+        self._writer()
+        return self._state.positions.get((stream, generation), Position(stream, generation, 0))
+
+    def set_position(self, position: Position) -> None:
+        """Put a stream back: it was rolled back below what is stored here."""
+        link = self._writer()
+        with self._settling():
+            self._commit(link, self._state.moved(position))
+
+    def tags(self) -> list[TagEntry]:
+        """The whole dictionary."""
+        rows = self._all(
+            f"SELECT tag_id, path, description, kind, is_corrected FROM tags WHERE {self.seen()} "
+            "ORDER BY tag_id, n DESC LIMIT 1 BY tag_id"
+        )
+        return [TagEntry(*row) for row in rows]
+
+    def ledger(self, stream: str) -> dict[str, bytes]:
+        """State of each origin that came through `stream`."""
+        rows = self._all(
+            "SELECT part, argMax(base64Encode(data), n) AS found, argMax(value, n) AS is_there FROM state "
+            f"WHERE writer = {self._state.writer:d} AND kind = 'ledger' AND name = {quoted(stream)} GROUP BY part"
+        )
+        return {part: base64_of(data) for part, data, is_there in rows if is_there}
+
+    def counters(self) -> dict[str, int]:
+        """Counters since the history began."""
+        self._writer()
+        return dict(self._state.counters)
+
+    def gaps_count(self) -> int:
+        """Messages that were gone from a stream before they were read."""
+        return int(
+            self._all(
+                "SELECT toInt64(sum(last_seq - first_seq + 1)) FROM (SELECT DISTINCT stream, generation, first_seq, "
+                f"last_seq FROM stream_gaps WHERE {self.seen()})"
+            )[0][0]
+        )
+
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """The oldest that wait for their stream."""
+        rows = self._all(
+            "SELECT base64Encode(payload) AS raw, reason, code, source, subject, content_type, time_ns "
+            f"FROM dead_letters WHERE {self.seen()} ORDER BY time_ns, source LIMIT 1 BY source LIMIT {limit:d}"
+        )
+        return [DeadLetter(base64_of(raw), *rest) for raw, *rest in rows]
+
+    def dead_letters_count(self) -> int:
+        """How many wait."""
+        return int(self._all(f"SELECT uniqExact(source) FROM dead_letters WHERE {self.seen()}")[0][0])
+
+    def drop_dead_letters(self, sources: Sequence[str]) -> None:
+        """These are in their stream now."""
+        if sources:
+            listed = ", ".join(map(quoted, sources))
+            self._writer().run(
+                f"ALTER TABLE dead_letters DELETE WHERE source IN ({listed}) SETTINGS mutations_sync = 1"
+            )
+
+    def save_last(self) -> None:
+        """Checkpoint the last values: rows that arrive later are read again at the next start."""
+        link, upto, rows = self._writer(), self._state.order, self.last.rows()
+        if not rows or upto == self._checkpoint:
+            return
+        link.insert("last_value", _last_columns(rows, upto), str(upto))
+        for (old,) in link.rows(f"SELECT DISTINCT upto FROM last_value WHERE upto != {upto:d}"):
+            link.run(f"ALTER TABLE last_value DROP PARTITION {old:d}")
+        self._checkpoint = upto
+
+    def _load_last(self, link: ClickhouseLink) -> list[LastRow]:
+        """From the newest checkpoint, and the rows since."""
+        columns = "tag_id, time_ns, kind, value, whole, text, quality"
+        self._checkpoint = int(link.rows("SELECT max(upto) FROM last_value")[0][0])
+        table = link.ask(
+            f"SELECT {columns} FROM (SELECT {columns}, toInt64(-1) AS n FROM last_value "
+            f"WHERE upto = {self._checkpoint:d} UNION ALL SELECT {columns}, n FROM readings "
+            f"WHERE n >= {self._checkpoint:d} AND {self.seen()}) "
+            "ORDER BY tag_id, time_ns DESC, n DESC LIMIT 1 BY tag_id"
+        )
+        return [LastRow(*row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
+
+    def rows_count(self) -> int:
+        """All stored samples."""
+        void = self._state.void()
+        return int(self._all(f"SELECT toInt64(count()) FROM readings{f' WHERE NOT {void}' if void else ''}")[0][0])
+
+    def oldest_ns(self) -> int | None:
+        """From when samples are held."""
+        count, oldest = self._all("SELECT toInt64(count()), min(time_ns) FROM readings")[0]
+        return int(oldest) if count else None
+
+    def bytes_on_disk(self) -> int:
+        """As the server says."""
+        found = self._all(
+            "SELECT toInt64(sum(bytes_on_disk)) FROM system.parts WHERE active AND database = currentDatabase()"
+        )
+        return int(found[0][0])
+
+    def drop(self, tag_ids: Sequence[int], before_ns: int) -> int:
+        """Drop the samples of these tags before a time; how many. The server takes them out by and by."""
+        ids = ", ".join(str(int(i)) for i in tag_ids)
+        return self._delete("readings", f"time_ns < {before_ns:d} AND tag_id IN ({ids})") if ids else 0
+
+    def drop_whole(self, table: str, before_ns: int) -> None:
+        """Drop what lies before a time, of all tags, as far as whole partitions go: that costs nothing."""
+        link = self._writer()
+        found = link.rows(
+            f"SELECT DISTINCT partition FROM system.parts WHERE active AND table = '{table}' "
+            f"AND database = currentDatabase() AND toInt64(partition) < {before_ns // PARTITION_NS:d}"
+        )
+        for (partition,) in found:
+            link.run(f"ALTER TABLE {table} DROP PARTITION {int(partition):d}", doing="drop what is over")
+
+    def drop_events(self, before_ns: int) -> None:
+        """Drop all events before a time."""
+        self._delete("events", f"time_ns < {before_ns:d}")
+
+    def sweep(self, now_ns: int) -> None:
+        """Take out what does not count and cannot come again."""
+        link = self._writer()
+        for void in [void for void in self._state.voids if void.since_ns < now_ns - LATE_NS]:
+            where = f"n >= {void.first:d} AND n < {void.end:d}"
+            if not sum(self._delete(table, where) for table in _MARKED):
+                with self._settling():
+                    self._commit(link, self._state.without(void))
+
+    def _delete(self, table: str, where: str) -> int:
+        """How many rows there are to delete; the server is told unless it is at it already."""
+        link = self._writer()
+        count = int(link.rows(f"SELECT toInt64(count()) FROM {table} WHERE {where}")[0][0])
+        at_it = "SELECT 1 FROM system.mutations WHERE database = currentDatabase() AND NOT is_done AND table = "
+        if count and not link.rows(f"{at_it}'{table}' LIMIT 1"):
+            link.run(f"ALTER TABLE {table} DELETE WHERE {where}", doing="drop what is over")
+        return count
+
+    def _all(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._writer().rows(sql)
+
+
+def _take_over(link: ClickhouseLink) -> State:
+    """The next writer's state: what the one before stands at, as its own. Raises HistoryStoreError."""
+    for _ in range(CLAIMS_MAX):
+        found = link.rows(
+            "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, 'writer_')"
+        )
+        claimed = [int(row[0].removeprefix("writer_")) for row in found]
+        before = int(link.rows("SELECT max(writer) FROM state")[0][0])
+        writer = max([before, *claimed]) + 1
+        try:
+            link.run(f"CREATE TABLE writer_{writer} (nothing UInt8) ENGINE = Memory", doing="take over")
+        except HistoryStoreError as error:
+            if is_refused(error, EXISTS):
+                continue  # another one was faster
+            raise
+        if int(link.rows("SELECT max(writer) FROM state")[0][0]) < writer:
+            break
+    else:
+        raise HistoryStoreError("history cannot be taken over: others are always faster", expected="one process")
+    now_ns = int(link.rows("SELECT toUnixTimestamp64Nano(now64(9))")[0][0])
+    rows = link.rows(
+        "SELECT kind, name, part, number, max(n) AS at, argMax(value, n) AS newest, argMax(extra, n) AS second, "
+        f"argMax(base64Encode(data), n) AS raw FROM state WHERE writer = {before:d} GROUP BY kind, name, part, number"
+    )
+    state, copied = State.taken_over(writer, before, [StateRow.of(row) for row in rows], now_ns)
+    link.insert("state", as_columns(writer, copied), str(state.order))
+    for number in claimed:
+        link.run(f"DROP TABLE IF EXISTS writer_{number:d}")
+    for (old,) in link.rows(f"SELECT DISTINCT writer FROM state WHERE writer < {writer:d}"):
+        link.run(f"ALTER TABLE state DROP PARTITION {old:d}")
+    return state
+
+
+def _readings(rows: Rows, first_order: int) -> dict[str, Any]:
+    return _timed(rows.arrow(first_order)) if len(rows) else {}
+
+
+def _events(events: Sequence[EventRow], first_order: int) -> dict[str, Any]:
+    return _timed(events_arrow(events, first_order)) if events else {}
+
+
+def _timed(table: pa.Table) -> dict[str, Any]:
+    """Columns, the time as a number."""
+    import pyarrow as pa
+
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    return {"time_ns": columns.pop("ts").cast(pa.int64()), **columns}
+
+
+def _tags(tags: Sequence[TagEntry], n: int) -> dict[str, Any]:
+    import pyarrow as pa
+
+    return {
+        "tag_id": pa.array([t.tag_id for t in tags], pa.uint32()),
+        "n": pa.array([n] * len(tags), pa.int64()),
+        "path": pa.array([t.path for t in tags], pa.string()),
+        "description": pa.array([t.description for t in tags], pa.string()),
+        "kind": pa.array([t.kind for t in tags], pa.string()),
+        "is_corrected": pa.array([t.is_corrected for t in tags], pa.bool_()),
+    }
+
+
+def _gaps(batch: Commit, n: int) -> dict[str, Any]:
+    import pyarrow as pa
+
+    count, at = len(batch.gaps), batch.position
+    return {
+        "n": pa.array([n] * count, pa.int64()),
+        "stream": pa.array([at.stream] * count, pa.string()),
+        "generation": pa.array([at.generation] * count, pa.int64()),
+        "first_seq": pa.array([gap[0] for gap in batch.gaps], pa.int64()),
+        "last_seq": pa.array([gap[1] for gap in batch.gaps], pa.int64()),
+        "noticed_ns": pa.array([batch.now_ns] * count, pa.int64()),
+    }
+
+
+def _letters(letters: Sequence[DeadLetter], n: int) -> dict[str, Any]:
+    import pyarrow as pa
+
+    texts = ("source", "reason", "code", "subject", "content_type")
+    return {
+        "n": pa.array([n] * len(letters), pa.int64()),
+        "payload": pa.array([d.payload for d in letters], pa.binary()),
+        "time_ns": pa.array([d.time_ns for d in letters], pa.int64()),
+        **{name: pa.array([getattr(d, name) for d in letters], pa.string()) for name in texts},
+    }
+
+
+def _last_columns(rows: Sequence[LastRow], upto: int) -> dict[str, Any]:
+    import pyarrow as pa
+
+    types = {"tag_id": pa.uint32(), "time_ns": pa.int64(), "kind": pa.uint8(), "value": pa.float64(),
+             "whole": pa.int64(), "text": pa.string(), "quality": pa.uint32()}  # fmt: skip
+    found = {name: pa.array([getattr(row, name) for row in rows], kind) for name, kind in types.items()}
+    return {"upto": pa.array([upto] * len(rows), pa.int64()), **found}
