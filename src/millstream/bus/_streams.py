@@ -45,6 +45,7 @@ CONFIG_BYTES_MAX, ROLLOUTS_BYTES_MAX = 512 << 20, 128 << 20
 MODULES_STORE_BYTES = 512 << 20
 CONFIG_HISTORY = 64  # revisions of a site; what NATS allows a key-value bucket
 MQTT_MESSAGES = "$MQTT_msgs"
+TOLD_ONCE_S = 120.0
 DLQ_BYTES_MAX = 256 << 20
 LOCAL_BYTES_MAX = 1 << 30
 RETIRED_AGE_S = 7 * 86400
@@ -149,7 +150,8 @@ class SourceInfo:
 
 def integrity_stream(name: str, bounds: StreamBounds) -> StreamConfig:
     """Atomic group commit, synced before the acknowledgement."""
-    return {**_base(name, bounds), "subjects": [NAMESPACE], "allow_atomic": True, "republish": _REPUBLISH}
+    return {**_base(name, bounds), **_told_once(bounds), "subjects": [NAMESPACE], "allow_atomic": True,
+            "republish": _REPUBLISH}  # fmt: skip
 
 
 def throughput_stream(name: str, bounds: StreamBounds) -> StreamConfig:
@@ -244,7 +246,8 @@ def hub_stream(name: str, bounds: StreamBounds, sources: Sequence[StreamConfig])
 
 def local_stream(bounds: StreamBounds) -> StreamConfig:
     """What is published at the hub; H_INTEGRITY sources it."""
-    return {**_base(HUB_LOCAL, bounds), "subjects": [NAMESPACE], "allow_atomic": True, "republish": _REPUBLISH}
+    return {**_base(HUB_LOCAL, bounds), **_told_once(bounds), "subjects": [NAMESPACE], "allow_atomic": True,
+            "republish": _REPUBLISH}  # fmt: skip
 
 
 def edge_source(stream: str, domain: str) -> StreamConfig:
@@ -284,9 +287,17 @@ def _base(name: str, bounds: StreamBounds) -> dict[str, Any]:
     }
 
 
-def _dedupe_window_ns(bounds: StreamBounds) -> int:
-    """Nothing relies on deduplication; the shortest window keeps its memory small. It may not exceed the age."""
-    return int(min(1.0, bounds.max_age_s or 1.0) * 1e9)
+def _dedupe_window_ns(bounds: StreamBounds, wanted_s: float = 1.0) -> int:
+    """Where nothing relies on deduplication the shortest window keeps its memory small. It may not exceed the age."""
+    return int(min(wanted_s, bounds.max_age_s or wanted_s) * 1e9)
+
+
+def _told_once(bounds: StreamBounds) -> dict[str, Any]:
+    """Where single messages are stored first that bear a ``Nats-Msg-Id``: events, what the SDK publishes. Whoever had
+    no answer sends one again after seconds. Stored twice here, the second would be dropped by the hub's stream, which
+    takes both within its own window: a hole in the numbers of the origin, which the ledger tells as a gap (measured).
+    """
+    return {"duplicate_window": _dedupe_window_ns(bounds, TOLD_ONCE_S)}
 
 
 def fit_bounds(wanted: Mapping[str, int], room_bytes: int) -> dict[str, int]:

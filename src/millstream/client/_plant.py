@@ -367,7 +367,7 @@ class Plant:
         self, path: Where, type: str, data: Any = None, *, id: str | None = None, source: str | None = None,
         time: Time | None = None, subject: str | None = None,
     ) -> Stored:  # fmt: skip
-        """Store one event (CloudEvents 1.0) at a place; the same `source` and `id` at once again is stored once.
+        """Store one event (CloudEvents 1.0) at a place; the same `source` and `id` within two minutes is no other.
 
         `path` is a place, or a tag path whose names replace the ones that the type gives.
         """
@@ -408,7 +408,7 @@ class Plant:
 
     async def _stored_since(self, subject: str, begun_ns: int, headers: Mapping[str, str]) -> Stored | None:
         """Where the message with these headers is stored, None when it is not. Raises Unreachable when others wrote
-        the same subject since, so that it cannot be told. Streams deduplicate for a second only: no help here."""
+        the same subject since, so that it cannot be told."""
         frames = [
             f for s in await self._streams.of_data(with_local=True) for f in await self._streams.last(s, [subject])
         ]

@@ -9,12 +9,12 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from millstream.bus import HUB_DOMAIN, RawConnection, ServerAlarm, StreamInfo, decode_answer
+from millstream.bus import HUB_DOMAIN, HUB_LOCAL, RawConnection, ServerAlarm, StreamApi, StreamInfo, decode_answer
 from millstream.kernel import Clock, PlantError, Unreachable
 from millstream.model import AssetPath
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.ledger import WRITER_HEADER
-from millstream.protocols.nats_wire import WireMessage
+from millstream.protocols.nats_wire import WireMessage, parse_headers
 from millstream.protocols.server_advisory import EVENT_TYPE, AlarmWatch, LimitWatch, ServerEvent, read_advisory
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
 from millstream.sdk import Log
@@ -36,6 +36,7 @@ class ServerEventTeller:
         alarms: Callable[[], Sequence[ServerAlarm]], *, system: RawConnection | None, clock: Clock, log: Log,
     ) -> None:  # fmt: skip
         self._connection = connection
+        self._api = StreamApi(connection)
         self._system = system
         self._place = place
         self._streams = streams
@@ -45,7 +46,13 @@ class ServerEventTeller:
         self._waiting: deque[ServerEvent] = deque(maxlen=WAITING_COUNT_MAX)
         self._seen: dict[str, None] = {}
         self._limits, self._alarm_watch = LimitWatch(), AlarmWatch()
+        self._in_doubt: str | None = None
         self.dropped_count = 0
+
+    @property
+    def waiting_count(self) -> int:
+        """Events that are not stored yet."""
+        return len(self._waiting)
 
     async def listen(self) -> None:
         """From here on nothing is missed; what is heard waits for `run`."""
@@ -111,5 +118,15 @@ class ServerEventTeller:
         headers |= {WRITER_HEADER: "hub", "Nats-Msg-Id": f"server/{event.id}"}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
         subject = encode_subject(UnsAddress(AssetPath.parse(place), "_event", tuple(kind.split("."))))
+        if self._in_doubt == event.id and await self._is_stored(subject, event.id):
+            return
+        self._in_doubt = event.id
         answer = await self._connection.request(subject, payload, header_lines=lines, timeout_s=2.0)
         decode_answer(answer[4], where=subject)
+        self._in_doubt = None
+
+    async def _is_stored(self, subject: str, id: str) -> bool:
+        """Whether the event whose answer did not come is there. Without a majority one waits longer than the stream
+        knows what it has. Only this teller writes below the subject. Raises PlantError."""
+        found = await self._api.last(HUB_LOCAL, subject)
+        return found is not None and parse_headers(found.headers).values.get("ce-id") == id

@@ -15,6 +15,7 @@ from millstream.bus import (
     hub_stream,
     integrity_stream,
     is_retired,
+    local_stream,
     retired_stream,
     throughput_stream,
 )
@@ -46,6 +47,13 @@ def test_buffers_keep_what_was_forwarded() -> None:
     """A hub that loses its newest data takes it again from a limits stream; a work queue would have deleted it."""
     for config in (integrity_stream("s", _BOUNDS), throughput_stream("s", _BOUNDS), hub_stream("s", _BOUNDS, [])):
         assert config["retention"] == "limits"
+
+
+def test_what_is_sent_again_after_seconds_is_stored_once_where_it_is_stored_first() -> None:
+    """Else the hub's stream drops the second, and the ledger sees a hole."""
+    for stream in (integrity_stream("s", StreamBounds(1000)), local_stream(StreamBounds(1000))):
+        assert stream["duplicate_window"] == 120 * 10**9
+    assert local_stream(StreamBounds(1000, 30.0))["duplicate_window"] == 30 * 10**9  # never more than the age
 
 
 def test_a_hub_stream_has_no_subjects() -> None:
