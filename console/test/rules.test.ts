@@ -4,6 +4,8 @@ import { bandsOf } from "../src/parts/bands";
 import { machineState } from "../src/parts/states";
 import { currentAlarms } from "../src/state/alarms";
 import { accountOf } from "../src/state/fleet_query";
+import { ordersOf } from "../src/state/orders";
+import { nextSlice } from "../src/state/pace";
 import { buildTree, firstOpen, fits, rowsOf } from "../src/state/tree";
 import { language } from "../src/words";
 import { en } from "../src/words/en";
@@ -64,6 +66,26 @@ test("numbers are written as the browser itself writes them, in both languages",
     }
   }
   language.value = "en";
+});
+
+test("a frame that was late has half as many cells next time, and all is drawn within a second", () => {
+  expect(nextSlice(Infinity, 25, 16)).toBe(40);
+  expect(nextSlice(100, 500, 16)).toBe(100);
+  expect(nextSlice(100, 500, 60)).toBe(50);
+  expect(nextSlice(20, 500, 16)).toBe(25);
+  expect(nextSlice(8, 500, 200)).toBe(100);
+});
+
+test("an order whose end nobody told ends where the next begins, and those of other machines are not here", () => {
+  const at = (hour: number): string => new Date(hour * 3_600_000).toISOString();
+  const fact = (path: string, data: Record<string, unknown>): never => ({ path, what: "order", data }) as never;
+  const found = ordersOf([
+    fact("a:order/two", { start: at(2), product: "lid" }), fact("a:order/one", { start: at(1), end: at(9) }), fact("a/b:order/x", { start: at(1.5) }),
+    fact("a:order/early", { start: at(0), end: at(0.5) }), fact("a:order/odd", { start: "soon" }), fact("a:order/late", { start: at(20) }),
+  ], "a", 3_600_000, 4 * 3_600_000);
+  expect(found).toEqual([
+    { name: "one", product: "", startMs: 3_600_000, endMs: 7_200_000 }, { name: "two", product: "lid", startMs: 7_200_000, endMs: 14_400_000 },
+  ]);
 });
 
 test("both languages have the same blanks to fill", () => {

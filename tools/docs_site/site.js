@@ -18,16 +18,25 @@ function load() {
   return loading;
 }
 
-/** Each word stands somewhere; a heading counts more than a text, a whole word more than a part of one. */
+/** How many of the words stand there, and how well: a heading counts more than a text, a whole word more than a part. */
 function rank([, page, heading, text], words) {
+  let count = 0;
   let sum = 0;
   for (const word of words) {
     const [inPage, inHeading, inText] = [page, heading, text].map((one) => one.toLowerCase().includes(word));
-    if (!inPage && !inHeading && !inText) return 0;
+    if (inPage || inHeading || inText) count++;
     sum += (inPage ? 6 : 0) + (inHeading ? 10 : 0) + (inText ? 1 : 0);
     if (` ${heading.toLowerCase()} `.includes(` ${word} `)) sum += 5;
   }
-  return sum;
+  return { count, sum };
+}
+
+/** What has more of the words comes first; what has none is not there. */
+function fitting(index, words) {
+  return index
+    .map((entry) => ({ entry, ...rank(entry, words) }))
+    .filter(({ count }) => count > 0)
+    .sort((a, b) => b.count - a.count || b.sum - a.sum);
 }
 
 function around(text, word) {
@@ -37,21 +46,22 @@ function around(text, word) {
 }
 
 function show(words) {
-  const ranked = globalThis.siteIndex.map((entry) => [rank(entry, words), entry]).filter(([sum]) => sum > 0);
-  ranked.sort((a, b) => b[0] - a[0]);
+  const ranked = fitting(globalThis.siteIndex, words);
+  const whole = ranked.filter(({ count }) => count === words.length).length;
   const list = document.createElement("ol");
-  for (const [, [address, page, heading, text]] of ranked.slice(0, SHOWN_MAX)) {
+  for (const { entry: [address, page, heading, text] } of ranked.slice(0, SHOWN_MAX)) {
     const item = document.createElement("li");
     const link = document.createElement("a");
     link.href = up + address;
     link.textContent = page === heading ? page : `${page}: ${heading}`;
     const line = document.createElement("p");
-    line.textContent = around(text, words[0]);
+    line.textContent = around(text, words.find((word) => text.toLowerCase().includes(word)) ?? words[0]);
     item.append(link, line);
     list.append(item);
   }
   const note = document.createElement("p");
-  note.textContent = ranked.length === 0 ? "Nothing fits." : `${ranked.length} places`;
+  if (ranked.length === 0) note.textContent = "Nothing fits.";
+  else note.textContent = whole === ranked.length ? `${whole} places` : `${ranked.length} places, ${whole} of them with all words`;
   found.replaceChildren(note, list);
   found.hidden = false;
 }

@@ -1,4 +1,5 @@
 /** The sites: is each there, how far behind, what runs there; and what one may ask of them. */
+import { later } from "../parts/later";
 import { Commands } from "../parts/commands";
 import { FleetQuery } from "../parts/fleet_query";
 import { OkMark, SeverityMark } from "../parts/mark";
@@ -9,10 +10,12 @@ import { numberText, plain } from "../format";
 import { address, route } from "../router";
 import { now } from "../state/hub";
 import { edges, hub, useNodes, type EdgeInfo } from "../state/nodes";
+import { spotNow } from "../state/places";
 import { t, type Word } from "../words";
 import { CommissionPage } from "./commission";
 import { SitePage } from "./site";
 
+const SiteMap = later(() => import("../parts/site_map").then((found) => found.SiteMap));
 const REACHED_MS = 15_000;
 const VIEWS = ["sites", "commands", "rollouts", "newSite"] as const satisfies Word[];
 
@@ -34,7 +37,16 @@ function View({ view }: { view: (typeof VIEWS)[number] }): preact.JSX.Element {
   if (view === "commands") return <Commands />;
   if (view === "rollouts") return <Rollouts />;
   if (view === "newSite") return <CommissionPage />;
-  return <><SiteList /><FleetQuery /></>;
+  return <><div class="sites"><SiteList /><Map /></div><FleetQuery /></>;
+}
+
+/** Beside the list, once a site says where it is. One that is away stays where this device saw it last. */
+function Map(): preact.JSX.Element | null {
+  const sites = edges.value.flatMap((edge) => {
+    const spot = spotNow(edge);
+    return spot === undefined ? [] : [{ edge, spot, isReached: isReached(edge) }];
+  });
+  return sites.length === 0 ? null : <SiteMap sites={sites} />;
 }
 
 function SiteList(): preact.JSX.Element {

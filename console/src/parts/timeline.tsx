@@ -1,17 +1,20 @@
-/** A machine over time: its states, its alarms, its stops. Drag over a part of a stop to say why just that part was. */
+/** A machine over time: its states, its alarms, its stops, its orders. Drag over a part of a stop to say why just that part was. */
 import { type Stop } from "@millstream/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { durationText, plain, timeText } from "../format";
 import { client } from "../state/hub";
+import { ordersOf, type Order } from "../state/orders";
 import { tags } from "../state/tags";
 import { t } from "../words";
 import { bandsOf, PIXELS, type Band } from "./bands";
 import { chosenOf, endOf, startOf, type Chosen } from "./choice";
 import { BAND_COLORS, heightOf } from "./state_band";
 import { machineState } from "./states";
+import { Table } from "./table";
 
 const CLICK_PX = 4;
 const ALARMS_MAX = 200;
+const [HEIGHT, ORDERS_TOP, ORDERS_PX] = [44, 47, 14];
 
 interface TimelineProps {
   asset: string;
@@ -22,7 +25,7 @@ interface TimelineProps {
 }
 
 export function Timeline({ asset, stops, fromMs, toMs, choose }: TimelineProps): preact.JSX.Element {
-  const { bands, alarms } = usePast(asset, fromMs, toMs);
+  const { bands, alarms, orders } = usePast(asset, fromMs, toMs);
   const box = useRef<SVGSVGElement>(null);
   const [drag, setDrag] = useState<[number, number]>();
   const x = (ms: number): number => (PIXELS * (Math.min(Math.max(ms, fromMs), toMs) - fromMs)) / (toMs - fromMs);
@@ -39,9 +42,10 @@ export function Timeline({ asset, stops, fromMs, toMs, choose }: TimelineProps):
     setDrag(undefined);
     if (chosen !== undefined) choose?.(chosen);
   };
+  const height = orders.length > 0 ? ORDERS_TOP + ORDERS_PX + 1 : HEIGHT;
   return (
     <figure class="timeline">
-      <svg ref={box} class={choose ? "bands act-on" : "bands"} viewBox={`0 0 ${PIXELS} 44`} width="100%" height="88" preserveAspectRatio="none"
+      <svg ref={box} class={choose ? "bands act-on" : "bands"} viewBox={`0 0 ${PIXELS} ${height}`} width="100%" height={2 * height} preserveAspectRatio="none"
         role="img" aria-label={t("timelineOf", { what: plain(asset, 200) })}
         onPointerDown={(event) => { event.currentTarget.setPointerCapture(event.pointerId); setDrag([timeAt(event), timeAt(event)]); }}
         onPointerMove={(event) => drag && setDrag([drag[0], timeAt(event)])} onPointerUp={end} onPointerCancel={() => setDrag(undefined)}>
@@ -57,25 +61,54 @@ export function Timeline({ asset, stops, fromMs, toMs, choose }: TimelineProps):
             <title>{`${timeText(startOf(stop))} · ${durationText((endOf(stop, toMs) - startOf(stop)) / 1000)} · ${plain(stop.reason ?? stop.state, 80)}`}</title>
           </rect>
         ))}
-        {drag && <rect x={x(Math.min(...drag))} y="0" width={Math.abs(x(drag[1]) - x(drag[0]))} height="44" fill="var(--focus)" opacity="0.35" />}
+        {orders.map((order, at) => (
+          <rect key={`${order.name} ${order.startMs}`} x={x(order.startMs)} y={ORDERS_TOP} width={Math.max(1, x(order.endMs) - x(order.startMs))} height={ORDERS_PX}
+            fill={at % 2 === 0 ? "var(--idle)" : "var(--line)"} stroke="var(--muted)" vector-effect="non-scaling-stroke">
+            <title>{`${plain(order.name, 64)} · ${plain(order.product, 64)} · ${timeText(order.startMs)} – ${timeText(order.endMs)}`}</title>
+          </rect>
+        ))}
+        {drag && <rect x={x(Math.min(...drag))} y="0" width={Math.abs(x(drag[1]) - x(drag[0]))} height={height} fill="var(--focus)" opacity="0.35" />}
       </svg>
-      <figcaption class="muted">{timeText(fromMs)} – {timeText(toMs)} · {t(choose ? "timelineHint" : "timelineLegend")}</figcaption>
+      <figcaption class="muted">{timeText(fromMs)} – {timeText(toMs)} · {t(choose ? "timelineHint" : "timelineLegend")}{orders.length > 0 && ` · ${t("timelineOrders")}`}</figcaption>
+      {orders.length > 0 && <Orders orders={orders} />}
     </figure>
   );
 }
 
-function usePast(asset: string, fromMs: number, toMs: number): { bands: Band[]; alarms: number[] } {
-  const [past, setPast] = useState<{ bands: Band[]; alarms: number[] }>({ bands: [], alarms: [] });
+function Orders({ orders }: { orders: Order[] }): preact.JSX.Element {
+  return (
+    <Table caption={t("orders")} rows={[...orders].reverse()} keyOf={(order) => `${order.name} ${order.startMs}`} columns={[
+      { head: t("order"), cell: (order) => plain(order.name, 64) },
+      { head: t("product"), cell: (order) => plain(order.product, 64) },
+      { head: t("since"), cell: (order) => timeText(order.startMs) },
+      { head: t("lasts"), isNumber: true, cell: (order) => durationText((order.endMs - order.startMs) / 1000) },
+    ]} />
+  );
+}
+
+interface Past {
+  bands: Band[];
+  alarms: number[];
+  orders: Order[];
+}
+
+function usePast(asset: string, fromMs: number, toMs: number): Past {
+  const [past, setPast] = useState<Past>({ bands: [], alarms: [], orders: [] });
   useEffect(() => {
     let isOver = false;
     const state = [...tags.peek().values()].find((tag) => tag.kind === "state" && tag.asset === asset);
     void Promise.all([
       state === undefined ? undefined : client.history.range(state.path, fromMs, toMs, "state").catch(() => undefined),
       client.history.events(`${asset.replace(/[*?[\]]/g, "?")}:*`, "alarm", ALARMS_MAX).catch(() => []),
-    ]).then(([found, events]) => {
+      client.acts.facts(asset, "order").catch(() => []),
+    ]).then(([found, events, facts]) => {
       if (isOver) return;
       const alarms = events.map((event) => event.timestamp_ns / 1e6).filter((ms) => ms >= fromMs && ms <= toMs);
-      setPast({ bands: found === undefined ? [] : bandsOf(found.times, found.values.map(machineState), fromMs, toMs), alarms: [...new Set(alarms)] });
+      setPast({
+        bands: found === undefined ? [] : bandsOf(found.times, found.values.map(machineState), fromMs, toMs),
+        alarms: [...new Set(alarms)],
+        orders: ordersOf(facts, asset, fromMs, toMs),
+      });
     });
     return () => { isOver = true; };
   }, [asset, fromMs, toMs]);

@@ -39,7 +39,7 @@ export function RowCells({ tag, mark }: { tag: Tag; mark?: preact.JSX.Element })
   return (
     <>
       <span ref={first} role="gridcell" class="number" elementtiming="value"><span class="value" onPointerEnter={hint} /></span>
-      {mark === undefined ? <span key="unit" role="gridcell" /> : <span key="mark" role="gridcell">{mark}</span>}
+      {mark === undefined ? <span key="unit" role="gridcell" /> : <span key="mark" role="gridcell" class="cut">{mark}</span>}
       <span role="gridcell"><span /></span>
       <span role="gridcell"><span class="muted" onPointerEnter={(event) => (event.currentTarget.title = hintOf(tag))} /></span>
     </>

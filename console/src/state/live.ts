@@ -4,6 +4,7 @@ import { assetSubject, fromSubject, readLive, type Reading } from "@millstream/c
 import { type Msg } from "@nats-io/nats-core";
 import { type Signal } from "@preact/signals";
 import { client } from "./hub";
+import { nextSlice } from "./pace";
 
 /** What came of a tag that nobody looks at stays unread: decoding costs more than all else that is done with it. */
 export interface Latest {
@@ -20,8 +21,7 @@ export interface Target {
 }
 
 const ROUND_MS = 100;
-const FRAMES = 5; // of one round: what came is drawn over so many
-const AT_ONCE_MIN = 40; // so many in one frame are too few to spread
+const FRAME_MS = 1000 / 60;
 
 interface Follow {
   count: number;
@@ -35,7 +35,9 @@ const follows = new Map<string, Follow>();
 const listeners = new Set<(readings: Reading[]) => void>();
 let targetOf: (key: string) => Target | undefined = () => undefined;
 let due: [string, Msg | Reading][] = [];
-let slice = 0;
+let slice = Infinity;
+let count = 0;
+let frameMs = 0;
 let roundMs = -ROUND_MS;
 let isPlanned = false;
 
@@ -100,13 +102,16 @@ function plan(): void {
   else requestAnimationFrame(draw);
 }
 
-function draw(): void {
-  if (due.length === 0) {
+function draw(atMs: number): void {
+  const isNext = due.length > 0;
+  if (!isNext) {
     due = [...arrived].reverse(); // taken from its end
     arrived.clear();
-    slice = Math.max(AT_ONCE_MIN, Math.ceil(due.length / FRAMES));
+    count = due.length;
     roundMs = performance.now();
   }
+  slice = nextSlice(slice, count, isNext ? atMs - frameMs : FRAME_MS);
+  frameMs = atMs;
   for (let n = 0; n < slice; n++) {
     const next = due.pop();
     if (next === undefined) break;

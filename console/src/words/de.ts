@@ -114,4 +114,7 @@ export const de: Words = {
   timelineOf: "{what} im Verlauf", timelineHint: "oben Zustände, Dreiecke sind Alarme, unten Stillstände; über einen Teil eines Stillstands ziehen oder ihn anklicken, um zu sagen, warum",
   timelineLegend: "oben Zustände, Dreiecke sind Alarme, unten Stillstände", waterfall: "Von der geplanten Zeit zur genutzten", plannedTime: "Geplante Belegungszeit",
   fullyUsed: "Voll genutzt", lossFailures: "Ausfälle", lossIdling: "Leerlauf", lossSmall: "Kurze Stillstände", lossSpeed: "Geringere Geschwindigkeit", lossRejects: "Ausschuss",
+  order: "Auftrag", orders: "Aufträge", product: "Produkt", timelineOrders: "ganz unten Aufträge",
+  mapOfSites: "Karte der Standorte", allSites: "Alle Standorte", wholeWorld: "Ganze Welt", sitesHere: "{n} Standorte", ofThemAway: "{n} davon weg",
+  mapSource: "Umrisse: Natural Earth",
 };

@@ -1,4 +1,4 @@
-"""Writing to a machine over HTTP, within what its edge allows, and what a tag is held to."""
+"""Writing to a machine over HTTP, within what its edge allows; what a tag is held to, and what is known of a place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from millstream.api._browser import read_json
-from millstream.api._desk import COMMANDERS, ActDesk, asked, posted, sees, tag_of
+from millstream.api._desk import COMMANDERS, ActDesk, asked, place_of, posted, sees, tag_of
 from millstream.api._request import json_response
 from millstream.kernel import DecodeError
 from millstream.model import TagPath
@@ -43,13 +43,14 @@ class MachineActs:
         self._desk = desk
 
     def routes(self) -> list[BaseRoute]:
-        """What may be written, writing, contracts of a tag."""
+        """What may be written, writing, contracts of a tag, context of a place."""
         from starlette.routing import Route
 
         return [
             Route("/api/v1/writable", self._writable, methods=["GET"]),
             Route("/api/v1/write", self._write, methods=["POST"]),
             Route("/api/v1/contracts", self._contracts, methods=["GET"]),
+            Route("/api/v1/context", self._context, methods=["GET"]),
         ]
 
     async def _writable(self, request: Request) -> Response:
@@ -82,6 +83,13 @@ class MachineActs:
             _bounded(actor, contract).as_dict() for contract in newest.values() if _holds(contract, tag, kind)
         ]})  # fmt: skip
 
+    async def _context(self, request: Request) -> Response:
+        actor, wanted = await self._desk.looking(request), request.query_params
+        place = place_of(actor, wanted.get("path", ""))
+        async with self._desk.plant(actor) as plant:
+            found = await plant.context.list(str(place), what=wanted.get("what"))
+        return json_response({"facts": [fact.as_dict() for fact in found]})
+
 
 def _holds(contract: Contract, tag: TagPath, kind: str) -> bool:
     from millstream.client import Pattern
@@ -105,5 +113,7 @@ MACHINE_PATHS: dict[str, Any] = {
     "/api/v1/writable": asked("writable", "The tags that may be written, with their bounds"),
     "/api/v1/write": posted("write", "Write to a machine within its edge's bounds (commanders)", WriteRequest),
     "/api/v1/contracts": asked("contracts", "The newest contracts that a tag is held to", "tag", optional=("kind",)),
-}
+    "/api/v1/context": asked("context", "What is known of a place and below it: orders, products, operators, reasons",
+                             "path", optional=("what",)),
+}  # fmt: skip
 """For the OpenAPI description."""

@@ -322,6 +322,7 @@ class EdgeNode:
             "role": "edge",
             "name": self.config.edge.name,
             "path": self.config.edge.path,
+            "labels": self.config.edge.labels,
             "version": millstream.__version__,
             "started_ns": self._started_ns,
             **works.status(),

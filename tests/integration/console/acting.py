@@ -160,7 +160,20 @@ async def roll_out_and_command(page: Page, site: ConsoleSite) -> None:
     await table.get_by_role("row", name="diagnostics plant1").get_by_text("✓ done").wait_for()
     await table.get_by_role("button", name="Call back: diagnostics away").click()
     await table.get_by_role("row", name="diagnostics away").get_by_text("cancelled", exact=True).wait_for()
+    await watch_a_command(page, site)
     assert await accessibility_faults(page) == []
+
+
+async def watch_a_command(page: Page, site: ConsoleSite) -> None:
+    """How far it is while it runs, and what has come of it."""
+    sent = await api(site, "/api/v1/commands/send", {"type": "polish", "nodes": ["plant1"]})
+    assert sent.status_code == 200, sent.text
+    row = page.get_by_role("region", name="Commands").last.get_by_role("row", name="polish plant1")
+    await row.get_by_text("one side shines").wait_for()
+    assert await row.get_by_role("progressbar", name="Progress").get_attribute("value") == "0.5"
+    site.polish.gate.set()
+    await row.get_by_text("✓ done").wait_for()
+    await row.get_by_text('{"sides":2}').wait_for()
 
 
 async def commission_a_site(page: Page) -> None:

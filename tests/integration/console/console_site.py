@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -21,7 +21,18 @@ from millstream.hub import HubNode
 from millstream.kernel import SystemClock, Unreachable
 from millstream.model import BAD, GOOD, Event, Sample
 from millstream.protocols.cloudevents import format_time
-from millstream.sdk import Batch, ConnectorConfig, ConnectorInfo, ConnectorTools, Position, Tag, Write, WriteResult
+from millstream.sdk import (
+    Batch,
+    CommandContext,
+    ConnectorConfig,
+    ConnectorInfo,
+    ConnectorTools,
+    Position,
+    Tag,
+    Write,
+    WriteResult,
+)  # fmt: skip
+from millstream.shop import Fact
 from millstream.sim import FaultProxy
 
 TOKEN = "a-token-for-these-tests-only"
@@ -98,6 +109,26 @@ class HallConnector:
 
 
 CATALOG: Any = {"hall": HallConnector}
+
+
+class Polish:
+    """A command that says how far it is, and goes on when it is told to."""
+
+    description = "Polish the press."
+    schema: ClassVar[Mapping[str, Any]] = {"type": "object"}
+    time_limit_s = 300.0
+    is_cancellable = True
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    async def run(self, args: Mapping[str, Any], context: CommandContext) -> Any:
+        """Half of it, and the rest."""
+        await context.progress(0.5, "one side shines")
+        await self.gate.wait()
+        return {"sides": 2}
+
+
 TAGS = [
     {"name": "speed", "path": "press", "address": "sine", "unit": "1/min"},
     {"name": "count", "path": "press", "address": "row"},
@@ -142,6 +173,7 @@ class ConsoleSite:
     websocket: FaultProxy
     url: str
     edge_url: str
+    polish: Polish
 
     @property
     def page(self) -> str:
@@ -165,7 +197,12 @@ def edge_config(folder: Path, leaf_port: int) -> EdgeConfig:
     """An edge with a hall of machines."""
     return EdgeConfig.model_validate(
         {
-            "edge": {"name": "plant1", "path": PLACE, "data_dir": folder / "plant1"},
+            "edge": {
+                "name": "plant1",
+                "path": PLACE,
+                "data_dir": folder / "plant1",
+                "labels": {"latitude": "50.94", "longitude": "6.96"},
+            },
             "uplink": {
                 "url": f"nats://127.0.0.1:{leaf_port}",
                 "secret": {"file": folder / "hub" / "secrets" / "edges" / "plant1"},
@@ -191,6 +228,7 @@ async def publish_shop(plant: Plant, number: int) -> None:
 @contextlib.asynccontextmanager
 async def console_site(folder: Path) -> AsyncIterator[ConsoleSite]:
     """A hub with its API, and an edge that has reached it."""
+    polish = Polish()
     async with HubNode(hub_config(folder)) as hub:
         running = asyncio.ensure_future(hub.run())
         try:
@@ -203,13 +241,13 @@ async def console_site(folder: Path) -> AsyncIterator[ConsoleSite]:
                 FaultProxy("127.0.0.1", listener.port) as uplink,
                 FaultProxy("127.0.0.1", port) as websocket,
                 serve_api(_app(hub, BrowserAccess(websocket.port, PEOPLE_USER, secret))) as address,
-                EdgeNode(edge_config(folder, uplink.port), connectors=CATALOG) as edge,
+                EdgeNode(edge_config(folder, uplink.port), connectors=CATALOG, commands={"polish": polish}) as edge,
                 serve_api(_edge_app(edge)) as edge_address,
                 connect(node=folder / "plant1") as plant,
             ):
                 shop = asyncio.ensure_future(_run_shop(plant))
                 try:
-                    yield ConsoleSite(hub, edge, uplink, websocket, address.url, edge_address.url)
+                    yield ConsoleSite(hub, edge, uplink, websocket, address.url, edge_address.url, polish)
                 finally:
                     shop.cancel()
                     await asyncio.gather(shop, return_exceptions=True)
@@ -242,6 +280,8 @@ async def _publish_past(plant: Plant) -> None:
     for minutes, state in ((60, "Execute"), (40, "Aborted"), (10, "Execute")):
         await plant.publish(f"{PLACE}/saw:state", state, kind="state", time=now_ns - minutes * MINUTE_NS)
     start, end = (format_time(now_ns - minutes * MINUTE_NS) for minutes in (60, 1))
+    order = {"start": start, "product": "lid", "ideal_cycle_s": 2.0}
+    await plant.context.put([Fact(f"{PLACE}/saw:order/4711", "order", order)])
     shift = {
         "start": start,
         "end": end,

@@ -99,6 +99,8 @@ async def explain_a_stop(page: Page) -> None:
     panel = page.get_by_role("region", name=f"Stops of {PLACE}/saw", exact=True)
     stops = panel.get_by_role("region", name="Stops", exact=True).locator("tbody tr")
     await stops.get_by_text("30 min", exact=True).wait_for()
+    order = panel.get_by_role("region", name="Orders").get_by_role("row", name="4711")
+    await order.get_by_text("lid").wait_for()
     await stops.get_by_role("button", name="Split").click()
     form = panel.get_by_role("form")
     await form.get_by_label("Cut at").wait_for()
@@ -278,6 +280,17 @@ async def see_gaps(page: Page) -> None:
     await page.get_by_text("once and in order").wait_for()
 
 
+async def find_a_site(page: Page) -> None:
+    """On the map, by keyboard."""
+    await page.get_by_role("link", name="Fleet").click()
+    chart = page.get_by_role("group", name="Map of the sites")
+    await chart.get_by_role("link", name="plant1: reached").focus()
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(re.compile("site=plant1"))
+    await page.go_back()
+    await chart.get_by_role("link", name="plant1: reached").wait_for()
+
+
 async def ask_all_sites(page: Page) -> None:
     """The live query, and what it says of a site that is not there."""
     await page.get_by_role("link", name="Fleet").click()
@@ -404,6 +417,7 @@ async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
         await act_on_alarms(page)
         await see_a_trend(page, site)
         await see_gaps(page)
+        await find_a_site(page)
         await ask_all_sites(page)
         await act_on_the_plant(page, site)
         await lose_the_link(page, site)

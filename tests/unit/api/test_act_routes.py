@@ -27,6 +27,7 @@ ASKS: list[tuple[str, str, dict[str, Any], str]] = [
     ("GET", "/api/v1/trace?what=acme/plant1:x", {}, "viewer"),
     ("GET", "/api/v1/writable", {}, "viewer"),
     ("GET", "/api/v1/contracts?tag=acme/plant1/press:x", {}, "viewer"),
+    ("GET", "/api/v1/context?path=acme/plant1/press&what=order", {}, "viewer"),
     ("GET", "/api/v1/commands", {}, "viewer"),
     ("GET", "/api/v1/commands/c1", {}, "viewer"),
     ("GET", "/api/v1/twin?path=acme/plant1/press", {}, "viewer"),
@@ -220,6 +221,7 @@ async def test_who_has_some_paths_sees_and_touches_what_lies_below_them_only() -
         ("GET", "/api/v1/trace?what=acme/plant1:x", {}, 403),
         ("GET", "/api/v1/rollouts", {}, 403),
         ("GET", f"/api/v1/contracts?tag={OUTER}/press:x", {}, 403),
+        ("GET", f"/api/v1/context?path={OUTER}/press", {}, 403),
     ]  # fmt: skip
     for method, path, ask, status in refused:
         assert (await site.ask(method, path, ask)).status_code == status, path

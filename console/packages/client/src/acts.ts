@@ -83,6 +83,15 @@ export interface Written extends Asked {
   answer?: unknown;
 }
 
+/** Something that the plant knows beside its data, such as an order: the newest word on it. */
+export interface Fact {
+  path: string;
+  what: string;
+  time: string;
+  who: string;
+  data: Record<string, unknown>;
+}
+
 export class Acts {
   constructor(private readonly http: Http) {}
 
@@ -101,6 +110,11 @@ export class Acts {
   /** Throws MillstreamError with what became of it. */
   write = (path: string, value: unknown, id = newId(), valid = "10s"): Promise<Written> =>
     this.http.json("/api/v1/write", "POST", { path, value, valid, id });
+
+  /** What is known of a place and below it; `what` is "order", "product", ... */
+  async facts(path: string, what: string): Promise<Fact[]> {
+    return (await this.http.json<{ facts: Fact[] }>(`/api/v1/context?${new URLSearchParams({ path, what })}`)).facts;
+  }
 
   why = (tag: string): Promise<Why> => this.http.json(`/api/v1/why?${new URLSearchParams({ tag })}`);
 }
