@@ -144,18 +144,12 @@ function Lines({ chosen, minutes, zoom, earlier, isSpectrum, onRemove, onZoom }:
       <Extremes lines={lines.current} fromMs={fromMs} toMs={toMs} />
       <p class="acts">
         <button type="button" onClick={() => saveBlob(new Blob([csvOf(lines.current, fromMs, toMs)], { type: "text/csv" }), "trend.csv")}>{t("exportCsv")}</button>
-        <a class="button" download="trend.parquet" href={parquetOf(chosen, fromMs, toMs)}>{t("exportParquet")}</a>
+        <a class="button" download="trend.parquet" href={client.history.rangeAddress(chosen, fromMs, toMs, "parquet")}>{t("exportParquet")}</a>
         <button type="button" onClick={() => canvas.current && savePicture(canvas.current, lines.current.map((line) => plain(line.line.label, 120)), "trend.png")}>{t("exportPng")}</button>
         <Share fromMs={fromMs} toMs={toMs} />
       </p>
     </section>
   );
-}
-
-/** Tags of one kind, as the hub stores them: samples, not windows. */
-function parquetOf(chosen: Tag[], fromMs: number, toMs: number): string {
-  const { kind } = chosen[0];
-  return client.history.rangeAddress(chosen.filter((tag) => tag.kind === kind).map((tag) => tag.path), fromMs, toMs, "parquet", kind);
 }
 
 /** A link to exactly this: a span that ends now becomes one that stands. */

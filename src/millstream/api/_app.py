@@ -16,13 +16,13 @@ from millstream.api._desk import ActDesk, Plants, whole_number
 from millstream.api._door import Door, NodeStatus, View
 from millstream.api._metrics import METRICS_TYPE, metrics_text
 from millstream.api._openapi import openapi
-from millstream.api._parameters import QUERIES, ROWS_MAX, parse_query
+from millstream.api._parameters import QUERIES, ROWS_MAX, parse_queries
 from millstream.api._refusals import plant_error
 from millstream.api._render import choose_type, render
 from millstream.api._request import COOKIE, json_response, read_body
 from millstream.api._token_door import USUAL_ROLE, BrowserAccess, CurrentHistory, TokenDoor
 from millstream.api._tree import OPEN_MAX, TAGS_MAX, part_of
-from millstream.historian import EVENT_KINDS, SAMPLE_KINDS, Last, Query, decode_query
+from millstream.historian import EVENT_KINDS, SAMPLE_KINDS, Last, Query, Range, decode_query, join_samples
 from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, PlantError, SystemClock, needs_extra
 from millstream.protocols.uns_payload import JSON_TYPE
 
@@ -113,8 +113,8 @@ class _Api:
     def _asked(self, kind: str) -> Callable[[Request], Awaitable[Response]]:
         async def asked(view: View, request: Request) -> Response:
             """The question in the query string."""
-            query = parse_query(kind, request.query_params.multi_items(), self._clock.now_ns())
-            return await self._answer(view, request, query)
+            queries = parse_queries(kind, request.query_params.multi_items(), self._clock.now_ns())
+            return await self._answer(view, request, *queries)
 
         return self._guarded(asked)
 
@@ -125,13 +125,17 @@ class _Api:
             raise DecodeError("limit is out of range", where="limit", expected=f"at most {ROWS_MAX}", code="MS-0320")
         return await self._answer(view, request, query)
 
-    async def _answer(self, view: View, request: Request, query: Query) -> Response:
+    async def _answer(self, view: View, request: Request, *queries: Query) -> Response:
+        """Of one question, or of ranges of several kinds as one table."""
         from starlette.concurrency import run_in_threadpool
         from starlette.responses import Response
 
         media_type = choose_type(request.headers.get("accept", ""), request.query_params.get("format"))
-        table = await view.history.query(query)
-        body = await run_in_threadpool(render, table, media_type)
+        tables = [await view.history.query(query) for query in queries]
+        first = queries[0]
+        if isinstance(first, Range) and len(tables) > 1:
+            tables = [await run_in_threadpool(join_samples, tables, first.limit, descending=first.descending)]
+        body = await run_in_threadpool(render, tables[0], media_type)
         return Response(body, media_type=media_type, headers={"Cache-Control": "no-store"})
 
     async def _tags(self, view: View, request: Request) -> Response:

@@ -183,11 +183,12 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "quality": {"enum": list(get_args(QualityFilter))},
         "aggregates": {"enum": list(AGGREGATES)},
         "kind": {"enum": list(SAMPLE_KINDS), "default": "tag"},
+        "kinds": {"enum": list(SAMPLE_KINDS)},
         "event_kind": {"enum": list(EVENT_KINDS), "default": "event"},
         "format": {"enum": ["json", "csv", "arrow", "parquet"]},
     }
     one = forms.get(parameter.form, {"type": "string"})
-    is_list = parameter.form in ("names", "times", "aggregates")
+    is_list = parameter.form in ("names", "times", "aggregates", "kinds")
     return {
         "name": parameter.name,
         "in": "query",

@@ -37,13 +37,14 @@ class Parameter:
 
     name: str
     field: str
-    form: str  # names, time, times, duration, count, flag, quality, aggregates, name, kind, event_kind
+    form: str  # names, time, times, duration, count, flag, quality, aggregates, name, kind, kinds, event_kind
     about: str
     is_required: bool = False
 
 
 _TAG = Parameter("tag", "tags", "names", 'a tag\'s name or a pattern such as "acme/p1*"; may stand several times', True)
 _KIND = Parameter("kind", "data_kind", "kind", f"of what kind: {', '.join(SAMPLE_KINDS)}; left out: tag")
+_KINDS = Parameter("kind", "data_kind", "kinds", f"{_KIND.about}; or as often as tag, for each of them in their order")
 _EVENT_KIND = Parameter("kind", "data_kind", "event_kind", "event or alarm; left out: event")
 _START = Parameter(
     "start", "start_ns", "time", "first moment: RFC 3339, ns since 1970, now, or relative such as -15min"
@@ -60,7 +61,7 @@ QUERIES: Mapping[str, tuple[type[Query], str, tuple[Parameter, ...]]] = {
         "Samples as stored, by time",
         (
             _TAG,
-            _KIND,
+            _KINDS,
             _START,
             _END,
             _QUALITY,
@@ -209,6 +210,25 @@ def parse_query(kind: str, pairs: Sequence[tuple[str, str]], now_ns: int) -> Que
     return decode_query(msgspec.json.encode(fields))
 
 
+def parse_queries(kind: str, pairs: Sequence[tuple[str, str]], now_ns: int) -> list[Query]:
+    """As `parse_query`; one for each kind of data where each tag has one of its own. Raises DecodeError."""
+    kinds = [text for name, text in pairs if name == "kind"]
+    if kind != "range" or len(kinds) < 2:
+        return [parse_query(kind, pairs, now_ns)]
+    tags = [text for name, text in pairs if name == "tag"]
+    if len(tags) != len(kinds):
+        raise DecodeError(
+            "kinds do not fit the tags", where="kind", expected=f"one for all, or one for each of {len(tags)} tags",
+            got=str(len(kinds)), code="MS-0320",
+        )  # fmt: skip
+    rest = [(name, text) for name, text in pairs if name not in ("kind", "tag")]
+    found = []
+    for one in dict.fromkeys(kinds):
+        of_kind = [("tag", tag) for tag, its in zip(tags, kinds, strict=True) if its == one]
+        found.append(parse_query(kind, [*rest, ("kind", one), *of_kind], now_ns))
+    return found
+
+
 def _parse(parameter: Parameter, text: str, now_ns: int) -> Any:
     forms: dict[str, Callable[[str], Any]] = {
         "names": str,
@@ -221,6 +241,7 @@ def _parse(parameter: Parameter, text: str, now_ns: int) -> Any:
         "quality": _choice(get_args(QualityFilter)),
         "aggregates": _choice(AGGREGATES),
         "kind": _choice(SAMPLE_KINDS),
+        "kinds": _choice(SAMPLE_KINDS),
         "event_kind": _choice(EVENT_KINDS),
     }
     try:

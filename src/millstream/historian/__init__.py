@@ -3,6 +3,7 @@
 DuckDB is loaded when a service starts, not at import.
 """
 
+from millstream.historian._answer import join_samples
 from millstream.historian._clickhouse_link import ClickhouseServer
 from millstream.historian._copy import HistoryProof, copied_files, move_positions, prove_history
 from millstream.historian._keep import Keep, KeepRule
@@ -85,6 +86,7 @@ __all__ = [
     "copied_files",
     "decode_page",
     "decode_query",
+    "join_samples",
     "move_positions",
     "parse_created_ns",
     "prove_history",

@@ -96,6 +96,47 @@ def names_table(entries: Sequence[TagEntry]) -> pa.Table:
     )
 
 
+def join_samples(tables: Sequence[pa.Table], limit: int, *, descending: bool = False) -> pa.Table:
+    """Answers of range for several kinds as one, by time. `value` has their common type, of integers and floats
+    float64; where there is none, or that would round, it is JSON text as in one answer of several types."""
+    import pyarrow as pa
+
+    types = {table.schema.field("value").type for table in tables}
+    metadata = [table.schema.metadata or {} for table in tables]
+    is_json = any(b"value_encoding" in one for one in metadata)
+    columns = [table.column("value") for table in tables]
+    if is_json or len(types) > 1:
+        columns, is_json = _alike(columns, metadata)
+    at = tables[0].schema.get_field_index("value")
+    alike = [t.set_column(at, "value", c) for t, c in zip(tables, columns, strict=True)]
+    joined = pa.concat_tables(table.replace_schema_metadata(None) for table in alike).unify_dictionaries()
+    joined = joined.sort_by([("timestamp", "descending" if descending else "ascending")])
+    found = {"value_encoding": "json"} if is_json else {}
+    if len(joined) > limit or any(b"truncated" in one for one in metadata):
+        found["truncated"] = "true"
+    return joined.slice(0, limit).replace_schema_metadata(found)
+
+
+def _alike(columns: Sequence[pa.ChunkedArray], metadata: Sequence[dict[bytes, bytes]]) -> tuple[list[Any], bool]:
+    """Columns of values with one type, and whether that is JSON."""
+    import pyarrow as pa
+
+    types = {column.type for column in columns}
+    if types <= {pa.float64(), pa.int64()}:
+        try:
+            return [column.cast(pa.float64()) for column in columns], False
+        except pa.ArrowInvalid:  # an integer that a float64 would round
+            pass
+    texts = []
+    for column, known in zip(columns, metadata, strict=True):
+        if b"value_encoding" in known:
+            texts.append(column)
+            continue
+        told = [None if v is None else encode_value(v).decode() for v in column.to_pylist()]
+        texts.append(pa.chunked_array([pa.array(told, pa.string())]))
+    return texts, True
+
+
 def ipc_parts(table: pa.Table, part_bytes_max: int = IPC_PART_BYTES) -> Iterator[bytes]:
     """The table as Arrow IPC streams, each of at most `part_bytes_max` bytes (but for a single row that is larger).
     An empty table gives one part with the schema."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from millstream.api import create_app, load_or_make_token, serve_api
@@ -131,6 +132,15 @@ async def test_counts_events_and_alarms_are_asked_for_by_kind(tmp_path: Path) ->
             ("acme/p1:started", "event-started", '{"by":3}'),
         ]
         late = (await client.get("/api/v1/events", params={"tag": "*", "start": str(T0 + 1)})).json()
+        both = [("tag", TAG), ("tag", "acme/p1:parts"), ("kind", "tag"), ("kind", "count")]
+        mixed = (await client.get("/api/v1/range", params=[*both, ("limit", "3"), ("descending", "1")])).json()
+        assert {r["kind"] for r in (await client.get("/api/v1/range", params=both)).json()["data"]} == {"tag", "count"}
+        assert mixed["truncated"]
+        times = [r["timestamp_ns"] for r in mixed["data"]]
+        assert times == sorted(times, reverse=True)
+        file = await client.get("/api/v1/range", params=[*both, ("format", "parquet")])
+        assert set(pq.read_table(pa.BufferReader(file.content)).column("tag").to_pylist()) == {TAG, "acme/p1:parts"}
+        assert (await client.get("/api/v1/range", params=[*both, ("kind", "kpi")])).json()["code"] == "MS-0320"
         alarms = (await client.get("/api/v1/events", params={"tag": "*", "kind": "alarm"})).json()
         assert (late["data"], [r["type"] for r in alarms["data"]]) == ([], ["com.acme.hot"])
         names = (await client.get("/api/v1/tags", params={"kind": "alarm"})).json()["tags"]

@@ -106,9 +106,10 @@ export class History {
     return (await this.http.json<{ data: StoredEvent[] }>(path)).data;
   }
 
-  /** Where a browser gets samples as stored as a file: "csv", "arrow" or "parquet". */
-  rangeAddress(tags: string[], startMs: number, endMs: number, format: string, kind = "tag"): string {
-    return `${this.http.base}/api/v1/range${search({ tag: tags, kind, start: ns(startMs), end: ns(endMs), format, limit: 100_000 })}`;
+  /** Where a browser gets samples as stored as a file: "csv", "arrow" or "parquet"; of tags of several kinds as one. */
+  rangeAddress(tags: { path: string; kind: string }[], startMs: number, endMs: number, format: string): string {
+    const [tag, kind] = [tags.map((one) => one.path), tags.map((one) => one.kind)];
+    return `${this.http.base}/api/v1/range${search({ tag, kind, start: ns(startMs), end: ns(endMs), format, limit: 100_000 })}`;
   }
 
   private async columns(question: string, parameters: Parameters): Promise<Columns> {
