@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from millstream.flow._detections import Detections, Foretold, Recording, detect, foretell
     from millstream.flow._drive import Kills, Outcome, Tick, drive, drive_all, with_ticks
     from millstream.flow._model import (
+        Absorb,
         CancelTimer,
         Effect,
         Emit,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         Flow,
         Input,
         Refuse,
+        Run,
         SetTimer,
         TimePolicy,
         key_of_asset,
@@ -53,7 +55,8 @@ else:
             "_detections": "Detections Foretold Recording detect foretell",
             "_drive": "Kills Outcome Tick drive drive_all with_ticks",
             "_model": (
-                "CancelTimer Effect Emit EmitEvent Event Flow Input Refuse SetTimer TimePolicy key_of_asset key_of_tag"
+                "Absorb CancelTimer Effect Emit EmitEvent Event Flow Input Refuse Run SetTimer TimePolicy "
+                "key_of_asset key_of_tag"
             ),
             "_model_card": "Lineage ModelCard ModelInput read_card",
             "_muting": "Muting muted_by partition_of",
@@ -76,6 +79,8 @@ else:
     )
 
 __all__ = [
+    "Absorb",
+    "Run",
     "Lineage",
     "ModelCard",
     "ModelInput",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import msgspec
 
+from millstream.flow._facts import BlockFacts, Fact
 from millstream.flow._model import Emit, EmitEvent, Event
 from millstream.kernel import DecodeError
 from millstream.model import GOOD, Quality, TagPath
@@ -26,24 +27,16 @@ EVENT_KINDS = ("event", "alarm", "cmd", "ack", "context")  # these contracts car
 _ARROW_MARK = ARROW_TYPE.encode()
 
 
-class Fact(NamedTuple):
-    """One sample or event of a message, without its key."""
-
-    time_ns: int
-    value: Any
-    quality: Quality
-    unit: str | None
-    type: str
-
-
-def decode_facts(kind: str, received: Received) -> list[Fact]:
-    """What a message holds. Raises DecodeError."""
+def decode_facts(kind: str, received: Received, *, is_run: bool = False) -> Sequence[Fact]:
+    """What a message holds; with `is_run` a block of numbers as `BlockFacts`. Raises DecodeError."""
     if kind in EVENT_KINDS:
         event = decode_event(parse_headers(received.headers).values, received.payload)
         time_ns = event.time_ns if event.time_ns is not None else received.stored_time_ns
         return [Fact(time_ns, event.data, GOOD, None, event.type)]
     if received.headers and _ARROW_MARK in received.headers:
         block = decode_block(received.payload)
+        if is_run and len(block) and not isinstance(block.values, list):
+            return BlockFacts(block, block.values)
         times, values = block.time_ns.tolist(), block.values
         plain = values if isinstance(values, list) else values.tolist()
         qualities = block.quality.tolist() if block.quality is not None else None

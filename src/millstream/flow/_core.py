@@ -15,15 +15,15 @@ from typing import Any, Generic
 
 from millstream.flow._codec import (
     COMMIT_FORMAT,
-    EVENT_KINDS,
     INPUT_HEADER,
     Commit,
-    Fact,
     Offset,
     OutputEncoder,
     decode_facts,
     header_in,
 )
+from millstream.flow._effects import check_output
+from millstream.flow._facts import BlockFacts, Fact
 from millstream.flow._letters import OutputGuard, mark_of, refused_input, rejected_input, stand_in
 from millstream.flow._model import (
     KEYS_MAX,
@@ -40,7 +40,7 @@ from millstream.flow._model import (
     S,
     SetTimer,
 )
-from millstream.flow._muting import Muting, partition_of
+from millstream.flow._muting import Muting
 from millstream.flow._pieces import Pieces
 from millstream.flow._places import Mark, is_from, with_mark
 from millstream.flow._ports import Rejected
@@ -230,11 +230,16 @@ class FlowCore(Generic[S]):
         self._encoder.traceparent = traceparent_in(received.headers)
         self.working_on = (stream, received.seq)
         try:
-            facts = decode_facts(source.kind, received)
+            facts = decode_facts(source.kind, received, is_run=self.flow.can_absorb)
         except PlantError as error:
             self._reject(received, 0, error)
-            facts = []
-        for index in range(done, len(facts)):
+            facts = ()
+        index = done
+        while index < len(facts):
+            count = self._absorb(source, facts, index)
+            if count:
+                index += count
+                continue
             self._fact = index
             try:
                 is_taken = not self.is_full and self._take(source, facts[index], received)
@@ -247,6 +252,7 @@ class FlowCore(Generic[S]):
             if not is_taken:
                 self._offsets[stream] = Offset(created, received.seq - 1, index, self._output_index)
                 return False
+            index += 1
         self._offsets[stream] = Offset(created, received.seq)
         self.working_on = None
         return True
@@ -394,7 +400,8 @@ class FlowCore(Generic[S]):
         time_ns, value, quality, unit, type_ = fact
         key = source.key
         if self.flow.regroup is not None:
-            found = self._regroup(source, Event(key, source.kind, time_ns, value, quality, source.text, type=type_))
+            event = Event(key, source.kind, time_ns, value, quality, source.text, type=type_)
+            found = self._sources.regrouped(source, event)
             if found is None:
                 return True
             key = found
@@ -424,6 +431,24 @@ class FlowCore(Generic[S]):
         self._run(key, entry, event, received.stored_time_ns)
         return True
 
+    def _absorb(self, source: Source, facts: Sequence[Fact], index: int) -> int:
+        """Samples of a block that change the state only, all at once; how many. 0: the step takes the next one."""
+        absorb, key = self.flow.absorb, source.key
+        if absorb is None or not isinstance(facts, BlockFacts) or self.is_full:
+            return 0
+        try:
+            entry = self._entry(key)
+            run = facts.run(key, source.text, index, entry.newest_ns) if not entry.timers else None
+            count = absorb(entry.state, run) if run is not None else 0
+            if run is None or not count:
+                return 0
+            raw = self._encoded(key, Entry(entry.timers, int(run.time_ns[count - 1]), entry.state))
+        except Exception:  # noqa: BLE001 - the step gets each of them and says which one it is
+            return 0
+        self._changed(key, raw)
+        self.counts.events += count
+        return count
+
     def _entry(self, key: str) -> Entry[S]:
         raw = self._store.get(key)
         if raw is not None:
@@ -431,17 +456,6 @@ class FlowCore(Generic[S]):
         if self.keys_count >= KEYS_MAX:
             raise StepFailedError("too many keys", where=self.flow.name, expected=f"at most {KEYS_MAX}", code="MS-0704")
         return Entry({}, 0, self.flow.initial())
-
-    def _regroup(self, source: Source, event: Event) -> str | None:
-        """The key by value; None when another partition has it."""
-        assert self.flow.regroup is not None
-        try:
-            key = str(self.flow.regroup(event)).replace(PIECE_MARK, "")
-        except Exception as error:  # the user's code; what it cannot take is kept and told
-            if not source.is_mine:
-                return None  # one partition tells it
-            raise StepFailedError(f"regroup raised {type(error).__name__}: {error}", where=self.flow.name) from error
-        return key if partition_of(key, self._partitions) == self.partition else None
 
     def _fire(self, key: str, entry: Entry[S], name: str, at_ns: int, arrival_ns: int) -> None:
         """One timer of `entry`; a step that raises is not called for it again."""
@@ -525,7 +539,7 @@ class FlowCore(Generic[S]):
         messages: list[tuple[Emit | EmitEvent, Message]] = []
         for effect in effects:
             if isinstance(effect, (Emit, EmitEvent)):
-                self._check_output(key, effect)
+                check_output(effect, self.flow.outputs, self._where(key))
                 origin = f"{self._origin}:{self._output_index + len(messages)}"
                 messages.append((effect, self._encoder.encode(effect, origin, arrival_ns)))
             elif isinstance(effect, SetTimer):
@@ -544,19 +558,6 @@ class FlowCore(Generic[S]):
                 got=f"{len(messages)} and {len(timers)}", code="MS-0704",
             )  # fmt: skip
         return messages, timers
-
-    def _check_output(self, key: str, effect: Emit | EmitEvent) -> None:
-        if effect.kind not in self.flow.outputs:
-            raise StepFailedError(
-                "step emits what the flow does not declare", where=self._where(key),
-                expected=", ".join(self.flow.outputs), got=effect.kind,
-            )  # fmt: skip
-        if (effect.kind in EVENT_KINDS) != isinstance(effect, EmitEvent):
-            raise StepFailedError(
-                "wrong form of output", where=self._where(key),
-                expected="EmitEvent for events and alarms, Emit for samples",
-                got=f"{type(effect).__name__} of kind {effect.kind}",
-            )  # fmt: skip
 
     def _is_muted(self, muting: Muting, key: str, timer_ns: int | None) -> bool:
         stream, _, seq = self._origin.rpartition(":")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -20,6 +20,10 @@ from millstream.kernel import ConfigError
 from millstream.model import GOOD, Quality
 from millstream.protocols.uns_pattern import KINDS, Pattern, contract_of
 from millstream.protocols.uns_subject import UnsAddress
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 S = TypeVar("S")
 
@@ -122,6 +126,22 @@ Step = Callable[[S, Event], tuple[S | None, Sequence[Effect]]]
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """Samples of one tag behind one another, as arrays of shape (n,): times (UTC ns) that never go back, numbers,
+    qualities (uint32; None: all good). None of them is late."""
+
+    key: str
+    source: str
+    time_ns: npt.NDArray[np.int64]
+    values: npt.NDArray[np.generic]
+    quality: npt.NDArray[np.uint32] | None = None
+    unit: str | None = None
+
+
+Absorb = Callable[[S, Run], int]
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
     """What a flow reads: a path or pattern (``acme/*/press*:barrier``) of one kind of data."""
 
@@ -165,6 +185,10 @@ class Flow(Generic[S]):
     with the value (an order number, a serial number); every partition then has to decode every message. `outputs` are
     the kinds it may emit. `state_type` is anything msgspec can encode: a Struct, a dataclass, a dict, an int;
     so is `piece_type`, when the state has pieces beside it (see `_pieces`).
+
+    `absorb`, when given, takes samples of a block from the front, as many as `step` would take without any effect,
+    changes the state in place as `step` would, and says how many. The next one comes to `step`; so does each sample
+    of a key with timers, and of a flow with `regroup` or `piece_type`.
     """
 
     name: str
@@ -179,6 +203,7 @@ class Flow(Generic[S]):
     version: int = 1
     description: str = ""
     piece_type: Any = None
+    absorb: Absorb[S] | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in self.name):
@@ -188,6 +213,11 @@ class Flow(Generic[S]):
         for kind in (*self.outputs, *(i.kind for i in self.inputs)):
             if kind not in KINDS:
                 raise ConfigError("unknown kind of data", where=self.name, expected=", ".join(KINDS), got=repr(kind))
+
+    @property
+    def can_absorb(self) -> bool:
+        """Blocks may be taken by `absorb`."""
+        return self.absorb is not None and self.regroup is None and self.piece_type is None
 
     def filters(self) -> list[str]:
         """NATS filters of the inputs, without those that another covers."""

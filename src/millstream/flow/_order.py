@@ -45,7 +45,7 @@ def in_order(flow: Flow[S]) -> Flow[Any]:
     What comes later than that is given to it at once, flagged as late. The timer name ``~order`` is taken."""
     if not flow.time.lateness_ns:
         return flow
-    return replace(flow, step=_Ordering(flow), initial=Ordered, state_type=Ordered)  # type: ignore[arg-type]
+    return replace(flow, step=_Ordering(flow), initial=Ordered, state_type=Ordered, absorb=None)  # type: ignore[arg-type]
 
 
 class _Ordering(Generic[S]):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from millstream.flow._model import Flow
+from millstream.flow._model import Event, Flow
 from millstream.flow._muting import partition_of
+from millstream.flow._store import PIECE_MARK
 from millstream.kernel import DecodeError, PlantError
 from millstream.protocols.uns_pattern import Pattern
 from millstream.protocols.uns_subject import decode_subject
@@ -55,6 +56,17 @@ class SourceTable:
                 self._known.clear()
             source = self._known[subject] = self._look_up(subject)
             return source
+
+    def regrouped(self, source: Source, event: Event) -> str | None:
+        """The key by value; None when another partition has it. Raises StepFailedError."""
+        assert self._flow.regroup is not None
+        try:
+            key = str(self._flow.regroup(event)).replace(PIECE_MARK, "")
+        except Exception as error:  # the user's code; what it cannot take is kept and told
+            if not source.is_mine:
+                return None  # one partition tells it
+            raise StepFailedError(f"regroup raised {type(error).__name__}: {error}", where=self._flow.name) from error
+        return key if partition_of(key, self._partitions) == self._partition else None
 
     def _look_up(self, subject: str) -> Source | None:
         try:

@@ -250,7 +250,9 @@ def decode_block(payload: bytes) -> BlockRecord:
     ingest = metadata.get("ingest_ns", "0")
     if not ingest.isascii() or not ingest.isdigit():
         raise DecodeError("Arrow block has a malformed ingest_ns", got=repr(ingest[:40]), code="MS-0303")
-    times = table.column("timestamp").cast(pa.int64()).to_numpy()
+    stamps = table.column("timestamp")  # one chunk is only looked at as numbers, several have to be copied
+    whole = stamps.chunk(0).view(pa.int64()) if stamps.num_chunks == 1 else stamps.cast(pa.int64())
+    times = whole.to_numpy()
     return BlockRecord(times, values, quality, int(ingest), metadata.get("unit"), metadata.get("clock"))
 
 

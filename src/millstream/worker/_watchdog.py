@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from millstream.flow import Event, Flow, ProcessFullError
+from millstream.flow import Absorb, Event, Flow, ProcessFullError, Run
 
 LOOKS = 3  # so many looks at the same call before it is interrupted
 WALL_FACTOR = 30
@@ -90,9 +90,26 @@ class StepWatchdog:
             finally:
                 self._is_inside = False
 
+        # What has notes is looked at sample by sample, so that each is told from the others.
+        absorb = flow.absorb if not (self._stuck or self._hungry) else None
         return replace(
-            flow, step=guarded_step, key=self._guarded(key), regroup=None if regroup is None else self._guarded(regroup)
-        )
+            flow, step=guarded_step, key=self._guarded(key), absorb=None if absorb is None else self._absorb(absorb),
+            regroup=None if regroup is None else self._guarded(regroup),
+        )  # fmt: skip
+
+    def _absorb(self, absorb: Absorb[Any]) -> Absorb[Any]:
+        """What does not end or wants too much here comes to the step once more, which is told then."""
+
+        def guarded(state: Any, run: Run) -> int:
+            self._number += 1
+            self._event = Event(run.key, "tag", int(run.time_ns[0]), run.values[0].item(), source=run.source)
+            self._is_inside = True
+            try:
+                return absorb(state, run)
+            finally:
+                self._is_inside = False
+
+        return guarded
 
     def _guarded(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def guarded(argument: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from pydantic import Field, field_validator, model_validator
 
-from millstream.flow._model import Effect, Emit, EmitEvent, Event, Flow, Input, TimePolicy
+from millstream.flow._model import Effect, Emit, EmitEvent, Event, Flow, Input, Run, TimePolicy
 from millstream.flow._order import in_order
 from millstream.flow.library._features import WITHOUT_UNIT, Feature, Features, Limits
 from millstream.flow.library._type import FlowConfig, FlowType, OutputName, OutputPath, nanoseconds, number
@@ -22,6 +22,7 @@ SIZE_MIN = 32  # the filter of the envelope needs 28, and a spectrum of fewer sa
 SIZE_MAX = 16_384  # values of a window: half of what the state of a key may take
 BANDS_MAX = 32
 SAMPLE_BYTES = 8
+BAD_SEVERITY = 2  # the top two bits of a quality, from here on
 _pack = struct.Struct("<d").pack
 
 
@@ -129,6 +130,28 @@ class _Wave:
         said = [*effects, *self._said(state, event)]
         return Window(newest_ns=event.time_ns), said
 
+    def absorb(self, state: Window, run: Run) -> int:
+        """Samples that are numbers, not bad, at even distances, up to the one that makes the window full."""
+        import numpy as np
+
+        count = min(len(run.values), (self._full - len(state.samples)) // SAMPLE_BYTES - 1)
+        if count <= 0 or (state.samples and not self._low_ns <= int(run.time_ns[0]) - state.newest_ns <= self._high_ns):
+            return 0
+        times, values = run.time_ns[:count], run.values[:count].astype("<f8")
+        fits = np.isfinite(values)
+        apart = times[1:] - times[:-1]
+        fits[1:] &= (apart >= self._low_ns) & (apart <= self._high_ns)
+        if run.quality is not None:
+            fits &= run.quality[:count] >> 30 < BAD_SEVERITY
+        if not fits.all():
+            count = int(fits.argmin())
+        if count:
+            state.samples += values[:count].tobytes()
+            state.newest_ns = int(times[count - 1])
+            if run.quality is not None:
+                state.quality = max(state.quality, int(run.quality[:count].max()))
+        return count
+
     def _interrupted(self, state: Window, event: Event, why: str) -> tuple[Window, Sequence[Effect]]:
         """The window is lost; the first time since a full one it is told."""
         fresh = Window(is_told=state.is_told)
@@ -167,7 +190,9 @@ def _build(
             expected=f"a line of the spectrum each {config.rate_hz / config.size:g} Hz", got=", ".join(empty),
         )  # fmt: skip
     key, said = OutputPath(config.output).key, ("kpi", "event")
-    return in_order(Flow(name, inputs, _Wave(config, features), Window, Window, key, None, said, time, version))
+    wave = _Wave(config, features)
+    flow = Flow(name, inputs, wave, Window, Window, key, None, said, time, version, absorb=wave.absorb)
+    return in_order(flow)
 
 
 WAVEFORM = FlowType(
