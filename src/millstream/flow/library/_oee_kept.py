@@ -16,7 +16,7 @@ from millstream.shop import OrderSpan
 STATES_MAX = 10_000  # changes of state that a machine may have within what is corrected; the oldest hours go first
 HOURS_MAX = 100  # with parts: two days, the longest window and some; the oldest go first
 TAIL_MAX = 50  # changes since the live figures were last worked out; behind that they are worked out anew
-GIVEN, ORDERS = "given", "orders"
+GIVEN, ORDERS, HOURS = "given", "orders", "hours"
 
 Change = tuple[int, str]
 
@@ -45,12 +45,15 @@ class Odd(NamedTuple):
 
 
 class Piece(msgspec.Struct, array_like=True):
-    """Changes of state of an hour, or its minutes with parts, or windows that were given, or orders."""
+    """Changes of state of an hour, or its minutes with parts, or windows that were given, or orders, or which hours
+    there are: how many changes of state each has, and those with parts."""
 
     states: list[Change] = []
     buckets: list[Bucket] = []
     given: dict[str, Given] = {}
     orders: list[OrderSpan] = []
+    changes: list[tuple[int, int]] = []
+    minutes: list[int] = []
 
 
 class Live(msgspec.Struct, array_like=True):
@@ -79,13 +82,10 @@ class Live(msgspec.Struct, array_like=True):
 
 
 class Machine(msgspec.Struct, array_like=True):
-    """How many changes each hour has, and which hours have parts; the newest change and where its run of one state
-    begins; the newest minute with parts; the newest total by name with its time; the ideal cycle; up to where each kind
-    of window was given, from where on corrections are possible, windows that are still to be corrected; up to where
-    live figures were shown, and the running window."""
+    """The newest change and where its run of one state begins; the newest minute with parts; the newest total by name
+    with its time; the ideal cycle; up to where each kind of window was given, from where on corrections are possible,
+    windows that are still to be corrected; up to where live figures were shown, and the running window."""
 
-    changes: list[tuple[int, int]] = []
-    minutes: list[int] = []
     newest: Change | None = None
     begun_ns: int = 0
     bucket: Bucket | None = None
@@ -105,11 +105,22 @@ class Kept:
         self.machine, self._pieces = machine, pieces
         self._small_states, self._small_ns = small_states, small_ns
         self._given: dict[str, Given] | None = None
+        self._hours: Piece | None = None
+        self._has_other_hours = False
 
     def store(self) -> None:
         """Windows that were looked at may have been given anew."""
         if self._given is not None:
             self._pieces.put(GIVEN, Piece(given=self._given))
+        if self._has_other_hours:
+            self._pieces.put(HOURS, self._hours)
+
+    @property
+    def hours(self) -> Piece:
+        """Which hours there are; few events ask for that."""
+        if self._hours is None:
+            self._hours = self._piece(HOURS)
+        return self._hours
 
     # -- what windows need (`Kept` of `_calendar_windows`) ------------------------------------------------------------
 
@@ -197,7 +208,7 @@ class Kept:
         machine = self.machine
         assert machine.newest is not None
         machine.live = None
-        last = self._piece(f"s{machine.changes[-1][0]}").states[-1]
+        last = self._piece(f"s{self.hours.changes[-1][0]}").states[-1]
         machine.newest = last
         machine.begun_ns = self.transitions(last[0], last[0] + 1)[-1][0]
         runs = self.transitions(time_ns - 1, time_ns + 1)
@@ -213,7 +224,7 @@ class Kept:
         return after[0] if after else max(self.machine.done.values(), default=time_ns)
 
     def _insert(self, time_ns: int, state: str) -> None:
-        hour, machine = time_ns // HOUR_NS, self.machine
+        hour = time_ns // HOUR_NS
         piece = self._piece(f"s{hour}")
         states = piece.states
         at = bisect_right(states, time_ns, key=_time_of)
@@ -222,14 +233,16 @@ class Kept:
         else:
             states.insert(at, (time_ns, state))
         self._pieces.put(f"s{hour}", piece)
-        index = bisect_left(machine.changes, hour, key=_time_of)
-        if index == len(machine.changes) or machine.changes[index][0] != hour:
-            machine.changes.insert(index, (hour, 0))
-        machine.changes[index] = (hour, len(states))
+        changes = self.hours.changes
+        index = bisect_left(changes, hour, key=_time_of)
+        if index == len(changes) or changes[index][0] != hour:
+            changes.insert(index, (hour, 0))
+        changes[index] = (hour, len(states))
+        self._has_other_hours = True
         self._bound_states()
 
     def _bound_states(self) -> None:
-        changes = self.machine.changes
+        changes = self.hours.changes
         if sum(count for _, count in changes) <= STATES_MAX:
             return
         if len(changes) > 1:
@@ -244,14 +257,15 @@ class Kept:
         self.machine.live = None
 
     def _drop_states(self, count: int) -> None:
-        for hour, _ in self.machine.changes[:count]:
+        for hour, _ in self.hours.changes[:count]:
             self._pieces.put(f"s{hour}", None)
-        del self.machine.changes[:count]
+        del self.hours.changes[:count]
+        self._has_other_hours |= count > 0
 
     def transitions(self, start_ns: int, end_ns: int) -> list[Change]:
         """Changes from one state to another in [start_ns, end_ns), with what is needed to judge those at its borders:
         the run that lasts into it from its beginning on, the one before that, and the next one behind."""
-        hours = [hour for hour, _ in self.machine.changes]
+        hours = [hour for hour, _ in self.hours.changes]
         first = last = max(bisect_right(hours, start_ns // HOUR_NS) - 1, 0)
         found: list[Change] = []
         while last < len(hours) and not (found and found[-1][0] >= end_ns):
@@ -289,32 +303,41 @@ class Kept:
         if at < len(piece.buckets) and piece.buckets[at].start_ns == bucket.start_ns:
             return piece.buckets[at]
         piece.buckets.insert(at, bucket)
-        index = bisect_left(machine.minutes, hour)
-        if index == len(machine.minutes) or machine.minutes[index] != hour:
-            machine.minutes.insert(index, hour)
-        if len(machine.minutes) > HOURS_MAX:
+        minutes = self.hours.minutes
+        index = bisect_left(minutes, hour)
+        if index == len(minutes) or minutes[index] != hour:
+            minutes.insert(index, hour)
+            self._has_other_hours = True
+        if len(minutes) > HOURS_MAX:
             self._drop_minutes(1)
-            machine.gone_ns = max(machine.gone_ns, machine.minutes[0] * HOUR_NS)
+            machine.gone_ns = max(machine.gone_ns, minutes[0] * HOUR_NS)
             machine.live = None
         return bucket
 
     def _drop_minutes(self, count: int) -> None:
-        for hour in self.machine.minutes[:count]:
+        for hour in self.hours.minutes[:count]:
             self._pieces.put(f"b{hour}", None)
-        del self.machine.minutes[:count]
+        del self.hours.minutes[:count]
+        self._has_other_hours |= count > 0
 
     def buckets(self, start_ns: int, end_ns: int) -> list[Bucket]:
         """Minutes with parts that begin in [start_ns, end_ns); the one that holds `start_ns` too."""
         start_ns -= start_ns % MINUTE_NS
-        hours = self.machine.minutes
+        newest = self.machine.bucket
+        if newest is None or newest.start_ns < start_ns:
+            return []
+        found = self._older_buckets(start_ns, end_ns) if newest.start_ns > start_ns else []
+        return [*found, newest] if newest.start_ns < end_ns else found
+
+    def _older_buckets(self, start_ns: int, end_ns: int) -> list[Bucket]:
+        hours = self.hours.minutes
         found: list[Bucket] = []
         for hour in hours[bisect_left(hours, start_ns // HOUR_NS) : bisect_left(hours, -(-end_ns // HOUR_NS))]:
             buckets = self._piece(f"b{hour}").buckets
             found += buckets[
                 bisect_left(buckets, start_ns, key=_start_of) : bisect_left(buckets, end_ns, key=_start_of)
             ]
-        newest = self.machine.bucket
-        return [*found, newest] if newest is not None and start_ns <= newest.start_ns < end_ns else found
+        return found
 
     # -- orders, and the end ------------------------------------------------------------------------------------------
 
@@ -331,9 +354,9 @@ class Kept:
 
     def forget(self, gone_ns: int) -> None:
         """Let go what no correction may reach any more; the hour with the state that lasts into the rest stays."""
-        hours = [hour for hour, _ in self.machine.changes]
+        hours = [hour for hour, _ in self.hours.changes]
         self._drop_states(max(0, bisect_right(hours, gone_ns // HOUR_NS) - 2))
-        self._drop_minutes(bisect_left(self.machine.minutes, (gone_ns - MINUTE_NS) // HOUR_NS))
+        self._drop_minutes(bisect_left(self.hours.minutes, (gone_ns - MINUTE_NS) // HOUR_NS))
 
     def _piece(self, name: str) -> Piece:
         found: Piece | None = self._pieces.get(name)
