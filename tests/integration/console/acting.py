@@ -104,7 +104,7 @@ async def write_to_a_machine(page: Page, site: ConsoleSite) -> None:
 async def configure_a_site(page: Page) -> None:
     """What is wrong is said by line; help for where the cursor is; a revision, another, back to the first."""
     await page.get_by_role("link", name="Fleet").click()
-    await page.get_by_role("link", name="away").click()
+    await page.get_by_role("link", name="away", exact=True).click()
     document = page.get_by_label("Document")
     await document.fill(FIRST)
     await page.get_by_text("Line 6").wait_for()
