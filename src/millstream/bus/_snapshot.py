@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from millstream.bus._jetstream import StreamApi, decode_answer
+from millstream.bus._streams import for_replicas
 from millstream.bus._transport import Transport
 from millstream.kernel import PlantError, Unreachable
 from millstream.protocols.nats_wire import WireMessage, parse_headers
@@ -71,7 +72,7 @@ async def give_snapshot(
     """Make the stream from a snapshot; what the server says of it then. Raises PlantError; then there is no such
     stream."""
     api = StreamApi(connection)
-    config = {**head.config, "num_replicas": max(connection.replicas, 1)}
+    config = for_replicas({**head.config, "num_replicas": 1}, max(connection.replicas, 1))
     raw = await api.request(f"STREAM.RESTORE.{stream}", {"config": config, "state": head.state}, timeout_s=START_S_MAX)
     subject = str(raw["deliver_subject"])
     async for chunk in chunks:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -14,8 +14,8 @@ from millstream.cli._output import CHECK_FAILED, OK, json_text, note, print_json
 from millstream.kernel import ConfigError, SystemClock
 
 if TYPE_CHECKING:
-    from millstream.config import HubConfig
-    from millstream.hub import Manifest
+    from millstream.client import NodeAddress
+    from millstream.hub import HistoryAsk, Manifest
 
 
 def backup(
@@ -46,26 +46,46 @@ def backup(
     """
 
     async def work() -> int:
-        """Over a connection of the plant's own account, which may ask for snapshots."""
-        from millstream.bus import RawConnection
-        from millstream.client import find_node, me
-        from millstream.hub import HistoryAsk, back_up
+        """Over connections of the plants' own accounts, which may ask for snapshots."""
+        from millstream.client import PROVIDER, find_node, me
+        from millstream.hub import HistoryAsk
 
         address = find_node(
             None if target.url is not None else target.node, url=target.url, user=target.user,
             password=os.environ.get(PASSWORD_VARIABLE), creds_file=target.creds, tls=target.tls,
+            tenant=target.tenant or PROVIDER,
         )  # fmt: skip
         if address.role not in ("hub", None):
             raise ConfigError("not a hub", where=address.nats_url, next_step="name its data directory with --node")
-        async with RawConnection(address.nats_url, credentials=address.credentials, name="backup") as connection:
-            manifest = await back_up(
-                connection, folder, hub=address.name or "hub", clock=SystemClock(), say=_quiet if json else note,
-                history=HistoryAsk(me(), before) if history else None,
-            )  # fmt: skip
+        asked = HistoryAsk(me(), before) if history else None
+        whole = address.tenants is not None and target.creds is None and target.tenant is None
+        manifest = await _back_up(address, folder, asked, is_whole=whole, say=_quiet if json else note)
         _show(manifest, folder, is_json=json)
         return OK
 
     return run(work())
+
+
+async def _back_up(
+    address: NodeAddress, folder: Path, asked: HistoryAsk | None, *, is_whole: bool, say: Callable[[str], None]
+) -> Manifest:
+    """One plant; with `is_whole` a hub with all its tenants."""
+    from millstream.bus import Credentials, RawConnection
+    from millstream.hub import back_up, back_up_tenants
+
+    hub, clock = address.name or "hub", SystemClock()
+    if not is_whole:
+        async with RawConnection(address.nats_url, credentials=address.credentials, name="backup") as connection:
+            return await back_up(connection, folder, hub=hub, clock=clock, say=say, history=asked)
+    assert address.tenants is not None
+    logins = {file.stem: file for file in sorted(address.tenants.glob("*.creds")) if file.stem != "system"}
+
+    def connect(name: str) -> RawConnection:
+        login = Credentials(creds_file=logins[name], tls=address.tls)
+        return RawConnection(address.nats_url, credentials=login, name="backup")
+
+    tenants = [name for name in logins if name != "provider"]
+    return await back_up_tenants(connect, tenants, folder, hub=hub, clock=clock, say=say, history=asked)
 
 
 def restore(
@@ -111,35 +131,14 @@ def restore(
 
     async def work() -> int:
         """With the hub's own server, and nobody else on it."""
-        _show(await _restore(loaded, folder, is_replacing=replace, is_quiet=json), folder, is_json=json)
+        from millstream.hub import restore_hub
+
+        say = _quiet if json else note
+        manifest = await restore_hub(loaded, folder, is_replacing=replace, say=say, clock=SystemClock())
+        _show(manifest, folder, is_json=json)
         return OK
 
     return run(work())
-
-
-async def _restore(config: HubConfig, folder: Path, *, is_replacing: bool, is_quiet: bool) -> Manifest:
-    from dataclasses import replace as changed
-
-    from millstream.bus import NatsServer
-    from millstream.hub import give_history, history_dir, server_settings, shown
-    from millstream.hub import restore as restore_streams
-
-    if config.server.url is not None or config.trust is not None or config.cluster is not None:
-        raise ConfigError(
-            "this hub cannot be restored by one command yet", where="server.url, trust or cluster",
-            expected="a hub of one box and one plant",
-        )  # fmt: skip
-    data_dir = Path(config.hub.data_dir)
-    await asyncio.to_thread(data_dir.mkdir, parents=True, exist_ok=True)
-    settings = changed(server_settings(config), leaf_listener=None, mqtt_port=None, websocket_port=None, port=0)
-    say = _quiet if is_quiet else note
-    async with NatsServer(settings, data_dir) as server, server.connect("restore") as connection:
-        manifest = await restore_streams(connection, folder, is_replacing=is_replacing, say=say)
-        if config.historian is not None and config.historian.engine is None:
-            kept = history_dir(config)
-            proof = await give_history(connection, manifest, folder, kept, is_replacing=is_replacing)
-            say(f"history: {shown(proof)}, as backed up" if proof is not None else "history: not in this backup")
-    return manifest
 
 
 def _quiet(_: str) -> None:
@@ -147,13 +146,32 @@ def _quiet(_: str) -> None:
 
 
 def _show(manifest: Manifest, folder: Path, *, is_json: bool) -> None:
-    streams = {entry.name: entry.proof.messages for entry in manifest.streams}
+    about: dict[str, Any] = {"hub": manifest.hub, "made": manifest.made}
+    parts = _parts_of(manifest, folder)
     if is_json:
-        from msgspec import to_builtins
+        shown = {name: _contents(part) for name, part in parts.items()}
+        print_json({"folder": str(folder), **about, **shown.get("", {"parts": shown})})
+        return
+    counts = [entry.proof.messages for part in parts.values() for entry in part.streams]
+    held = f"{len(counts)} streams, {sum(counts)} messages"
+    if manifest.parts:
+        held = f"{sum(part.is_tenant for part in manifest.parts)} tenants, {held}"
+    print_text(f"{folder}: hub {manifest.hub} of {manifest.made}, {held}, whole")
 
-        history = None if manifest.history is None else to_builtins(manifest.history.proof)
-        about = {"hub": manifest.hub, "made": manifest.made, "streams": streams, "history": history}
-        print_json({"folder": str(folder), **about})
-    else:
-        held = f"{len(streams)} streams, {sum(streams.values())} messages"
-        print_text(f"{folder}: hub {manifest.hub} of {manifest.made}, {held}, whole")
+
+def _parts_of(manifest: Manifest, folder: Path) -> dict[str, Manifest]:
+    """By name; a backup of one plant is its only part, without a name."""
+    from millstream.hub import load_manifest
+
+    return {part.name: load_manifest(folder / part.folder, is_checked=False) for part in manifest.parts} or {
+        "": manifest
+    }
+
+
+def _contents(manifest: Manifest) -> dict[str, Any]:
+    from msgspec import to_builtins
+
+    return {
+        "streams": {entry.name: entry.proof.messages for entry in manifest.streams},
+        "history": None if manifest.history is None else to_builtins(manifest.history.proof),
+    }

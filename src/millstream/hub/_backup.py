@@ -163,7 +163,8 @@ async def restore(connection: RawConnection, folder: Path, *, is_replacing: bool
     afterwards is not what was backed up."""
     manifest = await asyncio.to_thread(load_manifest, folder)
     api = StreamApi(connection)
-    held = {name: info for name in await list_streams(api) if (info := await find_stream(api, name)) is not None}
+    names = [name for name in await list_streams(api) if name not in SKIPPED]
+    held = {name: info for name in names if (info := await find_stream(api, name)) is not None}
     full = sorted(name for name, info in held.items() if info.messages)
     if full and not is_replacing:
         raise PlantError(

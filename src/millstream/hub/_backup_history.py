@@ -7,17 +7,19 @@ from there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from millstream.bus import NobodyAnswers, RawConnection, StreamApi, find_stream
+from millstream.bus import HUB_INTEGRITY, HUB_THROUGHPUT, NobodyAnswers, RawConnection, StreamApi, find_stream
 from millstream.historian import HistoryProof, move_positions, parse_created_ns, prove_history
 from millstream.hub._backup_manifest import HISTORY, FileEntry, HistoryEntry, Manifest, file_sha256
-from millstream.kernel import PlantError
+from millstream.kernel import Clock, PlantError, Unreachable
 from millstream.protocols.history_job import (
     CopiedFile,
     CopyAnswer,
@@ -32,6 +34,7 @@ from millstream.protocols.nats_wire import parse_headers
 
 COPY_S_MAX = 3600.0  # a hub copies and counts tens of gigabytes before it answers
 PART_S_MAX = 60.0
+LEAD_S_MAX = 60.0
 
 
 async def take_history(
@@ -95,20 +98,52 @@ async def _ask(connection: RawConnection, subject: str, job: Job, timeout_s: flo
 
 
 async def give_history(
-    connection: RawConnection, manifest: Manifest, folder: Path, target: Path, *, is_replacing: bool
+    manifest: Manifest, folder: Path, target: Path, made: Mapping[str, int], *, is_replacing: bool
 ) -> HistoryProof | None:
     """Put the history of a backup into `target`, the folder of a hub that does not run and whose streams are restored
-    already, and count what it holds there; None when the backup has none. Raises PlantError: MS-2621 for a folder that
-    holds one, MS-2622 when it is not what was backed up."""
+    already, at the times `made`, and count what it holds there; None when the backup has none. Raises PlantError:
+    MS-2621 for a folder that holds one, MS-2622 when it is not what was backed up."""
     if manifest.history is None:
         return None
     proof = await asyncio.to_thread(_give, manifest.history, folder, target, is_replacing=is_replacing)
-    api, made = StreamApi(connection), {}
-    for entry in manifest.streams:
-        if (info := await find_stream(api, entry.name)) is not None:
-            made[entry.name] = parse_created_ns(info.created)
     await asyncio.to_thread(move_positions, target, made)
     return proof
+
+
+async def times_made(connection: RawConnection) -> dict[str, int]:
+    """When the streams that the history reads were made (UTC ns), by which it knows them. Raises PlantError.
+
+    A server that has just made a stream of several replicas from a snapshot gives another time than all of them do from
+    its next start on; so another one of them is asked."""
+    api, made = StreamApi(connection), {}
+    for name in (HUB_INTEGRITY, HUB_THROUGHPUT):
+        info = await find_stream(api, name)
+        if info is not None:
+            made[name] = parse_created_ns(info.created)
+    return made
+
+
+async def hand_over_leads(connection: RawConnection, clock: Clock) -> None:
+    """Let other replicas lead the streams that the history reads than those that lead now. Raises Unreachable."""
+    api = StreamApi(connection)
+    for name in (HUB_INTEGRITY, HUB_THROUGHPUT):
+        if await find_stream(api, name) is None:
+            continue
+        maker, until_ns = await _leader(api, name), clock.monotonic_ns() + int(LEAD_S_MAX * 1e9)
+        while await _leader(api, name) in (maker, None):
+            if clock.monotonic_ns() > until_ns:
+                raise Unreachable("no other replica leads", where=name, next_step="look whether all boxes run")
+            with contextlib.suppress(PlantError):  # an election is under way
+                await api.request(f"STREAM.LEADER.STEPDOWN.{name}")
+            await clock.sleep(0.5)
+
+
+async def _leader(api: StreamApi, name: str) -> str | None:
+    try:
+        leader = (await api.request(f"STREAM.INFO.{name}")).get("cluster", {}).get("leader")
+    except PlantError:
+        return None
+    return None if leader is None else str(leader)
 
 
 def _give(entry: HistoryEntry, folder: Path, target: Path, *, is_replacing: bool) -> HistoryProof:

@@ -56,8 +56,17 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     proof: HistoryProof
 
 
+class PartEntry(msgspec.Struct, frozen=True):
+    """What is kept of one tenant, or of who runs the hub: a backup in a folder of its own, by its list of contents."""
+
+    name: str
+    folder: str
+    sha256: str
+    is_tenant: bool
+
+
 class Manifest(msgspec.Struct, frozen=True):
-    """The whole backup."""
+    """The whole backup; of a hub with tenants its `parts`."""
 
     format: int
     hub: str
@@ -66,6 +75,7 @@ class Manifest(msgspec.Struct, frozen=True):
     streams: tuple[StreamEntry, ...]
     files: tuple[FileEntry, ...] = ()
     history: HistoryEntry | None = None
+    parts: tuple[PartEntry, ...] = ()
 
 
 class _Sealed(msgspec.Struct, frozen=True):
@@ -88,8 +98,9 @@ def save_manifest(folder: Path, manifest: Manifest) -> None:
     write_private(folder / MANIFEST, msgspec.json.encode(sealed).decode())
 
 
-def load_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder whose files are all there and whole. Raises PlantError (MS-2620) with the reason."""
+def load_manifest(folder: Path, *, is_checked: bool = True) -> Manifest:
+    """The manifest of a folder whose files are all there and whole; they are looked at with `is_checked` only. Raises
+    PlantError (MS-2620) with the reason."""
     path = folder / MANIFEST
     try:
         sealed = msgspec.json.decode(path.read_bytes(), type=_Sealed)
@@ -103,11 +114,27 @@ def load_manifest(folder: Path) -> Manifest:
         raise refuse("its list of contents is broken", where=path, got=str(error)) from error
     if manifest.format != FORMAT:
         raise refuse("another Millstream made it", where=path, got=f"format {manifest.format}")
+    if is_checked:
+        _check(folder, manifest)
+    return manifest
+
+
+def _check(folder: Path, manifest: Manifest) -> None:
     entries: list[StreamEntry | FileEntry] = [*manifest.streams, *manifest.files]
     entries += manifest.history.files if manifest.history is not None else ()
     for entry in entries:
         _check_file(folder, entry)
-    return manifest
+    for part in manifest.parts:
+        _check_part(folder, part)
+
+
+def _check_part(folder: Path, part: PartEntry) -> None:
+    path = folder / part.folder
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise refuse("a part of it lies elsewhere", where=path)
+    load_manifest(path)
+    if file_sha256(path / MANIFEST) != part.sha256:
+        raise refuse("a part of it is of another backup", where=path)
 
 
 def _check_file(folder: Path, entry: StreamEntry | FileEntry) -> None:

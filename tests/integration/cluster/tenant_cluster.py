@@ -22,9 +22,9 @@ PROVIDER = "provider"
 class TenantCluster(Cluster):
     """Each member watches a file of its own, as on boxes of their own; `hand_over` gives one of them the newest."""
 
-    def __init__(self, folder: Path, *tenants: str) -> None:
+    def __init__(self, folder: Path, *tenants: str, operator: Operator | None = None) -> None:
         super().__init__(folder, edges=[], historian=None)
-        self.operator = Operator(folder)
+        self.operator = operator or Operator(folder)
         urls = [f"nats://127.0.0.1:{port}" for port in self.leaf_ports.values()]
         self.operator.trust.hub_url, self.operator.trust.more_urls = urls[0], urls[1:]
         self.operator.sign()
