@@ -7,6 +7,7 @@ those of Debian instead). Standard library only, since it runs before anything i
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -77,7 +78,9 @@ def venv_python(name: str) -> Path:
 
 def prepared_file(name: str) -> Path:
     """What was made once for a Python peer; tests take copies of it."""
-    return PEERS_DIR / "venvs" / name / PREPARED[name][1]
+    script, file = PEERS_DIR / PREPARED[name][0], Path(PREPARED[name][1])
+    digest = hashlib.sha256(script.read_bytes()).hexdigest()[:8]  # another script makes another file
+    return PEERS_DIR / "venvs" / name / f"{file.stem}-{digest}{file.suffix}"
 
 
 def _may_mount() -> bool:

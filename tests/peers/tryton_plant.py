@@ -14,13 +14,15 @@ from pathlib import Path
 MODULES = ["production_work"]  # with production, stock, product, party, company, currency, country
 PASSWORD = "secret of the plant"
 DAY = datetime.date(2026, 1, 2)
-MACHINES = ("PRESS", "SAW", "OVEN")
+MACHINES = ("PRESS", "SAW", "OVEN", "MILL")
 PRODUCTIONS = (
     ("4711", "PRESS", "running"),
     ("4712", "SAW", "waiting"),
     ("4713", "OVEN", "draft"),
     ("4714", "PRESS", "cancelled"),
+    ("4715", "MILL", "running"),
 )
+WORKS = {"4715": ("Milling", "Mill 1")}  # operation and work center of a production, where there are any
 BUTTONS = {"draft": (), "waiting": ("wait",), "running": ("wait", "assign_try", "run"), "cancelled": ("cancel",)}
 
 
@@ -63,7 +65,7 @@ def make_company(pool: object) -> int:
 
 
 def make_plant(pool: object) -> None:
-    """Three machines, bolts, and a production of them in each of several states."""
+    """Machines, bolts, a production of them in each of several states, and one with an operation."""
     create = Create(pool)
     Location, Production = pool.get("stock.location"), pool.get("production")
     (unit,) = pool.get("product.uom").search([("name", "=", "Unit")])
@@ -81,6 +83,14 @@ def make_plant(pool: object) -> None:
             warehouse=warehouse.id, location=machines[machine].id, planned_start_date=DAY, planned_date=DAY,
         )  # fmt: skip
         Production.set_moves([production])
+        if number in WORKS:
+            operation, center = WORKS[number]
+            create(
+                "production.work", production=production.id, company=production.company.id,
+                operation=create("production.routing.operation", name=operation).id,
+                work_center=create("production.work.center", name=center, warehouse=warehouse.id, cost_method="hour",
+                                   cost_price=Decimal(60)).id,
+            )  # fmt: skip
         for button in BUTTONS[state]:
             getattr(Production, button)([production])
         assert Production(production.id).state == state

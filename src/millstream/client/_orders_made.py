@@ -16,7 +16,8 @@ from millstream.shop import ORDER_MADE_TYPE
 
 @dataclass(frozen=True, slots=True)
 class OrderTotal:
-    """The total of one order at one machine: parts, up to when (RFC 3339), and its revision, which only grows."""
+    """The total of one order at one machine: parts, up to when (RFC 3339), and its revision, which only grows; seconds
+    that the machine produced and was set up for it."""
 
     asset: str
     order: str
@@ -25,6 +26,8 @@ class OrderTotal:
     rejected: float
     until: str
     revision: int
+    production_s: float = 0.0
+    setup_s: float = 0.0
 
 
 async def orders_made(streams: Streams, patterns: Sequence[Where]) -> list[OrderTotal]:
@@ -48,6 +51,7 @@ def _total(frame: StoredFrame) -> OrderTotal | None:
         return OrderTotal(
             str(decode_subject(frame.subject).tag.asset), str(data["order"]), float(data["produced"]),
             float(data["good"]), float(data["rejected"]), str(data["until"]), int(data["revision"]),
+            float(data.get("production_s", 0.0)), float(data.get("setup_s", 0.0)),
         )  # fmt: skip
     except (DecodeError, KeyError, TypeError, ValueError):
         return None  # another program's event under this name

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from millstream.config._erp import (
         CellConfig,
+        CloseConfig,
         ConfirmConfig,
         ErpConfig,
         ReadConfig,
@@ -88,8 +89,8 @@ else:
                 "ScaleConfig StreamConfig StreamsConfig TagConfig TlsConfig TracingConfig UplinkConfig"
             ),
             "_erp": (
-                "CellConfig ConfirmConfig ErpConfig ReadConfig RestConfirm RestRead RestSystem SqlConfirm SqlRead "
-                "SqlSystem TrytonConfirm TrytonRead TrytonSystem load_erp"
+                "CellConfig CloseConfig ConfirmConfig ErpConfig ReadConfig RestConfirm RestRead RestSystem SqlConfirm "
+                "SqlRead SqlSystem TrytonConfirm TrytonRead TrytonSystem load_erp"
             ),
             "_finding": "Finding",
             "_flow": "FlowEntry FlowInput",
@@ -117,6 +118,7 @@ __all__ = [
     "CellConfig",
     "ConfirmConfig",
     "ErpConfig",
+    "CloseConfig",
     "ReadConfig",
     "RestConfirm",
     "RestRead",

@@ -305,8 +305,17 @@ class ReadConfig(RouteConfig):
         return CellConfig(field=found) if isinstance(found, str) else found
 
 
+class CloseConfig(Strict):
+    """When a production is closed."""
+
+    when: Literal["quantity", "ended"] = "quantity"
+    """`quantity`: as many parts are good as were ordered. `ended`: the order has an `end` as context tells it."""
+    after: Duration = Field(default=7200.0, ge=0)
+    """So long behind that, and behind the last total: longer than a window of `oee` and what comes late for it."""
+
+
 class TrytonConfirm(Strict):
-    """Quantities of the outputs of productions."""
+    """Quantities of the outputs of productions, and the time of their works."""
 
     number: str = "{order}"
     """The number of the production."""
@@ -315,6 +324,20 @@ class TrytonConfirm(Strict):
     start: bool = False
     """Assign and run a production that waits when its first parts are made; without it that is refused until somebody
     does."""
+    quantities: bool = True
+    """Set the quantities; false where these are parts of an operation that is not the last one."""
+    work: Mapping[str, str] | None = Field(default=None, min_length=1, max_length=4)
+    """The production's work that takes the time, by its fields, e.g. {operation.name: "{operation}"}; left out: time is
+    not told. (Module production_work.)"""
+    close: CloseConfig | None = None
+    """Finish the work, and with `quantities` close the production (Do) when its order is over; left out: somebody does
+    it in Tryton."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> TrytonConfirm:
+        if not self.quantities and self.work is None:
+            raise ValueError("quantities, work or both")
+        return self
 
 
 class RestConfirm(Strict):
@@ -363,6 +386,14 @@ class ConfirmConfig(RouteConfig):
     """How it is told to a server."""
     sql: SqlConfirm | None = None
     """How it is told to a database."""
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether another time is another total: it is told to a work, or texts name it."""
+        if self.tryton is not None:
+            return self.tryton.work is not None
+        told = self.rest.body if self.rest is not None else self.sql.columns if self.sql is not None else {}
+        return any(f"{name}_s" in str(told) for name in ("production", "setup"))
 
 
 class ErpConfig(Strict):

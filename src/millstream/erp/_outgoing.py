@@ -16,6 +16,7 @@ from millstream.config import ConfirmConfig
 from millstream.erp._book import Book
 from millstream.erp._systems import Confirmation, Refused, Sink
 from millstream.kernel import Clock, PlantError
+from millstream.protocols.cloudevents import parse_time_ns
 
 if TYPE_CHECKING:
     from millstream.client import KnownFact, OrderTotal, Plant
@@ -24,6 +25,7 @@ KEPT_NS = 90 * 86_400 * 10**9  # so long it is known what was confirmed of an or
 Tell = Callable[[Mapping[str, Any]], None]
 """What happened, for people and logs."""
 _COUNTS = ("good", "rejected", "produced")
+_TIMES = ("production_s", "setup_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +41,28 @@ class Total:
 
 def totals_of(told: Sequence[OrderTotal], known: Sequence[KnownFact], *, only_known: bool) -> list[Total]:
     """The totals by order: an order that ran at several machines is one for whoever gave it."""
-    facts = {fact.path.rpartition("/")[2]: fact.data for fact in known if fact.what == "order"}
+    facts: dict[str, Mapping[str, Any]] = {}
+    ends: dict[str, list[str | None]] = {}
+    for known_order in known:
+        if known_order.what == "order":
+            name = known_order.path.rpartition("/")[2]
+            facts[name] = known_order.data
+            ends.setdefault(name, []).append(known_order.data.get("end"))
     groups: dict[str, list[OrderTotal]] = {}
     for each in told:
         if not only_known or each.order in facts:
             groups.setdefault(each.order, []).append(each)
     found = []
     for order, parts in sorted(groups.items()):
-        counts = {name: sum(getattr(part, name) for part in parts) for name in _COUNTS}
+        counts = {name: sum(getattr(part, name) for part in parts) for name in (*_COUNTS, *_TIMES)}
+        ended = [end for end in ends.get(order, [None]) if end is not None]
         fact = facts.get(order, {})
         until = max(part.until for part in parts)
         values = {
             "name": order, "order": fact.get("order", order), "operation": fact.get("operation", ""),
             "product": fact.get("product", ""), "quantity": fact.get("quantity"),
             "asset": ", ".join(sorted(part.asset for part in parts)), "until": until,
+            "end": max(ended, key=parse_time_ns) if len(ended) == len(ends.get(order, [None])) else None,
         }  # fmt: skip
         found.append(Total(order, counts, sum(part.revision for part in parts), until, values))
     return found
@@ -64,6 +74,7 @@ class Outgoing:
     def __init__(self, plant: Plant, config: ConfirmConfig, book: Book, clock: Clock, tell: Tell) -> None:
         self._plant, self._config, self._book, self._clock, self._tell = plant, config, book, clock, tell
         self._head = f"confirm/{config.name}/"
+        self._compared = (*_COUNTS, *_TIMES) if config.tells_time else _COUNTS
 
     async def due(self) -> list[Confirmation]:
         """What is to be confirmed now: first what was begun, then what is newer than what was taken."""
@@ -72,7 +83,7 @@ class Outgoing:
         totals = await self._totals()
         now_ns = self._clock.now_ns()
         fresh = [t for t in totals if t.order not in waiting and self._is_due(t, now_ns)]
-        return [*begun, *(self._of(total) for total in fresh)]
+        return [*begun, *(self._of(total, now_ns) for total in fresh)]
 
     async def send(self, sink: Sink, told: Confirmation) -> None:
         """Tell one confirmation, and remember how it ended. Raises what the sink raises but Refused."""
@@ -87,12 +98,13 @@ class Outgoing:
             await self._put(told.order, {"taken": before.get("taken"), "refused": refused})
             self._tell({"confirm": self._config.name, "order": told.order, "state": "refused", **error.as_dict()})
             return
-        counts = {name: told.values[name] for name in _COUNTS}
-        taken = {"revision": told.revision, "time_ns": self._clock.now_ns(), **counts}
+        counts = {name: told.values.get(name, 0.0) for name in (*_COUNTS, *_TIMES)}
+        taken = {"revision": told.revision, "time_ns": self._clock.now_ns(), **counts, "is_final": told.is_final}
         await self._put(told.order, {"taken": taken})
         self._tell({
             "confirm": self._config.name, "order": told.order, "state": "confirmed", "how": how,
             "revision": told.revision, "good": told.good, "rejected": told.rejected,
+            **({"is_final": True} if told.is_final else {}),
         })  # fmt: skip
 
     async def forget(self) -> None:
@@ -124,22 +136,38 @@ class Outgoing:
                 )
                 self._tell({"confirm": self._config.name, "order": total.order, "state": "refused", **error.as_dict()})
             return False
-        if taken is not None and all(taken[name] == total.counts[name] for name in _COUNTS):
+        last = taken or {}
+        is_to_close = self._closes(total, now_ns) and not last.get("is_final")
+        if not is_to_close and all(last.get(name, 0.0) == total.counts[name] for name in self._compared):
             return False
         if refused is not None and refused["revision"] == total.revision:
             return bool(now_ns - refused["time_ns"] >= self._config.again * 1e9)
-        return taken is None or total.revision > taken["revision"]
+        return is_to_close or taken is None or total.revision > taken["revision"]
 
-    def _of(self, total: Total) -> Confirmation:
-        taken = (self._book.get(self._head + total.order) or {}).get("taken") or dict.fromkeys(_COUNTS, 0.0)
-        key = f"{self._config.name}/{total.order}/{total.revision}"
+    def _closes(self, total: Total, now_ns: int) -> bool:
+        """Whether the order is over, and its last parts are told as far as the file lets them come late."""
+        close = self._config.tryton.close if self._config.tryton is not None else None
+        if close is None:
+            return False
+        end, quantity, over_ns = total.values["end"], total.values["quantity"], parse_time_ns(total.until)
+        if close.when == "ended":
+            if end is None:
+                return False
+            over_ns = max(over_ns, parse_time_ns(end))
+        elif not quantity or total.counts["good"] < quantity:
+            return False
+        return now_ns >= over_ns + round(close.after * 1e9)
+
+    def _of(self, total: Total, now_ns: int) -> Confirmation:
+        taken = (self._book.get(self._head + total.order) or {}).get("taken") or {}
+        is_final = self._closes(total, now_ns)
+        key = f"{self._config.name}/{total.order}/{total.revision}{'/final' if is_final else ''}"
         values = {
             **total.values, **total.counts, "revision": total.revision, "key": key,
-            **{f"{name}_more": total.counts[name] - taken[name] for name in _COUNTS},
+            **{f"{name}_more": total.counts[name] - taken.get(name, 0.0) for name in total.counts},
         }  # fmt: skip
-        return Confirmation(
-            total.order, key, total.revision, total.counts["good"], total.counts["rejected"], values
-        )  # fmt: skip
+        good, rejected = total.counts["good"], total.counts["rejected"]
+        return Confirmation(total.order, key, total.revision, good, rejected, values, is_final)
 
     async def _put(self, order: str, entry: Mapping[str, Any] | None) -> None:
         value = None if entry is None else {name: part for name, part in entry.items() if part is not None}
@@ -149,7 +177,7 @@ class Outgoing:
 def _written(told: Confirmation) -> dict[str, Any]:
     return {
         "order": told.order, "key": told.key, "revision": told.revision, "good": told.good, "rejected": told.rejected,
-        "values": dict(told.values),
+        "values": dict(told.values), "is_final": told.is_final,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What was made for a production of Tryton: the quantities of its outputs, set in one transaction.
+"""What was made for a production of Tryton: the quantities of its outputs, set in one transaction, and its end.
 
 A total is set, not added, so to tell it twice is to tell it once. The write carries the time at which the production
 that was read had last changed (`_timestamp`): a request that comes late, behind a newer one, is refused by Tryton.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from millstream.config import TrytonConfirm
 from millstream.erp._systems import Confirmation, Refused, filled
+from millstream.erp._work import Calls, tell_work
 
 MODEL = "production"
 _FIELDS = (
@@ -24,26 +25,46 @@ _NEXT: Mapping[str, str] = {"draft": "wait", "waiting": "assign_try", "assigned"
 _OPEN = ("draft", "staging", "assigned")  # states of a move that may still change
 
 
-class Calls(Protocol):
-    """Calls to Tryton."""
-
-    async def call(self, method: str, *params: Any, context: Mapping[str, Any] | None = None) -> Any:
-        """See `TrytonServer.call`."""
-        ...
-
-
 async def confirm_production(tryton: Calls, config: TrytonConfirm, told: Confirmation) -> str:
-    """Set the quantities; "known" where they stand so already. Raises Refused, and what a call raises."""
+    """Set the time and the quantities, and close what is over; "known" where all stands so already. Raises Refused, and
+    what a call raises."""
     number = str(filled(config.number, told.values))
     found = await _find(tryton, number)
     if config.start and found["state"] in _NEXT:
         found = await _started(tryton, found, number)
+    if found["state"] == "done" and told.is_final and await _stands_closed(tryton, config, found, told):
+        return "known"
     if found["state"] != "running":
         raise Refused(
             "the production does not run", where=f"production {number}", expected="running", got=found["state"],
             next_step="a total is set as soon as it runs; one that is done takes none" if found["state"] in _NEXT
             else "correct it in Tryton by hand; it is closed there",
         )  # fmt: skip
+    hows = [await tell_work(tryton, config.work, number, told)] if config.work is not None else []
+    if config.quantities:
+        hows.append(await _set_quantities(tryton, config, found, told))
+        if told.is_final:
+            await tryton.call(f"model.{MODEL}.done", [found["id"]])
+            hows.append("set")
+    return "set" if "set" in hows else "known"
+
+
+async def _stands_closed(
+    tryton: Calls, config: TrytonConfirm, found: Mapping[str, Any], told: Confirmation
+) -> bool:  # fmt: skip
+    """Whether it was closed with just this: an answer that never came."""
+    if not config.quantities:
+        return config.work is not None and await tell_work(tryton, config.work, found["number"], told) == "known"
+    moves = await tryton.call("model.stock.move.read", list(found["outputs"]), list(_MOVE_FIELDS))
+    to_stock = _output_location(found)
+    done = [move for move in moves if move["product"] == found["product"] and move["state"] == "done"]
+    good = sum(move["quantity"] for move in done if move["to_location"] == to_stock)
+    return bool(good == told.good and sum(move["quantity"] for move in done) - good == told.rejected)
+
+
+async def _set_quantities(
+    tryton: Calls, config: TrytonConfirm, found: Mapping[str, Any], told: Confirmation
+) -> str:  # fmt: skip
     moves = await tryton.call("model.stock.move.read", list(found["outputs"]), list(_MOVE_FIELDS))
     scrap_to = await _scrap_location(tryton, config, found, told.rejected, moves)
     changes = [

@@ -102,6 +102,9 @@ class Erp:
                 if str(error) != trouble:
                     self._tell({"name": what.name, "state": "in trouble", **error.as_dict()})
                 trouble = str(error)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError  # `asyncio.wait_for` of Python 3.11 may give an answer in its place
             await self._clock.sleep(pause_s)
 
     async def _look(self, read: ReadConfig, incoming: Incoming) -> None:

@@ -29,7 +29,9 @@ class Page:
 class Confirmation:
     """The total of one order, to be told as it is now. `key` is the same whenever this total is told again; `values`
     are what texts may name: order, operation, name, product, asset, good, rejected, produced, revision, until, key, and
-    good_more, rejected_more, produced_more, which are the differences to what was confirmed before."""
+    production_s and setup_s (seconds), end, and good_more, rejected_more, produced_more, production_s_more and
+    setup_s_more, which are the differences to what was confirmed before. `is_final`: the order is over, and what can be
+    closed is to be closed."""
 
     order: str
     key: str
@@ -37,6 +39,7 @@ class Confirmation:
     good: float
     rejected: float
     values: Mapping[str, Any]
+    is_final: bool = False
 
 
 class Source(Protocol):

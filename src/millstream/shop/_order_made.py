@@ -20,12 +20,15 @@ DIGITS = 9  # behind the point: sums of kilograms are no counts, and stay clean 
 
 
 class OrderMade(msgspec.Struct, array_like=True):
-    """The total of one order: parts in all, rejected ones, up to when (UTC ns), and how often it was told."""
+    """The total of one order: parts in all, rejected ones, up to when (UTC ns), and how often it was told; seconds that
+    the machine produced and was set up for it."""
 
     produced: float = 0.0
     rejected: float = 0.0
     until_ns: int = 0
     revision: int = 0
+    production_s: float = 0.0
+    setup_s: float = 0.0
 
     @property
     def good(self) -> float:
@@ -37,6 +40,8 @@ class _OrderIn(msgspec.Struct):
     produced: float
     rejected: float
     order: str | None = None
+    production_s: float = 0.0
+    setup_s: float = 0.0
 
 
 class _Told(msgspec.Struct):
@@ -49,6 +54,15 @@ class _Told(msgspec.Struct):
 class _Window(msgspec.Struct, array_like=True):
     revision: int
     made: dict[str, tuple[float, float]]
+    times: dict[str, tuple[float, float]] = {}
+
+    def of(self, order: str) -> _Parts:
+        """Parts in all, rejected ones, seconds of production and of set-up."""
+        return (*self.made.get(order, (0.0, 0.0)), *self.times.get(order, (0.0, 0.0)))
+
+
+_Parts = tuple[float, float, float, float]
+_NOTHING: _Parts = (0.0, 0.0, 0.0, 0.0)
 
 
 class OrdersMade(msgspec.Struct, array_like=True):
@@ -73,24 +87,27 @@ def add_window(kept: OrdersMade, data: Any) -> list[str]:
     made = {each.order: (each.produced, each.rejected) for each in told.orders if each.order}
     if not made and before is None:
         return []
-    kept.windows[name] = _Window(told.revision, made)
+    times = {each.order: (each.production_s, each.setup_s) for each in told.orders if each.order}
+    window = kept.windows[name] = _Window(told.revision, made, times)
     touched = []
     for order in {**made, **(before.made if before is not None else {})}:
-        was = before.made.get(order, (0.0, 0.0)) if before is not None else (0.0, 0.0)
-        now = made.get(order, (0.0, 0.0))
-        is_forgotten = order not in kept.orders and was != (0.0, 0.0)  # what is left of it cannot be told any more
+        was = before.of(order) if before is not None else _NOTHING
+        now = window.of(order)
+        is_forgotten = order not in kept.orders and was != _NOTHING  # what is left of it cannot be told any more
         if was != now and not is_forgotten:
-            _change(kept, order, (now[0] - was[0], now[1] - was[1]), end_ns)
+            _change(kept, order, [n - w for n, w in zip(now, was, strict=True)], end_ns)
             touched.append(order)
     _bound(kept)
     return touched
 
 
-def _change(kept: OrdersMade, order: str, more: tuple[float, float], end_ns: int) -> None:
+def _change(kept: OrdersMade, order: str, more: Sequence[float], end_ns: int) -> None:
     total = kept.orders.pop(order, OrderMade())  # behind the others: it was told of last
+    produced, rejected, production_s, setup_s = more
     kept.orders[order] = OrderMade(
-        round(total.produced + more[0], DIGITS), round(total.rejected + more[1], DIGITS),
+        round(total.produced + produced, DIGITS), round(total.rejected + rejected, DIGITS),
         max(total.until_ns, end_ns), total.revision + 1,
+        round(total.production_s + production_s, DIGITS), round(total.setup_s + setup_s, DIGITS),
     )  # fmt: skip
 
 
@@ -106,5 +123,5 @@ def made_data(order: str, total: OrderMade, until: str) -> Mapping[str, Any]:
     """What an event tells of a total; `until` is its time as text."""
     return {
         "order": order, "produced": total.produced, "good": total.good, "rejected": total.rejected, "until": until,
-        "revision": total.revision,
+        "revision": total.revision, "production_s": total.production_s, "setup_s": total.setup_s,
     }  # fmt: skip

@@ -68,6 +68,16 @@ def order_at(orders: Sequence[OrderSpan], time_ns: int) -> OrderSpan | None:
     return None
 
 
+def order_spans(orders: Sequence[OrderSpan], start_ns: int, end_ns: int) -> list[tuple[OrderSpan, int, int]]:
+    """The orders that ran in [start_ns, end_ns), each with its part of it."""
+    found = []
+    for index, order in enumerate(orders):
+        begins, ends = max(order.start_ns, start_ns), min(_until(orders, index), end_ns)
+        if begins < ends:
+            found.append((order, begins, ends))
+    return found
+
+
 def order_doubts(orders: Sequence[OrderSpan], start_ns: int, end_ns: int, lasts_max_ns: int) -> list[str]:
     """What is not sure about the orders of this time."""
     found = []

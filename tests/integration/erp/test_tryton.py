@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from flow_site import until
 from tryton_peer import PASSWORD, Door, door_before, send, tryton
 
 from millstream.client import Plant, connect
-from millstream.config import ErpConfig, load_edge, load_erp
+from millstream.config import CloseConfig, ErpConfig, TrytonConfirm, load_edge, load_erp
 from millstream.edge import EdgeNode
 from millstream.erp import open_erp
+from millstream.erp._production import confirm_production
+from millstream.erp._systems import Confirmation, Refused
 from millstream.erp._tryton import TrytonServer, open_tryton
+from millstream.erp._work import tell_work
 from millstream.kernel import AuthError, SystemClock
 
 MIN = 60 * 10**9
@@ -62,7 +66,7 @@ reads:
     what: order
     every: 200ms
     page_rows: 3
-    tryton: {model: production, where: [[state, "!=", done]]}
+    tryton: {model: production, where: [[state, "!=", done], [works, "=", null]]}
     removed: {field: state, values: [cancelled]}
     cells:
       order: number
@@ -70,11 +74,29 @@ reads:
       product: product.code
       quantity: quantity
       start: {field: planned_start_date, zone: Europe/Berlin, at: "06:00"}
+  - name: works
+    system: tryton
+    what: order
+    every: 200ms
+    tryton: {model: production.work, where: [[production.state, "!=", done]]}
+    cells:
+      order: production.number
+      operation: operation.name
+      asset: {field: work_center.name, names: {"Mill 1": acme/p1/mill}}
+      product: production.product.code
+      quantity: production.quantity
+      start: {field: production.planned_start_date, zone: Europe/Berlin, at: "06:00"}
 confirms:
   - name: quantities
     system: tryton
     every: 200ms
+    reads: ["acme/p1/press:made/*", "acme/p1/saw:made/*"]
     tryton: {start: true}
+  - name: works-done
+    system: tryton
+    every: 200ms
+    reads: ["acme/p1/mill:made/*"]
+    tryton: {work: {operation.name: "{operation}"}, close: {when: quantity, after: 0s}}
 """
 
 
@@ -109,11 +131,11 @@ async def orders_come_in(plant: Plant, process: subprocess.Popen[bytes], log: Pa
     async def stand() -> bool:
         assert process.poll() is None, log.read_text()[-2000:]
         return [f.path for f in await plant.context.list(what="order")] == [
-            "acme/p1/press:order/4711", "acme/p1/saw:order/4712",
+            "acme/p1/mill:order/4715-Milling", "acme/p1/press:order/4711", "acme/p1/saw:order/4712",
         ]  # fmt: skip
 
-    await until(stand, "two orders", tell=lambda: log.read_text()[-900:])
-    order = (await plant.context.list(what="order"))[0]
+    await until(stand, "three orders", tell=lambda: log.read_text()[-900:])
+    order = (await plant.context.list("acme/p1/press", what="order"))[0]
     assert order.who == "erp orders"
     assert order.data == {
         "order": "4711", "product": "M6", "ideal_cycle_s": 1.5, "quantity": 100.0, "start": "2026-01-02T05:00:00Z",
@@ -184,12 +206,14 @@ async def test_what_was_made_is_set_in_tryton_once_also_when_the_process_is_kill
                     assert len(door.writes) == 1, "Tryton had it, so it was not written again"
                     await what_comes_later(plant, server)
                     await until(lambda: confirmed(told) == 3, "three confirmations", tell=lambda: told)
+                    assert len(door.writes) == 3, "each total was written once"
+                    await an_operation_takes_its_time_and_is_closed(plant, server, told)
                 finally:
                     running.cancel()
                     with suppress(asyncio.CancelledError):
                         await running
-            assert len(door.writes) == 3, "each total was written once"
             await a_late_request_changes_nothing(server, door, direct)
+            await a_late_time_changes_nothing(server, door, direct)
             async with open_erp(plant, loaded, clock, tell) as erp:
                 assert (await erp.check())["confirms"][0]["due"] == []
             await log_ins_are_judged(server, erp_of(tmp_path, direct), monkeypatch)
@@ -213,6 +237,47 @@ async def what_comes_later(plant: Plant, server: TrytonServer) -> None:
         )
 
     await until(is_right, "what is right by now")
+
+
+async def an_operation_takes_its_time_and_is_closed(
+    plant: Plant, server: TrytonServer, told: list[dict[str, Any]]
+) -> None:  # fmt: skip
+    """An operation runs for half an hour: a cycle with that time; when all that was ordered is good, it is closed."""
+    start_ns = SystemClock().now_ns() // HOUR * HOUR - 2 * HOUR
+    await publish(plant, "mill", start_ns, (1, 0, 0), (20, 24, 0))
+    await plant.publish("acme/p1/mill:state", "Stopped", kind="state", time=start_ns + 30 * MIN)
+
+    async def takes_its_time() -> bool:
+        return (await made(server, "4715"), await cycles(server)) == (
+            ("running", {"STO": 24.0}), [("running", 1800.0, None)],
+        )  # fmt: skip
+
+    await until(takes_its_time, "parts and time of the operation", tell=lambda: told)
+    await plant.publish("acme/p1/mill:parts", 100, kind="count", time=start_ns + 25 * MIN)
+    await until(lambda: any(each.get("is_final") for each in told), "its end", tell=lambda: told)
+    assert await made(server, "4715") == ("done", {"STO": 100.0})
+    assert await cycles(server) == [("done", 1800.0, 30.0)], "half an hour of 60 an hour"
+
+
+async def cycles(server: TrytonServer) -> list[tuple[str, float, float | None]]:
+    """State, seconds and cost of all cycles of works."""
+    rows = await server.call("model.production.work.cycle.search_read", [], 0, 9, None, ["state", "duration", "cost"])
+    return [(row["state"], row["duration"], None if row["cost"] is None else float(row["cost"])) for row in rows]
+
+
+async def a_late_time_changes_nothing(server: TrytonServer, door: Door, port: int) -> None:
+    """The cycle is not made again by a request that arrives once more; nor by a confirmation whose answer was lost."""
+    status, answer = send(port, "/plant/", door.works[0], door.work_headers[0])
+    assert (status, json.loads(answer)["error"][0]) == (200, "ConcurrencyException")
+    values = {"operation": "Milling", "production_s": 1800.0, "setup_s": 0.0}
+    again = Confirmation("4715-Milling", "k", 9, 100.0, 0.0, {"order": "4715", **values}, is_final=True)
+    config = TrytonConfirm(work={"operation.name": "{operation}"}, close=CloseConfig())
+    assert await confirm_production(server, config, again) == "known"
+    with pytest.raises(Refused, match="does not run"):
+        await confirm_production(server, config, replace(again, good=101.0))
+    with pytest.raises(Refused, match="done, with another time"):
+        await tell_work(server, {"operation.name": "Milling"}, "4715", replace(again, values={"production_s": 9.0}))
+    assert len(await cycles(server)) == 1
 
 
 async def a_late_request_changes_nothing(server: TrytonServer, door: Door, port: int) -> None:

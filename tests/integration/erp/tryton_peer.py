@@ -67,6 +67,8 @@ class Door:
         self.let_go = threading.Event()
         self.let_go.set()
         self.headers: list[dict[str, str]] = []
+        self.works: list[bytes] = []
+        self.work_headers: list[dict[str, str]] = []
 
 
 @contextmanager
@@ -80,6 +82,9 @@ def door_before(port: int) -> Iterator[tuple[int, Door]]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             status, answer = send(port, self.path, body, dict(self.headers))
+            if b'"model.production.work.write"' in body:
+                door.works.append(body)
+                door.work_headers.append(dict(self.headers))
             if b'"model.production.write"' in body:
                 door.writes.append(body)
                 door.headers.append(dict(self.headers))

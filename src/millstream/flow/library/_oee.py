@@ -32,6 +32,7 @@ from millstream.shop import (
     figures,
     order_at,
     order_doubts,
+    order_spans,
     put_order,
     read_order,
 )
@@ -290,11 +291,14 @@ class _Oee:
         return found
 
     def _orders(self, kept: Kept, found: Figures) -> list[dict[str, Any]]:
-        """What was made for which order in a window."""
+        """What was made for which order in a window, and how long the machine produced and was set up for it."""
         made: dict[str, Made] = {}
         products: dict[str, str] = {}
-        orders = kept.orders
-        for bucket in self._buckets(kept, self._calendar.planned(found.start_ns, found.end_ns)):
+        orders, planned = kept.orders, self._calendar.planned(found.start_ns, found.end_ns)
+        times = self._order_times(kept, planned, found)
+        for name, (product, _, _) in times.items():
+            made[name], products[name] = Made(), product
+        for bucket in self._buckets(kept, planned):
             order = order_at(orders, bucket.start_ns + MINUTE_NS // 2)
             name = order.name if order is not None else ""
             products[name] = order.product if order is not None else ""
@@ -303,9 +307,24 @@ class _Oee:
             {
                 "order": name or None, "product": products[name] or None, "produced": part.produced,
                 "rejected": part.rejected, "ideal_s": part.ideal_ns / 1e9,
+                **dict(zip(("production_s", "setup_s"), times.get(name, ("", 0.0, 0.0))[1:], strict=True)),
             }
             for name, part in made.items()
         ]  # fmt: skip
+
+    def _order_times(
+        self, kept: Kept, planned: Sequence[tuple[int, int]], found: Figures
+    ) -> dict[str, tuple[str, float, float]]:
+        """Product, seconds of production and of set-up of each order for which there are any."""
+        times: dict[str, tuple[str, float, float]] = {}
+        transitions = kept.transitions(found.start_ns, found.end_ns)
+        for order, start_ns, end_ns in order_spans(kept.orders, found.start_ns, found.end_ns):
+            spent = self._figures_of(transitions, planned, (start_ns, end_ns)).spent_ns
+            production_s, setup_s = spent[Category.PRODUCTION] / 1e9, spent[Category.SETUP] / 1e9
+            if production_s or setup_s:
+                _, before, before_setup = times.get(order.name, ("", 0.0, 0.0))
+                times[order.name] = (order.product, before + production_s, before_setup + setup_s)
+        return times
 
     @staticmethod
     def _buckets(kept: Kept, planned: Sequence[tuple[int, int]]) -> list[Bucket]:
