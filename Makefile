@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev console docs test demo bench lint gen new-connector changes peers clean
+.PHONY: help setup setup-dev console docs test demo screenshots bench lint gen new-connector changes peers clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -46,6 +46,10 @@ demo: $(VENV)/.runtime  ## a plant, an edge and a hub on this machine, with a cu
 	@$(BIN)/python tools/console.py --if-possible
 	@$(BIN)/python tools/docs_site.py --if-possible
 	@$(BIN)/millstream demo $(ARGS)
+
+screenshots: $(VENV)/.dev  ## draw the pictures of the README and docs from live demo data (needs chromium)
+	@$(BIN)/python tools/console.py
+	@$(BIN)/python tools/pictures.py $(ARGS)
 
 bench: $(VENV)/.dev  ## list the benchmarks, or run one: ARGS="ingest --json"
 	@$(BIN)/python -m bench $(ARGS)

@@ -70,5 +70,14 @@ def test_a_link_that_leads_nowhere_is_named_with_its_page(tmp_path: Path) -> Non
     ]
 
 
+def test_pictures_are_small_and_each_is_shown_somewhere() -> None:
+    folder = docs_site.ROOT / "docs" / "pictures"
+    pictures = {path.relative_to(docs_site.ROOT).as_posix(): path for path in folder.iterdir()}
+    pages = [docs_site.read_page(source) for source in docs_site.sources()]
+    shown = {docs_site._resolve(page, link)[0] for page in pages for link in page.links if link.endswith(".png")}
+    assert set(pictures) == {path for path in shown if path.startswith("docs/pictures/")}
+    assert all(path.stat().st_size <= 150_000 for path in pictures.values())
+
+
 def test_anchors_are_those_of_github() -> None:
     assert docs_site.slug("What is it, `really`? (Ä 1.2)") == "what-is-it-really-ä-12"

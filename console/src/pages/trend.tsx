@@ -6,9 +6,9 @@ import { saveBlob, savePicture } from "../parts/keep";
 import { spectrumOf } from "../parts/spectrum";
 import { ValueCell } from "../parts/value";
 import { address, go, route } from "../router";
-import { client, connections, now } from "../state/hub";
+import { client, connections, now, session } from "../state/hub";
 import { findMore, isLoaded, tags, unitOf, type Tag } from "../state/tags";
-import { csvOf, TrendLine } from "../state/trend";
+import { csvOf, RAW_MS_MAX, TrendLine } from "../state/trend";
 import { t, type Word } from "../words";
 
 const EARLIER: [string, Word, number, number][] = [["8h", "unitH", 8, 8], ["1d", "unitD", 1, 24], ["7d", "unitD", 7, 168], ["28d", "unitD", 28, 672]];
@@ -26,12 +26,14 @@ export function TrendPage(): preact.JSX.Element {
   const zoom = zoomOf(query.get("from"), query.get("to"));
   const earlier = EARLIER.find(([name]) => name === query.get("earlier"));
   const isSpectrum = query.get("show") === "spectrum";
+  const isFromSite = query.get("source") === "site";
+  const spanMs = zoom === undefined ? span[1] * 60_000 : zoom[1] - zoom[0];
   useMissing(keys);
   const chosen = keys.flatMap((key) => tags.value.get(key) ?? []);
   const show = (change: Record<string, string | string[] | undefined>): void =>
     go(address("trend", {
       tag: keys, span: span[0], from: query.get("from") ?? undefined, to: query.get("to") ?? undefined,
-      earlier: earlier?.[0], show: isSpectrum ? "spectrum" : undefined, ...change,
+      earlier: earlier?.[0], show: isSpectrum ? "spectrum" : undefined, source: isFromSite ? "site" : undefined, ...change,
     }));
   return (
     <>
@@ -47,11 +49,12 @@ export function TrendPage(): preact.JSX.Element {
           {EARLIER.map(([name, word, n]) => <option key={name} value={name}>{t("earlier", { time: t(word, { n }) })}</option>)}
         </select>
         <label><input type="checkbox" checked={isSpectrum} onChange={(event) => show({ show: event.currentTarget.checked ? "spectrum" : undefined })} /> {t("spectrum")}</label>
+        {session.value && !session.value.site && <label title={t("fromSiteHint")}><input type="checkbox" checked={isFromSite} disabled={!isFromSite && spanMs > RAW_MS_MAX} onChange={(event) => show({ source: event.currentTarget.checked ? "site" : undefined })} /> {t("fromSite")}</label>}
         {zoom && <button type="button" onClick={() => show({ from: undefined, to: undefined })}>{t("zoomOut")}</button>}
       </div>
       {chosen.length === 0 ? <p class="empty">{t("noTags")}</p> : (
-        <Lines key={[...chosen.map((tag) => tag.key), earlier?.[0]].join("\n")} chosen={chosen} minutes={span[1]} zoom={zoom}
-          earlier={earlier} isSpectrum={isSpectrum}
+        <Lines key={[...chosen.map((tag) => tag.key), earlier?.[0], isFromSite].join("\n")} chosen={chosen} minutes={span[1]} zoom={zoom}
+          earlier={earlier} isSpectrum={isSpectrum} isFromSite={isFromSite}
           onRemove={(key) => show({ tag: keys.filter((one) => one !== key) })}
           onZoom={(from, to) => show({ from: String(Math.round(from)), to: String(Math.round(to)) })} />
       )}
@@ -96,11 +99,12 @@ interface LinesProps {
   zoom?: [number, number];
   earlier?: (typeof EARLIER)[number];
   isSpectrum: boolean;
+  isFromSite: boolean;
   onRemove: (key: string) => void;
   onZoom: (fromMs: number, toMs: number) => void;
 }
 
-function Lines({ chosen, minutes, zoom, earlier, isSpectrum, onRemove, onZoom }: LinesProps): preact.JSX.Element {
+function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite, onRemove, onZoom }: LinesProps): preact.JSX.Element {
   const [, redraw] = useState(0);
   const [why, setWhy] = useState("");
   const lines = useRef<TrendLine[]>([]);
@@ -108,10 +112,10 @@ function Lines({ chosen, minutes, zoom, earlier, isSpectrum, onRemove, onZoom }:
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const later = (): void => void (timer ??= setTimeout(() => ((timer = undefined), redraw((n) => n + 1)), DRAW_MS));
-    lines.current = chosen.map((tag) => new TrendLine(tag, later));
+    lines.current = chosen.map((tag) => new TrendLine(tag, later, 0, tag.path, isFromSite));
     if (earlier !== undefined) {
       const before = t("earlier", { time: t(earlier[1], { n: earlier[2] }) });
-      lines.current.push(...chosen.map((tag) => new TrendLine(tag, later, earlier[3] * HOUR_MS, `${tag.path} (${before})`)));
+      lines.current.push(...chosen.map((tag) => new TrendLine(tag, later, earlier[3] * HOUR_MS, `${tag.path} (${before})`, isFromSite)));
     }
     return () => {
       clearTimeout(timer);

@@ -37,6 +37,7 @@ interface ChartProps {
   canvas?: { current: HTMLCanvasElement | null };
 }
 
+const LABEL_PX = 80; // of a time with its seconds
 const STRIPE_PX = 6;
 export const DASHES = [[], [8, 4], [2, 3], [12, 4, 2, 4], [4, 2], [1, 2], [10, 2], [6, 6]];
 
@@ -84,7 +85,7 @@ function optionsOf(props: ChartProps, width: number, onZoom: (fromMs: number, to
       }],
     },
     scales: { x: { time: !props.isHertz }, y: { auto: true } },
-    axes: [{ ...axis, values: (_made, ticks, _axis, _space, step) => ticks.map((s) => (props.isHertz ? numberText(s) : clockText(s * 1000, step))) }, { ...axis, size: 70, values: (_made, ticks) => ticks.map(numberText) }],
+    axes: [{ ...axis, space: LABEL_PX, values: (_made, ticks, _axis, _space, step) => ticks.map((s) => (props.isHertz ? numberText(s) : clockText(s * 1000, step))) }, { ...axis, size: 70, values: (_made, ticks) => ticks.map(numberText) }],
     series: [
       {},
       ...props.lines.flatMap((line, index) => {

@@ -5,7 +5,7 @@ import { client } from "./hub";
 import { extend, marksOf } from "./marks";
 import { follow, hearAll, type Tag } from "./tags";
 
-const RAW_MS_MAX = 20 * 60_000;
+export const RAW_MS_MAX = 20 * 60_000;
 const WINDOWS = 1000;
 const POINTS_MAX = 120_000;
 
@@ -21,6 +21,8 @@ export class TrendLine {
     /** So much earlier: an earlier time laid over this one. It stands still. */
     readonly earlierMs = 0,
     private readonly label = tag.path,
+    /** From the site itself, not from the hub's history: what the link does not carry is only there. */
+    private readonly isFromSite = false,
   ) {
     this.line = { label, times: [], values: [], marks: [] };
     if (earlierMs === 0) this.stops.push(hearAll((readings) => this.hear(readings)), follow(tag.asset, tag.kind));
@@ -40,7 +42,7 @@ export class TrendLine {
     const { path, kind } = this.tag;
     const move = (times: number[]): number[] => (this.earlierMs === 0 ? times : times.map((time) => time + this.earlierMs));
     if (toMs - fromMs <= RAW_MS_MAX) {
-      const found = await client.history.range(path, fromMs, toMs, kind);
+      const found = await (this.isFromSite ? client.history.raw(path, fromMs, toMs, kind) : client.history.range(path, fromMs, toMs, kind));
       this.isNumeric = found.values.every((value) => value === null || numeric(value) !== null);
       const values = found.values.map((value, at) => (severity(found.quality[at]) === "bad" ? null : numeric(value)));
       const times = move(found.times);

@@ -115,6 +115,7 @@ export const de: Words = {
   timelineLegend: "oben Zustände, Dreiecke sind Alarme, unten Stillstände", waterfall: "Von der geplanten Zeit zur genutzten", plannedTime: "Geplante Belegungszeit",
   fullyUsed: "Voll genutzt", lossFailures: "Ausfälle", lossIdling: "Leerlauf", lossSmall: "Kurze Stillstände", lossSpeed: "Geringere Geschwindigkeit", lossRejects: "Ausschuss",
   order: "Auftrag", orders: "Aufträge", product: "Produkt", timelineOrders: "ganz unten Aufträge",
+  fromSite: "Vom Standort", fromSiteHint: "wie es am Standort liegt, auch was die Leitung nicht trägt; höchstens 20 Minuten",
   mapOfSites: "Karte der Standorte", allSites: "Alle Standorte", wholeWorld: "Ganze Welt", sitesHere: "{n} Standorte", ofThemAway: "{n} davon weg",
   mapSource: "Umrisse: Natural Earth",
 };

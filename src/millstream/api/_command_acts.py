@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from millstream.api._browser import read_json
-from millstream.api._desk import COMMANDERS, ENGINEERS, ActDesk, asked, posted, sees_path, whole_number
+from millstream.api._desk import COMMANDERS, ENGINEERS, ActDesk, asked, posted, sees_path, tag_of, whole_number
+from millstream.api._parameters import parse_time_ns
+from millstream.api._render import render
 from millstream.api._request import json_response
-from millstream.kernel import DecodeError, NotFoundError
+from millstream.kernel import DecodeError, NotFoundError, Unreachable
 from millstream.protocols.command import ARGS_BYTES_MAX
+from millstream.protocols.uns_payload import ARROW_TYPE
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 COMMANDS_COUNT_MAX = 500  # of one list
 DEADLINE_S_MAX = 15.0
+DATA_BYTES_MAX = 16 << 20  # of one look at what a site holds: half a million samples
 
 
 class QueryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,6 +69,7 @@ class CommandActs:
 
         return [
             Route("/api/v1/fleet/query", self._query, methods=["POST"]),
+            Route("/api/v1/fleet/data", self._data, methods=["GET"]),
             Route("/api/v1/commands", self._list, methods=["GET"]),
             Route("/api/v1/commands/send", self._send, methods=["POST"]),
             Route("/api/v1/commands/cancel", self._cancel, methods=["POST"]),
@@ -86,6 +91,26 @@ class CommandActs:
         return json_response({
             "nodes": msgspec.to_builtins(found.nodes), "summary": msgspec.to_builtins(found.summary),
         })  # fmt: skip
+
+    async def _data(self, request: Request) -> Response:
+        """Samples of one tag as its edge holds them, those too that the link does not carry: Arrow, whose metadata says
+        `truncated` when an edge was cut or silent."""
+        from starlette.responses import Response
+
+        actor, wanted = await self._desk.looking(request), request.query_params
+        tag, now_ns = tag_of(actor, wanted.get("tag", "")), self._desk.clock.now_ns()
+        start_ns, end_ns = (parse_time_ns(wanted.get(name, ""), now_ns) for name in ("start", "end"))
+        async with self._desk.plant(actor) as plant:
+            run = plant.fleet.data(
+                str(tag), start=start_ns, end=end_ns, kind=wanted.get("kind", "tag"), bytes_max=DATA_BYTES_MAX
+            )
+            table = await run.table()
+        is_whole = run.summary is not None and run.summary.is_whole
+        if not is_whole and table.num_rows == 0:
+            silent = ", ".join(run.summary.missing) if run.summary else ""
+            raise Unreachable("its site did not answer", where=str(tag), got=silent or "nothing")
+        told = {**(table.schema.metadata or {}), b"truncated": b"false" if is_whole else b"true"}
+        return Response(render(table.replace_schema_metadata(told), ARROW_TYPE), media_type=ARROW_TYPE)
 
     async def _list(self, request: Request) -> Response:
         actor, wanted = await self._desk.looking(request), request.query_params
@@ -186,6 +211,8 @@ def _shown(found: Sequence[NodeCommand]) -> list[dict[str, Any]]:
 
 COMMAND_ROUTES: dict[str, Any] = {
     "/api/v1/fleet/query": posted("fleet_query", "Ask the sites now; who is missing is said", QueryRequest),
+    "/api/v1/fleet/data": asked("fleet_data", "Samples of one tag as its site holds them, as Arrow", "tag", "start",
+                                "end", optional=("kind",)),
     "/api/v1/commands": asked("commands", "Commands, the newest first", optional=("open", "limit")),
     "/api/v1/commands/{id}": asked("command", "One command at each of its sites", in_path=("id",)),
     "/api/v1/commands/{id}/file": asked("command_file", "The file that it has left at a site (engineers)", "node",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 SITE = "acme/plant1"
+PLACE = {"latitude": "50.94", "longitude": "6.96"}  # on the map of the console
 EDGE = "plant1"
 OPCUA_COUNTERS = 20
 SHDR_SPEED = 20
@@ -79,7 +80,7 @@ def hub_document(folder: Path, secret: Path) -> dict[str, Any]:
 def edge_document(folder: Path, secret: Path, leaf_port: int, ready: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The edge's configuration. `ready` is what each device said when it was ready."""
     return {
-        "edge": {"name": EDGE, "path": SITE, "data_dir": str(folder / "edge")},
+        "edge": {"name": EDGE, "path": SITE, "data_dir": str(folder / "edge"), "labels": PLACE},
         "server": {"mqtt_port": 0},
         "uplink": {"url": f"nats://127.0.0.1:{leaf_port}", "secret": {"file": str(secret)}},
         "streams": {"integrity": {"max_bytes": "1GB"}, "throughput": {"max_bytes": "1GB"}},

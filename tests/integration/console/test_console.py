@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+import pyarrow as pa
 import pytest
 from acting import act_on_the_plant
 from browser import a_page, accessibility_faults, chromium
 from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite, console_site
 from login_site import PASSWORD, LoginSite, login_site
+from outlines import check_outline
 from trust_site import until
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ GERMAN = {
     "Alarme": "Auch Ereignisse", "Standorte": "acme/away",
     "Datenweg": "not a frame of this protocol", "Verwaltung": "eine Anlage und keine Personen",
 }  # fmt: skip
-LOOKED_AT_BEFORE = {"Plant", "Trend", "Alarms"}  # in light colours, or of what others are made of, too
+LOOKED_AT_ELSEWHERE = {"Plant", "Trend", "Alarms", "Pipeline", "Admin"}  # in light colours
 COUNT = re.compile("^count ")
 pytestmark = pytest.mark.needs("chromium", "playwright", "console")
 
@@ -165,7 +167,8 @@ async def see_each_page(page: Page, site: ConsoleSite) -> None:
     for name, text in ENGLISH.items():
         await page.get_by_role("link", name=name, exact=True).click()
         await page.locator("main").get_by_text(text).first.wait_for()
-        assert name in LOOKED_AT_BEFORE or await accessibility_faults(page) == [], name
+        assert name in LOOKED_AT_ELSEWHERE or await accessibility_faults(page) == [], name
+        await check_outline(page, name)
 
 
 async def see_the_shop_floor(page: Page) -> None:
@@ -249,6 +252,22 @@ async def see_a_trend(page: Page, site: ConsoleSite) -> None:
     assert "earlier=8h" in link
     assert "from=" in link
     assert await accessibility_faults(page) == []
+    await page.get_by_label("Compare").select_option("")
+    await until(partial(is_read_at_the_site, page), "samples as the site holds them")
+    assert "source=site" in page.url
+
+
+async def is_read_at_the_site(page: Page) -> bool:
+    """A site that is slow for once is asked again."""
+    box = page.get_by_label("From the site")
+    await box.uncheck()
+    async with page.expect_response(re.compile("/api/v1/fleet/data.*press%3Acount")) as answered:
+        await box.check()
+    answer = await answered.value
+    if answer.status != 200:
+        return False
+    table = pa.ipc.open_stream(await answer.body()).read_all()
+    return table.num_rows > 0 and table.schema.metadata[b"truncated"] == b"false"
 
 
 async def has_zoomed(page: Page) -> bool:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
+import pyarrow as pa
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -34,6 +35,7 @@ ASKS: list[tuple[str, str, dict[str, Any], str]] = [
     ("GET", "/api/v1/twin/history?path=acme/plant1/press&field=state", {}, "viewer"),
     ("GET", "/api/v1/twins", {}, "viewer"),
     ("POST", "/api/v1/fleet/query", {"filter": "1 == 1"}, "viewer"),
+    ("GET", "/api/v1/fleet/data?tag=acme/plant1/press:x&start=0&end=1", {}, "viewer"),
     ("POST", "/api/v1/dead-letters/replay", {"id": "H_DLQ:1"}, "engineer"),
     ("POST", "/api/v1/dead-letters/drop", {"id": "H_DLQ:1", "why": "a test"}, "engineer"),
     ("GET", "/api/v1/commands/c1/file?node=plant1", {}, "engineer"),
@@ -78,7 +80,8 @@ class FakePlant:
         self.letters = SimpleNamespace(replay=self._note, drop=self._note)
         self.commands = SimpleNamespace(list=self._commands, show=self._show, send=self._send, cancel=self._cancel)
         self.configs = SimpleNamespace(sites=self._sites, put=self._note, rollouts=None)
-        self.fleet = SimpleNamespace(query=self._query)
+        self.fleet = SimpleNamespace(query=self._query, data=self._data)
+        self.silent: list[str] = []
         self.twins = SimpleNamespace(show=self._twin, history=self._twins, list=self._twins)
 
     @asynccontextmanager
@@ -141,6 +144,16 @@ class FakePlant:
     def _query(self, filter: str | None, **more: Any) -> Any:
         self.asked.append((filter, more))
         return SimpleNamespace(all=self._answers)
+
+    def _data(self, *what: Any, **more: Any) -> Any:
+        self.asked.append((*what, more))
+        return SimpleNamespace(
+            table=self._table, summary=SimpleNamespace(is_whole=not self.silent, missing=self.silent)
+        )
+
+    async def _table(self) -> pa.Table:
+        rows = 0 if self.silent else 2
+        return pa.table({"timestamp": [1, 2][:rows], "value": [3.5, 4.5][:rows], "quality": [0, 0][:rows]})
 
     async def _answers(self) -> Any:
         return SimpleNamespace(nodes=[], summary={})
@@ -230,6 +243,22 @@ async def test_who_has_some_paths_sees_and_touches_what_lies_below_them_only() -
     assert site.plant.asked[-1][1]["nodes"] == ["plant1"], "not all, and not the site that is larger than the path"
     assert (await site.ask("POST", "/api/v1/commands/cancel", {"id": "c1"})).status_code == 200
     assert site.plant.asked[-1] == ("c1", {"nodes": ["plant1"], "who": "ann"})
+
+
+async def test_what_a_site_holds_comes_as_arrow_that_says_whether_it_is_whole() -> None:
+    site = Site("viewer", paths=(INNER,))
+    asked = "/api/v1/fleet/data?start=0&end=1000000000&tag="
+    found = await site.ask("GET", f"{asked}{INNER}/press:x")
+    table = pa.ipc.open_stream(found.content).read_all()
+    assert (found.status_code, table["value"].to_pylist()) == (200, [3.5, 4.5])
+    assert table.schema.metadata[b"truncated"] == b"false"
+    assert site.plant.asked[-1][0] == f"{INNER}/press:x"
+    site.plant.silent = ["plant1"]
+    refused = await site.ask("GET", f"{asked}{INNER}/press:x")
+    assert (refused.status_code, refused.json()["got"]) == (503, "plant1")
+    for other in (f"{OUTER}/press:x", "acme/**:x"):
+        assert (await site.ask("GET", f"{asked}{other}")).status_code in (400, 403)
+    assert len(site.plant.asked) == 2
 
 
 async def test_what_is_asked_is_of_the_session_whatever_the_body_says() -> None:

@@ -75,13 +75,13 @@ export class History {
 
   /** Values as stored; times are Unix ms. */
   async range(tag: string, startMs: number, endMs: number, kind = "tag", limit = 100_000): Promise<Series> {
-    const table = await this.columns("range", { tag, kind, start: ns(startMs), end: ns(endMs), limit });
-    return {
-      times: table.column("timestamp") as number[],
-      values: table.column("value") as Value[],
-      quality: table.column("quality") as number[],
-      isTruncated: table.metadata.get("truncated") === "true",
-    };
+    return seriesOf(await this.columns("range", { tag, kind, start: ns(startMs), end: ns(endMs), limit }));
+  }
+
+  /** The same as its site holds it: also what the link does not carry, such as waveforms. Truncated where the site has
+   * more than one answer holds. */
+  async raw(tag: string, startMs: number, endMs: number, kind = "tag"): Promise<Series> {
+    return seriesOf(await this.columns("fleet/data", { tag, kind, start: ns(startMs), end: ns(endMs) }));
   }
 
   /** The extremes of windows of `everyMs`. */
@@ -116,6 +116,13 @@ export class History {
     return readArrow(await this.http.bytes(`/api/v1/${question}${search(parameters)}`, ARROW_TYPE));
   }
 }
+
+const seriesOf = (table: Columns): Series => ({
+  times: table.column("timestamp") as number[],
+  values: table.column("value") as Value[],
+  quality: table.column("quality") as number[],
+  isTruncated: table.metadata.get("truncated") === "true",
+});
 
 const readingOfJson = (row: Record<string, unknown>, kind: string): Reading =>
   readingOf({ ...row, timestamp: Number(row.timestamp_ns) / 1e6 }, fromJson(row.value), kind);
