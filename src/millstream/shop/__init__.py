@@ -108,6 +108,7 @@ if TYPE_CHECKING:
     from millstream.shop._surprise import LongRun, Surprise
     from millstream.shop._timeline import (
         MICRO,
+        PIECES_MAX,
         STOP_TYPE,
         NotAStop,
         ParetoRow,
@@ -159,13 +160,14 @@ else:
             "_spc": "D2 RULES Capability Center Chart ChartRules capability ewma_limit indices individuals subgroups",
             "_surprise": "LongRun Surprise",
             "_timeline": (
-                "MICRO STOP_TYPE NotAStop ParetoRow Piece StopAction StopAsk begin_piece check_stop_ask end_of "
-                "find_piece give_reason merge_piece pareto piece_at split_piece stop_ask_event stop_data"
+                "MICRO PIECES_MAX STOP_TYPE NotAStop ParetoRow Piece StopAction StopAsk begin_piece check_stop_ask "
+                "end_of find_piece give_reason merge_piece pareto piece_at split_piece stop_ask_event stop_data"
             ),
         },
     )
 
 __all__ = [
+    "PIECES_MAX",
     "REJECT_KINDS",
     "REJECT_TYPE",
     "SAID_KINDS",

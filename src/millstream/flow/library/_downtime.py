@@ -12,12 +12,14 @@ from millstream.flow._expression import Expression
 from millstream.flow._model import Effect, Emit, EmitEvent, Event, Flow, Input, TimePolicy
 from millstream.flow._order import in_order
 from millstream.flow.library._inputs import Inputs, Latest, Names, values_of
+from millstream.flow.library._rested import Rested
 from millstream.flow.library._type import FlowConfig, FlowType, OutputName, nanoseconds
 from millstream.protocols.uns_pattern import Pattern
 from millstream.sdk import Duration
 from millstream.shop import (
     CATEGORIES,
     MICRO,
+    PIECES_MAX,
     STOP_TYPE,
     Category,
     NotAStop,
@@ -40,6 +42,7 @@ from millstream.shop import (
 
 CHANGEOVER = "changeover"
 IDS_MAX = 16
+TAIL_MIN, TAIL_REST, TAIL_MAX = 4, 16, 48  # pieces of time that stay at hand: the others rest when there are more
 CategoryName = Literal["production", "setup", "delay", "idle", "down", "planned", "unknown"]
 
 
@@ -83,12 +86,20 @@ class DowntimeConfig(FlowConfig):
 
 
 class Machine(msgspec.Struct, array_like=True):
-    """Newest values by name, pieces of time in order, orders, and the newest ids of what was said."""
+    """Newest values by name, the newest pieces of time in order (how many older ones are rested: `_rested`), orders,
+    and the newest ids of what was said."""
 
     values: dict[str, Latest] = {}
     pieces: list[Piece] = []
     orders: list[OrderSpan] = []
     ids: list[str] = []
+    rested: dict[str, int] = {}
+
+
+class Past(msgspec.Struct, array_like=True):
+    """The older pieces of time."""
+
+    pieces: list[Piece] = []
 
 
 class _Downtime:
@@ -102,20 +113,36 @@ class _Downtime:
         self._micro_ns = nanoseconds(config.micro)
 
     def __call__(self, machine: Machine, event: Event) -> tuple[Machine, Sequence[Effect]]:
+        if event.pieces is None or (machine.rested and self._is_newest(machine, event)):
+            return machine, self._take(machine, event)
+        woken = _RESTED.wake(machine, event.pieces)
+        effects = self._take(machine, event)
+        _RESTED.rest(machine, event.pieces, 0, woken)
+        return machine, effects
+
+    def _is_newest(self, machine: Machine, event: Event) -> bool:
+        """It is told of pieces at hand that have others at hand before them; and the oldest one need not go for it."""
+        pieces = machine.pieces
+        if event.kind in ("cmd", "context") or not TAIL_MIN <= len(pieces) < TAIL_MAX:
+            return False
+        has_room = machine.rested["pieces"] + len(pieces) < PIECES_MAX
+        return event.time_ns > pieces[2].start_ns and (has_room or self._inputs.name(event) != "state")
+
+    def _take(self, machine: Machine, event: Event) -> Sequence[Effect]:
         if event.kind == "cmd":
-            return machine, self._asked(machine, event)
+            return self._asked(machine, event)
         if event.kind == "context":
-            return machine, self._ordered(machine, event)
+            return self._ordered(machine, event)
         name = self._inputs.name(event)
         if name is None:
-            return machine, ()
+            return ()
         machine.values[name] = Latest(event.value, int(event.quality))
         if name == "state":
-            return machine, self._state(machine, event)
+            return self._state(machine, event)
         index = piece_at(machine.pieces, event.time_ns)
         if index is not None and machine.pieces[index].is_stop and self._by_rule(machine, index):
-            return machine, self._told(machine, event.key, [index])
-        return machine, ()
+            return self._told(machine, event.key, [index])
+        return ()
 
     def _state(self, machine: Machine, event: Event) -> list[Effect]:
         is_bad = event.value is None or event.quality.is_bad
@@ -222,6 +249,14 @@ class _Downtime:
         return effects
 
 
+def _divide(pieces: list[Piece], _: int) -> tuple[list[Piece], list[Piece]]:
+    count = max(0, len(pieces) - TAIL_REST)
+    return pieces[:count], pieces[count:]
+
+
+_RESTED = Rested({"pieces": _divide}, Past)
+
+
 def _build(
     name: str, inputs: tuple[Input, ...], config: DowntimeConfig, *, version: int, time: TimePolicy
 ) -> Flow[Any]:
@@ -229,7 +264,9 @@ def _build(
     places = dict.fromkeys("/".join(Pattern.parse(each.pattern).asset) for each in inputs)
     whole = (*inputs, *(Input(f"{place}:{config.output}", "cmd") for place in places))
     step = _Downtime(config, found)
-    return in_order(Flow(name, whole, step, Machine, Machine, found.key, None, ("event", "state"), time, version))
+    said = ("event", "state")
+    past = None if time.lateness_ns else Past  # what waits for its turn comes to the step without pieces
+    return in_order(Flow(name, whole, step, Machine, Machine, found.key, None, said, time, version, piece_type=past))
 
 
 DOWNTIME = FlowType(

@@ -21,6 +21,7 @@ from millstream.flow.library._calendar_windows import (
     put_state,
 )
 from millstream.flow.library._inputs import Inputs, Names
+from millstream.flow.library._rested import Rested
 from millstream.flow.library._type import FlowType, OutputName, nanoseconds, number
 from millstream.protocols.cloudevents import format_time
 from millstream.sdk import Duration
@@ -84,7 +85,8 @@ class Minute(msgspec.Struct, array_like=True):
 class Consumer(msgspec.Struct, array_like=True):
     """Of one machine, within `keep`: readings of its meter (UTC ns, Wh), or minutes of its power with the newest power
     (None: nobody knows) and the newest one that came late; changes of state; minutes of parts, their newest total and
-    since when it is known; powers that cannot be right; windows that were given."""
+    since when it is known; powers that cannot be right; windows that were given. Of each list only what is not older
+    than `since_ns` is here, the windows are asked for only when one is due or touched; how many are rested."""
 
     readings: list[tuple[int, float]] = []
     minutes: list[Minute] = []
@@ -100,6 +102,18 @@ class Consumer(msgspec.Struct, array_like=True):
     gone_ns: int = 0
     restate: list[str] = []
     shown_ns: int = 0
+    rested: dict[str, int] = {}
+    since_ns: int = 0
+
+
+class Past(msgspec.Struct, array_like=True):
+    """The older part of one of a consumer's lists, or the windows that were given."""
+
+    readings: list[tuple[int, float]] = []
+    minutes: list[Minute] = []
+    states: list[tuple[int, str]] = []
+    parts: list[tuple[int, float]] = []
+    given: dict[str, Given] = {}
 
 
 class _EnergyStep:
@@ -116,10 +130,39 @@ class _EnergyStep:
         )  # fmt: skip
 
     def __call__(self, consumer: Consumer, event: Event) -> tuple[Consumer, Sequence[Effect]]:
-        if event.is_timer:
-            return consumer, self._windows.on_timer(consumer, event)
-        name = self._inputs.name(event)
-        return consumer, self._windows.put(consumer, name, event) if name is not None else ()
+        name = self._inputs.name(event) if not event.is_timer else None
+        if name is None and not event.is_timer:
+            return consumer, ()
+        if event.pieces is None or (consumer.rested and name is not None and self._is_newest(consumer, name, event)):
+            return consumer, self._take(consumer, name, event)
+        woken = _RESTED.wake(consumer, event.pieces)
+        effects = self._take(consumer, name, event)
+        consumer.since_ns = max(consumer.since_ns, _newest_ns(consumer) // HOUR_NS * HOUR_NS)
+        _RESTED.rest(consumer, event.pieces, consumer.since_ns, woken)
+        return consumer, effects
+
+    def _take(self, consumer: Consumer, name: str | None, event: Event) -> Sequence[Effect]:
+        if name is None:
+            return self._windows.on_timer(consumer, event)
+        return self._windows.put(consumer, name, event)
+
+    def _is_newest(self, consumer: Consumer, name: str, event: Event) -> bool:
+        """It follows what is there, within the hour that is here, and nothing that was given is touched by it."""
+        time_ns, done_ns = event.time_ns, max(consumer.done.values(), default=0)
+        if not done_ns or consumer.restate or time_ns // HOUR_NS * HOUR_NS != consumer.since_ns:
+            return False
+        if self._config.live == "input" and time_ns >= consumer.shown_ns + nanoseconds(self._config.every):
+            return False
+        least_ns = max(done_ns, consumer.since_ns)
+        if name == "meter":
+            tail = consumer.readings[-3:]
+            is_behind = len(tail) == 3 and tail[1][0] >= least_ns and time_ns > tail[2][0]
+            return is_behind and _has_room(consumer, "readings")
+        if name == "power":
+            power = consumer.power
+            is_behind = power is not None and least_ns <= power[0] <= time_ns
+            return is_behind and _has_room(consumer, "minutes")
+        return name == "parts" and time_ns - time_ns % MINUTE_NS >= least_ns and _has_room(consumer, "parts")
 
     # -- taking in ----------------------------------------------------------------------------------------------------
 
@@ -301,6 +344,16 @@ class _EnergyStep:
         return f"{key}:{self._config.output}/{name}"
 
 
+def _has_room(consumer: Consumer, name: str) -> bool:
+    """No list gets so long that its oldest go: an hour has 60 minutes."""
+    return consumer.rested.get(name, 0) + len(getattr(consumer, name)) + HOUR_NS // MINUTE_NS < POINTS_MAX
+
+
+def _newest_ns(consumer: Consumer) -> int:
+    newest = [each[-1][0] for each in (consumer.readings, consumer.states, consumer.parts) if each]
+    return max([*newest, *(minute.start_ns for minute in consumer.minutes[-1:])], default=0)
+
+
 def _take_parts(consumer: Consumer, time_ns: int, total: float) -> tuple[int, int] | None:
     before = consumer.total
     if before is not None and time_ns < before[0]:
@@ -353,10 +406,31 @@ def _start_of(minute: Minute) -> int:
     return minute.start_ns
 
 
+def _divide(points: list[Any], since_ns: int) -> tuple[list[Any], list[Any]]:
+    count = bisect_left(points, since_ns, key=_time_of)
+    return points[:count], points[count:]
+
+
+def _divide_minutes(minutes: list[Minute], since_ns: int) -> tuple[list[Minute], list[Minute]]:
+    count = bisect_left(minutes, since_ns, key=_start_of)
+    return minutes[:count], minutes[count:]
+
+
+def _all_rest(given: dict[str, Given], _: int) -> tuple[dict[str, Given], dict[str, Given]]:
+    return given, {}
+
+
+_RESTED = Rested(
+    {"readings": _divide, "minutes": _divide_minutes, "states": _divide, "parts": _divide, "given": _all_rest}, Past
+)
+
+
 def _build(name: str, inputs: tuple[Input, ...], config: EnergyConfig, *, version: int, time: TimePolicy) -> Flow[Any]:
     found = Inputs(config.names, None)
     step = _EnergyStep(config, found)
-    return Flow(name, inputs, step, Consumer, Consumer, found.key, None, ("kpi", "event"), time, version)
+    return Flow(
+        name, inputs, step, Consumer, Consumer, found.key, None, ("kpi", "event"), time, version, piece_type=Past
+    )  # fmt: skip
 
 
 ENERGY = FlowType(
