@@ -55,6 +55,26 @@ async def test_a_short_demo_proves_itself_and_sees_a_truth_that_is_wrong(tmp_pat
     await _account_again(kept, result["samples_produced"])
 
 
+async def test_a_demo_that_is_told_to_end_leaves_nothing_running(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "millstream", "demo", "--for", "10min", "--keep", str(kept),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(120):
+            while not _programs_of(kept / "hub" / "server"):
+                await asyncio.sleep(0.1)
+            process.terminate()
+            _, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 143, err.decode()
+    assert _programs_of(kept) == []
+
+
 async def _account_again(kept: Path, produced: int) -> None:
     """The hub that the demo left behind, asked once with the devices' truth and then with lies."""
     truth = {d.name: json.loads(d.truth_file(kept).read_text())["produced"] for d in (*DEVICES, MQTT)}
