@@ -220,11 +220,12 @@ class HubConfig(Section):
     def _one_way_in(self) -> HubConfig:
         if self.cluster is not None:
             for name, is_set in (
-                ("server.url", self.server.url is not None), ("server.mqtt_port", self.server.mqtt_port is not None),
-                ("api' with 'trust", self.api is not None and self.trust is not None),
-            ):  # fmt: skip
+                ("'server.url'", self.server.url is not None),
+                ("'server.mqtt_port'", self.server.mqtt_port is not None),
+                ("'api' beside 'trust'", self.api is not None and self.trust is not None),
+            ):
                 if is_set:
-                    raise ValueError(f"{name!r} does not work with 'cluster' yet")
+                    raise ValueError(f"{name} does not work with 'cluster' yet")
         if self.trust is None and self.tenants:
             raise ValueError("'tenants' needs 'trust': who they are is the operator's word")
         if self.trust is not None:
