@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from millstream.cli._options import Json, run
 from millstream.cli._output import OK, note, print_json, print_text
 from millstream.kernel import ConfigError
+
+if TYPE_CHECKING:
+    from millstream.edge import JoinedEdge
+    from millstream.trust import JoinFile
 
 TEMPLATE = """# The edge of site {site}: `millstream check {name}` checks it, `millstream edge -c {name}` runs it.
 edge:
@@ -62,14 +66,7 @@ def join(
     joined = run(join_hub(found, folder))
     is_new = not config.exists()
     if is_new:
-        config.write_text(
-            TEMPLATE.format(
-                site=found.site, place=found.place, data_dir=folder, url=found.hub_url, creds=joined.creds_file,
-                name=config.name, more=_more(found.more_urls), labels=_labels(found.labels),
-                authority=f"  ca_file: {joined.ca_file}\n" if joined.ca_file is not None else "",
-            ),
-            encoding="utf-8",
-        )  # fmt: skip
+        config.write_text(edge_file(found, joined, folder, config.name), encoding="utf-8")
     if json:
         print_json({
             "site": found.site, "tenant": found.tenant, "public": joined.public, "creds_file": str(joined.creds_file),
@@ -85,6 +82,15 @@ def join(
         else f"set in {config}: uplink: {{url: {urls}, credentials: {joined.creds_file}{authority}}}"
     )  # fmt: skip
     return OK
+
+
+def edge_file(found: JoinFile, joined: JoinedEdge, folder: Path, name: str) -> str:
+    """The text of the edge's file, with nothing in it but who it is and where its hub is."""
+    return TEMPLATE.format(
+        site=found.site, place=found.place, data_dir=folder, url=found.hub_url, creds=joined.creds_file, name=name,
+        more=_more(found.more_urls), labels=_labels(found.labels),
+        authority=f"  ca_file: {joined.ca_file}\n" if joined.ca_file is not None else "",
+    )  # fmt: skip
 
 
 def _more(urls: Sequence[str]) -> str:
