@@ -37,6 +37,7 @@ from millstream.historian._query import (
     Window,
     decode_query,
 )
+from millstream.historian._server_copy import check_empty, fill_server
 from millstream.historian._service import (
     HistorianOptions,
     HistorianService,
@@ -83,9 +84,11 @@ __all__ = [
     "StreamStats",
     "TagEntry",
     "Window",
+    "check_empty",
     "copied_files",
     "decode_page",
     "decode_query",
+    "fill_server",
     "join_samples",
     "move_positions",
     "parse_created_ns",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import threading
 import uuid
@@ -140,6 +141,25 @@ class ClickhouseLink:
         """The answer as rows. Raises HistoryStoreError."""
         table = self.ask(sql)
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+    def parts(self, sql: str, *, doing: str = "read") -> Iterator[pa.Table]:
+        """A long answer, piece by piece; one that is cut off may look like one that has ended. Raises
+        HistoryStoreError."""
+        import pyarrow as pa
+
+        with self.faults(doing):
+            answer = self._client.raw_stream(sql, fmt="ArrowStream", settings=_ASKING)
+            try:
+                answer.auto_close = False  # at the end of a short one, before it is read from the buffer
+                whole = io.BufferedReader(answer)
+                if whole.peek(1):
+                    for batch in pa.ipc.open_stream(whole):
+                        yield pa.Table.from_batches([batch])
+            except (pa.ArrowException, OSError) as error:
+                self.is_broken = True
+                raise HistoryServerError(f"history cannot {doing}: {error}", where=self._where) from error
+            finally:
+                answer.close()
 
     def insert(self, name: str, columns: Mapping[str, Any], token: str) -> None:
         """Rows into one of our own tables, as one block: all or none. The client sends it again when the connection is

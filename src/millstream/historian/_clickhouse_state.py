@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from millstream.historian._frozen import Beside
 from millstream.historian._store import Commit, Position
 
 WRITER_BITS = 40  # of `n`, below the writer's number: a million rows a second for twelve days, then the next number
@@ -91,6 +92,19 @@ class State:
             for origin, state in ledger.items()
         ]
         return self._next(batch.position, order, rows, counters)
+
+    def filled(self, beside: Beside, order: int) -> tuple[State, list[StateRow]]:
+        """With a whole history that was stored up to `order`."""
+        positions = {**self.positions, **{(p.stream, p.generation): p for p in beside.positions}}
+        counters = {name: value for name, value in beside.counters.items() if name not in ("rows", "order")}
+        rows = [StateRow("counter", name, n=order, value=value) for name, value in counters.items()]
+        rows += [StateRow("ledger", s, origin, n=order, value=1, data=state) for s, origin, state in beside.ledger]
+        rows += [
+            StateRow("position", p.stream, "", p.generation, order, p.last_seq, p.last_stored_ns)
+            for p in beside.positions
+        ]
+        rows.append(StateRow("order", n=order, value=order))
+        return replace(self, order=order, positions=positions, counters=counters), rows
 
     def moved(self, position: Position) -> tuple[State, list[StateRow]]:
         """With a stream put back."""

@@ -29,6 +29,7 @@ from millstream.historian._clickhouse_link import (
 from millstream.historian._clickhouse_schema import PARTITION_NS, SCHEMA, SCHEMA_VERSION
 from millstream.historian._clickhouse_state import State, StateRow, as_columns, base64_of
 from millstream.historian._events import EventRow, events_arrow
+from millstream.historian._frozen import Beside
 from millstream.historian._last import LastRow, LastValues
 from millstream.historian._ports import DeadLetter
 from millstream.historian._rows import Rows
@@ -63,6 +64,11 @@ class ClickhouseStore:
     def next_order(self) -> int:
         """The place of arrival of the next row: every row below it that counts is stored."""
         return self._state.order
+
+    @property
+    def state(self) -> State:
+        """What it stands at; never changed, but replaced."""
+        return self._state
 
     def seen(self) -> str:
         """As a condition in SQL: the row counts."""
@@ -140,7 +146,7 @@ class ClickhouseStore:
     @contextmanager
     def reading(self) -> Iterator[ClickhouseLink]:
         """A connection of its own for one question. Raises HistoryStoreError."""
-        link = self._idle_link() or self._new_link()
+        link = self._idle_link() or self.new_link()
         try:
             yield link
         except BaseException:
@@ -157,7 +163,8 @@ class ClickhouseStore:
         except IndexError:
             return None
 
-    def _new_link(self) -> ClickhouseLink:
+    def new_link(self) -> ClickhouseLink:
+        """One to its tables, which whoever asks closes. Raises HistoryStoreError."""
         link = ClickhouseLink(self.server)
         link.use(self.server.database)
         return link
@@ -192,7 +199,9 @@ class ClickhouseStore:
         link.insert("readings", _readings(batch.rows, first), token)
         link.insert("events", _events(batch.events, events_first), token)
         link.insert("tags", _tags(batch.tags, beside), token)
-        link.insert("stream_gaps", _gaps(batch, beside), token)
+        at = batch.position
+        gaps = [(at.stream, at.generation, first_seq, last_seq, batch.now_ns) for first_seq, last_seq in batch.gaps]
+        link.insert("stream_gaps", _gaps(gaps, beside), token)
         link.insert("dead_letters", _letters(batch.bad, beside), token)
         self._check(link, {"readings": (first, events_first), "events": (events_first, beside), "tags": (beside, end)},
                     len(batch.tags))  # fmt: skip
@@ -220,6 +229,23 @@ class ClickhouseStore:
         state, rows = after
         link.insert("state", as_columns(state.writer, rows), str(state.order))
         self._state = state
+
+    @contextmanager
+    def filling(self) -> Iterator[tuple[ClickhouseLink, int]]:
+        """To store what `commit_filled` makes count: the connection, and the first place of arrival."""
+        link = self._writer()
+        with self._settling():
+            yield link, self._state.order
+
+    def put_beside(self, link: ClickhouseLink, beside: Beside, n: int) -> None:
+        """Tags, gaps and dead letters of a whole history. Raises HistoryStoreError."""
+        link.insert("tags", _tags(beside.tags, n), str(n))
+        link.insert("stream_gaps", _gaps(beside.gaps, n), str(n))
+        link.insert("dead_letters", _letters(beside.letters, n), str(n))
+
+    def commit_filled(self, link: ClickhouseLink, beside: Beside, order: int) -> None:
+        """All that is below `order` counts. Raises HistoryStoreError."""
+        self._commit(link, self._state.filled(beside, order))
 
     def position(self, stream: str, generation: int) -> Position:
         """How far a stream is stored; sequence 0 when nothing is."""
@@ -424,18 +450,13 @@ def _tags(tags: Sequence[TagEntry], n: int) -> dict[str, Any]:
     }
 
 
-def _gaps(batch: Commit, n: int) -> dict[str, Any]:
+def _gaps(gaps: Sequence[tuple[str, int, int, int, int]], n: int) -> dict[str, Any]:
     import pyarrow as pa
 
-    count, at = len(batch.gaps), batch.position
-    return {
-        "n": pa.array([n] * count, pa.int64()),
-        "stream": pa.array([at.stream] * count, pa.string()),
-        "generation": pa.array([at.generation] * count, pa.int64()),
-        "first_seq": pa.array([gap[0] for gap in batch.gaps], pa.int64()),
-        "last_seq": pa.array([gap[1] for gap in batch.gaps], pa.int64()),
-        "noticed_ns": pa.array([batch.now_ns] * count, pa.int64()),
-    }
+    names = ("stream", "generation", "first_seq", "last_seq", "noticed_ns")
+    types = (pa.string(), *[pa.int64()] * 4)
+    columns = {name: pa.array([gap[i] for gap in gaps], types[i]) for i, name in enumerate(names)}
+    return {"n": pa.array([n] * len(gaps), pa.int64()), **columns}
 
 
 def _letters(letters: Sequence[DeadLetter], n: int) -> dict[str, Any]:

@@ -132,6 +132,19 @@ class PostgresLink:
         table = self.ask(sql, parameters)
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
+    def parts(self, sql: str, *, doing: str = "read") -> Iterator[pa.Table]:
+        """A long answer, piece by piece. Raises HistoryStoreError."""
+        import pyarrow as pa
+
+        with self._using(doing) as cursor:
+            cursor.execute(sql)
+            try:
+                for batch in cursor.fetch_record_batch():
+                    yield pa.Table.from_batches([batch])
+            except (pa.ArrowException, OSError) as error:
+                self.is_broken = True
+                raise HistoryServerError(f"history cannot {doing}: {_first_line(error)}", where=self._where) from error
+
     def insert(self, name: str, table: pa.Table) -> None:
         """Rows into one of our own tables by COPY; the columns' types are the table's. Raises HistoryStoreError."""
         if len(table):

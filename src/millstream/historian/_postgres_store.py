@@ -40,7 +40,6 @@ class PostgresStore:
     def __init__(self, server: PostgresServer) -> None:
         self.server = server
         self.last = LastValues()
-        self.is_hypertable = False
         self._order = 0
         self._link: PostgresLink | None = None
         self._is_closed = True
@@ -125,7 +124,7 @@ class PostgresStore:
                 next_step="open it with the version of Millstream that wrote it",
             )
         self._order = dict(link.rows("SELECT name, value FROM counters")).get("order", 0)
-        self.last = LastValues(_load_last(link))
+        self.last = LastValues(load_last(link))
 
     def _make_hypertable(self, link: PostgresLink) -> None:
         """Where the database has TimescaleDB's extension, one chunk a day."""
@@ -307,7 +306,8 @@ def _write_position(link: PostgresLink, position: Position) -> None:
     )
 
 
-def _load_last(link: PostgresLink) -> list[LastRow]:
+def load_last(link: PostgresLink) -> list[LastRow]:
+    """The newest sample of each tag. Raises HistoryStoreError."""
     table = unescaped(
         link.ask(
             "SELECT r.* FROM tags t CROSS JOIN LATERAL (SELECT tag_id, time_ns, kind, value, whole, text, quality "
@@ -317,31 +317,37 @@ def _load_last(link: PostgresLink) -> list[LastRow]:
     return [LastRow(*row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
 
 
-def _insert_beside(link: PostgresLink, batch: Commit) -> None:
+def store_tags(link: PostgresLink, tags: Sequence[TagEntry]) -> None:
+    """New and changed entries, inside a transaction. Raises HistoryStoreError."""
     import pyarrow as pa
 
-    stream, generation = batch.position.stream, batch.position.generation
-    if batch.tags:
-        link.run("DELETE FROM tags WHERE tag_id = ANY($1::integer[])", [[t.tag_id for t in batch.tags]])
+    if tags:
+        link.run("DELETE FROM tags WHERE tag_id = ANY($1::integer[])", [[t.tag_id for t in tags]])
         link.insert(
             "tags",
             pa.table(
                 {
-                    "tag_id": pa.array([t.tag_id for t in batch.tags], pa.int32()),
-                    "path": pa.array([_plain(t.path) for t in batch.tags], pa.string()),
-                    "description": pa.array([_plain(t.description) for t in batch.tags], pa.string()),
-                    "kind": pa.array([t.kind for t in batch.tags], pa.string()),
-                    "is_corrected": pa.array([t.is_corrected for t in batch.tags]),
+                    "tag_id": pa.array([t.tag_id for t in tags], pa.int32()),
+                    "path": pa.array([plain(t.path) for t in tags], pa.string()),
+                    "description": pa.array([plain(t.description) for t in tags], pa.string()),
+                    "kind": pa.array([t.kind for t in tags], pa.string()),
+                    "is_corrected": pa.array([t.is_corrected for t in tags]),
                 }
             ),
         )
+
+
+def _insert_beside(link: PostgresLink, batch: Commit) -> None:
+
+    stream, generation = batch.position.stream, batch.position.generation
+    store_tags(link, batch.tags)
     ledger = batch.ledger or {}
     link.run_each(
-        "DELETE FROM ledger_state WHERE stream = $1 AND origin = $2", [(stream, _plain(origin)) for origin in ledger]
+        "DELETE FROM ledger_state WHERE stream = $1 AND origin = $2", [(stream, plain(origin)) for origin in ledger]
     )
     link.run_each(
         "INSERT INTO ledger_state VALUES ($1, $2, $3)",
-        [(stream, _plain(origin), state) for origin, state in ledger.items() if state is not None],
+        [(stream, plain(origin), state) for origin, state in ledger.items() if state is not None],
     )
     link.run_each(
         "INSERT INTO stream_gaps VALUES ($1, $2, $3, $4, $5)",
@@ -350,7 +356,7 @@ def _insert_beside(link: PostgresLink, batch: Commit) -> None:
     link.run_each(
         "INSERT INTO dead_letters VALUES ($1, $2, $3, $4, $5, $6, $7)",
         [
-            (d.source, d.payload, _plain(d.reason), d.code, _plain(d.subject), _plain(d.content_type), d.time_ns)
+            (d.source, d.payload, plain(d.reason), d.code, plain(d.subject), plain(d.content_type), d.time_ns)
             for d in batch.bad
         ],
     )
@@ -374,11 +380,11 @@ def _events(events: Sequence[EventRow], first_order: int) -> pa.Table:
         "n": pa.array(range(first_order, first_order + len(events)), pa.int64()),
     }
     for name in ("id", "source", "type", "subject", "content_type", "data", "extensions"):
-        columns[name] = pa.array([_plain(getattr(e, name)) for e in events], pa.string())
+        columns[name] = pa.array([plain(getattr(e, name)) for e in events], pa.string())
     return pa.table(columns)
 
 
-def _plain(text: str | None) -> str | None:
+def plain(text: str | None) -> str | None:
     """Without NUL characters, which text of PostgreSQL cannot hold; refused, they would hold the stream for ever."""
     return text if text is None else text.replace("\x00", _NUL_MARK)
 

@@ -66,9 +66,9 @@ class Sealer:
     def _path(self, name: str | None) -> str | None:
         return None if name is None else str(self._store.folder / name)
 
-    def write(self, day: int, upto: int) -> Sealed | None:
+    def write(self, day: int, upto: int, *, mark: int | None = None) -> Sealed | None:
         """Write the file of one day from its hot rows below `upto` and its old file; None when there is nothing to do.
-        Raises HistoryStoreError."""
+        The file's name has `mark`, left out: `upto`. Raises HistoryStoreError."""
         folder = self._store.folder
         cursor = self._store.cursor()
         try:
@@ -82,7 +82,9 @@ class Sealer:
                     return None
                 found = cursor.execute("SELECT file, rows, rollup FROM segments WHERE day = ?", [day]).fetchall()
                 old_file, old_rows, old_rollup = found[0] if found else (None, 0, None)
-                stem = f"{_date(day)}.{upto}" + ("-0" if old_file is not None and is_lapsed(old_file) else "")
+                stem = f"{_date(day)}.{upto if mark is None else mark}" + (
+                    "-0" if old_file is not None and is_lapsed(old_file) else ""
+                )
                 file, rollup = f"{_DAYS}/{stem}.parquet", f"{_ROLLUPS}/{stem}.parquet"
                 source = (
                     f"SELECT {_COLUMNS}, n FROM readings WHERE ts >= make_timestamp_ns({day * DAY_NS}) "

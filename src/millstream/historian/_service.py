@@ -19,6 +19,7 @@ from millstream.historian._import import import_rows
 from millstream.historian._keep import Keep, KeepBook, KeepRule
 from millstream.historian._ports import DeadLetterSink, Reply, RequestServer, StreamState, StreamStates
 from millstream.historian._query import Last, Names, Query, check_query
+from millstream.historian._server_copy import copy_server, freeze
 from millstream.historian._sink import StreamSink
 from millstream.historian._store import MEMORY_BYTES_MAX, Commit, HistoryStore, HistoryStoreError, Position
 from millstream.historian._tags import TagDictionary, TagEntry
@@ -134,6 +135,7 @@ class HistorianService:
         self._stream_names = tuple(streams)
         self._tags = TagDictionary()
         chosen = self._options
+        self._folder = folder
         self._home: Home = (
             server_home(chosen.server)
             if chosen.server is not None
@@ -303,15 +305,13 @@ class HistorianService:
         return await self._upkeep.roll_up_again(day)
 
     async def copy(self) -> Path:
-        """A copy of all of it in a folder, of one moment; what comes in meanwhile waits in its stream. Raises
-        HistoryStoreError, also for a history on a server, which has means of its own."""
+        """A copy of all of it in a folder, of one moment, in the embedded form. What comes in meanwhile waits in its
+        stream; with a history on a server only for a moment. Raises HistoryStoreError."""
         store = self._store
-        if not isinstance(store, HistoryStore):
-            raise HistoryStoreError(
-                "this history lies on a server", where="historian.engine", code="MS-2624",
-                next_step="back the server's database up by its own means, before this backup",
-            )  # fmt: skip
-        return await self._on_writer(partial(copy_history, store))
+        if isinstance(store, HistoryStore):
+            return await self._on_writer(partial(copy_history, store))
+        frozen = await self._on_writer(partial(freeze, store))
+        return await asyncio.to_thread(copy_server, frozen, self._folder)
 
     async def imported_parts(self, id: str) -> int:
         """How many parts of an import are stored."""

@@ -385,6 +385,17 @@ class HubPlant:
         return {k: v for k, v in msgspec.to_builtins(stats).items() if k != "ledger"}
 
 
+def history_server(config: HubConfig, tenant: str | None = None) -> PostgresServer | ClickhouseServer | None:
+    """The server that a hub's file names for the history; None: it lies in a folder."""
+    engine = None if config.historian is None else config.historian.engine
+    if engine is None:
+        return None
+    schema = engine.schema_name if tenant is None else f"{engine.schema_name}_{tenant}"
+    password = None if engine.password is None else engine.password.resolve
+    make = PostgresServer if engine.type == "postgresql" else ClickhouseServer
+    return make(engine.url, engine.user, password, schema)
+
+
 def hub_historian(
     config: HubConfig, connection: RawConnection, folder: Path, *, clock: Clock, log: Log, tenant: str | None = None,
     requests: NodeRequests | None = None, is_held: Callable[[], bool] = lambda: False,
@@ -392,12 +403,7 @@ def hub_historian(
     """The history of a hub's streams in `folder`, or on the server that its file names; without `requests` it only
     stores."""
     assert config.historian is not None
-    engine, server = config.historian.engine, None
-    if engine is not None:
-        schema = engine.schema_name if tenant is None else f"{engine.schema_name}_{tenant}"
-        password = None if engine.password is None else engine.password.resolve
-        make = PostgresServer if engine.type == "postgresql" else ClickhouseServer
-        server = make(engine.url, engine.user, password, schema)
+    server = history_server(config, tenant)
     return node_historian(
         config.historian, connection, folder, streams=(HUB_INTEGRITY, HUB_THROUGHPUT), letters="dlq.hub.historian",
         requests=requests, clock=clock, log=log, is_held=is_held, server=server,

@@ -7,7 +7,8 @@ history into its own folder; and none goes before all have done their part, so t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import shutil
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,12 +27,14 @@ from millstream.bus import (
     decode_answer,
 )
 from millstream.config import ClusterConfig, HubConfig
+from millstream.historian import check_empty, fill_server
 from millstream.hub._accounts import Accounts
 from millstream.hub._backup import Say, restore
 from millstream.hub._backup_history import give_history, hand_over_leads, shown, times_made
 from millstream.hub._backup_manifest import Manifest, load_manifest
 from millstream.hub._backup_tenants import PROVIDER_PART
 from millstream.hub._node import server_settings
+from millstream.hub._plant import history_server
 from millstream.hub._standing_history import history_dir
 from millstream.hub._trust import TrustFile
 from millstream.kernel import Clock, ConfigError, PlantError
@@ -97,16 +100,21 @@ async def restore_hub(config: HubConfig, folder: Path, *, is_replacing: bool, sa
     parts = _parts(manifest, folder, logins)
     async with NatsServer(settings, data_dir, clock=clock) as server:
         if config.cluster is None:
+            await _check_history(config, parts)
             times = {part.name: await _streams(server, part, is_replacing=is_replacing, say=say) for part in parts}
             for part in parts:
                 await _history(config, part, times[part.name], is_replacing=is_replacing, say=say)
         else:
             together = _Together(config.cluster, server, parts[0].login, manifest.made, clock)
             async with together.turn() as times:
-                for part in () if times else parts:
+                is_maker = not times
+                if is_maker:
+                    await _check_history(config, parts)
+                for part in parts if is_maker else ():
                     times[part.name] = await _streams(server, part, is_replacing=is_replacing, say=say, clock=clock)
-            for part in parts:
-                await _history(config, part, times[part.name], is_replacing=is_replacing, say=say)
+            if is_maker or history_server(config) is None:  # a server takes it once
+                for part in parts:
+                    await _history(config, part, times[part.name], is_replacing=is_replacing, say=say)
             await together.leave(say)
     return manifest
 
@@ -149,14 +157,23 @@ async def _streams(
         return await times_made(connection)
 
 
-async def _history(
-    config: HubConfig, part: _Part, times: Mapping[str, int], *, is_replacing: bool, say: Say
-) -> None:  # fmt: skip
-    if not part.has_history or config.historian is None or config.historian.engine is not None:
+async def _check_history(config: HubConfig, parts: Sequence[_Part]) -> None:
+    """Before anything is changed. Raises PlantError (MS-2621) when a server that is to take a history holds one."""
+    for part in parts:
+        server = history_server(config, part.tenant)
+        if part.has_history and server is not None and part.manifest.history is not None:
+            await asyncio.to_thread(check_empty, server)
+
+
+async def _history(config: HubConfig, part: _Part, times: Mapping[str, int], *, is_replacing: bool, say: Say) -> None:
+    if not part.has_history or config.historian is None:
         return
-    kept = history_dir(config, part.tenant)
+    kept, server = history_dir(config, part.tenant), history_server(config, part.tenant)
     proof = await give_history(part.manifest, part.folder, kept, times, is_replacing=is_replacing)
     of = "" if part.tenant is None else f" of {part.tenant}"
+    if server is not None and proof is not None:
+        say(f"history{of}: {await asyncio.to_thread(fill_server, server, kept)} samples into {server.place}")
+        await asyncio.to_thread(shutil.rmtree, kept)
     say(f"history{of}: {shown(proof)}, as backed up" if proof is not None else f"history{of}: not in this backup")
 
 

@@ -44,6 +44,12 @@ async def _holds(hub: HubNode, count: int) -> bool:
     return len(await _values(hub)) >= count
 
 
+async def _seals(hub: HubNode, day: int) -> bool:
+    assert hub.historian is not None
+    await hub.historian.seal(day)
+    return day in await hub.historian.sealed_days()
+
+
 def _document(folder: Path, leaf_port: int) -> dict[str, Any]:
     secret = folder / "edge.secret"
     secret.write_text(SECRET, encoding="utf-8")
@@ -86,6 +92,7 @@ async def test_a_hub_made_from_its_backup_takes_the_rest_from_its_edges(tmp_path
                 body = {"stream_name": "H_INTEGRITY", "config": consumer, "action": "create"}
                 await StreamApi(client).request("CONSUMER.CREATE.H_INTEGRITY.reader", body)
             await until(lambda: _holds(hub, 500), "the values in the history")
+            await until(lambda: _seals(hub, 0), "what the hub published itself, of 1970, in a sealed day")
             code, out, err = await _millstream("backup", str(backup), "--node", str(tmp_path / "hub"), "--json")
             assert code == 0, err
             taken = json.loads(out)["streams"]
@@ -100,6 +107,16 @@ async def test_a_hub_made_from_its_backup_takes_the_rest_from_its_edges(tmp_path
             assert (again != 0, "MS-2620" in err) == (True, True)
             await edge.send(500)  # the hub gets further than its backup
             await wait_all_at_hub(hub, edge)
+            later = tmp_path / "later"
+            code, _, err = await _millstream(
+                "backup", str(later), "--node", str(tmp_path / "hub"), "--before", str(backup)
+            )
+            assert code == 0, err
+            days = [path.relative_to(backup) for path in (backup / "history").rglob("1970-01-01.*.parquet")]
+            assert len(days) == 2  # samples and rollup, which have not changed
+            assert all((later / day).samefile(backup / day) for day in days)
+            assert not (later / "history/hot.duckdb").samefile(backup / "history/hot.duckdb")
+            assert load_manifest(later).history is not None
             refused, _, err = await _millstream("restore", str(backup), "-c", str(tmp_path / "hub.yaml"))
             assert (refused != 0, "MS-0603" in err) == (True, True)  # it runs
         refused, _, err = await _millstream("restore", str(backup), "-c", str(tmp_path / "hub.yaml"))

@@ -1,4 +1,4 @@
-"""The real PostgreSQL and the queries' reference are those of other tests."""
+"""The real PostgreSQL, the queries' reference and the hub are those of other tests."""
 
 from __future__ import annotations
 
@@ -6,4 +6,5 @@ import sys
 from pathlib import Path
 
 _TESTS = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(_TESTS / "integration" / "sql"), str(_TESTS / "unit" / "historian")]
+_PARTS = ("integration/sql", "unit/historian", "integration/forward")
+sys.path[:0] = [str(_TESTS / part) for part in _PARTS]

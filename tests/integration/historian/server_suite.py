@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pytest
-from history_kit import BAD, T0, TAGS, S, history, rows_of
+from history_kit import BAD, DAY, T0, TAGS, S, history, rows_of
 from history_reference import (
     asof_queries,
     check_asof,
@@ -28,7 +28,22 @@ from hypothesis import strategies as st
 from test_kill_nine import STREAM, Server, connect, eventually, make_stream, messages, position_of, start_sink
 
 from millstream.bus import GroupCommitPublisher, StreamApi
-from millstream.historian import AGGREGATES, AsOf, Count, Events, Last, Query, Range, Window
+from millstream.historian import (
+    AGGREGATES,
+    AsOf,
+    ClickhouseServer,
+    Count,
+    Events,
+    Last,
+    PostgresServer,
+    Query,
+    Range,
+    Window,
+    check_empty,
+    copied_files,
+    fill_server,
+    prove_history,
+)
 from millstream.historian._columns import to_columns
 from millstream.historian._dialect_duckdb import Chosen
 from millstream.historian._engine import Plan, Questions, Running
@@ -37,10 +52,11 @@ from millstream.historian._ports import DeadLetter
 from millstream.historian._query import check_query
 from millstream.historian._rows import Rows
 from millstream.historian._server import DropsRows
-from millstream.historian._store import Commit, HistoryStoreError, Position
+from millstream.historian._server_copy import copy_server, freeze
+from millstream.historian._store import DAY_NS, Commit, HistoryStoreError, Position
 from millstream.historian._storing import Store
 from millstream.historian._tags import TagDictionary
-from millstream.kernel import FencedError
+from millstream.kernel import FencedError, PlantError
 
 
 class ServerStore(Store, DropsRows, Protocol):
@@ -58,14 +74,26 @@ class Filled:
     store: ServerStore
     engine: Questions
 
+    def __init__(self, store: ServerStore, *, is_new: bool = True) -> None:
+        self.store = store
+        store.open()
+        if is_new:
+            self.clear()
+        else:
+            self.look()
+
     def clear(self) -> None:
         """As new."""
         self.empty()
+        self.look()
+        for tag in TAGS:
+            self.tags.intern(tag)
+
+    def look(self) -> None:
+        """With what is stored."""
         self.tags = TagDictionary(self.store.tags())
         self.engine = self.questions(self.tags)
         self.seq = self.store.position("H", 1).last_seq
-        for tag in TAGS:
-            self.tags.intern(tag)
 
     def empty(self) -> None:
         """Without rows."""
@@ -175,7 +203,7 @@ def check_what_is_beside(filled: Filled) -> None:
         filled.add([S(TAGS[0], T0, 1.0)])
     store = filled.store
     store.reopen()
-    assert store.ledger("H") == {"o" * 5000: b"\x00\x01"}
+    assert store.ledger("H")["o" * 5000] == b"\x00\x01"
     assert [d.payload for d in store.dead_letters(9)] == [b"\x00raw"]
     assert (store.rows_count(), store.counters()["messages"] - messages_before) == (1, 2)
     assert store.next_order >= before + 3
@@ -230,3 +258,46 @@ async def kill_again_and_again(
                     sink.kill()
                     sink.wait()
     return total, last_seq
+
+
+def check_a_copy(filled: Filled, folder: Path, server: PostgresServer | ClickhouseServer) -> None:
+    """All of it comes as the files of an embedded history, and from there into `server`, which is empty; a day that did
+    not change is the same file again."""
+    values = [1.5, True, 2**60, "a\x00b"] * 4
+    days = [S(TAGS[i % 3], T0 + i * DAY_NS // 4 - DAY_NS, value) for i, value in enumerate(values)]
+    twice = [S(TAGS[0], T0, "first"), S(TAGS[0], T0, "second"), S(TAGS[1], T0, 3, kind="count")]
+    letter = DeadLetter(b"\x00raw", "not readable", "MS-0300", "H:1:7", "uns.v1.x", "text/plain", T0)
+    beside = {"ledger": {"o": b"\x00\x01"}, "gaps": [(3, 5)], "bad": [letter], "counts": {"messages": 2}}
+    event = EventRow(0, T0, "1", "/press", "com.acme.stop", None, "text/plain", '{"a":1}', None)
+    filled.clear()
+    filled.add([*days, *twice], events=[event], **beside)
+    asked: list[Query] = [Range(tags=("*",), limit=100), Range(tags=("*",), data_kind="count"), Last(tags=("*",))]
+    asked += [Events(tags=("*",)), Window(tags=TAGS, start_ns=T0 - DAY_NS, end_ns=T0 + DAY_NS, every_ns=DAY_NS)]
+    answers = [rows_of(filled.ask(query)) for query in asked]
+    made = [copy_server(freeze(filled.store), folder / name) for name in ("first", "second")]
+    filled.add([S(TAGS[0], T0 + DAY_NS // 2, 9.0)])
+    made.append(copy_server(freeze(filled.store), folder / "third"))
+    first, second, third = ({name: (at / name).read_bytes() for name in copied_files(at)} for at in made)
+    sealed = {name for name in first if name != "hot.duckdb"}
+    assert {name: first[name] for name in sealed} == {name: second[name] for name in sealed}
+    assert {name for name in sealed if third.get(name) != first[name]} == {
+        f"{kind}/2022-01-08.{len([s for s in [*days, *twice] if s.time_ns // DAY_NS == DAY])}.parquet"
+        for kind in ("days", "rollups")
+    }
+    proof = prove_history(made[0])
+    assert (proof.sealed_rows, proof.tables["events"], proof.tables["readings"]) == (len(days) + len(twice), 1, 0)
+    with history(made[0]) as embedded:
+        assert [rows_of(embedded.ask(query)) for query in asked] == answers
+    assert fill_server(server, made[0]) == proof.sealed_rows
+    with pytest.raises(PlantError, match="not empty"):
+        check_empty(server)
+    other = type(filled)(type(filled.store)(server), is_new=False)
+    try:
+        assert [rows_of(other.ask(query)) for query in asked] == answers
+        for told in (lambda s: s.ledger("H"), lambda s: s.dead_letters(9), lambda s: s.gaps_count()):
+            assert told(other.store) == told(filled.store)
+        assert other.store.counters()["messages"] == filled.store.counters()["messages"]
+        assert other.add([S(TAGS[0], T0 + 7 * DAY_NS, 1.0)])  # it goes on where it stands
+        assert other.store.rows_count() == proof.sealed_rows + 1
+    finally:
+        other.store.close()

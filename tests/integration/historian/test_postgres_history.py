@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from forward_site import client_of, until
 from history_kit import BAD, T0, TAGS, S
 from postgres_peer import PASSWORD, Postgres
 from server_suite import (
     Filled,
+    check_a_copy,
     check_a_stopped_question,
     check_all_questions,
     check_values_times_and_corrections,
@@ -22,6 +26,8 @@ from server_suite import (
 )
 from test_kill_nine import Server
 
+import warm
+from millstream.config import HubConfig
 from millstream.historian import PostgresServer
 from millstream.historian._events import EventRow
 from millstream.historian._last import LastValues
@@ -29,6 +35,7 @@ from millstream.historian._postgres_engine import PostgresQuestions
 from millstream.historian._postgres_store import PostgresStore
 from millstream.historian._store import HistoryStoreError
 from millstream.historian._tags import TagDictionary
+from millstream.hub import HubNode
 from millstream.kernel import FencedError
 
 pytestmark = pytest.mark.needs("postgres")
@@ -67,11 +74,6 @@ def server_of(database: Postgres, schema: str) -> PostgresServer:
 class InPostgres(Filled):
     """A store in PostgreSQL."""
 
-    def __init__(self, server: PostgresServer) -> None:
-        self.store = PostgresStore(server)
-        self.store.open()
-        self.clear()
-
     def empty(self) -> None:
         with self.store.reading() as link:
             link.run("TRUNCATE readings, events, tags, sink_pos, counters, dead_letters")
@@ -83,7 +85,7 @@ class InPostgres(Filled):
 
 @pytest.fixture
 def filled(database: Postgres) -> Iterator[InPostgres]:
-    made = InPostgres(server_of(database, "asked"))
+    made = InPostgres(PostgresStore(server_of(database, "asked")))
     yield made
     made.store.close()
 
@@ -98,6 +100,12 @@ def test_values_times_and_corrections_are_those_of_the_embedded_history(filled: 
 
 def test_what_is_beside_the_rows_is_stored_with_them_and_a_repeat_is_not(filled: InPostgres) -> None:
     check_what_is_beside(filled)
+
+
+def test_a_backup_has_all_of_it_and_another_server_takes_it(
+    filled: InPostgres, database: Postgres, tmp_path: Path
+) -> None:
+    check_a_copy(filled, tmp_path, server_of(database, "restored"))
 
 
 def test_each_panel_of_the_dashboard_reads_the_tables(filled: InPostgres) -> None:
@@ -166,3 +174,49 @@ async def test_kills_of_the_sink_and_of_the_database_leave_every_row_once(
     )
     assert stored == [(total, total)]
     assert database.run("SELECT last_seq FROM millstream.sink_pos") == [(last_seq,)]
+
+
+async def test_a_hub_with_its_history_here_is_backed_up_and_restored(database: Postgres, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(PASSWORD)
+
+    def document(name: str) -> dict[str, Any]:
+        engine = {"type": "postgresql", "url": server_of(database, name).url, "user": "plant", "schema_name": name}
+        engine["password"] = {"file": str(tmp_path / "password")}
+        hub = {"name": "h1", "data_dir": str(tmp_path / name)}
+        return {"hub": hub, "streams": {"max_bytes": "64MiB"}, "historian": {"engine": engine}}
+
+    async with HubNode(HubConfig.model_validate(document("before"))) as hub:
+        task = asyncio.ensure_future(hub.run())
+        try:
+            async with client_of(hub.server) as client:
+                for number in range(3):
+                    await client.request("uns.v1.acme.hub._tag.own", b'{"timestamp_ms":%d,"value":7}' % number)
+            await until(lambda: _has_samples(hub, 3), "what was published in the history")
+            await _millstream("backup", str(tmp_path / "backup"), "--node", str(tmp_path / "before"))
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    (tmp_path / "hub.yaml").write_text(json.dumps(document("after")))
+    said = await _millstream("restore", str(tmp_path / "backup"), "-c", str(tmp_path / "hub.yaml"))
+    assert "3 samples into" in said
+    assert not (tmp_path / "after" / "historian").exists()
+    own = "SELECT path, value FROM {}.samples WHERE path = 'acme/hub:own'"
+    assert await asyncio.to_thread(database.run, own.format("after")) == [("acme/hub:own", 7.0)] * 3
+    positions = "SELECT stream, max(last_seq) FROM {}.sink_pos GROUP BY 1 ORDER BY 1"
+    restored = await asyncio.to_thread(database.run, positions.format("after"))
+    assert restored == await asyncio.to_thread(database.run, positions.format("before"))
+
+
+async def _has_samples(hub: HubNode, count: int) -> bool:
+    assert hub.historian is not None
+    return (await hub.historian.stats()).samples >= count
+
+
+async def _millstream(*arguments: str) -> str:
+    """What it says, when it ends well."""
+    process = await asyncio.create_subprocess_exec(
+        *warm.command(*arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0, out.decode()
+    return out.decode()

@@ -1,0 +1,69 @@
+"""What a whole history is made of beside its rows, and a history that stands still to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from millstream.historian._last import LastRow
+from millstream.historian._ports import DeadLetter
+from millstream.historian._store import Position
+from millstream.historian._tags import TagEntry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """All but samples and events. `gaps` are rows of stream, generation, first and last sequence and when that was
+    noticed; `ledger` rows of stream, origin and state; `last` is left empty where samples tell it."""
+
+    tags: Sequence[TagEntry]
+    positions: Sequence[Position]
+    gaps: Sequence[tuple[str, int, int, int, int]]
+    ledger: Sequence[tuple[str, str, bytes]]
+    counters: Mapping[str, int]
+    letters: Sequence[DeadLetter]
+    last: Sequence[LastRow] = ()
+
+
+class Frozen(Protocol):
+    """A history on a server, of one moment, while it goes on; for one thread. Every method raises HistoryStoreError.
+
+    Samples have the columns tag_id, time_ns, n, kind, value, whole, text, quality; events those of their table.
+    """
+
+    @property
+    def beside(self) -> Beside:
+        """What stands beside the rows."""
+        ...
+
+    @property
+    def order(self) -> int:
+        """The place of arrival that all rows lie below."""
+        ...
+
+    @property
+    def events_count(self) -> int:
+        """How many events there are."""
+        ...
+
+    def days(self) -> list[tuple[int, int]]:
+        """Days (since 1970) with samples, and how many."""
+        ...
+
+    def samples(self, day: int) -> Iterator[pa.Table]:
+        """Those of a day."""
+        ...
+
+    def events(self) -> Iterator[pa.Table]:
+        """All of them."""
+        ...
+
+    def close(self) -> None:
+        """It is read."""
+        ...
