@@ -281,6 +281,7 @@ class Tenants:
         """Have the plants, until cancelled."""
         await self._auditor.prepare()
         told = ToldChanges(self._provider, lambda: self._file.trust, self._tell_in_plants)
+        await told.begin()
         async with asyncio.TaskGroup() as group:
             group.create_task(told.run(self._clock), name="the operator's acts")
             begun()

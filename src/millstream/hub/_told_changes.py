@@ -33,10 +33,21 @@ class ToldChanges:
         self._api = StreamApi(provider)
         self._trust = trust
         self._tell = tell
-        self._told: int | None = None
+        self._told = 0
+
+    async def begin(self) -> None:
+        """Where the one before was. What was done before there was a hub is its beginning, not news. Raises
+        PlantError."""
+        found = await self._api.last(CLUSTER_BUCKET, SUBJECT)
+        if found is None:
+            serial = self._trust().serial
+            await self._note(serial)
+            self._told = serial
+        else:
+            self._told = msgspec.json.decode(found.payload, type=Told).serial
 
     async def run(self, clock: Clock) -> None:
-        """Tell what is new, until cancelled."""
+        """Tell what is new, until cancelled; after `begin`."""
         while True:
             with contextlib.suppress(PlantError):  # no majority just now: looked at again
                 await self._look()
@@ -44,12 +55,6 @@ class ToldChanges:
 
     async def _look(self) -> None:
         serial = self._trust().serial
-        if self._told is None:
-            found = await self._api.last(CLUSTER_BUCKET, SUBJECT)
-            # What was done before there was a hub is its beginning, not news.
-            self._told = serial if found is None else msgspec.json.decode(found.payload, type=Told).serial
-            if found is None:
-                await self._note(serial)
         if serial > self._told:
             await self._tell(self._told)
             await self._note(serial)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from cluster_site import MEMBERS, Cluster
+from cluster_site import DEADLINE_S, MEMBERS, Cluster
 from trust_site import Operator, RawLeaf, until
 
 from millstream.bus import Credentials, RawConnection
@@ -101,15 +101,17 @@ class TenantCluster(Cluster):
 
             async def is_all(member: str = member) -> bool:
                 account = await self.account(tenant, member)
-                assert account.get("is_clean", True), account
-                return bool(account.get("messages", 0) >= sent)
+                if account.get("messages", 0) < sent:
+                    return False
+                assert account["is_clean"], account
+                return True
 
             await until(is_all, f"{sent} messages of {tenant} at {member}")
 
     async def is_refused(self, member: str, creds: str) -> bool:
         """Whether a leaf with these credentials is turned away."""
         async with RawLeaf(self.leaf_ports[member], creds) as leaf:
-            return await leaf.read("Authorization Violation", 2.0)
+            return await leaf.read("Authorization Violation", DEADLINE_S)
 
 
 @contextlib.asynccontextmanager

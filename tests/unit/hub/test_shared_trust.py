@@ -276,7 +276,9 @@ async def test_the_member_that_leads_goes_on_behind_the_acts_that_are_told(
     async def tell(before: int) -> None:
         told.append(before)
 
-    task = asyncio.ensure_future(ToldChanges(bucket, lambda: trust, tell).run(SystemClock()))
+    changes = ToldChanges(bucket, lambda: trust, tell)
+    await changes.begin()
+    task = asyncio.ensure_future(changes.run(SystemClock()))
     try:
         await until(lambda: bucket.kept == trust.serial and told == expected)
     finally:
