@@ -35,6 +35,8 @@ ROWS = (
     ("blocks of 1,000, throughput", "throughput", "bare_throughput", "throughput", 10 * K, 1000, M, True),
     ("blocks of 1,000, Arrow encoding too", "blocks_encoded", "bare_throughput", "throughput", 10 * K, 1000, M, True),
     ("reading one-sample", "read", "bare_read", "throughput", 300 * K, 1, 100 * K, False),
+    ("catching up by two patterns, 4,000 tags, a half fits", "read_patterns", "bare_read", "throughput", 100 * K, 1,
+     30 * K, False),
 )  # fmt: skip
 
 
@@ -76,8 +78,8 @@ def run(
     loop = max((loop for _, loop in pairs), key=_rate)
     rate = ours["messages_per_s"] * (samples if in_samples else 1)
     ratio = ours["messages_per_s"] / loop["messages_per_s"]
-    # The loop sends prepared bytes without headers, so that is no comparison for these.
-    ratio_min = 0.0 if case in ("blocks_encoded", "integrity_all_traced") else RATIO_MIN
+    # The loop sends prepared bytes of one subject without headers, so that is no comparison for these.
+    ratio_min = 0.0 if case in ("blocks_encoded", "integrity_all_traced", "read_patterns") else RATIO_MIN
     is_met = rate >= target and ratio >= ratio_min
     return Row(
         name, f"{rate:,.0f} {unit}", f"{target:,} {unit}" + (f", ratio {ratio_min}" if ratio_min else ""),

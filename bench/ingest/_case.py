@@ -7,6 +7,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,9 @@ from millstream.sdk import Message
 STREAM = "BENCH"
 SUBJECT = "uns.v1.acme.site.area._tag.spindle.load"
 LEDGER = "uns.v1.acme.site._ledger.bench.publisher"
+SITE = "uns.v1.acme.site"
+SUBJECTS, TAGS = 4000, ("state", "count", "load", "speed")
+PATTERNS = (f"{SITE}.*.*._tag.state", f"{SITE}.*.*._tag.count")
 UNIT_MESSAGES = 100  # what a connector hands over at a time
 TRACES = {"integrity_traced": 1_000_000_000, "integrity_all_traced": 0}  # ns between two that begin a trace
 
@@ -72,16 +76,27 @@ async def publish(case: str, connection: RawConnection, count: int, samples: int
         return time.perf_counter() - start
 
 
-async def read(connection: RawConnection, count: int) -> float:
-    """Seconds to read `count` messages."""
+async def read(connection: RawConnection, count: int, patterns: Sequence[str] = ()) -> float:
+    """Seconds to read `count` messages that fit."""
     start = time.perf_counter()
     have = 0
-    async with aclosing(StreamReader(connection).read(STREAM)) as batches:
+    async with aclosing(StreamReader(connection).read(STREAM, filter_subjects=patterns)) as batches:
         async for batch in batches:
             have += len(batch)
             if have >= count:
                 break
     return time.perf_counter() - start
+
+
+async def publish_many_subjects(connection: RawConnection, count: int) -> None:
+    """Store `count` messages of SUBJECTS tags, one after the other; a half of them fit PATTERNS."""
+    data = payload(1)
+    names = [f"{SITE}.line{n // 40}.machine{n // 4}._tag.{TAGS[n % 4]}" for n in range(SUBJECTS)]
+    async with FastIngestPublisher(connection, STREAM, ledger_subject=LEDGER) as publisher:
+        for first in range(0, count, UNIT_MESSAGES):
+            unit = [Message(names[n % SUBJECTS], data) for n in range(first, first + UNIT_MESSAGES)]
+            await publisher.submit(unit)
+        await publisher.flush()
 
 
 async def client_case(case: str, url: str, kind: str, count: int, samples: int) -> tuple[float, float]:
@@ -90,8 +105,15 @@ async def client_case(case: str, url: str, kind: str, count: int, samples: int) 
         await make_stream(connection, kind)
         if case == "read":
             await publish("throughput", connection, count, samples)
+        elif case == "read_patterns":
+            await publish_many_subjects(connection, count)
         cpu = time.process_time()
-        wall = await read(connection, count) if case == "read" else await publish(case, connection, count, samples)
+        if case == "read_patterns":
+            wall = await read(connection, count // 2, PATTERNS)
+        elif case == "read":
+            wall = await read(connection, count)
+        else:
+            wall = await publish(case, connection, count, samples)
         return wall, time.process_time() - cpu
 
 

@@ -19,7 +19,7 @@ import msgspec
 from millstream.bus._jetstream import StreamApi
 from millstream.bus._transport import Transport
 from millstream.kernel import Backoff, NotFoundError, PlantError, Unreachable
-from millstream.protocols.nats_wire import WireMessage, parse_ack_subject, parse_headers
+from millstream.protocols.nats_wire import WireMessage, parse_ack_subject, parse_headers, subject_matches
 from millstream.sdk import Received
 
 PULLS_OPEN = 2  # so that the server never waits for the next request
@@ -28,6 +28,9 @@ PULL_BYTES_MAX = 8 * 1024 * 1024  # of one pull, so at most twice that is under 
 PULL_EXPIRES_S = 30.0
 HEARTBEAT_S = 2.0  # twice this without a sign of life and the consumer is made anew
 INACTIVE_S = 30.0  # the server drops the consumer of a reader that is gone
+FAR_COUNT = 4096  # messages that fit the patterns and wait: then all are read, and picked here
+SUBJECTS_MAX = 65_536  # remembered, and those of one batch more
+PICK_ONE_MAX, PICK_MAX = 4, 16  # read in vain for one that is picked, with one pattern and with several
 
 
 class StreamReader:
@@ -51,19 +54,14 @@ class StreamReader:
                 if pull is None or pull.is_broken():
                     if pull is not None:
                         pull.close()
-                    pull = _Pull(self._connection, self._api, stream, batch_max)
+                        pull = None
                     try:
                         async with asyncio.timeout(max(wait_s, 0.05) if has_begun else None):
-                            await pull.open(next_seq, filter_subjects)
+                            pull = await self._open(stream, next_seq, filter_subjects, batch_max)
                         backoff.reset()
-                    except NotFoundError:
-                        pull.close()
-                        pull = None
-                        if not has_begun:
+                    except (PlantError, TimeoutError) as error:
+                        if isinstance(error, NotFoundError) and not has_begun:
                             raise
-                    except (PlantError, TimeoutError):
-                        pull.close()
-                        pull = None
                     if pull is None:  # no link, or the stream is not back yet
                         await asyncio.sleep(backoff.next_s())
                         yield []
@@ -72,18 +70,47 @@ class StreamReader:
                 batch = await pull.take(wait_s)
                 if batch:
                     next_seq = batch[-1].seq + 1
-                    yield batch
-                elif not pull.is_broken():
+                    if picked := pull.pick(batch):
+                        yield picked
+                elif not pull.picks and not pull.is_broken():
                     yield []
+                if pull.picks and (not batch or next_seq > pull.far_seq):
+                    pull.close()
+                    pull = None
         finally:
             if pull is not None:
                 pull.close()
 
+    async def _open(self, stream: str, next_seq: int, filter_subjects: Sequence[str], batch_max: int) -> _Pull:
+        """For each message that fits a pattern the server looks at all subjects of a block, until it is near the end:
+        with thousands of them 0.08 ms for one pattern and 3 ms for two, where reading a message without any takes it
+        0.003 (nats-server 2.15). So where much waits all is read and picked here, if enough of it fits."""
+        pull = _Pull(self._connection, self._api, stream, batch_max)
+        try:
+            waiting = await pull.open(next_seq, filter_subjects)
+            if waiting > FAR_COUNT and any("*" in each or ">" in each for each in filter_subjects):
+                last_seq = (await self._api.state(stream)).last_seq
+                if last_seq - next_seq < waiting * (PICK_ONE_MAX if len(filter_subjects) == 1 else PICK_MAX):
+                    pull.close()
+                    pull = _Pull(self._connection, self._api, stream, batch_max, filter_subjects, last_seq)
+                    await pull.open(next_seq, ())
+            pull.begin()
+        except BaseException:
+            pull.close()
+            raise
+        return pull
+
 
 class _Pull:
-    """One consumer and its open pulls."""
+    """One consumer and its open pulls. With `picks` it reads all, up to about `far_seq`, for who asks for these."""
 
-    def __init__(self, connection: Transport, api: StreamApi, stream: str, batch_max: int) -> None:
+    def __init__(
+        self, connection: Transport, api: StreamApi, stream: str, batch_max: int, picks: Sequence[str] = (),
+        far_seq: int = 0,
+    ) -> None:  # fmt: skip
+        self.picks = picks
+        self.far_seq = far_seq
+        self._fits: dict[str, bool] = {}
         self._connection = connection
         self._api = api
         self._stream = stream
@@ -101,8 +128,8 @@ class _Pull:
         self._sid = connection.subscribe(f"{self._inbox}.*", self._on_batch)
         self._forget = connection.on_lost(self._break)
 
-    async def open(self, start_seq: int, filter_subjects: Sequence[str]) -> None:
-        """Make the consumer, open the pulls."""
+    async def open(self, start_seq: int, filter_subjects: Sequence[str]) -> int:
+        """Make the consumer. Returns how many messages wait."""
         config: dict[str, Any] = {
             "name": self._name, "deliver_policy": "by_start_sequence", "opt_start_seq": start_seq, "ack_policy": "none",
             "mem_storage": True, "inactive_threshold": int(INACTIVE_S * 1e9), "num_replicas": 1,
@@ -110,9 +137,24 @@ class _Pull:
         subject = f"CONSUMER.CREATE.{self._stream}.{self._name}"
         if filter_subjects:
             config["filter_subjects"] = list(filter_subjects)
-        await self._api.request(subject, {"stream_name": self._stream, "config": config, "action": "create"})
+        made = await self._api.request(subject, {"stream_name": self._stream, "config": config, "action": "create"})
         self._last_sign_s = self._loop.time()
+        return int(made.get("num_pending", 0))
+
+    def begin(self) -> None:
+        """Open the pulls."""
         self._refill()
+
+    def pick(self, batch: list[Received]) -> list[Received]:
+        """Those that are asked for."""
+        if not self.picks:
+            return batch
+        fits = self._fits
+        if len(fits) > SUBJECTS_MAX:
+            fits.clear()
+        for subject in {message.subject for message in batch} - fits.keys():
+            fits[subject] = any(subject_matches(subject, pattern) for pattern in self.picks)
+        return [message for message in batch if fits[message.subject]]
 
     def is_broken(self) -> bool:
         """Nothing more will come from this consumer (what is held has been taken)."""

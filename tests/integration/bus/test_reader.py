@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bus_server import SUBJECT, Server, make_stream
 
-from millstream.bus import NatsPyConnection, StreamApi, StreamReader, Transport
+from millstream.bus import NatsPyConnection, StreamApi, StreamReader, Transport, _reader
 from millstream.kernel import NotFoundError
 from millstream.sdk import Received
 
@@ -100,6 +100,51 @@ async def test_one_filter_may_have_wildcards(rig: Rig) -> None:
         await fill(connection, 4, 6, "uns.v1.c.b._tag.x")
         async with aclosing(StreamReader(connection).read(STREAM, filter_subjects=["uns.v1.*.b._tag.x"])) as batches:
             assert values(await take(batches, 4)) == [0, 1, 4, 5]
+
+
+async def read_by(connection: Transport, *filters: object) -> None:
+    """Wait until the stream has one consumer, with these filters."""
+    found: list[object] = []
+    try:
+        async with asyncio.timeout(60):
+            while found != [*filters]:
+                listed = await StreamApi(connection).request(f"CONSUMER.LIST.{STREAM}")
+                found = [each["config"].get("filter_subjects") for each in listed["consumers"]]
+    except TimeoutError:
+        pytest.fail(f"{found}")
+
+
+@pytest.mark.parametrize("patterns", [["uns.v1.a.*._tag.x", "uns.v1.a.b._tag.y"], ["uns.v1.a.>"]], ids=["two", "one"])
+async def test_who_is_far_behind_reads_all_and_picks_until_near_the_end(
+    rig: Rig, patterns: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_reader, "FAR_COUNT", 20)
+    async with rig.connect() as connection:
+        await make_stream(connection)
+        for n in range(90):
+            await fill(connection, n, n + 1, ("uns.v1.a.b._tag.x", "uns.v1.c.b._tag.z", "uns.v1.a.b._tag.y")[n % 3])
+        async with aclosing(StreamReader(connection).read(STREAM, filter_subjects=patterns, batch_max=8)) as batches:
+            found = await take(batches, 7)
+            await read_by(connection, None)
+            listed = await StreamApi(connection).request(f"CONSUMER.NAMES.{STREAM}")
+            await StreamApi(connection).request(f"CONSUMER.DELETE.{STREAM}.{listed['consumers'][0]}")
+            found += await take(batches, 60 - len(found))
+            await fill(connection, 90, 93, "uns.v1.c.b._tag.z")
+            await fill(connection, 93, 95, "uns.v1.a.b._tag.x")
+            found += await take(batches, 2)
+            await read_by(connection, patterns)
+        assert values(found) == [n for n in range(90) if n % 3 != 1] + [93, 94]
+
+
+async def test_a_pattern_that_little_fits_is_left_to_the_server(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_reader, "FAR_COUNT", 3)
+    async with rig.connect() as connection:
+        await make_stream(connection)
+        await fill(connection, 0, 100, "uns.v1.c.b._tag.z")
+        await fill(connection, 100, 104, "uns.v1.a.b._tag.x")
+        async with aclosing(StreamReader(connection).read(STREAM, filter_subjects=["uns.v1.a.>"])) as batches:
+            assert values(await take(batches, 4)) == list(range(100, 104))
+            await read_by(connection, ["uns.v1.a.>"])
 
 
 async def test_a_restart_of_the_server_leaves_no_gap_and_no_repeat(rig: Rig) -> None:
