@@ -38,6 +38,7 @@ from millstream.protocols.site_config import decode_revision
 from millstream.sdk import Log
 
 TICK_S = 1.0
+LOOKS_MAX = 10  # a change is heard of when it is sent, which may be before it is stored: looked for so many steps
 REPORT_TIMEOUT_S = 2.0
 ASKED_AT_ONCE_MAX = 64
 RELEASED_AT_ONCE_MAX = 32  # each is stored synced before the next step
@@ -60,6 +61,7 @@ class RolloutEngine:
         self._clock = clock
         self._log = log
         self._running: set[str] = set()
+        self._heard: dict[str, int] = {}  # name -> how many looks are left
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -71,7 +73,7 @@ class RolloutEngine:
                 await self._wake.wait()
                 self._wake.clear()
                 try:
-                    self._running = set(await self._names())
+                    self._running = set(await self._names()) | self._heard.keys()
                     await self._tidy()
                     while self._running:
                         for name in sorted(self._running):
@@ -86,7 +88,9 @@ class RolloutEngine:
 
     def _on_change(self, messages: list[WireMessage]) -> None:
         for message in messages:
-            self._running.add(message[1].decode("utf-8", "replace").removeprefix(ROLLOUTS_PREFIX))
+            name = message[1].decode("utf-8", "replace").removeprefix(ROLLOUTS_PREFIX)
+            self._heard[name] = LOOKS_MAX
+            self._running.add(name)
         self._wake.set()
 
     async def _names(self) -> list[str]:
@@ -101,7 +105,7 @@ class RolloutEngine:
         except DecodeError:
             rollout = None
         if found is None or rollout is None or rollout.state != "running":
-            self._running.discard(name)
+            self._rest(name)
             return
         reports = await self._reports([site.edge for site in rollout.sites if site.state == "released"])
         now, edges = step(rollout, reports, self._clock.now_ns())
@@ -115,6 +119,14 @@ class RolloutEngine:
             await self._save(now, found.seq)
         if now.state != rollout.state:
             self._log.info("roll-out", name=name, state=now.state, reason=now.reason)
+
+    def _rest(self, name: str) -> None:
+        """There is nothing to do for it, unless what was heard of it is only about to be stored."""
+        looks = self._heard.pop(name, 0) - 1
+        if looks > 0:
+            self._heard[name] = looks
+        else:
+            self._running.discard(name)
 
     async def _reports(self, edges: list[str]) -> dict[str, dict[str, object] | None]:
         async def ask(edge: str) -> dict[str, object] | None:

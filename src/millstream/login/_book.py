@@ -22,6 +22,7 @@ STREAM = "P_LOGIN"
 USERS, SESSIONS = "login.user", "login.session"
 STREAM_BYTES_MAX = 64 << 20
 USERS_COUNT_MAX = 50_000
+AGAIN_S, LOOKS_MAX = 0.05, 9  # what was heard of is looked for until it is stored, each time after twice as long: 25 s
 T = TypeVar("T", LoginUser, Session)
 
 
@@ -47,7 +48,7 @@ class LoginBook:
         self._api = StreamApi(connection)
         self._users: dict[tuple[str, str], tuple[LoginUser, int]] = {}
         self._sessions: dict[str, Session] = {}
-        self._stale: set[str] = set()
+        self._stale: dict[str, tuple[bytes, int]] = {}  # subject -> what was heard, and how often it was looked for
         self._told = asyncio.Event()
 
     async def prepare(self) -> None:
@@ -68,7 +69,9 @@ class LoginBook:
         return self._connection.subscribe(f"{USERS}.>", self._on_change)
 
     async def told(self, timeout_s: float) -> None:
-        """Return when a user has changed, or after `timeout_s`."""
+        """Return when a user has changed, or after `timeout_s`; sooner when what was heard is still looked for."""
+        for _, looks in self._stale.values():
+            timeout_s = min(timeout_s, AGAIN_S * 2**looks)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._told.wait()
@@ -76,14 +79,23 @@ class LoginBook:
             return
 
     async def refresh(self) -> list[LoginUser]:
-        """Read what others changed, and give it back. Raises PlantError, and is to be called again then."""
+        """Read what others changed, and give it back. Raises PlantError, and is to be called again then.
+
+        A change is heard of when it is sent: on a busy machine long before it is stored, and also when it is refused.
+        """
         self._told.clear()
         changed = []
-        for subject in list(self._stale):
+        for subject, heard in list(self._stale.items()):
             found = await self._api.last(STREAM, subject)
-            self._stale.discard(subject)
             if found is not None and (user := self._keep_user(found)) is not None:
                 changed.append(user)
+            if self._stale.get(subject) is not heard:
+                continue  # heard of again meanwhile
+            payload, looks = heard
+            if (found is not None and found.payload == payload) or looks + 1 >= LOOKS_MAX:
+                del self._stale[subject]
+            else:
+                self._stale[subject] = payload, looks + 1
         return changed
 
     def user(self, tenant: str, name: str) -> LoginUser | None:
@@ -148,7 +160,7 @@ class LoginBook:
                 seq = found[-1].seq + 1
 
     def _on_change(self, messages: list[WireMessage]) -> None:
-        self._stale |= {bytes(message[1]).decode() for message in messages}
+        self._stale |= {bytes(message[1]).decode(): (bytes(message[4]), 0) for message in messages}
         self._told.set()
 
     def _keep_user(self, message: Received) -> LoginUser | None:
