@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from bad_devices import site_with_devices
-from bad_site import running_site, until
+from bad_site import eventually, running_site, until
 from cases.loopback import served
 
 GARBAGE = b"SSH-2.0-OpenSSH_9.2\r\n" + bytes(range(128, 256))
@@ -79,6 +79,7 @@ async def test_garbage_between_good_values_costs_nothing_but_itself(tmp_path: Pa
 
         devices.answer = garbage_once  # type: ignore[method-assign]
         await until(lambda: site.connector("modbus")["opens"] == 2, "the Modbus link is opened again")
+        await eventually(site, lambda found: len(found["modbus:good"]) == 4, "its value is read again")
         await devices.say_good(site, 2)
         found = await site.samples()
         for name in ("shdr", "mqtt"):
