@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._options import DEFAULT, Json, Target, Who, run
 from millstream.cli._output import CHECK_FAILED, OK, note, print_json, print_table, report_usage
 from millstream.kernel import NotFoundError, PlantError, parse_duration_s
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 ORDER = ("critical", "high", "medium", "low")
 Wait = Annotated[str, Parameter(help="How long to wait for the alarm's flow to take it; 0s: not at all.")]
-Who = Annotated[str | None, Parameter(help="Name for the audit; left out: user and host.")]
 Why = Annotated[str, Parameter(help="The reason, for the audit.")]
 
 

@@ -21,6 +21,9 @@ NODE_GROUP = Group("Which node", sort_key=90)
 OUTPUT_GROUP = Group("Output", sort_key=91)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", group=OUTPUT_GROUP)]
+Start = Annotated[str, Parameter(allow_leading_hyphen=True)]
+Wait = Annotated[str, Parameter(help="How long to wait for the flow to take it; 0s: not at all.")]
+Who = Annotated[str | None, Parameter(help="Name for the audit; left out: user and host.")]
 PASSWORD_VARIABLE = "MILLSTREAM_PASSWORD"  # noqa: S105 (the name of a variable; a command line is readable by others)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any, Literal
 
 from millstream.cli._lots import print_lots
-from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._options import DEFAULT, Json, Start, Target, Wait, Who, run
 from millstream.cli._output import OK, note, print_json, print_table
 from millstream.kernel import parse_duration_s
 
@@ -16,9 +14,6 @@ if TYPE_CHECKING:
 
     from millstream.client import Plant
 
-Start = Annotated[str, Parameter(allow_leading_hyphen=True)]
-Wait = Annotated[str, Parameter(help="How long to wait for the flow to take it; 0s: not at all.")]
-Who = Annotated[str | None, Parameter(help="Name for the audit; left out: user and host.")]
 Kind = Literal["scrap", "rework", "good"]
 
 

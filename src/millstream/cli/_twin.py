@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from millstream.cli._options import DEFAULT, Json, Target, run
+from millstream.cli._options import DEFAULT, Json, Start, Target, run
 from millstream.cli._output import OK, json_text, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-Start = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
 
 def show(
