@@ -94,7 +94,7 @@ class StreamReader:
                     pull.close()
                     pull = _Pull(self._connection, self._api, stream, batch_max, filter_subjects, last_seq)
                     await pull.open(next_seq, ())
-            pull.begin()
+            pull.refill()
         except BaseException:
             pull.close()
             raise
@@ -141,10 +141,6 @@ class _Pull:
         self._last_sign_s = self._loop.time()
         return int(made.get("num_pending", 0))
 
-    def begin(self) -> None:
-        """Open the pulls."""
-        self._refill()
-
     def pick(self, batch: list[Received]) -> list[Received]:
         """Those that are asked for."""
         if not self.picks:
@@ -176,10 +172,10 @@ class _Pull:
         else:
             batch = self._held[: self._batch_max]
             del self._held[: self._batch_max]
-        self._refill()
+        self.refill()
         return batch
 
-    def _refill(self) -> None:
+    def refill(self) -> None:
         """Keep the pulls open, as long as the caller keeps taking: that is the back-pressure."""
         count = PULL_BATCHES * self._batch_max
         while not self._broken and self._outstanding + len(self._held) <= (PULLS_OPEN - 1) * count:
@@ -230,7 +226,7 @@ class _Pull:
             return
         if headers.status in (404, 408) or (headers.status == 409 and "maxbytes" in text):
             self._outstanding = max(0, self._outstanding - int(headers.get("Nats-Pending-Messages", "0") or 0))
-            self._refill()
+            self.refill()
         else:  # consumer deleted, server shutting down, nobody listens
             self._break()
 
