@@ -57,7 +57,17 @@ from millstream.edge._boot import (
     save_note,
 )
 from millstream.edge._positions import PositionKeeper
-from millstream.edge._uplink import CursorWatch, Refusals, StreamFlow, UplinkStatus, judge, stuck_s
+from millstream.edge._uplink import (
+    HUB_THERE_PATIENCE,
+    CursorWatch,
+    Redials,
+    Refusals,
+    StreamFlow,
+    UplinkStatus,
+    judge,
+    redial_pauses,
+    stuck_s,
+)
 from millstream.kernel import Clock, NotFoundError, PlantError, StoreFullError, SystemClock
 from millstream.model import AssetPath
 from millstream.protocols.nats_wire import WireMessage
@@ -69,7 +79,6 @@ HUB_TIMEOUT_S = 2.0
 TOLD_FRESH_S = 3.5  # a hub tells its cursors at least each two seconds; one that does not (any more) is asked
 ASK_AGAIN_S = 10.0  # below `HANG_S`: a hub that is slow for all its edges is not made slower by their questions
 HANG_S = 15.0  # a little above two missed pings, which the server sees by itself
-REDIALS_BEFORE_RESTART = 3
 LETTERS_CHECKS = 5  # dead letters are few: their stream is looked at in each fifth check
 FILL_ALARM_RATIO = 0.8
 REFRESH_ABOVE_RATIO = 0.4  # of a stream's bound: from here on its older half may soon be dropped
@@ -151,8 +160,7 @@ class EdgeForward:
         self._alarms: dict[str, ServerAlarm] = {}
         self._refusals = Refusals()
         self._uplink = UplinkStatus("cut" if settings.has_uplink else "none")
-        self._redials_count = 0
-        self._last_redial_ns = 0
+        self._redials = Redials(redial_pauses(settings.hang_s))
         self._noted: ForwardNote | None = None
         self._told: Mapping[str, tuple[int, str | None]] = {}
         self._told_ns: int | None = None
@@ -430,7 +438,8 @@ class EdgeForward:
             flows.append(StreamFlow(watched.watch, watched.info, cursor is not None, age_ms, error))
         monotonic_ns = self._clock.monotonic_ns()
         is_there = cursors is not None
-        is_stuck = stuck_s(flows, is_hub_there=is_there, now_ns=monotonic_ns) > self._settings.hang_s
+        patience_s = self._settings.hang_s * (HUB_THERE_PATIENCE if is_there else 1)
+        is_stuck = stuck_s(flows, is_hub_there=is_there, now_ns=monotonic_ns) > patience_s
         is_hung = is_stuck and (is_there or await self._is_link_claimed())
         self._uplink = judge(flows, is_hub_there=is_there, is_hung=is_hung, now_ns=monotonic_ns)
         stalled = next((f.error for f in flows if f.error and "10228" in f.error), None)
@@ -452,21 +461,19 @@ class EdgeForward:
 
     async def _act(self) -> None:
         """Hang up and dial again when the way hangs; restart the server when that does not help."""
+        now_ns = self._clock.monotonic_ns()
         remote = self._server.settings.leaf_remote
         if self._uplink.state != "hung" or remote is None or self._server.is_given:
             if self._uplink.state in ("flowing", "idle"):
-                self._redials_count = 0
+                self._redials.good(now_ns)
                 self._set("MS-0613", None)
             return
-        now_ns = self._clock.monotonic_ns()
-        if now_ns - self._last_redial_ns < self._settings.hang_s * 1e9:
+        act = self._redials.hung(now_ns)
+        if act == "wait":
             return
-        self._last_redial_ns = now_ns
-        self._redials_count += 1
         waiting = self._uplink.behind_messages
         self._raise("MS-0613", f"{waiting} messages wait and the hub's cursor does not move: the link is dialled again")
-        if self._redials_count > REDIALS_BEFORE_RESTART:
-            self._redials_count = 0
+        if act == "restart":
             self._server.restart("the link to the hub hangs and dialling again does not help")
             return
         await self.redial()

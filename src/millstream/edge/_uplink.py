@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from millstream.bus import StreamInfo
+from millstream.kernel import Backoff
 
 UplinkState = Literal["none", "flowing", "idle", "behind", "cut", "hung"]
 FLOWING_NS = 2_000_000_000
 BEHIND_AGE_MS = 2000  # older than this waits for more than a round trip and a check
 REFUSED_FOR_S = 20.0  # a refusal counts so long after the last one
+HUB_THERE_PATIENCE = 4  # so many times longer may a cursor stand while the hub answers: it may have much to do
+REDIALS_BEFORE_RESTART = 3
+REDIAL_CEILING_S = 600.0
 
 _LEAF_REFUSED = re.compile(
     r"Leafnode Error '(?:Authorization|Authentication|User Authentication|Account Authentication)"
@@ -116,6 +120,42 @@ def stuck_s(flows: Sequence[StreamFlow], *, is_hub_there: bool, now_ns: int) -> 
     """The longest time that messages of a stream have waited without the hub's cursor moving. A stream that the hub
     does not source (yet) does not count while the hub answers: dialling again would not help it."""
     return max((f.watch.stuck_s(now_ns) for f in flows if f.is_sourced or not is_hub_there), default=0.0)
+
+
+def redial_pauses(hang_s: float) -> Backoff:
+    """One to two times `hang_s`, doubled from dial to dial."""
+    return Backoff(2 * hang_s, max(REDIAL_CEILING_S, 2 * hang_s))
+
+
+class Redials:
+    """When to hang up and dial again while the way to the hub hangs. A dial costs the hub more than a site that waits,
+    so a hub that is slow for all its sites must not be dialled by all of them every few seconds: the first comes at
+    once, each further one after a pause that doubles and is drawn at random. Pure."""
+
+    def __init__(self, pauses: Backoff) -> None:
+        self._pauses = pauses
+        self._next_ns = 0
+        self._pause_ns = 0
+        self._good_ns: int | None = None
+
+    def hung(self, now_ns: int) -> Literal["wait", "dial", "restart"]:
+        """What to do now. `restart`: dialling has not helped that often, the server may be at fault."""
+        self._good_ns = None
+        if now_ns < self._next_ns:
+            return "wait"
+        acts = self._pauses.attempts_count + 1
+        self._pause_ns = int(self._pauses.next_s() * 1e9)
+        self._next_ns = now_ns + self._pause_ns
+        return "dial" if acts % (REDIALS_BEFORE_RESTART + 1) else "restart"
+
+    def good(self, now_ns: int) -> None:
+        """Data flows. Only when it has done so for as long as the last pause is that trouble over: a link that comes
+        and goes is not to be dialled ever faster."""
+        if self._good_ns is None:
+            self._good_ns = now_ns
+        if now_ns - self._good_ns >= self._pause_ns and self._pauses.attempts_count:
+            self._pauses.reset()
+            self._next_ns = self._pause_ns = 0
 
 
 class Refusals:

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+from random import Random
+
 from millstream.bus import StreamBounds, StreamInfo, integrity_stream, trim_below
-from millstream.edge._uplink import CursorWatch, Refusals, StreamFlow, judge, stuck_s
+from millstream.edge._uplink import (
+    REDIAL_CEILING_S,
+    CursorWatch,
+    Redials,
+    Refusals,
+    StreamFlow,
+    judge,
+    redial_pauses,
+    stuck_s,
+)
 
 _S = 1_000_000_000
 
@@ -15,6 +28,10 @@ def _info(last_seq: int, *, first_seq: int = 1, size: int = 0, bounds: StreamBou
 
 def _flow(watch: CursorWatch, info: StreamInfo, *, is_sourced: bool = True, age_ms: int = 0) -> StreamFlow:
     return StreamFlow(watch, info, is_sourced, age_ms, None)
+
+
+def _redials(hang_s: float, seed: int) -> Redials:
+    return Redials(replace(redial_pauses(hang_s), rng=Random(seed)))
 
 
 def test_a_cursor_that_moves_is_flowing_and_one_that_has_all_is_idle() -> None:
@@ -54,6 +71,37 @@ def test_a_stream_that_the_hub_does_not_source_yet_is_no_reason_to_dial_again() 
     flows = [_flow(watch, _info(10), is_sourced=False)]
     assert stuck_s(flows, is_hub_there=True, now_ns=60 * _S) == 0.0
     assert stuck_s(flows, is_hub_there=False, now_ns=61 * _S) == 60.0
+
+
+def test_a_link_that_hangs_is_dialled_at_once_and_then_ever_more_rarely() -> None:
+    redials = _redials(15.0, 1)
+    acts = [(now_s, act) for now_s in range(7200) if (act := redials.hung(now_s * _S)) != "wait"]
+    assert acts[0] == (0, "dial")
+    pauses_s = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(acts)]
+    for number, pause_s in enumerate(pauses_s):
+        step_s = min(REDIAL_CEILING_S, 30.0 * 2**number)
+        assert step_s / 2 <= pause_s <= step_s + 1
+    assert [act for _, act in acts[:8]] == ["dial", "dial", "dial", "restart"] * 2
+
+
+def test_two_sites_of_one_slow_hub_do_not_dial_in_step() -> None:
+    sites = [_redials(15.0, seed) for seed in range(20)]
+    dials = [[s for s in range(600) if site.hung(s * _S) != "wait"] for site in sites]
+    assert len({tuple(each) for each in dials}) == len(sites)
+    assert max(len(each) for each in dials) <= 7  # of 40 without a growing pause
+
+
+def test_only_data_that_has_flowed_for_as_long_as_the_last_pause_ends_the_trouble() -> None:
+    redials = _redials(1.0, 1)
+    for now_s in (0, 10, 20):
+        assert redials.hung(now_s * _S) == "dial"  # the pause after the third is 4 to 8 s
+    redials.good(21 * _S)
+    redials.good(22 * _S)
+    assert redials.hung(30 * _S) == "restart"  # flowed for one second only: it goes on where it was
+    redials.good(31 * _S)
+    redials.good(48 * _S)
+    assert redials.hung(49 * _S) == "dial"
+    assert redials.hung(51 * _S + 1) == "dial"  # and the pauses are short again
 
 
 def test_the_cursor_is_kept_while_the_hub_is_away() -> None:
