@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     )
     from millstream.shop._order_made import TYPE as ORDER_MADE_TYPE
     from millstream.shop._order_made import OrderMade, OrdersMade, add_window, made_data
-    from millstream.shop._orders import OrderSpan, order_at, order_doubts, order_spans, put_order, read_order
+    from millstream.shop._orders import OrderSpan, order_at, order_doubts, order_spans, orders_at, put_order, read_order
     from millstream.shop._packml import ACTING as PACKML_ACTING
     from millstream.shop._packml import MTCONNECT
     from millstream.shop._packml import NUMBERS as PACKML_NUMBERS
@@ -146,7 +146,7 @@ else:
             "_line": "Standing Wait waits",
             "_oee": "CATEGORIES SMALL_CATEGORIES TOLERANCE Category Figures Made added clip figures",
             "_order_made": "TYPE=ORDER_MADE_TYPE OrderMade OrdersMade add_window made_data",
-            "_orders": "OrderSpan order_at order_doubts order_spans put_order read_order",
+            "_orders": "OrderSpan order_at order_doubts order_spans orders_at put_order read_order",
             "_packml": (
                 "ACTING=PACKML_ACTING MTCONNECT NUMBERS=PACKML_NUMBERS SEEN_STEPS=PACKML_SEEN_STEPS "
                 "STATES=PACKML_STATES STEPS=PACKML_STEPS"
@@ -264,6 +264,7 @@ __all__ = [
     "order_doubts",
     "order_spans",
     "order_at",
+    "orders_at",
     "OrderSpan",
     "Row",
     "Problem",

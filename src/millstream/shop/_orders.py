@@ -68,6 +68,16 @@ def order_at(orders: Sequence[OrderSpan], time_ns: int) -> OrderSpan | None:
     return None
 
 
+def orders_at(orders: Sequence[OrderSpan], times_ns: Sequence[int]) -> list[OrderSpan | None]:
+    """`order_at` of many times, which do not go back."""
+    index, found = -1, list[OrderSpan | None]()
+    for time_ns in times_ns:
+        while index + 1 < len(orders) and orders[index + 1].start_ns <= time_ns:
+            index += 1
+        found.append(orders[index] if index >= 0 and time_ns < _until(orders, index) else None)
+    return found
+
+
 def order_spans(orders: Sequence[OrderSpan], start_ns: int, end_ns: int) -> list[tuple[OrderSpan, int, int]]:
     """The orders that ran in [start_ns, end_ns), each with its part of it."""
     found = []

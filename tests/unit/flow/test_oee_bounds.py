@@ -14,6 +14,7 @@ from millstream.flow import Emit, EmitEvent, Event, Flow, Input, TimePolicy
 from millstream.flow._model import STATE_BYTES_MAX
 from millstream.flow.library import FLOW_TYPES
 from millstream.flow.library._oee_kept import HOURS_MAX, STATES_MAX, Bucket, Machine, Piece
+from millstream.protocols.cloudevents import format_time
 from millstream.shop import Category, Figures, Made, OrderSpan, figures
 from millstream.shop._orders import ORDERS_MAX
 
@@ -174,6 +175,24 @@ def test_a_counter_that_runs_backwards_makes_the_figures_uncertain_live_and_late
 def hours(site: Site) -> Piece:
     """Which there are."""
     return msgspec.msgpack.decode(site.pieces.raw["hours"], type=Piece)
+
+
+def test_what_was_made_is_told_by_the_order_of_each_minute_also_of_none() -> None:
+    site = Site(orders=True, live="clock")
+    for number, (start, end) in enumerate(((5, 10), (10, 0), (20, 30)), 1):
+        began, ended = (format_time(BASE + at * MINUTE) if at else None for at in (start, end))
+        data = {"product": f"P{number}", "ideal_cycle_s": number, "start": began, "end": ended}
+        site.take("context", f"order/{number}", data, BASE)
+    site.take("state", "state", "Execute", BASE)
+    for minute in range(60):
+        site.take("count", "parts", 10 * minute, BASE + minute * MINUTE)
+    told = next(each.data for each in site.due("due", BASE + HOUR) if isinstance(each, EmitEvent))
+    found = {each["order"]: (each["produced"], each["ideal_s"]) for each in told["orders"]}
+    assert found == {
+        None: (10.0 * (4 + 30), 10.0 * (4 + 30)),  # the counter begins with its first value; the file's 1 s a part
+        "1": (50.0, 50.0), "2": (100.0, 200.0), "3": (100.0, 300.0),
+    }  # fmt: skip
+    assert (told["produced"], told["ideal_s"]) == (590.0, 890.0)
 
 
 def test_an_event_of_a_machine_with_two_days_touches_the_pieces_of_its_hour_only() -> None:

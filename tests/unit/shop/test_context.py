@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from millstream.shop import (
     fact_event,
     order_at,
     order_doubts,
+    orders_at,
     put_order,
     read_order,
 )
@@ -139,6 +141,16 @@ def test_the_order_that_ran_is_the_one_that_began_last_and_has_not_ended() -> No
     assert put_order(orders, "B", None) == (10, sys.maxsize)
     assert put_order(orders, "B", None) is None
     assert order_doubts([OrderSpan(10, "A")], 0, 200, 100) == ["order A has no end"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_orders_of_many_times_are_those_of_each_time(seed: int) -> None:
+    rng, orders = random.Random(seed), list[OrderSpan]()
+    for name in range(rng.randrange(6)):
+        start = rng.randrange(50)
+        put_order(orders, str(name), OrderSpan(start, str(name), rng.choice([0, start + 1 + rng.randrange(20)])))
+    times = sorted(rng.choices(range(80), k=60))
+    assert orders_at(orders, times) == [order_at(orders, each) for each in times]
 
 
 @pytest.mark.parametrize("data", [5, {}, {"start": "2026-01-01T06:00:00Z"}, {"start": "x", "ideal_cycle_s": 1},

@@ -7,6 +7,7 @@ import datetime
 import zlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
@@ -122,6 +123,17 @@ KeptT_contra = TypeVar("KeptT_contra", bound=Kept, contravariant=True)
 F = TypeVar("F")
 
 
+@dataclass(frozen=True, slots=True)
+class Over(Generic[F]):
+    """A window that is over, which is given: its kind, its figures, all they are made of, and how often that was
+    corrected."""
+
+    kind: str
+    figures: F
+    told: dict[str, Any]
+    revision: int
+
+
 class Subject(Protocol[KeptT_contra, F]):
     """What is worked out over the windows."""
 
@@ -141,7 +153,7 @@ class Subject(Protocol[KeptT_contra, F]):
         """All that they are made of; a window is given again when this is another."""
         ...
 
-    def said(self, kept: KeptT_contra, key: str, kind: str, found: F, revision: int) -> Sequence[Effect]:
+    def said(self, key: str, over: Over[F]) -> Sequence[Effect]:
         """A window that is over."""
         ...
 
@@ -266,8 +278,9 @@ class CalendarWindows(Generic[K, F]):
 
     def _give(self, kept: K, key: str, kind: str, window: tuple[int, int]) -> Sequence[Effect]:
         found = self._subject.figures(kept, window)
-        kept.given[f"{kind} {window[0]}"] = Given(window[1], 0, self._digest(kept, found))
-        return self._subject.said(kept, key, kind, found, 0)
+        told = self._subject.told(kept, found)
+        kept.given[f"{kind} {window[0]}"] = Given(window[1], 0, _digest(told))
+        return self._subject.said(key, Over(kind, found, told, 0))
 
     def _restate(self, kept: K, key: str) -> list[Effect]:
         effects: list[Effect] = []
@@ -277,17 +290,15 @@ class CalendarWindows(Generic[K, F]):
                 continue
             kind, _, start = name.partition(" ")
             found = self._subject.figures(kept, (int(start), given.end_ns))
-            digest = self._digest(kept, found)
+            told = self._subject.told(kept, found)
+            digest = _digest(told)
             if digest != given.digest:
                 given.revision, given.digest = given.revision + 1, digest
-                effects += self._subject.said(kept, key, kind, found, given.revision)
+                effects += self._subject.said(key, Over(kind, found, told, given.revision))
         del kept.restate[:CORRECTED_MAX]
         if kept.restate:
             effects.append(SetTimer(RESTATE, max(kept.done.values())))
         return effects
-
-    def _digest(self, kept: K, found: F) -> int:
-        return zlib.crc32(msgspec.json.encode(self._subject.told(kept, found)))
 
     def _forget(self, kept: K) -> None:
         gone_ns = min(kept.done.values()) - self._keep_ns
@@ -340,6 +351,10 @@ def figure_quality(value: float | None, *, is_sure: bool) -> Quality:
     if value is None:
         return BAD_DATA_UNAVAILABLE
     return GOOD if is_sure else UNCERTAIN
+
+
+def _digest(told: dict[str, Any]) -> int:
+    return zlib.crc32(msgspec.json.encode(told))
 
 
 def _time_of(change: tuple[int, str]) -> int:

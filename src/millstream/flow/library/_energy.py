@@ -15,6 +15,7 @@ from millstream.flow.library._calendar_windows import (
     MINUTE_NS,
     CalendarWindows,
     Given,
+    Over,
     WindowsConfig,
     figure_quality,
     forget_states,
@@ -286,11 +287,11 @@ class _EnergyStep:
         """All that figures are made of."""
         return _explained(found)
 
-    def said(self, kept: Consumer, key: str, kind: str, found: Energy, revision: int) -> list[Effect]:
+    def said(self, key: str, over: Over[Energy]) -> list[Effect]:
         """A window that is over: its figures, and the event that has all they are made of."""
-        data = {"window": kind, "revision": revision, **_explained(found)}
-        event = EmitEvent(self.path(key, kind), "millstream.energy", data, found.end_ns)
-        return [*self._tags(key, kind, found, revision), event]
+        data = {"window": over.kind, "revision": over.revision, **over.told}
+        event = EmitEvent(self.path(key, over.kind), "millstream.energy", data, over.figures.end_ns)
+        return [*self._tags(key, over.kind, over.figures, over.revision), event]
 
     def shown(self, kept: Consumer, key: str, window: tuple[int, int] | None, now_ns: int) -> list[Effect]:
         """The running window so far, and what the running demand interval will come to: up to the meter's newest

@@ -11,6 +11,7 @@ from millstream.flow._model import Effect, Emit, EmitEvent, Event, Flow, Input, 
 from millstream.flow.library._calendar_windows import (
     MINUTE_NS,
     CalendarWindows,
+    Over,
     WindowsConfig,
     figure_quality,
 )
@@ -30,9 +31,9 @@ from millstream.shop import (
     added,
     clip,
     figures,
-    order_at,
     order_doubts,
     order_spans,
+    orders_at,
     put_order,
     read_order,
 )
@@ -185,11 +186,11 @@ class _Oee:
         if self._config.orders:
             kept.orders = [each for each in kept.orders if not each.end_ns or each.end_ns > gone_ns]
 
-    def said(self, kept: Kept, key: str, kind: str, found: Figures, revision: int) -> list[Effect]:
+    def said(self, key: str, over: Over[Figures]) -> list[Effect]:
         """A window that is over: its figures, and the event that has all they are made of."""
-        data = {"window": kind, "revision": revision, **self.told(kept, found)}
-        event = EmitEvent(self.path(key, kind), "millstream.oee", data, found.end_ns)
-        return [*self._tags(key, kind, found, found.end_ns, revision), event]
+        data, end_ns = {"window": over.kind, "revision": over.revision, **over.told}, over.figures.end_ns
+        event = EmitEvent(self.path(key, over.kind), "millstream.oee", data, end_ns)
+        return [*self._tags(key, over.kind, over.figures, end_ns, over.revision), event]
 
     def shown(self, kept: Kept, key: str, window: tuple[int, int] | None, now_ns: int) -> Sequence[Emit]:
         """The running window so far; with each input only what is another figure than before."""
@@ -218,7 +219,7 @@ class _Oee:
 
     def figures(self, kept: Kept, window: tuple[int, int]) -> Figures:
         """Of the planned time in a window."""
-        planned = self._calendar.planned(*window)
+        planned = self._planned_in(*window)
         made, odd = self._made(kept, self._buckets(kept, planned))
         return figures(
             kept.transitions(*window), planned, made, window, categories=self._categories,
@@ -228,11 +229,7 @@ class _Oee:
 
     def _live(self, kept: Kept, window: tuple[int, int], end_ns: int) -> Figures:
         """The same of a window that runs, which ends at `end_ns`: only what is new is worked out."""
-        planned = self._planned.get((window[0], end_ns))
-        if planned is None:
-            if len(self._planned) >= PLANNED_MAX:
-                self._planned.clear()
-            planned = self._planned[window[0], end_ns] = self._calendar.planned(window[0], end_ns)
+        planned = self._planned_in(window[0], end_ns)
         live = kept.machine.live
         if live is None or live.start_ns != window[0]:
             live = kept.machine.live = Live(*(window[0],) * 3, tail=kept.transitions(window[0], window[1]))
@@ -248,6 +245,15 @@ class _Oee:
             live.failures + found.failures, added(live.states_ns, found.states_ns),
             self._remarks(kept, odd, window),
         )  # fmt: skip
+
+    def _planned_in(self, start_ns: int, end_ns: int) -> Sequence[tuple[int, int]]:
+        """The planned time of a window, which is the same for each machine."""
+        planned = self._planned.get((start_ns, end_ns))
+        if planned is None:
+            if len(self._planned) >= PLANNED_MAX:
+                self._planned.clear()
+            planned = self._planned[start_ns, end_ns] = self._calendar.planned(start_ns, end_ns)
+        return planned
 
     def _go_on(self, kept: Kept, live: Live, planned: Sequence[tuple[int, int]]) -> None:
         """Add what is over: runs of a state that have ended, and minutes before the newest."""
@@ -294,15 +300,14 @@ class _Oee:
         """What was made for which order in a window, and how long the machine produced and was set up for it."""
         made: dict[str, Made] = {}
         products: dict[str, str] = {}
-        orders, planned = kept.orders, self._calendar.planned(found.start_ns, found.end_ns)
+        planned = self._planned_in(found.start_ns, found.end_ns)
         times = self._order_times(kept, planned, found)
         for name, (product, _, _) in times.items():
             made[name], products[name] = Made(), product
-        for bucket in self._buckets(kept, planned):
-            order = order_at(orders, bucket.start_ns + MINUTE_NS // 2)
+        for order, buckets in _by_order(kept.orders, self._buckets(kept, planned)):
             name = order.name if order is not None else ""
             products[name] = order.product if order is not None else ""
-            made[name] = made.get(name, Made()) + self._made(kept, [bucket])[0]
+            made[name] = made.get(name, Made()) + self._made_for(order, buckets)[0]
         return [
             {
                 "order": name or None, "product": products[name] or None, "produced": part.produced,
@@ -330,21 +335,22 @@ class _Oee:
     def _buckets(kept: Kept, planned: Sequence[tuple[int, int]]) -> list[Bucket]:
         return [bucket for start_ns, end_ns in planned for bucket in kept.buckets(start_ns, end_ns)]
 
-    def _ideal_ns(self, orders: Sequence[OrderSpan], bucket: Bucket) -> float:
-        """Ideal time of what was made in a minute: by the order that ran in its middle, else by tag or file."""
-        order = order_at(orders, bucket.start_ns + MINUTE_NS // 2) if orders else None
-        return bucket.ideal_ns if order is None else self._produced(bucket) * order.cycle_ns
-
-    def _produced(self, bucket: Bucket) -> float:
-        return bucket.produced if "produced" in self._config.names else bucket.good + bucket.rejected
-
     def _made(self, kept: Kept, buckets: Sequence[Bucket]) -> tuple[Made, Odd]:
         """In these minutes, and what is odd about it."""
-        orders = kept.orders if self._config.orders else ()
+        made, odd = Made(), Odd()
+        for order, minutes in _by_order(kept.orders if self._config.orders else (), buckets):
+            more, odder = self._made_for(order, minutes)
+            made, odd = made + more, Odd(odd.without + odder.without, odd.resets + odder.resets)
+        return made, odd
+
+    def _made_for(self, order: OrderSpan | None, buckets: Sequence[Bucket]) -> tuple[Made, Odd]:
+        """In minutes of one order; without one, the ideal time is that of a tag or of the file."""
+        names = self._config.names
         produced = rejected = ideal_ns = scrap = rework = inspected = 0.0
         without = resets = 0
         for bucket in buckets:
-            parts, ideal = self._produced(bucket), self._ideal_ns(orders, bucket)
+            parts = bucket.produced if "produced" in names else bucket.good + bucket.rejected
+            ideal = bucket.ideal_ns if order is None else parts * order.cycle_ns
             produced += parts
             ideal_ns += ideal
             rejected += parts - bucket.good if self._has_good_only else bucket.rejected
@@ -353,7 +359,7 @@ class _Oee:
             inspected += bucket.inspected
             without += ideal <= 0 < bucket.produced + bucket.good
             resets += bucket.resets + len(bucket.unsure)
-        seen = inspected if "inspected" in self._config.names else produced
+        seen = inspected if "inspected" in names else produced
         return Made(produced, rejected + scrap + rework, ideal_ns, scrap, rework, seen), Odd(without, resets)
 
     def _reject_figures(self, found: Figures) -> dict[str, float | None]:
@@ -384,6 +390,21 @@ class _Oee:
             )
             for name, value in values.items()
         ]  # fmt: skip
+
+
+def _by_order(
+    orders: Sequence[OrderSpan], buckets: Sequence[Bucket]
+) -> Sequence[tuple[OrderSpan | None, Sequence[Bucket]]]:
+    """Minutes in the order of time, in runs of the order that ran in their middle."""
+    if not orders or not buckets:
+        return [(None, buckets)] if buckets else []
+    found: list[tuple[OrderSpan | None, list[Bucket]]] = []
+    ran = orders_at(orders, [bucket.start_ns + MINUTE_NS // 2 for bucket in buckets])
+    for order, bucket in zip(ran, buckets, strict=True):
+        if not found or found[-1][0] is not order:
+            found.append((order, []))
+        found[-1][1].append(bucket)
+    return found
 
 
 def _explained(found: Figures) -> dict[str, Any]:
