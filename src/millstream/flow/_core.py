@@ -236,11 +236,10 @@ class FlowCore(Generic[S]):
             facts = ()
         index = done
         while index < len(facts):
-            count = self._absorb(source, facts, index)
-            if count:
-                index += count
-                continue
-            self._fact = index
+            index += self._absorb(source, facts, index)
+            if index >= len(facts):
+                break
+            self._fact = index  # what was not absorbed begins with one for the step
             try:
                 is_taken = not self.is_full and self._take(source, facts[index], received)
             except ProcessFullError:

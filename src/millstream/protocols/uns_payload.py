@@ -18,6 +18,7 @@ import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import msgspec
@@ -218,21 +219,20 @@ def decode_block(payload: bytes) -> BlockRecord:
     import pyarrow as pa
 
     try:
-        table = pa.ipc.open_stream(payload).read_all()
+        table = pa.ipc.open_stream(payload, options=_read_options()).read_all()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DecodeError(f"not an Arrow block: {error}", code="MS-0303") from error
-    names = table.schema.names
+    schema = table.schema
+    names = schema.names
     if "timestamp" not in names or "value" not in names:
         raise DecodeError(
             "Arrow block lacks a column", expected="timestamp and value", got=", ".join(names), code="MS-0303"
         )
-    if table.schema.field("timestamp").type != pa.timestamp("ns", "UTC") or table.column("timestamp").null_count:
+    stamps, column = table.column("timestamp"), table.column("value")
+    if stamps.type != _time_type() or stamps.null_count:
         raise DecodeError("Arrow block has wrong times", expected="timestamp[ns, UTC] without nulls", code="MS-0303")
-    metadata = {
-        k.decode(errors="replace"): v.decode(errors="replace") for k, v in (table.schema.metadata or {}).items()
-    }
-    column = table.column("value")
+    metadata = {k.decode(errors="replace"): v.decode(errors="replace") for k, v in (schema.metadata or {}).items()}
     values: npt.NDArray[np.generic] | list[Value | None]
     if metadata.get("value_encoding") == "json":
         values = [None if text is None else decode_value(text) for text in column.to_pylist()]
@@ -242,7 +242,7 @@ def decode_block(payload: bytes) -> BlockRecord:
         values = column.to_pylist()
     quality = None
     if "quality" in names:
-        if table.schema.field("quality").type != pa.uint32() or table.column("quality").null_count:
+        if schema.field("quality").type != pa.uint32() or table.column("quality").null_count:
             raise DecodeError("Arrow block has wrong qualities", expected="uint32 without nulls", code="MS-0303")
         quality = table.column("quality").to_numpy()
     if isinstance(values, list):
@@ -250,10 +250,32 @@ def decode_block(payload: bytes) -> BlockRecord:
     ingest = metadata.get("ingest_ns", "0")
     if not ingest.isascii() or not ingest.isdigit():
         raise DecodeError("Arrow block has a malformed ingest_ns", got=repr(ingest[:40]), code="MS-0303")
-    stamps = table.column("timestamp")  # one chunk is only looked at as numbers, several have to be copied
-    whole = stamps.chunk(0).view(pa.int64()) if stamps.num_chunks == 1 else stamps.cast(pa.int64())
-    times = whole.to_numpy()
-    return BlockRecord(times, values, quality, int(ingest), metadata.get("unit"), metadata.get("clock"))
+    return BlockRecord(_times(stamps), values, quality, int(ingest), metadata.get("unit"), metadata.get("clock"))
+
+
+def _times(stamps: Any) -> npt.NDArray[np.int64]:
+    """One chunk is only looked at as numbers, several have to be copied."""
+    import pyarrow as pa
+
+    if stamps.num_chunks != 1 or not len(stamps):
+        return cast("npt.NDArray[np.int64]", stamps.cast(pa.int64()).to_numpy())
+    chunk = stamps.chunk(0)
+    return np.frombuffer(chunk.buffers()[1], np.int64, len(chunk), chunk.offset * 8)
+
+
+@cache
+def _read_options() -> Any:
+    """A block is small: to hand it to a pool of threads takes longer than to read it."""
+    import pyarrow as pa
+
+    return pa.ipc.IpcReadOptions(use_threads=False)
+
+
+@cache
+def _time_type() -> Any:
+    import pyarrow as pa
+
+    return pa.timestamp("ns", "UTC")
 
 
 def worst_quality(record: SampleRecord | BlockRecord) -> Quality:

@@ -145,7 +145,7 @@ def said(adder: Adder, values: Sequence[float], *, is_run: bool = True, steps_ms
 def test_samples_that_only_change_the_state_come_as_runs() -> None:
     adder = Adder()
     assert said(adder, [1.0] * 36) == said(Adder(), [1.0] * 36, is_run=False)
-    assert (adder.runs, adder.alone) == ([9, 0, 8, 1, 0, 9, 0, 6], 3)
+    assert (adder.runs, adder.alone) == ([9, 8, 1, 9, 6], 3), "each run is asked for once"
 
 
 def test_a_key_with_timers_is_stepped_until_they_have_fired() -> None:

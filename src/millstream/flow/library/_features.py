@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from millstream.kernel import needs_extra
 
@@ -50,7 +50,10 @@ class Features:
         self._wanted = wanted
         frequencies = np.fft.rfftfreq(size, 1 / rate_hz)
         self._lines, self._envelope_lines = (
-            {name: (frequencies >= band.low_hz) & (frequencies < band.high_hz) for name, band in asked.items()}
+            {
+                name: slice(*np.searchsorted(frequencies, (band.low_hz, band.high_hz)).tolist())
+                for name, band in asked.items()
+            }
             for asked in (bands, envelope_bands or {})
         )
         self._taper: Wave = scipy.signal.get_window("hann", size)
@@ -67,7 +70,10 @@ class Features:
     def empty_bands(self) -> list[str]:
         """Bands that are narrower than the spectrum resolves."""
         return [
-            name for asked in (self._lines, self._envelope_lines) for name, lines in asked.items() if not lines.any()
+            name
+            for asked in (self._lines, self._envelope_lines)
+            for name, lines in asked.items()
+            if lines.start == lines.stop
         ]
 
     def of(self, samples: bytes) -> dict[str, float]:
@@ -77,32 +83,37 @@ class Features:
         values: Wave = np.frombuffer(samples, dtype="<f8")
         mean = self._mean(values)
         wave = values - mean
-        if self._peak(wave) <= SILENCE * self._peak(values):
-            wave = np.zeros_like(wave)
-        found = self._plain(mean, wave, self._wanted)
+        peak = self._peak(wave)
+        if peak <= SILENCE * (abs(mean) + peak) and peak <= SILENCE * self._peak(values):  # the first is cheap to know
+            peak, wave = 0.0, np.zeros_like(wave)
+        found = self._plain(mean, wave, peak, self._wanted)
         if self._lines:
             found |= {f"band/{name}": value for name, value in self._in_bands(wave, self._lines)}
         if self._one_side is not None:
             envelope = np.abs(self._fft.ifft(self._fft.fft(wave) * self._one_side))
             level = self._mean(envelope)
-            about = self._plain(level, envelope - level, ("mean", "rms", "kurtosis"))
+            beat = envelope - level
+            about = self._plain(level, beat, 0.0, ("mean", "rms", "kurtosis"))
             found |= {f"envelope/{name}": value for name, value in about.items()}
-            beats = self._in_bands(envelope - level, self._envelope_lines)
+            beats = self._in_bands(beat, self._envelope_lines)
             found |= {f"envelope/band/{name}": value for name, value in beats}
         return {name: float(f"{value:.{DIGITS}g}") for name, value in found.items()}
 
-    def _in_bands(self, wave: Wave, asked: Mapping[str, Any]) -> list[tuple[str, float]]:
+    def _in_bands(self, wave: Wave, asked: Mapping[str, slice]) -> list[tuple[str, float]]:
         if not asked:
             return []
-        power = self._np.abs(self._fft.rfft(wave * self._taper)) ** 2 * self._power
-        return [(name, float(power[lines].sum()) ** 0.5) for name, lines in asked.items()]
+        np = self._np
+        spectrum = np.fft.rfft(wave * self._taper)
+        found = []
+        for name, lines in asked.items():
+            of_band = spectrum[lines]
+            found.append((name, (float(np.vdot(of_band, of_band).real) * self._power) ** 0.5))
+        return found
 
-    def _plain(self, mean: float, wave: Wave, wanted: Sequence[Feature]) -> dict[str, float]:
+    def _plain(self, mean: float, wave: Wave, peak: float, wanted: Sequence[Feature]) -> dict[str, float]:
         squares = wave * wave
         power = self._mean(squares)
-        found: dict[str, float] = {"mean": mean, "rms": power**0.5}
-        if "peak" in wanted or "crest_factor" in wanted:
-            found["peak"] = self._peak(wave)
+        found: dict[str, float] = {"mean": mean, "rms": power**0.5, "peak": peak}
         if "peak_to_peak" in wanted:
             found["peak_to_peak"] = float(wave.max() - wave.min())
         if power > 0:

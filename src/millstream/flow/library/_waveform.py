@@ -143,7 +143,7 @@ class _Wave:
         fits[1:] &= (apart >= self._low_ns) & (apart <= self._high_ns)
         if run.quality is not None:
             fits &= run.quality[:count] >> 30 < BAD_SEVERITY
-        if not fits.all():
+        if not np.logical_and.reduce(fits):
             count = int(fits.argmin())
         if count:
             state.samples += values[:count].tobytes()
