@@ -7,6 +7,7 @@ program may take the token instead and send it as a bearer; neither stands in an
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -76,13 +77,13 @@ class SessionDoor:
     async def admit(self, request: Request) -> View:
         """Raises AuthError; Unreachable while the tenant's plant is not up."""
         session = self.session_of(request)
-        plant = self._tenants.plant(session.tenant)
-        if plant is None or plant.historian is None:
+        historian = self._tenants.historian(session.tenant)
+        if historian is None:
             raise Unreachable("the tenant's history is not up", where=session.tenant, retry_after_s=2.0, code="MS-2109")
-        historian = plant.historian
         paths = session.paths or None
         sites = sites_below(self._tenants.trust.tenants[session.tenant], session.paths)
-        return View(historian, HistoryView(historian, paths), self._actor(session), plant.status, tuple(sites))
+        status = partial(self._tenants.plant_status, session.tenant)
+        return View(historian, HistoryView(historian, paths), self._actor(session), status, tuple(sites))
 
     def _actor(self, session: Session) -> Actor:
         who = session.name if session.via == PASSWORD else f"{session.name} ({session.via})"
@@ -92,8 +93,8 @@ class SessionDoor:
 
     def is_healthy(self) -> bool:
         """Whether the history of each tenant stores."""
-        plants = [self._tenants.plant(name) for name in self._tenants.trust.tenants]
-        return all(plant is not None and plant.historian is not None and plant.historian.is_healthy for plant in plants)
+        histories = [self._tenants.historian(name) for name in self._tenants.trust.tenants]
+        return all(historian is not None and historian.is_healthy for historian in histories)
 
     def session_of(self, request: Request) -> Session:
         """By bearer token, else by cookie. Raises AuthError."""

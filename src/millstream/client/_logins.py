@@ -13,7 +13,7 @@ import msgspec
 
 from millstream.bus import RawConnection
 from millstream.client._node import PROVIDER, find_node
-from millstream.kernel import ConfigError, NotFoundError, SystemClock
+from millstream.kernel import ConfigError, NotFoundError, SystemClock, Unreachable
 from millstream.login import (
     LoginBook,
     LoginUser,
@@ -99,9 +99,20 @@ async def login_users(node: str | os.PathLike[str] | None, who: str) -> AsyncIte
     trust = _trust_of(found.tenants.parent / KEPT)
     async with RawConnection(found.nats_url, credentials=found.credentials) as connection:
         book = LoginBook(connection)
+        await _open_book(book, is_member=found.member is not None)
+        yield LoginUsers(book, trust, who)
+
+
+async def _open_book(book: LoginBook, *, is_member: bool) -> None:
+    """Read it; where there is none yet, make it. At a hub of several boxes it is made by who leads: on how many of them
+    it is kept is known there."""
+    try:
+        await book.load()
+    except Unreachable:
+        if is_member:
+            raise
         await book.prepare()
         await book.load()
-        yield LoginUsers(book, trust, who)
 
 
 def _trust_of(bundle: Path) -> HubTrust:

@@ -41,6 +41,7 @@ class NodeAddress:
     creds_file: Path | None = None
     tenants: Path | None = None
     tls: TlsFiles | None = None
+    member: str | None = None
 
     @property
     def credentials(self) -> Credentials:
@@ -179,7 +180,7 @@ def read_node_file(path: Path) -> NodeAddress:
         raw["nats_url"], _text(raw, "user"), _text(raw, "password"), _text(raw, "role"), _text(raw, "name"),
         _text(raw, "path"), pid if isinstance(pid, int) else None, _text(raw, "domain"), _text(raw, "api_url"), file,
         tenants=Path(tenants) if (tenants := _text(raw, "tenants")) is not None else None,
-        tls=tls_of(tls) if isinstance(tls := raw.get("tls"), dict) else None,
+        tls=tls_of(tls) if isinstance(tls := raw.get("tls"), dict) else None, member=_text(raw, "member"),
     )  # fmt: skip
 
 

@@ -222,7 +222,6 @@ class HubConfig(Section):
             for name, is_set in (
                 ("'server.url'", self.server.url is not None),
                 ("'server.mqtt_port'", self.server.mqtt_port is not None),
-                ("'api' beside 'trust'", self.api is not None and self.trust is not None),
             ):
                 if is_set:
                     raise ValueError(f"{name} does not work with 'cluster' yet")

@@ -137,12 +137,16 @@ class Auditor:
         """Make the provider's stream. Raises PlantError."""
         await ensure_stream(StreamApi(self._provider), provider_stream())
 
-    async def tell(self, tenant: str, what: str, outcome: str, data: Mapping[str, object]) -> None:
-        """Store one event. A store that does not take it is counted: an administrative act is not undone by that."""
+    async def tell(
+        self, tenant: str, what: str, outcome: str, data: Mapping[str, object], once: str = ""
+    ) -> None:  # fmt: skip
+        """Store one event. A store that does not take it is counted: an administrative act is not undone by that.
+        Members of a cluster who have all heard of one thing name it by the same `once`; the stream takes the first."""
         kind = ("millstream", "audit", what, outcome)
         now_ns = self._clock.now_ns()
         event = CloudEvent(secrets.token_hex(12), f"/{self._hub}", ".".join(kind), dict(data), now_ns)
         headers, payload = encode_event(event)
+        headers = dict(headers) | ({"Nats-Msg-Id": once} if once else {})
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
         place = self._place_of(tenant) if tenant else None
         if place is None:

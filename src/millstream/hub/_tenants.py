@@ -7,7 +7,7 @@ operator's file and the accounts of its server; who leads has the plants, the ot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+import millstream
 from millstream.bus import (
     Credentials,
     NatsServer,
@@ -25,6 +26,7 @@ from millstream.bus import (
     scouting,
 )
 from millstream.config import ClusterConfig, HubConfig, OidcConfig, TenantConfig
+from millstream.historian import HistorianService
 from millstream.hub._accounts import Accounts
 from millstream.hub._audit import GONE_SUBJECT, REFUSED_SUBJECT, Auditor, AuditPlace
 from millstream.hub._desk import PeopleAudit
@@ -45,6 +47,7 @@ from millstream.trust import BOOKS_BYTES, HubTenant, HubTrust, new_key, program_
 
 SETTLE_S = 3.0  # a member that starts waits so long for those that do not answer
 PLANTS_UP_S = 30.0  # then acts are told to the provider, rather than not at all
+STATUS_S = 2.0
 LOOK_INTERVAL_S = 0.1  # a stat; locking out is to take effect within a second
 
 
@@ -56,6 +59,7 @@ class _Running:
     connection: RawConnection | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     plant: HubPlant | None = None
+    standby: HistorianService | None = None
     task: asyncio.Task[None] | None = None
     joins: JoinCounters = field(default_factory=JoinCounters)
 
@@ -80,6 +84,7 @@ class Tenants:
         self._running: dict[str, _Running] = {}
         self._alarms: dict[str, ServerAlarm] = {}
         self._untold: list[str] = []
+        self._leads = cluster is None
         self._server: NatsServer
         self._system: RawConnection
         self._provider: RawConnection
@@ -134,6 +139,27 @@ class Tenants:
         """The plant of a tenant; None while it is not up."""
         running = self._running.get(tenant)
         return running.plant if running is not None else None
+
+    def historian(self, tenant: str) -> HistorianService | None:
+        """The history of a tenant at this box, whether it leads or stands by; None while it is not up."""
+        running = self._running.get(tenant)
+        if running is None:
+            return None
+        return running.standby if running.plant is None else running.plant.historian
+
+    async def plant_status(self, tenant: str) -> Mapping[str, Any]:
+        """A tenant's status, by whichever box leads; how it is here when none answers."""
+        running = self._running.get(tenant)
+        if running is not None and running.plant is not None:
+            return await running.plant.status()
+        name, cluster = self._config.hub.name, self._config.cluster
+        if running is not None and running.connection is not None:
+            with suppress(PlantError, msgspec.DecodeError):
+                subject = f"millstream.node.{name}.status"
+                answer = await running.connection.request(subject, timeout_s=STATUS_S)
+                return msgspec.json.decode(answer[4], type=dict[str, Any])
+        member = None if cluster is None else cluster.member
+        return {"role": "hub", "name": name, "member": member, "tenant": tenant, "version": millstream.__version__}
 
     @property
     def alarms(self) -> list[ServerAlarm]:
@@ -217,8 +243,9 @@ class Tenants:
 
     def _login_desk(self) -> LoginDesk:
         around = LoginAround(
-            self._provider, self._system, lambda: self._file.trust, self._auditor.tell, self._auditor.gather
-        )
+            self._provider, self._system, lambda: self._file.trust, self._auditor.tell, self._auditor.gather,
+            lambda: self._leads,
+        )  # fmt: skip
         login = self._config.login
         providers = tuple(_provider(one) for one in login.oidc)
         options = LoginOptions(int(login.session), int(login.credentials), providers)
@@ -227,14 +254,14 @@ class Tenants:
     async def run(self) -> None:
         """Keep the tenants' plants as the operator's file says, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            if self.logins is not None:
-                group.create_task(self.logins.run(), name="log-ins")
             group.create_task(self._work(self._serve), name="plants")
             group.create_task(self.watch(), name="the operator's file")
 
     async def watch(self) -> None:
-        """Take what the operator says, until cancelled."""
+        """Take what the operator says, and see to who is logged in, until cancelled."""
         async with asyncio.TaskGroup() as group:
+            if self.logins is not None:
+                group.create_task(self.logins.run(), name="log-ins")
             if self._shared is not None:
                 group.create_task(self._shared.run(), name="the operator's file at the other members")
             before = self._file.trust.serial
@@ -280,12 +307,18 @@ class Tenants:
     async def lead(self, begun: Callable[[], None]) -> None:
         """Have the plants, until cancelled."""
         await self._auditor.prepare()
+        if self.logins is not None:
+            await self.logins.book.prepare()
         told = ToldChanges(self._provider, lambda: self._file.trust, self._tell_in_plants)
         await told.begin()
         async with asyncio.TaskGroup() as group:
             group.create_task(told.run(self._clock), name="the operator's acts")
             begun()
-            await self._work(self._serve)
+            self._leads = True
+            try:
+                await self._work(self._serve)
+            finally:
+                self._leads = False
 
     async def stand_by(self, begun: Callable[[], None]) -> None:
         """Keep each tenant's history while another box leads, until cancelled."""
@@ -330,7 +363,7 @@ class Tenants:
                 text = "; ".join(str(error) for error in errors.exceptions)
                 self._raise_alarm(f"MS-2109 {name}", "MS-2109", f"the plant of tenant {name} is down: {text}")
             finally:
-                running.plant = running.connection = None
+                running.plant = running.standby = running.connection = None
                 running.ready.clear()
             await self._clock.sleep(backoff.next_s())
 
@@ -340,7 +373,13 @@ class Tenants:
         async with self._server.connection(f"hub {self._config.hub.name}", login) as connection:
             running.connection = connection
             self._alarms.pop(f"MS-2109 {name}", None)
-            await standing_history(self._config, connection, name, clock=self._clock, log=self._log)
+
+            def change(historian: HistorianService | None) -> None:
+                running.standby = historian
+
+            await standing_history(
+                self._config, connection, name, clock=self._clock, log=self._log, on_change=change
+            )  # fmt: skip
 
     async def _serve(self, running: _Running) -> None:
         tenant = running.tenant

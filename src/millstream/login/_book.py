@@ -1,6 +1,9 @@
 """Where users and sessions are kept: a stream in the account of who runs the hub, which no tenant can ask.
 
 A change is taken only if nobody changed the same record meanwhile, so that of two log-ins with one code one succeeds.
+
+At a hub of several boxes each member follows the stream. A log-in is believed when it is heard of: whoever opened it
+gives its token to nobody before it is stored. What was not heard is read from the replica that leads.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from millstream.protocols.uns_subject import escape_token
 from millstream.sdk import Received
 
 STREAM = "P_LOGIN"
-USERS, SESSIONS = "login.user", "login.session"
+USERS, SESSIONS, ALL = "login.user", "login.session", "login.>"
 STREAM_BYTES_MAX = 64 << 20
 USERS_COUNT_MAX = 50_000
 AGAIN_S, LOOKS_MAX = 0.05, 9  # what was heard of is looked for until it is stored, each time after twice as long: 25 s
@@ -50,6 +53,9 @@ class LoginBook:
         self._sessions: dict[str, Session] = {}
         self._stale: dict[str, tuple[bytes, int]] = {}  # subject -> what was heard, and how often it was looked for
         self._told = asyncio.Event()
+        self._seq = 0
+        self.is_shared = connection.replicas > 1
+        self.is_loaded = False
 
     async def prepare(self) -> None:
         """Make the stream. Raises PlantError."""
@@ -57,16 +63,17 @@ class LoginBook:
 
     async def load(self) -> None:
         """Read all. Raises PlantError."""
-        async for message in self._all(f"{USERS}.>"):
-            self._keep_user(message)
-        async for message in self._all(f"{SESSIONS}.>"):
-            session = _decode(message, Session)
-            if session is not None:
-                self._sessions[session.id] = session
+        async for message in self._all(ALL):
+            self._keep(message)
+        self.is_loaded = True
 
-    def listen(self) -> int:
-        """From now on hear of users that others change; `refresh` reads them. The subscription's number."""
-        return self._connection.subscribe(f"{USERS}.>", self._on_change)
+    def listen(self) -> list[int]:
+        """From now on hear of users that others change; `refresh` reads them. Of several members each also hears of
+        the others' sessions. The numbers of the subscriptions."""
+        sids = [self._connection.subscribe(f"{USERS}.>", self._on_change)]
+        if self.is_shared:
+            sids.append(self._connection.subscribe(f"{SESSIONS}.>", self._on_session))
+        return sids
 
     async def told(self, timeout_s: float) -> None:
         """Return when a user has changed, or after `timeout_s`; sooner when what was heard is still looked for."""
@@ -82,17 +89,38 @@ class LoginBook:
         """Read what others changed, and give it back. Raises PlantError, and is to be called again then.
 
         A change is heard of when it is sent: on a busy machine long before it is stored, and also when it is refused.
+        Of several members each gives back what it has heard of, and takes the rest in silence: that was told by those
+        who were there.
         """
         self._told.clear()
+        if self.is_shared:
+            return await self._follow()
         changed = []
         for subject, heard in list(self._stale.items()):
             found = await self._api.last(STREAM, subject)
-            if found is not None and (user := self._keep_user(found)) is not None:
+            if found is not None and (user := self._keep(found)) is not None:
                 changed.append(user)
             if self._stale.get(subject) is not heard:
                 continue  # heard of again meanwhile
             payload, looks = heard
             if (found is not None and found.payload == payload) or looks + 1 >= LOOKS_MAX:
+                del self._stale[subject]
+            else:
+                self._stale[subject] = payload, looks + 1
+        return changed
+
+    async def _follow(self) -> list[LoginUser]:
+        """Read on from what was read last, up to the end that the leading replica has."""
+        changed = []
+        while (message := await self._api.next(STREAM, self._seq + 1, ALL)) is not None:
+            user = self._keep(message)
+            heard = self._stale.get(message.subject)
+            if user is not None and heard is not None:
+                changed.append(user)
+            if heard is not None and heard[0] == message.payload:
+                del self._stale[message.subject]
+        for subject, (payload, looks) in list(self._stale.items()):
+            if looks + 1 >= LOOKS_MAX:
                 del self._stale[subject]
             else:
                 self._stale[subject] = payload, looks + 1
@@ -163,25 +191,42 @@ class LoginBook:
         self._stale |= {bytes(message[1]).decode(): (bytes(message[4]), 0) for message in messages}
         self._told.set()
 
-    def _keep_user(self, message: Received) -> LoginUser | None:
-        """None when nothing is new: this process stored it."""
-        user = _decode(message, LoginUser)
-        if user is None:
+    def _on_session(self, messages: list[WireMessage]) -> None:
+        for message in messages:
+            self._keep_session(message[4])
+        self._told.set()
+
+    def _keep(self, message: Received) -> LoginUser | None:
+        """A user whose state of rights is another one than before; None for all else."""
+        self._seq = max(self._seq, message.seq)
+        if message.subject.startswith(f"{SESSIONS}."):
+            self._keep_session(message.payload)
             return None
-        before = self._users.get((user.tenant, user.name))
-        if before is not None and before[1] >= message.seq:
-            return None
+        user = _decode(message.payload, LoginUser)
+        before = None if user is None else self._users.get((user.tenant, user.name))
+        if user is None or (before is not None and before[1] >= message.seq):
+            return None  # this process stored it
         self._users[(user.tenant, user.name)] = (user, message.seq)
-        return user
+        return None if self.is_shared and before is not None and before[0].epoch == user.epoch else user
+
+    def _keep_session(self, payload: bytes) -> None:
+        """One that has ended does not begin again, in whatever order it is read."""
+        session = _decode(payload, Session)
+        if session is not None and (session.ended_s is not None or not self._has_ended(session.id)):
+            self._sessions[session.id] = session
+
+    def _has_ended(self, id: str) -> bool:
+        known = self._sessions.get(id)
+        return known is not None and known.ended_s is not None
 
 
 def _session_subject(session: Session) -> str:
     return f"{SESSIONS}.{session.tenant}.{session.id}"
 
 
-def _decode(message: Received, type: type[T]) -> T | None:
+def _decode(payload: bytes, type: type[T]) -> T | None:
     """None for what cannot be read, as of a later version: who it was is not let in, and all others are."""
     try:
-        return msgspec.json.decode(message.payload, type=type)
+        return msgspec.json.decode(payload, type=type)
     except msgspec.DecodeError:
         return None

@@ -1,5 +1,9 @@
 """The desk where people log in at a hub in operator mode: a password or another's word in, a session and short-lived
 NATS credentials out; and what ends them.
+
+At a hub of several boxes each member has a desk, with one book (`LoginBook`). Each refuses by what it knows and hangs
+up at its own server; whoever leads ends what is over, once, and looks at all servers. A member that does not reach the
+book lets nobody in after a while: it could not hear who was locked out.
 """
 
 from __future__ import annotations
@@ -10,12 +14,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
 from millstream.bus import HISTORY_BELOW, VIEW_API, RawConnection
-from millstream.kernel import AuthError, Clock, DecodeError, FencedError, PlantError
+from millstream.kernel import AuthError, Clock, DecodeError, FencedError, PlantError, Unreachable
 from millstream.login._attempts import Attempts
 from millstream.login._book import LoginBook
 from millstream.login._cutter import Cutter
@@ -31,11 +35,21 @@ TOKEN_BYTES = 32
 SWEEP_INTERVAL_S = 1.0
 REFRESH_AT = 0.7  # of a token's life
 KEPT_AFTER_END_S = 60
+BEHIND_S_MAX = 30.0  # so long a member goes by what it read: a book whose leader was killed has another one by then
 SESSIONS_OF_ONE_MAX = 50
 ISSUES_PER_MINUTE_MAX = 60  # of one session: it may have many tabs
 
-Audit = Callable[[str, str, str, Mapping[str, object]], Awaitable[None]]
-"""tenant, what, outcome, data"""
+
+class Audit(Protocol):
+    """Where it is told who did what."""
+
+    def __call__(
+        self, tenant: str, what: str, outcome: str, data: Mapping[str, object], once: str = ""
+    ) -> Awaitable[None]:
+        """Tell it; what bears the same `once`, from whichever member, is told once."""
+        ...
+
+
 Gather = Callable[[str, str, Mapping[str, object]], None]
 """tenant, what, data: of refusals, which may come by the thousand"""
 
@@ -62,13 +76,14 @@ class LoginOptions:
 @dataclass(frozen=True, slots=True)
 class LoginAround:
     """What the desk stands on: the hub's connections to its provider's and its server's accounts, the operator's word
-    of now, and the audit."""
+    of now, and the audit; of several boxes also whether this one leads."""
 
     provider: RawConnection
     system: RawConnection
     trust: Callable[[], HubTrust]
     audit: Audit
     gather: Gather
+    leads: Callable[[], bool] = lambda: True
 
 
 class NatsLogin(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +114,7 @@ class LoginDesk:
         self._stack = AsyncExitStack()
         self._issues: dict[str, tuple[int, int]] = {}
         self._unsaved: dict[str, Session] = {}
+        self._read_ns = 0
         self.oidc = OidcDesk(options.providers, self._places, clock)
         self.book = LoginBook(around.provider)
         self.cutter = Cutter(around.system, self._is_over)
@@ -106,10 +122,14 @@ class LoginDesk:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._passwords)
-            await self.book.prepare()
-            stack.callback(self._around.provider.unsubscribe, self.book.listen())
-            await self.book.load()
-            stack.callback(self._around.system.unsubscribe, self.cutter.listen())
+            if not self.book.is_shared:
+                await self.book.prepare()
+            for sid in self.book.listen():
+                stack.callback(self._around.provider.unsubscribe, sid)
+            if not self.book.is_shared:  # else there may be no majority yet: `run` does it
+                await self.book.load()
+            for sid in self.cutter.listen():
+                stack.callback(self._around.system.unsubscribe, sid)
             self._stack = stack.pop_all()
         return self
 
@@ -123,18 +143,42 @@ class LoginDesk:
         while True:
             await self.book.told(SWEEP_INTERVAL_S)
             with suppress(PlantError):  # the link is gone for a moment: asked again
-                for user in await self.book.refresh():
-                    await self._tell_user(user)
+                await self._read()
                 await self._end_stale()
                 await self._save_ends()
                 for account in self._accounts_to_sweep():
                     await self.cutter.sweep(account)
+                    if self.book.is_shared and self._around.leads():
+                        self.cutter.sweep_everywhere(account)
+
+    async def _read(self) -> None:
+        """What others changed."""
+        if not self.book.is_loaded:
+            await self.book.load()
+        doubts, now_ns = self.cutter.take_doubts(), self._clock.monotonic_ns()
+        try:
+            for user in await self.book.refresh():
+                await self._tell_user(user)
+        except PlantError:
+            self.cutter.doubt_again(doubts)
+            raise
+        self._read_ns = now_ns
+        self.cutter.settle(doubts)
+
+    def _check_read(self) -> None:
+        """Raises Unreachable when this member may not know who is locked out."""
+        if not self.book.is_shared:
+            return
+        is_behind = self._clock.monotonic_ns() - self._read_ns > BEHIND_S_MAX * 1e9
+        if is_behind or not self.book.is_loaded:
+            raise _unread()
 
     # -- coming in ----------------------------------------------------------------------------------------------------
 
     async def log_in(self, tenant: str, name: str, password: str, code: str, address: str) -> tuple[str, Session]:
         """A session for a local user, and the token that stands for it. Raises AuthError (MS-2121: whatever was wrong;
         MS-2123: a second factor is asked for), TooManyAttempts, Unreachable."""
+        self._check_read()
         verdict = self._attempts.take(tenant, name, address, self._now_s())
         if verdict.wait_s > 0:
             self._refused(tenant, name, address, "locked out")
@@ -172,6 +216,7 @@ class LoginDesk:
     ) -> tuple[str, Session]:
         """A session for somebody whom an identity provider has sent back. Raises AuthError, TooManyAttempts,
         Unreachable."""
+        self._check_read()
         name = f"oidc:{answer.get('state', '')[:64]}"  # each is its own: it is the address that waits
         verdict = self._attempts.take("", name, address, self._now_s())
         if verdict.wait_s > 0:
@@ -205,13 +250,17 @@ class LoginDesk:
     # -- while it lasts -----------------------------------------------------------------------------------------------
 
     def find(self, token: str) -> Session:
-        """The session that a token stands for. Raises AuthError (MS-2124)."""
+        """The session that a token stands for. Raises AuthError (MS-2124); Unreachable (MS-2130) at a member that does
+        not reach the others."""
+        self._check_read()
         return self._open_one(_digest(token))
 
     def _open_one(self, id: str) -> Session:
         session = self.book.session(id)
-        if session is None or session.ended_s is not None or self._reason_to_end(session) is not None:
+        if session is None or self._has_ended(session):
             raise AuthError("no session, or one that is over", next_step="log in again", code="MS-2124")
+        if self._is_ahead(session):
+            raise _unread()
         return session
 
     async def credentials(self, session: Session, public: str) -> NatsLogin:
@@ -257,6 +306,8 @@ class LoginDesk:
         tenant = self._around.trust().tenants.get(session.tenant)
         if tenant is not None:
             await self.cutter.sweep(tenant.people_public)
+            if self.book.is_shared:
+                self.cutter.sweep_everywhere(tenant.people_public)
         await self._save_ends()
 
     async def _save_ends(self) -> None:
@@ -268,7 +319,8 @@ class LoginDesk:
         now_s = self._now_s()
         for session in self.book.sessions():
             if session.ended_s is None and (reason := self._reason_to_end(session)) is not None:
-                await self.close(session, reason)
+                if self._around.leads():
+                    await self.close(session, reason)
             elif session.ended_s is not None and now_s > session.ended_s + self._options.credentials_s:
                 self.book.forget(session.id)
                 self._issues.pop(session.id, None)
@@ -280,18 +332,31 @@ class LoginDesk:
             return "the tenant is gone"
         if session.via != PASSWORD:
             return None if self.oidc.knows(session.via) else "its identity provider is no longer asked"
+        if self._is_ahead(session):
+            return None
         user = self.book.user(session.tenant, session.name)
         return None if user is not None and user.epoch == session.epoch else "the user was changed or removed"
 
+    def _is_ahead(self, session: Session) -> bool:
+        """Whether it was opened at another member for a state of its user that this one has not read yet."""
+        is_local = self.book.is_shared and session.via == PASSWORD
+        return is_local and session.epoch >= self.book.epoch_after(session.tenant, session.name)
+
     def _accounts_to_sweep(self) -> set[str]:
         tenants = self._around.trust().tenants
-        ended = {session.tenant for session in self.book.sessions() if session.ended_s is not None}
+        ended = {session.tenant for session in self.book.sessions() if self._has_ended(session)}
         return {tenants[name].people_public for name in ended if name in tenants}
 
-    def _is_over(self, login: str) -> bool:
-        """A log-in that nobody knows is over: tokens do not outlive the record of their session."""
+    def _is_over(self, login: str) -> bool | None:
+        """A log-in that nobody knows is over: tokens do not outlive the record of their session. One that this member
+        of several does not know may have been opened at another: None."""
         session = self.book.session(login)
-        return session is None or session.ended_s is not None
+        if session is None:
+            return None if self.book.is_shared else True
+        return self._has_ended(session)
+
+    def _has_ended(self, session: Session) -> bool:
+        return session.ended_s is not None or self._reason_to_end(session) is not None
 
     # -- words --------------------------------------------------------------------------------------------------------
 
@@ -328,7 +393,8 @@ class LoginDesk:
             "by": user.changed_by,
         }  # fmt: skip
         outcome = "removed" if user.is_removed else "changed"
-        await self._around.audit(self._known(user.tenant), "login_user", outcome, data)
+        once = f"login_user {user.tenant} {user.name} {user.epoch}" if self.book.is_shared else ""
+        await self._around.audit(self._known(user.tenant), "login_user", outcome, data, once)
 
     def _now_s(self) -> int:
         return self._clock.now_ns() // 1_000_000_000
@@ -345,3 +411,10 @@ def _digest(token: str) -> str:
 
 def _wrong() -> AuthError:
     return AuthError("wrong name, password or code", next_step="try again, or ask for a new password", code="MS-2121")
+
+
+def _unread() -> Unreachable:
+    return Unreachable(
+        "who is logged in is not known here just now", retry_after_s=1.0, code="MS-2130",
+        next_step="ask again in a moment, or another member of the hub",
+    )  # fmt: skip

@@ -22,8 +22,8 @@ PROVIDER = "provider"
 class TenantCluster(Cluster):
     """Each member watches a file of its own, as on boxes of their own; `hand_over` gives one of them the newest."""
 
-    def __init__(self, folder: Path, *tenants: str, operator: Operator | None = None) -> None:
-        super().__init__(folder, edges=[], historian=None)
+    def __init__(self, folder: Path, *tenants: str, operator: Operator | None = None, **more: Any) -> None:
+        super().__init__(folder, **{"edges": [], "historian": None, **more})
         self.operator = operator or Operator(folder)
         urls = [f"nats://127.0.0.1:{port}" for port in self.leaf_ports.values()]
         self.operator.trust.hub_url, self.operator.trust.more_urls = urls[0], urls[1:]
@@ -115,9 +115,9 @@ class TenantCluster(Cluster):
 
 
 @contextlib.asynccontextmanager
-async def running_tenants(folder: Path, *tenants: str) -> AsyncIterator[TenantCluster]:
-    """Three members, while in the scope."""
-    cluster = TenantCluster(folder, *tenants)
+async def running_tenants(folder: Path, *tenants: str, **more: Any) -> AsyncIterator[TenantCluster]:
+    """Three members, while in the scope; `more` is in their files."""
+    cluster = TenantCluster(folder, *tenants, **more)
     try:
         await cluster.start(*MEMBERS)
         yield cluster

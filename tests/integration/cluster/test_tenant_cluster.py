@@ -6,6 +6,7 @@ import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from cluster_people import goes_on_and_is_taken_out, told, two_in, wait_out
 from cluster_site import MEMBERS
 from forward_site import Edge, running_edge, until
 from tenant_cluster import TenantCluster, running_tenants
@@ -44,7 +45,7 @@ async def audited(cluster: TenantCluster, member: str) -> list[str]:
 async def test_tenants_of_a_hub_of_three_lose_nothing_and_a_site_that_is_locked_out_is_so_at_every_member(
     tmp_path: Path,
 ) -> None:
-    async with running_tenants(tmp_path, *TENANTS) as cluster, AsyncExitStack() as stack:
+    async with running_tenants(tmp_path, *TENANTS, historian={}, api={}) as cluster, AsyncExitStack() as stack:
         leader = await cluster.wait_up()
         away, third = (member for member in MEMBERS if member != leader)
 
@@ -66,8 +67,15 @@ async def test_tenants_of_a_hub_of_three_lose_nothing_and_a_site_that_is_locked_
         for name, edge in edges.items():
             await cluster.wait_counted(name, edge.sent)
 
+        # People log in, each at one member: all of them know them.
+        ann, bob = await two_in(cluster, leader, away)
+        live = await stack.enter_async_context(ann.connected(third))
+
         # Locked out while one member is away; it hears of that when it is back, whatever its own file says.
         await cluster.kill(away)
+        async with bob.at(leader) as client:
+            assert (await client.delete("/api/v1/session")).status_code == 200
+        await wait_out(bob, third)
         with cluster.operator.changing() as trust:
             revoke_site(trust.tenants["acme"], "plant1", [key], now_s())
         cluster.hand_over(third)
@@ -78,6 +86,7 @@ async def test_tenants_of_a_hub_of_three_lose_nothing_and_a_site_that_is_locked_
         await cluster.start(away)
         await cluster.wait_taken(away)
         assert await cluster.is_refused(away, creds)
+        await bob.wait_status(away, 401)
         await cluster.wait_current(away)
         before: list[int] = []
 
@@ -99,9 +108,16 @@ async def test_tenants_of_a_hub_of_three_lose_nothing_and_a_site_that_is_locked_
         for name, edge in edges.items():
             await cluster.wait_counted(name, edge.sent)
 
+        # Who had logged in at the one that was killed goes on at the others, with the same token.
+        await goes_on_and_is_taken_out(ann, live, (away, third))
+
         # Tenants do not meet, at no member; and each act of the operator is in the audit once.
         for member in cluster.running:
             own, foreign = await heard_of_beta(cluster, beta, member)
             assert own
             assert foreign == []
         assert await audited(cluster, away) == ["site_added"]
+        assert await told(cluster, away, "acme") == [
+            "login_user.changed ann", "login_user.removed ann", "session.closed ann", "session.opened ann",
+            "session.refreshed ann", "session.refreshed ann",
+        ]  # fmt: skip

@@ -130,7 +130,7 @@ async def test_sessions_and_their_ends_outlive_the_process_that_opened_them(tmp_
         creds = {name: Credentials(creds_file=tenants.creds_dir / f"{name}.creds") for name in ("provider", "system")}
         url, told = site.site.hub.server.url, list[str]()
 
-        async def audit(tenant: str, what: str, outcome: str, data: Mapping[str, object]) -> None:
+        async def audit(tenant: str, what: str, outcome: str, data: Mapping[str, object], once: str = "") -> None:
             told.append(f"{data['name']} {outcome}")
 
         async with (

@@ -19,16 +19,16 @@ HUB: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_three_boxes_serve_tenants() -> None:
-    config = HubConfig.model_validate(HUB)
+def test_three_boxes_serve_tenants_and_let_people_log_in() -> None:
+    config = HubConfig.model_validate({**HUB, "api": {}})
     assert config.trust is not None
+    assert config.api is not None
     assert config.cluster is not None
 
 
 @pytest.mark.parametrize(
     ("more", "what"),
     [
-        ({"api": {}}, "'api' beside 'trust' does not work with 'cluster' yet"),
         ({"server": {"mqtt_port": 0}}, "'server.mqtt_port' does not work with 'cluster' yet"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from millstream.login._book import LOOKS_MAX, LoginBook, user_subject
-from millstream.login._records import LoginUser
+from millstream.login._records import LoginUser, Session
 from millstream.sdk import Received
 
 SUBJECT = user_subject("acme", "eve")
@@ -26,12 +26,15 @@ class _Store:
         self.looks += 1
         return self.stored.get(subject)
 
-    def store(self, payload: bytes, seq: int) -> None:
-        self.stored[SUBJECT] = Received(SUBJECT, payload, None, seq, 0)
+    async def next(self, _: str, seq: int, __: str) -> Received | None:
+        return min((one for one in self.stored.values() if one.seq >= seq), key=lambda one: one.seq, default=None)
+
+    def store(self, payload: bytes, seq: int, subject: str = SUBJECT) -> None:
+        self.stored[subject] = Received(subject, payload, None, seq, 0)
 
 
-def _book() -> tuple[LoginBook, _Store]:
-    connection: Any = SimpleNamespace(replicas=1)
+def _book(replicas: int = 1) -> tuple[LoginBook, _Store]:
+    connection: Any = SimpleNamespace(replicas=replicas)
     book, store = LoginBook(connection), _Store()
     book._api = cast(Any, store)
     return book, store
@@ -79,3 +82,42 @@ async def test_what_was_refused_is_looked_for_within_a_bound() -> None:
     changed = [user.epoch for _ in range(LOOKS_MAX + 3) for user in await book.refresh()]
     assert changed == [1]
     assert store.looks == LOOKS_MAX
+
+
+def _session(ended_s: int | None = None) -> bytes:
+    return msgspec.json.encode(
+        Session(id="s1", tenant="acme", name="eve", role="viewer", created_s=0, expires_s=9, ended_s=ended_s)
+    )
+
+
+def _is_open(book: LoginBook) -> bool:
+    session = book.session("s1")
+    return session is not None and session.ended_s is None
+
+
+async def test_a_member_believes_a_session_when_it_hears_of_it_and_no_session_begins_again() -> None:
+    book, store = _book(3)
+    book._on_session([(1, b"login.session.acme.s1", b"", None, _session())])
+    assert _is_open(book)
+    book._on_session([(1, b"login.session.acme.s1", b"", None, _session(ended_s=5))])
+    assert not _is_open(book)
+    store.store(_session(), 4, "login.session.acme.s1")  # what was stored before the end is read after it
+    await book.refresh()
+    assert not _is_open(book)
+
+
+async def test_a_member_reads_what_it_has_not_heard_and_tells_only_what_it_has() -> None:
+    book, store = _book(3)
+    store.store(_session(ended_s=5), 2, "login.session.acme.s1")
+    store.store(_user(1), 3)
+    assert await book.refresh() == []  # it was away: others have told it
+    assert book.user("acme", "eve") is not None
+    assert book.session("s1") is not None
+    assert not _is_open(book)
+    _hear(book, _user(2))
+    assert await book.refresh() == []
+    store.store(_user(2), 7)
+    assert [user.epoch for user in await book.refresh()] == [2]
+    _hear(book, _user(2))  # a code of the second factor was used: nothing else is different
+    store.store(_user(2), 8)
+    assert await book.refresh() == []
