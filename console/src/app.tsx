@@ -1,4 +1,5 @@
 /** The frame around each page: where one is, how the link is, who is logged in. */
+import { signal } from "@preact/signals";
 import { type ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
 import { ageText, plain } from "./format";
@@ -7,7 +8,7 @@ import { later } from "./parts/later";
 import { address, PAGES, route, type Page } from "./router";
 import { clockError, connections, leave, linkState, POLL_S, problem, session } from "./state/hub";
 import { theme, THEMES, type Theme } from "./theme";
-import { language, t, type Language } from "./words";
+import { language, roleText, t, type Language } from "./words";
 
 const LoginPage = later(() => import("./pages/login").then((found) => found.LoginPage));
 const VIEWS: Record<Page, ComponentType> = {
@@ -19,6 +20,10 @@ const VIEWS: Record<Page, ComponentType> = {
   pipeline: later(() => import("./pages/pipeline").then((found) => found.PipelinePage)),
   admin: later(() => import("./pages/admin").then((found) => found.AdminPage)),
 };
+/** What is chosen once does not take a phone's first screen. */
+const narrow = matchMedia("(max-width: 60rem)");
+const isNarrow = signal(narrow.matches);
+narrow.addEventListener("change", () => (isNarrow.value = narrow.matches));
 /** An edge serves the other pages for its own site. */
 const OF_A_HUB: ReadonlySet<Page> = new Set(["fleet", "admin"]);
 /** These ask nodes over NATS as soon as they are shown. */
@@ -44,8 +49,7 @@ export function App(): preact.JSX.Element {
           ))}
         </nav>
         <LinkMark />
-        <a href="docs/">{t("help")}</a>
-        <Choices />
+        {isNarrow.value ? <details class="menu"><summary>{t("menu")}</summary><Choices /></details> : <Choices />}
       </header>
       <Notices />
       <main id="main" tabIndex={-1} aria-label={t(page)}>
@@ -83,6 +87,7 @@ function Choices(): preact.JSX.Element {
   const who = session.value;
   return (
     <div class="choices">
+      <a href="docs/">{t("help")}</a>
       <select aria-label={t("language")} value={language.value}
         onChange={(event) => (language.value = event.currentTarget.value as Language)}>
         <option value="de">Deutsch</option>
@@ -92,7 +97,7 @@ function Choices(): preact.JSX.Element {
         onChange={(event) => (theme.value = event.currentTarget.value as Theme)}>
         {THEMES.map((one) => <option key={one} value={one}>{t(one)}</option>)}
       </select>
-      {who && <span class="who">{t("asWhom", { user: who.user ?? t("someone"), role: who.role })}</span>}
+      {who && <span class="who">{t("asWhom", { user: who.user ?? t("someone"), role: roleText(who.role) })}</span>}
       {who && <button type="button" onClick={() => void leave()}>{t("logOut")}</button>}
     </div>
   );

@@ -7,6 +7,7 @@ const DIGITS = 7;
 /** Between thousands, and before what is less than one. By hand: making the browser's own format costs a slow panel a
  * good part of its first picture, and numbers come by the thousand. */
 const MARKS: Record<Language, [string, string]> = { de: [".", ","], en: [",", "."] };
+const UNITS: Record<string, string> = { degC: "°C", degF: "°F", percent: "%", kelvin: "K", hour: "h", deg: "°", dimensionless: "" };
 const STALE_MS = 60_000;
 const AGES: [number, Word][] = [
   [86_400_000, "unitD"], [3_600_000, "unitH"], [60_000, "unitMin"], [1000, "unitS"],
@@ -21,6 +22,11 @@ export function valueText(value: Value | undefined): string {
   if (value instanceof Uint8Array) return t("bytes", { n: value.length });
   if (Array.isArray(value)) return t("values", { n: value.length });
   return plain(typeof value === "string" ? value : JSON.stringify(value, bigints), TEXT_MAX);
+}
+
+/** Of units as they are stored (`degC`, `m**3/h`): what people write. Others stay as they are. */
+export function unitText(unit: string): string {
+  return unit.replace(/\b(degC|degF|percent|kelvin|hour|deg|dimensionless)\b/g, (word) => UNITS[word]).replaceAll("**2", "²").replaceAll("**3", "³");
 }
 
 /** Text of somebody else: bounded, control and direction characters shown as what they are. */

@@ -12,7 +12,7 @@ import { address, route } from "../router";
 import { client, session } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { shell } from "../state/commission";
-import { t, type Word } from "../words";
+import { roleText, t, type Word } from "../words";
 
 const ADMIN_MS = 10_000;
 const VIEWS = ["people", "siteKeys", "audit"] as const satisfies Word[];
@@ -35,11 +35,7 @@ function Me(): preact.JSX.Element | null {
   const who = session.value;
   if (!who) return null;
   const where = who.paths.length > 0 ? who.paths.join(", ") : who.place ?? t("everything");
-  return <p class="muted">{t("youAre", { user: plain(who.user ?? t("someone"), 80), role: t(roleWord(who.role)), where: plain(where, 300), until: timeText(who.expires_s * 1000) })}</p>;
-}
-
-export function roleWord(role: string): Word {
-  return role === "engineer" || role === "commander" ? role : "viewer";
+  return <p class="muted">{t("youAre", { user: plain(who.user ?? t("someone"), 80), role: roleText(who.role), where: plain(where, 300), until: timeText(who.expires_s * 1000) })}</p>;
 }
 
 function WithoutTenants(): preact.JSX.Element {
@@ -70,7 +66,7 @@ function Sessions({ rows, reload }: { rows: OpenSession[]; reload: () => void })
     <>
       <Table caption={t("sessions")} rows={rows} keyOf={(row) => row.id} columns={[
         { head: t("user"), cell: (row) => <>{plain(row.user, 80)} {row.is_this && <b>{t("thisOne")}</b>}</> },
-        { head: t("role"), cell: (row) => t(roleWord(row.role)) },
+        { head: t("role"), cell: (row) => roleText(row.role) },
         { head: t("via"), cell: (row) => plain(row.via, 80) },
         { head: t("since"), cell: (row) => <Age timeMs={row.created_s * 1000} /> },
         { head: t("endsAt"), cell: (row) => timeText(row.expires_s * 1000) },

@@ -11,7 +11,7 @@ import { address, go, route } from "../router";
 import { currentAlarms, saidBy, severityOf, textOf, type Alarm } from "../state/alarms";
 import { client, connections } from "../state/hub";
 import { edges, hub, useNodes } from "../state/nodes";
-import { t } from "../words";
+import { stateText, t } from "../words";
 
 const RELOAD_MS = 3000;
 const TOLD_MAX = 1000;
@@ -66,13 +66,13 @@ function Current({ alarms, again }: { alarms: Alarm[]; again: () => void }): pre
   };
   return (
     <>
-      <Table caption={t("alarms")} rows={alarms} keyOf={(row) => row.path} empty={t("noActive")} columns={[
+      <Table caption={t("alarms")} rows={alarms} keyOf={(row) => row.path} empty={<>{t("noActive")} <a href="docs/how-to/alarms.html">{t("howAlarms")}</a></>} columns={[
         { head: t("severity"), cell: (row) => <span class={row.state === "unacknowledged" ? "unacknowledged" : ""}><SeverityMark severity={row.severity} /></span> },
         { head: t("state"), cell: (row) => <StateCell alarm={row} /> },
         { head: t("since"), cell: (row) => <Age timeMs={row.sinceMs} /> },
         { head: t("path"), cell: (row) => plain(row.path, 200) },
         { head: t("message"), cell: (row) => <>{plain(row.text, 300)} {row.response && <small>→ {plain(row.response, 200)}</small>}</> },
-        { head: t("value"), isNumber: true, cell: (row) => plain(row.value, 40) },
+        { head: t("valueAndLimit"), isNumber: true, cell: (row) => plain(row.value, 40) },
         ...(mayAct() ? [acts] : []),
       ]} />
       <Told outcome={outcome} />
@@ -85,8 +85,8 @@ function Current({ alarms, again }: { alarms: Alarm[]; again: () => void }): pre
 }
 
 function StateCell({ alarm }: { alarm: Alarm }): preact.JSX.Element {
-  if (alarm.state === "unacknowledged") return <b>{plain(alarm.state, 40)}</b>;
-  return <>{plain(alarm.state, 40)} {alarm.untilMs > 0 && <small>{t("until", { time: timeText(alarm.untilMs) })}</small>}</>;
+  if (alarm.state === "unacknowledged") return <b>{plain(stateText(alarm.state), 40)}</b>;
+  return <>{plain(stateText(alarm.state), 40)} {alarm.untilMs > 0 && <small>{t("until", { time: timeText(alarm.untilMs) })}</small>}</>;
 }
 
 /** What hub and edges say of themselves now. */

@@ -5,7 +5,7 @@ import { Table } from "../parts/table";
 import { TraceSection } from "../parts/trace";
 import { Age } from "../parts/value";
 import { edges, hub, nodesProblem, useNodes } from "../state/nodes";
-import { t } from "../words";
+import { stateText, t } from "../words";
 import { LedgerSection } from "./ledger";
 
 type Raw = Record<string, unknown>;
@@ -48,8 +48,8 @@ function Connectors(): preact.JSX.Element {
 
 function ConnectorState({ raw }: { raw: Raw }): preact.JSX.Element {
   const state = String(raw.state);
-  const isFine = state === "connected" || state === "ended";
-  return <span class={`mark ${isFine ? "muted" : "act"}`}>{isFine ? "✓" : "■"} {plain(state)}</span>;
+  const isFine = ["connected", "running", "ended"].includes(state);
+  return <span class={`mark ${isFine ? "muted" : "act"}`}>{isFine ? "✓" : "■"} {plain(stateText(state))}</span>;
 }
 
 function Streams(): preact.JSX.Element {
@@ -85,7 +85,7 @@ function Flows(): preact.JSX.Element {
         { head: t("node"), cell: (row) => plain(row.node) },
         { head: t("name"), cell: (row) => plain(String(row.raw.name)) },
         { head: t("type"), cell: (row) => plain(String(row.raw.type)) },
-        { head: t("state"), cell: (row) => <ConnectorState raw={{ state: row.raw.state === "running" ? "connected" : row.raw.state }} /> },
+        { head: t("state"), cell: (row) => <ConnectorState raw={{ state: row.raw.state }} /> },
         { head: t("errors"), isNumber: true, cell: (row) => numberText(Number(row.raw.rejected ?? 0) + Number(row.raw.broken ?? 0)) },
       ]} />
   );

@@ -39,7 +39,9 @@ export function ShopPage(): preact.JSX.Element {
     return () => document.removeEventListener("fullscreenchange", change);
   }, []);
   const turn = (): void => void (isFull ? document.exitFullscreen() : document.getElementById("main")?.requestFullscreen());
-  if (machines.value.length === 0) return <p class="empty">{isLoaded.value ? t("noMachines") : `${t("loading")}…`}</p>;
+  if (machines.value.length === 0) {
+    return <p class="empty">{isLoaded.value ? <>{t("noMachines")} <a href="docs/how-to/oee.html">{t("howOee")}</a></> : `${t("loading")}…`}</p>;
+  }
   return (
     <>
       <div class="bar">

@@ -11,7 +11,7 @@ import { Age } from "../parts/value";
 import { address, go, route } from "../router";
 import { client, session } from "../state/hub";
 import { useLoaded } from "../state/loaded";
-import { t, type Word } from "../words";
+import { roleText, t, type Word } from "../words";
 
 const STATE_MS = 3000;
 const PARTS = ["edit", "revisions", "blame"] as const satisfies Word[];
@@ -19,7 +19,7 @@ const PARTS = ["edit", "revisions", "blame"] as const satisfies Word[];
 export function SitePage({ edge }: { edge: string }): preact.JSX.Element {
   const part = PARTS.find((one) => one === route.value.query.get("part")) ?? "edit";
   const { data, why, reload } = useLoaded(() => client.sites.config(edge), [edge], STATE_MS);
-  if (!mayAct()) return <p class="muted">{t("engineersOnly", { role: session.value?.role ?? "" })}</p>;
+  if (!mayAct()) return <p class="muted">{t("engineersOnly", { role: roleText(session.value?.role ?? "") })}</p>;
   if (data === undefined) return <p class={why ? "look" : "muted"} role="status">{why ? t("failed", { why: plain(why, 300) }) : t("loading")}</p>;
   return (
     <>

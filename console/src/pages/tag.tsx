@@ -1,7 +1,7 @@
 /** One tag beside the tree: its value in large, the last minutes, where it comes from. */
 import { toSubject } from "@millstream/client";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { plain, timeText, utcText } from "../format";
+import { numberText, plain, timeText, utcText } from "../format";
 import { Chart } from "../parts/chart";
 import { TagActs } from "../parts/tag_acts";
 import { AgeCell, LookCell, ValueCell } from "../parts/value";
@@ -46,7 +46,7 @@ export function TagDetail({ tag }: { tag: Tag }): preact.JSX.Element {
 }
 
 function Description({ tag }: { tag: Tag }): preact.JSX.Element {
-  const { description, source, ...others } = tag.info.description ?? {};
+  const { description, source, unit: _unit, sampling_interval_s: sampling, publishing_interval_s: publishing, ...others } = tag.info.description ?? {};
   const from = Object.entries((source ?? {}) as Record<string, unknown>);
   return (
     <>
@@ -54,6 +54,8 @@ function Description({ tag }: { tag: Tag }): preact.JSX.Element {
       {from.length > 0 && (
         <><dt>{t("source")}</dt><dd class="foreign">{from.map(([name, value]) => `${name} ${plain(String(value), 200)}`).join(" · ")}</dd></>
       )}
+      {Number(sampling) > 0 && <><dt>{t("sampledEvery")}</dt><dd>{numberText(Number(sampling))} s</dd></>}
+      {Number(publishing) > 0 && <><dt>{t("publishedEvery")}</dt><dd>{numberText(Number(publishing))} s</dd></>}
       {Object.entries(others).filter(([, value]) => value !== null).map(([name, value]) => (
         <FragmentRow key={name} name={name} value={value} />
       ))}

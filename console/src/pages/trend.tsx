@@ -13,11 +13,15 @@ import { t, type Word } from "../words";
 
 const EARLIER: [string, Word, number, number][] = [["8h", "unitH", 8, 8], ["1d", "unitD", 1, 24], ["7d", "unitD", 7, 168], ["28d", "unitD", 28, 672]];
 const HOUR_MS = 3_600_000;
-const SPANS: [string, number][] = [
-  ["5min", 5], ["15min", 15], ["1h", 60], ["8h", 480], ["24h", 1440], ["7d", 10_080], ["30d", 43_200],
+/** Its name in the address, its minutes, and how it is read. */
+const SPANS: [string, number, Word, number][] = [
+  ["5min", 5, "unitMin", 5], ["15min", 15, "unitMin", 15], ["1h", 60, "unitH", 1], ["8h", 480, "unitH", 8],
+  ["24h", 1440, "unitH", 24], ["7d", 10_080, "unitD", 7], ["30d", 43_200, "unitD", 30],
 ];
 const DRAW_MS = 200;
 const LINES_MAX = 8;
+const START_MAX = 8;
+const NUMERIC = ["tag", "count", "kpi"];
 
 export function TrendPage(): preact.JSX.Element {
   const query = route.value.query;
@@ -41,7 +45,7 @@ export function TrendPage(): preact.JSX.Element {
         <AddTag onAdd={(key) => show({ tag: [...new Set([...keys, key])] })} isFull={keys.length >= LINES_MAX} />
         <label for="span">{t("span")}</label>
         <select id="span" value={span[0]} onChange={(event) => show({ span: event.currentTarget.value, from: undefined, to: undefined })}>
-          {SPANS.map(([name]) => <option key={name} value={name}>{name}</option>)}
+          {SPANS.map(([name, , word, n]) => <option key={name} value={name}>{t(word, { n })}</option>)}
         </select>
         <label for="earlier">{t("compare")}</label>
         <select id="earlier" value={earlier?.[0] ?? ""} onChange={(event) => show({ earlier: event.currentTarget.value || undefined })}>
@@ -52,7 +56,7 @@ export function TrendPage(): preact.JSX.Element {
         {session.value && !session.value.site && <label title={t("fromSiteHint")}><input type="checkbox" checked={isFromSite} disabled={!isFromSite && spanMs > RAW_MS_MAX} onChange={(event) => show({ source: event.currentTarget.checked ? "site" : undefined })} /> {t("fromSite")}</label>}
         {zoom && <button type="button" onClick={() => show({ from: undefined, to: undefined })}>{t("zoomOut")}</button>}
       </div>
-      {chosen.length === 0 ? <p class="empty">{t("noTags")}</p> : (
+      {chosen.length === 0 ? <Start onAdd={(key) => show({ tag: [key] })} /> : (
         <Lines key={[...chosen.map((tag) => tag.key), earlier?.[0], isFromSite].join("\n")} chosen={chosen} minutes={span[1]} zoom={zoom}
           earlier={earlier} isSpectrum={isSpectrum} isFromSite={isFromSite}
           onRemove={(key) => show({ tag: keys.filter((one) => one !== key) })}
@@ -76,7 +80,7 @@ function zoomOf(from: string | null, to: string | null): [number, number] | unde
 }
 
 function AddTag({ onAdd, isFull }: { onAdd: (key: string) => void; isFull: boolean }): preact.JSX.Element {
-  const numbers = [...tags.value.values()].filter((tag) => ["tag", "count", "kpi"].includes(tag.kind));
+  const numbers = [...tags.value.values()].filter((tag) => NUMERIC.includes(tag.kind));
   const add = (input: HTMLInputElement): void => {
     const found = numbers.find((tag) => tag.path === input.value || tag.key === input.value);
     if (found === undefined) return;
@@ -90,6 +94,19 @@ function AddTag({ onAdd, isFull }: { onAdd: (key: string) => void; isFull: boole
         onChange={(event) => add(event.currentTarget)} />
       <datalist id="known">{numbers.slice(0, 500).map((tag) => <option key={tag.key} value={tag.path} />)}</datalist>
     </>
+  );
+}
+
+/** Nothing is chosen yet: some tags to begin with. */
+function Start({ onAdd }: { onAdd: (key: string) => void }): preact.JSX.Element {
+  const known = [...tags.value.values()].filter((tag) => NUMERIC.includes(tag.kind));
+  const isNumber = (tag: Tag): boolean => typeof tag.reading.peek()?.value === "number";
+  const some = [...known.filter(isNumber), ...known.filter((tag) => !isNumber(tag))].slice(0, START_MAX);
+  return (
+    <div class="empty">
+      <p>{t("noTags")}{some.length > 0 && ` ${t("someTags")}:`}</p>
+      {some.length > 0 && <ul class="acts start" aria-label={t("someTags")}>{some.map((tag) => <li key={tag.key}><button type="button" class="foreign" onClick={() => onAdd(tag.key)}>{plain(tag.path, 80)}</button></li>)}</ul>}
+    </div>
   );
 }
 

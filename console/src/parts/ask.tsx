@@ -4,7 +4,7 @@ import { type ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { plain } from "../format";
 import { session } from "../state/hub";
-import { t } from "../words";
+import { roleText, t } from "../words";
 
 const ACTING_ROLES: ReadonlySet<string> = new Set(["engineer", "commander"]);
 
@@ -65,7 +65,7 @@ export function Told({ outcome }: { outcome: Outcome | undefined }): preact.JSX.
   return (
     <div role="status" class="told">
       {outcome && <p class={outcome.isRefused ? "refused" : ""}>{outcome.isRefused ? <b>! </b> : "✓ "}{outcome.text}</p>}
-      {!mayAct() && <p class="muted">{t("lookOnly", { role: session.value?.role ?? "" })}</p>}
+      {!mayAct() && <p class="muted">{t("lookOnly", { role: roleText(session.value?.role ?? "") })}</p>}
     </div>
   );
 }

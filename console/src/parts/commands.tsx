@@ -6,7 +6,7 @@ import { client, session } from "../state/hub";
 import { edges } from "../state/nodes";
 import { useLoaded } from "../state/loaded";
 import { argumentsFault, commandTypes, TEMPLATES } from "../state/commands";
-import { t } from "../words";
+import { roleText, t } from "../words";
 import { mayAct, mayCommand, Told, useAsking } from "./ask";
 import { Table } from "./table";
 import { Age } from "./value";
@@ -21,7 +21,7 @@ export function Commands(): preact.JSX.Element {
     void asking.ask(`${row.type} · ${row.node}`, () => client.sites.cancel(row.id, [row.node]));
   return (
     <section aria-label={t("commands")}>
-      {mayCommand() ? <SendForm ask={asking.ask} isBusy={asking.isBusy} /> : <p class="muted">{t("commandersOnly", { role: session.value?.role ?? "" })}</p>}
+      {mayCommand() ? <SendForm ask={asking.ask} isBusy={asking.isBusy} /> : <p class="muted">{t("commandersOnly", { role: roleText(session.value?.role ?? "") })}</p>}
       <Told outcome={asking.outcome} />
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
       <Table caption={t("commands")} rows={data ?? []} keyOf={(row) => `${row.id} ${row.node}`} empty={data ? t("noCommands") : t("loading")} columns={[

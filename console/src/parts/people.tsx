@@ -2,9 +2,8 @@
 import { type LetIn, type Person, type PersonChanged } from "@millstream/client";
 import { useState } from "preact/hooks";
 import { plain } from "../format";
-import { roleWord } from "../pages/admin";
 import { client, session } from "../state/hub";
-import { t } from "../words";
+import { roleText, t } from "../words";
 import { AskForm, Told, useAsking } from "./ask";
 import { Panel } from "./panel";
 import { Table } from "./table";
@@ -21,7 +20,7 @@ export function PeopleTable({ letIn, reload }: { letIn: LetIn; reload: () => voi
     <section aria-label={t("people")}>
       <Table caption={t("people")} rows={letIn.users ?? []} keyOf={(row) => row.name} empty={t("noPeople")} columns={[
         { head: t("user"), cell: (row) => plain(row.name, 80) },
-        { head: t("role"), cell: (row) => t(roleWord(row.role)) },
+        { head: t("role"), cell: (row) => roleText(row.role) },
         { head: t("paths"), cell: (row) => plain(row.paths.join(", ") || t("everything"), 300) },
         { head: t("secondFactor"), cell: (row) => (row.second_factor ? t("yes") : <span class="muted">{t("no")}</span>) },
         { head: t("changed"), cell: (row) => <><Age timeMs={row.changed_s * 1000} /> <small>{plain(row.changed_by, 80)}</small></> },
@@ -71,7 +70,7 @@ function AddForm({ letIn, isBusy, add, cancel }: AddProps): preact.JSX.Element {
     <AskForm title={t("addPerson")} isBusy={isBusy} submit={submit} cancel={cancel}>
       <label>{t("user")} <input required maxLength={64} pattern="[A-Za-z0-9][A-Za-z0-9_.@+\-]*" value={name} onInput={(event) => setName(event.currentTarget.value)} /></label>
       <label>{t("role")} <select value={role} onChange={(event) => setRole(event.currentTarget.value)}>
-        {letIn.roles.map((one) => <option key={one} value={one}>{t(roleWord(one))}</option>)}
+        {letIn.roles.map((one) => <option key={one} value={one}>{roleText(one)}</option>)}
       </select></label>
       <label>{t("paths")} <input value={paths} placeholder={t("everything")} maxLength={2000} onInput={(event) => setPaths(event.currentTarget.value)} /></label>
       <label class="inline"><input type="checkbox" checked={hasFactor} onChange={(event) => setFactor(event.currentTarget.checked)} /> {t("secondFactor")}</label>

@@ -3,7 +3,7 @@ import { type Rollout, type RolloutAction } from "@millstream/client";
 import { numberText, plain } from "../format";
 import { client, session } from "../state/hub";
 import { useLoaded } from "../state/loaded";
-import { t, type Word } from "../words";
+import { roleText, t, type Word } from "../words";
 import { mayAct, Told, useAsking } from "./ask";
 import { Table } from "./table";
 import { Age } from "./value";
@@ -18,7 +18,7 @@ const NEXT: Record<string, [RolloutAction, Word][]> = {
 export function Rollouts(): preact.JSX.Element {
   const { data, why, reload } = useLoaded(() => client.sites.rollouts(), [], ROLLOUTS_MS);
   const asking = useAsking(reload);
-  if (!mayAct()) return <p class="muted">{t("engineersOnly", { role: session.value?.role ?? "" })}</p>;
+  if (!mayAct()) return <p class="muted">{t("engineersOnly", { role: roleText(session.value?.role ?? "") })}</p>;
   return (
     <section aria-label={t("rollouts")}>
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}

@@ -25,6 +25,7 @@ export function StateBand({ tag }: { tag: Tag }): preact.JSX.Element {
     return () => { end(); clearInterval(timer); };
   }, [tag.key]);
   return (
+    <>
     <svg class="bands" viewBox={`0 0 ${PIXELS} 20`} width="100%" height="20" preserveAspectRatio="none" role="img"
       aria-label={`${t("state")}: ${HOURS} h`}>
       {bands.map((band) => (
@@ -32,6 +33,8 @@ export function StateBand({ tag }: { tag: Tag }): preact.JSX.Element {
           fill={`var(--${BAND_COLORS[band.state]})`}><title>{t(band.state)}</title></rect>
       ))}
     </svg>
+    <small>{t("lastHours", { n: HOURS })}</small>
+    </>
   );
 }
 

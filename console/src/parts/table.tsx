@@ -1,4 +1,5 @@
-/** A table with a name, whose columns are text or numbers. */
+/** A table with a name, whose columns are text or numbers. On a narrow screen each row is a card with the heads before its
+ * cells; the roles stand there so that it stays a table to a screen reader. */
 import { type ComponentChildren } from "preact";
 
 export interface Column<Row> {
@@ -14,24 +15,26 @@ interface TableProps<Row> {
   columns: Column<Row>[];
   rows: Row[];
   keyOf: (row: Row) => string;
-  empty?: string;
+  empty?: ComponentChildren;
 }
+
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 export function Table<Row>({ caption, columns, rows, keyOf, empty }: TableProps<Row>): preact.JSX.Element {
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label={caption}>
-      <table>
+      <table role="table">
         <caption>{caption}</caption>
-        <thead>
-          <tr>{columns.map((one) => <th key={one.head} scope="col" class={one.isNumber ? "number" : ""}>{one.head}</th>)}</tr>
+        <thead role="rowgroup">
+          <tr role="row">{columns.map((one) => <th key={one.head} role="columnheader" scope="col" class={one.isNumber ? "number" : ""}>{capital(one.head)}</th>)}</tr>
         </thead>
-        <tbody>
+        <tbody role="rowgroup">
           {rows.map((row) => (
-            <tr key={keyOf(row)}>
-              {columns.map((one) => <td key={one.head} class={one.isNumber ? "number" : one.isShort ? "foreign short" : "foreign"}>{one.cell(row)}</td>)}
+            <tr key={keyOf(row)} role="row">
+              {columns.map((one) => <td key={one.head} role="cell" data-head={capital(one.head)} class={one.isNumber ? "number" : one.isShort ? "foreign short" : "foreign"}>{one.cell(row)}</td>)}
             </tr>
           ))}
-          {rows.length === 0 && empty && <tr><td colSpan={columns.length} class="muted">{empty}</td></tr>}
+          {rows.length === 0 && empty && <tr role="row"><td role="cell" colSpan={columns.length} class="muted">{empty}</td></tr>}
         </tbody>
       </table>
     </div>

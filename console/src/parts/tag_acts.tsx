@@ -1,12 +1,12 @@
 /** What one may do with a tag: write it where its edge allows, see its way and what it is held to. */
 import { type WritableTag, type Written } from "@millstream/client";
 import { useState } from "preact/hooks";
-import { numberText, plain, valueText } from "../format";
+import { numberText, plain, unitText, valueText } from "../format";
 import { client, session } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { type Tag } from "../state/tags";
 import { parseWritten } from "../state/written";
-import { t } from "../words";
+import { roleText, t } from "../words";
 import { mayCommand, Told, useAsking } from "./ask";
 import { TraceOf } from "./trace";
 
@@ -49,7 +49,7 @@ function Write({ tag }: { tag: Tag }): preact.JSX.Element {
   if (data === undefined) return <p class="muted">{t("loading")}</p>;
   const bounds = data.find((one) => one.tag === tag.path);
   if (bounds === undefined) return <p class="muted">{t("notWritable")}</p>;
-  if (!mayCommand()) return <p class="muted">{t("commandersOnly", { role: session.value?.role ?? "" })}</p>;
+  if (!mayCommand()) return <p class="muted">{t("commandersOnly", { role: roleText(session.value?.role ?? "") })}</p>;
   return <WriteForm tag={tag} bounds={bounds} />;
 }
 
@@ -60,7 +60,7 @@ function WriteForm({ tag, bounds }: { tag: Tag; bounds: WritableTag }): preact.J
   const [written, setWritten] = useState<Written>();
   const { outcome, isBusy, ask } = useAsking(() => setAsked(undefined));
   const wanted = parseWritten(text, bounds, tag.reading.value?.value);
-  const unit = plain(bounds.unit ?? "", 20);
+  const unit = plain(unitText(bounds.unit ?? ""), 20);
   const write = (value: unknown): void => {
     setWritten(undefined);
     void ask(`${tag.path} = ${JSON.stringify(value)}`, async (id) => {

@@ -94,7 +94,7 @@ function hintOf(tag: Tag): string {
 
 export function Age({ timeMs }: { timeMs: number }): preact.JSX.Element {
   return (
-    <span class="muted" title={`${timeText(timeMs)} · ${utcText(timeMs)}`}>
+    <span class="muted age" title={`${timeText(timeMs)} · ${utcText(timeMs)}`}>
       {ageText(Math.max(0, now.value - timeMs))}
     </span>
   );

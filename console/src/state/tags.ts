@@ -2,6 +2,7 @@
  * than one list holds, places are known with their numbers, and their tags once they are opened. */
 import { parsePath, readLive, type Part, type Reading, type TagInfo } from "@millstream/client";
 import { signal, type Signal } from "@preact/signals";
+import { unitText } from "../format";
 import { FIRST } from "./first";
 import { client, connections, linkState, POLL_S, session } from "./hub";
 import { drawInto, keyOf, put, take, type Latest, type Target } from "./live";
@@ -37,7 +38,7 @@ const loading = new Set<string>();
 let asking: ReturnType<typeof setTimeout> | undefined;
 
 export { follow, hearAll, keyOf } from "./live";
-export const unitOf = (tag: Tag): string => tag.reading.value?.unit ?? String(tag.info.description?.unit ?? "");
+export const unitOf = (tag: Tag): string => unitText(tag.reading.value?.unit ?? String(tag.info.description?.unit ?? ""));
 
 /** Keep the list, and the newest values of what is in sight, until the page is left. */
 export function startTags(): void {

@@ -5,6 +5,7 @@ import { en, type Words } from "./en";
 
 export type Language = "de" | "en";
 export type Word = keyof Words;
+
 const ALL: Record<Language, Words> = { de, en };
 
 export const language = signal<Language>(chosen());
@@ -19,6 +20,14 @@ export const locale = (): string => (language.value === "de" ? "de-DE" : "en-GB"
 export function t(word: Word, parts: Record<string, string | number> = {}): string {
   return ALL[language.value][word].replace(/\{(\w+)\}/g, (all, name: string) => String(parts[name] ?? all));
 }
+
+/** What a node or a flow calls a state, such as `out_of_service`: in words, where there are any. */
+export function stateText(name: string): string {
+  const word = `state${name.replace(/(?:^|_)([a-z])/g, (_all, letter: string) => letter.toUpperCase())}`;
+  return Object.hasOwn(en, word) ? t(word as Word) : name;
+}
+
+export const roleText = (role: string): string => t(role === "engineer" || role === "commander" ? role : "viewer");
 
 /** Kept on this device; a browser that keeps nothing is no fault. */
 export function remember(name: string, value: string): void {
