@@ -5,6 +5,7 @@ import { durationText, numberText, plain, timeText } from "../format";
 import { client, connections } from "../state/hub";
 import { t, type Word } from "../words";
 import { type Chosen } from "./choice";
+import { Rejects } from "./rejects";
 import { Timeline } from "./timeline";
 import { AskForm, mayAct, Told, useAsking, type Asking } from "./ask";
 import { Table, type Column } from "./table";
@@ -46,6 +47,7 @@ export function Stops({ asset }: { asset: string }): preact.JSX.Element {
       <Told outcome={asking.outcome} />
       {open && <StopForm key={`${open.form} ${keyOf(open.stop)} ${open.part?.fromMs ?? ""}`} {...open} asking={asking} close={() => setOpen(undefined)} />}
       <Pareto rows={found?.pareto ?? []} />
+      <Rejects asset={asset} span={span} />
     </>
   );
 }

@@ -155,6 +155,7 @@ FLOWS = [
             "conditions": [{"name": "many", "of": "row", "above": 0, "priority": "high", "message": "rows come"}],
         },
     },
+    {"name": "rejects", "type": "quality", "inputs": [f"{PLACE}/saw"], "config": {}},
     {
         "name": "stops", "type": "downtime", "inputs": [{"pattern": f"{PLACE}/saw:state", "kind": "state"}],
         "config": {"names": {"state": "state"}},

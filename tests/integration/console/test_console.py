@@ -128,6 +128,39 @@ async def explain_a_stop(page: Page) -> None:
     assert await stops.count() == 3
 
 
+async def say_what_was_no_good(page: Page) -> None:
+    """Nobody counts here: a person says it, puts it right, takes it back, and each stands there with its reason."""
+    panel = page.get_by_role("region", name=f"Stops of {PLACE}/saw", exact=True)
+    lots = panel.get_by_role("region", name="Scrap and rework").locator("tbody tr")
+    await lots.get_by_text("No scrap and no rework in this time.").wait_for()
+    await panel.get_by_role("button", name="Say what was no good").click()
+    form = panel.get_by_role("form", name="Say what was no good")
+    await form.get_by_label("Parts").fill("0")
+    await form.get_by_text("How many parts: more than 0.").wait_for()
+    await form.get_by_role("button", name="Send").click()
+    assert await form.count() == 1, "nothing is not sent"
+    await form.get_by_label("Parts").fill("12")
+    await form.get_by_label("Reason", exact=True).fill("scratches")
+    assert await accessibility_faults(page) == []
+    await form.get_by_role("button", name="Send").click()
+    row = lots.filter(has_text="scratches")
+    await row.get_by_text("12", exact=True).wait_for()
+    assert "token@127.0.0.1" in await row.inner_text()
+    await row.get_by_role("button", name="Put right").click()
+    form = panel.get_by_role("form")
+    await form.get_by_label("Parts").fill("10")
+    await form.get_by_label("Counts as").select_option("rework")
+    await form.get_by_label("Remark").fill(f"counted again {HOSTILE}")
+    await form.get_by_role("button", name="Send").click()
+    await row.get_by_text("10", exact=True).wait_for()
+    assert "rework" in await row.inner_text()
+    assert HOSTILE in await row.inner_text()
+    pareto = panel.get_by_role("region", name="Where the parts went").get_by_role("row", name="scratches")
+    await pareto.get_by_text("100 %").first.wait_for()
+    await row.get_by_role("button", name="Take back").click()
+    await row.wait_for(state="detached")
+
+
 async def has_dragged(page: Page) -> bool:
     """Over the middle of the stop; the picture is drawn anew now and then."""
     box = await page.locator("svg.act-on rect[y='27']").bounding_box()
@@ -430,6 +463,7 @@ async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
         await walk_by_keyboard(page)
         await see_the_shop_floor(page)
         await explain_a_stop(page)
+        await say_what_was_no_good(page)
         await ask_why(page)
         await see_each_page(page, site)
         await see_an_alarm(page)

@@ -32,6 +32,46 @@ export interface Asked {
   is_taken: boolean;
 }
 
+/** Of the parts of `path` (`acme/plant1/press:quality`) that were made in a time; with `lot`, what somebody said is put
+ * right: a `count` of 0 takes it back. */
+export interface PartAsk {
+  path: string;
+  count?: number;
+  kind?: PartKind | "";
+  start?: string;
+  end?: string;
+  reason?: string;
+  /** Parts are meant that were counted with this reason. */
+  instead_of?: string;
+  why?: string;
+  lot?: string;
+  id?: string;
+}
+
+export type PartKind = "scrap" | "rework" | "good";
+
+/** Parts that were no good: counted (`by` "rule" or null) or said by a person. */
+export interface Lot {
+  path: string;
+  lot: string;
+  start: string;
+  end: string;
+  kind: PartKind;
+  count: number;
+  reason: string | null;
+  by: string | null;
+  who: string | null;
+  why: string | null;
+}
+
+/** One reason: how many parts, their share of all, and that of it with those before it. */
+export interface RejectRow {
+  reason: string;
+  count: number;
+  share: number;
+  cumulative: number;
+}
+
 export interface Stop {
   path: string;
   start: string;
@@ -97,6 +137,13 @@ export class Acts {
 
   askAlarm = (ask: AlarmAsk): Promise<Asked> => this.http.json("/api/v1/alarms/ask", "POST", { ...ask, id: ask.id ?? newId() });
   askStop = (ask: StopAsk): Promise<Asked> => this.http.json("/api/v1/downtime/ask", "POST", { ...ask, id: ask.id ?? newId() });
+
+  askParts = (ask: PartAsk): Promise<Asked> => this.http.json("/api/v1/quality/ask", "POST", { ...ask, id: ask.id ?? newId() });
+
+  /** Scrap and rework of a place; `start` as for stops. */
+  rejects(path: string, start: string): Promise<{ rejects: Lot[]; pareto: RejectRow[] }> {
+    return this.http.json(`/api/v1/quality?${new URLSearchParams({ path, start })}`);
+  }
 
   /** Stops of a place; `start` is RFC 3339 or relative, such as "-8h". */
   stops(path: string, start: string): Promise<{ stops: Stop[]; pareto: ParetoRow[] }> {
