@@ -1,10 +1,11 @@
-import { type StoredEvent, type WritableTag } from "@millstream/client";
+import { type Fact, type StoredEvent, type WritableTag } from "@millstream/client";
 import { expect, test } from "vitest";
-import { plain } from "../src/format";
+import { plain, unitText } from "../src/format";
 import { auditRows } from "../src/state/audit";
 import { argumentsFault, commandTypes } from "../src/state/commands";
-import { commandsFor, shell, siteFault } from "../src/state/commission";
+import { commandsFor, edgeFile, hubUrlFits, hubUrlFor, newSecret, shell, siteFault } from "../src/state/commission";
 import { draftOf, faultOf, hexRows, textOf } from "../src/state/payload_view";
+import { knownReasons, partFault, targetsOf } from "../src/state/rejects";
 import { helpAt } from "../src/state/schema_help";
 import { parseWritten } from "../src/state/written";
 import { pathText, placeAt } from "../src/state/yaml_place";
@@ -60,9 +61,40 @@ test("a new site has a name and a place that can be, and its labels cannot leave
   expect(siteFault({ ...site, place: "acme2/cologne" }, "acme")).toBe("placeOutside");
   expect(siteFault({ ...site, place: "acme/a;rm -rf" }, "acme")).toBe("badPlace");
   expect(siteFault({ ...site, labels: "a=b;c" }, "acme")).toBe("badLabels");
-  expect(commandsFor(site, "acme", "hub").operator).toEqual(["millstream site add cologne --tenant acme --place acme/cologne --label region=west --expires 24h"]);
-  expect(commandsFor(site, "acme", "hub").box[0]).toBe("millstream edge join cologne.join");
+  expect(commandsFor(site, "acme").operator).toEqual(["millstream site add cologne --tenant acme --place acme/cologne --label region=west --expires 24h"]);
+  expect(commandsFor(site, "acme").box[0]).toBe("millstream edge join cologne.join");
+  expect(siteFault({ ...site, place: "" }, "")).toBe("badPlace");
+  expect(edgeFile({ ...site, name: "123" }, "tls://hub:7422")).toContain('name: "123"\n  path: "acme/cologne"');
+  expect(edgeFile(site, "tls://hub:7422")).toContain('labels: {"region": "west"}\nuplink:\n  url: "tls://hub:7422"\n  secret: {file: cologne.secret}\n  # ca_file');
+  expect(hubUrlFor({ protocol: "https:", hostname: "[::1]" }, 7000)).toBe("tls://[::1]:7000");
+  for (const odd of ["nats://hub", "http://hub:1", 'nats://a":1', "nats://hub:1\nx: y"]) expect(hubUrlFits(odd)).toBe(false);
+  for (const fine of ["nats://hub.example:7422", "tls://[::1]:7422"]) expect(hubUrlFits(fine)).toBe(true);
+  expect(new Set([newSecret(), newSecret()]).size).toBe(2);
+  expect(newSecret()).toMatch(/^[\w-]{32}$/);
   expect(shell("it's")).toBe("'it'\\''s'");
+});
+
+test("what is said of parts goes where they are counted, has a reason that there is, and a time of a day at most", () => {
+  const tag = (path: string, kind = "count"): { path: string; kind: string; asset: string } => ({ path, kind, asset: path.slice(0, path.indexOf(":")) });
+  const all = [tag("a/press:quality/scrap"), tag("a/press:quality/rework"), tag("a/press:parts"), tag("a/press2:quality/scrap"), tag("a/saw:quality/scrap", "tag")];
+  expect(targetsOf(all, "a/press", [], false)).toEqual(["a/press:quality"]);
+  expect(targetsOf(all, "a", [], false)).toEqual(["a/press2:quality", "a/press:quality"]);
+  expect(targetsOf(all, "a/saw", [], false)).toEqual([]);
+  expect(targetsOf(all, "a/saw", [], true)).toEqual(["a/saw:quality"]);
+  const fact = (name: string, kind: string): Fact => ({ path: `a:reason/${name}`, what: "reason", time: "", who: "", data: { kind } });
+  const reasons = [fact("burrs", "rework"), fact("dents", ""), fact("scratches", "scrap"), fact("meeting", "planned")];
+  expect(knownReasons(reasons, "scrap")).toEqual(["dents", "scratches"]);
+  expect(partFault("3", "scrap", ["dents"], "dents")).toBeUndefined();
+  expect(partFault("3", "scrap", [], "anything")).toBeUndefined();
+  expect(partFault("3", "scrap", ["dents"], "bents")).toBe("noSuchReason");
+  for (const odd of ["", "0", "-1", "x"]) expect(partFault(odd, "scrap", [], "")).toBe("countAboveZero");
+  expect(partFault("1", "scrap", [], "", ["2026-01-02T06:00", "2026-01-02T05:00"])).toBe("spanOfADay");
+  expect(partFault("1", "scrap", [], "", ["2026-01-02T06:00", "2026-01-04T06:00"])).toBe("spanOfADay");
+  expect(partFault("1", "scrap", [], "", ["2026-01-02T06:00", "2026-01-02T07:00"])).toBeUndefined();
+});
+
+test("units are shown as people write them", () => {
+  expect(["degC", "m**3/hour", "percent", "mm/s", "degChina"].map(unitText)).toEqual(["°C", "m³/h", "%", "mm/s", "degChina"]);
 });
 
 const DOCUMENT = `connectors:

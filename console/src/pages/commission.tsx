@@ -2,7 +2,8 @@
 import { useState } from "preact/hooks";
 import { plain } from "../format";
 import { Command } from "../parts/panel";
-import { commandsFor, siteFault, type NewSite } from "../state/commission";
+import { saveBlob } from "../parts/keep";
+import { commandsFor, edgeFile, hubUrlFits, hubUrlFor, newSecret, siteFault, type NewSite } from "../state/commission";
 import { address } from "../router";
 import { client, session } from "../state/hub";
 import { edges, hub } from "../state/nodes";
@@ -42,15 +43,16 @@ function Steps({ site }: { site: NewSite }): preact.JSX.Element {
   const edge = edges.value.find((one) => one.name === site.name);
   const isKnown = edge !== undefined || letIn.data?.sites.some((one) => one.name === site.name && !one.is_revoked) === true;
   const hasCome = edge !== undefined && edge.reached_ns !== null;
-  const commands = commandsFor(site, tenant, hub.value?.name ?? "hub");
+  const commands = commandsFor(site, tenant);
   return (
     <ol class="steps">
+      {tenant === null && <Files site={site} />}
       <Step isDone={isKnown} title={tenant === null ? t("stepHubFile") : t("stepSign")}>
-        <p>{tenant === null ? t("stepHubFileWhy") : t("stepSignWhy")}</p>
+        <p>{tenant === null ? t("stepHubFileWhy", { file: `${plain(site.name)}.secret` }) : t("stepSignWhy")}</p>
         {commands.operator.map((one) => <Command key={one} text={one} />)}
       </Step>
       <Step isDone={hasCome} title={t("stepJoin")}>
-        <p>{tenant === null ? t("stepSecretWhy") : t("stepJoinWhy", { file: `${plain(site.name)}.join` })}</p>
+        <p>{tenant === null ? t("stepSecretWhy", { yaml: `${plain(site.name)}.yaml`, secret: `${plain(site.name)}.secret` }) : t("stepJoinWhy", { file: `${plain(site.name)}.join` })}</p>
         {commands.box.map((one) => <Command key={one} text={one} />)}
       </Step>
       <Step isDone={edge !== undefined && isReached(edge)} title={t("stepReports")}>
@@ -59,6 +61,31 @@ function Steps({ site }: { site: NewSite }): preact.JSX.Element {
           : <p class="muted">{t("stepWaits")}</p>}
       </Step>
     </ol>
+  );
+}
+
+/** The two files of a site of a hub without an operator. The secret goes into a file at once: it crosses no line, and
+ * nothing here remembers it. */
+function Files({ site }: { site: NewSite }): preact.JSX.Element {
+  const [url, setUrl] = useState(hubUrlFor(location, hub.value?.leaf_port));
+  const [taken, setTaken] = useState<ReadonlySet<string>>(new Set());
+  const save = (name: string, text: string): void => {
+    saveBlob(new Blob([text], { type: "text/plain" }), name);
+    setTaken(new Set([...taken, name]));
+  };
+  const [secret, yaml] = [`${site.name}.secret`, `${site.name}.yaml`];
+  return (
+    <Step isDone={taken.has(secret) && taken.has(yaml)} title={t("stepFiles")}>
+      <p>{t("stepFilesWhy")}</p>
+      <p class="ask"><label>{t("hubAddress")} <input value={url} spellcheck={false} maxLength={300} aria-describedby="hub-address" onInput={(event) => setUrl(event.currentTarget.value.trim())} /></label>
+        <small id="hub-address">{t("hubAddressWhy")}</small></p>
+      {!hubUrlFits(url) && <p class="look" role="status">{t("badHubAddress")}</p>}
+      <div class="bar">
+        <button type="button" disabled={taken.has(secret)} onClick={() => save(secret, `${newSecret()}\n`)}>{t("saveAs", { what: secret })}</button>
+        <button type="button" disabled={!hubUrlFits(url)} onClick={() => save(yaml, edgeFile(site, url))}>{t("saveAs", { what: yaml })}</button>
+      </div>
+      {taken.has(secret) && <p role="status">{t("secretOnce")} <button type="button" class="plain" onClick={() => setTaken(new Set([...taken].filter((one) => one !== secret)))}><u>{t("anotherSecret")}</u></button></p>}
+    </Step>
   );
 }
 

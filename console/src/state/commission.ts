@@ -24,12 +24,12 @@ export function siteFault(site: NewSite, root: string): Word | undefined {
   return undefined;
 }
 
-export function commandsFor(site: NewSite, tenant: string | null, hubName: string): SiteCommands {
+export function commandsFor(site: NewSite, tenant: string | null): SiteCommands {
   const place = shell(site.place);
   if (tenant === null) {
     return {
-      operator: [`edges: [..., {name: ${site.name}, path: "${site.place}"}]  # hub.yaml`, "millstream hub -c hub.yaml"],
-      box: [`scp HUB:${hubName}/secrets/edges/${site.name} ${site.name}.secret`, `millstream edge -c ${site.name}.yaml`],
+      operator: [`edges: [..., {name: ${site.name}, path: "${site.place}", secret: {file: ${site.name}.secret}}]  # hub.yaml`, "millstream hub -c hub.yaml"],
+      box: [`chmod 600 ${site.name}.secret`, `millstream edge -c ${site.name}.yaml`],
     };
   }
   const labels = labelsOf(site).map((one) => ` --label ${one}`).join("");
@@ -37,6 +37,31 @@ export function commandsFor(site: NewSite, tenant: string | null, hubName: strin
     operator: [`millstream site add ${site.name} --tenant ${tenant} --place ${place}${labels} --expires 24h`],
     box: [`millstream edge join ${site.name}.join`, "millstream edge -c edge.yaml"],
   };
+}
+
+/** The edge's file, which `millstream check` takes. A JSON string is one of YAML, too. */
+export function edgeFile(site: NewSite, hubUrl: string): string {
+  const labels = labelsOf(site).map((one) => `${JSON.stringify(one.slice(0, one.indexOf("=")))}: ${JSON.stringify(one.slice(one.indexOf("=") + 1))}`);
+  const trust = hubUrl.startsWith("tls:") ? "  # ca_file: ca.pem  # where the hub's certificate is of an authority of your own\n" : "";
+  return [
+    `# The edge of site ${site.name}: \`millstream check ${site.name}.yaml\` checks it, \`millstream edge -c ${site.name}.yaml\` runs it.`,
+    `edge:\n  name: ${JSON.stringify(site.name)}\n  path: ${JSON.stringify(site.place)}\n  data_dir: data`,
+    ...(labels.length > 0 ? [`  labels: {${labels.join(", ")}}`] : []),
+    `uplink:\n  url: ${JSON.stringify(hubUrl)}\n  secret: {file: ${site.name}.secret}\n${trust}connectors: []\n`,
+  ].join("\n");
+}
+
+/** Where the box reaches the hub: a guess from where this page was reached. */
+export function hubUrlFor(page: { protocol: string; hostname: string }, leafPort: unknown): string {
+  return `${page.protocol === "https:" ? "tls" : "nats"}://${page.hostname}:${typeof leafPort === "number" ? leafPort : 7422}`;
+}
+
+export const hubUrlFits = (url: string): boolean => /^(nats|tls):\/\/([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}$/.test(url);
+
+/** A password of 24 random bytes. Made in the browser and kept by nobody. */
+export function newSecret(): string {
+  const text = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(24))));
+  return text.replaceAll("+", "-").replaceAll("/", "_");
 }
 
 const labelsOf = (site: NewSite): string[] => site.labels.split(/\s+/).filter(Boolean);

@@ -361,6 +361,7 @@ class HubPlant:
             "tenant": self.account.tenant,
             "version": millstream.__version__,
             "started_ns": self._started_ns,
+            "leaf_port": None if (leaf := self._server.settings.leaf_listener) is None else leaf.port,
             "connectors": [],
             "publishers": [],
             "streams": [info.as_dict() for info in self.sources.streams],

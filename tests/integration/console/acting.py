@@ -9,6 +9,7 @@ from browser import accessibility_faults
 from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite
 
 from millstream.client import connect
+from millstream.config import load_edge
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -90,7 +91,7 @@ async def write_to_a_machine(page: Page, site: ConsoleSite) -> None:
     await form.get_by_label("New value").fill("42.5")
     await form.get_by_role("button", name="Write…").click()
     sure = form.get_by_role("alertdialog")
-    await sure.get_by_text("→ 42.5 degC").wait_for()
+    await sure.get_by_text("→ 42.5 °C").wait_for()
     assert await accessibility_faults(page) == []
     await page.keyboard.press("Enter")  # the way out has the focus, not the way on
     await sure.wait_for(state="detached")
@@ -182,11 +183,33 @@ async def commission_a_site(page: Page) -> None:
     await page.get_by_label("Name", exact=True).fill("cologne")
     await page.get_by_role("button", name="Next").click()
     await page.get_by_text("edges: [..., {name: cologne").wait_for()
+    await take_the_files(page)
     await page.get_by_text("Waiting for the site.").wait_for()
     assert await accessibility_faults(page) == []
     await page.get_by_label("Name", exact=True).fill("away")
     await page.get_by_role("button", name="Next").click()
     await page.get_by_role("listitem", name="Tell the hub").get_by_text("done", exact=True).wait_for()
+
+
+async def take_the_files(page: Page) -> None:
+    """An edge file that is right, and a secret that is another each time and goes over no line."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.post_data or ""))
+    files = []
+    for name in ("cologne.secret", "cologne.yaml"):
+        async with page.expect_download() as started:
+            await page.get_by_role("button", name=f"Save {name}").click()
+        files.append(await (await started.value).path())
+    secret = files[0].read_text(encoding="ascii").strip()
+    assert len(secret) == 32
+    assert secret not in await page.content()
+    assert not any(secret in body for body in asked)
+    config, findings = load_edge(files[1], {})
+    assert config is not None, findings
+    assert (config.edge.name, config.edge.path) == ("cologne", "acme/cologne")
+    assert config.uplink is not None
+    assert config.uplink.secret is not None
+    assert await page.get_by_role("button", name="Save cologne.secret").is_disabled()
 
 
 async def read_the_audit(page: Page) -> None:
