@@ -194,6 +194,17 @@ def _tasks_since(before: set[asyncio.Task[object]]) -> set[asyncio.Task[object]]
     return {task for task in asyncio.all_tasks() - before if not task.done()} - {asyncio.current_task()}  # type: ignore[arg-type]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What thousands of tests are made of stays until the end: nothing looks for garbage in it, now or ever again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests come first, so that no single one is left at the end; every asynchronous one gets the task
     check."""
