@@ -216,10 +216,10 @@ class Pipeline:
         state.last_value, state.last_quality, state.has_last, state.is_lost = value, quality, True, False
         clock = None
         if source_ns is not None:
-            if source_ns < state.last_source_ns:
-                clock = "backward"
-            elif source_ns - now_ns > CLOCK_AHEAD_NS_MAX:
+            if source_ns - now_ns > CLOCK_AHEAD_NS_MAX:
                 clock = "ahead"
+            elif source_ns < state.last_source_ns:
+                clock = "backward"
             state.last_source_ns = source_ns
             if clock is not None:
                 self.counters.clock_flags += 1
@@ -486,10 +486,10 @@ class Pipeline:
         if quality is not None:
             self.counters.bad += int(np.count_nonzero(quality >= 0x80000000))
         clock = None
-        if int(times[0]) < state.last_source_ns or (count > 1 and bool((times[1:] < times[:-1]).any())):
-            clock = "backward"
-        elif int(times.max()) - now_ns > CLOCK_AHEAD_NS_MAX:
+        if int(times.max()) - now_ns > CLOCK_AHEAD_NS_MAX:
             clock = "ahead"
+        elif int(times[0]) < state.last_source_ns or (count > 1 and bool((times[1:] < times[:-1]).any())):
+            clock = "backward"
         self.counters.clock_flags += clock is not None
         state.last_source_ns = int(times[-1])
         last_quality = 0 if quality is None else int(quality[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,9 +14,20 @@ from millstream.model import GOOD, Quality, TagPath
 from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event
 from millstream.protocols.nats_wire import parse_headers
 from millstream.protocols.trace_context import TRACEPARENT, next_span
-from millstream.protocols.uns_payload import ARROW_TYPE, decode_block, decode_sample, encode_sample, encode_value
+from millstream.protocols.uns_payload import (
+    ARROW_TYPE,
+    BlockRecord,
+    decode_block,
+    decode_sample,
+    encode_sample,
+    encode_value,
+)
 from millstream.protocols.uns_subject import tag_subject
 from millstream.sdk import Message, Received
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 FLOW_HEADER = "Ms-Flow"
 """Which flow made a message: ``<name>/<version>/<partition>``."""
@@ -25,6 +37,9 @@ REVISION_HEADER = "Ms-Revision"
 """On a corrected result: how many times it was corrected."""
 EVENT_KINDS = ("event", "alarm", "cmd", "ack", "context")  # these contracts carry CloudEvents, all others samples
 _ARROW_MARK = ARROW_TYPE.encode()
+AHEAD = "ahead"
+AHEAD_NS_MAX = 86_400 * 10**9
+"""A clock that was flagged and is further ahead is not believed, or all until then would be late."""
 
 
 def decode_facts(kind: str, received: Received, *, is_run: bool = False) -> Sequence[Fact]:
@@ -36,8 +51,8 @@ def decode_facts(kind: str, received: Received, *, is_run: bool = False) -> Sequ
     if received.headers and _ARROW_MARK in received.headers:
         block = decode_block(received.payload)
         if is_run and len(block) and not isinstance(block.values, list):
-            return BlockFacts(block, block.values)
-        times, values = block.time_ns.tolist(), block.values
+            return BlockFacts(block, _times(block), block.values)
+        times, values = _times(block).tolist(), block.values
         plain = values if isinstance(values, list) else values.tolist()
         qualities = block.quality.tolist() if block.quality is not None else None
         return [
@@ -46,7 +61,17 @@ def decode_facts(kind: str, received: Received, *, is_run: bool = False) -> Sequ
         ]
     record = decode_sample(received.payload)
     quality = Quality(record.quality) if record.quality else GOOD
-    return [Fact(record.time_ns, record.value, quality, record.unit, "")]
+    time_ns = record.time_ns
+    if record.clock == AHEAD and time_ns - record.ingest_ns > AHEAD_NS_MAX:
+        time_ns = record.ingest_ns
+    return [Fact(time_ns, record.value, quality, record.unit, "")]
+
+
+def _times(block: BlockRecord) -> npt.NDArray[np.int64]:
+    """Of its samples; where its clock is not believed, so that the newest stands where the block was taken."""
+    if block.clock == AHEAD and (ahead_ns := int(block.time_ns.max()) - block.ingest_ns) > AHEAD_NS_MAX:
+        return block.time_ns - ahead_ns
+    return block.time_ns
 
 
 def encode_fact(event: Event, arrival_ns: int) -> tuple[str, bytes]:

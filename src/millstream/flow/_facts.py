@@ -28,8 +28,8 @@ class Fact(NamedTuple):
 class BlockFacts(Sequence[Fact]):
     """The samples of a block of numbers; each is made when it is asked for."""
 
-    def __init__(self, block: BlockRecord, values: npt.NDArray[np.generic]) -> None:
-        self._times, self._values, self._quality = block.time_ns, values, block.quality
+    def __init__(self, block: BlockRecord, times: npt.NDArray[np.int64], values: npt.NDArray[np.generic]) -> None:
+        self._times, self._values, self._quality = times, values, block.quality
         self._unit = block.unit
         # where the time goes back: no run reaches over that
         self._breaks = ((self._times[1:] < self._times[:-1]).nonzero()[0] + 1).tolist()

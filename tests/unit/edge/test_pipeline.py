@@ -150,10 +150,12 @@ def test_a_scale_leaves_text_and_flags_alone() -> None:
 
 def test_clocks_that_go_back_or_ahead_are_kept_and_flagged() -> None:
     made = pipeline()
-    times = [NOW, NOW - 5, NOW + 10, NOW + CLOCK_AHEAD_NS_MAX + 1, NOW + 20, None]
+    ahead = NOW + CLOCK_AHEAD_NS_MAX
+    times = [NOW, NOW - 5, NOW + 10, ahead + 2, ahead + 1, NOW + 20, None]
     out = feed(made, *(Sample(KEY, 1, GOOD, t) for t in times))
-    assert [decode_sample(m.payload).clock for m in out.messages] == [None, "backward", None, "ahead", "backward", None]
-    assert made.counters.clock_flags == 3
+    flags = [decode_sample(m.payload).clock for m in out.messages]
+    assert flags == [None, "backward", None, "ahead", "ahead", "backward", None], "who goes back and is ahead is ahead"
+    assert made.counters.clock_flags == 4
 
 
 def test_an_oversize_value_is_a_dead_letter_and_a_bad_sample() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from millstream.flow import Flow, FlowCore, Input, KeyStore, Kills, TimePolicy, drive, with_ticks
@@ -81,6 +82,54 @@ def test_what_rests_is_counted_as_if_it_were_at_hand(name: str, seed: int) -> No
     assert drive(flow, items).said() == whole.said()
     assert drive(flow, items, unit_items=7, kills=torn).said() == whole.said()
     assert len(whole.messages) > 5
+
+
+def corrected(total_of: Callable[[int], float], jump: int = 0) -> list[Received]:
+    """A meter of which more than five hours are told late, so that more windows are touched than are corrected at once,
+    with an event of the newest hour in between; `jump`: the clock of one reading is so far ahead."""
+    items: list[Received] = []
+
+    def say(name: str, minute: int, value: float | str, *, behind_ns: int = 0) -> None:
+        items.append(message(len(items) + 1, name, value, BASE + minute * MINUTE + behind_ns))
+
+    for minute in (*range(5), *range(355, 376)):
+        say("e", minute, total_of(minute))
+        say("parts", minute, minute)
+    if jump:
+        at_ns = BASE + 375 * MINUTE + 30 * SECOND
+        payload = encode_sample(
+            total_of(375), quality=0, source_time_ns=at_ns + jump, ingest_time_ns=at_ns, clock="ahead"
+        )
+        items.append(Received("uns.v1.acme.m._tag.e", payload, None, len(items) + 1, at_ns))
+    say("state", 376, "Execute")
+    for minute in (180, 90, 270):
+        say("e", minute, total_of(minute))
+        say("parts", 375, 380 + minute, behind_ns=40 * SECOND)  # not newer than the state: no timer fires before it
+    say("e", 377, total_of(377))
+    return items
+
+
+@pytest.mark.parametrize("jump", [0, 30 * 24 * HOUR])
+@pytest.mark.parametrize("reset", [0, 200])
+def test_corrections_that_wait_are_not_lost_to_the_next_event(reset: int, jump: int) -> None:
+    """The truth comes late, beside a counter that begins anew and a clock that is a month ahead."""
+    flow = energy("meter", demand="5min", wait="0s", every="0s")
+    items = corrected(lambda minute: 100.0 * (minute - reset if minute >= reset else minute), jump)
+    whole = drive(replace(flow, piece_type=None), items)
+    outcome = drive(flow, items)
+    assert outcome.said() == whole.said()
+    torn = Kills(dict.fromkeys(range(40, len(items), 3), 2))
+    assert drive(flow, items, unit_items=1, kills=torn).said() == whole.said()
+    newest: dict[str, Any] = {}
+    for made in outcome.messages:
+        if "._event.energy.demand" in made.subject:
+            data = msgspec.json.decode(made.payload)
+            newest[data["start"]] = data
+    assert len(newest) == 376 // 5, "no window of a time that has not come"
+    doubtful = [data for data in newest.values() if data["doubts"]]
+    assert len(doubtful) == (18 if reset else 0), "of the hour and a half in which the meter began anew"
+    spread = [round(data["spread_wh"]) for data in newest.values() if not data["known"] and not data["doubts"]]
+    assert (set(spread), len(spread)) == ({500}, 52 if reset else 70), "all are corrected, by 100 Wh a minute"
 
 
 def asked(seq: int, **ask: Any) -> Received:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.flow import Emit, Event, Flow, FlowCore, Input, KeyStore, Kills, Run, SetTimer, TimePolicy, drive
+from millstream.flow._codec import decode_facts
 from millstream.flow.library import FLOW_TYPES
 from millstream.model import Block
 from millstream.protocols.uns_payload import ARROW_TYPE, encode_block, encode_sample
@@ -140,6 +141,15 @@ def said(adder: Adder, values: Sequence[float], *, is_run: bool = True, steps_ms
     steps = steps_ms or [1.0] * len(values)
     items = blocks([(value, step, 0) for value, step in zip(values, steps, strict=True)], [len(values) // 2])
     return drive(adder.flow() if is_run else adder.flow(absorb=None), items).said()
+
+
+def test_a_block_whose_clock_is_a_month_ahead_ends_where_it_was_taken() -> None:
+    times = BASE_NS + 30 * 86_400 * 10**9 + MS_NS * np.arange(3)
+    for clock, first_ns in (("ahead", BASE_NS - 2 * MS_NS), (None, int(times[0]))):
+        payload = encode_block(Block("acme:vibration", times, np.ones(3)), ingest_time_ns=BASE_NS, clock=clock)
+        for is_run in (False, True):
+            facts = decode_facts("tag", Received(SUBJECT, payload, ARROW, 1, BASE_NS), is_run=is_run)
+            assert [fact.time_ns for fact in facts] == [first_ns + n * MS_NS for n in range(3)]
 
 
 def test_samples_that_only_change_the_state_come_as_runs() -> None:
