@@ -16,7 +16,7 @@ from millstream.api._desk import ActDesk, Plants, whole_number
 from millstream.api._door import Door, NodeStatus, View
 from millstream.api._metrics import METRICS_TYPE, metrics_text
 from millstream.api._openapi import openapi
-from millstream.api._parameters import QUERIES, ROWS_MAX, parse_queries
+from millstream.api._parameters import QUERIES, ROWS_MAX, flag, parse_queries
 from millstream.api._refusals import plant_error
 from millstream.api._render import choose_type, render
 from millstream.api._request import COOKIE, json_response, read_body
@@ -157,7 +157,7 @@ class _Api:
         part = part_of(entries, place, open_count=_whole(wanted, "open", 0, OPEN_MAX), limit=limit)
         return json_response({
             "count": part.count, "places": part.places, "tags": [_shown(e) for e in part.tags],
-            "last": await self._newest(view, part.tags) if wanted.get("values") == "true" else {},
+            "last": await self._newest(view, part.tags) if _is_set(wanted, "values") else {},
         })  # fmt: skip
 
     async def _newest(self, view: View, tags: Sequence[TagEntry]) -> dict[str, msgspec.Raw]:
@@ -211,6 +211,15 @@ def _shown(entry: TagEntry) -> dict[str, object]:
 def _whole(wanted: Mapping[str, str], name: str, default: int, most: int) -> int:
     """A number of a query string. Raises DecodeError."""
     return whole_number(wanted.get(name, str(default)), name, most)
+
+
+def _is_set(wanted: Mapping[str, str], name: str) -> bool:
+    """A flag of a query string. Raises DecodeError."""
+    try:
+        return flag(wanted.get(name, "false"))
+    except DecodeError as error:
+        error.where = name
+        raise
 
 
 def _http_error(request: Request, error: Exception) -> Response:

@@ -167,7 +167,8 @@ def _choice(known: Sequence[str]) -> Callable[[str], str]:
     return choose
 
 
-def _flag(text: str) -> bool:
+def flag(text: str) -> bool:
+    """Whether it is set. Raises DecodeError (MS-0320)."""
     if text not in ("true", "false", "1", "0", ""):
         raise _bad(text, "true or false")
     return text not in ("false", "0")
@@ -237,7 +238,7 @@ def _parse(parameter: Parameter, text: str, now_ns: int) -> Any:
         "times": lambda t: parse_time_ns(t, now_ns),
         "duration": _duration_ns,
         "count": _count,
-        "flag": _flag,
+        "flag": flag,
         "quality": _choice(get_args(QualityFilter)),
         "aggregates": _choice(AGGREGATES),
         "kind": _choice(SAMPLE_KINDS),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 NOT_NOW = frozenset({"MS-0385", "MS-2406", "MS-2430", "MS-2703", "MS-2721", "MS-2723"})
 """Codes of what a thing does not allow as it is now: a letter that is still malformed, a site that somebody has changed
 meanwhile, a roll-out, an alarm, a stop."""
+MALFORMED = frozenset({"MS-0582", "MS-2300"})
+"""Codes of what is wrong with the question where a node says so, not this door: a time, a span, the id of a command."""
 MAY_NOT = frozenset({FORBIDDEN, "MS-2413", "MS-2418"})
 """Codes of an AuthError of somebody who is known, and may not; any other has to log in."""
 
@@ -39,6 +41,6 @@ def plant_error(request: Request, error: Exception) -> Response:
         return json_response(raw | {"state": error.answer.state}, 409)
     if isinstance(error, ContractBroken) or error.code in NOT_NOW:
         return json_response(raw, 409)
-    if isinstance(error, (DecodeError, ConfigError)):
+    if isinstance(error, (DecodeError, ConfigError)) or error.code in MALFORMED:
         return json_response(raw, 400)
     return json_response(raw, 404 if isinstance(error, NotFoundError) else 503)

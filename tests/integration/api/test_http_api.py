@@ -206,6 +206,7 @@ async def test_nothing_is_told_without_the_token(tmp_path: Path, path: str) -> N
         ("/api/v1/window?tag=*&every=1min&aggregate=drop", 400, "aggregate"),
         ("/api/v1/range?tag=*&limit=5&limit=6", 400, "limit"),
         ("/api/v1/range?tag=*&format=xml", 400, "format"),
+        ("/api/v1/tree?values=null", 400, "values"),
         ("/api/v1/nothing", 404, None),
         ("/api/v1/query", 405, None),
     ],

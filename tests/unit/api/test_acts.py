@@ -145,6 +145,9 @@ async def test_what_an_alarm_or_a_stop_does_not_allow_is_told_as_that() -> None:
             site.plant.refusal = PlantError("does not allow this now", got="not latched", code=code)
             answer = await client.post(address, json=ask)
             assert (answer.status_code, answer.json()["code"]) == (409, code)
+        for code in ("MS-0582", "MS-2300"):  # malformed, by a node's word
+            site.plant.refusal = PlantError("a span of time is above zero", got="0.0", code=code)
+            assert (await client.post(ASKS[0][0], json=ACKNOWLEDGE)).status_code == 400
         other = await client.post("/api/v1/alarms/ask", json=ACKNOWLEDGE | {"path": "acme/plant1/press:alarm/no"})
         assert other.status_code == 404
         unknown = await client.post("/api/v1/downtime/ask", json=REASON | {"reason": "unheard of"})
