@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
+from millstream.bus._direct_batch import get_batch
 from millstream.bus._jetstream import StreamApi
 from millstream.bus._queue import Unit, UnitQueue, resolve_unit
 from millstream.bus._reader import StreamReader
@@ -123,6 +124,10 @@ async def read_after_control(api: StreamApi, reader: StreamReader, stream: str, 
     control = await api.last(stream, subject)
     if control is None:
         return found
+    if api.replicas == 1:  # a lagging replica may answer a direct get; a consumer is for what is more than a few
+        few, is_more = await get_batch(api.connection, stream, ">", seq=control.seq + 1)
+        if not is_more:
+            return list(few)
     state = await api.state(stream)
     start = max(control.seq + 1, state.first_seq, state.last_seq - AFTER_CONTROL_MAX + 1)
     if state.last_seq < start:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,7 +49,7 @@ from millstream.kernel import Clock, DecodeError, PlantError, Unreachable
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.ledger import position_subject
 from millstream.protocols.module import is_module_digest
-from millstream.protocols.site_config import Revision, decode_revision
+from millstream.protocols.site_config import Revision, RevisionWait, decode_ask, decode_revision, payload_mark
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
 from millstream.sdk import Control, Log, Message, Publisher
 from millstream.sdk import Received as Stored
@@ -60,6 +59,9 @@ AWAY_INTERVAL_S = 2.0  # after a look that the hub did not answer
 HEALTH_INTERVAL_S = 0.25
 PARSED_MAX = 3  # the healthy one, the candidate, and one that came meanwhile
 STEADY_S = 2.0  # so long without a break before a configuration counts as healthy
+TELL_WITHIN_S = 3.0  # what a trial leads to is told together when it is over: a batch costs the server some ms
+LOOK_AGAIN_S = 0.5  # after a look that came before what the hub told of was stored there
+LOOKS_AGAIN_MAX = 4
 EVENT_TYPE = "millstream.config"
 AUDIT_TYPE = "millstream.audit.config.refused"
 UNSIGNED = "MS-2413"
@@ -111,6 +113,10 @@ class ConfigKeeper:
         folder = None if credentials is None else credentials.absolute().parent
         self._trust = EdgeTrust(folder, local.edge.path, clock, log)
         self._wake = asyncio.Event()
+        self._moved = asyncio.Event()  # set with each change of the state, and replaced
+        self._found_mark = ""  # of what lay at the hub at the last look
+        self._hint: str | None = None  # the mark of what should lie there, "" when that is not known
+        self._awaited = 0  # the newest revision that somebody waits for
         self._drift: Alarm | None = None
         self._broken: Alarm | None = None
         self._lock = asyncio.Lock()
@@ -180,8 +186,9 @@ class ConfigKeeper:
 
     # -- while it runs ------------------------------------------------------------------------------------------------
 
-    def nudge(self) -> None:
-        """There may be something new at the hub."""
+    def nudge(self, mark: str = "") -> None:
+        """There may be something new at the hub; with its `mark`, unless that was found already."""
+        self._hint = mark
         self._wake.set()
 
     async def run(self, node: Reshapable, hub: StreamApi | None, publisher: Publisher) -> None:
@@ -193,10 +200,18 @@ class ConfigKeeper:
                 await node.switch(await self._load(self.state.to_run))
             self._has_run = True
             await self._go_on(node)
+            again_count = 0
             while True:
-                self._wake.clear()
+                hint, self._hint, self._awaited = self._hint, None, 0
                 is_there = await self._look(node, hub) if hub is not None else False
-                await self._pause(LOOK_INTERVAL_S if is_there else AWAY_INTERVAL_S)
+                is_early = bool(is_there and hint and hint != self._found_mark)
+                if is_early and self._hint is None and again_count < LOOKS_AGAIN_MAX:
+                    again_count += 1
+                    await self._clock.sleep(LOOK_AGAIN_S)
+                    self._hint = self._hint or hint
+                else:
+                    again_count = 0
+                    await self._pause(LOOK_INTERVAL_S if is_there else AWAY_INTERVAL_S)
 
     async def _pause(self, delay_s: float) -> None:
         async with asyncio.TaskGroup() as group:
@@ -206,7 +221,11 @@ class ConfigKeeper:
                 wait.cancel()
 
     async def _awake(self) -> None:
-        await self._wake.wait()
+        """Until there is a hint at something that was not found yet."""
+        while self._hint in (None, self._found_mark) and self._awaited <= self.state.seen:
+            self._hint = None
+            self._wake.clear()
+            await self._wake.wait()
 
     async def _go_on(self, node: Reshapable) -> None:
         """Bring what an earlier life began to its end."""
@@ -236,6 +255,7 @@ class ConfigKeeper:
     async def _take(self, found: Stored, hub: StreamApi) -> Revision | None:
         """What is new and may be tried; None for anything else, which is told once. Raises Unreachable."""
         digest = hashlib.sha256(found.payload).hexdigest()
+        self._found_mark = payload_mark(found.payload)
         state = self.state
         if digest == state.refused_payload:
             return None
@@ -327,7 +347,8 @@ class ConfigKeeper:
             now_ns = self._clock.monotonic_ns()
             ailing = node.ailing(state.must_be_up, unchanged)
             well_since_ns = (well_since_ns or now_ns) if ailing is None else None
-            if well_since_ns is not None and now_ns - well_since_ns >= min(STEADY_S, within_s / 2) * 1e9:
+            left_s = min(STEADY_S, within_s / 2) - (now_ns - (well_since_ns or now_ns)) / 1e9
+            if left_s <= 0:
                 await self._advance(Healthy(file_digest(self._local)))
                 self._drift = self._broken = None
                 await self._clean(before, now)
@@ -339,7 +360,7 @@ class ConfigKeeper:
                     await node.drain(before)
                 await self._advance(Failed("MS-2408", hopeless or f"not healthy after {within_s:g}s: {ailing}"))
                 return
-            await self._clock.sleep(HEALTH_INTERVAL_S)
+            await self._clock.sleep(min(HEALTH_INTERVAL_S, left_s))
 
     async def _go_back(self, node: Reshapable) -> None:
         config = await self._load(self.state.healthy)
@@ -364,9 +385,20 @@ class ConfigKeeper:
             state = change(self.state)
             if state != self.state:
                 await asyncio.to_thread(self._store.save, state)
-                self.state = state
+                self._become(state)
         if state.reports:
             self._to_tell.set()
+
+    async def _cross_off(self, number: int) -> None:
+        """The reports up to `number` are stored. The stream says so, where the next start reads it (`_learn_reports`):
+        the disk learns it with the next step."""
+        async with self._lock:
+            self._become(told(self.state, number))
+
+    def _become(self, state: SiteState) -> None:
+        self.state = state
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     # -- reports ------------------------------------------------------------------------------------------------------
 
@@ -378,24 +410,28 @@ class ConfigKeeper:
         if record is not None:
             number = msgspec.json.decode(record, type=int)
             if number <= self.state.reports_count:
-                await self._update(lambda state: told(state, number))
+                await self._cross_off(number)
 
     async def _tell(self, publisher: Publisher) -> None:
         """Store what waits to be told; with it, in one batch, how far that is. For ever."""
         while True:
-            while not (reports := self.state.reports):
+            while not self.state.reports:
                 self._to_tell.clear()
                 await self._to_tell.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TELL_WITHIN_S):
+                    await self._until(lambda: self.state.phase == "settled")
+            reports = self.state.reports
             number = reports[-1].number
             control = Control(self._reports_subject(), msgspec.json.encode(number))
             events = [self._event(report, f"{EVENT_TYPE}.{report.what}") for report in reports]
             events += [self._event(report, AUDIT_TYPE) for report in reports if report.code in AUDITED]
             await (await publisher.submit(events, control))
-            await self._update(partial(told, number=number))
+            await self._cross_off(number)
 
     def _event(self, report: Report, kind: str) -> Message:
-        data: dict[str, Any] = {"edge": self._place.name, **msgspec.to_builtins(report)}
-        data["runs"] = self.state.to_run.revision
+        data: dict[str, Any] = {"edge": self._place.name, "runs": self.state.to_run.revision}
+        data |= msgspec.to_builtins(report)
         name = f"{self._place.name}/{report.number}/{report.time_ns}"
         if kind == AUDIT_TYPE:
             name += "/audit"
@@ -424,10 +460,27 @@ class ConfigKeeper:
 
     async def answer(self, payload: bytes) -> object:
         """The service `config`: whoever asks gets the report; the keeper looks at the hub when told that there is
-        something new."""
-        if payload:
-            self.nudge()
+        something new. Who waits for a revision gets it when that has come to its end here, or the wait to its own."""
+        ask = decode_ask(payload)
+        if isinstance(ask, RevisionWait):
+            self._awaited = max(self._awaited, ask.revision)
+            self._wake.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ask.wait_s):
+                    await self._until(lambda: self._is_through(ask.revision))
+        elif ask is not None:
+            self.nudge(ask)
         return self.status()
+
+    def _is_through(self, revision: int) -> bool:
+        """Whether nothing more is going to happen with it: it is healthy, was given up, or a newer one came."""
+        state = self.state
+        ended = max(state.healthy.revision, state.failure.revision if state.failure is not None else 0)
+        return state.phase == "settled" and max(ended, state.seen) >= revision
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            await self._moved.wait()
 
     def alarms(self) -> list[Alarm]:
         """What a person should know now."""

@@ -57,7 +57,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something to tell the hub: an event of the integrity stream. `number` counts from 1 at this edge."""
+    """Something to tell the hub: an event of the integrity stream. `number` counts from 1 at this edge, `runs` is the
+    revision that ran then."""
 
     number: int
     what: str
@@ -67,6 +68,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     author: str = ""
     code: str | None = None
     reason: str | None = None
+    runs: int | None = None
 
 
 class SiteState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -180,6 +182,7 @@ def _report(state: SiteState, what: str, held: Held, now_ns: int, failed: Failed
 
 
 def _with_report(state: SiteState, report: Report) -> SiteState:
+    report = msgspec.structs.replace(report, runs=state.to_run.revision)
     return msgspec.structs.replace(state, reports=(*state.reports, report)[-REPORTS_MAX:], reports_count=report.number)
 
 

@@ -1,45 +1,37 @@
-"""Tells each edge when there is a new revision of its configuration; one that does not hear it asks by itself."""
+"""Tells each edge when there is a new revision of its configuration; one that does not hear it asks by itself.
+
+It is told when the revision is sent, which may be before it is stored: with its mark, so that an edge that looks too
+early looks again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from millstream.bus import CONFIG_PREFIX, RawConnection
-from millstream.kernel import Clock
+from millstream.kernel import Unreachable
 from millstream.protocols.nats_wire import WireMessage
-from millstream.protocols.site_config import is_edge_name
-
-AGAIN_S = 1.0  # the second time, for an edge that looked before the revision was stored
+from millstream.protocols.site_config import encode_look, is_edge_name
 
 
 class ConfigNudger:
     """Run `run` in the node's task group."""
 
-    def __init__(self, connection: RawConnection, clock: Clock) -> None:
+    def __init__(self, connection: RawConnection) -> None:
         self._connection = connection
-        self._clock = clock
-        self._changed: dict[str, None] = {}
-        self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """For ever."""
         sid = self._connection.subscribe(CONFIG_PREFIX + "*", self._on_change)
         try:
-            while True:
-                self._wake.clear()
-                changed, self._changed = self._changed, {}
-                for _ in range(2 if changed else 0):
-                    for edge in changed:
-                        self._connection.publish(f"millstream.node.{edge}.config", b"look")
-                    await self._clock.sleep(AGAIN_S)
-                if not self._changed:
-                    await self._wake.wait()
+            await asyncio.get_running_loop().create_future()
         finally:
             self._connection.unsubscribe(sid)
 
     def _on_change(self, messages: list[WireMessage]) -> None:
-        for message in messages:
-            edge = message[1].decode("utf-8", "replace").removeprefix(CONFIG_PREFIX)
+        newest = {message[1].decode("utf-8", "replace").removeprefix(CONFIG_PREFIX): message[4] for message in messages}
+        for edge, payload in newest.items():
             if is_edge_name(edge):
-                self._changed[edge] = None
-        self._wake.set()
+                with contextlib.suppress(Unreachable):  # the own server restarts: the edge asks by itself
+                    self._connection.publish(f"millstream.node.{edge}.config", encode_look(payload))

@@ -154,7 +154,7 @@ class HubPlant:
             group.create_task(self.sources.run(), name="sources")
             teller = CursorTeller(self.connection, self.sources, self._clock)
             group.create_task(teller.run(), name="cursors")
-            group.create_task(ConfigNudger(self.connection, self._clock).run(), name="configurations")
+            group.create_task(ConfigNudger(self.connection).run(), name="configurations")
             if self._dispatcher is not None:
                 group.create_task(self._dispatcher.run(), name="commands")
             rollouts = RolloutEngine(

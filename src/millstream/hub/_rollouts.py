@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-import msgspec
-
 from millstream.bus import (
     CONFIG,
     CONFIG_PREFIX,
@@ -21,13 +19,13 @@ from millstream.bus import (
     decode_answer,
 )
 from millstream.hub._authors import Authors
+from millstream.hub._site_reports import SiteReports
 from millstream.kernel import (
     Clock,
     DecodeError,
     FencedError,
     NotFoundError,
     PlantError,
-    Unreachable,
     beside_one_another,
 )
 from millstream.model import AssetPath
@@ -38,9 +36,9 @@ from millstream.protocols.site_config import decode_revision
 from millstream.sdk import Log
 
 TICK_S = 1.0
-LOOKS_MAX = 10  # a change is heard of when it is sent, which may be before it is stored: looked for so many steps
-REPORT_TIMEOUT_S = 2.0
-ASKED_AT_ONCE_MAX = 64
+LOOK_AGAIN_S = 0.02
+LOOKS_MAX = 14  # a change is heard of when it is sent, which may be before it is stored: looked for so many steps
+WAITS_A_SITE = 4  # in its time: who answers is not taken for one that is away
 RELEASED_AT_ONCE_MAX = 32  # each is stored synced before the next step
 OVER_COUNT_MAX = 200  # of those that are over; their progress can be looked at
 PREPARED_S = 86_400.0  # what was prepared and never started is forgotten after it
@@ -68,23 +66,32 @@ class RolloutEngine:
         """For ever."""
         sid = self._connection.subscribe(ROLLOUTS_PREFIX + "*", self._on_change)
         try:
-            self._wake.set()
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                try:
-                    self._running = set(await self._names()) | self._heard.keys()
-                    await self._tidy()
-                    while self._running:
-                        for name in sorted(self._running):
-                            await self._advance(name)
-                        await self._clock.sleep(TICK_S)
-                except PlantError as error:  # the own server restarts: its supervisor tells
-                    self._log.warning("roll-outs wait", error=str(error))
-                    await self._clock.sleep(TICK_S)
-                    self._wake.set()
+            async with asyncio.TaskGroup() as group:
+                await self._run(SiteReports(self._connection, self._clock, group))
         finally:
             self._connection.unsubscribe(sid)
+
+    async def _run(self, reports: SiteReports) -> None:
+        self._wake.set()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                self._running = set(await self._names()) | self._heard.keys()
+                await self._tidy()
+                while self._running:
+                    asked = [await self._advance(name, reports) for name in sorted(self._running)]
+                    reports.keep(set().union(*asked))
+                    await reports.wait(self._pause_s())
+            except PlantError as error:  # the own server restarts: its supervisor tells
+                self._log.warning("roll-outs wait", error=str(error))
+                await self._clock.sleep(TICK_S)
+                self._wake.set()
+
+    def _pause_s(self) -> float:
+        """Shorter at first after something was heard of: it will be stored in a moment."""
+        looks = max((LOOKS_MAX - left for left in self._heard.values()), default=0)
+        return min(TICK_S, LOOK_AGAIN_S * 2**looks) if self._heard else TICK_S
 
     def _on_change(self, messages: list[WireMessage]) -> None:
         for message in messages:
@@ -97,8 +104,9 @@ class RolloutEngine:
         raw = await self._api.request(f"STREAM.INFO.{ROLLOUTS}", {"subjects_filter": ROLLOUTS_PREFIX + "*"})
         return [subject.removeprefix(ROLLOUTS_PREFIX) for subject in raw["state"].get("subjects") or {}]
 
-    async def _advance(self, name: str) -> None:
-        """One step of one roll-out. Who changes it at the same time comes first; the next step sees that."""
+    async def _advance(self, name: str, reports: SiteReports) -> set[str]:
+        """One step of one roll-out; which sites it waits for. Who changes it at the same time comes first; the next
+        step sees that."""
         found = await self._api.last(ROLLOUTS, ROLLOUTS_PREFIX + name)
         try:
             rollout = decode_rollout(found.payload) if found is not None else None
@@ -106,9 +114,10 @@ class RolloutEngine:
             rollout = None
         if found is None or rollout is None or rollout.state != "running":
             self._rest(name)
-            return
-        reports = await self._reports([site.edge for site in rollout.sites if site.state == "released"])
-        now, edges = step(rollout, reports, self._clock.now_ns())
+            return set()
+        self._heard.pop(name, None)
+        wanted = {site.edge: site.revision for site in rollout.sites if site.state == "released"}
+        now, edges = step(rollout, reports.of(wanted), self._clock.now_ns())
         by_edge = {site.edge: site for site in now.sites}
         failures = await beside_one_another(
             lambda edge: self._release(rollout, by_edge[edge]), edges, at_once=RELEASED_AT_ONCE_MAX
@@ -119,6 +128,10 @@ class RolloutEngine:
             await self._save(now, found.seq)
         if now.state != rollout.state:
             self._log.info("roll-out", name=name, state=now.state, reason=now.reason)
+        fresh = {site.edge: site.revision for site in now.sites if site.state == "released"}
+        if now.state == "running":
+            reports.ask(fresh, rollout.site_timeout_s / WAITS_A_SITE)
+        return set(fresh)
 
     def _rest(self, name: str) -> None:
         """There is nothing to do for it, unless what was heard of it is only about to be stored."""
@@ -127,18 +140,6 @@ class RolloutEngine:
             self._heard[name] = looks
         else:
             self._running.discard(name)
-
-    async def _reports(self, edges: list[str]) -> dict[str, dict[str, object] | None]:
-        async def ask(edge: str) -> dict[str, object] | None:
-            try:
-                answer = await self._connection.request(
-                    f"millstream.node.{edge}.config", b"", timeout_s=REPORT_TIMEOUT_S
-                )
-                return msgspec.json.decode(answer[4], type=dict[str, object])
-            except (Unreachable, msgspec.DecodeError):
-                return None
-
-        return dict(zip(edges, await beside_one_another(ask, edges, at_once=ASKED_AT_ONCE_MAX), strict=True))
 
     async def _release(self, rollout: Rollout, site: RolloutSite) -> tuple[str, str] | None:
         """Put the prepared revision on top of what it was made from; code and reason when that is not possible."""

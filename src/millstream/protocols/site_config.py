@@ -11,6 +11,7 @@ import base64
 import hashlib
 import re
 import zlib
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -26,6 +27,9 @@ HEALTHY_WITHIN_MS_DEFAULT = 60_000
 HEALTHY_WITHIN_MS_MIN, HEALTHY_WITHIN_MS_MAX = 1_000, 3_600_000
 SIGNATURE_BYTES = 4 << 10  # a token of a user and what stands around it
 SIGNING_CONTEXT = b"millstream-site-config-1"
+WAIT_S_MAX = 10.0  # who asks an edge waits for its answer at most so long
+_WAIT = re.compile(rb"settle (\d{1,15}) (\d{1,6})\Z")
+_LOOK = re.compile(rb"look ([0-9a-f]{16})\Z")
 _EDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
@@ -167,6 +171,45 @@ def signed_bytes(revision: Revision) -> bytes:
         revision.rollout.encode(),
     )  # fmt: skip
     return b"".join(b"%d:%s," % (len(field), field) for field in fields)
+
+
+# -- what an edge is asked on ``millstream.node.<edge>.config`` ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionWait:
+    """Whoever asks wants the report once `revision` has come to its end at the edge, or after `wait_s`."""
+
+    revision: int
+    wait_s: float
+
+
+def payload_mark(payload: bytes) -> str:
+    """Tells the values of a site's key apart."""
+    return hashlib.sha256(payload).hexdigest()[:16]
+
+
+def encode_look(payload: bytes) -> bytes:
+    """There is a new value of the site's key at the hub, or will be in a moment: this one."""
+    return b"look " + payload_mark(payload).encode()
+
+
+def encode_wait(wait: RevisionWait) -> bytes:
+    """See `RevisionWait`. An edge that does not know this takes it as a look, and answers at once."""
+    return b"settle %d %d" % (wait.revision, round(wait.wait_s * 1000))
+
+
+def decode_ask(payload: bytes) -> RevisionWait | str | None:
+    """None: the report is asked for. A text: there is something to look for, with its mark; "": whatever it is."""
+    if not payload:
+        return None
+    if (found := _WAIT.match(payload)) is not None:
+        return RevisionWait(int(found[1]), min(int(found[2]) / 1000, WAIT_S_MAX))
+    found = _LOOK.match(payload)
+    return "" if found is None else found[1].decode()
+
+
+# -- checks -----------------------------------------------------------------------------------------------------------
 
 
 def _trouble(revision: Revision) -> str | None:

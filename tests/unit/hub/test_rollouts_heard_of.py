@@ -27,5 +27,5 @@ async def test_what_was_heard_of_is_looked_for_although_it_is_not_there_yet_with
     engine._on_change([(1, b"$KV.rollouts.spring", b"", None, b"{}")])
     while engine._running:
         (name,) = engine._running
-        await engine._advance(name)
+        await engine._advance(name, nothing)
     assert store.looks == LOOKS_MAX
