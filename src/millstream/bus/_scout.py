@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,7 @@ from millstream.bus._connection import RawConnection
 from millstream.bus._credentials import Credentials
 from millstream.bus._server_config import ServerSecrets, ServerSettings, render_config
 from millstream.bus._server_files import make_directories, pick_ports
-from millstream.bus._server_program import LAUNCHER, find_program
+from millstream.bus._server_program import find_program, launching
 from millstream.kernel import write_private
 
 START_PATIENCE_S = 10.0
@@ -54,7 +52,7 @@ async def scouting(settings: ServerSettings, data_dir: Path, login: Credentials)
     write_private(path, render_scout(settings, port))
     with (folder / "scout.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-ISc", LAUNCHER, str(os.getpid()), find_program(), "-c", str(path),
+            *launching(is_hub=False), find_program(), "-c", str(path),
             stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, process_group=0,
         )  # fmt: skip
     try:

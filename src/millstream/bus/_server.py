@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,7 +44,8 @@ from millstream.bus._server_files import (
     save_ports,
 )
 from millstream.bus._server_log import LogTail, explain_start, http_get_json
-from millstream.bus._server_program import LAUNCHER, connectable, describe_exit, find_program
+from millstream.bus._server_looks import Looks
+from millstream.bus._server_program import connectable, describe_exit, find_program, launching
 from millstream.bus._server_tls import JUDGE_LOOKS, LOOK_INTERVAL_S, ServerCertificates
 from millstream.bus._store_repair import SET_ASIDE_MAX, LostStreamError, find_lost, set_aside, sync_descriptions
 from millstream.bus._streams import MQTT_MESSAGES, JetStreamApi, StreamConfig, StreamInfo, ensure_stream
@@ -56,7 +55,6 @@ from millstream.sdk import TlsFiles
 START_TIMEOUT_S = 120.0  # a store of tens of gigabytes is scanned before the server is ready
 STOP_TIMEOUT_S = 10.0
 RELOAD_TIMEOUT_S = 10.0
-HEALTH_INTERVAL_S = 1.0
 HEALTH_FAILURES_MAX = 10  # in a row; then the server is restarted (a stream frozen by an I/O error needs that)
 DISK_FREE_BYTES_MIN = 4 << 20  # below it nothing can be promised; also what a start of the server needs at most
 PORT_TRIES_MAX = 5  # a picked port may be taken by another program before the server binds it
@@ -113,6 +111,7 @@ class NatsServer:
         self._restart_reason: str | None = None
         self._is_mqtt_open = False
         self._wake = asyncio.Event()
+        self._looks = Looks()
         self._backoff = Backoff(floor_s=0.1, ceiling_s=30.0)
         self._log_tail = LogTail(self.data_dir / "server" / "nats-server.log")
 
@@ -226,6 +225,11 @@ class NatsServer:
         return self._log_tail.take()
 
     # --- what callers do ------------------------------------------------------------
+
+    def doubt(self) -> None:
+        """Something that asked the server, or stores there, met trouble: see to its health each second again."""
+        if self._looks.doubt():
+            self._wake.set()
 
     def restart(self, reason: str) -> None:
         """Ask for a restart; the supervisor does it. `reason` goes into the log and the alarm."""
@@ -389,13 +393,8 @@ class NatsServer:
         early = folder / "nats-server.err"  # what the server says before it has opened its log file
         with early.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-ISc",
-                LAUNCHER,
-                str(os.getpid()),
-                program,
-                "-c",
-                str(folder / "nats-server.conf"),
+                *launching(is_hub=self._settings.leaf_listener is not None),
+                *(program, "-c", str(folder / "nats-server.conf")),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -412,12 +411,9 @@ class NatsServer:
         except TimeoutError as error:
             await self._stop()
             raise PlantError(
-                "nats-server is not ready",
-                where=self.domain,
-                expected=f"ready within {START_TIMEOUT_S:g} s",
-                next_step=f"read {self._log_tail.path}",
-                code="MS-0600",
-            ) from error
+                "nats-server is not ready", where=self.domain, expected=f"ready within {START_TIMEOUT_S:g} s",
+                next_step=f"read {self._log_tail.path}", code="MS-0600",
+            ) from error  # fmt: skip
         except BaseException:
             await self._stop()
             raise
@@ -449,21 +445,15 @@ class NatsServer:
         config = page.get("config") or {}
         if config.get("domain") != self.domain:
             raise PlantError(
-                "a port is taken",
-                where=f"127.0.0.1:{self._settings.monitor_port}",
-                expected=f"the monitor of {self.domain}",
-                got=f"another server, of domain {config.get('domain')}",
-                next_step="end that server, or set another monitor_port",
-                code="MS-0601",
-            )
+                "a port is taken", where=f"127.0.0.1:{self._settings.monitor_port}",
+                expected=f"the monitor of {self.domain}", got=f"another server, of domain {config.get('domain')}",
+                next_step="end that server, or set another monitor_port", code="MS-0601",
+            )  # fmt: skip
         if not config.get("sync_always"):
             raise PlantError(
-                "the server does not sync every message",
-                where=self.domain,
-                expected="sync_interval: always",
-                got=str(config.get("sync_interval")),
-                code="MS-0604",
-            )
+                "the server does not sync every message", where=self.domain, expected="sync_interval: always",
+                got=str(config.get("sync_interval")), code="MS-0604",
+            )  # fmt: skip
 
     async def _stop(self) -> None:
         self._ready.clear()
@@ -525,10 +515,11 @@ class NatsServer:
 
     async def _watch(self, process: asyncio.subprocess.Process) -> str:
         """Return the reason for a restart."""
-        failures, healthy, was_full = 0, 0, False
+        failures, was_full = 0, False
+        self._looks = looks = Looks()
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEALTH_INTERVAL_S):
+                async with asyncio.timeout(looks.interval_s):
                     await self._wake.wait()
             self._wake.clear()
             if process.returncode is not None:
@@ -536,19 +527,20 @@ class NatsServer:
             if self._restart_reason is not None:
                 reason, self._restart_reason = self._restart_reason, None
                 return reason
-            is_due = healthy <= 30 or healthy % 3 == 0  # one that was well for half a minute is asked less often
-            problem = await self._health_problem() if is_due else None
+            problem = await self._health_problem() if looks.is_due() else None
             is_full = self._is_disk_full()
             if problem is not None and was_full and not is_full:
                 return "the disk has room again"  # streams that met the full disk are frozen until a restart
             was_full = is_full
+            if is_full:
+                looks.doubt()
+            if looks.note(is_well=problem is None):
+                self._backoff.reset()
             if problem is None:
-                failures, healthy = 0, healthy + 1
+                failures = 0
                 self._clear_alarm("MS-0606")
-                if healthy == 30:
-                    self._backoff.reset()
                 continue
-            failures, healthy = failures + (not is_full), 0  # a restart would not help
+            failures += not is_full  # a restart would not help
             if failures >= 3:
                 self._raise_alarm("MS-0606", f"nats-server {self.domain} is unhealthy: {problem}")
             if failures >= HEALTH_FAILURES_MAX:

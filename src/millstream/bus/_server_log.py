@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -39,6 +40,10 @@ class LogTail:
 
     def take(self) -> list[str]:
         """The new lines, at most the newest 1,000."""
+        with contextlib.suppress(FileNotFoundError):
+            status = self.path.stat()
+            if (status.st_ino, status.st_size) == (self._inode, self._offset):
+                return []
         lines, self._inode, self._offset = self._read()
         return lines
 

@@ -6,6 +6,8 @@ sequence. An edge without an uplink is its own origin.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,9 +26,10 @@ from millstream.protocols.contract import ContractBook, Rule
 from millstream.sdk import Log, Received
 
 LOOK_INTERVAL_S = 1.0
+CALM_INTERVAL_S = 5.0  # while no contract holds here and the hub says that it has no other; `hint` ends it
 HUB_INTERVAL_S = 2.0
 HUB_TOLD_INTERVAL_S = 30.0  # while the hub says that there is nothing new
-OWN_LOOKS = 5  # in a copy writes nobody but this keeper
+OWN_LOOK_INTERVAL_S = 30.0  # in a copy writes nobody but this keeper
 COPIES_PER_LOOK_MAX = 500
 BROKEN_SHOWN_NS = 60_000_000_000  # how long after the last violation the alarm stands
 
@@ -57,6 +60,7 @@ class ContractKeeper:
         self._is_same_origin = False
         self._counts: dict[str, _Count] = {}
         self._asked_ns: int | None = None
+        self._news = asyncio.Event()
 
     @property
     def book(self) -> ContractBook:
@@ -70,27 +74,44 @@ class ContractKeeper:
 
     async def run(self) -> None:
         """For ever."""
-        looks_count = 0
+        looked_ns = self._clock.monotonic_ns()
         while True:
-            await self._clock.sleep(LOOK_INTERVAL_S)
-            looks_count += 1
+            await self._pause()
             try:
-                copied = self._copied_seq
+                copied, now_ns = self._copied_seq, self._clock.monotonic_ns()
                 await self._follow()
-                if self._hub is None or copied != self._copied_seq or looks_count % OWN_LOOKS == 0:
+                is_due = now_ns - looked_ns >= OWN_LOOK_INTERVAL_S * 1e9
+                if self._hub is None or copied != self._copied_seq or is_due:
+                    looked_ns = now_ns
                     await self._look()
                 self._notice()
             except PlantError as error:  # the own server restarts: its supervisor tells
                 self._log.info("contracts not read", error=str(error))
+
+    def hint(self) -> None:
+        """The hub has told how far its contracts are."""
+        if not self._has_all():
+            self._news.set()
+
+    def _has_all(self) -> bool:
+        told_seq = self._told_seq()
+        return self._is_same_origin and told_seq is not None and told_seq == self._copied_seq
+
+    async def _pause(self) -> None:
+        if self.book.rules or not self._has_all():
+            await self._clock.sleep(LOOK_INTERVAL_S)
+            return
+        self._news.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CALM_INTERVAL_S):
+                await self._news.wait()
 
     # -- the copy -----------------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
         """Copy what the hub has and the copy lacks; a hub that does not answer is asked again later."""
         now_ns = self._clock.monotonic_ns()
-        told_seq = self._told_seq()
-        has_all = self._is_same_origin and told_seq is not None and told_seq == self._copied_seq
-        pause_s = HUB_TOLD_INTERVAL_S if has_all else HUB_INTERVAL_S
+        pause_s = HUB_TOLD_INTERVAL_S if self._has_all() else HUB_INTERVAL_S
         if self._hub is None or (self._asked_ns is not None and now_ns - self._asked_ns < pause_s * 1e9):
             return
         self._asked_ns = now_ns

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,8 @@ class FactBook:
         self._kept_ns = -FRESH_NS
         self._seen: deque[tuple[int, Mapping[str, int]]] = deque(maxlen=RATE_SPAN_S + 1)
 
-    def look(self, connectors: Sequence[Mapping[str, Any]]) -> None:
-        """Once a second: what the rates are worked out from."""
-        counts = {str(c["name"]): int(c["samples_received"]) for c in connectors}
+    def look(self, counts: Mapping[str, int]) -> None:
+        """Once a second: how many samples each connector has received, which the rates are worked out from."""
         self._seen.append((self._clock.monotonic_ns(), counts))
 
     def facts(self) -> Mapping[str, Any]:

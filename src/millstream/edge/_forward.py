@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from millstream.bus import (
     CONTRACTS,
     HUB_DLQ,
@@ -57,6 +55,7 @@ from millstream.edge._boot import (
     save_note,
 )
 from millstream.edge._positions import PositionKeeper
+from millstream.edge._told_cursors import ToldCursors
 from millstream.edge._uplink import (
     HUB_THERE_PATIENCE,
     CursorWatch,
@@ -70,13 +69,12 @@ from millstream.edge._uplink import (
 )
 from millstream.kernel import Clock, NotFoundError, PlantError, StoreFullError, SystemClock
 from millstream.model import AssetPath
-from millstream.protocols.nats_wire import WireMessage
 
 CHECK_INTERVAL_S = 1.0
-IDLE_CHECKS = 3  # so many times longer is the pause while nothing is stored and nothing waits
+CALM_CHECKS = 3  # so many times longer is the pause while little is stored and nothing waits
+CALM_MESSAGES_MAX = 100  # of a stream between two checks
 NOTE_INTERVAL_S = 10.0  # each note is one synced write; flash memory should not wear out for it
 HUB_TIMEOUT_S = 2.0
-TOLD_FRESH_S = 3.5  # a hub tells its cursors at least each two seconds; one that does not (any more) is asked
 ASK_AGAIN_S = 10.0  # below `HANG_S`: a hub that is slow for all its edges is not made slower by their questions
 HANG_S = 15.0  # a little above two missed pings, which the server sees by itself
 LETTERS_CHECKS = 5  # dead letters are few: their stream is looked at in each fifth check
@@ -162,12 +160,11 @@ class EdgeForward:
         self._uplink = UplinkStatus("cut" if settings.has_uplink else "none")
         self._redials = Redials(redial_pauses(settings.hang_s))
         self._noted: ForwardNote | None = None
-        self._told: Mapping[str, tuple[int, str | None]] = {}
-        self._told_ns: int | None = None
+        self.told = ToldCursors(self._clock)
         self._asked_ns: int | None = None
         self._shaping = asyncio.Lock()
         self._checks_count = 0
-        self._is_idle = False
+        self._is_calm = False
         self.flow_floor: Floor | None = None
         self.input_floor: InputFloor | None = None
         self.history_floor: InputFloor | None = None
@@ -227,13 +224,18 @@ class EdgeForward:
         async with self._shaping:
             bounds = self._fitted()
             known = {watched.kind: watched for watched in self._watched}
+            is_changed = False
             for kind, make in _MAKE.items():
                 if kind in bounds and kind in known:
+                    before = known[kind].info
                     known[kind].info = await ensure_stream(self._api, make(known[kind].name, bounds[kind]))
+                    is_changed = is_changed or known[kind].info.config != before.config
                 elif kind in bounds:
+                    is_changed = True
                     names, hub = await list_streams(self._api), await self._ask_hub_at_boot()
                     await self._prepare_stream(kind, names, load_note(settings.data_dir), hub, bounds[kind])
-        await self._server.sync_descriptions()
+        if is_changed:
+            await self._server.sync_descriptions()
         found = {watched.kind: watched.name for watched in self._watched}
         mqtt = self._mqtt.name if self._mqtt else None
         return EdgeStreams(found["I"], found.get("T"), mqtt, found["DLQ"], found.get("F"))
@@ -335,8 +337,8 @@ class EdgeForward:
     # -- while running ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Check once a second, less often while nothing moves; for ever."""
-        sid = self._connection.subscribe(cursors_subject(self._settings.edge), self._on_cursors)
+        """Check once a second, less often while little moves; for ever."""
+        sid = self._connection.subscribe(cursors_subject(self._settings.edge), self.told.take)
         try:
             noted_ns = self._clock.monotonic_ns()
             while True:
@@ -348,34 +350,34 @@ class EdgeForward:
                         await self._write_note(is_clean=False)
                         await self._keep_positions()
                 except PlantError as error:  # the own server restarts: its supervisor tells
+                    self._server.doubt()
                     self._on_log(f"forward: {error}")
-                await self._clock.sleep(self._settings.check_interval_s * (IDLE_CHECKS if self._is_idle else 1))
+                await self._pause()
         finally:
             self._connection.unsubscribe(sid)
 
-    def _on_cursors(self, messages: list[WireMessage]) -> None:
-        with contextlib.suppress(msgspec.DecodeError):  # not from a hub of ours: then it is asked
-            self._told = msgspec.json.decode(messages[-1][4], type=dict[str, tuple[int, str | None]])
-            self._told_ns = self._clock.monotonic_ns()
-
-    def told_seq(self, stream: str) -> int | None:
-        """How far the hub said a moment ago that it has `stream`, which may be one of its own; None when it did not."""
-        if self._told_ns is None or self._clock.monotonic_ns() - self._told_ns >= TOLD_FRESH_S * 1e9:
-            return None
-        told = self._told.get(stream)
-        return None if told is None else told[0]
+    async def _pause(self) -> None:
+        """Until the next check. A hub that falls silent in a longer pause ends it."""
+        interval_s, begun_ns = self._settings.check_interval_s, self._clock.monotonic_ns()
+        left_s = interval_s * (CALM_CHECKS if self._is_calm else 1)
+        while left_s > 0:
+            fresh_s = self.told.fresh_s() if self._settings.has_uplink and self._is_calm else left_s
+            await self._clock.sleep(min(left_s, max(fresh_s, 0.05)))
+            passed_s = (self._clock.monotonic_ns() - begun_ns) / 1e9
+            is_silent = self._settings.has_uplink and self.told.fresh_s() <= 0
+            left_s = interval_s * (1 if is_silent or not self._is_calm else CALM_CHECKS) - passed_s
 
     async def _cursors_now(self) -> Mapping[str, tuple[int, str | None]]:
         """As told by the hub a moment ago, else as asked. Raises Unreachable."""
-        if self._told_ns is not None and self._clock.monotonic_ns() - self._told_ns < TOLD_FRESH_S * 1e9:
-            return self._told
+        if self.told.fresh_s() > 0:
+            return self.told.newest
         if self._asked_ns is not None and self._clock.monotonic_ns() - self._asked_ns < ASK_AGAIN_S * 1e9:
             with contextlib.suppress(NotFoundError):  # whether it is there at all: the rest would name all its edges
                 await self._hub.request(f"STREAM.INFO.{CONTRACTS}", timeout_s=HUB_TIMEOUT_S)
-            return self._told
-        self._told = await self._hub_cursors()
+            return self.told.newest
+        self.told.newest = await self._hub_cursors()
         self._asked_ns = self._clock.monotonic_ns()
-        return self._told
+        return self.told.newest
 
     async def close(self) -> None:
         """After the last message is stored: note a clean stop."""
@@ -401,23 +403,26 @@ class EdgeForward:
             with contextlib.suppress(PlantError):
                 cursors = await self._cursors_now()
         self._checks_count += 1
-        self._is_idle = self._uplink.state in ("idle", "none") and self._mqtt is None and not self._alarms
+        is_calm = self._mqtt is None
         for watched in self._watched:
             is_idle = watched.kind == "DLQ" and (cursors or {}).get(watched.name, (0,))[0] <= watched.info.last_seq
             if is_idle and self._checks_count % LETTERS_CHECKS:
                 continue
             info = await find_stream(self._api, watched.name)
             if info is not None:
-                self._is_idle = self._is_idle and info.last_seq == watched.info.last_seq
+                is_calm = is_calm and info.last_seq - watched.info.last_seq <= CALM_MESSAGES_MAX
                 watched.info = info
         if self._mqtt is not None:
             self._mqtt = await find_stream(self._api, self._mqtt.name) or self._mqtt
         self._watch_log()
         self._watch_fill()
         await self._trim_flow(cursors)
+        self._is_calm = is_calm and not self._alarms
         if not self._settings.has_uplink:
             return
         await self._measure(cursors)
+        is_well = self._uplink.state in ("idle", "flowing") and not self._uplink.behind_messages
+        self._is_calm = self._is_calm and is_well
         async with self._shaping:
             await self._trim(cursors)
         await self._act()

@@ -267,9 +267,10 @@ class EdgeNode:
         assert forward is not None
         keeper = ContractKeeper(
             StreamApi(connection, patience_s=START_PATIENCE_S), hub, clock=self._clock, log=self._log,
-            on_book=self._works.enforce, told_seq=lambda: forward.told_seq(CONTRACTS),
+            on_book=self._works.enforce, told_seq=lambda: forward.told.seq(CONTRACTS),
         )  # fmt: skip
         await keeper.open()
+        forward.told.on_told = keeper.hint
         return keeper
 
     async def _keep_house(self) -> None:
@@ -278,9 +279,11 @@ class EdgeNode:
         while True:
             now_ns, streams = self._clock.now_ns(), self._forward.streams
             if self._facts is not None:
-                self._facts.look([supervisor.status() for supervisor in self._works.connectors])
+                self._facts.look({each.plan.name: each.pipeline.counters.received for each in self._works.connectors})
             self._works.thinning.watch(streams, self._works.config.streams)
             stats = {name: publisher.stats() for name, (_, publisher) in self._works.publishers.items()}
+            if any(each.is_full for each in stats.values()):
+                self.server.doubt()  # a stream that is full, or one that an I/O error has frozen
             cursor = self._forward.uplink.cursor_seq if self.config.uplink is not None else None
             thinning = self._works.thinning.alarm(now_ns)
             alarms = self._store_watch.look(streams, stats, cursor, now_ns)

@@ -15,9 +15,10 @@ import psutil
 import pytest
 from forward_site import client_of, leaf_of, running_edge, running_hub, spawn_server, until, wait_all_at_hub
 
-from millstream.bus import LeafListener, LeafRemote, LeafUser, NatsServer, ServerSettings, StreamApi, _server
+from millstream.bus import LeafListener, LeafRemote, LeafUser, NatsServer, ServerSettings, StreamApi, _server_looks
 from millstream.bus._server_config import MqttUser, ServerSecrets, render_config
 from millstream.bus._server_files import load_secret
+from millstream.bus._server_program import TIMER_SLACK_NS
 from millstream.kernel import PlantError
 from millstream.sim import FaultProxy
 
@@ -145,8 +146,9 @@ def _runs(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-async def test_a_restart_can_be_asked_for(tmp_path: Path) -> None:
+async def test_a_restart_can_be_asked_for_of_a_server_whose_timers_are_not_exact(tmp_path: Path) -> None:
     async with NatsServer(ServerSettings("s1"), tmp_path) as server:
+        assert Path(f"/proc/{server.pid}/timerslack_ns").read_text().strip() == str(TIMER_SLACK_NS)
         server.restart("asked by a test")
         await until(lambda: server.restarts_count == 1 and not server.alarms, "restarted")
         await server.wait_ready()
@@ -256,7 +258,8 @@ async def test_what_a_stream_is_stands_on_the_disk_once_it_is_made(
 
 async def test_looking_after_a_server_for_long_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """asyncio keeps each waiter of a process until the process ends."""
-    monkeypatch.setattr(_server, "HEALTH_INTERVAL_S", 0.005)
+    for name in ("LOOK_INTERVAL_S", "WELL_INTERVAL_S"):
+        monkeypatch.setattr(_server_looks, name, 0.005)
 
     def futures() -> int:
         gc.collect()
