@@ -2,9 +2,11 @@
 
 The tests run hundreds of commands that end at once. Here a process that has imported them all waits, and each command
 is a fork of it: its own process with its own folder, environment, streams and exit status, which runs
-`millstream.cli.main` as a fresh one would. Nodes, and whatever a test kills by its number, are started afresh.
+`millstream.cli.main` as a fresh one would. Who asked is a process too, which passes signals on and ends as the fork
+does; killed, it takes the fork with it. What a test asks the system about by its number is started afresh.
 
     words = warm.command("status", "--json")      # what to give to subprocess
+    await Child.start("hub", ["hub", "-c", "hub.yaml"], folder, by=warm.command())      # a node
 """
 
 from __future__ import annotations
@@ -16,16 +18,8 @@ import signal
 import socket
 import sys
 
-STARTED_AFRESH = (
-    "hub",
-    "edge",
-    "up",
-    "demo",
-    "torture",
-    "sim",
-    "top",
-    "notify",
-)  # go on, or start processes themselves
+STARTED_AFRESH = ("demo", "torture", "sim", "top", "notify")  # they start other programs, or want a terminal
+NODES = ("hub", "edge", "up")
 _HERE = os.path.abspath(__file__)
 _CLIENT = os.path.join(os.path.dirname(_HERE), "warm_client.py")
 _address: list[str] = []
@@ -59,25 +53,19 @@ def address() -> str:
 
 def _wait(listener: socket.socket, lifeline: int) -> None:
     """Fork for each that asks, until whoever started us is gone."""
-    import gc
-    import importlib
-    import pkgutil
     import select
 
-    for name in ("cli", "client", "bus", "config", "flow", "login", "trust", "http"):
-        package = importlib.import_module(f"millstream.{name}")
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"millstream.{name}.{module.name}")
-    # Not pyarrow: it has a thread of its own, and a fork has only the thread that forks.
-    assert len(os.listdir("/proc/self/task")) == 1
-    gc.freeze()  # what is here now stays, and shared
+    _load("cli", "client", "bus", "config", "flow", "login", "trust", "http")
     poll = select.poll()
     asked: dict[int, tuple[socket.socket, int]] = {}  # descriptor of the asking connection, or of its process -> both
     for descriptor in (listener.fileno(), lifeline):
         poll.register(descriptor, select.POLLIN)
     while True:
-        for descriptor, _ in poll.poll():
+        ready = [descriptor for descriptor, _ in poll.poll()]
+        for descriptor in sorted(ready, key=listener.fileno().__eq__):  # who has ended is gone before another begins
             if descriptor == lifeline:
+                for _, pid in asked.values():
+                    os.kill(pid, signal.SIGKILL)
                 return
             if descriptor == listener.fileno():
                 connection = listener.accept()[0]
@@ -108,12 +96,29 @@ def _wait(listener: socket.socket, lifeline: int) -> None:
                 os.close(descriptor)
 
 
+def _load(*names: str) -> None:
+    """Import them here, for all forks from now on."""
+    import gc
+    import importlib
+    import pkgutil
+
+    for name in names:
+        package = importlib.import_module(f"millstream.{name}")
+        for module in pkgutil.iter_modules(package.__path__):
+            if module.name != "__main__":
+                importlib.import_module(f"millstream.{name}.{module.name}")
+    # Not pyarrow: it has a thread of its own, and a fork has only the thread that forks.
+    assert len(os.listdir("/proc/self/task")) == 1
+    gc.freeze()  # what is here now stays, and shared
+
+
 def _told(connection: socket.socket, pid: int, poll: object) -> None:
     """A signal for the command; nothing more to read: whoever asked is gone, and the command with it."""
     said = connection.recv(16)
     os.kill(pid, int(said) if said else signal.SIGKILL)  # ours until it is waited for
     if not said:
         poll.unregister(connection)  # type: ignore[attr-defined]
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def _fork(connection: socket.socket, *ours: socket.socket | int) -> int | None:
@@ -123,6 +128,8 @@ def _fork(connection: socket.socket, *ours: socket.socket | int) -> int | None:
         words, folder, environment, umask = marshal.loads(message)
     except (OSError, ValueError, EOFError):
         return None
+    if words and words[0] in NODES and "millstream.edge._node" not in sys.modules:
+        _load("edge", "hub", "worker")  # at the first node: most processes of the tests start none
     if pid := os.fork():
         for descriptor in descriptors:
             os.close(descriptor)

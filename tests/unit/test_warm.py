@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -10,9 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 import warm
+from millstream.rig import Child
+
+EDGE = "edge: {name: e1, path: acme/plant1, data_dir: data}\n"
 
 
 def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,5 +56,38 @@ def test_a_signal_reaches_the_command(number: signal.Signals, status: int, tmp_p
             assert process.returncode == status
 
 
-def test_nodes_and_what_starts_processes_are_started_afresh() -> None:
-    assert warm.command("hub", "-c", "hub.yaml") == [sys.executable, "-m", "millstream", "hub", "-c", "hub.yaml"]
+def test_what_starts_other_programs_is_started_afresh() -> None:
+    assert warm.command("sim", "run", "modbus") == [sys.executable, "-m", "millstream", "sim", "run", "modbus"]
+
+
+def runs(pid: int) -> bool:
+    """What is gone may wait for a moment until somebody takes its status."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+async def test_a_node_is_as_one_started_afresh(tmp_path: Path) -> None:
+    """What it says, what it leaves and how it ends; and with whoever asked for it killed, it is gone at once."""
+    (tmp_path / "edge.yaml").write_text(EDGE, encoding="utf-8")
+    note, ends = tmp_path / "data" / "node.json", []
+    for way, by, end in (
+        ("fork", warm.command(), signal.SIGTERM),
+        ("fresh", [sys.executable, "-m", "millstream"], signal.SIGTERM),
+        ("killed", warm.command(), signal.SIGKILL),
+    ):
+        note.unlink(missing_ok=True)
+        edge = await Child.start(way, ["edge", "-c", "edge.yaml", "--json"], tmp_path, by=by)
+        found = await edge.wait_file(note)
+        async with asyncio.timeout(60):
+            while "edge is up" not in edge.log.read_text(encoding="utf-8"):
+                await asyncio.sleep(0.02)
+        edge.signal(end)
+        await edge.stop()
+        assert not runs(found["pid"]), way
+        assert edge.process.returncode == (-end if end == signal.SIGKILL else 0)
+        log = [{**json.loads(line), "time": None} for line in edge.log.read_text(encoding="utf-8").splitlines()]
+        ends.append((log, {**found, "pid": None}))
+    fork, fresh, killed = ends
+    assert fork == fresh  # to the port and the password, which the first one has left
+    assert killed == (fresh[0][: len(killed[0])], fresh[1])

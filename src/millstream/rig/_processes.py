@@ -28,16 +28,17 @@ class Child:
         self.ready: Mapping[str, Any] = {}
 
     @classmethod
-    async def start(cls, name: str, arguments: Sequence[str], folder: Path, *, is_told: bool = False) -> Child:
+    async def start(
+        cls, name: str, arguments: Sequence[str], folder: Path, *, is_told: bool = False, by: Sequence[str] = ()
+    ) -> Child:
         """Start ``python -m ...`` with standard error behind what stands in ``<folder>/<name>.log``.
 
-        With `is_told` its standard input is a pipe for `tell`.
+        With `is_told` its standard input is a pipe for `tell`. `by`: what runs the arguments in place of ``python -m``.
         """
         log = folder / f"{name}.log"
         with log.open("ab") as sink:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
+                *(by or (sys.executable, "-m")),
                 *arguments,
                 stdin=asyncio.subprocess.PIPE if is_told else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,

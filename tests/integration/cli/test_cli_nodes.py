@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 import millstream
+import warm
 from millstream.client import Plant
 
 TEMPERATURE = "acme/plant1/press:temperature"
@@ -42,7 +42,7 @@ class Running:
 async def millstream_command(*words: str, cwd: Path) -> AsyncIterator[Running]:
     """Run a command; it is gone afterwards."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "millstream", *words, cwd=cwd, start_new_session=True,
+        *warm.command(*words), cwd=cwd, start_new_session=True,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import psutil
 
+import warm
 from millstream.bus import Credentials, RawConnection, shared_secret
 from millstream.kernel import PlantError
 from millstream.rig import Child, write_document, write_private
@@ -75,7 +76,8 @@ class Cluster:
             path = self.folder / f"{member}.yaml"
             write_document(path, self.document(member))
             (self.folder / member / "node.json").unlink(missing_ok=True)
-            self.running[member] = await Child.start(member, ["millstream", "hub", "-c", str(path)], self.folder)
+            arguments = ["hub", "-c", str(path)]
+            self.running[member] = await Child.start(member, arguments, self.folder, by=warm.command())
         for member in members:
             await self.running[member].wait_file(self.folder / member / "node.json")
 

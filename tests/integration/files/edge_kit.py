@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -12,10 +10,12 @@ from typing import Any
 
 import msgspec
 
+import warm
 from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader
 from millstream.config import InstalledConnectors, load_edge
 from millstream.edge import EdgeNode
 from millstream.protocols.ledger import LedgerVerifier, is_ledger_subject
+from millstream.rig import Child
 
 WAIT_S = 60.0
 STREAM = "E_e1_I"
@@ -38,25 +38,16 @@ def write_edge(folder: Path, connector: str) -> Path:
 
 
 @asynccontextmanager
-async def edge_process(path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def edge_process(path: Path) -> AsyncIterator[Child]:
     """An edge that runs; on exit it is killed, without a chance to say goodbye."""
     node_json = path.parent / "data" / "node.json"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "millstream", "edge", "--config", str(path), cwd=path.parent,
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+    node_json.unlink(missing_ok=True)
+    edge = await Child.start("edge", ["edge", "--config", str(path)], path.parent, by=warm.command())
     try:
-        await until(lambda: process.returncode is not None or _runs(node_json, process.pid))
-        assert process.returncode is None, f"the edge ended with {process.returncode}"
-        yield process
+        await edge.wait_file(node_json)
+        yield edge
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-def _runs(node_json: Path, pid: int) -> bool:
-    return node_json.exists() and json.loads(node_json.read_text())["pid"] == pid
+        await edge.kill()
 
 
 @asynccontextmanager

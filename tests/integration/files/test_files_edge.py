@@ -51,9 +51,9 @@ async def test_kill_9_of_an_edge_while_a_machine_writes_and_rotates_loses_and_do
     path = write_edge(tmp_path, CONNECTOR.format(suffix="csv"))
     machine = Machine(tmp_path / "in")
     for turn in range(1, 4):
-        async with edge_process(path) as process:
+        async with edge_process(path) as edge:
             await machine.write(turn * ROWS // 3)
-            process.kill()
+            await edge.kill()
     (tmp_path / "in" / "log.csv").write_text(f"n,text\n{ROWS},last\nnonsense\n", encoding="utf-8")
     async with edge_node(path) as node:
         await until(lambda: status_of(node)["samples_stored"] == 2 * ROWS + 2, lambda: status_of(node))

@@ -13,6 +13,7 @@ from typing import Any
 
 from fleet_site import until
 
+import warm
 from millstream.client import NodeCommand, Plant, connect
 from millstream.kernel import PlantError
 from millstream.rig import Child, new_secret, write_document, write_private
@@ -42,7 +43,8 @@ class Rig:
             "server": server,
         }  # fmt: skip
         write_document(self.folder / "hub.yaml", document)
-        self.hub = await Child.start("hub", ["millstream", "hub", "-c", str(self.folder / "hub.yaml")], self.folder)
+        arguments = ["hub", "-c", str(self.folder / "hub.yaml")]
+        self.hub = await Child.start("hub", arguments, self.folder, by=warm.command())
         node = await self.hub.wait_file(self.folder / "hub" / "node.json")
         self.leaf_port = int(node["leaf_port"])
 

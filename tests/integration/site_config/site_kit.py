@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import yaml
 
+import warm
 from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader
 from millstream.client import Plant
 from millstream.kernel import PlantError
@@ -61,13 +62,14 @@ class Site:
 
     async def start_edge(self) -> None:
         (self.data / "node.json").unlink(missing_ok=True)
-        arguments = ["millstream", "edge", "-c", str(self.folder / f"{self.name}.yaml")]
-        self.edge = await Child.start(self.name, arguments, self.folder)
+        arguments = ["edge", "-c", str(self.folder / f"{self.name}.yaml")]
+        self.edge = await Child.start(self.name, arguments, self.folder, by=warm.command())
         await self.edge.wait_file(self.data / "node.json")
 
     async def start_hub(self) -> None:
         (self.folder / "hub" / "node.json").unlink(missing_ok=True)
-        self.hub = await Child.start("hub", ["millstream", "hub", "-c", str(self.folder / "hub.yaml")], self.folder)
+        arguments = ["hub", "-c", str(self.folder / "hub.yaml")]
+        self.hub = await Child.start("hub", arguments, self.folder, by=warm.command())
         self.leaf_port = int((await self.hub.wait_file(self.folder / "hub" / "node.json"))["leaf_port"])
 
     def write_lines(self, count: int) -> None:

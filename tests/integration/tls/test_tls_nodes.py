@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from tls_site import tls_site, until
 
+import warm
 from millstream.bus import LeafListener, NatsServer, ServerSettings, ServerTls
 from millstream.bus._mqtt_wake import wake_mqtt
 from millstream.client import connect
@@ -35,7 +35,7 @@ async def test_a_machine_of_its_own_runs_edge_hub_and_flow_over_tls(tmp_path: Pa
     (tmp_path / "up.yaml").write_text(UP, encoding="utf-8")
     with (tmp_path / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "millstream", "up", "-c", "up.yaml", cwd=tmp_path, start_new_session=True,
+            *warm.command("up", "-c", "up.yaml"), cwd=tmp_path, start_new_session=True,
             stdout=asyncio.subprocess.DEVNULL, stderr=log,
         )  # fmt: skip
     try:

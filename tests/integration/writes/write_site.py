@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import warm
 from millstream.client import Plant
 from millstream.rig import Child, new_secret, write_document, write_private
 
@@ -27,7 +28,8 @@ class Site:
     async def start_edge(self) -> None:
         """Start it, and wait until it has said where it listens."""
         (self.folder / "edge" / "node.json").unlink(missing_ok=True)
-        self.edge = await Child.start("edge", ["millstream", "edge", "-c", str(self.folder / "edge.yaml")], self.folder)
+        arguments = ["edge", "-c", str(self.folder / "edge.yaml")]
+        self.edge = await Child.start("edge", arguments, self.folder, by=warm.command())
         await self.edge.wait_file(self.folder / "edge" / "node.json")
 
 
@@ -42,7 +44,7 @@ async def site(folder: Path, connectors: Connectors) -> AsyncIterator[Site]:
             "edges": [{"name": "e1", "path": "acme/plant1", "secret": {"file": str(secret)}}], "historian": {},
         },
     )  # fmt: skip
-    hub = await Child.start("hub", ["millstream", "hub", "-c", str(folder / "hub.yaml")], folder)
+    hub = await Child.start("hub", ["hub", "-c", str(folder / "hub.yaml")], folder, by=warm.command())
     made = Site(folder, hub, hub)
     try:
         node = await hub.wait_file(folder / "hub" / "node.json")
