@@ -36,7 +36,31 @@ QUERIES = 20
 QUERY_S_MAX, CONFIG_S_MAX, STORM_S_MAX = 1.0, 10.0, 30.0
 START_S_MAX = 900.0
 REST_S = 20.0
+SETTLE_S = 3.0
 LOOK_S = 0.5  # at each site's newest value
+
+
+class Spending:
+    """Processor time from its making on, for one site."""
+
+    def __init__(self, edges: list[Meter], hub: Meter, sites: int) -> None:
+        self._edges, self._hub, self._sites = edges, hub, sites
+        self._begun_s, self._before_s = time.monotonic(), self._now_s()
+
+    def _now_s(self) -> list[float]:
+        return [sum(each) for each in zip(*(meter.cpu_s() for meter in self._edges), strict=True)] + [
+            sum(self._hub.cpu_s())
+        ]
+
+    @property
+    def seconds(self) -> float:
+        """Since it was made."""
+        return time.monotonic() - self._begun_s
+
+    def each_ms(self) -> tuple[float, ...]:
+        """Of its edge, of its server, of the hub and its server."""
+        scale = 1e3 / self._sites
+        return tuple(scale * (now - then) for now, then in zip(self._now_s(), self._before_s, strict=True))
 
 
 @dataclass
@@ -53,18 +77,16 @@ class Fleet:
         """Of the hub's process and of its server."""
         return Meter(self.hub.process.pid)
 
+    def spending(self) -> Spending:
+        """From now on."""
+        edges = [Meter(child.process.pid) for child in self.rig.children if child is not self.hub]
+        return Spending(edges, self.meter, self.sites)
+
     async def rest_ms_s(self, seconds: float) -> tuple[float, ...]:
         """Processor time for one site at rest, ms a second: of its edge, of its server, of the hub and its server."""
-        meters = [Meter(child.process.pid) for child in self.rig.children if child is not self.hub]
-
-        def spent_s() -> list[float]:
-            return [sum(each) for each in zip(*(meter.cpu_s() for meter in meters), strict=True)] + [sum(hub.cpu_s())]
-
-        begun_s, hub = time.monotonic(), self.meter
-        before = spent_s()
+        spending = self.spending()
         await asyncio.sleep(seconds)
-        scale = 1e3 / self.sites / (time.monotonic() - begun_s)
-        return tuple(scale * (now - then) for now, then in zip(spent_s(), before, strict=True))
+        return tuple(spent_ms / spending.seconds for spent_ms in spending.each_ms())
 
     def leafs(self) -> int:
         """Connected now; 0 while the server does not answer."""
@@ -103,14 +125,14 @@ async def run(sites: int, *, is_short: bool) -> list[Row]:
             _tell("queries")
             queries = [await _query_s(plant, sites) for _ in range(QUERIES)]
             _tell("a configuration to all")
-            change_s = await _change_s(fleet, plant)
+            change_s, change_ms = await _change(fleet, plant, rest, settle_s=0.5 if is_short else SETTLE_S)
         _tell("the hub's server is killed")
         storm = await _storm(fleet)
         async with connect(node=rig.folder / "hub") as plant:
             ledger = await plant.ledger(recounted=True)
             _tell("recounted")
         rows = _rows(sites, (before, after), start_s, queries, change_s, storm, ledger, is_short=is_short)
-        return [_rest_row(rest, rows[0].result_hash), *rows]
+        return [_rest_row(rest, rows[0].result_hash), _change_row(change_ms, rows[0].result_hash), *rows]
 
 
 def _tell(step: str) -> None:
@@ -163,24 +185,30 @@ async def _query_s(plant: Plant, sites: int) -> float:
     return last_s if count == sites else math.inf
 
 
-async def _change_s(fleet: Fleet, plant: Plant) -> float:
-    """From the start of a roll-out to all at once until every site reports that it runs the new configuration."""
+async def _change(
+    fleet: Fleet, plant: Plant, rest: tuple[float, ...], *, settle_s: float
+) -> tuple[float, tuple[float, ...]]:  # fmt: skip
+    """From the start of a roll-out to all at once until every site reports that it runs the new configuration; and the
+    processor time that a site took for it, beside what it takes at rest: all of it is spent `settle_s` later."""
     folder = fleet.rig.folder / "git"
     (folder / "sites").mkdir(parents=True)
     for name in (site_name(number) for number in range(fleet.sites)):
         (folder / "sites" / f"{name}.yaml").write_text("{}\n", encoding="utf-8")
-    took_s = math.inf
+    took_s, spent_ms = math.inf, rest
     for number, pause in enumerate(("20s", "30s")):  # the first is each site's first revision; the second is measured
         document = {"connectors": [connector(fleet.rig.folder, pause)]}
         write_document(folder / "base.yaml", document)
         plans = await plant.configs.plan(load_folder(folder))
-        begun_s = time.monotonic()
+        begun_s, spending = time.monotonic(), fleet.spending()
         await plant.configs.rollouts.start(plans, name=f"r{number}")
         await poll(lambda name=f"r{number}": _is_done(plant, name), timeout_s=300, what="the roll-out's end")  # type: ignore[misc]
         took_s = time.monotonic() - begun_s
         if (await plant.configs.rollouts.get(f"r{number}")).counts() != {"healthy": fleet.sites}:
-            return math.inf
-    return took_s
+            return math.inf, rest
+        await asyncio.sleep(settle_s)
+        pairs = zip(spending.each_ms(), rest, strict=True)
+        spent_ms = tuple(spent - at_rest * spending.seconds for spent, at_rest in pairs)
+    return took_s, spent_ms
 
 
 async def _is_done(plant: Plant, name: str) -> bool:
@@ -214,6 +242,17 @@ def _rest_row(rest: tuple[float, ...], result_hash: str) -> Row:
     figure = f"{sum(rest) / 10:.2f} % of a core"
     note = f"its edge {edge / 10:.2f}, its nats-server {server / 10:.2f}, the hub and its server {hub / 10:.2f}"
     return Row("a site that stores a value each 5 s", figure, note=note, result_hash=result_hash)
+
+
+def _change_row(change_ms: tuple[float, ...], result_hash: str) -> Row:
+    edge, server, hub = change_ms
+    note = (
+        f"its edge {edge:.0f}, its nats-server {server:.0f}, the hub and its server {hub:.0f}; beside what rest takes"
+    )
+    return Row(
+        "a configuration to a site that takes it", f"{sum(change_ms):.0f} ms of a core", note=note,
+        result_hash=result_hash,
+    )  # fmt: skip
 
 
 def _rows(
