@@ -30,7 +30,9 @@ def inbox_prefix(credentials: Credentials, info: Mapping[str, Any]) -> str:
     if credentials.creds_file is not None:
         token, key = read_creds(credentials.creds_file)
         return f"_INBOX.{read_token(token).tag('inbox') or key.public}"
-    return inbox_of(info.get("domain"), str(info.get("server_name", "")))
+    # Boxes of one node have servers of different names; what their hub lets them hear bears the node's.
+    name = "domain" if info.get("cluster") else "server_name"
+    return inbox_of(info.get("domain"), str(info.get(name, "")))
 
 
 def api_prefix(credentials: Credentials) -> str:

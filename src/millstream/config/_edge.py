@@ -369,11 +369,6 @@ class EdgeConfig(Section):
         ):  # fmt: skip
             if is_set:
                 raise ValueError(f"{name!r} does not work with 'cluster' yet")
-        if self.managed.accept:
-            raise ValueError(
-                "'managed.accept' does not work with 'cluster' yet: a revision from the hub would be at one box only. "
-                "Write managed: {accept: false}, and the same file on all boxes"
-            )
         return self
 
     @model_validator(mode="after")

@@ -41,11 +41,11 @@ from millstream.edge._config_state import (
     refuse,
     told,
 )
-from millstream.edge._config_store import ConfigStore
+from millstream.edge._config_store import ConfigShelf, ConfigStore, DiskShelf
 from millstream.edge._lifecycle import Alarm
 from millstream.edge._modules import ModuleStore
 from millstream.edge._trust import EdgeTrust
-from millstream.kernel import Clock, DecodeError, PlantError, Unreachable
+from millstream.kernel import Clock, ConfigError, DecodeError, PlantError, Unreachable
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.ledger import position_subject
 from millstream.protocols.module import is_module_digest
@@ -107,11 +107,12 @@ class ConfigKeeper:
         self._flows = flows
         self._clock = clock
         self._log = log
-        self._store = ConfigStore(local.edge.data_dir, local.edge.name)
+        self._shelf: ConfigShelf = DiskShelf(ConfigStore(local.edge.data_dir, local.edge.name))
         self._modules = ModuleStore(local.edge.data_dir, clock, log)
         credentials = local.uplink.credentials if local.uplink is not None else None
         folder = None if credentials is None else credentials.absolute().parent
         self._trust = EdgeTrust(folder, local.edge.path, clock, log)
+        self._shared_chain: bytes | None = None
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()  # set with each change of the state, and replaced
         self._found_mark = ""  # of what lay at the hub at the last look
@@ -127,12 +128,17 @@ class ConfigKeeper:
 
     # -- before the node starts ---------------------------------------------------------------------------------------
 
-    async def open(self) -> EdgeConfig:
-        """The configuration to run. Raises PlantError when the last healthy one is there and cannot be used."""
+    async def open(self, shelf: ConfigShelf | None = None) -> EdgeConfig:
+        """The configuration to run, from now on kept in `shelf` (None: where it was). Raises PlantError when the last
+        healthy one is there and cannot be used."""
+        self._shelf = shelf or self._shelf
         self._parsed, self._has_run = {}, False
+        self._found_mark, self._hint, self._awaited = "", None, 0
         await self._trust.open()
+        self._shared_chain = await self._shelf.chain()
+        self._trust.take(self._shared_chain)
         try:
-            state = await asyncio.to_thread(self._store.load)
+            state = await self._shelf.load()
         except DecodeError as error:
             self._broken = Alarm(error.code, str(error), self._clock.now_ns())
             self._log.error("configuration from the hub is lost", error=str(error))
@@ -172,7 +178,7 @@ class ConfigKeeper:
         if held.revision == 0:
             return self._local
         if held.digest not in self._parsed:
-            text = await asyncio.to_thread(self._store.document, held)
+            text = await self._shelf.document(held)
             return await self._parse(text, f"revision {held.revision}", held.digest)
         return self._parsed[held.digest]
 
@@ -264,13 +270,14 @@ class ConfigKeeper:
             revision, text = decode_revision(found.payload, self._place.name)
             if (revision.revision, revision.digest) == (state.seen, state.seen_digest):
                 return None
-            await self._trust.refresh(hub)
+            await self._refresh_trust(hub)
             unsigned = hashlib.sha256(found.payload + self._trust.mark.encode()).hexdigest()
             if unsigned == state.refused_payload:
                 return None
             self._trust.check_revision(revision)
             self._check_newer(revision)
             config = await self._parse(text, f"revision {revision.revision}", revision.digest)
+            self._check_modules(config)
             for module in sorted(module_digests(config)):
                 await self._modules.fetch(module, hub, self._trust.check_module)
             return revision
@@ -288,6 +295,22 @@ class ConfigKeeper:
             self._log.error("configuration refused", revision=number, error=str(error))
             return None
 
+    async def _refresh_trust(self, hub: StreamApi) -> None:
+        """What is known of who may sign, here and at the other boxes. Raises PlantError."""
+        await self._trust.refresh(hub)
+        chain = self._trust.chain
+        if chain is not None and chain != self._shared_chain:
+            await self._shelf.keep_chain(chain)
+            self._shared_chain = chain
+
+    def _check_modules(self, config: EdgeConfig) -> None:
+        """Raise ConfigError for what only one of several boxes would have."""
+        if self._local.cluster is not None and (modules := module_digests(config)):
+            raise ConfigError(
+                "modules from the hub do not work at a site of several boxes yet", where=self._place.name,
+                expected="flows that each box has installed", got=", ".join(sorted(modules))[:200], code="MS-2409",
+            )  # fmt: skip
+
     def _check_newer(self, revision: Revision) -> None:
         """Raise DecodeError for what was there before, or is another than what was there."""
         seen = self.state.seen
@@ -304,7 +327,7 @@ class ConfigKeeper:
 
     async def _receive(self, payload: bytes, revision: Revision) -> None:
         held = Held.of(revision)
-        await asyncio.to_thread(self._store.keep, payload, held)
+        await self._shelf.keep(payload, held)
         await self._advance(Received(held))
         self._log.info("configuration received", revision=held.revision, author=held.author, comment=held.comment)
 
@@ -372,7 +395,7 @@ class ConfigKeeper:
 
     async def _clean(self, *used: EdgeConfig) -> None:
         """Keep what the configurations of now and before need, so that the way back needs no hub."""
-        await asyncio.to_thread(self._store.clean, self.state)
+        await self._shelf.clean(self.state)
         needed = {module for config in used for module in module_digests(config)}
         await asyncio.to_thread(self._modules.clean, needed)
 
@@ -380,11 +403,11 @@ class ConfigKeeper:
         await self._update(lambda state: advance(state, event, self._clock.now_ns()))
 
     async def _update(self, change: Callable[[SiteState], SiteState]) -> None:
-        """On the disk first. One at a time: reports are crossed off beside."""
+        """Kept first, on the disk or by a majority of the boxes. One at a time: reports are crossed off beside."""
         async with self._lock:
             state = change(self.state)
             if state != self.state:
-                await asyncio.to_thread(self._store.save, state)
+                await self._shelf.save(state)
                 self._become(state)
         if state.reports:
             self._to_tell.set()

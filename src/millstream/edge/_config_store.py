@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -14,6 +16,72 @@ from millstream.kernel import DecodeError
 from millstream.protocols.site_config import decode_revision
 
 FOLDER, STATE_FILE = "config", "state.json"
+
+
+class ConfigShelf(Protocol):
+    """Where the state and the revisions are kept: this box's disk, or what the boxes of a site share."""
+
+    async def load(self) -> SiteState:
+        """The state; that of an edge which was never configured from afar when there is none. Raises PlantError."""
+        ...
+
+    async def save(self, state: SiteState) -> None:
+        """Replace the state, durably. Raises PlantError."""
+        ...
+
+    async def keep(self, payload: bytes, held: Held) -> None:
+        """Keep a revision, as it came. Raises PlantError."""
+        ...
+
+    async def document(self, held: Held) -> str:
+        """The document of a kept revision. Raises PlantError."""
+        ...
+
+    async def clean(self, state: SiteState) -> None:
+        """Remove revisions that nothing refers to. What cannot be removed stays."""
+        ...
+
+    async def chain(self) -> bytes | None:
+        """The newest chain of trust that another box of the site has seen; None: there is none, or no other box."""
+        ...
+
+    async def keep_chain(self, chain: bytes) -> None:
+        """Tell it the other boxes. Raises PlantError."""
+        ...
+
+
+class DiskShelf:
+    """A store on this box's disk, which does not hold the loop up."""
+
+    def __init__(self, store: ConfigStore) -> None:
+        self._store = store
+
+    async def load(self) -> SiteState:
+        """See `ConfigShelf`."""
+        return await asyncio.to_thread(self._store.load)
+
+    async def save(self, state: SiteState) -> None:
+        """See `ConfigShelf`."""
+        await asyncio.to_thread(self._store.save, state)
+
+    async def keep(self, payload: bytes, held: Held) -> None:
+        """See `ConfigShelf`."""
+        await asyncio.to_thread(self._store.keep, payload, held)
+
+    async def document(self, held: Held) -> str:
+        """See `ConfigShelf`."""
+        return await asyncio.to_thread(self._store.document, held)
+
+    async def clean(self, state: SiteState) -> None:
+        """See `ConfigShelf`."""
+        await asyncio.to_thread(self._store.clean, state)
+
+    async def chain(self) -> bytes | None:
+        """Nobody else's."""
+        return None
+
+    async def keep_chain(self, chain: bytes) -> None:
+        """It lies beside the pin."""
 
 
 class ConfigStore:
@@ -49,18 +117,16 @@ class ConfigStore:
         """The document of a kept revision. Raises DecodeError when it is gone or is not what it was."""
         path = self.folder / _file_of(held)
         try:
-            revision, text = decode_revision(path.read_bytes(), self._edge)
+            payload = path.read_bytes()
         except OSError as error:
             raise DecodeError(
                 "a kept configuration cannot be read", where=str(path), got=error.strerror, code="MS-2409"
             ) from error
-        if revision.digest != held.digest:
-            raise DecodeError("a kept configuration is another one", where=str(path), code="MS-2409")
-        return text
+        return text_of(payload, self._edge, held, str(path))
 
     def clean(self, state: SiteState) -> None:
         """Remove revisions that nothing refers to. What cannot be removed stays."""
-        kept = {_file_of(held) for held in (state.healthy, state.candidate) if held is not None}
+        kept = {f"{name}.json" for name in names_used(state)}
         with contextlib.suppress(OSError):
             for path in self.folder.glob("r*.json*"):
                 if path.name not in kept:
@@ -75,4 +141,22 @@ class ConfigStore:
 
 
 def _file_of(held: Held) -> str:
-    return f"r{held.revision}-{held.digest.removeprefix('sha256:')[:16]}.json"
+    return f"{name_of(held)}.json"
+
+
+def name_of(held: Held) -> str:
+    """Of a revision, where it is kept."""
+    return f"r{held.revision}-{held.digest.removeprefix('sha256:')[:16]}"
+
+
+def names_used(state: SiteState) -> set[str]:
+    """Of the revisions that a state refers to."""
+    return {name_of(held) for held in (state.healthy, state.candidate) if held is not None}
+
+
+def text_of(payload: bytes, edge: str, held: Held, where: str) -> str:
+    """The document of a revision as it was kept. Raises DecodeError when it is not what it was."""
+    revision, text = decode_revision(payload, edge)
+    if revision.digest != held.digest:
+        raise DecodeError("a kept configuration is another one", where=where, code="MS-2409")
+    return text

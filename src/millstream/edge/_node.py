@@ -41,6 +41,7 @@ from millstream.edge._command_files import FileDesk
 from millstream.edge._command_types import CommandTypes
 from millstream.edge._commands import CommandDesk
 from millstream.edge._config_keeper import ConfigKeeper
+from millstream.edge._config_store import ConfigShelf
 from millstream.edge._contracts import ContractKeeper
 from millstream.edge._deadletter import StreamDeadLetters
 from millstream.edge._facts import FactBook
@@ -53,6 +54,7 @@ from millstream.edge._lifecycle import Alarm
 from millstream.edge._log import LineLog, Sink, to_logging
 from millstream.edge._service_scope import ServiceScope
 from millstream.edge._settings import forward_settings, make_data_dir, server_settings
+from millstream.edge._shared_config import SharedShelf
 from millstream.edge._store_watch import StoreWatch
 from millstream.edge._turns import Turns
 from millstream.edge._works import Ground, Works
@@ -89,6 +91,7 @@ class EdgeNode:
         """This box among the site's, when there are several."""
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
+        self._is_up = False
         self._task: asyncio.Task[None] | None = None
         self._server: NatsServer | None = None
         self._forward: EdgeForward | None = None
@@ -145,18 +148,28 @@ class EdgeNode:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. Raises PlantError when the node cannot start."""
         await make_data_dir(self.config.edge.data_dir)
+        if self.config.cluster is not None:  # what the boxes share is known once their servers run
+            self._works.check(self.config)
+            await self._run(self.config, stop)
+            return
+        await self._try(None, lambda config: self._run(config, stop))
+
+    async def _try(
+        self, shelf: ConfigShelf | None, run: Callable[[EdgeConfig], Coroutine[Any, Any, None]]
+    ) -> None:  # fmt: skip
+        """Run what is to be run; a trial that cannot start is given up."""
         while True:
-            config = await self._configuration.open()
+            config = await self._configuration.open(shelf)
             self._works = Works(config, self._types, clock=self._clock, sink=self._sink)
-            self._started_ns = self._clock.now_ns()
+            self._started_ns, self._is_up = self._clock.now_ns(), False
             try:
-                return await self._run(config, stop)
+                self._works.check(config)
+                return await run(config)
             except PlantError as error:
-                if self._ready.is_set() or not await self._configuration.start_failed(error):
+                if self._is_up or not await self._configuration.start_failed(error):
                     raise
 
     async def _run(self, config: EdgeConfig, stop: asyncio.Event) -> None:
-        self._works.check(config)
         async with AsyncExitStack() as stack:
             is_given = config.server.url is not None
             room = None if is_given else await asyncio.to_thread(store_room_bytes, config.edge.data_dir)
@@ -178,10 +191,10 @@ class EdgeNode:
         self._ready.set()
 
         async def turn() -> None:
-            own = await self._configuration.open()
-            self._works = Works(own, self._types, clock=self._clock, sink=self._sink)
             self._alarms.clear()
-            await self._work(own, server, room, stop)
+            async with server.connect(f"{config.edge.name} configuration") as connection:
+                shelf = SharedShelf(connection, config.edge.name)
+                await self._try(shelf, lambda own: self._work(own, server, room, stop))
 
         await self.turns.run(turn, stop)
 
@@ -233,6 +246,7 @@ class EdgeNode:
             commands = group.create_task(self._kept("commands", self._commands.run))
             url = self._server.url if self._server else None
             self._log.info("edge is up", connectors=len(works.connectors), url=url)
+            self._is_up = True
             self._ready.set()
             await stop.wait()
             configuring.cancel()

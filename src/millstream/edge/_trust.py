@@ -75,6 +75,23 @@ class EdgeTrust:
         """Tells one chain from another: what it refused may be tried again under a newer one."""
         return "" if self._chain is None else self._chain.chain.people_token.rpartition(".")[2]
 
+    @property
+    def chain(self) -> bytes | None:
+        """The one that is known, as the other boxes of a site get it."""
+        return None if self._chain is None else encode_chain(self._chain.chain)
+
+    def take(self, payload: bytes | None) -> None:
+        """What another box of the site has seen; an older one than is known here is nothing new."""
+        if self._pin is None or payload is None:
+            return
+        try:
+            chain = read_chain(payload, self._pin, self._now_s())
+        except AuthError as error:
+            self._log.warning("the chain of trust of another box is refused", error=str(error))
+            return
+        if self._chain is None or chain.issued_s > self._chain.issued_s:
+            self._chain = chain
+
     async def refresh(self, hub: StreamApi) -> None:
         """Take the hub's chain, if it is newer than what is known. Raises Unreachable."""
         if self._pin is None:

@@ -4,27 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
+import pytest
 from cluster_site import MEMBERS, free_ports
-from forward_site import running_hub, until, values_at_hub
-from ramp import CATALOG
+from forward_site import client_of, running_hub, until, values_at_hub
+from ramp import CATALOG, RampConnector, RampSession
 
 from millstream.bus import Credentials, RawConnection
 from millstream.config import EdgeConfig
 from millstream.edge import EdgeNode
 from millstream.hub import HubNode
-from millstream.kernel import PlantError
+from millstream.kernel import PlantError, Unreachable
+from millstream.protocols.site_config import encode_revision, make_revision
 from millstream.rig import write_private
+from millstream.sdk import Batch, Position, Tag
 
 SECRET = "a secret that all boxes of the site share"
 BACKLOG = 2000
 ROWS = 10**6  # more than are read: there is always a next one
+RAMP: dict[str, Any] = {
+    "name": "ramp", "type": "ramp", "config": {"rows": ROWS, "batch_rows": 20, "pause": "20ms"},
+    "tags": [{"name": "n", "address": "n"}],
+}  # fmt: skip
+
+
+class QuietSession(RampSession):
+    async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
+        await asyncio.Event().wait()
+        yield Batch([])
+
+
+class AwayConnector(RampConnector):
+    """Its device does not answer, until it is there; then it has nothing to say."""
+
+    is_there: ClassVar[bool] = False
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[RampSession]:
+        if not AwayConnector.is_there:
+            raise Unreachable("nobody is there")
+        yield QuietSession(self._config)
 
 
 class Site:
@@ -36,14 +62,8 @@ class Site:
         self._folder = folder
         self._document: dict[str, Any] = {
             "uplink": {"url": f"nats://127.0.0.1:{leaf_port}", "secret": {"file": str(uplink)}},
-            "managed": {"accept": False},
             "streams": {"integrity": {"max_bytes": "64MiB"}},
-            "connectors": [
-                {
-                    "name": "ramp", "type": "ramp", "config": {"rows": ROWS, "batch_rows": 20, "pause": "20ms"},
-                    "tags": [{"name": "n", "address": "n"}],
-                }
-            ],
+            "connectors": [RAMP],
         }  # fmt: skip
         self._cluster = {
             "members": dict(zip(MEMBERS, routes, strict=True)), "secret": {"file": str(folder / "site.secret")},
@@ -59,7 +79,7 @@ class Site:
                     "cluster": {"member": member, **self._cluster}, **self._document,
                 }
             )  # fmt: skip
-            node = EdgeNode(config, connectors=CATALOG)
+            node = EdgeNode(config, connectors={**CATALOG, "away": AwayConnector})
             await node.__aenter__()
             self.nodes[member] = node
 
@@ -78,6 +98,19 @@ class Site:
 
     def working(self) -> list[str]:
         return [name for name, node in self.nodes.items() if node.turns is not None and node.turns.state == "works"]
+
+    def configuration(self) -> dict[str, Any]:
+        """Of the member that works; empty while none does."""
+        for member in self.working():
+            found = self.nodes[member].status()["configuration"]
+            assert isinstance(found, dict)
+            return found
+        return {}
+
+    def is_settled(self, revision: int, seen: int) -> bool:
+        """Whether this revision runs for good, after that one was looked at."""
+        found = self.configuration()
+        return (found.get("phase"), found.get("revision"), found.get("seen")) == ("settled", revision, seen)
 
     def behind(self) -> int:
         """What the member that works holds and the hub does not; 0 while none does."""
@@ -123,12 +156,31 @@ async def running_site(folder: Path, leaf_port: int, uplink: Path) -> AsyncItera
         await site.stop(*list(site.nodes))
 
 
+def line(place: str) -> dict[str, Any]:
+    """The section of a device that may not be there."""
+    return {"name": "line", "type": "away", "path": place, "tags": [{"name": "n", "address": "n"}]}
+
+
+async def put(hub: HubNode, revision: int, *connectors: dict[str, Any], within_s: int = 600) -> None:
+    """A configuration for the site, as `millstream config put` stores it."""
+    text = json.dumps({"streams": {"integrity": {"max_bytes": "64MiB"}}, "connectors": connectors})
+    made = make_revision(
+        "e1", text, revision=revision, based_on=revision - 1, author="test", comment="", time_ns=revision,
+        healthy_within_ms=1000 * within_s,
+    )  # fmt: skip
+    async with client_of(hub.server) as client:
+        answer = await client.request("$KV.config.e1", encode_revision(made))
+        assert b'"seq"' in bytes(answer[4]), answer[4]
+
+
 def rows_at(hub: HubNode) -> int:
     account = hub.ledger().get("E_e1_I")
     return int(account["samples"]) if account is not None else 0
 
 
-async def test_a_site_of_three_boxes_loses_and_doubles_nothing_while_they_go_and_come(tmp_path: Path) -> None:
+async def test_a_site_of_three_boxes_loses_and_doubles_nothing_while_they_go_and_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = free_ports(1)[0]
     (tmp_path / "hub/secrets/edges").mkdir(parents=True)
     uplink = write_private(tmp_path / "hub/secrets/edges/e1", "the password of the site at its hub")
@@ -137,8 +189,11 @@ async def test_a_site_of_three_boxes_loses_and_doubles_nothing_while_they_go_and
             await until(lambda: len(site.working()) == 1, "one member works")
             (worker,) = site.working()
             await until(lambda: rows_at(hub) > 500, "the first values at the hub")
+            monkeypatch.setattr(AwayConnector, "is_there", True)
+            await put(hub, 1, {**RAMP, "config": {**RAMP["config"], "batch_rows": 30}}, line("first"))
+            await until(lambda: site.is_settled(1, 1), "the configuration from the hub is healthy")
 
-            # A rolling restart, the one that works first.
+            # A rolling restart, the one that works first; what came from the hub is with whoever works.
             for member in (worker, *(m for m in MEMBERS if m != worker)):
                 await site.stop(member)
                 await site.wait_worker()
@@ -146,14 +201,25 @@ async def test_a_site_of_three_boxes_loses_and_doubles_nothing_while_they_go_and
                 await site.wait_current(member)
             before = rows_at(hub)
             await until(lambda: rows_at(hub) > before + 100, "values after the rolling restart")
+            await until(lambda: site.is_settled(1, 1), "the configuration from the hub runs")
 
-        # Without its hub the site keeps what it reads; who works is killed while that flows off.
+        # Without its hub the site keeps what it reads; who works is killed while that flows off, and while it tries a
+        # configuration: the next one tries it anew.
+        monkeypatch.setattr(AwayConnector, "is_there", False)
         await until(lambda: site.behind() > BACKLOG, "a backlog")
         async with running_hub(tmp_path, leaf_port=port) as hub:
+            await put(hub, 2, RAMP, line("second"))
             await until(lambda: 0 < site.behind() < BACKLOG, "the backlog flows off")
+            await until(lambda: site.configuration().get("phase") == "watching", "the next configuration is tried")
             worker = await site.wait_worker()
             await site.kill(worker)
             await site.wait_worker()
+            await until(lambda: site.configuration().get("candidate") == 2, "it is tried anew")
+            monkeypatch.setattr(AwayConnector, "is_there", True)
+            await until(lambda: site.is_settled(2, 2), "it is healthy")
+            monkeypatch.setattr(AwayConnector, "is_there", False)
+            await put(hub, 3, RAMP, line("third"), within_s=1)
+            await until(lambda: site.is_settled(2, 3), "one that is not healthy is rolled back")
             stored = rows_at(hub)
             await until(lambda: rows_at(hub) > stored + BACKLOG, "values after the kill")
             await site.start(worker)
