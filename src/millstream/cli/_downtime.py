@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from millstream.cli._asked import ask_and_tell
 from millstream.cli._lots import print_lots
 from millstream.cli._options import DEFAULT, Json, Start, Target, Wait, Who, run
-from millstream.cli._output import OK, duration, json_text, note, print_json, print_table
-from millstream.kernel import parse_duration_s
+from millstream.cli._output import OK, duration, json_text, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from millstream.client import Plant
     from millstream.shop import StopAction
 
 
@@ -219,20 +220,16 @@ def _ask(
     target: Target, path: str, action: StopAction, at: str, wait: str, is_json: bool, *, reason: str = "",
     category: str = "", why: str = "", who: str | None = None,
 ) -> int:  # fmt: skip
-    async def work() -> int:
-        """Say it, wait, tell."""
-        timeout_s = parse_duration_s(wait)
-        async with target.connect() as plant:
-            counts_as = await plant.context.category_of(reason, category)
-            id = await plant.downtime.ask(path, action, at, reason=reason, category=counts_as, why=why, who=who)
-            found = await plant.downtime.outcome(path, id, timeout_s=timeout_s) if timeout_s else None
-        if is_json:
-            print_json({"path": path, "id": id, "stop": found})
-        else:
-            note(f"{path}: {'done' if found else 'stored; it is taken as soon as its edge can'}")
-        return OK
+    async def ask(plant: Plant) -> str:
+        """Say it."""
+        counts_as = await plant.context.category_of(reason, category)
+        return await plant.downtime.ask(path, action, at, reason=reason, category=counts_as, why=why, who=who)
 
-    return run(work())
+    async def outcome(plant: Plant, id: str, timeout_s: float) -> Any:
+        """What became of it."""
+        return await plant.downtime.outcome(path, id, timeout_s=timeout_s)
+
+    return ask_and_tell(target, path, ask, outcome, wait, name="stop", is_json=is_json)
 
 
 def _row(stop: Mapping[str, Any]) -> tuple[object, ...]:

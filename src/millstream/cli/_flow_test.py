@@ -94,7 +94,9 @@ def _report(case: Path, *, update: bool, timeout_s: float) -> CaseReport:
         with _at_most(timeout_s):
             lines = _run(case, report)
     except TimeoutError:
-        report.problems.append(f"not done after {timeout_s:g} s: is there an endless loop in the step?")
+        report.problems.append(
+            f"not done after {timeout_s:g} s: an endless loop in the step? A long case takes --timeout"
+        )
         return report
     except PlantError as error:
         report.problems.append(_text(error))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from millstream.cli._asked import ask_and_tell
 from millstream.cli._lots import print_lots
 from millstream.cli._options import DEFAULT, Json, Start, Target, Wait, Who, run
-from millstream.cli._output import OK, note, print_json, print_table
-from millstream.kernel import parse_duration_s
+from millstream.cli._output import OK, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -185,18 +185,8 @@ def correct(
 def _told(
     target: Target, path: str, ask: Callable[[Plant], Awaitable[str]], wait: str, is_json: bool
 ) -> int:  # fmt: skip
-    async def work() -> int:
-        """Say it, wait, tell."""
-        timeout_s = parse_duration_s(wait)
-        found: Any = None
-        async with target.connect() as plant:
-            id = await ask(plant)
-            if timeout_s:
-                found = await plant.quality.outcome(path, id, timeout_s=timeout_s)
-        if is_json:
-            print_json({"path": path, "id": id, "lot": found})
-        else:
-            note(f"{path}: {'done' if found else 'stored; it is taken as soon as its edge can'}")
-        return OK
+    async def outcome(plant: Plant, id: str, timeout_s: float) -> Any:
+        """What became of it."""
+        return await plant.quality.outcome(path, id, timeout_s=timeout_s)
 
-    return run(work())
+    return ask_and_tell(target, path, ask, outcome, wait, name="lot", is_json=is_json)

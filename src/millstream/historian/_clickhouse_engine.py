@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from millstream.historian._clickhouse_store import ClickhouseStore
+from millstream.historian._dialect import Dialect
 from millstream.historian._dialect_clickhouse import (
     render_asof,
     render_count,
@@ -15,7 +16,7 @@ from millstream.historian._dialect_clickhouse import (
 from millstream.historian._dialect_duckdb import Chosen
 from millstream.historian._engine import Plan, QueryStopped, Questions, Running
 from millstream.historian._keep import NEVER, KeepBook
-from millstream.historian._query import AsOf, Count, Events, Query, Range, Window
+from millstream.historian._query import Query
 from millstream.historian._server import ServerUpkeep
 from millstream.historian._store import DAY_NS, HistoryStoreError
 from millstream.historian._tags import TagDictionary
@@ -25,6 +26,7 @@ from millstream.kernel import Clock
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_CLICKHOUSE = Dialect(render_events, render_range, render_asof, render_count, render_window)
 _NO_TAG = Chosen([2**32 - 1])  # a pattern that matches nothing: a number that no tag has
 
 
@@ -36,7 +38,7 @@ class ClickhouseQuestions(Questions):
         self._server = store
 
     def _raw(self, query: Query, plan: Plan, running: Running) -> pa.Table:
-        sql = _render(query, plan.chosen if plan.chosen.tag_ids else _NO_TAG, self._server.seen())
+        sql = _CLICKHOUSE.render(query, plan.chosen if plan.chosen.tag_ids else _NO_TAG, self._server.seen())
         with self._server.reading() as link, running.holding(link):
             try:
                 return link.ask(sql, doing="answer")
@@ -44,19 +46,6 @@ class ClickhouseQuestions(Questions):
                 if running.is_stopped:
                     raise QueryStopped("query was stopped") from error
                 raise
-
-
-def _render(query: Query, chosen: Chosen, seen: str) -> str:
-    if isinstance(query, Events):
-        return render_events(query, chosen, seen)
-    if isinstance(query, Range):
-        return render_range(query, chosen, seen)
-    if isinstance(query, AsOf):
-        return render_asof(query, chosen, seen)
-    if isinstance(query, Count):
-        return render_count(query, chosen, seen)
-    assert isinstance(query, Window)
-    return render_window(query, chosen, seen)
 
 
 class ClickhouseUpkeep(ServerUpkeep):

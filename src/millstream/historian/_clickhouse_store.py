@@ -15,7 +15,7 @@ stream is read on from where the state stands.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from millstream.historian._clickhouse_link import (
@@ -33,6 +33,7 @@ from millstream.historian._frozen import Beside
 from millstream.historian._last import LastRow, LastValues
 from millstream.historian._ports import DeadLetter
 from millstream.historian._rows import Rows
+from millstream.historian._server import Links
 from millstream.historian._store import Commit, HistoryStoreError, Position
 from millstream.historian._tags import TagEntry
 from millstream.kernel import ConfigError, FencedError
@@ -40,7 +41,6 @@ from millstream.kernel import ConfigError, FencedError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LINKS_KEPT_MAX = 2  # idle ones, for questions
 CLAIMS_MAX = 100  # tries to get a number
 LATE_NS = 3600 * 10**9  # six times what an insert may take: then nothing of an earlier writer can still arrive
 _MARKED = ("readings", "events", "tags", "stream_gaps", "dead_letters")  # tables whose rows have an `n`
@@ -53,12 +53,10 @@ class ClickhouseStore:
         self.server = server
         self.last = LastValues()
         self._state = State(0)
-        self._link: ClickhouseLink | None = None
-        self._is_closed = True
+        self._links = Links(self.new_link)
         self._is_fenced = False
         self._is_doubtful = False
         self._checkpoint = -1
-        self._idle: list[ClickhouseLink] = []
 
     @property
     def next_order(self) -> int:
@@ -77,26 +75,15 @@ class ClickhouseStore:
     def open(self) -> None:
         """Connect, make the tables when they are not there, and take over as the one that writes; whoever wrote before
         is refused from here on. Raises HistoryStoreError, ConfigError."""
-        self._is_closed = False
-        link = ClickhouseLink(self.server)
-        is_open = False
-        try:
+        with self._links.opening(lambda: ClickhouseLink(self.server)) as link:
             self._setup(link)
             self._state = _take_over(link)
             self.last = LastValues(self._load_last(link))
-            is_open = True
-        finally:
-            if not is_open:
-                link.close()
-        self._link, self._is_fenced, self._is_doubtful = link, False, False
+        self._is_fenced, self._is_doubtful = False, False
 
     def close(self) -> None:
         """Close; a crash instead of it loses nothing."""
-        self._is_closed = True
-        links = [*self._idle, *([self._link] if self._link is not None else [])]
-        self._idle, self._link = [], None
-        for link in links:
-            link.close()
+        self._links.close()
 
     def reopen(self) -> None:
         """Close and connect again, and see what is stored. Raises FencedError when another process took over."""
@@ -136,32 +123,17 @@ class ClickhouseStore:
         """The writer's connection, made anew when it broke or nobody knows what was stored. Raises HistoryStoreError,
         FencedError."""
         self._refuse_fenced()
-        if self._is_closed:
+        links = self._links
+        if links.is_closed:
             raise HistoryStoreError("history is closed", where=self.server.place)
-        if self._link is None or self._link.is_broken or self._is_doubtful:
+        if links.writer is None or links.writer.is_broken or self._is_doubtful:
             self.reopen()
-        assert self._link is not None
-        return self._link
+        assert links.writer is not None
+        return links.writer
 
-    @contextmanager
-    def reading(self) -> Iterator[ClickhouseLink]:
+    def reading(self) -> AbstractContextManager[ClickhouseLink]:
         """A connection of its own for one question. Raises HistoryStoreError."""
-        link = self._idle_link() or self.new_link()
-        try:
-            yield link
-        except BaseException:
-            link.close()  # it may be in the middle of something
-            raise
-        if self._is_closed or link.is_broken or len(self._idle) >= LINKS_KEPT_MAX:
-            link.close()
-        else:
-            self._idle.append(link)
-
-    def _idle_link(self) -> ClickhouseLink | None:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
+        return self._links.reading()
 
     def new_link(self) -> ClickhouseLink:
         """One to its tables, which whoever asks closes. Raises HistoryStoreError."""

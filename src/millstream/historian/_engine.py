@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from millstream.historian._answer import Naming, aggregates_table, events_table, names_table, samples_table
+from millstream.historian._dialect import Dialect
 from millstream.historian._dialect_duckdb import (
     Chosen,
     Segment,
@@ -30,6 +31,10 @@ from millstream.historian._tags import TagDictionary, TagEntry
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+_DUCKDB = Dialect(
+    lambda query, chosen, _: render_events(query, chosen), render_range, render_asof, render_count, render_window
+)
 
 
 class QueryStopped(HistoryStoreError):
@@ -194,16 +199,7 @@ class QueryEngine(Questions):
     def _render(query: Query, chosen: Chosen, segments: Sequence[Segment]) -> Sql:
         if not chosen.tag_ids:
             chosen = Chosen([2**32 - 1])  # a pattern that matches nothing: a number that no tag has
-        if isinstance(query, Events):
-            return render_events(query, chosen)
-        if isinstance(query, Range):
-            return render_range(query, chosen, segments)
-        if isinstance(query, AsOf):
-            return render_asof(query, chosen, segments)
-        if isinstance(query, Count):
-            return render_count(query, chosen, segments)
-        assert isinstance(query, Window)
-        return render_window(query, chosen, segments)
+        return _DUCKDB.render(query, chosen, segments)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from millstream.historian._dialect_duckdb import Chosen, Sql
+from millstream.historian._dialect import Dialect
+from millstream.historian._dialect_duckdb import Chosen
 from millstream.historian._dialect_postgres import (
     render_asof,
     render_count,
@@ -14,13 +15,14 @@ from millstream.historian._dialect_postgres import (
 )
 from millstream.historian._engine import Plan, QueryStopped, Questions, Running
 from millstream.historian._postgres_store import PostgresStore, unescaped
-from millstream.historian._query import AsOf, Count, Events, Query, Range, Window
+from millstream.historian._query import AsOf, Query, Range
 from millstream.historian._store import HistoryStoreError
 from millstream.historian._tags import TagDictionary
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_POSTGRES = Dialect(render_events, render_range, render_asof, render_count, render_window)
 _NO_TAG = Chosen([2**31 - 1])  # a pattern that matches nothing: a number that no tag has
 
 
@@ -32,7 +34,7 @@ class PostgresQuestions(Questions):
         self._server = store
 
     def _raw(self, query: Query, plan: Plan, running: Running) -> pa.Table:
-        sql = _render(query, plan.chosen if plan.chosen.tag_ids else _NO_TAG)
+        sql = _POSTGRES.render(query, plan.chosen if plan.chosen.tag_ids else _NO_TAG)
         with self._server.reading() as link, running.holding(link):
             try:
                 table = link.ask(sql.text, sql.parameters, doing="answer")
@@ -41,16 +43,3 @@ class PostgresQuestions(Questions):
                     raise QueryStopped("query was stopped") from error
                 raise
         return unescaped(table) if isinstance(query, Range | AsOf) else table
-
-
-def _render(query: Query, chosen: Chosen) -> Sql:
-    if isinstance(query, Events):
-        return render_events(query, chosen)
-    if isinstance(query, Range):
-        return render_range(query, chosen)
-    if isinstance(query, AsOf):
-        return render_asof(query, chosen)
-    if isinstance(query, Count):
-        return render_count(query, chosen)
-    assert isinstance(query, Window)
-    return render_window(query, chosen)

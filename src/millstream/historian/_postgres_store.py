@@ -8,8 +8,8 @@ commit that is still under way ends before anybody else reads the position.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from millstream.historian._ports import DeadLetter
 from millstream.historian._postgres_link import PostgresLink, PostgresServer, identifier
 from millstream.historian._postgres_schema import CHUNK_NS, SCHEMA, SCHEMA_VERSION
 from millstream.historian._rows import Rows
+from millstream.historian._server import Links
 from millstream.historian._store import Commit, HistoryStoreError, Position
 from millstream.historian._tags import TagEntry
 from millstream.kernel import ConfigError, FencedError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 KIND_ESCAPED = 6
 LOCK_WAIT_S = 30
-LINKS_KEPT_MAX = 2  # idle ones, for questions
 _LOCK_SPACE = 0x4D53
 _NUL_MARK = "\u2400"
 
@@ -41,9 +41,7 @@ class PostgresStore:
         self.server = server
         self.last = LastValues()
         self._order = 0
-        self._link: PostgresLink | None = None
-        self._is_closed = True
-        self._idle: list[PostgresLink] = []
+        self._links = Links(lambda: PostgresLink(server), _answers)
 
     @property
     def next_order(self) -> int:
@@ -53,25 +51,13 @@ class PostgresStore:
     def open(self) -> None:
         """Connect, and make the tables when they are not there. Raises HistoryStoreError, FencedError when another
         process writes, ConfigError."""
-        self._is_closed = False
-        link = PostgresLink(self.server)
-        is_open = False
-        try:
+        with self._links.opening(lambda: PostgresLink(self.server)) as link:
             self._lock(link)
             self._setup(link)
-            is_open = True
-        finally:
-            if not is_open:
-                link.close()
-        self._link = link
 
     def close(self) -> None:
         """Close; a crash instead of it loses nothing."""
-        self._is_closed = True
-        links = [*self._idle, *([self._link] if self._link is not None else [])]
-        self._idle, self._link = [], None
-        for link in links:
-            link.close()
+        self._links.close()
 
     def reopen(self) -> None:
         """Close and connect again, and see what is stored."""
@@ -141,40 +127,17 @@ class PostgresStore:
 
     def _writer(self) -> PostgresLink:
         """The writer's connection, made anew when it broke. Raises HistoryStoreError, FencedError."""
-        if self._is_closed:
+        links = self._links
+        if links.is_closed:
             raise HistoryStoreError("history is closed", where=self.server.place)
-        if self._link is None or self._link.is_broken:
+        if links.writer is None or links.writer.is_broken:
             self.reopen()
-        assert self._link is not None
-        return self._link
+        assert links.writer is not None
+        return links.writer
 
-    @contextmanager
-    def reading(self) -> Iterator[PostgresLink]:
+    def reading(self) -> AbstractContextManager[PostgresLink]:
         """A connection of its own for one question. Raises HistoryStoreError."""
-        link = self._idle_link() or PostgresLink(self.server)
-        try:
-            yield link
-        except BaseException:
-            link.close()  # it may be in the middle of something
-            raise
-        if self._is_closed or link.is_broken or len(self._idle) >= LINKS_KEPT_MAX:
-            link.close()
-        else:
-            self._idle.append(link)
-
-    def _idle_link(self) -> PostgresLink | None:
-        """One that still answers."""
-        while True:
-            try:
-                link = self._idle.pop()
-            except IndexError:
-                return None
-            try:
-                link.rows("SELECT 1")
-            except HistoryStoreError:
-                link.close()
-            else:
-                return link
+        return self._links.reading()
 
     def commit(self, batch: Commit) -> bool:
         """Store one batch. False when it is stored already (an earlier answer was lost). Raises HistoryStoreError, and
@@ -412,3 +375,11 @@ def unescaped(table: pa.Table) -> pa.Table:
     kind = pc.if_else(is_marked, pa.scalar(KIND_TEXT, pa.int16()), table.column("kind"))
     table = table.set_column(table.schema.get_field_index("kind"), "kind", kind)
     return table.set_column(table.schema.get_field_index("text"), "text", text)
+
+
+def _answers(link: PostgresLink) -> bool:
+    try:
+        link.rows("SELECT 1")
+    except HistoryStoreError:
+        return False
+    return True

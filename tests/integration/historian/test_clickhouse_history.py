@@ -124,7 +124,7 @@ def test_what_an_earlier_writer_still_stores_does_not_count(filled: InClickhouse
         filled.engine = filled.questions(filled.tags)
         rows = filled.columns([S(TAGS[0], T0 + 1, 2.0)])
         batch = Commit(Position("H", 1, filled.seq + 1), filled.seq, rows, counts={"messages": 1})
-        link, end = old._link, old.next_order + 2
+        link, end = old._links.writer, old.next_order + 2
         assert link is not None
         with pytest.raises(FencedError, match="another process"):  # its rows are stored, and seen by nobody
             old._send(link, batch, end)
