@@ -29,8 +29,10 @@ from millstream.login._records import PASSWORD, Identity, LoginUser, Session
 from millstream.login._totp import used_step
 from millstream.protocols.history_query import QUERY_SUBJECT
 from millstream.protocols.nats_jwt import is_public_key
+from millstream.protocols.nats_wire import WireMessage
 from millstream.trust import HubTenant, HubTrust, Person, fitting_token, person_token, place_subject, sites_in
 
+ATTEMPTS_SUBJECT = "millstream.login.attempt"  # in the provider's account: members tell each other who tries
 TOKEN_BYTES = 32
 SWEEP_INTERVAL_S = 1.0
 REFRESH_AT = 0.7  # of a token's life
@@ -86,6 +88,16 @@ class LoginAround:
     leads: Callable[[], bool] = lambda: True
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """Somebody tries to log in at a member; with `is_right` it was who it said."""
+
+    by: str
+    tenant: str
+    name: str
+    address: str
+    is_right: bool = False
+
+
 class NatsLogin(msgspec.Struct, frozen=True, kw_only=True):
     """What a client connects with, beside the key that it made itself. `refresh_s`: when to ask for the next (Unix
     seconds, as `expires_s`); `inbox_prefix`: below what it may hear replies; `api_prefix`: where it asks JetStream;
@@ -110,6 +122,7 @@ class LoginDesk:
         self._options = options
         self._clock = clock
         self._attempts = Attempts()
+        self._self = secrets.token_hex(8)
         self._passwords = Passwords()
         self._stack = AsyncExitStack()
         self._issues: dict[str, tuple[int, int]] = {}
@@ -124,6 +137,9 @@ class LoginDesk:
             await stack.enter_async_context(self._passwords)
             if not self.book.is_shared:
                 await self.book.prepare()
+            if self.book.is_shared:
+                sid = self._around.provider.subscribe(ATTEMPTS_SUBJECT, self._hear_attempts)
+                stack.callback(self._around.provider.unsubscribe, sid)
             for sid in self.book.listen():
                 stack.callback(self._around.provider.unsubscribe, sid)
             if not self.book.is_shared:  # else there may be no majority yet: `run` does it
@@ -183,6 +199,7 @@ class LoginDesk:
         if verdict.wait_s > 0:
             self._refused(tenant, name, address, "locked out")
             raise TooManyAttempts("too many attempts", verdict.wait_s)
+        self._tell_attempt(tenant, name, address)
         if verdict.locks:
             data = {"name": name[:80], "host": address, "locked": verdict.locks}
             await self._around.audit(self._known(tenant), "session", "locked", data)
@@ -195,7 +212,26 @@ class LoginDesk:
             raise _wrong()
         user = await self._second_factor(user, code, address)
         self._attempts.forgive(tenant, name, address)
+        self._tell_attempt(tenant, name, address, is_right=True)
         return await self.open(Identity(tenant, name, user.role, tuple(user.paths), epoch=user.epoch), address)
+
+    def _tell_attempt(self, tenant: str, name: str, address: str, *, is_right: bool = False) -> None:
+        """It counts at all members, whichever one is asked."""
+        if self.book.is_shared:
+            attempt = Attempt(self._self, tenant, name, address, is_right)
+            with suppress(PlantError):  # without its link a member lets nobody in
+                self._around.provider.publish(ATTEMPTS_SUBJECT, msgspec.json.encode(attempt))
+
+    def _hear_attempts(self, messages: list[WireMessage]) -> None:
+        for message in messages:
+            with suppress(msgspec.DecodeError):  # of a later version
+                one = msgspec.json.decode(message[4], type=Attempt)
+                if one.by == self._self:
+                    continue
+                if one.is_right:
+                    self._attempts.forgive(one.tenant, one.name, one.address)
+                else:
+                    self._attempts.take(one.tenant, one.name, one.address, self._now_s())
 
     async def _second_factor(self, user: LoginUser, code: str, address: str) -> LoginUser:
         if user.totp is None:

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from millstream.kernel import AuthError, SystemClock, Unreachable
-from millstream.login import LoginAround, LoginDesk, LoginOptions, LoginUser, Session
+from millstream.login import LoginAround, LoginDesk, LoginOptions, LoginUser, Session, TooManyAttempts
+from millstream.login._attempts import USER_TRIES
 from millstream.login._cutter import Cutter
 from millstream.login._desk import BEHIND_S_MAX, _digest
 from millstream.trust import Person, new_key, person_token
@@ -103,3 +104,24 @@ def test_a_connection_of_a_log_in_that_is_not_known_is_cut_only_when_it_is_not_k
     cutter.settle(doubts)
     assert said == [("$SYS.REQ.SERVER.N1.KICK", b'{"cid":2}')]
     assert cutter.take_doubts() == []
+
+
+async def test_guesses_at_one_member_are_counted_at_the_others() -> None:
+    clock = SetClock()
+    first, second = _desk(clock), _desk(clock)
+    sent: list[bytes] = []
+    provider: Any = first._around.provider
+    provider.publish = lambda subject, payload: sent.append(payload)
+    for _ in range(USER_TRIES):
+        first._tell_attempt("acme", "eve", "10.0.0.1")
+    messages = [(1, b"millstream.login.attempt", b"", None, payload) for payload in sent]
+    first._hear_attempts(messages)  # its own, which it has counted itself
+    assert first._attempts.take("acme", "eve", "10.0.0.2", 0).wait_s == 0
+    second._hear_attempts(messages)
+    _read(second, clock)
+    with pytest.raises(TooManyAttempts):
+        await second.log_in("acme", "eve", "a guess", "", "10.0.0.2")
+    sent.clear()
+    first._tell_attempt("acme", "eve", "10.0.0.1", is_right=True)
+    second._hear_attempts([(1, b"millstream.login.attempt", b"", None, payload) for payload in sent])
+    assert second._attempts.take("acme", "eve", "10.0.0.2", 0).wait_s == 0
