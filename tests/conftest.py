@@ -22,6 +22,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import peers  # lives in tools/, which is no package
+from millstream.kernel import calm_collector
 
 # What an example may take is no property of the code on a machine that others use too.
 hypothesis.settings.register_profile(
@@ -196,13 +197,15 @@ def _tasks_since(before: set[asyncio.Task[object]]) -> set[asyncio.Task[object]]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What thousands of tests are made of stays until the end: nothing looks for garbage in it, now or ever again."""
+    """What thousands of tests are made of stays until the end: nothing looks for garbage in it, now or ever again. What
+    comes later is looked through as rarely as in a node."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
         gc.enable()
+        calm_collector()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

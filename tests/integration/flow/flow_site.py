@@ -93,15 +93,16 @@ async def until(
     check: Callable[[], Awaitable[bool]] | Callable[[], bool], what: str, deadline_s: float = DEADLINE_S,
     tell: Callable[[], object] = lambda: "",
 ) -> None:  # fmt: skip
-    """Poll until true."""
+    """Poll until true; a check that takes long, as one that reads a whole stream, is made more rarely."""
     end = time.monotonic() + deadline_s
     while True:
+        began = time.process_time()
         with suppress(Unreachable):  # the server is just being started again
             found = check()
             if (await found) if not isinstance(found, bool) else found:
                 return
         assert time.monotonic() < end, f"not in time: {what}: {tell()}"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(min(0.05 + 5 * (time.process_time() - began), 0.3))
 
 
 @asynccontextmanager
