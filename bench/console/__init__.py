@@ -1,6 +1,7 @@
 """The console in a real browser: the first useful picture, and what live tags cost.
 
     python -m bench console [--json] [--short] [--tags 2000] [--seconds 20] [--minutes 2] [--throttle 4] [--pages 3]
+                            [--large 100000]
 
 A hub and an edge in one process, whose replay connector says so many tags once a second, and Debian's Chromium without
 a screen (software drawing). The first picture is the frame in which the first value of a tag was painted, as the
@@ -12,8 +13,11 @@ what they use with none.
 Then 500 tags ten times a second. Memory is what a page holds after its rubbish was collected, read again and again for
 minutes in which more messages come than otherwise; growth is told for as many messages as the tags above bring in an
 hour. Frames that came too late are counted while the page is scrolled through all rows, and with all rows in sight,
-beside those of a page with nothing on it. Needs chromium, playwright and a built console; where they are missing
-nothing is measured.
+beside those of a page with nothing on it.
+
+At last a hub that knows a hundred thousand tags, each with a value that came over the bus: how soon the tree stands
+there, how soon a search shows a tag with its value, and what the page holds. Needs chromium, playwright and a built
+console; where they are missing nothing is measured.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ import psutil
 
 from bench._nodes import Rig, open_rig
 from bench._report import Row, digest, finish, parser
+from bench.console._large import large_rows, start_large
 from bench.console._measures import blank_frames, first_picture_ms, frames, held_mb, page_cost, share_of
 from millstream.api import is_built
 
@@ -61,14 +66,16 @@ def main(argv: list[str]) -> int:
     options.add_argument("--minutes", type=float, default=2.0, help="how long the memory is looked at")
     options.add_argument("--pages", type=int, default=3, help="how many are open for what the node pays")
     options.add_argument("--throttle", type=float, default=4.0, help="how many times slower, for the first picture")
+    options.add_argument("--large", type=int, default=100_000, help="tags of the large plant")
     options.add_argument("--chromium", default="chromium", help="the browser's program")
     chosen = options.parse_args(argv)
     if chosen.short:
         chosen.tags, chosen.seconds, chosen.pages, chosen.minutes = 100, 3.0, 1, 0.1
+        chosen.large = 12_000  # still more than one list holds
     program = shutil.which(chosen.chromium)
     lacks = _lacks(program)
     if lacks:
-        rows = [Row(measure, "not measured", note=f"missing: {lacks}") for measure in _measures(chosen.tags)]
+        rows = [Row(measure, "not measured", note=f"missing: {lacks}") for measure in _measures(chosen)]
     else:
         rows = asyncio.run(_measure(str(program), chosen))
     for row in rows:
@@ -76,11 +83,13 @@ def main(argv: list[str]) -> int:
     return finish("console", argv, rows, chosen)
 
 
-def _measures(tags: int) -> tuple[str, ...]:
+def _measures(chosen: Any) -> tuple[str, ...]:
+    tags, large = chosen.tags, chosen.large
     return (
         "first value after opening the page", f"{tags:,} live tags at 1 Hz", "processor of the node for an open page",
         "memory after an hour", f"{FAST_TAGS} live tags at {1 / FAST_S:g} Hz",
-        f"{FAST_TAGS} rows in sight at {1 / FAST_S:g} Hz",
+        f"{FAST_TAGS} rows in sight at {1 / FAST_S:g} Hz", f"the tree of {large:,} tags",
+        f"a search in {large:,} tags",
     )  # fmt: skip
 
 
@@ -111,9 +120,11 @@ async def _measure(program: str, chosen: Any) -> list[Row]:
                 rows.append(await _memory_row(browser, address, chosen))
                 rows.append(await _frames_row(browser, address, chosen, HEIGHT_PX))
                 rows.append(await _frames_row(browser, address, chosen, FAST_TAGS * ROW_PX + FRAME_PX))
+            async with open_rig() as rig:
+                rows += await large_rows(browser, await start_large(rig, chosen.large), chosen.large)
         finally:
             await browser.close()
-    for row, measure in zip(rows, _measures(chosen.tags), strict=True):
+    for row, measure in zip(rows, _measures(chosen), strict=True):
         row.measure, row.result_hash = measure, digest([chosen.tags])
     return rows
 

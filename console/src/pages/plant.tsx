@@ -1,7 +1,7 @@
 /** The namespace as a tree with live values; any tag opens beside it. */
 import { computed, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { plain } from "../format";
+import { numberText, plain } from "../format";
 import { StateMark } from "../parts/mark";
 import { machineState } from "../parts/states";
 import { RowCells } from "../parts/value";
@@ -52,8 +52,8 @@ export function PlantPage(): preact.JSX.Element {
       <div class="bar">
         <input type="search" aria-label={t("searchTags")} placeholder={t("searchTags")} value={searched.value}
           onInput={(event) => go(address("plant", { search: event.currentTarget.value, tag: key ?? undefined }), false)} />
-        <span class="muted" role="status">{t("tagsCount", { n: searched.value.trim() === "" ? Math.max(tagsCount.value, found.value.length) : found.value.length })}</span>
-        {isTruncated.value && <span class="look">{t("truncated", { n: tags.value.size })}</span>}
+        <span class="muted" role="status">{t("tagsCount", { n: numberText(searched.value.trim() === "" ? Math.max(tagsCount.value, found.value.length) : found.value.length) })}</span>
+        {isTruncated.value && <span class="look">{t("truncated", { n: numberText(tags.value.size) })}</span>}
       </div>
       <div class={selected ? "plant open" : "plant"}>
         <Tree selected={selected?.key} />
@@ -150,7 +150,7 @@ function PlaceCells({ row }: { row: Row & { type: "place" } }): preact.JSX.Eleme
       <span role="gridcell" class="indent place foreign">
         <span aria-hidden="true">{row.isOpen ? "▾" : "▸"}</span> {plain(row.place.name)}
       </span>
-      <span role="gridcell" class="muted number">{t("tagsCount", { n: row.place.count })}</span>
+      <span role="gridcell" class="muted number">{t("tagsCount", { n: numberText(row.place.count) })}</span>
     </>
   );
 }

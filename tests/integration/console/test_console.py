@@ -410,8 +410,8 @@ async def see_what_is_odd(browser: Browser, site: ConsoleSite, faults: list[str]
         assert await accessibility_faults(page) == []
         plant["a/b"] = 100_000
         await page.reload()
-        await page.get_by_text("The first 10000 are shown").wait_for()
-        await page.get_by_role("status").get_by_text("100000 tags").wait_for()
+        await page.get_by_text("The first 10,000 are shown").wait_for()
+        await page.get_by_role("status").get_by_text("100,000 tags").wait_for()
         assert await page.get_by_role("row").count() < 200  # of ten thousand
         await page.get_by_role("searchbox").fill("deep")
         await page.get_by_role("row", name="deep").wait_for()
