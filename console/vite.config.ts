@@ -22,15 +22,21 @@ function packed(): Plugin {
   };
 }
 
-/** What the page asks first is a script of its own, which is small and runs while the others are read. A plain one: the
- * browser would put off a module until those have run. */
+/** What the page asks first stands in the page itself: it runs before any other file has come, and none is waited for. The
+ * hub names its digest in the page's policy. A plain script: the browser would put off a module until the others have run. */
 function early(): Plugin {
   return {
     name: "early",
     renderChunk: (code, chunk) => (chunk.name === "boot" ? `(() => {${code}})();` : null),
-    transformIndexHtml: (_html, { bundle }) => {
-      const file = Object.keys(bundle ?? {}).find((name) => /^assets\/boot-[^/]+\.js$/.test(name));
-      return file === undefined ? [] : [{ tag: "script", attrs: { src: `./${file}` }, injectTo: "head-prepend" }];
+    transformIndexHtml: {
+      order: "post",
+      handler: (html, { bundle }) => {
+        const [name, chunk] = Object.entries(bundle ?? {}).find(([name]) => /^assets\/boot-[^/]+\.js$/.test(name)) ?? [];
+        if (bundle === undefined || name === undefined || chunk?.type !== "chunk") return html;
+        delete bundle[name];
+        // Before the style sheet, which a script behind it would wait for.
+        return html.replace("</title>", (end) => `${end}\n    <script>${chunk.code.trim()}</script>`);
+      },
     },
   };
 }

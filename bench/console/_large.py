@@ -32,8 +32,8 @@ _FOUND = """
   const begun = performance.now();
   const look = () => {
     const row = [...document.querySelectorAll('.row')].find((one) => one.textContent.includes(name));
-    if (/[0-9]/.test(row?.querySelector('.value')?.textContent ?? "")) requestAnimationFrame(() => done(performance.now() - begun));
-    else requestAnimationFrame(look);
+    const isShown = /[0-9]/.test(row?.querySelector('.value')?.textContent ?? "");
+    requestAnimationFrame(isShown ? () => done(performance.now() - begun) : look);
   };
   box.value = text;
   box.dispatchEvent(new Event("input", { bubbles: true }));

@@ -1,12 +1,15 @@
 """The console and the documentation: files that are built and lie in this package, served as they are.
 
-The policy that goes with them lets a page load nothing from elsewhere, run no text as script, and speak with this hub
-and its WebSocket listener only.
+The policy that goes with them lets a page load nothing from elsewhere, run no text as script but the one that was built
+into it, by its digest, and speak with this hub and its WebSocket listener only.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,7 @@ _TYPES = {
     ".svg": "image/svg+xml", ".json": "application/json", ".md": "text/plain; charset=utf-8",
     ".webmanifest": "application/manifest+json", ".png": "image/png",
 }  # fmt: skip
+_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 _PACKED = frozenset({".js", ".css"})
 _FOR_EVER = "public, max-age=31536000, immutable"
 _POLICY = (
@@ -89,7 +93,10 @@ def _serving(folder: Path, websocket_port: int | None, *, is_page: bool = False)
         path = folder / name
         if _NAME.match(name) is None or path.suffix not in _TYPES or not path.is_file():
             raise _missing(name) if is_page else NotFoundError("no such file", got=name[:80])
-        headers = _headers(policy(request.headers.get("host", ""), websocket_port))
+        rules = policy(request.headers.get("host", ""), websocket_port)
+        if is_page:
+            rules = rules.replace("script-src 'self'", f"script-src 'self'{_built_in(path, path.stat().st_mtime_ns)}")
+        headers = _headers(rules)
         headers["Cache-Control"] = "no-cache" if is_page else _FOR_EVER
         if path.suffix in _PACKED:
             headers["Vary"] = "Accept-Encoding"
@@ -98,6 +105,13 @@ def _serving(folder: Path, websocket_port: int | None, *, is_page: bool = False)
         return FileResponse(path, headers=headers, media_type=_TYPES[Path(name).suffix])
 
     return serve
+
+
+@lru_cache(maxsize=2)
+def _built_in(page: Path, changed_ns: int) -> str:
+    """The digests of the scripts that stand in a page as it was built; `changed_ns` is when."""
+    digests = (hashlib.sha256(text).digest() for text in _SCRIPT.findall(page.read_bytes()))
+    return "".join(f" 'sha256-{base64.b64encode(digest).decode('ascii')}'" for digest in digests)
 
 
 def _headers(rules: str) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 
 import httpx
@@ -41,6 +43,19 @@ async def test_the_page_may_reach_this_hub_and_nothing_else(folder: Path) -> Non
     assert rules["connect-src"] == "'self' ws://plant.example:8080 wss://plant.example:8080"
     assert page.headers["cache-control"] == "no-cache"
     assert page.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_only_the_script_that_was_built_into_the_page_may_run_in_it(folder: Path) -> None:
+    async with client_of(folder) as client:
+        for text in ("begin()", "begin('again')"):
+            (folder / "index.html").write_text(
+                f"<script>{text}</script><script type=module src=./assets/main-1.js></script>"
+            )
+            digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+            page = await client.get("/")
+            rules = dict(rule.split(" ", 1) for rule in page.headers["content-security-policy"].split("; "))
+            assert rules["script-src"] == f"'self' 'sha256-{digest}'"
+        assert "sha256" not in (await client.get("/assets/main-1.js")).headers["content-security-policy"]
 
 
 async def test_what_has_its_digest_in_its_name_is_kept_by_browsers(folder: Path) -> None:
