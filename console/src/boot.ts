@@ -31,3 +31,13 @@ export function beginAll(hash: string): void {
 }
 
 beginAll(location.hash);
+
+/** The first look into what this browser keeps (language, appearance) waits for another process: better now, while the
+ * files of the page are on their way, than between them and the first picture. */
+setTimeout(() => {
+  try {
+    localStorage.getItem("millstream.language");
+  } catch {
+    return; // a browser that keeps nothing is no fault
+  }
+});
