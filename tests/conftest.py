@@ -41,6 +41,8 @@ LONGEST = tuple(
     for name in (
         "integration/console/", "integration/fleet/test_command_kills.py", "integration/cluster/",
         "integration/torture/", "integration/demo/", "docs/test_readme.py",
+        "integration/site_config/test_kills_and_bad_input.py", "integration/opcua/test_opcua_conformance.py",
+        "integration/bench/",
     )
 )  # fmt: skip
 _HAS_FAILED = pytest.StashKey[bool]()
