@@ -36,7 +36,7 @@ from millstream.historian._postgres_store import PostgresStore
 from millstream.historian._store import HistoryStoreError
 from millstream.historian._tags import TagDictionary
 from millstream.hub import HubNode
-from millstream.kernel import FencedError
+from millstream.kernel import FencedError, free_port
 
 pytestmark = pytest.mark.needs("postgres")
 
@@ -204,6 +204,22 @@ async def test_a_hub_with_its_history_here_is_backed_up_and_restored(database: P
     assert await asyncio.to_thread(database.run, own.format("after")) == [("acme/hub:own", 7.0)] * 3
     positions = "SELECT stream, max(last_seq) FROM {}.sink_pos GROUP BY 1 ORDER BY 1"
     restored = await asyncio.to_thread(database.run, positions.format("after"))
+    assert restored == await asyncio.to_thread(database.run, positions.format("before"))
+
+    # On three boxes with one server behind them the one that makes the streams puts the history there, once.
+    (tmp_path / "cluster.secret").write_text(PASSWORD)
+    members = {name: f"127.0.0.1:{free_port()}" for name in "abc"}
+    cluster = {"members": members, "secret": {"file": str(tmp_path / "cluster.secret")}, "host": "127.0.0.1"}
+    restoring = []
+    for name in members:
+        raw = document("three")
+        raw |= {"cluster": {"member": name, **cluster}, "hub": {"name": "h1", "data_dir": str(tmp_path / name)}}
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(raw))
+        restoring.append(_millstream("restore", str(tmp_path / "backup"), "-c", str(tmp_path / f"{name}.yaml")))
+    told = await asyncio.gather(*restoring)
+    assert sum("3 samples into" in said for said in told) == 1, told
+    assert await asyncio.to_thread(database.run, own.format("three")) == [("acme/hub:own", 7.0)] * 3
+    restored = await asyncio.to_thread(database.run, positions.format("three"))
     assert restored == await asyncio.to_thread(database.run, positions.format("before"))
 
 
