@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from millstream.historian._keep import NEVER, Gone
-from millstream.historian._seal import Sealer, is_lapsed, quoted, rollup_sql
+from millstream.historian._seal import Sealer, is_lapsed, quoted
 from millstream.historian._store import DAY_NS, HistoryStore
 
 _ROLLUP_OVER = "(level_s = 60 AND tag_id IN ({minutes})) OR (level_s = 3600 AND tag_id IN ({hours}))"
@@ -91,7 +91,7 @@ class Lapser:
                 file, rollup, rows = found[0]
                 folder = self._store.folder
                 new = _next_name(rollup or file.replace("days/", "rollups/"))
-                self._sealer.copy(cursor, rollup_sql(folder / file, folder / rollup if rollup else None), new)
+                self._sealer.roll_up(cursor, folder / file, folder / rollup if rollup else None, new)
         finally:
             cursor.close()
         return Lapsed(day, (file, rollup), (file, new), rows)

@@ -15,11 +15,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from millstream.historian._dialect_duckdb import DAY_NS, HOUR_NS, MINUTE_NS, Segment
 from millstream.historian._store import HistoryStore, HistoryStoreError
 
 ROW_GROUP_ROWS = 122_880  # about 25 tags at 20 s: what one tag's query has to read
+SLICE_ROWS = 2_000_000  # samples that a rollup is worked out of at a time: each tag's minutes take memory until then
 _DAYS, _ROLLUPS = "days", "rollups"
 _TEMPORARY = ".tmp-"
 _COLUMNS = "tag_id, ts, kind, value, whole, text, quality"
@@ -101,11 +103,26 @@ class Sealer:
                     raise HistoryStoreError(
                         "sealed file does not hold all rows", where=file, expected=str(hot + old_rows), got=str(rows)
                     )
-                self.copy(cursor, rollup_sql(folder / file, folder / old_rollup if old_rollup else None), rollup)
+                self.roll_up(cursor, folder / file, folder / old_rollup if old_rollup else None, rollup)
         finally:
             cursor.close()
         old = tuple(name for name in (old_file, old_rollup) if name is not None)
         return Sealed(day, upto, file, rollup, rows, hot, old)
+
+    def roll_up(self, cursor: object, file: Path, old: Path | None, name: str) -> None:
+        """Write the rollup of a day's file, `name`, from some of its tags at a time; of tags that it has no samples of
+        as it stands in `old`. Raises DuckDB's errors, OSError."""
+        slices = _fetched(cursor, _slices_sql(file))
+        final = self._store.folder / name
+        final.parent.mkdir(exist_ok=True)
+        parts = [final.with_name(f"{_TEMPORARY}{number}-{final.name}") for number in range(len(slices))]
+        try:
+            for part, (first, last) in zip(parts, slices, strict=True):
+                _copy(cursor, _minutes_sql(file, first, last), part)
+            self.copy(cursor, _joined_sql(parts, file, old), name)
+        finally:
+            for part in parts:
+                part.unlink(missing_ok=True)
 
     def copy(self, cursor: object, select: str, name: str) -> int:
         """Write rows into the file `name` of the history, synced; how many. Raises DuckDB's errors, OSError."""
@@ -113,13 +130,7 @@ class Sealer:
         final = folder / name
         final.parent.mkdir(exist_ok=True)
         temporary = final.with_name(_TEMPORARY + final.name)
-        execute = getattr(cursor, "execute")  # noqa: B009 (DuckDB's own types are not there when it is not installed)
-        rows = int(
-            execute(
-                f"COPY ({select}) TO {quoted(temporary)} "
-                f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
-            ).fetchall()[0][0]
-        )
+        rows = _copy(cursor, select, temporary)
         self._step("written")
         _sync(temporary)
         temporary.rename(final)
@@ -199,10 +210,31 @@ class Sealer:
         return total
 
 
-def rollup_sql(file: Path, old: Path | None) -> str:
-    """The rollup of a day's file; of tags that it has no samples of, as it stands in `old`."""
+def _fetched(cursor: object, select: str) -> list[tuple[Any, ...]]:
+    execute = getattr(cursor, "execute")  # noqa: B009 (DuckDB's own types are not there when it is not installed)
+    rows: list[tuple[Any, ...]] = execute(select).fetchall()
+    return rows
+
+
+def _copy(cursor: object, select: str, path: Path) -> int:
+    how = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
+    return int(_fetched(cursor, f"COPY ({select}) TO {quoted(path)} ({how})")[0][0])
+
+
+def _slices_sql(file: Path) -> str:
+    """First and last tag of each slice: of `SLICE_ROWS` samples, or of one tag that has more."""
+    return (
+        "SELECT min(tag_id), max(tag_id) FROM ("
+        f"SELECT tag_id, (sum(rows) OVER (ORDER BY tag_id) - 1) // {SLICE_ROWS} AS slice FROM ("
+        f"SELECT tag_id, count(*) AS rows FROM read_parquet({quoted(file)}) GROUP BY tag_id)) GROUP BY slice ORDER BY 1"
+    )
+
+
+def _minutes_sql(file: Path, first: int, last: int) -> str:
+    """The minutes and hours of the tags from `first` to `last` of a day's file."""
     single = "SELECT tag_id FROM tags WHERE kind <> 'tag' OR is_corrected"
     number = "CASE WHEN kind BETWEEN 1 AND 3 AND isfinite(value) THEN value END"
+    rows = f"SELECT * FROM read_parquet({quoted(file)}, file_row_number = true) WHERE tag_id BETWEEN {first} AND {last}"
     levels = " UNION ALL ".join(
         f"SELECT {every // 10**9} AS level_s, tag_id, "
         f"t_ns // {every} * {every} - (t_ns % {every} < 0)::BIGINT * {every} AS start_ns, "
@@ -213,22 +245,25 @@ def rollup_sql(file: Path, old: Path | None) -> str:
         "FROM s GROUP BY 1, 2, 3"
         for every in (MINUTE_NS, HOUR_NS)
     )
-    # Tags whose samples of this day are over already keep the rollup that was made of them.
+    return (
+        f"WITH s AS (SELECT tag_id, epoch_ns(ts) AS t_ns, file_row_number AS n, {number} AS number "
+        # One value a time where later ones correct earlier ones; only there, since a window over all rows is dear.
+        f"FROM ({rows} AND tag_id NOT IN ({single}) UNION ALL {rows} AND tag_id IN ({single}) "
+        "QUALIFY row_number() OVER (PARTITION BY tag_id, ts ORDER BY file_row_number DESC) = 1) "
+        f"WHERE quality < 2147483648) {levels}"
+    )
+
+
+def _joined_sql(parts: Sequence[Path], file: Path, old: Path | None) -> str:
+    """All parts; tags whose samples of this day are over already keep the rollup that was made of them, in `old`."""
+    listed = ", ".join(quoted(part) for part in parts)
     kept = (
         ""
         if old is None
         else f" UNION ALL SELECT * FROM read_parquet({quoted(old)}) "
         f"WHERE tag_id NOT IN (SELECT tag_id FROM read_parquet({quoted(file)}))"
     )
-    return (
-        f"WITH s AS (SELECT tag_id, epoch_ns(ts) AS t_ns, file_row_number AS n, {number} AS number "
-        # One value a time where later ones correct earlier ones; only there, since a window over all rows is dear.
-        f"FROM (SELECT * FROM read_parquet({quoted(file)}, file_row_number = true) WHERE tag_id NOT IN ({single}) "
-        f"UNION ALL SELECT * FROM read_parquet({quoted(file)}, file_row_number = true) WHERE tag_id IN ({single}) "
-        "QUALIFY row_number() OVER (PARTITION BY tag_id, ts ORDER BY file_row_number DESC) = 1) "
-        "WHERE quality < 2147483648) "
-        f"SELECT * FROM ({levels}{kept}) ORDER BY level_s, tag_id, start_ns"
-    )
+    return f"SELECT * FROM (SELECT * FROM read_parquet([{listed}]){kept}) ORDER BY level_s, tag_id, start_ns"
 
 
 def is_lapsed(name: str) -> bool:

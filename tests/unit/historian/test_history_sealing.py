@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from history_kit import DAY, T0, TAGS, History, S, rows_of
 
@@ -174,3 +175,23 @@ def test_a_file_is_removed_only_when_no_query_that_may_read_it_is_left(tmp_path:
     with made.engine._reading():
         assert made.engine.removable() == ["days/x"]
     made.store.close()
+
+
+def test_a_rollup_of_many_slices_is_the_rollup_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10,000 tags the minutes of a day do not fit into memory at once."""
+    rollups = []
+    for name, rows in (("one", 10**9), ("each tag", 1), ("two tags", 250)):
+        monkeypatch.setattr("millstream.historian._seal.SLICE_ROWS", rows)
+        made = History(tmp_path / name)
+        made.add(samples(300))
+        made.add([S(TAGS[0], T0 + 3 * 10**9, 1000.0)])  # a correction
+        made.seal(DAY)
+        made.add(samples(50, 280))
+        made.seal(DAY)
+        (segment,) = made.sealer.segments()
+        assert segment.rollup is not None
+        assert {p.name for p in Path(segment.rollup).parent.iterdir()} == {Path(segment.rollup).name}
+        rollups.append(pyarrow.parquet.read_table(segment.rollup).to_pylist())
+        made.store.close()
+    assert rollups[0] == rollups[1] == rollups[2]
+    assert len({row["tag_id"] for row in rollups[0]}) == 3
