@@ -57,8 +57,9 @@ from millstream.edge._boot import (
 from millstream.edge._positions import PositionKeeper
 from millstream.edge._told_cursors import ToldCursors
 from millstream.edge._uplink import (
-    HUB_THERE_PATIENCE,
+    BUSY_PATIENCE,
     CursorWatch,
+    LinkEar,
     Redials,
     Refusals,
     StreamFlow,
@@ -158,6 +159,7 @@ class EdgeForward:
         self._alarms: dict[str, ServerAlarm] = {}
         self._refusals = Refusals()
         self._uplink = UplinkStatus("cut" if settings.has_uplink else "none")
+        self._ear = LinkEar()
         self._redials = Redials(redial_pauses(settings.hang_s))
         self._noted: ForwardNote | None = None
         self.told = ToldCursors(self._clock)
@@ -443,20 +445,31 @@ class EdgeForward:
             flows.append(StreamFlow(watched.watch, watched.info, cursor is not None, age_ms, error))
         monotonic_ns = self._clock.monotonic_ns()
         is_there = cursors is not None
-        patience_s = self._settings.hang_s * (HUB_THERE_PATIENCE if is_there else 1)
-        is_stuck = stuck_s(flows, is_hub_there=is_there, now_ns=monotonic_ns) > patience_s
-        is_hung = is_stuck and (is_there or await self._is_link_claimed())
+        is_hung = await self._is_hung(stuck_s(flows, is_hub_there=is_there, now_ns=monotonic_ns), is_hub_there=is_there)
         self._uplink = judge(flows, is_hub_there=is_there, is_hung=is_hung, now_ns=monotonic_ns)
         stalled = next((f.error for f in flows if f.error and "10228" in f.error), None)
         self._set("MS-0614", stalled and f"the hub's source reports: {stalled}")
         self._set("MS-0618", "the hub does not answer" if cursors is None else None)
 
-    async def _is_link_claimed(self) -> bool:
-        """True when the server believes that the leaf link is up."""
-        try:
-            return not self._server.is_given and bool((await self._server.monitor("/leafz")).get("leafs"))
-        except PlantError:
+    async def _is_hung(self, stuck_s: float, *, is_hub_there: bool) -> bool:
+        """Messages have waited for too long: soon where the server believes in a link over which nothing comes, late
+        where the hub answers or is heard: it takes what it can, and being dialled again would cost it more."""
+        hang_s, now_ns = self._settings.hang_s, self._clock.monotonic_ns()
+        if is_hub_there or stuck_s <= hang_s / 3:
+            return stuck_s > hang_s * BUSY_PATIENCE
+        count = await self._link_count()
+        if count is None:
             return False
+        self._ear.note(count, now_ns)
+        return stuck_s > hang_s * (1 if self._ear.silent_s(now_ns) > hang_s / 2 else BUSY_PATIENCE)
+
+    async def _link_count(self) -> int | None:
+        """How many messages came over the leaf link that the server believes in; None: it has none."""
+        try:
+            leafs = [] if self._server.is_given else (await self._server.monitor("/leafz")).get("leafs") or []
+        except PlantError:
+            return None
+        return sum(int(leaf.get("in_msgs", 0)) for leaf in leafs) if leafs else None
 
     async def _age_ms(self, watched: _Watched, now_ns: int) -> int:
         """Age of the oldest message that the hub does not have."""

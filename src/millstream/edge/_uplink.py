@@ -14,7 +14,7 @@ UplinkState = Literal["none", "flowing", "idle", "behind", "cut", "hung"]
 FLOWING_NS = 2_000_000_000
 BEHIND_AGE_MS = 2000  # older than this waits for more than a round trip and a check
 REFUSED_FOR_S = 20.0  # a refusal counts so long after the last one
-HUB_THERE_PATIENCE = 4  # so many times longer may a cursor stand while the hub answers: it may have much to do
+BUSY_PATIENCE = 4  # so many times longer may a cursor stand while anything comes over the link: the hub has much to do
 REDIALS_BEFORE_RESTART = 3
 REDIAL_CEILING_S = 600.0
 
@@ -120,6 +120,23 @@ def stuck_s(flows: Sequence[StreamFlow], *, is_hub_there: bool, now_ns: int) -> 
     """The longest time that messages of a stream have waited without the hub's cursor moving. A stream that the hub
     does not source (yet) does not count while the hub answers: dialling again would not help it."""
     return max((f.watch.stuck_s(now_ns) for f in flows if f.is_sourced or not is_hub_there), default=0.0)
+
+
+class LinkEar:
+    """Whether anything comes over the link, by the server's count of messages. Pure."""
+
+    def __init__(self) -> None:
+        self._count: int | None = None
+        self._heard_ns = 0
+
+    def note(self, count: int, now_ns: int) -> None:
+        """What the server has counted by now."""
+        if count != self._count:
+            self._count, self._heard_ns = count, now_ns
+
+    def silent_s(self, now_ns: int) -> float:
+        """How long nothing has come, as far as it was looked."""
+        return (now_ns - self._heard_ns) / 1e9
 
 
 def redial_pauses(hang_s: float) -> Backoff:

@@ -37,6 +37,7 @@ QUIET_CHECKS = 5  # an edge that answers and whose sources flow is asked at each
 FRESH_NS = 900_000_000  # less than a check: who needs the streams once a second shares what is asked
 SILENT_NS = 2_500_000_000  # a live source hears its edge's heartbeat every second
 KICK_PAUSE_NS, KICK_PAUSE_NS_MAX = 3_000_000_000, 60_000_000_000
+KICK_REST = 9  # so many times longer than a kick took is the pause behind it: it stops the stream's other work
 KINDS = {"I": HUB_INTEGRITY, "T": HUB_THROUGHPUT, "F": HUB_INTEGRITY, "DLQ": HUB_DLQ}
 
 
@@ -99,6 +100,7 @@ class SourceKeeper:
         self._quiet: dict[str, int] = {}  # edge -> checks until it is asked again
         self._refreshed_ns: int | None = None
         self._kicks: dict[str, _Kick] = {}
+        self._kick_free_ns: dict[str, int] = {}  # hub's stream -> no kick before
 
     @property
     def streams(self) -> list[StreamInfo]:
@@ -268,7 +270,8 @@ class SourceKeeper:
 
         After a restart of the hub, or an outage at the wrong moment, nats-server waits for up to 40 s before it asks
         the edge again. Taking the source away and adding it starts it at once; it goes on behind the last message that
-        the stream holds of it.
+        the stream holds of it. The server looks for that message while the stream waits, for seconds where hundreds of
+        sites have just come back on a machine that is full; so those that are due then go together, and rarely.
         """
         info, now_ns = self._infos[hub_stream], self._clock.monotonic_ns()
         silent = set()
@@ -277,7 +280,7 @@ class SourceKeeper:
                 self._kicks.pop(name, None)
                 continue
             kick = self._kicks.setdefault(name, _Kick(now_ns if source.active_ns >= 0 else now_ns + KICK_PAUSE_NS))
-            if now_ns >= kick.due_ns:
+            if now_ns >= max(kick.due_ns, self._kick_free_ns.get(hub_stream, 0)):
                 kick.due_ns = now_ns + kick.pause_ns
                 kick.pause_ns = min(KICK_PAUSE_NS_MAX, 2 * kick.pause_ns)
                 silent.add(name)
@@ -287,6 +290,8 @@ class SourceKeeper:
         others = [source for source in sources if source["name"] not in silent]
         await ensure_stream(self._api, {**info.config, "sources": others})
         self._infos[hub_stream] = await ensure_stream(self._api, {**info.config, "sources": sources})
+        done_ns = self._clock.monotonic_ns()
+        self._kick_free_ns[hub_stream] = done_ns + KICK_REST * (done_ns - now_ns)
 
     def _watch(self) -> None:
         stalled = [

@@ -10,6 +10,7 @@ from millstream.bus import StreamBounds, StreamInfo, integrity_stream, trim_belo
 from millstream.edge._uplink import (
     REDIAL_CEILING_S,
     CursorWatch,
+    LinkEar,
     Redials,
     Refusals,
     StreamFlow,
@@ -102,6 +103,17 @@ def test_only_data_that_has_flowed_for_as_long_as_the_last_pause_ends_the_troubl
     redials.good(48 * _S)
     assert redials.hung(49 * _S) == "dial"
     assert redials.hung(51 * _S + 1) == "dial"  # and the pauses are short again
+
+
+def test_a_link_is_heard_by_what_the_server_counts() -> None:
+    ear = LinkEar()
+    ear.note(0, 5 * _S)
+    assert ear.silent_s(9 * _S) == 4.0
+    ear.note(0, 9 * _S)
+    assert ear.silent_s(9 * _S) == 4.0
+    ear.note(3, 10 * _S)
+    ear.note(0, 12 * _S)  # a new link counts from 0
+    assert ear.silent_s(13 * _S) == 1.0
 
 
 def test_the_cursor_is_kept_while_the_hub_is_away() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from millstream.bus import SourceInfo, StreamInfo, StreamName
 from millstream.hub._cursors import cursors_by_edge
 from millstream.hub._sources import OnEdge, SourceKeeper, plan_sources
+from millstream.kernel import SystemClock
 
 
 def _on_edge(*ends: int) -> list[OnEdge]:
@@ -88,3 +90,42 @@ async def test_an_edge_whose_sources_flow_is_asked_now_and_then_and_a_silent_one
     for _ in range(5):
         await keeper._check()
     assert hub.asked_count - before >= 4
+
+
+class _SlowClock(SystemClock):
+    """Stands still but for what a fake adds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.monotonic = 10**12
+
+    def monotonic_ns(self) -> int:
+        return self.monotonic
+
+
+class _SlowHub(_HubWithOneEdge):
+    """Each change of a stream takes two seconds."""
+
+    def __init__(self, clock: _SlowClock) -> None:
+        super().__init__()
+        self.active_ns, self.clock = 10**10, clock
+        self.changed_ns: list[int] = []
+
+    async def request(self, subject: str, payload: bytes = b"", **more: Any) -> tuple[Any, ...]:
+        if subject.endswith("STREAM.UPDATE.H_INTEGRITY"):
+            self.changed_ns.append(self.clock.monotonic)
+            self.clock.monotonic += 2 * 10**9
+        return await super().request(subject, payload, **more)
+
+
+async def test_sources_are_connected_again_rarely_where_that_takes_long() -> None:
+    """Else a hub to which hundreds of sites come back does nothing else, and they stay silent for it."""
+    clock = _SlowClock()
+    hub = _SlowHub(clock)
+    keeper = SourceKeeper(hub, ["e1"], clock=clock)  # type: ignore[arg-type]
+    begun_ns = clock.monotonic
+    while clock.monotonic < begun_ns + 100 * 10**9:
+        await keeper._check()
+        clock.monotonic += 10**9
+    assert len(hub.changed_ns) >= 2
+    assert all(later - earlier >= 20 * 10**9 for earlier, later in itertools.pairwise(hub.changed_ns))
