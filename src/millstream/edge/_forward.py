@@ -159,7 +159,7 @@ class EdgeForward:
         self._alarms: dict[str, ServerAlarm] = {}
         self._refusals = Refusals()
         self._uplink = UplinkStatus("cut" if settings.has_uplink else "none")
-        self._ear = LinkEar()
+        self._ear = LinkEar(settings.hang_s)
         self._redials = Redials(redial_pauses(settings.hang_s))
         self._noted: ForwardNote | None = None
         self.told = ToldCursors(self._clock)
@@ -452,16 +452,10 @@ class EdgeForward:
         self._set("MS-0618", "the hub does not answer" if cursors is None else None)
 
     async def _is_hung(self, stuck_s: float, *, is_hub_there: bool) -> bool:
-        """Messages have waited for too long: soon where the server believes in a link over which nothing comes, late
-        where the hub answers or is heard: it takes what it can, and being dialled again would cost it more."""
-        hang_s, now_ns = self._settings.hang_s, self._clock.monotonic_ns()
-        if is_hub_there or stuck_s <= hang_s / 3:
-            return stuck_s > hang_s * BUSY_PATIENCE
-        count = await self._link_count()
-        if count is None:
-            return False
-        self._ear.note(count, now_ns)
-        return stuck_s > hang_s * (1 if self._ear.silent_s(now_ns) > hang_s / 2 else BUSY_PATIENCE)
+        """Only where the hub does not answer is the server asked what comes over the link."""
+        if is_hub_there or stuck_s <= self._settings.hang_s / 3:
+            return stuck_s > self._settings.hang_s * BUSY_PATIENCE
+        return self._ear.is_hung(stuck_s, await self._link_count(), self._clock.monotonic_ns())
 
     async def _link_count(self) -> int | None:
         """How many messages came over the leaf link that the server believes in; None: it has none."""

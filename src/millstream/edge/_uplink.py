@@ -123,20 +123,23 @@ def stuck_s(flows: Sequence[StreamFlow], *, is_hub_there: bool, now_ns: int) -> 
 
 
 class LinkEar:
-    """Whether anything comes over the link, by the server's count of messages. Pure."""
+    """Whether the way to a hub that does not answer hangs, by the server's count of what came over its link. Messages
+    have waited for too long: soon where nothing comes over the link that the server believes in, late where the hub is
+    heard: it takes what it can, and being dialled again would cost it more. Pure."""
 
-    def __init__(self) -> None:
+    def __init__(self, hang_s: float) -> None:
+        self._hang_s = hang_s
         self._count: int | None = None
         self._heard_ns = 0
 
-    def note(self, count: int, now_ns: int) -> None:
-        """What the server has counted by now."""
+    def is_hung(self, stuck_s: float, count: int | None, now_ns: int) -> bool:
+        """`count`: messages that came over the link; None: there is no link, so it cannot hang."""
+        if count is None:
+            return False
         if count != self._count:
             self._count, self._heard_ns = count, now_ns
-
-    def silent_s(self, now_ns: int) -> float:
-        """How long nothing has come, as far as it was looked."""
-        return (now_ns - self._heard_ns) / 1e9
+        is_silent = now_ns - self._heard_ns > self._hang_s / 2 * 1e9
+        return stuck_s > self._hang_s * (1 if is_silent else BUSY_PATIENCE)
 
 
 def redial_pauses(hang_s: float) -> Backoff:

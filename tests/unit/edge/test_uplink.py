@@ -105,15 +105,15 @@ def test_only_data_that_has_flowed_for_as_long_as_the_last_pause_ends_the_troubl
     assert redials.hung(51 * _S + 1) == "dial"  # and the pauses are short again
 
 
-def test_a_link_is_heard_by_what_the_server_counts() -> None:
-    ear = LinkEar()
-    ear.note(0, 5 * _S)
-    assert ear.silent_s(9 * _S) == 4.0
-    ear.note(0, 9 * _S)
-    assert ear.silent_s(9 * _S) == 4.0
-    ear.note(3, 10 * _S)
-    ear.note(0, 12 * _S)  # a new link counts from 0
-    assert ear.silent_s(13 * _S) == 1.0
+def test_a_link_over_which_something_comes_hangs_later_than_a_silent_one() -> None:
+    def hung_at_s(counts: list[int | None]) -> int | None:
+        ear = LinkEar(4.0)
+        return next((s for s, count in enumerate(counts) if ear.is_hung(float(s), count, s * _S)), None)
+
+    assert hung_at_s([7] * 30) == 5
+    assert hung_at_s(list(range(30))) == 17
+    assert hung_at_s([*range(10), *[0] * 20]) == 13  # a new link counts from 0, and carries nothing
+    assert hung_at_s([None] * 30) is None
 
 
 def test_the_cursor_is_kept_while_the_hub_is_away() -> None:
