@@ -288,10 +288,12 @@ class SourceKeeper:
             return
         sources = list(info.config.get("sources") or ())
         others = [source for source in sources if source["name"] not in silent]
-        await ensure_stream(self._api, {**info.config, "sources": others})
-        self._infos[hub_stream] = await ensure_stream(self._api, {**info.config, "sources": sources})
-        done_ns = self._clock.monotonic_ns()
-        self._kick_free_ns[hub_stream] = done_ns + KICK_REST * (done_ns - now_ns)
+        try:
+            await ensure_stream(self._api, {**info.config, "sources": others})
+            self._infos[hub_stream] = await ensure_stream(self._api, {**info.config, "sources": sources})
+        finally:  # a change that timed out is the slowest of all
+            done_ns = self._clock.monotonic_ns()
+            self._kick_free_ns[hub_stream] = done_ns + KICK_REST * (done_ns - now_ns)
 
     def _watch(self) -> None:
         stalled = [
