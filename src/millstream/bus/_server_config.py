@@ -48,7 +48,7 @@ RESERVED_BYTES_MAX = 1 << 50
 is left: tenants that are added while it runs must fit. What the disk really has bounds each stream (`fit_bounds`)."""
 ACCOUNTS_COUNT_MAX = 10_000
 HANDSHAKE_S_MAX = 10  # its own 2 s are short for a storm of edges on a small machine
-MEMORY_STORE_BYTES_MAX = 256_000_000  # nothing of ours lives in memory streams; MQTT sessions may
+MEMORY_STORE_BYTES_MAX = 256_000_000  # of ours log-ins on their way live in memory streams; MQTT sessions may
 
 
 @dataclass(frozen=True, slots=True)

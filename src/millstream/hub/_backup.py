@@ -54,7 +54,7 @@ from millstream.protocols.ledger import LedgerVerifier
 
 TAKING = (HUB_INTEGRITY, HUB_THROUGHPUT, HUB_DLQ)
 """Streams that take from others: first in each order."""
-SKIPPED = ("KV_cluster",)  # who leads is no data
+SKIPPED = ("KV_cluster", "P_BEGUN")  # who leads is no data, and who is on the way to log in begins again
 WAIT_S = 1.0
 
 Say = Callable[[str], None]

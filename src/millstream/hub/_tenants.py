@@ -308,7 +308,7 @@ class Tenants:
         """Have the plants, until cancelled."""
         await self._auditor.prepare()
         if self.logins is not None:
-            await self.logins.book.prepare()
+            await self.logins.prepare()
         told = ToldChanges(self._provider, lambda: self._file.trust, self._tell_in_plants)
         await told.begin()
         async with asyncio.TaskGroup() as group:

@@ -21,6 +21,7 @@ import msgspec
 from millstream.bus import HISTORY_BELOW, VIEW_API, RawConnection
 from millstream.kernel import AuthError, Clock, DecodeError, FencedError, PlantError, Unreachable
 from millstream.login._attempts import Attempts
+from millstream.login._begun import BegunBook
 from millstream.login._book import LoginBook
 from millstream.login._cutter import Cutter
 from millstream.login._oidc import OidcDesk, OidcProvider
@@ -128,7 +129,8 @@ class LoginDesk:
         self._issues: dict[str, tuple[int, int]] = {}
         self._unsaved: dict[str, Session] = {}
         self._read_ns = 0
-        self.oidc = OidcDesk(options.providers, self._places, clock)
+        self._begun = BegunBook(around.provider)
+        self.oidc = OidcDesk(options.providers, self._places, self._begun, clock)
         self.book = LoginBook(around.provider)
         self.cutter = Cutter(around.system, self._is_over)
 
@@ -136,7 +138,7 @@ class LoginDesk:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._passwords)
             if not self.book.is_shared:
-                await self.book.prepare()
+                await self.prepare()
             if self.book.is_shared:
                 sid = self._around.provider.subscribe(ATTEMPTS_SUBJECT, self._hear_attempts)
                 stack.callback(self._around.provider.unsubscribe, sid)
@@ -153,6 +155,12 @@ class LoginDesk:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
+
+    async def prepare(self) -> None:
+        """Make the streams; of several members whoever leads does. Raises PlantError."""
+        await self.book.prepare()
+        if self.oidc.names:
+            await self._begun.prepare()
 
     async def run(self) -> None:
         """End what is over, until cancelled."""

@@ -1,7 +1,8 @@
 """Log-in with an identity provider: OpenID Connect, the authorization code flow with PKCE (RFC 6749, RFC 7636).
 
 The browser is sent to the provider and comes back with a code, which is good once, for whoever holds the verifier and
-the browser that began; the hub fetches the token itself. Its proof is in `_id_token`.
+the browser that began, at whichever member of the hub it comes back to (`_begun`); that one fetches the token itself.
+Its proof is in `_id_token`.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ import msgspec
 
 from millstream.http import ClientOptions, GetOptions, Words, get, open_http
 from millstream.kernel import AuthError, Clock, NotFoundError, ProtocolViolation, Unreachable
+from millstream.login._begun import LIFE_S, Begun, BegunBook
 from millstream.login._id_token import REFUSED, ClaimRule, Expected, UnknownKey, choose_rule, read_id_token
 from millstream.login._records import Identity
 from millstream.sdk import TlsFiles
 
 TIMEOUT_S = 10.0
 DOCUMENT_BYTES_MAX = 256 * 1024
-PENDING_COUNT_MAX = 2000
-PENDING_S = 600
 METADATA_S = 3600  # a provider's addresses change by the year
 KEYS_AGAIN_S = 10.0  # whoever sends forged tokens does not make us ask the provider for each
 NAME_LENGTH_MAX = 64
+REDIRECT_LENGTH_MAX = 2048  # without `public_url` it is what the request says
 UNREACHABLE = "MS-2128"
 _WORDS = Words(
     "the identity provider", "log-in with an identity provider", "login", UNREACHABLE, UNREACHABLE, UNREACHABLE
@@ -58,16 +59,6 @@ class OidcProvider:
         return f"oidc:{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    provider: OidcProvider
-    browser: str
-    nonce: str
-    verifier: str
-    redirect_uri: str
-    expires_s: int
-
-
 @dataclass(slots=True)
 class _Known:
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -77,16 +68,16 @@ class _Known:
 
 
 class OidcDesk:
-    """`places` gives tenant -> place, as the operator says now."""
+    """`places` gives tenant -> place, as the operator says now; `begun` keeps who is on the way."""
 
     def __init__(
-        self, providers: Sequence[OidcProvider], places: Callable[[], Mapping[str, str]], clock: Clock
+        self, providers: Sequence[OidcProvider], places: Callable[[], Mapping[str, str]], begun: BegunBook, clock: Clock
     ) -> None:
         self._providers = {provider.name: provider for provider in providers}
         self._known = {provider.name: _Known() for provider in providers}
         self._places = places
         self._clock = clock
-        self._pending: dict[str, _Pending] = {}
+        self._begun = begun
 
     @property
     def names(self) -> list[str]:
@@ -107,36 +98,40 @@ class OidcDesk:
             )
         metadata = await self._metadata(provider)
         state, browser, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        self._tidy()
-        pending = _Pending(
-            provider, _digest(browser), secrets.token_urlsafe(32), verifier, redirect_uri, self._now_s() + PENDING_S
-        )
-        self._pending[state] = pending
+        if len(redirect_uri) > REDIRECT_LENGTH_MAX:
+            raise AuthError("the address to come back to is too long", got=redirect_uri[:80], code=REFUSED)
+        begun = Begun(
+            provider=name, browser=_digest(browser), nonce=secrets.token_urlsafe(32), verifier=verifier,
+            redirect_uri=redirect_uri, expires_s=self._now_s() + LIFE_S,
+        )  # fmt: skip
+        await self._begun.put(state, begun)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         question = {
             "response_type": "code", "client_id": provider.client_id, "redirect_uri": redirect_uri,
-            "scope": " ".join(provider.scopes), "state": state, "nonce": pending.nonce, "code_challenge": challenge,
+            "scope": " ".join(provider.scopes), "state": state, "nonce": begun.nonce, "code_challenge": challenge,
             "code_challenge_method": "S256",
         }  # fmt: skip
         return f"{metadata['authorization_endpoint']}?{urlencode(question)}", browser
 
     async def finish(self, name: str, answer: Mapping[str, str], browser: str) -> Identity:
-        """Who came back. `answer` is the query of the address it came with. Raises AuthError, Unreachable."""
-        pending = self._pending.pop(answer.get("state", ""), None)
+        """Who came back. `answer` is the query of the address it came with. Raises AuthError, Unreachable.
+
+        What it began is used up first: killed behind that, it begins again."""
+        begun, provider = await self._begun.take(answer.get("state", "")), self._providers.get(name)
         if (
-            pending is None
-            or pending.provider.name != name
-            or pending.expires_s < self._now_s()
-            or not hmac.compare_digest(pending.browser, _digest(browser))
+            begun is None
+            or provider is None
+            or begun.provider != name
+            or begun.expires_s < self._now_s()
+            or not hmac.compare_digest(begun.browser, _digest(browser))
         ):
             raise AuthError("this log-in was not begun here, or is over", next_step="begin again", code=REFUSED)
-        provider = pending.provider
         if "error" in answer or not answer.get("code"):
             raise AuthError("the identity provider refused", got=answer.get("error", "no code")[:80], code=REFUSED)
         if answer.get("iss", provider.issuer) != provider.issuer:  # RFC 9207
             raise AuthError("another provider answers", got=answer["iss"][:200], code=REFUSED)
-        text = await self._fetch_token(pending, answer["code"])
-        claims = await self._prove(provider, text, pending.nonce)
+        text = await self._fetch_token(provider, begun, answer["code"])
+        claims = await self._prove(provider, text, begun.nonce)
         rule = choose_rule(provider.rules, claims, self._places())
         found = str(claims.get(provider.user_claim) or claims["sub"])[:NAME_LENGTH_MAX]
         return Identity(rule.tenant, found, rule.role, rule.paths, via=provider.via)
@@ -155,12 +150,11 @@ class OidcDesk:
             await self._load_keys(provider)
             return read_id_token(text, known.keys, expected, self._now_s())
 
-    async def _fetch_token(self, pending: _Pending, code: str) -> str:
-        provider = pending.provider
+    async def _fetch_token(self, provider: OidcProvider, begun: Begun, code: str) -> str:
         endpoint = str((await self._metadata(provider))["token_endpoint"])
         form = {
-            "grant_type": "authorization_code", "code": code, "redirect_uri": pending.redirect_uri,
-            "code_verifier": pending.verifier,
+            "grant_type": "authorization_code", "code": code, "redirect_uri": begun.redirect_uri,
+            "code_verifier": begun.verifier,
         }  # fmt: skip
         basic = None
         if provider.secret is None:
@@ -227,13 +221,6 @@ class OidcDesk:
         if scheme == "http" and provider.issuer.startswith("http:"):
             return None
         raise ProtocolViolation("the identity provider names an address without TLS", where=url[:200], code=UNREACHABLE)
-
-    def _tidy(self) -> None:
-        now_s = self._now_s()
-        for state in [state for state, pending in self._pending.items() if pending.expires_s < now_s]:
-            del self._pending[state]
-        while len(self._pending) >= PENDING_COUNT_MAX:
-            del self._pending[next(iter(self._pending))]
 
     def _up_s(self) -> float:
         return self._clock.monotonic_ns() / 1e9

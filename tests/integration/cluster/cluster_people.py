@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from forward_site import until
@@ -127,7 +129,7 @@ async def publish(cluster: TenantCluster, member: str, tenant: str, value: int) 
 async def has_value(who: Somebody, member: str, value: int) -> bool:
     """Whether one sees this value of `acme/hub:n` at a box."""
     status, answer = await who.get(member, "last", tag="acme/hub:n")
-    return status == 200 and bool(answer["data"][0]["value"] == value)
+    return status == 200 and any(row["value"] == value for row in answer["data"])  # none while it has no row yet
 
 
 async def wait_out(who: Somebody, *members: str) -> None:
@@ -137,6 +139,50 @@ async def wait_out(who: Somebody, *members: str) -> None:
         return [(await who.get(member, "session"))[0] for member in members] == [401] * len(members)
 
     await until(is_out, f"{who.name} is out")
+
+
+@dataclass
+class Visitor:
+    """A browser on its way to log in with an identity provider; a proxy sends it to any box."""
+
+    cluster: TenantCluster
+    client: httpx.AsyncClient
+    callback: str = ""
+
+    def _url(self, member: str, path: str) -> str:
+        return json.loads((self.cluster.folder / member / "node.json").read_text(encoding="utf-8"))["api_url"] + path
+
+    async def begin(self, member: str) -> None:
+        """Go from a box to the provider, and be sent back."""
+        answer = await self.client.get(self._url(member, "/api/v1/oidc/corp"))
+        while "/callback" not in (location := answer.headers["location"]):
+            answer = await self.client.get(answer.url.join(location))
+        parts = urlsplit(location)
+        self.callback = f"{parts.path}?{parts.query}"
+
+    async def come_back(self, *members: str) -> list[httpx.Response]:
+        """To these at once."""
+        return await asyncio.gather(*(self.client.get(self._url(member, self.callback)) for member in members))
+
+    async def wait_in(self, member: str) -> None:
+        """Wait until this box knows it too."""
+
+        async def is_in() -> bool:
+            answer = await self.client.get(self._url(member, "/api/v1/session"))
+            return answer.status_code == 200 and bool(answer.json()["via"] == "oidc:corp")
+
+        await until(is_in, f"logged in at {member}")
+
+
+async def comes_back_to_others(visitor: Visitor, members: tuple[str, str]) -> None:
+    """The box where it began is gone: at the others it is let in once, also by two that it asks at once."""
+    answers = await visitor.come_back(*members)
+    assert sorted(answer.status_code for answer in answers) == [303, 401], [answer.text for answer in answers]
+    refused = next(answer.json() for answer in answers if answer.status_code == 401)
+    assert (refused["code"], "was not begun here, or is over" in refused["message"]) == ("MS-2127", True), refused
+    for member in members:
+        await visitor.wait_in(member)
+        assert [answer.status_code for answer in await visitor.come_back(member)] == [401]
 
 
 async def two_in(cluster: TenantCluster, first: str, second: str) -> tuple[Somebody, Somebody]:

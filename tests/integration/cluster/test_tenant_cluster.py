@@ -6,9 +6,12 @@ import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from cluster_people import goes_on_and_is_taken_out, told, two_in, wait_out
+import httpx
+import pytest
+from cluster_people import Visitor, comes_back_to_others, goes_on_and_is_taken_out, told, two_in, wait_out
 from cluster_site import MEMBERS
 from forward_site import Edge, running_edge, until
+from identity_provider import Idp, idp
 from tenant_cluster import TenantCluster, running_tenants
 from trust_site import now_s
 
@@ -18,6 +21,17 @@ from millstream.trust import restore_site, revoke_site
 
 TENANTS = ("acme", "beta")
 BACKLOG = 4_000
+PUBLIC_URL = "http://127.0.0.1:1"  # a proxy in front of the boxes: the browser's part sends to any of them
+
+
+def _corp(folder: Path, provider: Idp) -> dict[str, object]:
+    """The identity provider, as the boxes' files have it."""
+    secret = folder / "client.secret"
+    secret.write_text("hub-secret", encoding="ascii")
+    rules = [{"claim": "sub", "value": "vic", "tenant": "acme", "role": "viewer"}]
+    return {
+        "name": "corp", "issuer": provider.issuer, "client_id": "hub", "secret": {"file": str(secret)}, "rules": rules,
+    }  # fmt: skip
 
 
 async def heard_of_beta(cluster: TenantCluster, beta: Edge, member: str) -> tuple[int, list[str]]:
@@ -42,10 +56,16 @@ async def audited(cluster: TenantCluster, member: str) -> list[str]:
     return [json.loads(m.payload)["action"] for m in found if m is not None and "audit.operator" in m.subject]
 
 
+@pytest.mark.needs("oidc-provider")
 async def test_tenants_of_a_hub_of_three_lose_nothing_and_a_site_that_is_locked_out_is_so_at_every_member(
     tmp_path: Path,
 ) -> None:
-    async with running_tenants(tmp_path, *TENANTS, historian={}, api={}) as cluster, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        provider = await stack.enter_async_context(idp(f"{PUBLIC_URL}/api/v1/oidc/corp/callback"))
+        login = {"public_url": PUBLIC_URL, "oidc": [_corp(tmp_path, provider)]}
+        cluster = await stack.enter_async_context(
+            running_tenants(tmp_path, *TENANTS, historian={}, api={}, login=login)
+        )
         leader = await cluster.wait_up()
         away, third = (member for member in MEMBERS if member != leader)
 
@@ -70,9 +90,13 @@ async def test_tenants_of_a_hub_of_three_lose_nothing_and_a_site_that_is_locked_
         # People log in, each at one member: all of them know them.
         ann, bob = await two_in(cluster, leader, away)
         live = await stack.enter_async_context(ann.connected(third))
+        await provider.set(person={"sub": "vic"})
+        visitor = Visitor(cluster, await stack.enter_async_context(httpx.AsyncClient(timeout=60.0)))
+        await visitor.begin(away)
 
         # Locked out while one member is away; it hears of that when it is back, whatever its own file says.
         await cluster.kill(away)
+        await comes_back_to_others(visitor, (leader, third))
         async with bob.at(leader) as client:
             assert (await client.delete("/api/v1/session")).status_code == 200
         await wait_out(bob, third)
@@ -119,5 +143,5 @@ async def test_tenants_of_a_hub_of_three_lose_nothing_and_a_site_that_is_locked_
         assert await audited(cluster, away) == ["site_added"]
         assert await told(cluster, away, "acme") == [
             "login_user.changed ann", "login_user.removed ann", "session.closed ann", "session.opened ann",
-            "session.refreshed ann", "session.refreshed ann",
+            "session.opened vic", "session.refreshed ann", "session.refreshed ann",
         ]  # fmt: skip
