@@ -27,7 +27,7 @@ from millstream.sdk import TlsFiles, client_context, tls_fault
 CONNECT_TIMEOUT_S = 5
 CONNECT_ATTEMPTS_MAX = 3  # of a connect that is reset
 RECONNECT_WAIT_S = 1
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S, CANCEL_AGAIN_S = 5.0, 0.25
 
 Callback = Callable[[], Awaitable[None]]
 
@@ -107,12 +107,17 @@ class HealingClient(Client):
         self._inbox_prefix = bytearray(prefix.encode("ascii"))
 
     async def close(self) -> None:
-        """The base class waits no longer for a reconnection under way than its pause between two."""
+        """The base class waits no longer for a reconnection under way than its pause between two, and one that ends a
+        wait in the moment it is cancelled (`asyncio.wait_for` of Python 3.11) goes on as if nobody had asked."""
         dialling = self._reconnection_task
         await super().close()
-        if dialling is not None and dialling is not asyncio.current_task() and not dialling.done():
+        if dialling is None or dialling is asyncio.current_task():
+            return
+        for _ in range(int(CLOSE_TIMEOUT_S / CANCEL_AGAIN_S)):
+            if dialling.done():
+                return
             dialling.cancel()
-            await asyncio.wait([dialling], timeout=CLOSE_TIMEOUT_S)
+            await asyncio.wait([dialling], timeout=CANCEL_AGAIN_S)
 
     async def _connect_to_server(self, s: Srv) -> None:
         """Hang up first: after a handshake that failed (no INFO in time, garbage) the base class forgets the socket,

@@ -22,6 +22,7 @@ FLOW_HEADER, INPUT_HEADER, SOURCE_HEADER = "Ms-Flow", "Ms-Flow-In", "Nats-Stream
 PARENTS_MAX = 20  # flows behind one another, back to the source
 SCAN_MESSAGES_MAX = 50_000  # of one stream, for what was made of a message and for a trace id
 PAGE_MESSAGES = 500
+EARLIER_NS = 5_000_000_000  # that one source of a hub's stream is behind another
 HALVINGS_MAX = 64
 _PLACE = re.compile(r"([A-Za-z0-9_-]+):(\d+)\Z")
 _TRACE_ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -178,9 +179,10 @@ async def _parents(streams: Streams, frame: StoredFrame) -> list[StoredFrame]:
 
 
 async def _by_origin(streams: Streams, child: StoredFrame, place: tuple[str, int]) -> StoredFrame | None:
-    """At a hub, whose streams have other sequences: by halves, since each origin's messages are in order."""
+    """At a hub, whose streams have other sequences: by halves, since each origin's messages are in order. What came
+    from another origin may have come before what it was made of."""
     info = await streams.info(child.stream)
-    low, high = int(info["state"]["first_seq"]), child.seq
+    low, high = int(info["state"]["first_seq"]), int(info["state"]["last_seq"])
     for _ in range(HALVINGS_MAX):
         if low > high:
             return None
@@ -214,16 +216,19 @@ async def _first_of(streams: Streams, stream: str, seqs: range, origin: str) -> 
 async def _made_of(
     streams: Streams, frame: StoredFrame, within_ns: int, trace: Trace
 ) -> AsyncGenerator[StoredFrame, None]:
-    """What flows made of a message, and of that, in order; it stands behind it."""
+    """What flows made of a message, and of that, in order; it stands behind it, and at a hub, to which both came by
+    ways of their own, perhaps a little before."""
     known = {origin_of(frame)}
+    is_forwarded = origin_of(frame) != (frame.stream, frame.seq)
+    since_ns = frame.time_ns - (EARLIER_NS if is_forwarded else 0)
     for stream in await streams.of_data():
         looked = 0
-        async with aclosing(streams.since(stream, ">", frame.time_ns)) as frames:
+        async with aclosing(streams.since(stream, ">", since_ns)) as frames:
             async for each in frames:
                 looked += 1
                 if each.time_ns > frame.time_ns + within_ns:
                     break
-                if looked > SCAN_MESSAGES_MAX:
+                if looked > SCAN_MESSAGES_MAX * (1 + is_forwarded):
                     trace.is_complete = False
                     break
                 if not is_ledger_subject(each.subject) and _input_of(each) in known:

@@ -16,6 +16,7 @@ from millstream.trust import HubTenant, JoinAnswer, edge_token, read_request
 STREAM, PREFIX = CHAIN_STREAM, "$KV.trust."
 STREAM_BYTES_MAX = 64 << 20
 REQUEST_BYTES_MAX = 4096
+LOOKS_AWAITED, LOOK_AWAITED_S = 20, 0.1
 
 Audit = Callable[[str, str, dict[str, object]], Awaitable[None]]
 
@@ -51,6 +52,7 @@ class Registrar:
         self._clock = clock
         self._audit = audit
         self._ca_file = ca_file
+        self._awaited: set[str] = set()
 
     async def prepare(self) -> None:
         """Make the stream. Raises PlantError."""
@@ -79,10 +81,13 @@ class Registrar:
             return None  # the box goes on with those in its join file
 
     async def _admit(self, site: str, bearer: str, payload: bytes) -> str:
-        tenant = self._tenant()
+        tenant = await self._tenant_with(site, bearer)
         known = tenant.sites.get(site)
         if known is None or known.is_revoked or bearer not in known.tokens:
-            raise AuthError("this join file opens nothing here", where=site, code="MS-2107")
+            raise AuthError(
+                "this join file opens nothing here", where=site, code="MS-2107",
+                next_step="a hub elsewhere has to have the operator's newest file first; else ask for a new join file",
+            )  # fmt: skip
         public = read_request(payload[:REQUEST_BYTES_MAX], site, bearer)
         now_s = self._clock.now_ns() // 1_000_000_000
         joined = Joined(site=site, public=public, time_s=now_s)
@@ -96,6 +101,22 @@ class Registrar:
             await self._audit("join", "done", {"site": site, "bearer": bearer, "public": public})
         # A box that was killed before it had the answer asks again with the same key and gets the same.
         return edge_token(tenant.plant_public, tenant.roles["edge"], site, known.place, public, first.time_s)
+
+    async def _tenant_with(self, site: str, bearer: str) -> HubTenant:
+        """As the operator says. A file made this instant may be ahead of the hub's next look at what the operator says,
+        so one that is not known waits for some looks; one request of a bearer at a time."""
+        if bearer in self._awaited:
+            return self._tenant()
+        self._awaited.add(bearer)
+        try:
+            for _ in range(LOOKS_AWAITED):
+                known = self._tenant().sites.get(site)
+                if known is not None and (known.is_revoked or bearer in known.tokens):
+                    break
+                await self._clock.sleep(LOOK_AWAITED_S)
+        finally:
+            self._awaited.discard(bearer)
+        return self._tenant()
 
     async def _note(self, bearer: str, joined: Joined) -> Joined:
         """What is stored for this file: `joined` when nothing was."""

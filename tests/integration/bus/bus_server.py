@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,11 @@ NATS_SERVER = shutil.which("nats-server", path=str(Path(sys.executable).parent))
 
 def _spawn(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=log)
+
+
+def _state_of(thread: Path) -> str:
+    """A letter: proc(5), the field behind the name in brackets."""
+    return (thread / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
 
 
 class Server:
@@ -72,6 +78,9 @@ class Server:
         """Send a signal to the server."""
         assert self.process is not None
         os.kill(self.process.pid, number)
+        if number == signal.SIGSTOP:  # its threads stop one by one, and the last of them may still answer
+            while any(_state_of(thread) not in "TZX" for thread in Path(f"/proc/{self.process.pid}/task").iterdir()):
+                time.sleep(0.001)
 
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""

@@ -116,6 +116,26 @@ async def test_a_server_whose_handshake_fails_is_dialled_again_with_one_socket_a
     assert most <= 2  # the one before may still be hanging up
 
 
+async def test_a_client_that_is_closed_dials_no_more_though_cancelling_was_overheard(server: Server) -> None:
+    """As `asyncio.wait_for` of Python 3.11 may, whose inner task ends in that moment."""
+    overheard_count = 0
+
+    async def dial() -> None:
+        nonlocal overheard_count
+        while overheard_count < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                overheard_count += 1
+        await asyncio.Event().wait()
+
+    client = await connect_nats(server.url, server.credentials)
+    dialling = client._reconnection_task = asyncio.create_task(dial())
+    await asyncio.sleep(0)
+    await client.close()
+    assert dialling.cancelled()
+
+
 async def test_an_error_inside_the_scope_is_not_wrapped(server: Server) -> None:
     with pytest.raises(KeyError):
         async with server.connect():

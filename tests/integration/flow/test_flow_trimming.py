@@ -86,7 +86,10 @@ async def test_an_edge_forgets_what_no_restart_needs_and_an_ended_version_holds_
         rows = rows_of(await outputs(edge.server))
         assert rows == list(range(rows[0], 4001))
         assert rows[0] > 1
-        assert {mark for _, _, mark, _ in await outputs(edge.server)} == {"rows/2/0"}
+        marks = [mark for _, _, mark, _ in await outputs(edge.server)]
+        # How many of version 1 are there still, if any, is a matter of how long version 2 took to catch up.
+        assert marks == sorted(marks)
+        assert marks[-1] == "rows/2/0"
 
 
 FILE = """

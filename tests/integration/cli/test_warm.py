@@ -84,10 +84,13 @@ async def test_a_node_is_as_one_started_afresh(tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)
         edge.signal(end)
         await edge.stop()
-        assert not runs(found["pid"]), way
+        async with asyncio.timeout(60):  # killed, it has let go of its streams before it is gone
+            while runs(found["pid"]):
+                await asyncio.sleep(0.01)
         assert edge.process.returncode == (-end if end == signal.SIGKILL else 0)
-        log = [{**json.loads(line), "time": None} for line in edge.log.read_text(encoding="utf-8").splitlines()]
-        ends.append((log, {**found, "pid": None}))
+        log = [json.loads(line) for line in edge.log.read_text(encoding="utf-8").splitlines()]
+        told = {line["event"] for line in log if line["level"] == "info"}  # a slow disk or processor may warn in one
+        ends.append((told, {**found, "pid": None}))
     fork, fresh, killed = ends
     assert fork == fresh  # to the port and the password, which the first one has left
-    assert killed == (fresh[0][: len(killed[0])], fresh[1])
+    assert (fresh[0] - killed[0], killed[1]) == ({"e1: edge stops"}, fresh[1])
