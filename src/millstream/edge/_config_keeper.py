@@ -45,7 +45,7 @@ from millstream.edge._config_store import ConfigShelf, ConfigStore, DiskShelf
 from millstream.edge._lifecycle import Alarm
 from millstream.edge._modules import ModuleStore
 from millstream.edge._trust import EdgeTrust
-from millstream.kernel import Clock, ConfigError, DecodeError, PlantError, Unreachable
+from millstream.kernel import Clock, ConfigError, DecodeError, FencedError, PlantError, Unreachable
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.ledger import position_subject
 from millstream.protocols.module import is_module_digest
@@ -62,6 +62,7 @@ STEADY_S = 2.0  # so long without a break before a configuration counts as healt
 TELL_WITHIN_S = 3.0  # what a trial leads to is told together when it is over: a batch costs the server some ms
 LOOK_AGAIN_S = 0.5  # after a look that came before what the hub told of was stored there
 LOOKS_AGAIN_MAX = 4
+CHAIN_TRIES_MAX = 4  # boxes that work at one time are two at most, for a moment
 EVENT_TYPE = "millstream.config"
 AUDIT_TYPE = "millstream.audit.config.refused"
 UNSIGNED = "MS-2413"
@@ -298,10 +299,17 @@ class ConfigKeeper:
     async def _refresh_trust(self, hub: StreamApi) -> None:
         """What is known of who may sign, here and at the other boxes. Raises PlantError."""
         await self._trust.refresh(hub)
-        chain = self._trust.chain
-        if chain is not None and chain != self._shared_chain:
-            await self._shelf.keep_chain(chain)
-            self._shared_chain = chain
+        for _ in range(CHAIN_TRIES_MAX):
+            chain = self._trust.chain
+            if chain is None or chain == self._shared_chain:
+                return
+            try:
+                await self._shelf.keep_chain(chain)
+                self._shared_chain = chain
+            except FencedError:  # another box has told one meanwhile: the newer of the two counts
+                self._shared_chain = await self._shelf.chain()
+                self._trust.take(self._shared_chain)
+        raise Unreachable("another box of the site tells who may sign", where=self._place.name)
 
     def _check_modules(self, config: EdgeConfig) -> None:
         """Raise ConfigError for what only one of several boxes would have."""

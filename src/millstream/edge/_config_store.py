@@ -46,7 +46,7 @@ class ConfigShelf(Protocol):
         ...
 
     async def keep_chain(self, chain: bytes) -> None:
-        """Tell it the other boxes. Raises PlantError."""
+        """Tell it the other boxes. Raises FencedError when another box has told since `chain` was asked, PlantError."""
         ...
 
 

@@ -36,7 +36,7 @@ class SharedShelf:
         self._api = StreamApi(connection)
         self._edge = edge
         self._by = secrets.token_hex(8)
-        self._seq = 0
+        self._seq = self._chain_seq = 0
         self._is_unsure = False
 
     async def load(self) -> SiteState:
@@ -86,11 +86,13 @@ class SharedShelf:
     async def chain(self) -> bytes | None:
         """The newest that any of the boxes has seen."""
         found = await self._api.last(CLUSTER_BUCKET, CHAIN)
+        self._chain_seq = 0 if found is None else found.seq
         return None if found is None else found.payload
 
     async def keep_chain(self, chain: bytes) -> None:
-        """Only the box that works does."""
-        await self._put(CHAIN, chain)
+        """Behind what `chain` gave last. Raises FencedError when another box has kept one since."""
+        lines = f"Nats-Expected-Last-Subject-Sequence: {self._chain_seq}\r\n"
+        self._chain_seq = await self._put(CHAIN, chain, lines.encode())
 
     async def _put(self, subject: str, payload: bytes, lines: bytes = b"") -> int:
         answer = await self._connection.request(subject, payload, header_lines=lines)

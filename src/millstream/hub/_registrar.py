@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from millstream.bus import RawConnection, StreamApi, StreamConfig, decode_answer, ensure_stream
 from millstream.kernel import AuthError, Clock, FencedError, PlantError
-from millstream.protocols.trust_chain import CHAIN_STREAM, CHAIN_SUBJECT
+from millstream.protocols.nats_jwt import read_token
+from millstream.protocols.nats_wire import parse_headers
+from millstream.protocols.trust_chain import CHAIN_STREAM, CHAIN_SUBJECT, Chain
+from millstream.sdk import Received
 from millstream.trust import HubTenant, JoinAnswer, edge_token, read_request
 
 STREAM, PREFIX = CHAIN_STREAM, "$KV.trust."
 STREAM_BYTES_MAX = 64 << 20
 REQUEST_BYTES_MAX = 4096
 LOOKS_AWAITED, LOOK_AWAITED_S = 20, 0.1
+HAND_ON_TRIES_MAX = 4  # members that lead at one time are two at most, for a moment
+SERIAL_HEADER = "Millstream-Serial"
 
 Audit = Callable[[str, str, dict[str, object]], Awaitable[None]]
 
@@ -39,16 +45,17 @@ def trust_stream() -> StreamConfig:
 
 
 class Registrar:
-    """Answers those who come with a join file of one tenant. `tenant` gives what the operator says now, `ca_file` has
-    the authorities by which the hub is known."""
+    """Answers those who come with a join file of one tenant. `tenant` gives what the operator says now, `operator` its
+    public key; `ca_file` has the authorities by which the hub is known."""
 
     def __init__(
-        self, connection: RawConnection, tenant: Callable[[], HubTenant], clock: Clock, audit: Audit,
-        ca_file: Path | None = None,
+        self, connection: RawConnection, tenant: Callable[[], HubTenant], operator: Callable[[], str], clock: Clock,
+        audit: Audit, ca_file: Path | None = None,
     ) -> None:  # fmt: skip
         self._connection = connection
         self._api = StreamApi(connection)
         self._tenant = tenant
+        self._operator = operator
         self._clock = clock
         self._audit = audit
         self._ca_file = ca_file
@@ -133,10 +140,46 @@ class Registrar:
         assert found is not None
         return msgspec.json.decode(found.payload, type=Joined)
 
-    async def hand_on(self, chain: bytes) -> None:
-        """Store what edges prove signatures with. Raises PlantError."""
-        answer = await self._connection.request(CHAIN_SUBJECT, chain)
-        decode_answer(answer[4], where=CHAIN_SUBJECT)
+    async def hand_on(self, chain: bytes, serial: int) -> None:
+        """Store what edges prove signatures with, as the operator's file of `serial` says. What stands there is
+        replaced only if it is what was compared. Raises AuthError when it is of a newer file, or of another one with
+        the same number: it stays then; FencedError when others were faster each time."""
+        for _ in range(HAND_ON_TRIES_MAX):
+            found = await self._api.last(STREAM, CHAIN_SUBJECT)
+            if found is not None:
+                if found.payload == chain:
+                    return
+                self._check_newer(found, serial)
+            after = 0 if found is None else found.seq
+            lines = f"Nats-Expected-Last-Subject-Sequence: {after}\r\n{SERIAL_HEADER}: {serial}\r\n"
+            with suppress(FencedError):  # another member wrote meanwhile: what it said is looked at
+                answer = await self._connection.request(CHAIN_SUBJECT, chain, header_lines=lines.encode())
+                decode_answer(answer[4], where=CHAIN_SUBJECT)
+                return
+        raise FencedError("another member hands on who may sign", where=CHAIN_SUBJECT)
+
+    def _check_newer(self, found: Received, serial: int) -> None:
+        """Raise AuthError unless a file of `serial` comes after what stands there, by the same operator."""
+        known = int(parse_headers(found.headers).values.get(SERIAL_HEADER, "-1"))
+        if serial > known or not self._is_of_operator(found.payload):
+            return
+        what = (
+            "the operator has signed two different files under one number" if serial == known
+            else "the sites have been told of a newer file of the operator"
+        )  # fmt: skip
+        raise AuthError(
+            what, where=self._tenant().name, expected=f"a file newer than serial {known}", got=f"serial {serial}",
+            next_step="let the operator renew its newest key store by any `millstream site` or `user` command, and "
+            "copy that hub.trust to the hub", code="MS-2105",
+        )  # fmt: skip
+
+    def _is_of_operator(self, payload: bytes) -> bool:
+        """Whether what stands there is of the operator whom this hub goes by: one that took its place counts anew."""
+        try:
+            said = read_token(msgspec.json.decode(payload, type=Chain).operator_token)
+        except (msgspec.DecodeError, AuthError):
+            return False
+        return said.subject == self._operator()
 
     async def keys_of(self, site: str) -> list[str]:
         """The keys of all boxes that joined as this site."""

@@ -13,10 +13,10 @@ from collections.abc import Callable
 import msgspec
 
 from millstream.bus import RawConnection
-from millstream.hub._trust import FILE_BYTES_MAX, TrustFile
+from millstream.hub._trust import FILE_BYTES_MAX, TrustFile, acts_digest, forked
 from millstream.kernel import AuthError, Clock, PlantError, ProtocolViolation
 from millstream.protocols.nats_wire import WireMessage
-from millstream.trust import open_bundle, seal_bundle
+from millstream.trust import HubTrust, open_bundle, seal_bundle
 
 BEAT_S = 0.5
 LOOK_INTERVAL_S = 0.02
@@ -25,10 +25,11 @@ PARTS_COUNT_MAX = 2 * FILE_BYTES_MAX // PART_BYTES
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """How new the file of a member is."""
+    """How new the file of a member is; `acts` tells two of one serial apart ("" of an earlier version)."""
 
     member: str
     serial: int
+    acts: str = ""
 
 
 class PartAsked(msgspec.Struct, frozen=True):
@@ -61,6 +62,7 @@ class SharedTrust:
         self._on_refused = on_refused
         self._beats = f"millstream.trust.{hub}.serial"
         self._door = f"millstream.trust.{hub}.member."
+        self._acts: tuple[HubTrust | None, str] = (None, "")
         self._sealed: tuple[int, bytes] = (-1, b"")
         self._ahead: Beat | None = None
         self._refused: Beat | None = None
@@ -102,7 +104,7 @@ class SharedTrust:
 
     def tell(self) -> None:
         """How new it is here. Raises Unreachable."""
-        beat = Beat(self._member, self._file.trust.serial)
+        beat = Beat(self._member, self._file.trust.serial, self._own_acts())
         self._connection.publish(self._beats, msgspec.json.encode(beat))
 
     def _hear(self, messages: list[WireMessage]) -> None:
@@ -116,10 +118,24 @@ class SharedTrust:
                 continue
             self._heard[beat.member] = beat.serial
             if beat.serial == own:
+                self._check_same(beat)
                 continue
             if beat.serial > own:
                 self._ahead = beat
             self._wake.set()  # to ask, or to say that here is a newer one
+
+    def _own_acts(self) -> str:
+        trust = self._file.trust
+        if self._acts[0] is not trust:
+            self._acts = (trust, acts_digest(trust))
+        return self._acts[1]
+
+    def _check_same(self, beat: Beat) -> None:
+        """Tell it, once, when another member goes by another file of the same number."""
+        if beat.acts in ("", self._own_acts()) or beat == self._refused:
+            return
+        self._refused = beat
+        self._on_refused(str(forked(f"member {beat.member}", beat.serial)))
 
     async def _catch_up(self) -> None:
         ahead, self._ahead = self._ahead, None

@@ -38,7 +38,7 @@ from millstream.hub._shared_trust import SharedTrust
 from millstream.hub._standing_history import history_dir, standing_history
 from millstream.hub._told_changes import ToldChanges
 from millstream.hub._trust import TrustFile
-from millstream.kernel import Backoff, Clock, PlantError
+from millstream.kernel import AuthError, Backoff, Clock, PlantError
 from millstream.login import ClaimRule, LoginAround, LoginDesk, LoginOptions, OidcProvider
 from millstream.protocols.nats_jwt import read_token
 from millstream.protocols.trust_chain import Chain, Pin, TrustChain, encode_chain
@@ -403,7 +403,10 @@ class Tenants:
 
             tls = self._server.client_tls
             ca_file = tls.ca_file if tls is not None else None
-            registrar = Registrar(plant.connection, lambda: running.tenant, self._clock, audit, ca_file)
+            registrar = Registrar(
+                plant.connection, lambda: running.tenant, lambda: self._file.trust.operator_public, self._clock, audit,
+                ca_file,
+            )  # fmt: skip
             await registrar.prepare()
             desk = JoinDesk(plant.connection, registrar.answer, group, running.joins)
             sid = plant.connection.subscribe(JOINS_SUBJECT, desk.take)
@@ -449,13 +452,23 @@ class Tenants:
 
     async def _hand_on(self, running: _Running, registrar: Registrar) -> None:
         """Give the edges what they prove signatures with, whenever the operator has signed it anew."""
-        told = b""
+        told, name = b"", running.tenant.name
+        key = f"MS-2105 {name}"
         while True:
-            chain = encode_chain(Chain(self._file.trust.operator_token, running.tenant.people_token))
+            trust = self._file.trust
+            tenant = trust.tenants.get(name, running.tenant)
+            chain = encode_chain(Chain(trust.operator_token, tenant.people_token))
             if chain != told:
-                with suppress(PlantError):  # the server restarts: told again
-                    await registrar.hand_on(chain)
+                try:
+                    await registrar.hand_on(chain, trust.serial)
+                    self._alarms.pop(key, None)
                     told = chain
+                except AuthError as error:  # until the operator's next file
+                    self._raise_alarm(key, "MS-2105", str(error).removesuffix(" [MS-2105]"))
+                    self._untold.append(str(error))
+                    told = chain
+                except PlantError:  # the server restarts: told again
+                    pass
             await self._clock.sleep(LOOK_INTERVAL_S)
 
     def _room_of(self, tenant: HubTenant) -> int:

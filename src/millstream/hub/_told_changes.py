@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from millstream.bus import CLUSTER_BUCKET, CLUSTER_PREFIX, RawConnection, StreamApi, decode_answer
-from millstream.kernel import Clock, PlantError
+from millstream.kernel import Clock, FencedError, PlantError
 from millstream.trust import HubTrust
 
 SUBJECT = f"{CLUSTER_PREFIX}told"
@@ -33,16 +33,15 @@ class ToldChanges:
         self._api = StreamApi(provider)
         self._trust = trust
         self._tell = tell
-        self._told = 0
+        self._told = self._seq = 0
 
     async def begin(self) -> None:
         """Where the one before was. What was done before there was a hub is its beginning, not news. Raises
         PlantError."""
         found = await self._api.last(CLUSTER_BUCKET, SUBJECT)
+        self._seq = 0 if found is None else found.seq
         if found is None:
-            serial = self._trust().serial
-            await self._note(serial)
-            self._told = serial
+            await self._note(self._trust().serial)
         else:
             self._told = msgspec.json.decode(found.payload, type=Told).serial
 
@@ -58,8 +57,15 @@ class ToldChanges:
         if serial > self._told:
             await self._tell(self._told)
             await self._note(serial)
-            self._told = serial
 
     async def _note(self, serial: int) -> None:
-        answer = await self._provider.request(SUBJECT, msgspec.json.encode(Told(serial)))
-        decode_answer(answer[4], where=SUBJECT)
+        """Only behind what was read: a member that leads no longer, and has not noticed, notes nothing."""
+        lines = f"Nats-Expected-Last-Subject-Sequence: {self._seq}\r\n"
+        answer = await self._provider.request(SUBJECT, msgspec.json.encode(Told(serial)), header_lines=lines.encode())
+        try:
+            self._seq = int(decode_answer(answer[4], where=SUBJECT)["seq"])
+            self._told = serial
+        except FencedError:  # another has told, or this one has, without an answer: from there on
+            found = await self._api.last(CLUSTER_BUCKET, SUBJECT)
+            if found is not None:
+                self._seq, self._told = found.seq, msgspec.json.decode(found.payload, type=Told).serial

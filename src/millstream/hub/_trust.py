@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
+
+import msgspec
 
 from millstream.bus import write_private
 from millstream.kernel import AuthError, Clock, ConfigError
@@ -85,7 +88,7 @@ class TrustFile:
             return False
         self._on_judged(None)
         if trust.serial == self.trust.serial:
-            return False
+            return False  # one that tells other acts under this number was refused
         self._take(text, trust)
         return True
 
@@ -127,6 +130,8 @@ class TrustFile:
                 expected=f"serial {self.trust.serial} or newer",
                 got=f"serial {trust.serial}", next_step="copy the operator's newest hub.trust", code="MS-2105",
             )  # fmt: skip
+        if trust.serial == self.trust.serial and trust.changes != self.trust.changes:
+            raise forked(str(self._path), trust.serial)
 
     def _take(self, text: str, trust: HubTrust) -> None:
         write_private(self._kept, text)  # before it is used: what a hub has said once, it says after a crash
@@ -160,6 +165,20 @@ class TrustFile:
             what = "the trust file cannot be read"
             raise ConfigError(what, where=str(path), got=str(error), code="MS-2105") from error
         return text, read_bundle(text, self._clock.now_ns() / 1e9)
+
+
+def forked(where: str, serial: int) -> AuthError:
+    """Two copies of one key store were changed, each on its own: neither file has what the other says."""
+    return AuthError(
+        "the operator has signed two different files under one number", where=where, code="MS-2105",
+        expected=f"the file of serial {serial} that this hub took first", got="one that tells of other acts",
+        next_step="say in one key store what only the other has, and copy the hub.trust that this writes to the hub",
+    )  # fmt: skip
+
+
+def acts_digest(trust: HubTrust) -> str:
+    """Tells two files of one serial apart."""
+    return hashlib.sha256(msgspec.json.encode(trust.changes)).hexdigest()[:16]
 
 
 def _text_of(path: Path) -> str | None:

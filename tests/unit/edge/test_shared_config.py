@@ -76,6 +76,18 @@ async def test_the_box_that_takes_over_finds_the_phase_and_the_one_before_is_fen
     assert (await shelf_of(bucket).load()).seen == 2
 
 
+async def test_a_chain_of_trust_takes_the_place_of_the_one_that_was_read_and_of_no_other() -> None:
+    bucket = Bucket()
+    first, second = shelf_of(bucket), shelf_of(bucket)
+    assert (await first.chain(), await second.chain()) == (None, None)
+    await first.keep_chain(b"newer")
+    with pytest.raises(FencedError):
+        await second.keep_chain(b"older")
+    assert await second.chain() == b"newer"
+    await second.keep_chain(b"newest")
+    assert await first.chain() == b"newest"
+
+
 @pytest.mark.parametrize("lost", ["loses_answer", "loses_request"])
 async def test_a_change_that_had_no_answer_is_made_again_whether_it_was_stored_or_not(lost: str) -> None:
     bucket = Bucket()

@@ -47,7 +47,7 @@ async def _ask(clock: _Clock, *, known_after: int, site: HubSite = SITE) -> tupl
     def tenant() -> HubTenant:
         return BEFORE if clock.slept_count < known_after else msgspec.structs.replace(BEFORE, sites={"cologne": site})
 
-    registrar = Registrar(cast("RawConnection", _NoStore()), tenant, clock, audit)
+    registrar = Registrar(cast("RawConnection", _NoStore()), tenant, str, clock, audit)
     request = make_request(BOX, "cologne", BEARER.public)
     answer = await registrar.answer(f"millstream.join.cologne.{BEARER.public}", request)
     return json.loads(answer)["error"]["message"], heard

@@ -20,7 +20,17 @@ from millstream.hub._trust import TrustFile
 from millstream.kernel import AuthError, SystemClock, Unreachable
 from millstream.protocols.nats_jwt import read_token
 from millstream.protocols.nats_wire import WireMessage
-from millstream.trust import Limits, Trust, add_tenant, make_bundle, make_trust, open_bundle, read_bundle, seal_bundle
+from millstream.trust import (
+    Limits,
+    Trust,
+    add_tenant,
+    make_bundle,
+    make_trust,
+    note_change,
+    open_bundle,
+    read_bundle,
+    seal_bundle,
+)
 
 SECRET = "what the members share"
 NOW_S = 1_700_000_000
@@ -169,6 +179,29 @@ async def test_a_file_that_another_secret_sealed_or_another_operator_signed_is_t
         open_bundle(b"short", SECRET)
 
 
+async def test_two_files_of_one_number_are_told_at_both_members_and_what_was_first_stays(tmp_path: Path) -> None:
+    trust, wire = operator("acme"), Wire()
+    first = next_file(trust)
+    copy = msgspec.json.decode(msgspec.json.encode(trust), type=Trust)  # a key store that was copied
+    for store, who in ((trust, "ann"), (copy, "bob")):
+        note_change(store, who, "site_added", "acme", who, {}, NOW_S)
+    ann, bob = next_file(trust, first), next_file(copy, first)
+    a, b, c = Member(tmp_path, "a", wire, ann), Member(tmp_path, "b", wire, bob), Member(tmp_path, "c", wire, ann)
+    async with running(a, b, c):
+        await until(lambda: all(len(member.refused) == 1 for member in (a, c)) and len(b.refused) == 2)
+        for member in (a, b, c):
+            assert "two different files under one number" in str(member.refused)
+        assert (a.file.text(), b.file.text()) == (ann, bob)
+        a.path.write_text(bob + "\n", encoding="ascii")  # by hand neither
+        assert not a.file.look()
+        assert "say in one key store" in str(a.refused[-1])
+        note_change(trust, "ann", "site_added", "acme", "bob", {}, NOW_S)
+        healed = next_file(trust, ann)
+        a.path.write_text(healed, encoding="ascii")
+        assert a.file.look()
+        await until(lambda: b.file.text() == healed)
+
+
 def test_what_is_signed_within_one_second_has_an_order() -> None:
     trust = operator("acme")
     tenant = trust.tenants["acme"]
@@ -250,6 +283,7 @@ class Bucket(Link):
     def __init__(self, kept: int | None) -> None:
         super().__init__(Wire())
         self.kept = kept
+        self.by_another: int | None = None
 
     async def request(
         self, subject: str, payload: bytes = b"", *, header_lines: bytes = b"", timeout_s: float = 5.0
@@ -262,6 +296,11 @@ class Bucket(Link):
                 b"Nats-Time-Stamp: 2026-01-01T00:00:00Z\r\n\r\n"
             )
             return (1, b"", None, head, msgspec.json.encode(Told(self.kept)))
+        assert header_lines.startswith(b"Nats-Expected-Last-Subject-Sequence: ")
+        if self.by_another is not None:
+            self.kept, self.by_another = self.by_another, None
+            refused = {"error": {"code": 400, "err_code": 10071, "description": "wrong last sequence"}}
+            return (1, b"", None, None, json.dumps(refused).encode())
         self.kept = msgspec.json.decode(payload, type=Told).serial
         return (1, b"", None, None, b'{"seq": 1}')
 
@@ -284,6 +323,21 @@ async def test_the_member_that_leads_goes_on_behind_the_acts_that_are_told(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_member_that_leads_no_longer_does_not_note_what_is_behind_the_next_one() -> None:
+    trust = read_bundle(next_file(operator("acme")), NOW_S)
+    bucket, told = Bucket(0), list[int]()
+
+    async def tell(before: int) -> None:
+        told.append(before)
+        bucket.by_another = trust.serial + 5
+
+    changes = ToldChanges(bucket, lambda: trust, tell)
+    await changes.begin()
+    await changes._look()
+    await changes._look()
+    assert (bucket.kept, told) == (trust.serial + 5, [0])
 
 
 def test_a_scout_has_the_routes_and_accounts_of_its_member_and_no_door() -> None:
