@@ -2,11 +2,13 @@
 
 Each class has a stream, and in it a record of the connector. A connector whose class was changed goes on from the
 record of the other class: it is written into the new one with the next turn, before anything else, and the newest turn
-counts.
+counts. One whose class was changed back before a record came in the new one goes on from its own record, which says the
+same: nothing is written, and the record after it has the newest turn.
 
 What happens if it is killed here? Before that record is stored the other class's is still the newest, and the same is
-done again; after it this one is. While nothing was stored behind it (`is_moved`), what a crash left behind the other
-one's may still be given again by the source, and is looked for there, too.
+done again; after it this one is. What a crash left behind a record without one of its own may be given again by the
+source: behind the newest record of each class, as long as none came in the class that was changed to (`is_moved`), so
+no record may be written over one that has such a rest behind it.
 """
 
 from __future__ import annotations
@@ -82,13 +84,17 @@ class Standing:
         in the stream. Raises Unreachable, DecodeError."""
         own = _read(await self._publisher.last_control(self._subject))
         other = _read(await self._other.last()) if self._other is not None else None
-        if other is not None and (own is None or other.turn > own.turn):
-            own = replace(other, turn=other.turn + 1, is_moved=True)
-            await (await self._publisher.submit((), Control(self._subject, encode_progress(own))))
+        is_changed = other is not None and (own is None or other.turn > own.turn)
+        if other is not None and is_changed:
+            if own is not None and other.is_moved:  # from here, and nothing has come there since
+                own = replace(own, turn=other.turn + 1)
+            else:
+                own = replace(other, turn=other.turn + 1, is_moved=True)
+                await (await self._publisher.submit((), Control(self._subject, encode_progress(own))))
         if own is None or not own.rewinds:
             return own, ()
         behind = list(await self._publisher.after_control(self._subject))
-        if own.is_moved and self._other is not None:
+        if self._other is not None and (is_changed or own.is_moved):
             behind += await self._other.after()
         return own, behind
 
