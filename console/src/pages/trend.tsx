@@ -13,6 +13,7 @@ import { t, type Word } from "../words";
 
 const EARLIER: [string, Word, number, number][] = [["8h", "unitH", 8, 8], ["1d", "unitD", 1, 24], ["7d", "unitD", 7, 168], ["28d", "unitD", 28, 672]];
 const HOUR_MS = 3_600_000;
+const NEAREST_MS = 1000;
 /** Its name in the address, its minutes, and how it is read. */
 const SPANS: [string, number, Word, number][] = [
   ["5min", 5, "unitMin", 5], ["15min", 15, "unitMin", 15], ["1h", 60, "unitH", 1], ["8h", 480, "unitH", 8],
@@ -54,6 +55,7 @@ export function TrendPage(): preact.JSX.Element {
         </select>
         <label><input type="checkbox" checked={isSpectrum} onChange={(event) => show({ show: event.currentTarget.checked ? "spectrum" : undefined })} /> {t("spectrum")}</label>
         {session.value && !session.value.site && <label title={t("fromSiteHint")}><input type="checkbox" checked={isFromSite} disabled={!isFromSite && spanMs > RAW_MS_MAX} onChange={(event) => show({ source: event.currentTarget.checked ? "site" : undefined })} /> {t("fromSite")}</label>}
+        {keys.length > 0 && <Steps spanMs={spanMs} toMs={zoom?.[1]} go={(from, to) => show({ from: String(Math.round(from)), to: String(Math.round(to)) })} />}
         {zoom && <button type="button" onClick={() => show({ from: undefined, to: undefined })}>{t("zoomOut")}</button>}
       </div>
       {chosen.length === 0 ? <Start onAdd={(key) => show({ tag: [key] })} /> : (
@@ -62,6 +64,21 @@ export function TrendPage(): preact.JSX.Element {
           onRemove={(key) => show({ tag: keys.filter((one) => one !== key) })}
           onZoom={(from, to) => show({ from: String(Math.round(from)), to: String(Math.round(to)) })} />
       )}
+    </>
+  );
+}
+
+/** Nearer and along the time without drawing over the picture: for keyboards, and for fingers (WCAG 2.2, 2.5.7). */
+function Steps({ spanMs, toMs, go }: { spanMs: number; toMs: number | undefined; go: (fromMs: number, toMs: number) => void }): preact.JSX.Element {
+  const step = (from: number, to: number) => (): void => {
+    const end = toMs ?? now.peek();
+    go(end - spanMs * (1 - from), end - spanMs * (1 - to));
+  };
+  return (
+    <>
+      <button type="button" aria-label={t("backInTime")} title={t("backInTime")} onClick={step(-0.5, 0.5)}>◀</button>
+      <button type="button" disabled={spanMs <= NEAREST_MS} onClick={step(0.25, 0.75)}>{t("zoomIn")}</button>
+      <button type="button" aria-label={t("forwardInTime")} title={t("forwardInTime")} disabled={toMs === undefined} onClick={step(0.5, 1.5)}>▶</button>
     </>
   );
 }

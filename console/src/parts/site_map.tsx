@@ -81,7 +81,7 @@ function Mark({ group: { x, y, members }, nearer }: MarkProps): preact.JSX.Eleme
   const state = away === 0 ? t("reached") : isOne ? t("away") : t("ofThemAway", { n: away });
   const drawn = (
     <>
-      <circle r={TARGET_PX} fill="none" pointer-events="all" />
+      <circle class="target" r={TARGET_PX} fill="none" pointer-events="all" />
       {away > 0
         ? <rect class="away" x={-MARK_PX} y={-MARK_PX} width={2 * MARK_PX} height={2 * MARK_PX} />
         : <circle class="reached" r={MARK_PX} />}

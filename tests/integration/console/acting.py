@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from browser import accessibility_faults
+from browser import faults_shown
 from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite
 
 from millstream.client import connect
@@ -40,7 +40,7 @@ async def repair_a_letter(page: Page, site: ConsoleSite) -> None:
     await row.get_by_role("link").click()
     panel = page.get_by_role("region", name=f"Dead letter {id}")
     await panel.get_by_text('{"value": "7"}').wait_for()
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
     form = panel.get_by_role("form", name="Put right and replay")
     await form.get_by_label("Path").fill(f"{PLACE}/press:repaired")
     await form.get_by_role("button", name="Replay as it is").click()
@@ -92,7 +92,7 @@ async def write_to_a_machine(page: Page, site: ConsoleSite) -> None:
     await form.get_by_role("button", name="Write…").click()
     sure = form.get_by_role("alertdialog")
     await sure.get_by_text("→ 42.5 °C").wait_for()
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
     await page.keyboard.press("Enter")  # the way out has the focus, not the way on
     await sure.wait_for(state="detached")
     await form.get_by_role("button", name="Write…").click()
@@ -118,7 +118,7 @@ async def configure_a_site(page: Page) -> None:
     await document.fill(FIRST.replace("prot", "port"))
     await page.get_by_text("Nothing is wrong with it.").wait_for()
     await page.get_by_role("region", name="Changes").get_by_text("connectors[boiler].config.port").wait_for()
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
     await form.get_by_role("button", name="Roll out").click()
     await page.get_by_text("Done: away").wait_for()
     await document.fill(FIRST.replace("prot", "port").replace("10.0.0.1", "10.0.0.2"))
@@ -162,7 +162,7 @@ async def roll_out_and_command(page: Page, site: ConsoleSite) -> None:
     await table.get_by_role("button", name="Call back: diagnostics away").click()
     await table.get_by_role("row", name="diagnostics away").get_by_text("cancelled", exact=True).wait_for()
     await watch_a_command(page, site)
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
 
 
 async def watch_a_command(page: Page, site: ConsoleSite) -> None:
@@ -185,7 +185,7 @@ async def commission_a_site(page: Page) -> None:
     await page.get_by_text("edges: [..., {name: cologne").wait_for()
     await take_the_files(page)
     await page.get_by_text("Waiting for the site.").wait_for()
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
     await page.get_by_label("Name", exact=True).fill("away")
     await page.get_by_role("button", name="Next").click()
     await page.get_by_role("listitem", name="Tell the hub").get_by_text("done", exact=True).wait_for()
@@ -223,7 +223,7 @@ async def read_the_audit(page: Page) -> None:
     await page.wait_for_function("() => document.querySelectorAll('main tbody tr').length === 1")
     assert HOSTILE in await rows.inner_text()
     assert await page.evaluate("window.pwned") is None
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
 
 
 async def lose_the_session(page: Page, site: ConsoleSite) -> None:

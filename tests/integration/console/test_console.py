@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-import pyarrow as pa
 import pytest
 from acting import act_on_the_plant
-from browser import a_page, accessibility_faults, chromium
+from browser import DESK, PHONE, a_page, accessibility_faults, chromium, faults_shown
 from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite, console_site
 from login_site import PASSWORD, LoginSite, login_site
 from outlines import check_outline
+from trending import see_a_trend
 from trust_site import until
 
 if TYPE_CHECKING:
@@ -55,7 +55,12 @@ async def see_the_plant(page: Page, site: ConsoleSite) -> None:
     await page.locator(".link[data-state=connected]").wait_for()
     await numbers_change(page, "count")
     assert await page.get_by_role("row", name="lost").locator(".look").inner_text() == "bad"
+    assert await faults_shown(page) == []
+    await page.set_viewport_size(PHONE)
+    await page.get_by_text("Menu", exact=True).click()
+    await page.get_by_role("button", name="Log out").wait_for()
     assert await accessibility_faults(page) == []
+    await page.set_viewport_size(DESK)
 
 
 async def see_hostile_names(page: Page) -> None:
@@ -78,7 +83,7 @@ async def see_a_tag(page: Page, site: ConsoleSite) -> None:
     details = page.get_by_role("region", name="Details")
     await details.locator("canvas").wait_for()
     assert "connector hall" in await details.inner_text()
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
     await page.keyboard.press("Escape")
     await details.wait_for(state="detached")
 
@@ -106,7 +111,7 @@ async def explain_a_stop(page: Page) -> None:
     await stops.get_by_role("button", name="Split").click()
     form = panel.get_by_role("form")
     await form.get_by_label("Cut at").wait_for()
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
     await form.get_by_role("button", name="Send").click()
     await stops.get_by_text("15 min", exact=True).nth(1).wait_for()
     await stops.nth(0).get_by_role("button", name="Reason").click()
@@ -141,7 +146,7 @@ async def say_what_was_no_good(page: Page) -> None:
     assert await form.count() == 1, "nothing is not sent"
     await form.get_by_label("Parts").fill("12")
     await form.get_by_label("Reason", exact=True).fill("scratches")
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
     await form.get_by_role("button", name="Send").click()
     row = lots.filter(has_text="scratches")
     await row.get_by_text("12", exact=True).wait_for()
@@ -182,7 +187,7 @@ async def ask_why(page: Page) -> None:
     await panel.get_by_text(HOSTILE).wait_for()
     waterfall = panel.get_by_role("region", name="From the planned time to what was used")
     await waterfall.get_by_role("row", name="Fully used").get_by_text("50 min").wait_for()
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
     await panel.get_by_role("button", name="Close").click()
     await panel.wait_for(state="detached")
 
@@ -200,7 +205,7 @@ async def see_each_page(page: Page, site: ConsoleSite) -> None:
     for name, text in ENGLISH.items():
         await page.get_by_role("link", name=name, exact=True).click()
         await page.locator("main").get_by_text(text).first.wait_for()
-        assert name in LOOKED_AT_ELSEWHERE or await accessibility_faults(page) == [], name
+        assert name in LOOKED_AT_ELSEWHERE or await faults_shown(page) == [], name
         await check_outline(page, name)
 
 
@@ -235,7 +240,7 @@ async def act_on_alarms(page: Page) -> None:
     await row.get_by_text("acknowledged", exact=True).wait_for()
     await row.get_by_role("button", name="Shelve").click()
     form = page.get_by_role("form", name=f"Shelve: {alarm}")
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
     await form.get_by_label("How long").select_option("30min")
     await form.get_by_role("button", name="Send").click()
     assert await form.count() == 1, "without a reason it is not sent"
@@ -250,69 +255,6 @@ async def act_on_alarms(page: Page) -> None:
     history = page.get_by_role("region", name="History")
     await history.get_by_text("token@127.0.0.1: third time").first.wait_for()
     assert await page.evaluate("window.pwned") is None
-
-
-async def see_a_trend(page: Page, site: ConsoleSite) -> None:
-    """Two tags by their address, a third by hand, and a zoom that the address holds."""
-    tag = f"tag+{PLACE.replace('/', '%2F')}%2F"
-    await page.goto(f"{site.url}/#/trend?tag={tag}press%3Aspeed&tag={tag}press%3Acount&span=5min")
-    await page.get_by_label("Add a tag").fill(f"{PLACE}/oven:temperature")
-    await page.get_by_label("Add a tag").press("Enter")
-    await page.get_by_role("button", name=f"Remove {PLACE}/oven:temperature").wait_for()
-    assert "oven%3Atemperature" in page.url
-    await page.wait_for_function("() => document.querySelectorAll('main tbody tr').length === 3")
-    all_loaded = "() => [...document.querySelectorAll('main tbody td.number')].every(e => e.innerText !== '–')"
-    await page.wait_for_function(all_loaded)
-    await until(partial(has_zoomed, page), "a zoom")
-    await page.get_by_role("button", name="Zoom out").click()
-    await page.get_by_role("button", name="Zoom out").wait_for(state="detached")
-    await page.wait_for_function(all_loaded)
-    async with page.expect_download() as started:
-        await page.get_by_role("button", name="Export CSV").click()
-    text = (await (await started.value).path()).read_text(encoding="utf-8")
-    assert text.startswith("path,time,value,least")
-    assert f'"{PLACE}/press:count"' in text
-    for name, begins in (("Export Parquet", b"PAR1"), ("Export PNG", b"\x89PNG")):
-        async with page.expect_download() as started:
-            await page.get_by_text(name).click()
-        assert (await (await started.value).path()).read_bytes().startswith(begins)
-    await page.get_by_label("Compare").select_option("8h")
-    await page.get_by_role("cell", name=f"{PLACE}/press:count (8 h earlier)").wait_for()
-    await page.get_by_label("Spectrum", exact=True).check()
-    await page.get_by_role("heading", name="Spectrum").wait_for()
-    await page.get_by_role("button", name="Link to this").click()
-    link = await page.get_by_label("Link to this").last.input_value()
-    assert "earlier=8h" in link
-    assert "from=" in link
-    assert await accessibility_faults(page) == []
-    await page.get_by_label("Compare").select_option("")
-    await until(partial(is_read_at_the_site, page), "samples as the site holds them")
-    assert "source=site" in page.url
-
-
-async def is_read_at_the_site(page: Page) -> bool:
-    """A site that is slow for once is asked again."""
-    box = page.get_by_label("From the site")
-    await box.uncheck()
-    async with page.expect_response(re.compile("/api/v1/fleet/data.*press%3Acount")) as answered:
-        await box.check()
-    answer = await answered.value
-    if answer.status != 200:
-        return False
-    table = pa.ipc.open_stream(await answer.body()).read_all()
-    return table.num_rows > 0 and table.schema.metadata[b"truncated"] == b"false"
-
-
-async def has_zoomed(page: Page) -> bool:
-    """Draw over the chart, which is made anew while lines come."""
-    box = await page.locator(".chart .u-over").bounding_box()
-    if box is None:
-        return False
-    await page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 50)
-    await page.mouse.down()
-    await page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 60, steps=4)
-    await page.mouse.up()
-    return "from=" in page.url
 
 
 async def see_gaps(page: Page) -> None:
@@ -448,7 +390,7 @@ async def log_out(page: Page, site: ConsoleSite) -> None:
     await field.fill("not-the-token-of-this-hub")
     await page.get_by_role("button", name="Log in").click()
     await page.get_by_role("alert").wait_for()
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
     await field.fill(TOKEN)
     await page.get_by_role("button", name="Log in").click()
     await page.get_by_role("row", name=COUNT).wait_for()
@@ -539,7 +481,7 @@ async def keep_people(page: Page, site: LoginSite) -> None:
     await form.get_by_role("button", name="Send").click()
     told = people.get_by_role("region", name="For cem: shown this once")
     password = await told.locator("code.large").inner_text()
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
     await told.get_by_role("button", name="Close").click()
     async with site.http() as client:
         found = await client.post("/api/v1/login", json={"tenant": "acme", "user": "cem", "password": password})
@@ -551,7 +493,7 @@ async def keep_people(page: Page, site: LoginSite) -> None:
     await page.get_by_label("Name", exact=True).fill("cologne")
     await page.get_by_role("button", name="Next").click()
     await page.get_by_text("millstream site add cologne --tenant acme --place acme/cologne").wait_for()
-    assert await accessibility_faults(page) == []
+    assert await faults_shown(page) == []
     await page.get_by_role("link", name="Admin").click()
     await people.get_by_role("button", name="Take out: ann").click()
     await people.get_by_role("form", name="Take ann out?").get_by_role("button", name="Send").click()
