@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from millstream.client import LedgerRow
 from millstream.protocols.ledger import OriginAccount
 
 
@@ -54,6 +55,19 @@ def totals(accounts: Sequence[TagAccount], origins: Sequence[OriginAccount]) -> 
         "duplicated": sum(a.duplicated for a in accounts) + sum(o.repeats for o in origins),
         "out_of_order": sum(a.out_of_order for a in accounts) + sum(o.out_of_order for o in origins),
     }
+
+
+def samples_at_edge(status: Mapping[str, Any], records: Sequence[LedgerRow]) -> int:
+    """What the edge stored: its publishers count what they take from the connectors, and each flow, which is a process
+    of its own, tells its total in its newest record beside what it said."""
+    of_flows = (row for row in records if row.publisher.startswith("flow-"))
+    return sum(int(p["samples_stored"]) for p in status["publishers"]) + sum(row.total_samples for row in of_flows)
+
+
+def samples_at_hub(origins: Iterable[OriginAccount]) -> int:
+    """What the hub recounted of that. The facts of orders and machines were stored beside it by who told them (a guest,
+    who keeps no record); they are events, and no rows of a history."""
+    return sum(origin.samples - origin.guests for origin in origins)
 
 
 def exit_status(result: Mapping[str, Any]) -> int:

@@ -9,7 +9,18 @@ import numpy as np
 
 from millstream.client import Plant
 from millstream.demo._account import TagAccount, account_counter, account_rows, account_waveform
-from millstream.demo._plant import MODBUS, MQTT, OPCUA, SHDR, SHDR_ITEMS, WAVEFORM, WAVEFORM_CHANNELS, sample_data, tag
+from millstream.demo._plant import (
+    MODBUS,
+    MQTT,
+    OPCUA,
+    SHDR,
+    SHDR_ITEMS,
+    SHDR_PARTS,
+    WAVEFORM,
+    WAVEFORM_CHANNELS,
+    sample_data,
+    tag,
+)
 
 BEGIN_NS = 0
 END_NS = 2**62
@@ -40,6 +51,10 @@ async def device_accounts(hub: Plant, truth: Mapping[str, Mapping[str, int]]) ->
         "Modbus boiler": [seen_by_modbus],
         "MTConnect Mazak": shdr,
         "MQTT scale": mqtt,
+        "flow: parts": [
+            await _parts(hub, OPCUA.name, truth[OPCUA.name]["strokes"]),
+            await _parts(hub, SHDR.name, truth[SHDR.name].get(SHDR_PARTS, 0)),
+        ],
         "turning cell, 1 kHz": await _waveforms(hub),
     }
 
@@ -60,6 +75,13 @@ async def _counter(hub: Plant, device: str, name: str, produced: int, *, is_held
 async def _rows(hub: Plant, device: str, name: str, produced: int, *, is_any_quality: bool = False) -> TagAccount:
     values = await _values(hub, device, name, "any" if is_any_quality else "good")
     return account_rows(tag(device, name), produced, len(values))
+
+
+async def _parts(hub: Plant, device: str, told: int) -> TagAccount:
+    """What a flow counted, one by one; the device told its own count before the first part, too."""
+    table = await hub.history(tag(device, "parts"), BEGIN_NS, END_NS, limit=LIMIT, kind="count")
+    values = [int(v) for v in table.column("value").to_pylist() if v is not None and v > 0]
+    return account_counter(tag(device, "parts"), max(0, told - 1), values)
 
 
 async def _waveforms(hub: Plant) -> list[TagAccount]:

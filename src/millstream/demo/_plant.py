@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +13,8 @@ PLACE = {"latitude": "50.94", "longitude": "6.96"}  # on the map of the console
 EDGE = "plant1"
 OPCUA_COUNTERS = 20
 SHDR_SPEED = 20
+SHDR_BEGIN_S = 2745  # of the recording: there the machine begins to work, and makes part after part
+SHDR_PARTS = "PartCountAct"
 SHDR_ITEMS = (
     "adapter_seq",
     "Xabs",
@@ -24,6 +26,7 @@ SHDR_ITEMS = (
     "cut_time",
     "S2temp",
     "execution",
+    SHDR_PARTS,
 )
 WAVEFORM_CHANNELS = (
     "CUT_Signal", "Current_MainSpindle", "Current_SubSpindle", "Power_MainSpindle", "Power_SubSpindle", "Psition_ERR_X",
@@ -49,9 +52,11 @@ class Device:
         return [self.module, "--port", "0", *self.arguments, "--paused", "--truth", str(self.truth_file(folder))]
 
 
-OPCUA = Device("press", "millstream.sim.opcua_plant", ("--tags", str(OPCUA_COUNTERS), "--rate", "10"))
+OPCUA = Device("press", "millstream.sim.opcua_plant", ("--tags", str(OPCUA_COUNTERS), "--rate", "10", "--machine"))
 MODBUS = Device("boiler", "millstream.sim.modbus_plant")
-SHDR = Device("mazak1", "millstream.sim.shdr_adapter", ("--speed", str(SHDR_SPEED)))
+SHDR = Device(
+    "mazak1", "millstream.sim.shdr_adapter", ("--speed", str(SHDR_SPEED), "--begin", str(SHDR_BEGIN_S), "--count-parts")
+)
 MQTT = Device("scale", "millstream.sim.mqtt_plant", ("--rate", "20"))
 DEVICES = (OPCUA, MODBUS, SHDR)
 
@@ -77,8 +82,14 @@ def hub_document(folder: Path, secret: Path) -> dict[str, Any]:
     }
 
 
-def edge_document(folder: Path, secret: Path, leaf_port: int, ready: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The edge's configuration. `ready` is what each device said when it was ready."""
+def edge_document(
+    folder: Path,
+    secret: Path,
+    leaf_port: int,
+    ready: Mapping[str, Mapping[str, Any]],
+    flows: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The edge's configuration. `ready` is what each device said when it was ready, `flows` what is worked out."""
     return {
         "edge": {"name": EDGE, "path": SITE, "data_dir": str(folder / "edge"), "labels": PLACE},
         "server": {"mqtt_port": 0},
@@ -87,6 +98,7 @@ def edge_document(folder: Path, secret: Path, leaf_port: int, ready: Mapping[str
         "connectors": [
             _opcua(ready[OPCUA.name]), _modbus(ready[MODBUS.name]), _mtconnect(ready[SHDR.name]), _mqtt(), _waveform(),
         ],
+        "flows": list(flows),
     }  # fmt: skip
 
 

@@ -1,11 +1,12 @@
 """A simulated OPC UA plant with history: python -m millstream.sim.opcua_plant --port 0 --tags 20 --truth FILE.
 
-The first line on standard output is ``{"port": .., "endpoint": .., "namespace": .., "tags": [address, ..]}``. Its tags
-are counters (``s=counter_000`` counts 1, 2, 3 ..), so that a lost or repeated value is visible downstream, and a few
-signals of a machine with units. Each has history: what was produced while no client was connected can be read later;
-with ``--history FILE`` also after the process was killed. The truth file says how many values each tag got, written
-each second. SIGUSR2 starts a plant that was started with --paused, SIGUSR1 stops producing and writes the final truth
-while the server goes on serving, SIGTERM ends the process.
+The first line on standard output is ``{"port": .., "endpoint": .., "namespace": .., "tags": [address, ..]}``. Its
+tags are counters (``s=counter_000`` counts 1, 2, 3 ..), so that a lost or repeated value is visible downstream, and a
+few signals of a machine with units. Each has history: what was produced while no client was connected can be read
+later; with ``--history FILE`` also after the process was killed. The truth file says how many values each tag got,
+written each second. With ``--machine`` it is a stamping press, too: a state of PackML, strokes, rejects and their
+codes, infeed and guard, each told when it changes. SIGUSR2 starts a plant that was started with --paused, SIGUSR1
+stops producing and writes the final truth while the server goes on serving, SIGTERM ends the process.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +34,8 @@ from asyncua.server.history import HistoryStorageInterface
 from asyncua.server.user_managers import UserManager
 
 from millstream.kernel import free_port
+from millstream.sim._stamping import SIGNALS as MACHINE_SIGNALS
+from millstream.sim._stamping import Stamping
 from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze
 
 NAMESPACE = "urn:millstream:sim:plant"
@@ -138,6 +142,8 @@ class Plant:
     truth_file: Path | None
     journal: IO[str] | None
     points: list[Point] = field(default_factory=list)
+    machine: Mapping[str, Point] = field(default_factory=dict)
+    stamping: Stamping = field(default_factory=lambda: Stamping(random.Random(7)))
     clock: DeviceClock = field(default_factory=DeviceClock)
     freeze: Freeze = field(default_factory=Freeze)
     rng: random.Random = field(default_factory=lambda: random.Random(7))
@@ -149,7 +155,7 @@ class Plant:
     async def produce(self) -> None:
         """A value of each tag each period until stopped. A period that was missed is not made up for."""
         await self.running.wait()
-        due_s = time.monotonic()
+        due_s = self.start_s = time.monotonic()
         while not await self._stops_within(due_s - time.monotonic()):
             await self.tick()
             due_s = max(due_s + 1.0 / self.rate, time.monotonic())
@@ -178,8 +184,15 @@ class Plant:
             self.journal.write(json.dumps([moment.isoformat(), values]) + "\n")
             self.journal.flush()
         for point, value in zip(self.points, values, strict=True):
-            self.history.add(point.node.nodeid, moment, value, point.kind)
-            await self.server.write_attribute_value(point.node.nodeid, _data_value(moment, value, point.kind))
+            await self._tell(point, moment, value)
+        if self.machine:
+            for name, number in self.stamping.changes(elapsed_s).items():
+                self.machine[name].count += 1
+                await self._tell(self.machine[name], moment, number)
+
+    async def _tell(self, point: Point, moment: datetime, value: int | float) -> None:
+        self.history.add(point.node.nodeid, moment, value, point.kind)
+        await self.server.write_attribute_value(point.node.nodeid, _data_value(moment, value, point.kind))
 
     def restore(self, path: Path) -> None:
         """Take up history and counts of an earlier process."""
@@ -203,7 +216,8 @@ class Plant:
             return
         draft = self.truth_file.with_name(self.truth_file.name + ".part")
         with draft.open("w", encoding="utf-8") as stream:
-            json.dump({"produced": {point.name: point.count for point in self.points}, "final": is_final}, stream)
+            points = (*self.points, *self.machine.values())
+            json.dump({"produced": {point.name: point.count for point in points}, "final": is_final}, stream)
             stream.flush()
             os.fsync(stream.fileno())
         draft.replace(self.truth_file)
@@ -217,7 +231,7 @@ def _data_value(moment: datetime, value: Any, kind: Any) -> Any:
     return ua.DataValue(ua.Variant(value, kind), SourceTimestamp=moment, ServerTimestamp=moment)
 
 
-async def _build(server: Any, tags_count: int, history: RingHistory) -> list[Point]:
+async def _build(server: Any, tags_count: int, history: RingHistory, *, has_machine: bool) -> list[Point]:
     index = await server.register_namespace(NAMESPACE)
     folder = await server.nodes.objects.add_object(ua.NodeId("plant", index), ua.QualifiedName("plant", index))
     points = []
@@ -236,6 +250,11 @@ async def _build(server: Any, tags_count: int, history: RingHistory) -> list[Poi
             ua.NodeId(f"{name}.EngineeringUnits", index), ua.QualifiedName("EngineeringUnits", 0), information
         )
         points.append(Point(name, node, ua.VariantType.Double, (mean, amplitude, period_s)))
+    for name in MACHINE_SIGNALS if has_machine else ():
+        node = await folder.add_variable(
+            ua.NodeId(name, index), ua.QualifiedName(name, index), 0, varianttype=ua.VariantType.Int64
+        )
+        points.append(Point(name, node, ua.VariantType.Int64, None))
     for point in points:
         await point.node.set_attr_bit(ua.AttributeIds.AccessLevel, ua.AccessLevel.HistoryRead)
         await point.node.set_attr_bit(ua.AttributeIds.UserAccessLevel, ua.AccessLevel.HistoryRead)
@@ -259,6 +278,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=10.0, help="values of each tag a second")
     parser.add_argument("--truth", type=Path, help="where to write what was produced")
     parser.add_argument("--history", type=Path, help="a file that keeps the history over a kill of the process")
+    parser.add_argument("--machine", action="store_true", help="be a stamping press with states and parts, too")
     parser.add_argument("--paused", action="store_true", help="produce nothing before SIGUSR2")
     add_clock(parser)
     add_freeze(parser)
@@ -266,7 +286,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--password-env", help="the environment variable that holds the user's password")
     parser.add_argument("--certificate", type=Path, help="DER certificate: offer encrypted endpoints only")
     parser.add_argument("--private-key", type=Path, help="PEM key of the certificate")
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+    if chosen.machine and chosen.history is not None:
+        parser.error("--history does not keep what --machine shows: expected one of the two")
+    return chosen
 
 
 async def _server(options: argparse.Namespace) -> Any:
@@ -298,10 +321,12 @@ async def run(options: argparse.Namespace) -> None:
     logging.getLogger("asyncua").setLevel(logging.CRITICAL)
     server = await _server(options)
     history = RingHistory()
-    points = await _build(server, options.tags, history)
+    points = await _build(server, options.tags, history, has_machine=options.machine)
     port = _free_port(options.host, options.port)
     server.set_endpoint(f"opc.tcp://{options.host}:{port}")
-    plant = Plant(server, history, options.rate, options.truth, None, points)
+    machine = {point.name: point for point in points if point.name in MACHINE_SIGNALS}
+    even = [point for point in points if point.name not in machine]
+    plant = Plant(server, history, options.rate, options.truth, None, even, machine)
     plant.clock = DeviceClock(options.clock_offset, options.clock_drift)
     plant.freeze = Freeze(options.freeze_after)
     if options.history is not None:

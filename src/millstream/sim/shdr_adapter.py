@@ -3,8 +3,10 @@
 The first line on standard output is ``{"port": ..}``. Each produced line is numbered by a data item of its own,
 ``adapter_seq`` (1, 2, 3 ..), so that a lost line is visible downstream. SHDR cannot rewind: what is produced while no
 client is connected is gone, which the numbers show; the truth file counts what was written to clients' sockets, by
-data item, with counting of its own. SIGUSR2 starts an adapter that was started with --paused, SIGUSR1 stops producing,
-waits for the sockets and writes the final truth, SIGTERM ends the process.
+data item, with counting of its own. ``--count-parts`` adds what the recorded controller was not set up to tell: a
+part count, one more with each program that ran for a minute or longer and came to its end. SIGUSR2 starts an adapter
+that was started with --paused, SIGUSR1 stops producing, waits for the sockets and writes the final truth, SIGTERM
+ends the process.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze
 
 SAMPLE = Path(__file__).parent / "data" / "mazak01.txt.gz"
 SEQUENCE_ITEM = "adapter_seq"
+PART_ITEM = "PartCountAct"
+PROGRAM_S_MIN = 60.0  # recorded seconds; what is shorter was tried or broken off
 PONG = b"* PONG 10000\n"
 CLIENTS_COUNT_MAX = 8
 BACKLOG_BYTES_MAX = 8 << 20  # a client that falls this far behind is dropped, as real adapters do
@@ -37,11 +41,13 @@ LEVELS = {"normal", "warning", "fault", "unavailable"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the recording: what follows its time, when it comes (s, since the start), and the items in it."""
+    """One line of the recording: what follows its time, when it comes (s, since the start), the items in it, and
+    whether a program comes to its end with it."""
 
     due_s: float
     body: str
     items: tuple[str, ...]
+    ends_program: bool = False
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -63,6 +69,24 @@ def _placed(lines: list[str]) -> Iterator[Line]:
         yield Line(due_s, body, items_of(body))
 
 
+def program_ends(lines: list[Line]) -> list[Line]:
+    """The same lines without the part count, which the recorded controller left at 0; those are marked with which a
+    program ends that was begun PROGRAM_S_MIN or longer before."""
+    marked: list[Line] = []
+    begun_s: float | None = None
+    for line in lines:
+        if line.items == (PART_ITEM,):
+            continue
+        state = line.body.partition("|")[2] if line.items == ("execution",) else ""
+        ends = state == "READY" and begun_s is not None and line.due_s - begun_s >= PROGRAM_S_MIN
+        if state == "ACTIVE" and begun_s is None:
+            begun_s = line.due_s
+        elif state in ("READY", "STOPPED", "UNAVAILABLE"):
+            begun_s = None
+        marked.append(replace(line, ends_program=ends))
+    return marked
+
+
 def items_of(body: str) -> tuple[str, ...]:
     """The data items of one line, counted from its bars: a condition fills the line, all else is pairs."""
     fields = body.split("|")
@@ -79,6 +103,8 @@ class Adapter:
     speed: float
     is_numbered: bool = True
     is_looped: bool = True
+    begin_s: float = 0.0
+    parts_count: int | None = None
     truth_file: Path | None = None
     clock: DeviceClock = field(default_factory=DeviceClock)
     freeze: Freeze = field(default_factory=Freeze)
@@ -115,9 +141,10 @@ class Adapter:
     async def produce(self) -> None:
         """Lines at their time until stopped or at the end."""
         await self.running.wait()
-        start_s = time.monotonic()
+        start_s = time.monotonic() - self.begin_s / self.speed
+        lines = [line for line in self.lines if line.due_s >= self.begin_s]
         while not self.stopping.is_set():
-            for line in self.lines:
+            for line in lines:
                 wait_s = start_s + line.due_s / self.speed - time.monotonic()
                 if wait_s > 0.005 and await self._stops_within(wait_s):
                     return
@@ -129,6 +156,7 @@ class Adapter:
             if not self.is_looped:
                 return
             start_s += (self.lines[-1].due_s + 1.0) / self.speed
+            lines = self.lines
 
     async def _stops_within(self, wait_s: float) -> bool:
         try:
@@ -144,7 +172,8 @@ class Adapter:
         self.lines_count += 1
         stamp = datetime.fromtimestamp(self.clock.now_ns() / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         number = f"{SEQUENCE_ITEM}|{self.lines_count}|" if self.is_numbered else ""
-        payload = f"{stamp}|{number}{line.body}\n".encode()
+        part = self._part(line)
+        payload = f"{stamp}|{number}{part}{line.body}\n".encode()
         if not self.clients:
             self.unsent_count += 1
         for writer in list(self.clients):
@@ -157,6 +186,15 @@ class Adapter:
             self.produced.update(line.items)
             if self.is_numbered:
                 self.produced[SEQUENCE_ITEM] += 1
+            if part:
+                self.produced[PART_ITEM] += 1
+
+    def _part(self, line: Line) -> str:
+        """The part count with the first line and with each part; it goes on when the recording begins anew."""
+        if self.parts_count is None or (self.lines_count > 1 and not line.ends_program):
+            return ""
+        self.parts_count += line.ends_program
+        return f"{PART_ITEM}|{self.parts_count}|"
 
     async def flush(self) -> None:
         """Wait until the sockets have taken everything, at most FLUSH_S."""
@@ -192,6 +230,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--file", type=Path, default=SAMPLE, help="SHDR recording, .txt or .gz")
     parser.add_argument("--speed", type=float, default=20.0, help="times as fast as recorded")
     parser.add_argument("--truth", type=Path, help="where to write what was produced")
+    parser.add_argument("--begin", type=float, default=0.0, help="recorded seconds to leave out the first time")
+    parser.add_argument("--count-parts", action="store_true", help="count programs that come to their end")
     parser.add_argument("--once", action="store_true", help="do not start again at the end")
     parser.add_argument("--paused", action="store_true", help="produce nothing before SIGUSR2")
     add_clock(parser)
@@ -202,11 +242,14 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 async def run(options: argparse.Namespace) -> None:
     """Serve until SIGTERM."""
+    lines = read_lines(options.file)
     adapter = Adapter(
-        read_lines(options.file),
+        program_ends(lines) if options.count_parts else lines,
         options.speed,
         is_numbered=not options.unnumbered,
         is_looped=not options.once,
+        begin_s=options.begin,
+        parts_count=0 if options.count_parts else None,
         truth_file=options.truth,
         clock=DeviceClock(options.clock_offset, options.clock_drift),
         freeze=Freeze(options.freeze_after),

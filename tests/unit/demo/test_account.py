@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from millstream.client import LedgerRow
 from millstream.demo._account import (
     TagAccount,
     account_counter,
     account_rows,
     account_waveform,
     exit_status,
+    samples_at_edge,
+    samples_at_hub,
     totals,
 )
 from millstream.protocols.ledger import OriginAccount
@@ -56,6 +59,26 @@ def test_a_waveform_must_match_value_by_value() -> None:
     assert account_waveform("w", [1.0, 2.0], [1.0, 2.0]).out_of_order == 0
     assert account_waveform("w", [1.0, 2.0], [2.0, 1.0]).out_of_order == 2
     assert account_waveform("w", [1.0, 2.0], [1.0]).lost == 1
+
+
+def _record(publisher: str, samples: int) -> LedgerRow:
+    return LedgerRow("E_plant1_F", "acme/plant1", "plant1", publisher, 3, samples, samples, 1)
+
+
+def test_what_flows_said_is_counted_at_the_edge_beside_what_connectors_brought() -> None:
+    status = {"publishers": [{"samples_stored": 100}, {"samples_stored": 20}]}
+    records = [
+        _record("integrity", 100),
+        _record("throughput", 20),
+        _record("flow-oee-1-0", 7),
+        _record("flow-x-1-0", 1),
+    ]
+    assert samples_at_edge(status, records) == 128
+    assert samples_at_edge(status, records[:2]) == 120
+
+
+def test_at_the_hub_what_guests_told_is_no_sample_of_the_plant() -> None:
+    assert samples_at_hub([OriginAccount(samples=117, guests=17), OriginAccount(samples=28)]) == 128
 
 
 def test_the_percentile_is_a_measured_value() -> None:
