@@ -34,6 +34,7 @@ _TYPES = {
 }  # fmt: skip
 _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 _PACKED = frozenset({".js", ".css"})
+KEPT_FILES_MAX, KEPT_BYTES_MAX = 64, 1 << 18  # all that a browser loads; 16 MiB at most
 _FOR_EVER = "public, max-age=31536000, immutable"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
@@ -87,7 +88,7 @@ def policy(host: str, websocket_port: int | None) -> str:
 def _serving(folder: Path, websocket_port: int | None, *, is_page: bool = False) -> Callable[[Request], Response]:
     def serve(request: Request) -> Response:
         """One file. Raises NotFoundError."""
-        from starlette.responses import FileResponse
+        from starlette.responses import FileResponse, Response
 
         name = "index.html" if is_page else request.path_params["name"]
         path = folder / name
@@ -102,9 +103,19 @@ def _serving(folder: Path, websocket_port: int | None, *, is_page: bool = False)
             headers["Vary"] = "Accept-Encoding"
             path, encoding = _packed(path, request.headers.get("accept-encoding", ""))
             headers |= {} if encoding is None else {"Content-Encoding": encoding}
-        return FileResponse(path, headers=headers, media_type=_TYPES[Path(name).suffix])
+        type, seen = _TYPES[Path(name).suffix], path.stat()
+        if seen.st_size > KEPT_BYTES_MAX:
+            return FileResponse(path, headers=headers, media_type=type)
+        return Response(_kept(path, seen.st_mtime_ns), headers=headers, media_type=type)
 
     return serve
+
+
+@lru_cache(maxsize=KEPT_FILES_MAX)
+def _kept(path: Path, changed_ns: int) -> bytes:
+    """A file as it was built; `changed_ns` is when. From memory it is one write: a file is read by threads, part by part,
+    and in a node with much to do each part waits for its turn."""
+    return path.read_bytes()
 
 
 @lru_cache(maxsize=2)

@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 TAGS_MAX = 10_000  # of one list
 OPEN_MAX = 50
+NAMES_KEPT = 10_000
 _NUMBER = re.compile(r"(\d+)")
 
 
@@ -58,8 +60,9 @@ def part_of(entries: Sequence[TagEntry], place: str, *, open_count: int, limit: 
     whole: set[str] = set()
     for path in _from_the_top(children, opened, place):
         room = limit - len(shown)
-        mine = sorted(tags[path], key=lambda entry: _natural(entry.path))
-        shown += mine[:room]
+        mine = tags[path]
+        if room > 0:
+            shown += sorted(mine, key=lambda entry: _natural(entry.path))[:room]
         if len(mine) <= room:
             whole.add(path)
     seen = [place, *(path for parent in opened for path in children[parent])]
@@ -104,6 +107,7 @@ def _from_the_top(children: defaultdict[str, set[str]], opened: set[str], place:
     yield place
 
 
-def _natural(path: str) -> list[tuple[int, str]]:
+@lru_cache(maxsize=NAMES_KEPT)  # the same few names for each page that is opened
+def _natural(path: str) -> tuple[tuple[int, str], ...]:
     """Numbers in a name by their size."""
-    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in _NUMBER.split(path) if part]
+    return tuple((int(part), "") if part.isdecimal() else (-1, part.lower()) for part in _NUMBER.split(path) if part)

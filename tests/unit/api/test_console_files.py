@@ -65,6 +65,14 @@ async def test_what_has_its_digest_in_its_name_is_kept_by_browsers(folder: Path)
     assert "immutable" in found.headers["cache-control"]
 
 
+async def test_a_file_is_kept_in_memory_until_it_changes_and_a_large_one_not_at_all(folder: Path) -> None:
+    async with client_of(folder) as client:
+        for text in ("1", "2", "3" * (1 << 18), "4" * (1 << 19)):
+            (folder / "assets" / "main-1.js").write_text(text)
+            for _ in range(2):
+                assert (await client.get("/assets/main-1.js")).text == text
+
+
 @pytest.mark.parametrize(
     "path",
     ["/.stamp", "/assets/noted", "/assets/..%2f..%2fsecret.js", "/assets/%2e%2e%2f.stamp", "/assets/x.js"],
