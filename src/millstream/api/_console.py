@@ -113,8 +113,8 @@ def _serving(folder: Path, websocket_port: int | None, *, is_page: bool = False)
 
 @lru_cache(maxsize=KEPT_FILES_MAX)
 def _kept(path: Path, changed_ns: int) -> bytes:
-    """A file as it was built; `changed_ns` is when. From memory it is one write: a file is read by threads, part by part,
-    and in a node with much to do each part waits for its turn."""
+    """A file as it was built; `changed_ns` is when. From memory it is one write: a file is read by threads, part by
+    part, and in a node with much to do each part waits for its turn."""
     return path.read_bytes()
 
 

@@ -104,7 +104,7 @@ def _listen(host: str, port: int) -> socket.socket:
             next_step="choose another port",
             code="MS-0601",
         ) from error
-    # Connections inherit it. asyncio sets it only where the socket names its protocol, which this one does not. Without it
-    # the body of an answer waits until the client has acknowledged the head: 40 ms for each but the first.
+    # Connections inherit it. asyncio sets it only where the socket names its protocol, which this one does not. Without
+    # it the body of an answer waits until the client has acknowledged the head: 40 ms for each but the first.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
