@@ -6,7 +6,6 @@ Modbus, SHDR and MQTT take raw bytes; OPC UA takes a Variant, written by asyncua
 from __future__ import annotations
 
 import asyncio
-import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +20,8 @@ from cases.loopback import joined
 from cases.mosquitto_peer import published, publisher
 from cases.shdr_peer import ShdrPeer
 from modbus_kit import framed, raw_device
+
+from millstream.kernel import free_port
 
 CONNECTORS = """
   - name: opcua
@@ -98,9 +99,7 @@ async def asyncua_server() -> AsyncIterator[tuple[Server, int, str]]:
     server = Server()
     await server.init()
     server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        endpoint = f"opc.tcp://127.0.0.1:{probe.getsockname()[1]}"
+    endpoint = f"opc.tcp://127.0.0.1:{free_port()}"
     server.set_endpoint(endpoint)
     index = await server.register_namespace("urn:test")
     number = ua.NodeId(ua.ObjectIds.Number)  # what `odd` is said to be; without a value its first may have any type

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import peers  # tools/
+from millstream.kernel import free_port
 
 PASSWORD = "secret of the plant"
 UP_S = 120.0
@@ -31,9 +32,7 @@ def tryton(folder: Path) -> Iterator[int]:
     """The server's port once it answers."""
     folder.mkdir()
     shutil.copy(peers.prepared_file("tryton"), folder / "plant.sqlite")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "trytond.conf").write_text(CONF.format(folder=folder, port=port), encoding="utf-8")
     python = peers.venv_python("tryton")
     words = [str(python), str(python.with_name("trytond")), "-c", str(folder / "trytond.conf"), "-d", "plant"]

@@ -11,6 +11,7 @@ from typing import Any
 import clickhouse_connect
 
 import peers  # tools/
+from millstream.kernel import free_port
 
 PASSWORD = "right horse"
 WAIT_S = 60.0
@@ -23,9 +24,7 @@ class Clickhouse:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
 
     @property
     def url(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ import pg8000.dbapi
 import pg8000.exceptions
 
 import peers  # tools/
+from millstream.kernel import free_port
 
 USER = "nobody"  # PostgreSQL refuses to run as root
 PASSWORD = "right horse"
@@ -30,9 +30,7 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._user: dict[str, Any] = {}
         if os.geteuid() == 0:
             self._user = {"user": USER, "group": subprocess.check_output(["id", "-gn", USER], text=True).strip()}
