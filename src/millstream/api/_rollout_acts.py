@@ -98,7 +98,7 @@ class RolloutActs:
                 done = await rollouts.rollback(wanted.name, author=actor.who)
             else:
                 steps = {"stop": rollouts.stop, "resume": rollouts.resume, "cancel": rollouts.cancel}
-                await steps[wanted.action](wanted.name)
+                await steps[wanted.action](wanted.name, author=actor.who)
             found = await rollouts.get(wanted.name)
         return json_response({"id": wanted.name, "is_taken": True, "rollout": _shown(found), "done": done})
 

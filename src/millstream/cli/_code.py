@@ -157,14 +157,16 @@ def show(digest: str, /, *, json: Json = False, target: Target = DEFAULT) -> int
     return OK
 
 
-def remove(digest: str, /, *, force: Force = False, json: Json = False, target: Target = DEFAULT) -> int:
+def remove(
+    digest: str, /, *, force: Force = False, sign: Sign = None, json: Json = False, target: Target = DEFAULT
+) -> int:
     """Take a module away from the hub.
 
-    Edges that have it keep it as long as they need it.
+    Edges that have it keep it as long as they need it. A hub with tenants takes the word of its authors only, signed.
 
     Examples:
 
-        millstream code remove sha256:4f0a
+        millstream code remove sha256:4f0a --sign ann.creds
         millstream code remove 4f0a --force --json
 
     Parameters
@@ -173,13 +175,17 @@ def remove(digest: str, /, *, force: Force = False, json: Json = False, target: 
         Of the module; its beginning is enough.
     force
         Also one that the newest configuration of a site names.
+    sign
+        Credentials of who removes it, from `millstream user add`.
     json
         Print one object.
     """
+    signer = signer_of(sign)
 
     async def work() -> Manifest:
         """Look who names it first."""
         async with target.connect() as plant:
+            plant.configs.signer = signer
             return await plant.configs.code.remove(digest, even_if_used=force)
 
     gone = run(work())

@@ -176,12 +176,14 @@ def _print(rollout: Rollout, *, is_whole: bool) -> None:
         print_table(("edge", "revision", "state", "code", "why"), rows)
 
 
-def stop(name: str, /, *, cancel: Flag = False, json: Json = False, target: Target = DEFAULT) -> int:
+def stop(name: str, /, *, cancel: Flag = False, sign: Sign = None, json: Json = False, target: Target = DEFAULT) -> int:
     """Release nothing more of a roll-out.
+
+    A hub with tenants takes the word of its authors only, signed.
 
     Examples:
 
-        millstream config rollout stop r20260131T060000
+        millstream config rollout stop r20260131T060000 --sign ann.creds
         millstream config rollout stop r20260131T060000 --cancel --json
 
     Parameters
@@ -190,6 +192,8 @@ def stop(name: str, /, *, cancel: Flag = False, json: Json = False, target: Targ
         The roll-out.
     cancel
         For good: it cannot be resumed.
+    sign
+        Credentials of who stops it, from `millstream user add`.
     json
         Print one object.
     """
@@ -197,6 +201,7 @@ def stop(name: str, /, *, cancel: Flag = False, json: Json = False, target: Targ
     async def work() -> int:
         """Tell the hub."""
         async with target.connect() as plant:
+            plant.configs.signer = signer_of(sign)
             rollouts = plant.configs.rollouts
             rollout = await (rollouts.cancel(name) if cancel else rollouts.stop(name))
         _tell(rollout, json=json)
@@ -205,18 +210,22 @@ def stop(name: str, /, *, cancel: Flag = False, json: Json = False, target: Targ
     return run(work())
 
 
-def resume(name: str, /, *, json: Json = False, target: Target = DEFAULT) -> int:
+def resume(name: str, /, *, sign: Sign = None, json: Json = False, target: Target = DEFAULT) -> int:
     """Go on with a roll-out that has stopped; sites that failed are left as they are.
+
+    A hub with tenants takes the word of its authors only, signed.
 
     Examples:
 
-        millstream config rollout resume r20260131T060000
+        millstream config rollout resume r20260131T060000 --sign ann.creds
         millstream config rollout resume r20260131T060000 --json
 
     Parameters
     ----------
     name
         The roll-out.
+    sign
+        Credentials of who goes on with it, from `millstream user add`.
     json
         Print one object.
     """
@@ -224,6 +233,7 @@ def resume(name: str, /, *, json: Json = False, target: Target = DEFAULT) -> int
     async def work() -> int:
         """Tell the hub."""
         async with target.connect() as plant:
+            plant.configs.signer = signer_of(sign)
             rollout = await plant.configs.rollouts.resume(name)
         _tell(rollout, json=json)
         return OK

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from millstream.client._module_book import ModuleBook
 from millstream.client._site_configs import me
 from millstream.kernel import Clock, ConfigError, NotFoundError, suggest
+from millstream.protocols.act import Act
 from millstream.protocols.module import (
     FILE_CHARS_MAX,
     Manifest,
@@ -89,7 +90,15 @@ class Code:
                 next_step="configure these sites otherwise first, or say --force", code="MS-2440",
             )  # fmt: skip
         signer = self._configs.signer
-        await self._book.remove(manifest.digest, signer.name if signer is not None else me())
+
+        def act_upon(upon: str) -> Act:
+            who = signer.name if signer is not None else me()
+            act = Act(
+                verb="remove", subject=manifest.digest, upon=upon, author=who, time_ns=self._clock.now_ns()
+            )  # fmt: skip
+            return act if signer is None else signer.sign_act(act)
+
+        await self._book.remove(manifest.digest, act_upon)
         return manifest
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from millstream.bus._link import Link
 from millstream.client._desks import ask_again, ask_desk, places_of
 from millstream.client._streams import Streams, refuse
 from millstream.kernel import Clock, DecodeError, PlantError
+from millstream.protocols.act import Act, encode_act, upon_module
 from millstream.protocols.below import MODULE
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.module import (
@@ -49,8 +50,8 @@ class ModuleBook(Protocol):
         """Store a module; what this author said of it before, if it is there."""
         ...
 
-    async def remove(self, digest: str, who: str) -> None:
-        """Take a module away, as far as this log-in may."""
+    async def remove(self, digest: str, act_upon: Callable[[str], Act]) -> None:
+        """Take a module away, as far as this log-in may, by the act that is made upon how it stands."""
         ...
 
 
@@ -94,7 +95,7 @@ class BucketModules:
             await self._purge(chunks_subject(old.nuid))
         return manifest
 
-    async def remove(self, digest: str, who: str) -> None:
+    async def remove(self, digest: str, act_upon: Callable[[str], Act]) -> None:
         """See ModuleBook."""
         stored = await self._find(digest)
         await self._purge(info_subject(digest))
@@ -125,11 +126,16 @@ class DeskModules:
         """See ModuleBook."""
         found: dict[str, list[Manifest]] = {}
         for place in places_of(self.link):
-            for frame in await ask_desk(self.link, MODULE, place, ModuleAsk("list")):
-                for manifest in msgspec.json.decode(frame.payload, type=list[Manifest]) if frame.payload else ():
-                    said = found.setdefault(manifest.digest, [])
-                    said += [manifest] if manifest not in said else []
+            for manifest in await self._at(place):
+                said = found.setdefault(manifest.digest, [])
+                said += [manifest] if manifest not in said else []
         return list(found.values())
+
+    async def _at(self, place: str) -> list[Manifest]:
+        """Of all modules, what their authors said who sign for something below one place."""
+        frames = await ask_desk(self.link, MODULE, place, ModuleAsk("list"))
+        said = [msgspec.json.decode(frame.payload, type=list[Manifest]) for frame in frames if frame.payload]
+        return [manifest for manifests in said for manifest in manifests]
 
     async def push(self, data: bytes, manifest: Manifest) -> Manifest:
         """See ModuleBook."""
@@ -145,13 +151,15 @@ class DeskModules:
         await ask_desk(self.link, MODULE, place, ModuleAsk("end", upload))
         return manifest
 
-    async def remove(self, digest: str, who: str) -> None:
+    async def remove(self, digest: str, act_upon: Callable[[str], Act]) -> None:
         """See ModuleBook. Where this log-in is bounded to several paths, at each of them."""
         refusal: PlantError | None = None
         is_removed = False
         for place in places_of(self.link):
+            act = act_upon(upon_module([one for one in await self._at(place) if one.digest == digest]))
+            ask = ModuleAsk("remove", digest=digest, who=act.author)
             try:
-                await ask_desk(self.link, MODULE, place, ModuleAsk("remove", digest=digest, who=who))
+                await ask_desk(self.link, MODULE, place, ask, encode_act(act))
             except PlantError as error:
                 refusal = error if refusal is None or error.code != NO_SUCH else refusal
             else:

@@ -7,7 +7,7 @@ import builtins
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -18,8 +18,9 @@ from millstream.client._config_book import WRONG_LAST_SEQUENCE
 from millstream.client._desks import ask_again, ask_desk, place_of_all, places_of
 from millstream.client._streams import Streams, refuse
 from millstream.kernel import AuthError, Clock, PlantError
+from millstream.protocols.act import Act, encode_act, upon_rollout
 from millstream.protocols.below import EVERYWHERE, ROLLOUT, place_subject
-from millstream.protocols.rollout import Rollout, decode_rollout, encode_rollout, halted, resumed
+from millstream.protocols.rollout import Rollout, decode_rollout, encode_rollout, steered
 from millstream.protocols.rollout_desk import RolloutAsk, RolloutPlan, Steering
 from millstream.protocols.site_config import Revision, encode_revision, is_edge_name
 
@@ -49,8 +50,8 @@ class RolloutBook(Protocol):
         """One; None: there is none."""
         ...
 
-    async def change(self, name: str, action: Steering, who: str) -> Rollout:
-        """Stop, cancel or resume one that is there."""
+    async def change(self, name: str, act_upon: Callable[[Rollout], Act]) -> Rollout:
+        """Stop, cancel or resume one that is there, by the act that is made upon how it stands."""
         ...
 
 
@@ -99,18 +100,14 @@ class BucketRollouts:
                 return decode_rollout(frame.payload), frame.seq
         return None
 
-    async def change(self, name: str, action: Steering, who: str) -> Rollout:
+    async def change(self, name: str, act_upon: Callable[[Rollout], Act]) -> Rollout:
         """See RolloutBook."""
-        changes: Mapping[Steering, Callable[[Rollout], Rollout]] = {
-            "stop": lambda r: halted(r, "stopped", "stopped by hand"),
-            "cancel": lambda r: halted(r, "cancelled", "cancelled by hand"),
-            "resume": lambda r: resumed(r, self.clock.now_ns()) if r.state == "stopped" else r,
-        }
         for _ in range(CHANGES_COUNT_MAX):
             found = await self._read(name)
             assert found is not None
             rollout, seq = found
-            changed = changes[action](rollout)
+            act = act_upon(rollout)
+            changed = steered(rollout, act.verb, act.author, self.clock.now_ns(), msgspec.to_builtins(act))
             if changed == rollout or await self._store(name, encode_rollout(changed), seq):
                 return changed
         raise PlantError("the roll-out changes too fast", where=name, next_step="try again", code="MS-2430")
@@ -168,14 +165,23 @@ class DeskRollouts:
         """See RolloutBook."""
         return next((each for each in await self.list() if each.name == name), None)
 
-    async def change(self, name: str, action: Steering, who: str) -> Rollout:
+    async def change(self, name: str, act_upon: Callable[[Rollout], Act]) -> Rollout:
         """See RolloutBook."""
-        found = await self.find(name)
-        assert found is not None
-        place = place_of_all(self._link, {name: place_subject(found.place) if found.place else EVERYWHERE})
-        assert place is not None
-        (changed,) = await self._asked(place, RolloutAsk(action, name, who=who))
-        return changed
+        for tries_left in range(CHANGES_COUNT_MAX - 1, -1, -1):
+            found = await self.find(name)
+            assert found is not None
+            place = place_of_all(self._link, {name: place_subject(found.place) if found.place else EVERYWHERE})
+            assert place is not None
+            act = act_upon(found)
+            ask = RolloutAsk(cast("Steering", act.verb), name, who=act.author)
+            try:
+                (changed,) = await self._asked(place, ask, encode_act(act))
+                return changed
+            except AuthError:
+                now = await self.find(name)
+                if not tries_left or now is None or upon_rollout(now) == act.upon:
+                    raise  # it is not that somebody steered it meanwhile
+        raise AssertionError
 
     async def _asked(self, place: str, ask: RolloutAsk, body: bytes = b"") -> Sequence[Rollout]:
         frames = await ask_desk(self._link, ROLLOUT, place, ask, body)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from millstream.client._rollout_book import RolloutBook
 from millstream.client._site_configs import SiteConfigs, SitePlan, me
 from millstream.kernel import Clock, ConfigError, NotFoundError, beside_one_another, suggest
+from millstream.protocols.act import Act, upon_rollout
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.rollout import (
     SITE_TIMEOUT_S_DEFAULT,
@@ -84,22 +85,22 @@ class Rollouts:
             next_step=f"did you mean {near}?" if near else "`millstream config rollout status` lists them",
         )  # fmt: skip
 
-    async def stop(self, name: str) -> Rollout:
+    async def stop(self, name: str, *, author: str | None = None) -> Rollout:
         """Release nothing more, until it is resumed."""
-        return await self._steer(name, "stop")
+        return await self._steer(name, "stop", author)
 
-    async def cancel(self, name: str) -> Rollout:
+    async def cancel(self, name: str, *, author: str | None = None) -> Rollout:
         """Release nothing more, for good."""
-        return await self._steer(name, "cancel")
+        return await self._steer(name, "cancel", author)
 
-    async def resume(self, name: str) -> Rollout:
+    async def resume(self, name: str, *, author: str | None = None) -> Rollout:
         """Go on after a stop; the sites that have failed are left as they are."""
-        return await self._steer(name, "resume")
+        return await self._steer(name, "resume", author)
 
     async def rollback(self, name: str, *, author: str | None = None) -> dict[str, str]:
         """Cancel it, and give each of its sites the revision from before, where that is still its newest. What became
         of each, by name."""
-        rollout = await self.cancel(name)
+        rollout = await self.cancel(name, author=author)
         done: dict[str, str] = {}
         for site in rollout.sites:
             if site.state == "waiting":
@@ -116,7 +117,16 @@ class Rollouts:
                 done[site.edge] = f"revision {back.revision}, as {back.restores}"
         return done
 
-    async def _steer(self, name: str, action: Steering) -> Rollout:
+    async def _steer(self, name: str, verb: Steering, author: str | None = None) -> Rollout:
+        """As the signer, where there is one."""
         await self.get(name)
         signer = self._configs.signer
-        return await self._book.change(name, action, signer.name if signer is not None else me())
+        who = signer.name if signer is not None else author or me()
+
+        def act_upon(rollout: Rollout) -> Act:
+            act = Act(
+                verb=verb, subject=name, upon=upon_rollout(rollout), author=who, time_ns=self._clock.now_ns()
+            )  # fmt: skip
+            return act if signer is None else signer.sign_act(act)
+
+        return await self._book.change(name, act_upon)

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from millstream.kernel import ConfigError
+from millstream.protocols.act import Act, signed_act
 from millstream.protocols.module import Manifest, signed_manifest
 from millstream.protocols.nats_jwt import KeyPair, parse_creds, read_token
 from millstream.protocols.site_config import Revision, signed_bytes
@@ -39,6 +40,11 @@ class Signer:
         """The same, signed by this author."""
         assert revision.author == self.name
         return msgspec.structs.replace(revision, signature=sign(signed_bytes(revision), self.token, self.key))
+
+    def sign_act(self, act: Act) -> Act:
+        """The same, signed by this author."""
+        assert act.author == self.name
+        return msgspec.structs.replace(act, signature=sign(signed_act(act), self.token, self.key))
 
     def sign_manifest(self, manifest: Manifest) -> Manifest:
         """The same, signed by this author."""

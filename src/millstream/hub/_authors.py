@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from millstream.kernel import AuthError, Clock
 from millstream.model import AssetPath
+from millstream.protocols.act import Act, signed_act
 from millstream.protocols.module import Manifest, signed_manifest
 from millstream.protocols.site_config import Revision, signed_bytes
 from millstream.protocols.trust_chain import TrustChain
@@ -38,6 +39,24 @@ class Authors:
             _check_name(author.name, manifest.author)
         except AuthError as error:
             raise _refused(error, manifest.digest, "MS-2443") from error
+
+    def check_act(self, act: Act | None, subject: str, upon: str, place: str | None, code: str) -> None:
+        """Raise AuthError (`code`) unless somebody signed this act upon what stands there now (`upon`) who is an author
+        at `place` (None: of the whole tenant)."""
+        try:
+            if act is None:
+                raise AuthError(
+                    "nobody signed it", expected="a signature of an engineer", next_step="say it with --sign"
+                )
+            for time_ns in (act.time_ns, self._clock.now_ns()):
+                author = self.chain().author(act.signature, signed_act(act), time_ns, place)
+            _check_name(author.name, act.author)
+            if act.upon != upon:
+                raise AuthError(
+                    "it was signed for what stood there before", expected=upon, got=act.upon[:60], next_step="try again"
+                )
+        except AuthError as error:
+            raise _refused(error, subject, code) from error
 
 
 def _check_name(signed: str, said: str) -> None:

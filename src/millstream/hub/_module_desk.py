@@ -34,6 +34,7 @@ from millstream.kernel import (
     beside_one_another,
 )
 from millstream.model import AssetPath
+from millstream.protocols.act import decode_act, upon_module
 from millstream.protocols.below import EVERYWHERE, place_subject
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.module import (
@@ -105,7 +106,7 @@ class ModuleDesk:
         elif ask.action == "begin":
             yield Reply(msgspec.json.encode(await self._begin(root, body)), DONE)
         elif ask.action == "remove":
-            await self._remove(root, ask)
+            await self._remove(root, ask, body)
             yield Reply(b"", DONE)
         else:
             upload = self._uploads.get(ask.upload)
@@ -259,12 +260,19 @@ class ModuleDesk:
 
     # -- removing -----------------------------------------------------------------------------------------------------
 
-    async def _remove(self, root: AssetPath | None, ask: ModuleAsk) -> None:
-        """Take back what authors of this path alone have said; the bytes, when nobody else vouches for them."""
+    async def _remove(self, root: AssetPath | None, ask: ModuleAsk, body: bytes) -> None:
+        """Take back what authors of this path alone have said, as one of them signed; the bytes, when nobody else
+        vouches for them."""
         found = await self._api.last(MODULES, info_subject(ask.digest)) if is_module_digest(ask.digest) else None
         stored = None if found is None else decode_info(found.payload, ask.digest)
-        if found is None or stored is None or not self._seen(root, stored):
+        seen = [] if stored is None else self._seen(root, stored)
+        if found is None or stored is None or not seen:
             raise NotFoundError("the hub has no such module", got=ask.digest[:80], code="MS-2440")
+        act = decode_act(body, "remove", ask.digest)
+        place = str(root) if root is not None else None
+        self._around.authors.check_act(act, ask.digest, upon_module(seen), place, "MS-2443")
+        assert act is not None
+        assert act.signature is not None
         kept = [one for one in stored.manifests if root is not None and not self._is_of(one, root)]
         if len(kept) == len(stored.manifests):
             raise AuthError(
@@ -277,7 +285,8 @@ class ModuleDesk:
         else:
             await self._purge(info_subject(ask.digest))
             await self._purge(chunks_subject(stored.nuid))
-        data = {"digest": ask.digest, "who": ask.who[:128], "place": str(root or ""), "is_gone": not kept}
+        who = {"who": act.author, "key": act.signature.key}
+        data = {"digest": ask.digest, **who, "place": str(root or ""), "is_gone": not kept}
         await self._around.audit.tell("module", "removed", data)
 
     def _is_of(self, manifest: Manifest, root: AssetPath) -> bool:

@@ -9,26 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
+import msgspec
+
 from millstream.bus import ROLLOUTS, ROLLOUTS_PREFIX, StreamApi, decode_answer
 from millstream.historian import Reply
 from millstream.hub._desk import DONE, PART, DeskAround
 from millstream.kernel import AuthError, DecodeError, FencedError, NotFoundError, PlantError, beside_one_another
 from millstream.model import AssetPath
+from millstream.protocols.act import Act, decode_act, upon_rollout
 from millstream.protocols.below import lies_below, sites_below
 from millstream.protocols.rollout import (
     Rollout,
     RolloutSite,
     decode_rollout,
     encode_rollout,
-    halted,
-    resumed,
+    steered,
 )
 from millstream.protocols.rollout_desk import RolloutAsk, RolloutPlan, decode_plan, decode_rollout_ask
 from millstream.protocols.site_config import Revision, decode_revision, is_edge_name
 
 READ_AT_ONCE = 32
 CHANGES_COUNT_MAX = 20  # tries of one change beside the engine's own
-WHO_CHARS_MAX = 128
 _OUTCOMES = {"stop": "stopped", "cancel": "cancelled", "resume": "resumed"}
 
 
@@ -57,7 +58,7 @@ class RolloutDesk:
         elif ask.action == "show":
             yield Reply(encode_rollout((await self._find(root, ask.name))[0]), DONE)
         else:
-            yield Reply(encode_rollout(await self._change(root, ask)), DONE)
+            yield Reply(encode_rollout(await self._change(root, ask, body)), DONE)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -138,25 +139,28 @@ class RolloutDesk:
 
     # -- steering -----------------------------------------------------------------------------------------------------
 
-    async def _change(self, root: AssetPath | None, ask: RolloutAsk) -> Rollout:
-        """On top of what is there now, however often the engine is faster."""
-        who = ask.who[:WHO_CHARS_MAX] or "unknown"
+    async def _change(self, root: AssetPath | None, ask: RolloutAsk, body: bytes) -> Rollout:
+        """On top of what is there now, however often the engine is faster; as somebody signed who is an author of all
+        that the roll-out reaches."""
+        act = decode_act(body, ask.action, ask.name)
         for _ in range(CHANGES_COUNT_MAX):
             rollout, seq = await self._find(root, ask.name)
-            changed = self._changed(rollout, ask.action, who)
+            if act is None or rollout.by != msgspec.to_builtins(act):  # else it is done, and its answer was lost
+                self._around.authors.check_act(act, ask.name, upon_rollout(rollout), rollout.place or None, "MS-2413")
+            assert act is not None
+            changed = self._changed(rollout, act)
             if changed == rollout:
                 return changed
             if await self._store(ask.name, encode_rollout(changed), seq):
-                await self._tell(changed, _OUTCOMES[ask.action], {"who": who})
+                assert act.signature is not None
+                await self._tell(changed, _OUTCOMES[ask.action], {"who": act.author, "key": act.signature.key})
                 return changed
         raise PlantError("the roll-out changes too fast", where=ask.name, next_step="try again", code="MS-2430")
 
-    def _changed(self, rollout: Rollout, action: str, who: str) -> Rollout:
-        if action == "stop":
-            return halted(rollout, "stopped", f"stopped by {who}")
-        if action == "cancel":
-            return halted(rollout, "cancelled", f"cancelled by {who}")
-        return resumed(rollout, self._around.clock.now_ns()) if rollout.state == "stopped" else rollout
+    def _changed(self, rollout: Rollout, act: Act) -> Rollout:
+        if rollout.by == msgspec.to_builtins(act):
+            return rollout
+        return steered(rollout, act.verb, act.author, self._around.clock.now_ns(), msgspec.to_builtins(act))
 
     async def _tell(self, rollout: Rollout, outcome: str, data: dict[str, object]) -> None:
         await self._around.audit.tell("rollout", outcome, {"name": rollout.name, "place": rollout.place, **data})

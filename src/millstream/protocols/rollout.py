@@ -38,7 +38,8 @@ class RolloutSite(msgspec.Struct, frozen=True, omit_defaults=True):
 class Rollout(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A roll-out. `ends` says for each stage how many sites are reached at its end. It stops when more than
     `failures_max` sites have failed; `passes_away`: a site that does not answer in time is no failure. `place` is the
-    path below which its author asked for it, and all its sites lie there; "": anywhere."""
+    path below which its author asked for it, and all its sites lie there; "": anywhere. `turn` counts how often people
+    have steered it, and `by` is the last of these acts (`act.Act`), as it was signed."""
 
     name: str
     author: str
@@ -52,6 +53,8 @@ class Rollout(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     failures_max: int = 0
     passes_away: bool = False
     place: str = ""
+    turn: int = 0
+    by: dict[str, Any] | None = None
 
     @property
     def stage(self) -> int:
@@ -158,6 +161,17 @@ def resumed(rollout: Rollout, now_ns: int) -> Rollout:
     return msgspec.structs.replace(
         rollout, state="running", reason=None, sites=sites, failures_max=max(rollout.failures_max, failures)
     )
+
+
+def steered(rollout: Rollout, verb: str, who: str, now_ns: int, act: dict[str, Any] | None = None) -> Rollout:
+    """What "stop", "cancel" or "resume" makes of it, done by `who` as `act` says; the same where it changes nothing."""
+    if verb == "stop":
+        changed = halted(rollout, "stopped", f"stopped by {who}")
+    elif verb == "cancel":
+        changed = halted(rollout, "cancelled", f"cancelled by {who}")
+    else:
+        changed = resumed(rollout, now_ns) if rollout.state == "stopped" else rollout
+    return changed if changed == rollout else msgspec.structs.replace(changed, turn=rollout.turn + 1, by=act)
 
 
 def _judge(site: RolloutSite, rollout: Rollout, report: Mapping[str, Any] | None, now_ns: int) -> RolloutSite:

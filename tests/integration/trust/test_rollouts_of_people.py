@@ -22,6 +22,7 @@ from millstream.client import Plant, Rollout, Signer, connect
 from millstream.client._desks import ask_desk
 from millstream.config import load_folder
 from millstream.kernel import AuthError, PlantError, free_port
+from millstream.protocols.act import Act, encode_act, upon_module, upon_rollout
 from millstream.protocols.below import MODULE, ROLLOUT, below_subject
 from millstream.protocols.config_desk import encode_ask
 from millstream.protocols.module import CHUNK_BYTES, MODULE_BYTES_MAX, Manifest, module_digest
@@ -124,9 +125,11 @@ async def test_an_engineer_of_a_path_rolls_out_over_its_sites_over_a_restart_of_
         assert await asyncio.to_thread(main, rollback) == 0
         said = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"edge"')]
         assert said == [{"edge": "b", "result": "revision 3, as 1"}]
-        await told(site, "acme", "rollout.cancelled", name="second", who="bea")
-        assert await asyncio.to_thread(main, ["code", "remove", broken.digest, *login]) == 0
-        await told(site, "acme", "module.removed", digest=broken.digest, place="acme/south", is_gone=True)
+        await told(site, "acme", "rollout.cancelled", name="second", who="bea", key=Signer.of(bea).key.public)
+        assert await asyncio.to_thread(main, ["code", "remove", broken.digest, *login]) != 0
+        assert "nobody signed it" in capsys.readouterr().err
+        assert await asyncio.to_thread(main, ["code", "remove", broken.digest, *login, "--sign", str(bea)]) == 0
+        await told(site, "acme", "module.removed", digest=broken.digest, place="acme/south", is_gone=True, who="bea")
 
 
 def revision_of(signer: Signer, edge: str, rollout: str, digest: str = "") -> Revision:
@@ -162,6 +165,13 @@ class Desks:
         with pytest.raises(PlantError, match=said):
             await self.ask(what, place, ask, body)
 
+    async def modules(self, place: str = SOUTH) -> dict[str, list[Manifest]]:
+        """What is said of each module."""
+        said = [
+            msgspec.json.decode(raw, type=list[Manifest]) for raw in await self.ask(MODULE, place, ModuleAsk("list"))
+        ]
+        return {manifests[0].digest: manifests for manifests in said}
+
     async def begin(self, manifest: Manifest, place: str = SOUTH) -> str:
         """An upload."""
         (raw,) = await self.ask(MODULE, place, ModuleAsk("begin"), msgspec.json.encode(manifest))
@@ -179,6 +189,55 @@ class Desks:
         await self.ask(ROLLOUT, place, RolloutAsk("prepare", name, edge), body)
         plan = RolloutPlan(sites=((edge, 0),), ends=(1,))
         await self.ask(ROLLOUT, place, RolloutAsk("start", name), msgspec.json.encode(plan))
+
+
+def act_of(signer: Signer, rollout: Rollout, verb: Any, **changes: Any) -> bytes:
+    """A signed act upon how a roll-out stands, past all checks of the SDK."""
+    act = Act(
+        verb=verb, subject=rollout.name, upon=upon_rollout(rollout), author=signer.name, time_ns=time.time_ns()
+    )  # fmt: skip
+    return encode_act(msgspec.structs.replace(signer.sign_act(act), **changes))
+
+
+async def steered_by_authors_only(desks: Desks, at_ann: Plant, signers: tuple[Signer, Signer, Signer, Signer]) -> None:
+    """The roll-out "r" over the south is stopped, resumed and stopped again, and by nobody who may not."""
+    by_ann, by_bea, by_wes, by_vic = signers
+
+    async def stands() -> Rollout:
+        return await at_ann.configs.rollouts.get("r")
+
+    async def do(verb: Any, act: bytes) -> None:
+        await desks.ask(ROLLOUT, SOUTH, RolloutAsk(verb, "r", who="whoever"), act)
+
+    async def refused(said: str, verb: Any, act: bytes) -> None:
+        await desks.refused(said, ROLLOUT, SOUTH, RolloutAsk(verb, "r", who="ann"), act)
+
+    begun = await stands()
+    assert (begun.state, begun.turn, begun.by) == ("running", 0, None)
+    for act, said in (
+        (b"", "nobody signed it"), (act_of(by_bea, begun, "stop", signature=None), "nobody signed it"),
+        (act_of(by_vic, begun, "stop"), "who signed it may not"), (act_of(by_wes, begun, "stop"), "no author here"),
+        (act_of(by_bea, begun, "stop", author="ann"), "signature does not fit"),
+        (act_of(by_bea, begun, "stop", upon="0.0"), "signature does not fit"),
+        (act_of(by_bea, begun, "resume"), "not the act"), (act_of(by_bea, begun, "stop", subject="x"), "not the act"),
+        (act_of(by_bea, msgspec.structs.replace(begun, created_ns=1), "stop"), "for what stood there before"),
+        (b"x" * 20_000, "not the act"), (b"{}", "not the act"),
+    ):  # fmt: skip
+        await refused(said, "stop", act)
+    assert (await stands()).state == "running"
+
+    stop = act_of(by_bea, begun, "stop")
+    for _ in range(2):  # the first answer was lost
+        await do("stop", stop)
+        stopped = await stands()
+        assert (stopped.state, stopped.reason, stopped.turn) == ("stopped", "stopped by bea", 1)
+        assert stopped.by == msgspec.json.decode(stop), "who looks later can prove it"
+    await at_ann.configs.rollouts.resume("r")
+    resume = act_of(by_bea, stopped, "resume")
+    await refused("for what stood there before", "stop", stop)  # sent again by whoever kept it
+    await refused("for what stood there before", "resume", resume)
+    await do("stop", act_of(by_ann, await stands(), "stop"))
+    assert ((await stands()).state, (await stands()).turn) == ("stopped", 3)
 
 
 async def violations(site: Site, creds: Path, subjects: Sequence[tuple[str, msgspec.Struct]]) -> None:
@@ -201,6 +260,8 @@ async def violations(site: Site, creds: Path, subjects: Sequence[tuple[str, msgs
 @attack("a viewer rolling out, or pushing and listing modules", layer="server (publish permission of the role)")
 @attack("a roll-out of what nobody, a viewer, or an author of another path signed, or what was signed for another",
         layer="hub (operator's authors and their paths)")  # fmt: skip
+@attack("stopping or resuming a roll-out by nobody's, a viewer's or another path's word, or by an old one sent again",
+        layer="hub (signature of the act, and how what it is upon stands)")  # fmt: skip
 @attack("a roll-out whose revision was changed in the hub's bucket, or whose author was locked out since",
         layer="hub (what was planned, operator's authors)")  # fmt: skip
 async def test_nobody_rolls_out_beyond_his_paths_or_what_others_did_not_sign(tmp_path: Path) -> None:
@@ -223,8 +284,10 @@ async def test_nobody_rolls_out_beyond_his_paths_or_what_others_did_not_sign(tmp
 
         # What is not below the path is not there.
         assert await plant.configs.rollouts.list() == []
+        anns = await at_ann.configs.rollouts.get("anns")
         for action in ("show", "stop", "cancel", "resume"):
-            await desks.refused("no such roll-out", ROLLOUT, SOUTH, RolloutAsk(action, "anns"))
+            act = b"" if action == "show" else act_of(by_bea, anns, action)
+            await desks.refused("no such roll-out", ROLLOUT, SOUTH, RolloutAsk(action, "anns"), act)
         for edge in ("west", "nobody", "*", ">"):
             body = encode_revision(revision_of(by_bea, "west", "r"))
             await desks.refused("no such site below", ROLLOUT, SOUTH, RolloutAsk("prepare", "r", edge), body)
@@ -274,7 +337,9 @@ async def test_nobody_rolls_out_beyond_his_paths_or_what_others_did_not_sign(tmp
         await desks.ask(ROLLOUT, SOUTH, RolloutAsk("start", "r"), msgspec.json.encode(staged))
         await desks.refused("there already", ROLLOUT, SOUTH, RolloutAsk("prepare", "r", "b"), encode_revision(
             revision_of(by_bea, "b", "r")))  # fmt: skip
-        await desks.ask(ROLLOUT, SOUTH, RolloutAsk("stop", "r", who="bea"))
+        await steered_by_authors_only(desks, at_ann, (by_ann, by_bea, by_wes, by_vic))
+        for kind in ("refused", "stopped", "resumed"):
+            await told(site, "acme", f"rollout.{kind}", place="acme/south")
         async with hub_client(site, "acme") as hub:
             forged = msgspec.structs.replace(revision_of(by_bea, "b", "r"), comment="forged")
             await hub.jetstream().publish("$KV.rollouts.r.b", encode_revision(forged))
@@ -384,8 +449,22 @@ async def test_nobody_pushes_names_or_removes_what_is_not_his(tmp_path: Path) ->
             assert (await plant.configs.code.push(ODD, "odd.wasm", author="-")).digest == digest
         assert await at_ann.configs.code.authors(digest) == ["ann", "wes", "bea"]
         assert await at_bea.configs.code.authors(digest) == ["ann", "bea"], "wes says nothing about the south"
+        seen = (await Desks(at_bea).modules())[digest]
+        removal = by_bea.sign_act(Act(
+            verb="remove", subject=digest, upon=upon_module(seen), author="bea", time_ns=time.time_ns()
+        ))  # fmt: skip
+        ask = ModuleAsk("remove", digest=digest, who="ann")
+        for act, said in (
+            (b"", "nobody signed it"), (encode_act(by_wes.sign_act(msgspec.structs.replace(removal, author="wes"))),
+             "no author here"), (encode_act(msgspec.structs.replace(removal, upon="0")), "signature does not fit"),
+        ):  # fmt: skip
+            await desks.refused(said, MODULE, SOUTH, ask, act)
+        assert await at_ann.configs.code.authors(digest) == ["ann", "wes", "bea"]
         await at_bea.configs.code.remove(digest)
         assert await at_ann.configs.code.authors(digest) == ["ann", "wes"]
+        assert (await at_bea.configs.code.push(ODD, "odd.wasm", author="-")).digest == digest
+        await desks.refused("for what stood there before", MODULE, SOUTH, ask, encode_act(removal))
+        await at_bea.configs.code.remove(digest)
         with pytest.raises(PlantError, match="signs for more than this path"):
             await at_bea.configs.code.remove(digest)
         await at_wes.configs.code.remove(digest)
