@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,20 +33,41 @@ HOT_SHARE = 4  # the running day is so far: a quarter
 STREAM = "H_BENCH"
 FILL_ROWS = 100_000  # of one commit before the clock runs
 PACE_S = 0.1
-QUIET_COUNT = 20
+
+
+@dataclass(slots=True)
+class Asked:
+    """Times of the answers about a sealed day and about the newest 24 hours, in ms, and what the whole process took of
+    the processor in that time."""
+
+    sealed_ms: list[float] = field(default_factory=list)
+    newest_ms: list[float] = field(default_factory=list)
+    cpu_s: float = 0.0
+
+
+@dataclass(slots=True)
+class TakenIn:
+    """Samples that were decoded and stored, in how many seconds, and what the whole process took of the processor."""
+
+    rows: int = 0
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+
+    @property
+    def rows_per_s(self) -> float:
+        """The rate that was held."""
+        return self.rows / self.seconds
 
 
 @dataclass(slots=True)
 class Beside:
-    """Processor time of an answer about the sealed day before anything was taken in, times of the answers in ms, and
-    what was taken in beside them, in how many seconds."""
+    """Each of the two alone, and both at once; `buckets` of an answer."""
 
-    quiet_cpu_ms: float = 0.0
-    sealed_ms: list[float] = field(default_factory=list)
-    newest_ms: list[float] = field(default_factory=list)
-    rows: int = 0
-    seconds: float = 0.0
-    buckets: int = 0
+    quiet: Asked
+    alone: TakenIn
+    asked: Asked
+    taken: TakenIn
+    buckets: int
 
 
 class History:
@@ -88,7 +109,9 @@ class History:
 
     def _commit(self, rows: Rows) -> None:
         before, self._seq = self._seq, self._seq + len(rows)
-        self._store.commit(Commit(Position(STREAM, 1, self._seq), before, rows, self.tags.dirty()))
+        tags = self.tags.dirty()
+        self._store.commit(Commit(Position(STREAM, 1, self._seq), before, rows, tags))
+        self.tags.stored(tags)
 
     def ask(self, path: str, start_ns: int) -> tuple[float, int]:
         """Means of 15 min of one tag over a day: how long that took in ms, and how many there are."""
@@ -99,20 +122,20 @@ class History:
         found = self.engine.answer(query, self.engine.plan(query))
         return (time.perf_counter() - begun) * 1000, found.num_rows
 
-    def take_in(self, rate: int, stop: threading.Event, beside: Beside) -> None:
+    def take_in(self, rate: int, stop: threading.Event, taken: TakenIn) -> None:
         """Messages at a steady rate until told to stop: decoded and committed ten times a second."""
         batch = self._messages(int(rate * PACE_S))
         decoder = StreamDecoder(STREAM, 1, tags=self.tags, ledger=LedgerVerifier(), now_ns=time.time_ns)
-        begun, taken = time.perf_counter(), 0
+        begun, count = time.perf_counter(), 0
         while not stop.is_set():
             first = self._seq + 1
             messages = [Received(m[0], m[1], None, first + n, self.until_ns) for n, m in enumerate(batch)]
             self._commit(decoder.decode(messages).rows)
-            taken += len(batch)
-            behind_s = taken / rate - (time.perf_counter() - begun)
+            count += len(batch)
+            behind_s = count / rate - (time.perf_counter() - begun)
             if behind_s > 0:
                 stop.wait(behind_s)
-        beside.rows, beside.seconds = taken, time.perf_counter() - begun
+        taken.rows, taken.seconds = count, time.perf_counter() - begun
 
     def _messages(self, count: int) -> Sequence[tuple[str, bytes]]:
         return [
@@ -127,28 +150,41 @@ class History:
 
 
 def answer_beside_ingest(folder: Path, tags: int, samples: int, *, rate: int, seconds: float) -> Beside:
-    """Questions about the sealed day and about the newest 24 hours take turns, each of another tag."""
+    """Questions for a third of the time, samples for a third, then both at once."""
     history = History(folder, tags, samples)
-    beside, stop, rng = Beside(), threading.Event(), np.random.default_rng(1)
-    writer = threading.Thread(target=history.take_in, args=(rate, stop, beside))
+    try:
+        quiet, buckets = _ask(history, seconds / 3)
+        alone = _take_in(history, rate, lambda: time.sleep(seconds / 3))
+        asked: list[Asked] = []
+        taken = _take_in(history, rate, lambda: asked.append(_ask(history, seconds)[0]))
+    finally:
+        history.close()
+    return Beside(quiet, alone, asked[0], taken, buckets)
+
+
+def _ask(history: History, seconds: float) -> tuple[Asked, int]:
+    """Questions about the sealed day and about the newest 24 hours take turns, each of another tag."""
+    found, buckets, rng = Asked(), 0, np.random.default_rng(1)
+    began, until = time.process_time(), time.monotonic() + seconds
+    while time.monotonic() < until or not found.newest_ms:
+        path = history.paths[int(rng.integers(len(history.paths)))]
+        for start_ns, times in ((DAY * DAY_NS, found.sealed_ms), (history.until_ns - DAY_NS, found.newest_ms)):
+            took_ms, count = history.ask(path, start_ns)
+            times.append(took_ms)
+            buckets = max(buckets, count)
+    found.cpu_s = time.process_time() - began
+    return found, buckets
+
+
+def _take_in(history: History, rate: int, meanwhile: Callable[[], None]) -> TakenIn:
+    taken, stop = TakenIn(), threading.Event()
+    writer = threading.Thread(target=history.take_in, args=(rate, stop, taken))
     began = time.process_time()
-    for path in history.paths[:QUIET_COUNT]:
-        history.ask(path, DAY * DAY_NS)
-    beside.quiet_cpu_ms = (time.process_time() - began) * 1000 / QUIET_COUNT
     writer.start()
     try:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until or not beside.newest_ms:
-            path = history.paths[int(rng.integers(tags))]
-            for start_ns, times in (
-                (DAY * DAY_NS, beside.sealed_ms),
-                (history.until_ns - DAY_NS, beside.newest_ms),
-            ):
-                took_ms, count = history.ask(path, start_ns)
-                times.append(took_ms)
-                beside.buckets = max(beside.buckets, count)
+        meanwhile()
     finally:
         stop.set()
         writer.join()
-        history.close()
-    return beside
+    taken.cpu_s = time.process_time() - began
+    return taken

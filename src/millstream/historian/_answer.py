@@ -9,7 +9,7 @@ that the limit cut rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,7 +35,7 @@ IPC_PART_BYTES = 480 * 1024  # of one reply; below the 512 KiB that leaf links a
 class Naming:
     """What tag numbers are called: paths by number, and the kind of all of them."""
 
-    paths: Sequence[str]
+    paths: Mapping[int, str]
     kind: str
 
 
@@ -188,7 +188,7 @@ def _named(raw: pa.Table, names: Naming) -> dict[str, Any]:
     return {"tag": _tags(raw, names.paths), "kind": kinds}
 
 
-def _tags(raw: pa.Table, paths: Sequence[str]) -> pa.Array:
+def _tags(raw: pa.Table, paths: Mapping[int, str]) -> pa.Array:
     """Names as a dictionary column: each stands once."""
     import pyarrow as pa
     import pyarrow.compute as pc

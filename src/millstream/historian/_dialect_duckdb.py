@@ -75,12 +75,20 @@ def span_of(start_ns: int | None, end_ns: int | None) -> Span:
 
 
 def _condition(tag_ids: Sequence[int], span: Span) -> Sql:
-    where = ["ts >= make_timestamp_ns(?)", "ts < make_timestamp_ns(?)", "tag_id BETWEEN ? AND ?"]
-    bound: list[object] = [span.start_ns, span.end_ns, min(tag_ids), max(tag_ids)]
+    of_tags = _of_tags(tag_ids)
+    return Sql(
+        f"ts >= make_timestamp_ns(?) AND ts < make_timestamp_ns(?) AND {of_tags.text}",
+        [span.start_ns, span.end_ns, *of_tags.parameters],
+    )
+
+
+def _of_tags(tag_ids: Sequence[int]) -> Sql:
+    """The bounds skip row groups, which the list alone does not before the file is read."""
+    found = Sql("tag_id BETWEEN ? AND ?", [min(tag_ids), max(tag_ids)])
     if len(tag_ids) > 1:
-        where.append("tag_id IN (SELECT unnest(?::UINTEGER[]))")
-        bound.append(list(tag_ids))
-    return Sql(" AND ".join(where), bound)
+        found.text += " AND tag_id IN (SELECT unnest(?::UINTEGER[]))"
+        found.parameters.append(list(tag_ids))
+    return found
 
 
 def _samples(chosen: Chosen, span: Span, segments: Sequence[Segment]) -> Sql:
@@ -202,44 +210,32 @@ def _render_rolled(
     raw = _samples(chosen, span_of(query.start_ns, query.end_ns), [s for s in segments if s.day not in days])
     level = 3600 if query.every_ns % HOUR_NS == 0 else 60
     picks = ", ".join(f"{_FROM_PARTS[a]} AS {a}" for a in dict.fromkeys(query.aggregates))
-    # A sealed sample of the same time came before a hot one: `place` is the hot row's n, or less than all of them.
+    # A sealed sample of the same time came before a hot one: `t_ns` has the hot row's n, or less than all of them.
     text = (
         f"WITH s AS (SELECT tag_id, epoch_ns(ts) AS at_ns, n, {_NUMBER} AS number FROM ({raw.text}) "
         f"WHERE {QUALITY['usable']}), "
         "parts AS (SELECT tag_id, at_ns, (at_ns, n) AS t_ns, 1 AS rows, (number IS NOT NULL)::BIGINT AS numbers, "
-        "number AS low, number AS high, number AS total, number AS opening, number AS closing FROM s UNION ALL "
-        "SELECT tag_id, start_ns, NULL, rows, numbers, low, high, total, NULL, NULL "
-        "FROM read_parquet(?) WHERE level_s = ? AND tag_id IN (SELECT unnest(?::UINTEGER[])) UNION ALL "
-        "SELECT tag_id, start_ns, (first_ns, ?::BIGINT), 0, 0, NULL, NULL, NULL, opening, NULL "
-        "FROM read_parquet(?) WHERE level_s = ? AND tag_id IN (SELECT unnest(?::UINTEGER[])) UNION ALL "
-        "SELECT tag_id, start_ns, (last_ns, ?::BIGINT), 0, 0, NULL, NULL, NULL, NULL, closing "
-        "FROM read_parquet(?) WHERE level_s = ? AND tag_id IN (SELECT unnest(?::UINTEGER[]))) "
-        "SELECT tag_id, (at_ns - ?::BIGINT) // ?::BIGINT * ?::BIGINT + ?::BIGINT AS ts, "
+        "number AS low, number AS high, number AS total, number AS opening, number AS closing FROM s"
+    )
+    parameters = list(raw.parameters)
+    files, of_tags = [s.rollup for s in rolled], _of_tags(chosen.tag_ids)
+    # Each reading of a file reads its footer anew: only what the aggregates need.
+    for columns, place, is_needed in (
+        ("NULL, rows, numbers, low, high, total, NULL, NULL", [], not {"first", "last"}.issuperset(query.aggregates)),
+        ("(first_ns, ?::BIGINT), 0, 0, NULL, NULL, NULL, opening, NULL", [_SEALED_FIRST], "first" in query.aggregates),
+        ("(last_ns, ?::BIGINT), 0, 0, NULL, NULL, NULL, NULL, closing", [_SEALED_FIRST], "last" in query.aggregates),
+    ):
+        if is_needed:
+            text += (
+                f" UNION ALL SELECT tag_id, start_ns, {columns} FROM read_parquet(?) "
+                f"WHERE level_s = ? AND {of_tags.text}"
+            )
+            parameters += [*place, files, level, *of_tags.parameters]
+    text += (
+        ") SELECT tag_id, (at_ns - ?::BIGINT) // ?::BIGINT * ?::BIGINT + ?::BIGINT AS ts, "
         f"{picks} FROM parts GROUP BY 1, 2 ORDER BY 2, 1 LIMIT ?"
     )
-    files, ids = [s.rollup for s in rolled], list(chosen.tag_ids)
-    return Sql(
-        text,
-        [
-            *raw.parameters,
-            files,
-            level,
-            ids,
-            _SEALED_FIRST,
-            files,
-            level,
-            ids,
-            _SEALED_FIRST,
-            files,
-            level,
-            ids,
-            base,
-            query.every_ns,
-            query.every_ns,
-            base,
-            query.limit + 1,
-        ],
-    )
+    return Sql(text, [*parameters, base, query.every_ns, query.every_ns, base, query.limit + 1])
 
 
 def _render_weighted(query: Window, chosen: Chosen, segments: Sequence[Segment]) -> Sql:

@@ -41,7 +41,7 @@ def decode_page(
     if not len(raw):
         return Page((), 0, len(decoded.bad))
     paths = [entry.path for entry in sorted(tags.dirty(), key=lambda entry: entry.tag_id)]
-    return table_page(samples_table(raw, Naming(paths, kind), len(raw)), bad=len(decoded.bad))
+    return table_page(samples_table(raw, Naming(dict(enumerate(paths)), kind), len(raw)), bad=len(decoded.bad))
 
 
 def table_page(table: pa.Table, *, bad: int = 0) -> Page:

@@ -332,25 +332,10 @@ class HistoryStore:
 
     def write_last(self, con: duckdb.DuckDBPyConnection) -> None:
         """Replace the checkpoint, inside a transaction."""
-        import pyarrow as pa
-
-        rows = self.last.rows()
+        newest = self.last.arrow()
         con.execute("DELETE FROM last_value")
-        if rows:
-            con.register(
-                "incoming_last",
-                pa.table(
-                    {
-                        "tag_id": pa.array([r.tag_id for r in rows], pa.uint32()),
-                        "ts": pa.array([r.time_ns for r in rows], pa.int64()),
-                        "kind": pa.array([r.kind for r in rows], pa.uint8()),
-                        "value": pa.array([r.value for r in rows], pa.float64()),
-                        "whole": pa.array([r.whole for r in rows], pa.int64()),
-                        "text": pa.array([r.text for r in rows], pa.string()),
-                        "quality": pa.array([r.quality for r in rows], pa.uint32()),
-                    }
-                ),
-            )
+        if len(newest):
+            con.register("incoming_last", newest)
             try:
                 con.execute("INSERT INTO last_value SELECT * FROM incoming_last")
             finally:

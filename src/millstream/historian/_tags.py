@@ -89,10 +89,6 @@ class TagDictionary:
         """The name of a number."""
         return self._by_id[tag_id].path
 
-    def paths(self) -> list[str]:
-        """All names by number: `paths()[tag_id]`."""
-        return [self._by_id[i].path for i in range(self._next)]
-
     def entry(self, tag_id: int) -> TagEntry:
         """What stands under a number."""
         return self._by_id[tag_id]

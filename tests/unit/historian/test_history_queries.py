@@ -23,6 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millstream.historian import AGGREGATES, AsOf, Count, Last, Range, Window, decode_query
+from millstream.historian._dialect_duckdb import Chosen, Segment, Sql, render_window
+from millstream.historian._query import Aggregate
 from millstream.historian._store import DAY_NS
 from millstream.kernel import DecodeError, NotFoundError
 
@@ -46,10 +48,27 @@ def test_windows_agree_with_the_reference(samples: list[S], cut: int, days: list
 
 
 @quick
-@given(samples_of_days, st.integers(0, 40), st.sampled_from([HOUR_NS, 30 * MINUTE_NS, 24 * HOUR_NS, 5 * MINUTE_NS]))
-def test_windows_from_rollups_agree_with_the_reference(samples: list[S], cut: int, every_ns: int) -> None:
-    query = Window(tags=TAGS, start_ns=T0, end_ns=T0 + 3 * DAY_NS, every_ns=every_ns, aggregates=AGGREGATES[:-1])
+@given(
+    samples_of_days, st.integers(0, 40), st.sampled_from([HOUR_NS, 30 * MINUTE_NS, 24 * HOUR_NS, 5 * MINUTE_NS]),
+    st.sampled_from([AGGREGATES[:-1], ("mean",), ("first",), ("last", "count"), ("last", "first")]),
+)  # fmt: skip
+def test_windows_from_rollups_agree_with_the_reference(
+    samples: list[S], cut: int, every_ns: int, aggregates: tuple[Aggregate, ...]
+) -> None:
+    query = Window(tags=TAGS, start_ns=T0, end_ns=T0 + 3 * DAY_NS, every_ns=every_ns, aggregates=aggregates)
     ask_windows(samples, cut, [0, 1, 2], query)
+
+
+def test_a_rollup_is_read_once_for_means_and_skips_what_other_tags_have() -> None:
+    def asked(*aggregates: Aggregate) -> Sql:
+        query = Window(tags=("t",), start_ns=T0, end_ns=T0 + DAY_NS, every_ns=HOUR_NS, aggregates=aggregates)
+        return render_window(query, Chosen([7]), [Segment(DAY, "day.parquet", "rollup.parquet")])
+
+    means = asked("mean", "max")
+    assert means.text.count("read_parquet(") == 1
+    assert "tag_id BETWEEN" in means.text.partition("read_parquet(")[2]
+    assert asked("first").text.count("read_parquet(") == 1
+    assert asked("mean", "first", "last").text.count("read_parquet(") == 3
 
 
 def ask_windows(samples: list[S], cut: int, days: Sequence[int], query: Window) -> None:
