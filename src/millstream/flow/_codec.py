@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from millstream.flow._clock import AHEAD, excess_ns
 from millstream.flow._facts import BlockFacts, Fact
 from millstream.flow._model import Emit, EmitEvent, Event
 from millstream.kernel import DecodeError
@@ -37,9 +38,6 @@ REVISION_HEADER = "Ms-Revision"
 """On a corrected result: how many times it was corrected."""
 EVENT_KINDS = ("event", "alarm", "cmd", "ack", "context")  # these contracts carry CloudEvents, all others samples
 _ARROW_MARK = ARROW_TYPE.encode()
-AHEAD = "ahead"
-AHEAD_NS_MAX = 86_400 * 10**9
-"""A clock that was flagged and is further ahead is not believed, or all until then would be late."""
 
 
 def decode_facts(kind: str, received: Received, *, is_run: bool = False) -> Sequence[Fact]:
@@ -62,16 +60,16 @@ def decode_facts(kind: str, received: Received, *, is_run: bool = False) -> Sequ
     record = decode_sample(received.payload)
     quality = Quality(record.quality) if record.quality else GOOD
     time_ns = record.time_ns
-    if record.clock == AHEAD and time_ns - record.ingest_ns > AHEAD_NS_MAX:
-        time_ns = record.ingest_ns
+    if record.clock == AHEAD:
+        time_ns -= excess_ns(time_ns - record.ingest_ns)
     return [Fact(time_ns, record.value, quality, record.unit, "")]
 
 
 def _times(block: BlockRecord) -> npt.NDArray[np.int64]:
-    """Of its samples; where its clock is not believed, so that the newest stands where the block was taken."""
-    if block.clock == AHEAD and (ahead_ns := int(block.time_ns.max()) - block.ingest_ns) > AHEAD_NS_MAX:
-        return block.time_ns - ahead_ns
-    return block.time_ns
+    """Of its samples, as far as its clock is believed: else the newest stands where the block was taken."""
+    if block.clock != AHEAD:
+        return block.time_ns
+    return block.time_ns - excess_ns(int(block.time_ns.max()) - block.ingest_ns)
 
 
 def encode_fact(event: Event, arrival_ns: int) -> tuple[str, bytes]:
