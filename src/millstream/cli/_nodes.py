@@ -21,7 +21,7 @@ from millstream.kernel import calm_allocator, calm_collector
 if TYPE_CHECKING:
     from millstream.api import ApiAddress, BrowserAccess
     from millstream.bus import NatsServer
-    from millstream.config import ApiConfig, EdgeConfig, Finding, HubConfig, TlsConfig, UpConfig
+    from millstream.config import ApiConfig, ClusterConfig, EdgeConfig, Finding, HubConfig, TlsConfig, UpConfig
     from millstream.edge import EdgeNode
     from millstream.hub import HubNode
 
@@ -149,13 +149,10 @@ async def _serve_site(config: ApiConfig, node: EdgeNode, log: NodeLog) -> None:
 
     await node.started()
     token_file = Path(node.config.edge.data_dir) / "secrets" / "api.token"
-
-    async def status() -> dict[str, object]:
-        """As the status service tells it."""
-        return node.status()
-
+    if node.config.cluster is not None:
+        _share_token(token_file, node.config.cluster)
     app = create_app(
-        lambda: node.historian, token=load_or_make_token(token_file), status=status,
+        lambda: node.historian, token=load_or_make_token(token_file), status=node.site_status,
         access=_browser_access(node.server), is_tls=node.server.client_tls is not None, role="viewer",
         site=node.config.edge.name,
     )  # fmt: skip
@@ -226,7 +223,6 @@ async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, lo
         serve_api,
         users_of,
     )
-    from millstream.bus import shared_secret, write_private
     from millstream.kernel import ConfigError, SystemClock
 
     if node.config.historian is None:
@@ -240,8 +236,8 @@ async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, lo
         )  # fmt: skip
     else:
         about["token_file"] = token_file = Path(node.config.hub.data_dir) / "secrets" / "api.token"
-        if (cluster := node.config.cluster) is not None:  # the same at each member, to whichever one comes
-            write_private(token_file, shared_secret(cluster.secret.resolve(), "api token") + "\n")
+        if (cluster := node.config.cluster) is not None:
+            _share_token(token_file, cluster)
         app = create_app(
             lambda: node.historian, token=load_or_make_token(token_file), status=node.status,
             access=_browser_access(node.server), is_tls=node.server.client_tls is not None, plants=plants,
@@ -249,6 +245,13 @@ async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, lo
         )  # fmt: skip
     serving = serve_api(app, host=config.host, port=config.port, certificate=_certificate(node))
     await _listen(serving, node, stack, log, **about)
+
+
+def _share_token(file: Path, cluster: ClusterConfig) -> None:
+    """The token of the API is the same at each member, to whichever one comes."""
+    from millstream.bus import shared_secret, write_private
+
+    write_private(file, shared_secret(cluster.secret.resolve(), "api token") + "\n")
 
 
 def _browser_access(server: NatsServer) -> BrowserAccess | None:

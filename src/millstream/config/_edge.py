@@ -364,7 +364,7 @@ class EdgeConfig(Section):
             return self
         for name, is_set in (
             ("server.url", self.server.url is not None), ("server.mqtt_port", self.server.mqtt_port is not None),
-            ("historian", self.historian is not None), ("streams.throughput", self.streams.throughput is not None),
+            ("streams.throughput", self.streams.throughput is not None),
             ("durability: throughput", any(entry.durability == "throughput" for entry in self.connectors)),
         ):  # fmt: skip
             if is_set:
@@ -375,8 +375,6 @@ class EdgeConfig(Section):
     def _served(self) -> EdgeConfig:
         if self.api is not None and self.historian is None:
             raise ValueError("'api' serves the history, and there is none: add a 'historian' section")
-        if self.api is not None and self.cluster is not None:
-            raise ValueError("'api' is not served by a site of several boxes: look at it from the hub")
         return self
 
     @property

@@ -48,7 +48,7 @@ from millstream.edge._facts import FactBook
 from millstream.edge._fleet import FleetDesk
 from millstream.edge._fleet_data import DataDesk
 from millstream.edge._forward import EdgeForward
-from millstream.edge._history import EdgeHistory
+from millstream.edge._history import EdgeHistory, SharedStreams
 from millstream.edge._history_pages import HistoryPages
 from millstream.edge._lifecycle import Alarm
 from millstream.edge._log import LineLog, Sink, to_logging
@@ -187,7 +187,7 @@ class EdgeNode:
         """As one of several boxes: be there, and work when it is this one's turn."""
         config = self.config
         self.turns = await stack.enter_async_context(Turns(config, server, clock=self._clock, log=self._log))
-        await stack.enter_async_context(NodeFile(config.edge.data_dir).hold(self._node_info(server)))
+        await stack.enter_async_context(self.node_file.hold(self._node_info(server)))
         self._ready.set()
 
         async def turn() -> None:
@@ -196,7 +196,25 @@ class EdgeNode:
                 shelf = SharedShelf(connection, config.edge.name)
                 await self._try(shelf, lambda own: self._work(own, server, room, stop))
 
-        await self.turns.run(turn, stop)
+        await self.turns.run(turn, stop, lambda: self._stand_by(server))
+
+    async def _stand_by(self, server: NatsServer) -> None:
+        """What a box does while another one works: keep the site's history too."""
+        edge, config = self.config.edge, self.config.historian
+        if config is None:
+            return
+
+        async def keep() -> None:
+            async with server.connect(f"{edge.name} history") as connection, asyncio.TaskGroup() as group:
+                shared = SharedStreams(edge.name, connection, self._clock)
+                self._history = history = EdgeHistory(
+                    edge.name, edge.data_dir, config, connection, lambda: shared.names, clock=self._clock,
+                    log=self._log, is_asked=False,
+                )  # fmt: skip
+                group.create_task(shared.run(), name="streams of the site")
+                await history.run()
+
+        await self._kept("history", keep)
 
     async def _work(self, config: EdgeConfig, server: NatsServer, room: int | None, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
@@ -310,6 +328,12 @@ class EdgeNode:
     def historian(self) -> HistorianService | None:
         """That of the site, while it runs: it begins anew when the edge has other streams."""
         return None if self._history is None else self._history.historian
+
+    async def site_status(self) -> dict[str, Any]:
+        """What the status service answers; at a box that stands by what the one that works does."""
+        if self.turns is None or self.turns.state == "works":
+            return dict(self.status())
+        return await self.turns.told_by_worker()
 
     async def started(self) -> None:
         """Waits until the node is up."""

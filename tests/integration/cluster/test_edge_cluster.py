@@ -11,15 +11,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import msgspec
 import pytest
 from cluster_site import MEMBERS, free_ports
 from forward_site import client_of, running_hub, until, values_at_hub
 from ramp import CATALOG, RampConnector, RampSession
 
+from millstream.api import create_app, serve_api
 from millstream.bus import Credentials, RawConnection
 from millstream.config import EdgeConfig
 from millstream.edge import EdgeNode
+from millstream.historian import Range
 from millstream.hub import HubNode
 from millstream.kernel import PlantError, Unreachable
 from millstream.protocols.site_config import encode_revision, make_revision
@@ -63,7 +66,7 @@ class Site:
         self._document: dict[str, Any] = {
             "uplink": {"url": f"nats://127.0.0.1:{leaf_port}", "secret": {"file": str(uplink)}},
             "streams": {"integrity": {"max_bytes": "64MiB"}},
-            "connectors": [RAMP],
+            "connectors": [RAMP], "historian": {"max_memory": "64MiB"}, "api": {},
         }  # fmt: skip
         self._cluster = {
             "members": dict(zip(MEMBERS, routes, strict=True)), "secret": {"file": str(folder / "site.secret")},
@@ -161,6 +164,42 @@ def line(place: str) -> dict[str, Any]:
     return {"name": "line", "type": "away", "path": place, "tags": [{"name": "n", "address": "n"}]}
 
 
+async def held(node: EdgeNode, count: int) -> list[int]:
+    """The first `count` values in the history of a box; empty while it has none."""
+    if node.historian is None:
+        return []
+    asked = Range(tags=("acme/e1:n",), limit=count)
+    with contextlib.suppress(PlantError):  # it begins anew just now
+        return [int(value) for value in (await node.historian.query(asked)).column("value").to_pylist()]
+    return []
+
+
+async def wait_held(site: Site, count: int) -> None:
+    """Each box has so many values in a history of its own, each once and none missing."""
+    for member in site.nodes:
+
+        async def is_all(member: str = member) -> bool:
+            return await held(site.nodes[member], count) == list(range(count))
+
+        await until(is_all, f"{count} values in the history of {member}")
+
+
+async def wait_served(site: Site, member: str) -> None:
+    """One box serves the site by HTTP: values from its own history, and how the site is, whoever works."""
+    node, token = site.nodes[member], "the token of this test"
+    headers = {"Authorization": f"Bearer {token}"}
+    app = create_app(lambda: node.historian, token=token, status=node.site_status, role="viewer", site="e1")
+    async with serve_api(app) as address, httpx.AsyncClient(base_url=address.url, headers=headers) as client:
+
+        async def is_answered() -> bool:
+            told = await client.get("/api/v1/status")
+            found = await client.get("/api/v1/last", params={"tag": "acme/e1:n"})
+            is_whole = told.status_code == 200 and bool(told.json()["node"].get("connectors"))
+            return is_whole and found.status_code == 200 and bool(found.json()["data"])
+
+        await until(is_answered, f"the site as {member} shows it")
+
+
 async def put(hub: HubNode, revision: int, *connectors: dict[str, Any], within_s: int = 600) -> None:
     """A configuration for the site, as `millstream config put` stores it."""
     text = json.dumps({"streams": {"integrity": {"max_bytes": "64MiB"}}, "connectors": connectors})
@@ -202,6 +241,10 @@ async def test_a_site_of_three_boxes_loses_and_doubles_nothing_while_they_go_and
             before = rows_at(hub)
             await until(lambda: rows_at(hub) > before + 100, "values after the rolling restart")
             await until(lambda: site.is_settled(1, 1), "the configuration from the hub runs")
+            await wait_held(site, before)
+            await wait_served(site, next(member for member in MEMBERS if member not in site.working()))
+            asked = [name for name, node in site.nodes.items() if node._history is not None and node._history._is_asked]
+            assert asked == site.working(), "one box answers for the site"
 
         # Without its hub the site keeps what it reads; who works is killed while that flows off, and while it tries a
         # configuration: the next one tries it anew.
@@ -228,3 +271,4 @@ async def test_a_site_of_three_boxes_loses_and_doubles_nothing_while_they_go_and
             rows = await values_at_hub(hub)
             assert rows == list(range(len(rows)))
             assert all(account["is_clean"] for account in hub.ledger().values()), hub.ledger()
+            await wait_held(site, len(rows))
