@@ -108,16 +108,13 @@ class HealingClient(Client):
 
     async def close(self) -> None:
         """The base class waits no longer for a reconnection under way than its pause between two, and one that ends a
-        wait in the moment it is cancelled (`asyncio.wait_for` of Python 3.11) goes on as if nobody had asked."""
+        wait in the moment it is cancelled (`asyncio.wait_for` of Python 3.11) goes on as if nobody had asked. It is
+        stopped also when the goodbye fails, as at a server that was killed."""
         dialling = self._reconnection_task
-        await super().close()
-        if dialling is None or dialling is asyncio.current_task():
-            return
-        for _ in range(int(CLOSE_TIMEOUT_S / CANCEL_AGAIN_S)):
-            if dialling.done():
-                return
-            dialling.cancel()
-            await asyncio.wait([dialling], timeout=CANCEL_AGAIN_S)
+        try:
+            await super().close()
+        finally:
+            await _stop_dialling(dialling)
 
     async def _connect_to_server(self, s: Srv) -> None:
         """Hang up first: after a handshake that failed (no INFO in time, garbage) the base class forgets the socket,
@@ -160,6 +157,16 @@ class HealingClient(Client):
         error = nats.errors.Error(f"nats: {err_msg}")
         await self._error_cb(error)
         await self._process_op_err(error)
+
+
+async def _stop_dialling(dialling: asyncio.Task[None] | None) -> None:
+    if dialling is None or dialling is asyncio.current_task():
+        return
+    for _ in range(int(CLOSE_TIMEOUT_S / CANCEL_AGAIN_S)):
+        if dialling.done():
+            return
+        dialling.cancel()
+        await asyncio.wait([dialling], timeout=CANCEL_AGAIN_S)
 
 
 async def connect_nats(

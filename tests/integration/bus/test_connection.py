@@ -116,8 +116,11 @@ async def test_a_server_whose_handshake_fails_is_dialled_again_with_one_socket_a
     assert most <= 2  # the one before may still be hanging up
 
 
-async def test_a_client_that_is_closed_dials_no_more_though_cancelling_was_overheard(server: Server) -> None:
-    """As `asyncio.wait_for` of Python 3.11 may, whose inner task ends in that moment."""
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_client_that_is_closed_dials_no_more_though_cancelling_was_overheard(
+    server: Server, fails: bool
+) -> None:
+    """As `asyncio.wait_for` of Python 3.11 may, whose inner task ends in that moment; also when the goodbye fails."""
     overheard_count = 0
 
     async def dial() -> None:
@@ -129,10 +132,15 @@ async def test_a_client_that_is_closed_dials_no_more_though_cancelling_was_overh
                 overheard_count += 1
         await asyncio.Event().wait()
 
-    client = await connect_nats(server.url, server.credentials)
+    async def lost() -> None:
+        if fails:
+            raise ConnectionResetError("the server is gone")
+
+    client = await connect_nats(server.url, server.credentials, on_lost=lost)
     dialling = client._reconnection_task = asyncio.create_task(dial())
     await asyncio.sleep(0)
-    await client.close()
+    with suppress(ConnectionResetError):
+        await client.close()
     assert dialling.cancelled()
 
 

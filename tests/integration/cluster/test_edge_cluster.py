@@ -22,7 +22,7 @@ from millstream.api import create_app, serve_api
 from millstream.bus import Credentials, RawConnection
 from millstream.config import EdgeConfig
 from millstream.edge import EdgeNode
-from millstream.historian import Range
+from millstream.historian import Last, Range
 from millstream.hub import HubNode
 from millstream.kernel import PlantError, Unreachable
 from millstream.protocols.site_config import encode_revision, make_revision
@@ -164,24 +164,22 @@ def line(place: str) -> dict[str, Any]:
     return {"name": "line", "type": "away", "path": place, "tags": [{"name": "n", "address": "n"}]}
 
 
-async def held(node: EdgeNode, count: int) -> list[int]:
-    """The first `count` values in the history of a box; empty while it has none."""
-    if node.historian is None:
-        return []
-    asked = Range(tags=("acme/e1:n",), limit=count)
-    with contextlib.suppress(PlantError):  # it begins anew just now
-        return [int(value) for value in (await node.historian.query(asked)).column("value").to_pylist()]
-    return []
+async def has_last(node: EdgeNode, value: int) -> bool:
+    """Whether the history of a box has got so far; not while it has none."""
+    if node.historian is not None:
+        with contextlib.suppress(PlantError):  # it begins anew just now
+            found = (await node.historian.query(Last(tags=("acme/e1:n",)))).column("value").to_pylist()
+            return bool(found) and int(found[0]) >= value
+    return False
 
 
 async def wait_held(site: Site, count: int) -> None:
     """Each box has so many values in a history of its own, each once and none missing."""
-    for member in site.nodes:
-
-        async def is_all(member: str = member) -> bool:
-            return await held(site.nodes[member], count) == list(range(count))
-
-        await until(is_all, f"{count} values in the history of {member}")
+    for member, node in site.nodes.items():
+        await until(lambda node=node: has_last(node, count - 1), f"{count} values in the history of {member}")  # type: ignore[misc]
+        assert node.historian is not None
+        found = await node.historian.query(Range(tags=("acme/e1:n",), limit=count))
+        assert found.column("value").to_pylist() == list(range(count)), member
 
 
 async def wait_served(site: Site, member: str) -> None:
