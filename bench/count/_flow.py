@@ -81,7 +81,9 @@ class LoosePublisher:
     async def last_control(self, subject: str) -> None:
         """There is none."""
 
-    async def submit(self, messages: Sequence[Message], control: Control | None = None) -> asyncio.Future[Stored]:
+    async def submit(
+        self, messages: Sequence[Message], control: Control | None = None, *, patience_s: float = 0.0
+    ) -> asyncio.Future[Stored]:
         """Without the record."""
         if messages:
             return await self._publisher.submit(messages)

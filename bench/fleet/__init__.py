@@ -36,7 +36,7 @@ QUERIES = 20
 QUERY_S_MAX, CONFIG_S_MAX, STORM_S_MAX = 1.0, 10.0, 30.0
 START_S_MAX = 900.0
 REST_S = 20.0
-SETTLE_S = 3.0
+SETTLE_S = 7.0  # a site that tells of its change waits five seconds for data to be stored with it
 LOOK_S = 0.5  # at each site's newest value
 
 

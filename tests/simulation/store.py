@@ -92,7 +92,9 @@ class SimPublisher:
         if not item.answer.done():
             item.answer.set_result(Stored(self._stream.name, self._record_seq))
 
-    async def submit(self, messages: Sequence[Message], control: Control | None = None) -> asyncio.Future[Stored]:
+    async def submit(
+        self, messages: Sequence[Message], control: Control | None = None, *, patience_s: float = 0.0
+    ) -> asyncio.Future[Stored]:
         """Queue one unit."""
         while len(self._outstanding) >= OUTSTANDING_MAX:
             self._room.clear()

@@ -8,8 +8,7 @@ bytes of a dead link are refused, the stream is read from the first doubtful seq
 and the rest goes out again. A batch whose start the server has not read yet cannot be closed: it is remembered as
 unstarted until the stream has moved on, which makes its start void. Until then all goes out again to the letter, with
 its records, and a batch ends where an unstarted one begins: should that start be read after all, it stores what belongs
-there, and the next batch is refused. So a kill of the server or the link loses and doubles nothing; only what the disk
-itself forgets in a power loss is lost.
+there, and the next batch is refused. So kills lose and double nothing; a power loss, what the disk forgets.
 """
 
 from __future__ import annotations
@@ -126,9 +125,10 @@ class FastIngestPublisher:
         self._forget()
         self._connection.unsubscribe(self._sid)
 
-    async def submit(self, messages: Sequence[Message], control: Control | None = None) -> asyncio.Future[Stored]:
-        """See `Publisher.submit`; a control follows its messages in order, not atomically. Raises PlantError
-        (MS-0402)."""
+    async def submit(
+        self, messages: Sequence[Message], control: Control | None = None, *, patience_s: float = 0.0
+    ) -> asyncio.Future[Stored]:
+        """See `Publisher.submit`; controls follow their messages not atomically, nothing waits. Raises PlantError."""
         return await self._queue.put(messages, control)
 
     async def last_control(self, subject: str) -> bytes | None:

@@ -110,9 +110,11 @@ class GroupCommitPublisher:
         self._in_flight = None
         self._queue.fail(error)
 
-    async def submit(self, messages: Sequence[Message], control: Control | None = None) -> asyncio.Future[Stored]:
+    async def submit(
+        self, messages: Sequence[Message], control: Control | None = None, *, patience_s: float = 0.0
+    ) -> asyncio.Future[Stored]:
         """See `Publisher.submit`. Raises PlantError (MS-0402) for what can never be stored."""
-        return await self._queue.put(messages, control)
+        return await self._queue.put(messages, control, patience_s)
 
     async def last_control(self, subject: str) -> bytes | None:
         """See `Publisher.last_control`. Raises Unreachable."""
@@ -126,6 +128,7 @@ class GroupCommitPublisher:
     async def flush(self) -> None:
         """Wait until all that was submitted is stored, without linger. Raises what the newest submission raises."""
         if self._queue.last is not None and not self._queue.last.done():
+            self._queue.hurry()
             self._hurry.set()
             await asyncio.shield(self._queue.last)
 

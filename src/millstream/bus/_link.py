@@ -87,6 +87,10 @@ class Link:
         self.places = tuple(places)
         self._subscriptions: set[Subscription] = set()
         self._asked: dict[Subscription, str] = {}
+        self._inbox: str | None = None  # where all gathered replies arrive, once there was a request for some
+        self._inbox_lock = asyncio.Lock()
+        self._gathered: dict[str, Subscription] = {}
+        self._gathered_count = 0
 
     @property
     def is_connected(self) -> bool:
@@ -126,8 +130,7 @@ class Link:
         `timeout_s` is the longest wait for the next reply (Unreachable); with `quiet_s` a pause that long after the
         request or a reply ends the replies instead. Consume under `aclosing`.
         """
-        inbox = self._client.new_inbox()
-        async with self.subscribe([inbox]) as replies:
+        async with self._gather() as (inbox, replies):
             if quiet_s is None:  # else nobody's answer is an answer, too
                 self._asked[replies] = subject
             try:
@@ -149,6 +152,46 @@ class Link:
                             return
                         raise Unreachable("nobody answers this request", where=f"{self.url} {subject}")
                     yield frame
+
+    @asynccontextmanager
+    async def _gather(self) -> AsyncGenerator[tuple[str, Subscription], None]:
+        """A subject for the replies of one request, and what arrives there. One subscription serves them all: of each
+        new one, and of its end, a hub's server tells every site that is linked to it."""
+        try:
+            async with self._inbox_lock:
+                if self._inbox is None:
+                    self._inbox = await self._open_inbox()
+                elif not self._client.is_connected:
+                    await self._flush()
+        except nats.errors.Error as error:
+            raise _translated(error, self.url) from error
+        self._gathered_count += 1
+        token, replies = str(self._gathered_count), Subscription(FRAMES_COUNT_MAX)
+        self._gathered[token] = replies
+        self._subscriptions.add(replies)
+        try:
+            yield f"{self._inbox}.{token}", replies
+        finally:
+            del self._gathered[token]
+            self._subscriptions.discard(replies)
+            self._asked.pop(replies, None)
+
+    async def _open_inbox(self) -> str:
+        inbox = str(self._client.new_inbox())
+        handle = await self._client.subscribe(f"{inbox}.*", cb=self._on_gathered)
+        try:
+            await self._flush()
+        except BaseException:
+            with suppress(nats.errors.Error):
+                await handle.unsubscribe()
+            raise
+        return inbox
+
+    async def _on_gathered(self, msg: Msg) -> None:
+        """What comes after its asker has gone is nobody's."""
+        replies = self._gathered.get(msg.subject.rpartition(".")[2])
+        if replies is not None:
+            await replies._on_message(msg)
 
     def _refuse(self, subject: str) -> None:
         """The server let a question not pass: who waits for its answer is told."""

@@ -82,7 +82,9 @@ class MemoryPublisher:
     ) -> None:
         await self.flush()
 
-    async def submit(self, messages: Sequence[Message], control: Control | None = None) -> asyncio.Future[Stored]:
+    async def submit(
+        self, messages: Sequence[Message], control: Control | None = None, *, patience_s: float = 0.0
+    ) -> asyncio.Future[Stored]:
         """Store at once; waits while the stream is full."""
         if len(messages) > UNIT_MESSAGES_MAX:
             raise ValueError(f"a unit holds at most {UNIT_MESSAGES_MAX} messages, got {len(messages)}")

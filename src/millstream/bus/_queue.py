@@ -68,9 +68,11 @@ class UnitQueue:
     def __len__(self) -> int:
         return len(self._units)
 
-    async def put(self, messages: Sequence[Message], control: Control | None) -> asyncio.Future[Stored]:
-        """Queue one unit, waiting for room. Raises PlantError when a message can never be stored, or the queue
-        failed."""
+    async def put(
+        self, messages: Sequence[Message], control: Control | None, patience_s: float = 0.0
+    ) -> asyncio.Future[Stored]:
+        """Queue one unit, waiting for room. Who waits in `wait` hears of it after `patience_s`, unless another unit or
+        `hurry` comes before. Raises PlantError when a message can never be stored, or the queue failed."""
         size = self._checked_size(messages, control)
         if self._waiting or (self._units and self._is_full(len(messages), size)):
             await self._wait_for_room(len(messages), size)
@@ -85,8 +87,16 @@ class UnitQueue:
         self.messages += len(messages)
         self.bytes += size
         self.last = future
-        self._arrived.set()
+        if patience_s > 0:
+            self._loop.call_later(patience_s, self.hurry)
+        else:
+            self._arrived.set()
         return future
+
+    def hurry(self) -> None:
+        """What is queued waits no longer for company."""
+        if self._units:
+            self._arrived.set()
 
     def _is_full(self, count: int, size: int) -> bool:
         return self.messages + count > self._messages_max or self.bytes + size > self._bytes_max

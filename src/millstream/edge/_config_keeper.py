@@ -53,13 +53,16 @@ from millstream.protocols.site_config import Revision, RevisionWait, decode_ask,
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
 from millstream.sdk import Control, Log, Message, Publisher
 from millstream.sdk import Received as Stored
+from millstream.sdk import Stored as Receipt
 
 LOOK_INTERVAL_S = 10.0  # a nudge comes sooner; this is for one that was lost
 AWAY_INTERVAL_S = 2.0  # after a look that the hub did not answer
 HEALTH_INTERVAL_S = 0.25
 PARSED_MAX = 3  # the healthy one, the candidate, and one that came meanwhile
 STEADY_S = 2.0  # so long without a break before a configuration counts as healthy
-TELL_WITHIN_S = 3.0  # what a trial leads to is told together when it is over: a batch costs the server some ms
+TELL_WITHIN_S = 15.0  # what a trial leads to is told together when it is over: a batch costs the server some ms
+TELL_PATIENCE_S = 5.0  # so long good news waits for data that it can be stored with; who asks the edge hears at once
+ROUTINE = ("received", "applied", "healthy")
 LOOK_AGAIN_S = 0.5  # after a look that came before what the hub told of was stored there
 LOOKS_AGAIN_MAX = 4
 CHAIN_TRIES_MAX = 4  # boxes that work at one time are two at most, for a moment
@@ -457,8 +460,25 @@ class ConfigKeeper:
             control = Control(self._reports_subject(), msgspec.json.encode(number))
             events = [self._event(report, f"{EVENT_TYPE}.{report.what}") for report in reports]
             events += [self._event(report, AUDIT_TYPE) for report in reports if report.code in AUDITED]
-            await (await publisher.submit(events, control))
+            patience_s = 0.0 if self._has_bad_news() else TELL_PATIENCE_S
+            stored = await publisher.submit(events, control, patience_s=patience_s)
+            await self._until_stored(stored, publisher)
             await self._cross_off(number)
+
+    def _has_bad_news(self) -> bool:
+        return any(report.what not in ROUTINE for report in self.state.reports)
+
+    async def _until_stored(self, stored: asyncio.Future[Receipt], publisher: Publisher) -> None:
+        """What lies in the queue goes at once when bad news comes behind it."""
+        bad_news = asyncio.create_task(self._until(self._has_bad_news))
+        waits: list[asyncio.Future[Any]] = [stored, bad_news]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if not stored.done():
+                await publisher.flush()
+            await stored
+        finally:
+            bad_news.cancel()
 
     def _event(self, report: Report, kind: str) -> Message:
         data: dict[str, Any] = {"edge": self._place.name, "runs": self.state.to_run.revision}

@@ -55,9 +55,13 @@ class PublisherStats:
 class Publisher(Protocol):
     """Stores messages in one stream, in order of submission, each exactly once."""
 
-    async def submit(self, messages: Sequence[Message], control: Control | None = None) -> asyncio.Future[Stored]:
+    async def submit(
+        self, messages: Sequence[Message], control: Control | None = None, *, patience_s: float = 0.0
+    ) -> asyncio.Future[Stored]:
         """Queue one unit (at most 900 messages: it is never split). Waits while the queue is full (that is the
-        back-pressure); the returned future resolves once the unit is stored. The future raises FencedError."""
+        back-pressure); the returned future resolves once the unit is stored. The future raises FencedError. With
+        `patience_s` it may lie so long in the queue until another unit goes, or `flush` is called: then both cost one
+        synced batch."""
         ...
 
     async def last_control(self, subject: str) -> bytes | None:

@@ -402,3 +402,19 @@ async def test_a_position_larger_than_the_server_takes_is_refused_and_the_link_s
                 await publisher.flush()
             assert connection.connects == 1
         await check_exact(connection, 1)
+
+
+async def test_what_is_patient_is_stored_in_one_batch_with_what_comes_next_and_at_once_by_a_flush(
+    server: Server,
+) -> None:
+    async with server.connect() as connection, asyncio.timeout(30):
+        await make_stream(connection, STREAM)
+        async with GroupCommitPublisher(connection, STREAM, ledger_subject=LEDGER) as publisher:
+            patient = await publisher.submit(messages(0, 1), patience_s=3600.0)
+            at_once = await publisher.submit(messages(1, 1))
+            assert (await patient, publisher.stats().batches_stored) == (await at_once, 1)
+            patient = await publisher.submit(messages(2, 1), patience_s=3600.0)
+            await publisher.flush()
+            assert (patient.done(), publisher.stats().batches_stored) == (True, 2)
+            await publisher.submit(messages(3, 1), patience_s=3600.0)  # leaving the scope stores it, too
+        assert (await StreamApi(connection).state(STREAM)).last_seq == 4 + 3

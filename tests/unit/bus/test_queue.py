@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -97,3 +98,33 @@ async def test_what_can_never_be_stored_is_refused_at_the_door(messages: list[Me
 async def test_an_empty_unit_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="empty"):
         await UnitQueue().put([], None)
+
+
+async def test_a_patient_unit_waits_for_company_for_a_hurry_or_for_the_end_of_its_patience() -> None:
+    queue = UnitQueue()
+
+    async def is_awake() -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await queue.wait()
+                return True
+        return False
+
+    await queue.put(unit("report"), None, 60.0)
+    assert not await is_awake()
+    await queue.put(unit("sample"), None)
+    assert await is_awake()
+    assert names(queue.take(messages_max=999, bytes_max=10**9)) == ["report", "sample"]
+    assert not await is_awake()
+
+    await queue.put(unit("report"), None, 60.0)
+    queue.hurry()
+    assert await is_awake()
+    assert names(queue.take(messages_max=999, bytes_max=10**9)) == ["report"]
+
+    await queue.put(unit("report"), None, 0.02)
+    async with asyncio.timeout(30):
+        await queue.wait()
+    assert len(queue.take(messages_max=999, bytes_max=10**9)) == 1
+    queue.hurry()  # nothing is there: whoever waits goes on to wait
+    assert not await is_awake()

@@ -61,9 +61,9 @@ def _keeper(folder: Path) -> ConfigKeeper:
 def _nothing(*_: object, **__: object) -> None: ...
 
 
-def _revision(number: int = 1) -> bytes:
+def _revision(number: int = 1, text: str = "connectors: []\n") -> bytes:
     made = make_revision(
-        "e1", "connectors: []\n", revision=number, based_on=number - 1, author="ada", comment="", time_ns=1,
+        "e1", text, revision=number, based_on=number - 1, author="ada", comment="", time_ns=1,
         healthy_within_ms=1000,
     )  # fmt: skip
     return encode_revision(made)
@@ -123,3 +123,42 @@ async def test_what_is_stored_after_its_nudge_is_found_told_in_one_batch_and_ans
             await asyncio.sleep(0)
     await _end(task)
     assert len(_told(stream)) == 3
+
+
+class _Lazy(MemoryPublisher):
+    """What may wait for company is stored by a flush alone."""
+
+    def __init__(self, stream: MemoryStream) -> None:
+        super().__init__(stream)
+        self.held: list[tuple[Any, Any, asyncio.Future[Any]]] = []
+
+    async def submit(self, messages: Any, control: Any = None, *, patience_s: float = 0.0) -> Any:
+        if not patience_s:
+            return await super().submit(messages, control)
+        self.held.append((messages, control, asyncio.get_running_loop().create_future()))
+        return self.held[-1][2]
+
+    async def flush(self) -> None:
+        for messages, control, future in self.held:
+            future.set_result(await (await super().submit(messages, control)))
+        self.held.clear()
+
+
+async def test_good_news_waits_for_data_to_be_stored_with_and_bad_news_for_nothing(tmp_path: Path) -> None:
+    hub, stream = _Hub(), MemoryStream("E_e1_I")
+    publisher, keeper = _Lazy(stream), _keeper(tmp_path)
+    await keeper.open()
+    api: Any = hub
+    task = asyncio.ensure_future(keeper.run(_Node(), api, publisher))
+    async with asyncio.timeout(30):
+        hub.payload = _revision()
+        keeper.nudge()
+        while not publisher.held:
+            await asyncio.sleep(0.001)
+        assert (keeper.state.phase, _told(stream)) == ("settled", [])
+        hub.payload = _revision(2, "connectors: [")
+        keeper.nudge()
+        while len(_told(stream)) < 4:
+            await asyncio.sleep(0.001)
+    assert _told(stream) == ["received", "applied", "healthy", "refused"]
+    await _end(task)

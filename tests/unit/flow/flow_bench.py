@@ -70,7 +70,9 @@ class TornPublisher(MemoryPublisher):
         super().__init__(stream, ledger_subject=ledger_subject)
         self._left, self._rng, self._into = after, rng, stream
 
-    async def submit(self, messages: Sequence[Message], control: Control | None = None) -> asyncio.Future[Stored]:
+    async def submit(
+        self, messages: Sequence[Message], control: Control | None = None, *, patience_s: float = 0.0
+    ) -> asyncio.Future[Stored]:
         if self._left == 0:
             torn = MemoryPublisher(self._into)
             await torn.submit(messages[: self._rng.randint(0, len(messages))])
