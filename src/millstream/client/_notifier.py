@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import smtplib
-import socket
-import ssl
 from collections.abc import Callable, Sequence
-from email.message import EmailMessage
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
+from millstream.client._mail import Addresses, send_mail
 from millstream.http import ClientOptions, Words, open_http
-from millstream.kernel import AuthError, Backoff, Clock, ConfigError, PlantError, Unreachable
+from millstream.kernel import Backoff, Clock, ConfigError, PlantError, Unreachable
 from millstream.mqtt import BrokerLink, Session
 from millstream.protocols.alarm import Notification
 from millstream.protocols.mqtt_publish import Publish
 from millstream.sdk import TlsFiles
+
+try:
+    import fcntl
+except ImportError:  # Windows: nobody is kept out there
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from millstream.client._plant import Plant
@@ -43,7 +44,8 @@ SendState: TypeAlias = Literal["begun", "sent", "given_up", "left"]
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """One line of the journal: a message on one channel, begun or ended at `time_ns` (UTC)."""
+    """One line of the journal: a message on one channel, begun or ended at `time_ns` (UTC). Without an id it tells when
+    the journal was begun."""
 
     id: str
     channel: str
@@ -53,19 +55,53 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class SendJournal:
-    """What was begun and what has ended, on disk before it is true. One process at a time."""
+    """What was begun and what has ended, on disk before it is true. Its process has it alone, until `close` or its
+    end."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        """Raises ConfigError for a file that cannot be read."""
+        """Raises ConfigError for a file that cannot be read, and (MS-2734) when another process has it."""
         self._path, self._clock = path, clock
+        self.first_ns = 0
         self._states: dict[tuple[str, str], Sent] = {}
-        self.is_new = not path.exists()
         try:
-            lines = [] if self.is_new else path.read_bytes().splitlines()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError("the journal cannot be written", where=str(path), got=str(error)[:200]) from error
+        is_read = False
+        try:
+            self._take()
+            self._read()
+            is_read = True
+        finally:
+            if not is_read:
+                self.close()
+
+    def close(self) -> None:
+        """Let another one have it."""
+        os.close(self._lock)
+
+    def _take(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                "another process has this journal", where=str(self._path), expected="one `millstream notify` a journal",
+                next_step="stop the other one, or give this one a file of its own", code="MS-2734",
+            ) from error  # fmt: skip
+
+    def _read(self) -> None:
+        path, clock = self._path, self._clock
+        try:
+            lines = path.read_bytes().splitlines() if path.exists() else []
             entries = [msgspec.json.decode(line, type=Sent) for line in lines[:-1]]
             entries += _last(lines)
             horizon_ns = clock.now_ns() - KEPT_NS
-            self._states = {(e.id, e.channel): e for e in entries if e.time_ns > horizon_ns}
+            self._states = {(e.id, e.channel): e for e in entries if e.time_ns > horizon_ns or not e.id}
+            start = Sent("", "", "begun", min((e.time_ns for e in entries), default=clock.now_ns()))
+            self.first_ns = self._states.setdefault(("", ""), start).time_ns
             self._rewrite()
         except (OSError, msgspec.DecodeError) as error:
             raise ConfigError("the journal cannot be read", where=str(path), got=str(error)[:200]) from error
@@ -84,7 +120,6 @@ class SendJournal:
         self._states[entry.id, entry.channel] = entry
 
     def _rewrite(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_suffix(".new")
         with fresh.open("wb") as file:
             file.writelines(msgspec.json.encode(entry) + b"\n" for entry in self._states.values())
@@ -100,19 +135,22 @@ class Notifier:
         self._plant, self._config, self._clock, self._say = plant, config, clock, say
         self._journal = SendJournal(config.journal, clock)
         # What was said before the first start ever is not sent: it would be a flood of old news.
-        self._from_ns = clock.now_ns() - (0 if self._journal.is_new else KEPT_NS // 2)
+        self._from_ns = max(self._journal.first_ns, clock.now_ns() - KEPT_NS // 2)
         self._queues: dict[str, list[Notification]] = {name: [] for name in config.channels}
         self._seen: set[str] = set()
 
     async def run(self) -> None:
         """Look for what is to be sent, and send it; each channel waits for itself alone. Raises what a lost link
         raises."""
-        async with asyncio.TaskGroup() as group:
-            for name in self._config.channels:
-                group.create_task(self._serve(name, self._queues[name]))
-            while True:
-                await self._look()
-                await self._clock.sleep(LOOK_S)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name in self._config.channels:
+                    group.create_task(self._serve(name, self._queues[name]))
+                while True:
+                    await self._look()
+                    await self._clock.sleep(LOOK_S)
+        finally:
+            self._journal.close()
 
     async def _look(self) -> None:
         """Queue what is new. What finds no room stays in the stream."""
@@ -141,11 +179,13 @@ class Notifier:
             await self._note(told.id, name, "left", "it was begun when the sender was killed; nobody knows of its end")
             return
         backoff, begun_ns = Backoff(floor_s=1.0, ceiling_s=60.0), self._clock.monotonic_ns()
+        to = Addresses(list(channel.to) if channel.type == "mail" else [])
         await self._note(told.id, name, "begun")
         while True:
             try:
-                await _send(channel, told)
-                await self._note(told.id, name, "sent")
+                await _send(channel, told, to, self._clock.now_ns())
+                but = "; ".join(f"{address}: {answer}" for address, answer in to.refused.items())
+                await self._note(told.id, name, "sent", f"but for {but}" if but else None)
                 return
             except (PlantError, TimeoutError) as error:
                 why = str(error) or "no answer in time"
@@ -161,9 +201,11 @@ class Notifier:
             self._say(f"{id}: {name}: {state.replace('_', ' ')}{f': {why}' if why else ''}")
 
 
-async def _send(channel: MailChannel | WebhookChannel | MqttChannel, told: Notification) -> None:
+async def _send(
+    channel: MailChannel | WebhookChannel | MqttChannel, told: Notification, to: Addresses, now_ns: int
+) -> None:
     if channel.type == "mail":  # in a thread, which nobody can end: each word of it has its own time limit
-        await send_mail(channel, told)
+        await send_mail(channel, told, to, now_ns)
         return
     async with asyncio.timeout(SEND_S):
         await (post(channel, told) if channel.type == "webhook" else publish(channel, told))
@@ -203,57 +245,6 @@ async def post(channel: WebhookChannel, told: Notification) -> None:
             raise PlantError(
                 "the webhook refuses it", where=channel.url, expected="200 to 299", got=got, code="MS-2732"
             )
-
-
-async def send_mail(channel: MailChannel, told: Notification) -> None:
-    """One message to all its addresses; taken when the server says so. Raises PlantError."""
-    password = channel.password.resolve() if channel.password is not None else None
-    await asyncio.to_thread(_mail, channel, mail_of(channel, told), password)
-
-
-def mail_of(channel: MailChannel, told: Notification) -> EmailMessage:
-    """The message; its `Message-ID` is the same whenever it is sent again."""
-    mail = EmailMessage()
-    mail["From"], mail["To"] = channel.sender, ", ".join(channel.to)
-    mail["Subject"] = " ".join(told.subject.split())[:200]
-    mail["Message-ID"] = f"<{sha256(told.id.encode()).hexdigest()[:40]}@{channel.sender.rpartition('@')[2]}>"
-    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no automatic answers
-    mail.set_content(told.text)
-    return mail
-
-
-def _mail(channel: MailChannel, mail: EmailMessage, password: str | None) -> None:
-    """Blocking. A refused address fails the whole: the others get it again then, with the same id."""
-    where = f"{channel.host}:{channel.port}"
-    try:
-        context = ssl.create_default_context(cafile=channel.ca_file) if channel.security != "none" else None
-        if channel.security == "tls":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(
-                channel.host, channel.port, socket.gethostname(), timeout=SEND_S / 2, context=context
-            )
-        else:
-            server = smtplib.SMTP(channel.host, channel.port, socket.gethostname(), timeout=SEND_S / 2)
-        with server:
-            if channel.security == "starttls":
-                server.starttls(context=context)
-            if channel.user is not None and password is not None:
-                server.login(channel.user, password)
-            refused = server.send_message(mail)
-    except smtplib.SMTPAuthenticationError as error:
-        raise AuthError("the mail server refuses the log-in", where=where, code="MS-2733") from error
-    except smtplib.SMTPResponseException as error:
-        text = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
-        got = f"{error.smtp_code} {text}"[:200]
-        raise PlantError("the mail server refuses it", where=where, got=got, code="MS-2732") from error
-    except smtplib.SMTPRecipientsRefused as error:
-        got = ", ".join(error.recipients)[:200]
-        raise PlantError("the mail server refuses it", where=where, got=got, code="MS-2732") from error
-    except (smtplib.SMTPException, OSError) as error:
-        text = str(error)[:200]
-        raise Unreachable("the mail server cannot be reached", where=where, got=text, code="MS-2730") from error
-    if refused:
-        got = ", ".join(refused)[:200]
-        raise PlantError("the mail server refuses an address", where=where, got=got, code="MS-2732")
 
 
 def _last(lines: Sequence[bytes]) -> list[Sent]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -54,6 +55,9 @@ class MailChannel(ChannelConfig):
             raise ValueError("a password goes over a secured connection only")
         if any(c in address for address in (self.sender, *self.to) for c in "\r\n"):
             raise ValueError("an address is one line")
+        for address in (self.sender, *self.to):
+            if not all(parseaddr(address)[1].rpartition("@")):
+                raise ValueError(f"not an e-mail address: {address[:80]!r}, expected one such as shift@acme.example")
         return self
 
 
