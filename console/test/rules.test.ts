@@ -6,7 +6,7 @@ import { currentAlarms } from "../src/state/alarms";
 import { accountOf } from "../src/state/fleet_query";
 import { ordersOf } from "../src/state/orders";
 import { nextSlice } from "../src/state/pace";
-import { buildTree, firstOpen, fits, rowsOf } from "../src/state/tree";
+import { buildTree, firstOpen, fits, rowsOf, sorted } from "../src/state/tree";
 import { language } from "../src/words";
 import { en } from "../src/words/en";
 import { de } from "../src/words/de";
@@ -37,6 +37,26 @@ test("the tree has each place once, counts what is below, and opens what a searc
   expect([...firstOpen(root)]).toContain("a/b");
   expect(fits(tag("a/b:Pressure"), "press BAR")).toBe(true);
   expect(fits(tag("a/b:Pressure"), "press degC")).toBe(false);
+});
+
+test("names stand in the order of a collator, which is made only where one is needed", () => {
+  const { Collator } = Intl;
+  const { compare } = new Collator("en", { numeric: true });
+  const letters = [..."aAbBzZ_0019"];
+  let seed = 7;
+  const next = (most: number): number => (seed = (seed * 48_271) % 2_147_483_647) % most;
+  const names = Array.from({ length: 3000 }, () => Array.from({ length: 1 + next(6) }, () => letters[next(letters.length)]).join(""));
+  const seen: number[] = [];
+  Intl.Collator = new Proxy(Collator, { construct: (target, given) => (seen.push(1), new target(...(given as []))) }) as typeof Collator;
+  try {
+    const found = sorted(names.map((name) => ({ name }))).map(({ name }) => name);
+    expect(found.filter((name, at) => at > 0 && compare(found[at - 1], name) > 0)).toEqual([]);
+    expect(seen).toEqual([]);
+    expect(sorted(["z2", "ä", "b", "z10"].map((name) => ({ name }))).map(({ name }) => name)).toEqual(["ä", "b", "z2", "z10"]);
+    expect(seen).toEqual([1]);
+  } finally {
+    Intl.Collator = Collator;
+  }
 });
 
 test("a hundred thousand tags make a tree in a moment", () => {
