@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, CDPSession, Page
+    from playwright.async_api import Browser, CDPSession, Page, ViewportSize
 
 FRAME_MS = 1000 / 60
 HEAP_READINGS = 5
@@ -34,6 +34,15 @@ _FIRST = """
     .observe({ type: "element", buffered: true });
 })
 """
+_DRAWN = """
+(seconds) => new Promise((done) => {
+  const some = [...document.querySelectorAll(".wall .value")].filter((_one, at) => at % 25 === 0);
+  let count = 0;
+  const observer = new MutationObserver((changes) => (count += changes.length));
+  for (const one of some) observer.observe(one, { characterData: true, childList: true, subtree: true });
+  setTimeout(() => done(count / seconds / some.length), seconds * 1000);
+})
+"""
 
 
 async def first_picture_ms(page: Page) -> float:
@@ -50,9 +59,14 @@ async def frames(page: Page, seconds: float) -> tuple[float, int, float]:
     return 1000 * len(gaps) / (times[-1] - times[0]), dropped, max(gaps)
 
 
-async def blank_frames(browser: Browser, seconds: float, height_px: int) -> tuple[float, int, float]:
+async def drawn_rate(page: Page, seconds: float) -> float:
+    """How often a second a value was written into the page: of some cells, as looking at each would cost."""
+    return float(await page.evaluate(_DRAWN, seconds))
+
+
+async def blank_frames(browser: Browser, seconds: float, size: ViewportSize) -> tuple[float, int, float]:
     """Of a page with nothing on it: what the machine itself drops just now."""
-    page = await browser.new_page(viewport={"width": 1280, "height": height_px})
+    page = await browser.new_page(viewport=size)
     found = await frames(page, seconds)
     await page.close()
     return found

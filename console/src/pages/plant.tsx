@@ -12,6 +12,7 @@ import { later } from "../parts/later";
 import { t } from "../words";
 
 const TagDetail = later(() => import("./tag").then((found) => found.TagDetail));
+const Wall = later(() => import("./wall").then((found) => found.Wall));
 const ROW_PX = 32;
 const FRAME_PX = 120; // about what the frame takes, until it can be measured
 const SPARE_ROWS = 8;
@@ -44,21 +45,25 @@ const heard = computed(() =>
 export function PlantPage(): preact.JSX.Element {
   const key = route.value.query.get("tag");
   const selected = key === null ? undefined : tags.value.get(key);
-  useFollows(heard.value);
+  const isWall = route.value.query.get("view") === "wall";
+  useFollows(isWall ? "" : heard.value);
   useEffect(() => opened.subscribe((now) => now.forEach((path) => void loadPlace(path))), []);
   useMore(searched.value.trim() || (selected === undefined ? (key ?? "").replace(/^\w+ /, "") : ""));
   return (
     <>
       <div class="bar">
         <input type="search" aria-label={t("searchTags")} placeholder={t("searchTags")} value={searched.value}
-          onInput={(event) => go(address("plant", { search: event.currentTarget.value, tag: key ?? undefined }), false)} />
+          onInput={(event) => go(address("plant", { search: event.currentTarget.value, tag: key ?? undefined, view: isWall ? "wall" : undefined }), false)} />
         <span class="muted" role="status">{t("tagsCount", { n: numberText(searched.value.trim() === "" ? Math.max(tagsCount.value, found.value.length) : found.value.length) })}</span>
         {isTruncated.value && <span class="look">{t("truncated", { n: numberText(tags.value.size) })}</span>}
+        <a class="button" href={address("plant", { search: searched.value, view: isWall ? undefined : "wall" })}>{t(isWall ? "asTree" : "asWall")}</a>
       </div>
-      <div class={selected ? "plant open" : "plant"}>
-        <Tree selected={selected?.key} />
-        {selected && <TagDetail key={selected.key} tag={selected} />}
-      </div>
+      {isWall ? <Wall tags={found.value} search={searched.value} /> : (
+        <div class={selected ? "plant open" : "plant"}>
+          <Tree selected={selected?.key} />
+          {selected && <TagDetail key={selected.key} tag={selected} />}
+        </div>
+      )}
     </>
   );
 }

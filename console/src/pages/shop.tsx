@@ -1,7 +1,8 @@
 /** The shop floor: one tile a machine, readable from five metres; full screen for the wall. */
 import { computed } from "@preact/signals";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect } from "preact/hooks";
 import { numberText, plain, valueText } from "../format";
+import { FullScreen } from "../parts/full_screen";
 import { StateMark } from "../parts/mark";
 import { machineState } from "../parts/states";
 import { Stops } from "../parts/stops";
@@ -26,19 +27,12 @@ const COUNTS_MAX = 3;
 const machines = computed(() => machinesOf([...tags.value.values()]));
 
 export function ShopPage(): preact.JSX.Element {
-  const [isFull, setFull] = useState(false);
   const wanted = machines.value.map((one) => one.asset).join("\n");
   useEffect(() => {
     const assets = wanted === "" ? [] : wanted.split("\n");
     const stops = assets.flatMap((asset) => ["state", "count", "kpi"].map((kind) => follow(asset, kind)));
     return () => stops.forEach((stop) => stop());
   }, [wanted]);
-  useEffect(() => {
-    const change = (): void => setFull(document.fullscreenElement !== null);
-    document.addEventListener("fullscreenchange", change);
-    return () => document.removeEventListener("fullscreenchange", change);
-  }, []);
-  const turn = (): void => void (isFull ? document.exitFullscreen() : document.getElementById("main")?.requestFullscreen());
   if (machines.value.length === 0) {
     return <p class="empty">{isLoaded.value ? <>{t("noMachines")} <a href="docs/how-to/oee.html">{t("howOee")}</a></> : `${t("loading")}…`}</p>;
   }
@@ -46,7 +40,7 @@ export function ShopPage(): preact.JSX.Element {
     <>
       <div class="bar">
         <h1 class="grow">{t("machines")}</h1>
-        <button type="button" onClick={turn}>{t(isFull ? "leave" : "andon")}</button>
+        <FullScreen />
       </div>
       <Opened />
       <div class="tiles">{machines.value.map((one) => <Tile key={one.asset} machine={one} />)}</div>

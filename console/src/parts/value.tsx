@@ -8,12 +8,24 @@ import { unitOf, type Tag } from "../state/tags";
 import { t } from "../words";
 
 const UNIT_MAX = 12;
+const CELL_MAX = 13;
 const intervalOf = (tag: Tag): number => Number(tag.info.description?.sampling_interval_s ?? 1);
 const lookNow = (tag: Tag): Look => lookOf(tag.reading.value, now.value, intervalOf(tag));
 
 export function ValueCell({ tag }: { tag: Tag }): preact.JSX.Element {
   const cell = useWritten((element) => writeValue(element, tag, lookNow(tag)), tag);
   return <span ref={cell} class="value" onPointerEnter={hint} />;
+}
+
+/** A value with its unit in one line, which says of what is not good what it is. */
+export function CellValue({ tag }: { tag: Tag }): preact.JSX.Element {
+  const cell = useWritten((element) => {
+    const look = lookNow(tag);
+    const word = look === "good" || look === "none" ? plain(unitOf(tag), UNIT_MAX) : t(look);
+    write(element, plain(`${valueText(tag.reading.value?.value)} ${word}`, CELL_MAX));
+    if (element.dataset.look !== look) element.dataset.look = look;
+  }, tag);
+  return <span ref={cell} class="value" onPointerEnter={(event) => (event.currentTarget.title = hintOf(tag))} />;
 }
 
 export function LookCell({ tag }: { tag: Tag }): preact.JSX.Element {

@@ -51,7 +51,7 @@ export const de: Words = {
   highest: "größter", newest: "neuester",
   machines: "Maschinen", noMachines: "Noch meldet keine Maschine ihren Zustand: ein Flow vom Typ machine_state tut das.", howOee: "Wie Maschinen zu Zustand, Stillständen und OEE kommen",
   parts: "Teile", oee: "OEE", availability: "Verfügbarkeit", performance: "Leistung", qualityRate: "Qualitätsrate",
-  since: "seit", andon: "Vollbild", leave: "Vollbild verlassen",
+  since: "seit", asWall: "Alle Werte", asTree: "Als Baum", andon: "Vollbild", leave: "Vollbild verlassen",
   noActive: "Kein Alarm steht an.", howAlarms: "Wie Alarme eingerichtet werden",
   acts: "Handeln", acknowledge: "Quittieren", shelve: "Zurückstellen", unshelve: "Wieder aufnehmen",
   comment: "Bemerken", howLong: "Wie lange", until: "bis {time}", saidBy: "Wer und warum", send: "Senden",

@@ -45,7 +45,7 @@ export const en = {
   chartOf: "Values of {what} over time", lowest: "lowest", highest: "highest", newest: "newest",
   machines: "Machines", noMachines: "No machine tells its state yet: add a flow of type machine_state.", howOee: "How machines get their state, stops and OEE",
   parts: "Parts", oee: "OEE", availability: "Availability", performance: "Performance", qualityRate: "Quality rate",
-  since: "since", andon: "Full screen", leave: "Leave full screen",
+  since: "since", asWall: "All values", asTree: "As a tree", andon: "Full screen", leave: "Leave full screen",
   noActive: "No alarm stands.", howAlarms: "How alarms are set up",
   acts: "Act", acknowledge: "Acknowledge", shelve: "Shelve", unshelve: "Unshelve", comment: "Comment", howLong: "How long",
   until: "until {time}", saidBy: "Who and why", send: "Send", cancel: "Cancel", taken: "Done: {what}",

@@ -100,6 +100,30 @@ async def walk_by_keyboard(page: Page) -> None:
     await page.get_by_role("row", name="press").wait_for()
 
 
+async def see_all_values(page: Page) -> None:
+    """Each in a cell of its own, live and by place; what is not good says so; each leads to its tag."""
+    await page.get_by_role("link", name="All values").click()
+    press = page.get_by_role("region", name=f"{PLACE}/press", exact=True)
+    cell = press.get_by_role("link", name=COUNT).locator(".value")
+    before = await cell.inner_text()
+    await page.wait_for_function(
+        "before => [...document.querySelectorAll('.wall a')].some(e => e.innerText.startsWith('count') && "
+        "/[0-9]/.test(e.innerText) && e.querySelector('.value').innerText !== before)",
+        arg=before,
+    )
+    await press.get_by_role("link", name="lost").get_by_text("bad").wait_for()
+    assert await press.get_by_role("link", name="lost").locator(".value").get_attribute("data-look") == "bad"
+    assert await faults_shown(page) == []
+    await page.get_by_role("searchbox").fill("speed")
+    await press.get_by_role("link", name=COUNT).wait_for(state="detached")
+    await press.get_by_role("link", name="speed").click()
+    await page.get_by_role("region", name="Details").get_by_role("heading", name="speed").wait_for()
+    await page.get_by_role("searchbox").fill("")
+    await page.get_by_role("link", name="All values").click()
+    await page.get_by_role("link", name="As a tree").click()
+    await page.get_by_role("row", name=COUNT).wait_for()
+
+
 async def explain_a_stop(page: Page) -> None:
     """It is cut, half of it gets a reason, that shows in the Pareto; joined again it is one, which has none before."""
     await page.get_by_role("article", name=f"{PLACE}/saw").get_by_role("link", name="Stops of").click()
@@ -403,6 +427,7 @@ async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
         await see_hostile_names(page)
         await see_a_tag(page, site)
         await walk_by_keyboard(page)
+        await see_all_values(page)
         await see_the_shop_floor(page)
         await explain_a_stop(page)
         await say_what_was_no_good(page)
