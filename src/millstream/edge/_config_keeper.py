@@ -45,7 +45,7 @@ from millstream.edge._config_store import ConfigShelf, ConfigStore, DiskShelf
 from millstream.edge._lifecycle import Alarm
 from millstream.edge._modules import ModuleStore
 from millstream.edge._trust import EdgeTrust
-from millstream.kernel import Clock, ConfigError, DecodeError, FencedError, PlantError, Unreachable
+from millstream.kernel import Clock, DecodeError, FencedError, PlantError, Unreachable
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.ledger import position_subject
 from millstream.protocols.module import is_module_digest
@@ -162,6 +162,8 @@ class ConfigKeeper:
         held = self.state.to_run
         try:
             config = await self._load(held)
+        except Unreachable:  # what the boxes share: it says nothing of the configuration
+            raise
         except PlantError as error:
             if self.state.phase != "applying":
                 raise
@@ -181,10 +183,20 @@ class ConfigKeeper:
     async def _load(self, held: Held) -> EdgeConfig:
         if held.revision == 0:
             return self._local
-        if held.digest not in self._parsed:
-            text = await self._shelf.document(held)
-            return await self._parse(text, f"revision {held.revision}", held.digest)
-        return self._parsed[held.digest]
+        if held.digest in self._parsed:
+            return self._parsed[held.digest]
+        text = await self._shelf.document(held)
+        config = await self._parse(text, f"revision {held.revision}", held.digest)
+        await self._bring_modules(config)
+        return config
+
+    async def _bring_modules(self, config: EdgeConfig) -> None:
+        """Those that another box of the site has fetched. Raises PlantError."""
+        for digest in sorted(module_digests(config)) if self._local.cluster is not None else ():
+            if not await asyncio.to_thread(self._modules.has, digest):
+                data = await self._shelf.module(digest)
+                if data is not None:
+                    await self._modules.put(digest, data)
 
     async def _parse(self, text: str, name: str, digest: str) -> EdgeConfig:
         """A trial loads the same two documents several times, so that the newest are kept as they were understood."""
@@ -281,9 +293,9 @@ class ConfigKeeper:
             self._trust.check_revision(revision)
             self._check_newer(revision)
             config = await self._parse(text, f"revision {revision.revision}", revision.digest)
-            self._check_modules(config)
             for module in sorted(module_digests(config)):
                 await self._modules.fetch(module, hub, self._trust.check_module)
+                await self._shelf.keep_module(module, self._modules.path(module))
             return revision
         except Unreachable:
             raise
@@ -314,14 +326,6 @@ class ConfigKeeper:
                 self._trust.take(self._shared_chain)
         raise Unreachable("another box of the site tells who may sign", where=self._place.name)
 
-    def _check_modules(self, config: EdgeConfig) -> None:
-        """Raise ConfigError for what only one of several boxes would have."""
-        if self._local.cluster is not None and (modules := module_digests(config)):
-            raise ConfigError(
-                "modules from the hub do not work at a site of several boxes yet", where=self._place.name,
-                expected="flows that each box has installed", got=", ".join(sorted(modules))[:200], code="MS-2409",
-            )  # fmt: skip
-
     def _check_newer(self, revision: Revision) -> None:
         """Raise DecodeError for what was there before, or is another than what was there."""
         seen = self.state.seen
@@ -348,13 +352,15 @@ class ConfigKeeper:
         """From stored to watching. Until all that changes has stopped, a kill leads to the old configuration."""
         held = self.state.candidate
         assert held is not None
-        before = await self._load(self.state.healthy)
+        before, config = await self._load(self.state.healthy), None
         try:
             config = await self._load(held)
             node.check(config)
             up = node.up()
             await node.drain(config)
         except PlantError as error:
+            if config is None and isinstance(error, Unreachable):
+                raise  # what the boxes share: tried again
             await self._advance(Failed(error.code, str(error)))
             await node.switch(before)
             return
@@ -409,6 +415,7 @@ class ConfigKeeper:
         await self._shelf.clean(self.state)
         needed = {module for config in used for module in module_digests(config)}
         await asyncio.to_thread(self._modules.clean, needed)
+        await self._shelf.clean_modules(needed)
 
     async def _advance(self, event: Event) -> None:
         await self._update(lambda state: advance(state, event, self._clock.now_ns()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -41,6 +42,19 @@ class ConfigShelf(Protocol):
         """Remove revisions that nothing refers to. What cannot be removed stays."""
         ...
 
+    async def keep_module(self, digest: str, path: Path) -> None:
+        """Have a module, which is whole at `path`, wherever the site's configuration may come to run. Raises
+        PlantError."""
+        ...
+
+    async def module(self, digest: str) -> bytes | None:
+        """A module that another box of the site has kept; None: there is no other box. Raises PlantError."""
+        ...
+
+    async def clean_modules(self, needed: Collection[str]) -> None:
+        """Remove modules that no configuration names. What cannot be removed stays."""
+        ...
+
     async def chain(self) -> bytes | None:
         """The newest chain of trust that another box of the site has seen; None: there is none, or no other box."""
         ...
@@ -75,6 +89,16 @@ class DiskShelf:
     async def clean(self, state: SiteState) -> None:
         """See `ConfigShelf`."""
         await asyncio.to_thread(self._store.clean, state)
+
+    async def keep_module(self, digest: str, path: Path) -> None:
+        """It is on this disk."""
+
+    async def module(self, digest: str) -> bytes | None:
+        """Nobody else's."""
+        return None
+
+    async def clean_modules(self, needed: Collection[str]) -> None:
+        """Whoever fetches them does."""
 
     async def chain(self) -> bytes | None:
         """Nobody else's."""

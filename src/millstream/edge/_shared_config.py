@@ -7,14 +7,18 @@ changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
+from collections.abc import Collection
+from pathlib import Path
 
 import msgspec
 
 from millstream.bus import CLUSTER_BUCKET, CLUSTER_PREFIX, StreamApi, Transport, decode_answer
 from millstream.edge._config_state import Held, SiteState
 from millstream.edge._config_store import name_of, names_used, text_of
+from millstream.edge._shared_modules import SharedModules
 from millstream.kernel import DecodeError, FencedError, PlantError
 
 STATE, CHAIN = f"{CLUSTER_PREFIX}config.state", f"{CLUSTER_PREFIX}config.chain"
@@ -38,6 +42,7 @@ class SharedShelf:
         self._by = secrets.token_hex(8)
         self._seq = self._chain_seq = 0
         self._is_unsure = False
+        self._modules = SharedModules(connection)
 
     async def load(self) -> SiteState:
         """Of whichever box wrote it last. Raises DecodeError, Unreachable."""
@@ -82,6 +87,19 @@ class SharedShelf:
             info = await self._api.request(f"STREAM.INFO.{CLUSTER_BUCKET}", {"subjects_filter": f"{REVISIONS}>"})
             for subject in (info["state"].get("subjects") or {}).keys() - used:
                 await self._api.request(f"STREAM.PURGE.{CLUSTER_BUCKET}", {"filter": subject, "seq": self._seq})
+
+    async def keep_module(self, digest: str, path: Path) -> None:
+        """Before the revision that names it is kept."""
+        await self._modules.keep(digest, await asyncio.to_thread(path.read_bytes))
+
+    async def module(self, digest: str) -> bytes | None:
+        """From the replica that leads."""
+        return await self._modules.get(digest)
+
+    async def clean_modules(self, needed: Collection[str]) -> None:
+        """What cannot be removed now is with the next one."""
+        with contextlib.suppress(PlantError):
+            await self._modules.clean(needed)
 
     async def chain(self) -> bytes | None:
         """The newest that any of the boxes has seen."""

@@ -20,6 +20,7 @@ from ramp import CATALOG, RampConnector, RampSession
 
 from millstream.api import create_app, serve_api
 from millstream.bus import Credentials, RawConnection
+from millstream.client import connect
 from millstream.config import EdgeConfig
 from millstream.edge import EdgeNode
 from millstream.historian import Last, Range
@@ -31,6 +32,7 @@ from millstream.sdk import Batch, Position, Tag
 
 SECRET = "a secret that all boxes of the site share"
 BACKLOG = 2000
+ODD = Path(__file__).resolve().parents[2] / "data" / "wasm" / "odd.wasm"
 ROWS = 10**6  # more than are read: there is always a next one
 RAMP: dict[str, Any] = {
     "name": "ramp", "type": "ramp", "config": {"rows": ROWS, "batch_rows": 20, "pause": "20ms"},
@@ -198,9 +200,18 @@ async def wait_served(site: Site, member: str) -> None:
         await until(is_answered, f"the site as {member} shows it")
 
 
-async def put(hub: HubNode, revision: int, *connectors: dict[str, Any], within_s: int = 600) -> None:
+async def push(folder: Path) -> dict[str, Any]:
+    """Store a module at the hub; a flow of it that has nothing to do."""
+    async with connect(folder / "hub") as plant:
+        pushed = await plant.configs.code.push(ODD.read_bytes(), "odd.wasm", author="test")
+    return {"name": "rows", "type": "wasm", "module": pushed.digest, "inputs": ["acme/e1/line:n"]}
+
+
+async def put(
+    hub: HubNode, revision: int, *connectors: dict[str, Any], within_s: int = 600, flows: Sequence[dict[str, Any]] = ()
+) -> None:  # fmt: skip
     """A configuration for the site, as `millstream config put` stores it."""
-    text = json.dumps({"streams": {"integrity": {"max_bytes": "64MiB"}}, "connectors": connectors})
+    text = json.dumps({"streams": {"integrity": {"max_bytes": "64MiB"}}, "connectors": connectors, "flows": flows})
     made = make_revision(
         "e1", text, revision=revision, based_on=revision - 1, author="test", comment="", time_ns=revision,
         healthy_within_ms=1000 * within_s,
@@ -249,7 +260,8 @@ async def test_a_site_of_three_boxes_loses_and_doubles_nothing_while_they_go_and
         monkeypatch.setattr(AwayConnector, "is_there", False)
         await until(lambda: site.behind() > BACKLOG, "a backlog")
         async with running_hub(tmp_path, leaf_port=port) as hub:
-            await put(hub, 2, RAMP, line("second"))
+            rows = await push(tmp_path)
+            await put(hub, 2, RAMP, line("second"), flows=[rows])
             await until(lambda: 0 < site.behind() < BACKLOG, "the backlog flows off")
             await until(lambda: site.configuration().get("phase") == "watching", "the next configuration is tried")
             worker = await site.wait_worker()
@@ -257,16 +269,16 @@ async def test_a_site_of_three_boxes_loses_and_doubles_nothing_while_they_go_and
             await site.wait_worker()
             await until(lambda: site.configuration().get("candidate") == 2, "it is tried anew")
             monkeypatch.setattr(AwayConnector, "is_there", True)
-            await until(lambda: site.is_settled(2, 2), "it is healthy")
+            await until(lambda: site.is_settled(2, 2), "it is healthy, with the module that the killed box has fetched")
             monkeypatch.setattr(AwayConnector, "is_there", False)
-            await put(hub, 3, RAMP, line("third"), within_s=1)
+            await put(hub, 3, RAMP, line("third"), within_s=1, flows=[rows])
             await until(lambda: site.is_settled(2, 3), "one that is not healthy is rolled back")
             stored = rows_at(hub)
             await until(lambda: rows_at(hub) > stored + BACKLOG, "values after the kill")
             await site.start(worker)
             await site.wait_current(worker)
             await until(lambda: len(site.working()) == 1, "one member works")
-            rows = await values_at_hub(hub)
-            assert rows == list(range(len(rows)))
+            values = await values_at_hub(hub)
+            assert values == list(range(len(values)))
             assert all(account["is_clean"] for account in hub.ledger().values()), hub.ledger()
-            await wait_held(site, len(rows))
+            await wait_held(site, len(values))
