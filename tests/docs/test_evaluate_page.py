@@ -79,7 +79,13 @@ def test_a_score_is_judged_by_its_threshold_and_the_best_one_is_told(
         ({"--labels": "odd.json"}, "not labels"),
         ({"--labels": "empty.json"}, "a series without labels"),
         ({"data": "torn.csv"}, r"torn.csv:3: not a time and a number"),
+        ({"data": "bare.csv"}, "a series without a row"),
+        ({"data": "gone.csv"}, "no series"),
         ({"--score": "surprise"}, "go together"),
+        ({"--labels": "late.json"}, "window 1 is without a row: the series has none"),
+        ({"--labels": "back.json"}, "window 1 is without a row: it ends before"),
+        ({"--score": "surprise", "--threshold": "0.9"}, "gave no such score.*none at all.*surprise"),
+        ({"--alarm": "hot"}, "gave no such alarm.*one of cold, warm.*hot"),
     ],
 )
 def test_what_cannot_be_judged_is_said(
@@ -88,7 +94,10 @@ def test_what_cannot_be_judged_is_said(
     (tmp_path / "odd.json").write_text('{"a.csv": [["yesterday", "today"]]}')
     (tmp_path / "empty.json").write_text("{}")
     (tmp_path / "torn.csv").write_text("time,value\n2026-01-01 00:00:00,1\n2026-01-01 00:01:00\n")
-    (tmp_path / "torn.json").write_text('{"torn.csv": []}')
+    (tmp_path / "bare.csv").write_text("time,value\n")
+    (tmp_path / "torn.json").write_text('{"torn.csv": [], "bare.csv": []}')
+    for name, window in (("late", ["2023-01-01", "2023-01-02"]), ("back", ["2013-12-20", "2013-12-01"])):
+        (tmp_path / f"{name}.json").write_text(json.dumps({SERIES.name: [window]}))
     options = {"--labels": str(DATA / "windows.json"), **change}
     data = str(SERIES)
     if name := options.pop("data", ""):

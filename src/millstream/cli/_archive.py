@@ -56,7 +56,7 @@ def export(
 
     async def work() -> int:
         """One line a day."""
-        written = rows = 0
+        seen = written = rows = 0
         async with (
             target.connect() as plant,
             aclosing(
@@ -70,9 +70,12 @@ def export(
                     print_json({"day": day.day.isoformat(), "outcome": day.outcome, "rows": day.rows})
                 elif day.outcome != "empty":
                     print_text(f"{day.day.isoformat()}  {day.outcome}  {day.rows} rows")
+                seen += day.outcome != "empty"
                 written += day.outcome == "written"
                 rows += day.rows if day.outcome == "written" else 0
         note(f"{written} days written, {rows} rows")
+        if not seen:
+            note("no day that is over has samples of these between --start and --end; today's come tomorrow")
         return OK
 
     return run(work())

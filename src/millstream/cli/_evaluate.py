@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SECOND_NS = 10**9
 SIGMAS = 3.0
+NAMES_SHOWN = 10
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -84,12 +85,28 @@ def evaluate(
     for each in recordings:
         note(f"{each.series.name}: {len(each.values)} rows, {len(each.series.windows_ns)} windows ...")
         found.append(detect(build_flow(spec, base), each, path, score, alarm))
+    _check_names(found, score, alarm)
     report = _report(spec.name, recordings, found, threshold)
     if json:
         print_json({"ok": True, **report})
     else:
         _show(report)
     return OK
+
+
+def _check_names(found: Sequence[Detections], score: str, alarm: str) -> None:
+    """A wrong name must not look like a detector that never speaks. Raises ConfigError; a flow that raised no alarm at
+    all may be one."""
+    for option, name, known in (
+        ("score", score, {each for said in found for each in said.number_names}),
+        ("alarm", alarm, {each for said in found for each in said.alarm_names}),
+    ):
+        if name and name not in known and (known or option == "score"):
+            listed = ", ".join(sorted(known)[:NAMES_SHOWN])
+            raise ConfigError(
+                f"the flow gave no such {option}", where=f"--{option}", got=name, code="MS-0580",
+                expected=f"one of {listed}" if listed else "a number for each row, and it gave none at all",
+            )  # fmt: skip
 
 
 def _evaluate_life(
@@ -137,6 +154,8 @@ def _read_series(path: Path, windows: dict[str, list[tuple[int, int]]], labels: 
     from millstream.flow import Recording
     from millstream.shop import Labelled
 
+    if not path.exists():
+        raise NotFoundError("no series", where=str(path))
     if path.name not in windows:
         raise ConfigError("a series without labels", where=str(labels), got=path.name, expected="an entry, [] for none")
     times, values, beside = [], [], list[tuple[int, str, Any]]()
@@ -157,10 +176,12 @@ def _read_series(path: Path, windows: dict[str, list[tuple[int, int]]], labels: 
                     if name and text and newest.get(name) != text:
                         newest[name] = text
                         beside.append((len(times) - 1, name, _value(text)))
+        if not times:
+            raise ConfigError(
+                "a series without a row", where=str(path), expected="a heading, then a time and a value a row"
+            )
         return Recording(Labelled(path.name, times, windows[path.name]), values, beside)
-    except FileNotFoundError:
-        raise NotFoundError("no series", where=str(path)) from None
-    except (UnicodeDecodeError, csv.Error, ValueError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise ConfigError(f"not a series: {error}", where=str(path)) from error
 
 

@@ -25,11 +25,14 @@ SAMPLES = ("tag", "kpi", "count", "state")
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Rows at which an alarm was raised; the newest score at each row (NaN before the first); inputs it rejected."""
+    """Rows at which an alarm was raised; the newest score at each row (NaN before the first); inputs it rejected; the
+    names of all alarms that it raised, and of all numbers that it gave."""
 
     rows: tuple[int, ...]
     scores: tuple[float, ...]
     rejected: int
+    alarm_names: frozenset[str] = frozenset()
+    number_names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ def detect(flow: Flow[Any], recording: Recording, tag: TagPath, score: str = "",
         )  # fmt: skip
     outcome = drive(flow, with_ticks(flow, _arrivals(flow, recording, tag)))
     rows: set[int] = set()
+    alarm_names, number_names = set[str](), set[str]()
     scores = [math.nan] * len(series.times_ns)
     for message in outcome.messages:
         place = decode_subject(message.subject)
@@ -67,14 +71,19 @@ def detect(flow: Flow[Any], recording: Recording, tag: TagPath, score: str = "",
             if row < 0:
                 continue
             if kind == "alarm" and fact.type == RAISED:
+                alarm_names.add(place.names[-1])
                 if alarm in ("", place.names[-1]):
                     rows.add(row)
-            elif score and place.names[-1] == score and isinstance(fact.value, int | float):
-                scores[row] = float(fact.value)
+            elif isinstance(fact.value, int | float):
+                number_names.add(place.names[-1])
+                if place.names[-1] == score:
+                    scores[row] = float(fact.value)
     for row in range(1, len(scores)):  # it holds until the next one
         if math.isnan(scores[row]):
             scores[row] = scores[row - 1]
-    return Detections(tuple(sorted(rows)), tuple(scores), len(outcome.rejected))
+    return Detections(
+        tuple(sorted(rows)), tuple(scores), len(outcome.rejected), frozenset(alarm_names), frozenset(number_names)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
 from millstream.kernel import needs_extra
-from millstream.lake._rows import SCHEMA, DayFile, LakeError, Written, another_export, faults
+from millstream.lake._rows import FILES, SCHEMA, DayFile, LakeError, Written, another_export, faults
 
 BATCH_ROWS = 65_536
+
+
+def files_of_table(folder: Path) -> list[Path]:
+    """The files of a Delta table as it stands: others below its folder were replaced. Raises LakeError."""
+    delta = _load()
+    with _delta_faults(folder):
+        uris = delta.DeltaTable(str(folder)).file_uris()
+    return sorted(Path(unquote(urlsplit(uri).path if "://" in uri else uri)) for uri in uris)
 
 
 class DeltaLake:
@@ -41,6 +50,8 @@ class DeltaLake:
             if self._table is None:
                 if self._delta.DeltaTable.is_deltatable(str(self._folder)):
                     self._table = self._delta.DeltaTable(str(self._folder))
+                elif any(self._folder.glob(FILES)):
+                    raise another_export(self._folder, "Parquet files by day", "a Delta table")
                 else:
                     schema = pa.schema([*SCHEMA, ("day", pa.string())])
                     self._table = self._delta.DeltaTable.create(
@@ -84,17 +95,22 @@ class DeltaLake:
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        """The one place where delta-rs' errors become ours."""
-        from deltalake.exceptions import DeltaError
+        with _delta_faults(self._folder, "run the export again; what is in the table stays"):
+            yield
 
-        try:
-            with faults(self._folder):
-                yield
-        except DeltaError as error:
-            raise LakeError(
-                f"the Delta table refuses: {str(error).splitlines()[0][:200]}", where=str(self._folder),
-                next_step="run the export again; what is in the table stays",
-            ) from error  # fmt: skip
+
+@contextmanager
+def _delta_faults(folder: Path, next_step: str | None = None) -> Iterator[None]:
+    """The one place where delta-rs' errors become ours."""
+    from deltalake.exceptions import DeltaError
+
+    try:
+        with faults(folder):
+            yield
+    except DeltaError as error:
+        raise LakeError(
+            f"the Delta table refuses: {str(error).splitlines()[0][:200]}", where=str(folder), next_step=next_step
+        ) from error
 
 
 def _with_day(file: Path, day: str) -> Any:

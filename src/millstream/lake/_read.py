@@ -14,7 +14,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from millstream.kernel import DecodeError
-from millstream.lake._rows import SCHEMA, faults
+from millstream.lake._delta import files_of_table
+from millstream.lake._rows import DELTA_LOG, SCHEMA, faults
 from millstream.protocols.cloudevents import parse_time_ns
 
 _BAD = 0x80000000  # OPC UA Bad: a row without a value
@@ -32,10 +33,16 @@ class RowsFile:
 
 
 def files_below(path: Path) -> list[Path]:
-    """The file itself, or the Parquet and CSV files of a folder and of those in it, by name."""
+    """The file itself, or the Parquet and CSV files of a folder and of those in it, by name; of a Delta table those
+    that are in it now. Raises LakeError."""
     if path.is_file():
         return [path]
-    return sorted(p for p in path.rglob("*") if p.suffix.lower() in (".parquet", ".csv") and p.name[0] != ".")
+    tables = [log.parent for log in path.rglob(DELTA_LOG)]
+    plain = [
+        p for p in path.rglob("*")
+        if p.suffix.lower() in (".parquet", ".csv") and p.name[0] != "." and not any(t in p.parents for t in tables)
+    ]  # fmt: skip
+    return sorted([*plain, *(file for table in tables for file in files_of_table(table))])
 
 
 def look_at(path: Path) -> RowsFile:

@@ -30,6 +30,10 @@ SCHEMA = pa.schema(
 )
 """`time_ns` is exact, UTC ns; `time` is what other programs understand. By `type` (none, float, int, bool, text, json)
 the value is in `number`, for int exact in `integer`, or in `text`."""
+DELTA_LOG = "_delta_log"
+"""The folder that makes a folder a Delta table."""
+FILES = "day=*/samples.parquet"
+"""Those of an export in Parquet."""
 
 
 class LakeError(PlantError):

@@ -48,9 +48,11 @@ class Labelled:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "times_ns", list(accumulate(self.times_ns, max)))
-        for first, last in self.spans():
+        for number, (first, last) in enumerate(self.spans(), 1):
             if first > last:
-                raise ValueError("a window without a row")
+                is_backward = self.windows_ns[number - 1][0] > self.windows_ns[number - 1][1]
+                why = "it ends before it begins" if is_backward else "the series has none at that time"
+                raise ValueError(f"window {number} is without a row: {why}")
             if last < self.probation_rows:
                 raise ValueError(f"a window within the first {self.probation_rows} rows, which do not count")
         if any(later[0] <= earlier[1] for earlier, later in pairwise(self.windows_ns)):

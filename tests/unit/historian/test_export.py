@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from millstream.client._export import ExportedDay, ExportPlan, export_days, expo
 from millstream.historian import Range, decode_query
 from millstream.historian._store import DAY_NS
 from millstream.kernel import PlantError
-from millstream.lake import DeltaLake, Lake, LakeError, ParquetLake
+from millstream.lake import DeltaLake, Lake, LakeError, ParquetLake, files_below, look_at
 
 FIRST = datetime.date(1970, 1, 1) + datetime.timedelta(days=DAY)
 Form = Literal["parquet", "delta"]
@@ -139,6 +140,29 @@ async def test_originals_are_exported_when_asked_for_and_a_folder_holds_one_expo
         with pytest.raises(LakeError, match="another export") as other:
             await Export(made, tmp_path / form, form).run()  # type: ignore[arg-type]
         assert other.value.code == "MS-0431"
+
+
+async def test_one_folder_is_not_files_and_a_table_nor_days_of_two_exports(made: History, tmp_path: Path) -> None:
+    for form, other in (("parquet", "delta"), ("delta", "parquet")):
+        await Export(made, tmp_path / form, form).run()  # type: ignore[arg-type]
+        with pytest.raises(LakeError, match="another export") as caught:
+            await Export(made, tmp_path / form, other).run()  # type: ignore[arg-type]
+        assert caught.value.code == "MS-0431"
+    recorded = Export(made, tmp_path / "parquet", "parquet", as_recorded=True)
+    recorded.plan = replace(recorded.plan, first=FIRST + datetime.timedelta(days=5))
+    recorded.plan = replace(recorded.plan, last=FIRST + datetime.timedelta(days=6))
+    with pytest.raises(LakeError, match="another export"):
+        await recorded.run()
+
+
+async def test_of_a_table_an_import_takes_only_the_files_that_are_in_it(made: History, tmp_path: Path) -> None:
+    export = Export(made, tmp_path / "lakes" / "a table", "delta")
+    await export.run()
+    made.add([S(TAGS[1], T0 + 5, 99.0)])
+    await export.run()
+    assert len(list(export.folder.rglob("*.parquet"))) == 3, "the replaced day is still on the disk"
+    files = files_below(tmp_path / "lakes")
+    assert sum(look_at(file).rows for file in files) == len(export.stored())
 
 
 async def test_a_day_of_which_retention_dropped_samples_stays_as_it_was_exported(made: History, tmp_path: Path) -> None:
