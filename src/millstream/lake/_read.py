@@ -16,9 +16,11 @@ import pyarrow.parquet as pa_parquet
 from millstream.kernel import DecodeError
 from millstream.lake._delta import files_of_table
 from millstream.lake._rows import DELTA_LOG, SCHEMA, faults
+from millstream.model import BAD, GOOD, UNCERTAIN
 from millstream.protocols.cloudevents import parse_time_ns
 
-_BAD = 0x80000000  # OPC UA Bad: a row without a value
+_WORDS = {"good": int(GOOD), "uncertain": int(UNCERTAIN), "bad": int(BAD)}
+READ = "the file cannot be read"
 _PLAIN = ("tag", "time", "value")
 _ROWS = [SCHEMA.field(name) for name in ("tag", "time_ns", "type", "number", "integer", "text", "quality")]
 
@@ -47,7 +49,7 @@ def files_below(path: Path) -> list[Path]:
 
 def look_at(path: Path) -> RowsFile:
     """Blocking. Raises LakeError, DecodeError."""
-    with faults(path), path.open("rb") as file:
+    with faults(path, READ), path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         rows = pa_parquet.read_metadata(path).num_rows if path.suffix.lower() == ".parquet" else len(_csv(path))
     return RowsFile(path, digest, rows)
@@ -56,7 +58,7 @@ def look_at(path: Path) -> RowsFile:
 def parts_of(file: RowsFile, part_rows: int, *, skip: int = 0) -> Iterator[bytes]:
     """Arrow IPC of `part_rows` rows each (the last one of what is left), without the first `skip` parts. Blocking.
     Raises LakeError, DecodeError."""
-    with faults(file.path):
+    with faults(file.path, READ):
         for index, table in enumerate(_slices(file.path, part_rows)):
             if index >= skip:
                 yield _encoded(_rows(table, file.path))
@@ -81,7 +83,7 @@ def _slices(path: Path, part_rows: int) -> Iterator[Any]:
 
 
 def _csv(path: Path) -> Any:
-    types = {"tag": pa.string(), "time": pa.string(), "value": pa.string(), "quality": pa.int64()}
+    types = {"tag": pa.string(), "time": pa.string(), "value": pa.string(), "quality": pa.string()}
     return pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=types, strings_can_be_null=True))
 
 
@@ -95,8 +97,9 @@ def _rows(table: Any, path: Path) -> Any:
         )  # fmt: skip
     is_text = pa.types.is_string(table.schema.field("value").type)
     values = [_typed(_read(v) if is_text and path.suffix.lower() == ".csv" else v) for v in _list(table, "value")]
-    given = _list(table, "quality") if "quality" in table.column_names else [0] * len(table)
-    quality = [(_BAD if value[0] == "none" and not q else q or 0) for value, q in zip(values, given, strict=True)]
+    has_quality = "quality" in table.column_names
+    given = [_quality(each, path) for each in _list(table, "quality")] if has_quality else [0] * len(table)
+    quality = [(int(BAD) if value[0] == "none" and not q else q or 0) for value, q in zip(values, given, strict=True)]
     columns = [
         _list(table, "tag"), _times(table, path), *map(list, zip(*values, strict=True)), quality
     ] if values else [[] for _ in _ROWS]  # fmt: skip
@@ -124,6 +127,18 @@ def _time(text: Any, path: Path) -> int:
         raise DecodeError(
             "not a time", where=str(path), expected="RFC 3339, or ns", got=repr(text)[:60], code="MS-0433"
         ) from error
+
+
+def _quality(given: Any, path: Path) -> int:
+    """A status code, or what people call it; 0 for nothing."""
+    word = str(given or 0).strip().lower()
+    number = _WORDS.get(word, int(word) if word.isdecimal() else -1)
+    if not 0 <= number < 2**32:
+        raise DecodeError(
+            "not a quality", where=str(path), expected="good, uncertain, bad, or a status code of OPC UA as a number",
+            got=repr(given)[:60], code="MS-0433",
+        )  # fmt: skip
+    return number
 
 
 def _read(text: str | None) -> Any:

@@ -103,12 +103,12 @@ def staged(folder: Path, metadata: dict[str, str]) -> Iterator[tuple[Path, DayWr
 
 
 @contextmanager
-def faults(place: Path) -> Iterator[None]:
+def faults(place: Path, what: str = "cannot export") -> Iterator[None]:
     """Errors of the disk and of Parquet become ours here."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise LakeError(f"cannot export: {str(error).splitlines()[0][:200]}", where=str(place)) from error
+        raise LakeError(f"{what}: {str(error).splitlines()[0][:200]}", where=str(place)) from error
 
 
 def another_export(place: Path, found: str, wanted: str) -> LakeError:

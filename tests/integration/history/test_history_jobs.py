@@ -21,7 +21,7 @@ from millstream.client._history import Historian
 from millstream.config import HubConfig
 from millstream.hub import HubNode
 from millstream.kernel import DecodeError, SystemClock
-from millstream.lake import look_at, parts_of
+from millstream.lake import LakeError, look_at, parts_of
 from millstream.protocols.history_job import PART_ROWS, ImportPart, decode_job, encode_job, job_subject
 from millstream.protocols.nats_wire import parse_headers
 
@@ -168,6 +168,24 @@ def test_parts_of_a_parquet_file_do_not_depend_on_its_groups(tmp_path: Path) -> 
     assert [len(pa.ipc.open_stream(part).read_all()) for part in found[0]] == [30, 30, 30, 10]
     assert list(parts_of(look_at(tmp_path / "7.parquet"), 30, skip=2)) == found[0][2:]
     assert pa.ipc.open_stream(found[0][0]).read_all().column("quality").to_pylist()[:2] == [0x80000000, 0]
+
+
+def test_quality_in_a_file_is_a_code_or_what_people_call_it(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    file = tmp_path / "old.csv"
+    given = ["", "good", "Bad", "uncertain", "2147811328"]
+    file.write_text("tag,time,value,quality\n" + "".join(f"acme:t,{n},1.5,{word}\n" for n, word in enumerate(given)))
+    (part,) = parts_of(look_at(file), 100)
+    codes = pa.ipc.open_stream(part).read_all().column("quality").to_pylist()
+    assert codes == [0, 0, 0x80000000, 0x40000000, 0x80050000]
+    for wrong in ("fine", "-1", "4294967296"):
+        file.write_text(f"tag,time,value,quality\nacme:t,1,1.5,{wrong}\n")
+        with pytest.raises(DecodeError, match=f"not a quality.*{wrong}"):
+            list(parts_of(look_at(file), 100))
+    file.write_text("tag,time,value\nacme:t,1\n")
+    with pytest.raises(LakeError, match="cannot be read"):
+        look_at(file)
 
 
 def test_a_question_that_is_malformed_is_refused() -> None:
