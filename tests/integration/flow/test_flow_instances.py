@@ -193,7 +193,8 @@ async def test_a_changed_number_of_partitions_needs_a_new_version_and_loses_noth
         assert flow_status(edge)["state"] == "refused"
         assert "MS-0706" in {alarm["code"] for alarm in edge.status()["alarms"]}  # type: ignore[attr-defined]
     flow = {**FLOW, "partitions": 3, "version": 2}
+    ramp["rows"] = 500  # version 1 may have had all that there was
     async with edge_of(write_site(tmp_path, flows=[flow], **ramp), log) as edge:
-        await until(lambda: all_rows(edge, 400), "all rows", tell=lambda: (flow_status(edge), log))
-        await check_rows(edge, 400)
+        await until(lambda: all_rows(edge, 500), "all rows", tell=lambda: (flow_status(edge), log))
+        await check_rows(edge, 500)
         assert "rows/2/2" in {mark for _, _, mark, _ in await outputs(edge.server)}
