@@ -18,7 +18,7 @@ from millstream.client._history import SAMPLE_KINDS, Historian, check_kind, repo
 from millstream.client._paths import Where, to_patterns
 from millstream.client._site_configs import me
 from millstream.client._times import Time, to_time_ns
-from millstream.kernel import Clock, NotFoundError
+from millstream.kernel import Clock, DecodeError, NotFoundError
 from millstream.protocols.history_job import (
     PART_ROWS,
     ImportPart,
@@ -107,6 +107,8 @@ class Archive:
         count = -(-file.rows // PART_ROWS)
         part = ImportPart(id, file.path.name, me(), 0, count, kind, is_correction)
         stored = await self._do(subject, part)
+        if not stored:  # else a wrong row behind the first part would leave half of the file in the history
+            await asyncio.to_thread(_check, file, kind)
         parts = parts_of(file, PART_ROWS, skip=stored)
         for number in range(stored + 1, count + 1):
             rows = await asyncio.to_thread(_next, parts)
@@ -134,6 +136,21 @@ class Archive:
         if "Ms-Error" in reply.headers:
             raise reported(reply.headers["Ms-Error"])
         return msgspec.json.decode(reply.payload, type=JobAnswer).done
+
+
+def _check(file: RowsFile, kind: SampleKind) -> None:
+    """Read the whole file as the hub will. Raises DecodeError, LakeError."""
+    from millstream.historian import check_rows
+    from millstream.lake import parts_of
+
+    for rows in parts_of(file, PART_ROWS):
+        try:
+            check_rows(rows, kind)
+        except DecodeError as error:
+            raise DecodeError(
+                f"nothing of the file is imported: {error.what}", where=str(file.path), expected=error.expected,
+                got=error.got, code=error.code,
+            ) from error  # fmt: skip
 
 
 def _next(parts: Iterator[bytes]) -> bytes:

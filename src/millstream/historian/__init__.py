@@ -6,6 +6,7 @@ DuckDB is loaded when a service starts, not at import.
 from millstream.historian._answer import join_samples
 from millstream.historian._clickhouse_link import ClickhouseServer
 from millstream.historian._copy import HistoryProof, copied_files, move_positions, prove_history
+from millstream.historian._import import check_rows
 from millstream.historian._keep import Keep, KeepRule
 from millstream.historian._page import Page, decode_page, table_page
 from millstream.historian._ports import (
@@ -85,6 +86,7 @@ __all__ = [
     "TagEntry",
     "Window",
     "check_empty",
+    "check_rows",
     "copied_files",
     "decode_page",
     "decode_query",

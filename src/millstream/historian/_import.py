@@ -26,6 +26,11 @@ _READ: dict[str, Callable[[Any, Any, Any], Value | None]] = {
 assert tuple(_READ) == TYPE_NAMES
 
 
+def check_rows(payload: bytes, kind: str) -> None:
+    """Whether these rows can be imported. Raises DecodeError."""
+    import_rows(payload, TagDictionary(), kind)
+
+
 def import_rows(payload: bytes, tags: TagDictionary, kind: str) -> Rows:
     """Rows from Arrow IPC, in their order; names are interned. Raises DecodeError, before any name is."""
     import pyarrow as pa

@@ -129,6 +129,11 @@ async def send_first_part(node: HubNode, plant: Plant, file: Path) -> None:
 
 async def check_refusals(plant: Plant, folder: Path) -> None:
     file = folder / "wrong.csv"
+    write_csv(file, PART_ROWS)
+    with file.open("a", encoding="utf-8") as end:
+        end.write("no path at all,2026-01-31T00:00:00Z,1\n")
+    with pytest.raises(DecodeError, match="nothing of the file is imported"):
+        await imported(plant, file)  # and the first part is not in: what the history holds is counted below
     for text, what in (
         ("a,b\n1,2\n", "columns"), ("tag,time,value\nacme/e1:x,noon,1\n", "not a time"),
         ("tag,time,value\nno path at all,1,1\n", "."), ("tag,time,value\nacme/e1:x,9223372036854775807,1\n", "kept"),
