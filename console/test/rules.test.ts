@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { numberText } from "../src/format";
+import { lookOf, numberText } from "../src/format";
 import { bandsOf } from "../src/parts/bands";
 import { machineState } from "../src/parts/states";
-import { currentAlarms } from "../src/state/alarms";
+import { currentAlarms, floodsOf } from "../src/state/alarms";
 import { accountOf } from "../src/state/fleet_query";
 import { ordersOf } from "../src/state/orders";
 import { nextSlice } from "../src/state/pace";
@@ -111,6 +111,29 @@ test("an order whose end nobody told ends where the next begins, and those of ot
 test("both languages have the same blanks to fill", () => {
   const blanks = (text: string): string[] => (text.match(/\{\w+\}/g) ?? []).sort();
   for (const word of Object.keys(en) as (keyof typeof en)[]) expect(blanks(de[word])).toEqual(blanks(en[word]));
+});
+
+test("more than ten alarms in ten minutes below one place are a flood, with what is behind it first", () => {
+  const [nowMs, minuteMs] = [1_790_000_000_000, 60_000];
+  const told = (tag: string, minutes: number, change = "raised"): never =>
+    ({ tag, kind: "alarm", type: `millstream.alarm.${change}`, timestamp_ns: (nowMs - minutes * minuteMs) * 1e6, data: JSON.stringify({ priority: "high" }) }) as never;
+  const ten = [1, 2, 3, 4, 5, 6, 7, 8].map((at) => told("a/p1/press:alarm/chatters", at)).concat(told("a/p1/oven:alarm/hot", 8), told("a/p1/oven:alarm/root", 9));
+  const others = [told("a/p1/press:alarm/old", 11), told("a/p1/press:alarm/back", 2, "returned"), told("a/p2/press:alarm/else", 1)];
+  expect(floodsOf([...ten, ...others], nowMs)).toEqual([]);
+  const [flood, ...more] = floodsOf([told("a/p1:alarm/late", 0), ...ten, ...others], nowMs);
+  expect(more).toEqual([]);
+  expect([flood.place, flood.count]).toEqual(["a/p1", 11]);
+  expect(flood.alarms.map((one) => [one.path, one.count])).toEqual([
+    ["a/p1/press:alarm/chatters", 8], ["a/p1/oven:alarm/root", 1], ["a/p1/oven:alarm/hot", 1], ["a/p1:alarm/late", 1],
+  ]);
+});
+
+test("a good value is stale after ten of its intervals, at least a minute; a bad one stays bad", () => {
+  const reading = (quality: number): never => ({ quality, timeMs: 0 }) as never;
+  expect([59_000, 61_000].map((ms) => lookOf(reading(0), ms, 1))).toEqual(["good", "stale"]);
+  expect([590_000, 601_000].map((ms) => lookOf(reading(0), ms, 60))).toEqual(["good", "stale"]);
+  expect(lookOf(reading(0x8000_0000), 1e9, 1)).toBe("bad");
+  expect(lookOf(undefined, 1e9, 1)).toBe("none");
 });
 
 test("the newest event of each path is how its alarm stands, the most urgent first", () => {

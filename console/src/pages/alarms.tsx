@@ -1,21 +1,22 @@
 /** What needs somebody: alarms that nodes raise now, and what was told as alarm or event, newest first. */
 import { type StoredEvent } from "@millstream/client";
 import { useEffect, useState } from "preact/hooks";
-import { plain, timeText } from "../format";
+import { numberText, plain, timeText } from "../format";
 import { AlarmAskForm, AlarmButtons, type AlarmForm } from "../parts/alarm_acts";
 import { mayAct, Told, useAsking } from "../parts/ask";
 import { SeverityMark } from "../parts/mark";
 import { Table, type Column } from "../parts/table";
 import { Age } from "../parts/value";
 import { address, go, route } from "../router";
-import { currentAlarms, saidBy, severityOf, textOf, type Alarm } from "../state/alarms";
-import { client, connections } from "../state/hub";
+import { currentAlarms, floodsOf, saidBy, severityOf, textOf, type Alarm, type Flood } from "../state/alarms";
+import { client, connections, now } from "../state/hub";
 import { edges, hub, useNodes } from "../state/nodes";
 import { stateText, t } from "../words";
 
 const RELOAD_MS = 3000;
 const TOLD_MAX = 1000;
 const SHOWN_MAX = 200;
+const FLOOD_ROWS = 10;
 
 export function AlarmsPage(): preact.JSX.Element {
   useNodes();
@@ -36,6 +37,7 @@ export function AlarmsPage(): preact.JSX.Element {
   return (
     <>
       <NodeAlarms />
+      {floodsOf(told, now.value).map((one) => <FloodPanel key={one.place} flood={one} />)}
       <Current alarms={currentAlarms(told)} again={again} />
       <p>
         <label><input type="checkbox" checked={hasEvents}
@@ -81,6 +83,23 @@ function Current({ alarms, again }: { alarms: Alarm[]; again: () => void }): pre
           ask={(send) => void ask(open.alarm.path, send).then((isDone) => isDone && setOpen(undefined))} />
       )}
     </>
+  );
+}
+
+/** What is behind a flood: the first, and what comes again and again. */
+function FloodPanel({ flood }: { flood: Flood }): preact.JSX.Element {
+  const place = plain(flood.place, 200);
+  return (
+    <section class="panel" aria-label={t("flood", { what: place })}>
+      <h2 class="act foreign">■ {t("flood", { what: place })}</h2>
+      <p role="status">{t("floodHint", { n: numberText(flood.count) })}</p>
+      <Table caption={t("floodBy")} rows={flood.alarms.slice(0, FLOOD_ROWS)} keyOf={(row) => row.path} columns={[
+        { head: t("severity"), cell: (row) => <SeverityMark severity={row.severity} /> },
+        { head: t("path"), cell: (row) => plain(row.path, 200) },
+        { head: t("raised"), isNumber: true, cell: (row) => numberText(row.count) },
+        { head: t("first"), cell: (row) => <Age timeMs={row.firstMs} /> },
+      ]} />
+    </section>
   );
 }
 

@@ -59,6 +59,40 @@ export function currentAlarms(told: StoredEvent[]): Alarm[] {
   return alarms.sort((a, b) => rank(a) - rank(b) || b.sinceMs - a.sinceMs);
 }
 
+const FLOOD_MS = 10 * 60_000;
+const FLOOD_COUNT = 10;
+const OPERATOR_LEVELS = 2;
+const RAISED = "millstream.alarm.raised";
+
+/** More than ten alarms in ten minutes below one place, more than a person can look at (ISA-18.2, as the flow `alarm_flood`
+ * counts without a word on it). */
+export interface Flood {
+  place: string;
+  count: number;
+  /** The most frequent first, of the same the earliest. */
+  alarms: { path: string; severity: Severity; count: number; firstMs: number }[];
+}
+
+/** The largest first. `told` is newest first. */
+export function floodsOf(told: StoredEvent[], nowMs: number): Flood[] {
+  const found = new Map<string, Map<string, Flood["alarms"][number]>>();
+  for (const row of told) {
+    const atMs = Number(row.timestamp_ns) / 1e6;
+    if (row.type !== RAISED || atMs < nowMs - FLOOD_MS) continue;
+    const place = row.tag.split(":")[0].split("/").slice(0, OPERATOR_LEVELS).join("/");
+    const alarms = found.get(place) ?? new Map<string, Flood["alarms"][number]>();
+    const before = alarms.get(row.tag);
+    alarms.set(row.tag, { path: row.tag, severity: before?.severity ?? severityOf(row), count: (before?.count ?? 0) + 1, firstMs: atMs });
+    found.set(place, alarms);
+  }
+  const floods = [...found].map(([place, alarms]) => ({
+    place,
+    count: [...alarms.values()].reduce((sum, one) => sum + one.count, 0),
+    alarms: [...alarms.values()].sort((a, b) => b.count - a.count || a.firstMs - b.firstMs),
+  }));
+  return floods.filter((one) => one.count > FLOOD_COUNT).sort((a, b) => b.count - a.count);
+}
+
 function alarmOf(row: StoredEvent): Alarm | undefined {
   const data = dataOf(row);
   const state = String(data.state ?? "");

@@ -52,6 +52,8 @@ export const de: Words = {
   machines: "Maschinen", noMachines: "Noch meldet keine Maschine ihren Zustand: ein Flow vom Typ machine_state tut das.", howOee: "Wie Maschinen zu Zustand, Stillständen und OEE kommen",
   parts: "Teile", oee: "OEE", availability: "Verfügbarkeit", performance: "Leistung", qualityRate: "Qualitätsrate",
   since: "seit", asWall: "Alle Werte", asTree: "Als Baum", andon: "Vollbild", leave: "Vollbild verlassen",
+  flood: "Alarmflut: {what}", floodHint: "{n} in zehn Minuten, mehr als ein Mensch ansehen kann. Was zuerst kam und was immer wieder kommt, sagt, was dahinter steckt.",
+  floodBy: "Am häufigsten", raised: "Ausgelöst", first: "Zuerst",
   noActive: "Kein Alarm steht an.", howAlarms: "Wie Alarme eingerichtet werden",
   acts: "Handeln", acknowledge: "Quittieren", shelve: "Zurückstellen", unshelve: "Wieder aufnehmen",
   comment: "Bemerken", howLong: "Wie lange", until: "bis {time}", saidBy: "Wer und warum", send: "Senden",

@@ -46,6 +46,8 @@ export const en = {
   machines: "Machines", noMachines: "No machine tells its state yet: add a flow of type machine_state.", howOee: "How machines get their state, stops and OEE",
   parts: "Parts", oee: "OEE", availability: "Availability", performance: "Performance", qualityRate: "Quality rate",
   since: "since", asWall: "All values", asTree: "As a tree", andon: "Full screen", leave: "Leave full screen",
+  flood: "Flood of alarms: {what}", floodHint: "{n} were raised in ten minutes, more than one person can look at. What came first, and what comes again and again, tells what is behind them.",
+  floodBy: "Most often", raised: "Raised", first: "First",
   noActive: "No alarm stands.", howAlarms: "How alarms are set up",
   acts: "Act", acknowledge: "Acknowledge", shelve: "Shelve", unshelve: "Unshelve", comment: "Comment", howLong: "How long",
   until: "until {time}", saidBy: "Who and why", send: "Send", cancel: "Cancel", taken: "Done: {what}",

@@ -38,7 +38,8 @@ from millstream.sim import FaultProxy
 TOKEN = "a-token-for-these-tests-only"
 PLACE = "acme/plant1"
 HOSTILE = '<img src=x onerror="window.pwned=1">'
-LONG = "x" * 20_000
+LONG = "x" * 65_536
+LONG_EVERY = 25
 FRAMES_BAD = [(b"\xff<script>", "not a frame of this protocol"), (b'{"value": "7"}', "a frame without a time")]
 ALARM = Event(
     "temperature", "millstream.alarm.raised", "1", "/hall",
@@ -63,7 +64,7 @@ class HallSession:
             row += 1
             bad = FRAMES_BAD if row == 1 else []
             events = [ALARM] if row == 1 else []
-            samples = [self._sample(tag, row) for tag in tags]
+            samples = [self._sample(tag, row) for tag in tags if tag.address != "long" or row % LONG_EVERY == 1]
             yield Batch(samples, position=Position(str(row).encode()), frames_bad=bad, events=events)
             await asyncio.sleep(0.2)
 

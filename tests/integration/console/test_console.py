@@ -16,6 +16,7 @@ from browser import DESK, PHONE, a_page, accessibility_faults, chromium, faults_
 from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite, console_site
 from login_site import PASSWORD, LoginSite, login_site
 from outlines import check_outline
+from signing import sign_what_a_page_prepared
 from trending import see_a_trend
 from trust_site import until
 
@@ -240,6 +241,10 @@ async def see_the_shop_floor(page: Page) -> None:
     await tile.locator(".state").get_by_text("producing").wait_for()
     await tile.get_by_text("82 %").wait_for()
     await page.get_by_role("article", name=f"{PLACE}/oven").locator(".state").get_by_text("down").wait_for()
+    await page.get_by_role("button", name="Full screen").click()
+    await page.get_by_role("button", name="Leave full screen").click()  # of the wall: nothing but the machines
+    await page.get_by_role("button", name="Full screen", exact=True).wait_for()
+    assert await page.evaluate("document.fullscreenElement") is None
 
 
 async def see_an_alarm(page: Page) -> None:
@@ -535,6 +540,9 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
         chromium() as browser,
         a_page(browser, faults=faults) as page,
     ):
+        site.site.operator.join_file("acme", "plant1")
+        creds = site.site.operator.user("acme", "bea", "engineer", paths=("acme/plant1",))
+        await site.site.taken()
         await site.publish("acme", "acme/plant1/line:speed", "acme/plant2/line:power")
         await site.add("acme", "ann", paths=("acme/plant1",))
         await site.add("acme", "bea", "commander")
@@ -552,5 +560,6 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
         await page.get_by_text("Only administrators change people").wait_for()
         async with a_page(browser, faults=faults) as other:
             await keep_people(other, site)
+            await sign_what_a_page_prepared(other, site, creds)
         await page.get_by_text("The session is over. Log in again.").wait_for()
     assert faults == []
