@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 FRAME_MS = 1000 / 60
 HEAP_READINGS = 5
 SETTLED_MS = 4000  # longer than any first picture; one that is later is waited for
+WATCH_TASKS = """
+new PerformanceObserver((list) => {
+  for (const one of list.getEntries()) globalThis.busyUntilMs = one.startTime + one.duration;
+}).observe({ type: "longtask" });
+"""
 _FRAMES = """
 (seconds) => new Promise((done) => {
   const times = [];
@@ -45,10 +50,12 @@ _DRAWN = """
 """
 
 
-async def first_picture_ms(page: Page) -> float:
-    """When a value was painted first, from the opening of the page. Nothing looks into the page until then."""
+async def opening_ms(page: Page) -> tuple[float, float]:
+    """When a value was painted first, and when the last task had ended that kept the page from answering for more than
+    50 ms, both from its opening. Needs `WATCH_TASKS` in the page. Nothing looks into it until it has settled."""
     await page.wait_for_timeout(SETTLED_MS)
-    return float(await page.evaluate(_FIRST))
+    first_ms = float(await page.evaluate(_FIRST))
+    return first_ms, max(first_ms, float(await page.evaluate("globalThis.busyUntilMs ?? 0")))
 
 
 async def frames(page: Page, seconds: float) -> tuple[float, int, float]:
