@@ -90,6 +90,8 @@ async def serve_api(
             finally:
                 server.should_exit = True
     finally:
+        for each in getattr(server, "servers", ()):  # cancelled, it leaves them to a loop that goes on watching
+            each.close()
         listener.close()
 
 
