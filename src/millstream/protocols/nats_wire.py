@@ -21,6 +21,7 @@ CRLF = b"\r\n"
 LINE_BYTES_MAX = 64 * 1024  # an INFO line of a large cluster is a few KiB; nats-server's own bound is 4 KiB a command
 PAYLOAD_BYTES_MAX = 64 * 1024 * 1024  # nats-server's highest max_payload
 VERSION_LINE = b"NATS/1.0"
+LOOK_BYTES = 16 * 1024  # for a run, after there was none
 RUNS_COUNT_MAX = 4  # of messages alike that are looked for in one chunk
 BETWEEN_RUNS_COUNT = 8  # messages and lines that may stand between two of them
 
@@ -55,10 +56,12 @@ class WireParser:
             self._chunks.clear()
         messages: list[WireMessage] = []
         controls: list[Control] = []
-        at = 0
+        at, look_bytes = 0, len(data)
         for _ in range(RUNS_COUNT_MAX):
             begun = at
-            at = _take_runs(data, at, messages)
+            at = _take_runs(data, at, min(len(data), at + look_bytes), messages)
+            # Where kinds take turns, looking for a run to the end of the data again and again costs more than the rest.
+            look_bytes = LOOK_BYTES if at == begun else 2 * look_bytes
             at, need = _take_any(data, at, messages, controls, count_max=BETWEEN_RUNS_COUNT)
             if at == begun:
                 break
@@ -71,14 +74,17 @@ class WireParser:
         return messages, controls
 
 
-def _take_runs(data: bytes, at: int, messages: list[WireMessage]) -> int:
-    """The run of messages alike from `at` on, which is what a read consists of; where it ends (`at`: there is none)."""
+def _take_runs(data: bytes, at: int, stop: int, messages: list[WireMessage]) -> int:
+    """The run of messages alike from `at` on, as far as `stop`, which is what a read consists of; where it ends (`at`:
+    there is none)."""
     verb = data[at : at + 4]
     if verb not in (b"MSG ", b"HMSG"):
         return at
-    end = _take_run(data, at, len(data), verb == b"HMSG", messages)
+    end = _take_run(data, at, stop, verb == b"HMSG", messages)
     if end == at:  # then most likely something else stands between
-        end = _take_run(data, at, _run_end(data, at, verb == b"HMSG"), verb == b"HMSG", messages)
+        hint = _run_end(data, at, stop, verb == b"HMSG")
+        if hint < stop:
+            end = _take_run(data, at, hint, verb == b"HMSG", messages)
     return end
 
 
@@ -116,10 +122,10 @@ def _take_run(data: bytes, at: int, stop: int, has_headers: bool, messages: list
     return at + sum(map(len, heads)) + sum(sizes) + 4 * count
 
 
-def _run_end(data: bytes, at: int, has_headers: bool) -> int:
+def _run_end(data: bytes, at: int, stop: int, has_headers: bool) -> int:
     """Where something else than the run may begin: only a hint, so that the detour is small."""
-    other = data.find(b"\r\nMSG " if has_headers else b"\r\nHMSG ", at)
-    stop = len(data) if other < 0 else other + 2
+    other = data.find(b"\r\nMSG " if has_headers else b"\r\nHMSG ", at, stop)
+    stop = stop if other < 0 else other + 2
     if has_headers and (status := data.find(b"\r\nNATS/1.0 ", at, stop)) >= 0:  # the line before is its head
         stop = data.rfind(CRLF, at, status) + 2
     return stop
