@@ -7,10 +7,12 @@ import csv
 import io
 import json
 import math
+import re
 import stat
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import pytest
 
 from millstream.api import create_app, load_or_make_token, serve_api
 from millstream.bus import MemoryReader, MemoryStream
-from millstream.historian import HistorianOptions, HistorianService
+from millstream.historian import HistorianOptions, HistorianService, StreamState, StreamStates
 from millstream.kernel import ConfigError
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.uns_payload import ARROW_TYPE, encode_sample
@@ -29,6 +31,7 @@ from millstream.protocols.uns_payload import ARROW_TYPE, encode_sample
 TOKEN = "a-token-for-these-tests-only"
 T0 = 1_700_000_000 * 10**9
 TAG = "acme/p1:speed"
+METRIC = re.compile(r"(millstream_\w+)(\{.*\})? ")
 DELAYED_ACK_S = 0.04  # of Linux, at least
 
 
@@ -51,10 +54,12 @@ def stream() -> MemoryStream:
 
 
 @asynccontextmanager
-async def api(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def api(folder: Path, states: StreamStates | None = None) -> AsyncIterator[httpx.AsyncClient]:
     source = stream()
     options = HistorianOptions(commit_every_s=0.02)
-    async with HistorianService(MemoryReader(source), folder, streams=("H_INTEGRITY",), options=options) as historian:
+    async with HistorianService(
+        MemoryReader(source), folder, streams=("H_INTEGRITY",), states=states, options=options
+    ) as historian:
         async with asyncio.timeout(60):
             while historian.positions["H_INTEGRITY"] < source.last_seq:
                 await asyncio.sleep(0.01)
@@ -254,6 +259,28 @@ async def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
     assert "millstream_historian_samples_total 104" in lines
     assert 'millstream_historian_position{stream="H_INTEGRITY"} 108' in lines
     assert 'millstream_ledger_gaps{origin="H_INTEGRITY"} 0' in lines
+
+
+class Standing:
+    """Tells where the streams stand, as a server does."""
+
+    async def state(self, stream: str) -> StreamState:
+        """The stream as it is filled here."""
+        return StreamState(1, 1, 108)
+
+
+async def test_each_question_of_the_dashboard_is_about_a_metric_that_the_hub_gives(tmp_path: Path) -> None:
+    board = json.loads((Path(__file__).parents[3] / "deploy" / "grafana" / "hub.json").read_text(encoding="utf-8"))
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    asked += [variable["query"]["query"] for variable in board["templating"]["list"] if variable["type"] == "query"]
+    async with api(tmp_path, states=Standing()) as client:
+        lines = (await client.get("/metrics")).text.splitlines()
+    given = {match[1]: set(re.findall(r"(\w+)=", match[2] or "")) for line in lines if (match := METRIC.match(line))}
+    for question, legend in zip_longest(asked, [t["legendFormat"] for p in board["panels"] for t in p["targets"]]):
+        (name,) = re.findall(r"millstream_\w+", question)
+        assert name in given, question
+        assert {*re.findall(r"\{\{(\w+)\}\}", legend or "")} - {"instance"} <= given[name], legend
+        assert ("rate(" in question) <= name.endswith("_total"), question
 
 
 async def test_the_body_of_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(tmp_path: Path) -> None:
