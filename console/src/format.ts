@@ -1,5 +1,6 @@
 /** Values, ages and times as people read them. All of it is text: nothing here makes markup. */
 import { severity, type Reading, type Value } from "@millstream/client";
+import { HEARD_MS_MAX, UNKNOWN } from "./state/source";
 import { language, locale, t, type Language, type Word } from "./words";
 
 const TEXT_MAX = 120;
@@ -89,9 +90,11 @@ export function isStale(reading: Reading, nowMs: number, intervalS = 1): boolean
 
 export type Look = "good" | "uncertain" | "bad" | "stale" | "none";
 
-export function lookOf(reading: Reading | undefined, nowMs: number, intervalS?: number): Look {
+/** By its age alone, unless a `source` that was heard a moment ago is there, or gone. */
+export function lookOf(reading: Reading | undefined, nowMs: number, intervalS?: number, source = UNKNOWN): Look {
   if (reading === undefined) return "none";
   const found = severity(reading.quality);
   if (found !== "good") return found;
+  if (source.isThere !== undefined && nowMs - source.atMs <= HEARD_MS_MAX) return source.isThere ? "good" : "stale";
   return isStale(reading, nowMs, intervalS) ? "stale" : "good";
 }

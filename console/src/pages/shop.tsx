@@ -7,7 +7,7 @@ import { StateMark } from "../parts/mark";
 import { machineState } from "../parts/states";
 import { Stops } from "../parts/stops";
 import { StateBand } from "../parts/state_band";
-import { AgeCell, LookCell } from "../parts/value";
+import { AgeCell, HeardCell, LookCell } from "../parts/value";
 import { WhyPanel } from "../parts/why";
 import { address, go, route } from "../router";
 import { follow, isLoaded, tags, unitOf, type Tag } from "../state/tags";
@@ -74,7 +74,7 @@ function Tile({ machine }: { machine: Machine }): preact.JSX.Element {
     <article class="tile" data-state={state} aria-label={plain(machine.asset)}>
       <h2 class="foreign">{plain(levels[levels.length - 1])} <small>{plain(levels.slice(0, -1).join("/"))}</small></h2>
       <p class="state"><StateMark state={state} /></p>
-      <p class="muted"><span class="foreign">{valueText(reading?.value)}</span> · <LookCell tag={machine.state} /> · <AgeCell tag={machine.state} /></p>
+      <p class="muted"><span class="foreign">{valueText(reading?.value)}</span> · <LookCell tag={machine.state} /> · <AgeCell tag={machine.state} /><HeardCell tag={machine.state} /></p>
       <div class="figures">
         {machine.figures.map(({ word, tag }) => <Figure key={tag.key} word={t(word)} text={percent(tag)} why={tag.path} />)}
         {machine.counts.map((tag) => <Figure key={tag.key} word={plain(tag.name, 30)} text={`${valueText(tag.reading.value?.value)} ${plain(unitOf(tag), 8)}`} />)}

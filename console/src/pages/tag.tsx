@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { numberText, plain, timeText, utcText } from "../format";
 import { Chart } from "../parts/chart";
 import { TagActs } from "../parts/tag_acts";
-import { AgeCell, LookCell, ValueCell } from "../parts/value";
+import { AgeCell, HeardCell, LookCell, ValueCell } from "../parts/value";
 import { address, go, route } from "../router";
 import { connections, now } from "../state/hub";
 import { unitOf, type Tag } from "../state/tags";
@@ -30,7 +30,7 @@ export function TagDetail({ tag }: { tag: Tag }): preact.JSX.Element {
         <button type="button" onClick={close}>{t("close")}</button>
       </div>
       <p class="now"><ValueCell tag={tag} /> <small>{plain(unitOf(tag), 20)}</small></p>
-      <p><LookCell tag={tag} /> · <AgeCell tag={tag} /></p>
+      <p><LookCell tag={tag} /> · <AgeCell tag={tag} /><HeardCell tag={tag} /></p>
       <TagActs tag={tag} />
       <RecentChart tag={tag} />
       <dl>

@@ -4,13 +4,26 @@ import { effect } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { ageText, lookOf, plain, timeText, utcText, valueText, type Look } from "../format";
 import { now } from "../state/hub";
+import { sourceNow } from "../state/heard";
+import { UNKNOWN, type Source } from "../state/source";
 import { unitOf, type Tag } from "../state/tags";
 import { t } from "../words";
 
 const UNIT_MAX = 12;
 const CELL_MAX = 13;
 const intervalOf = (tag: Tag): number => Number(tag.info.description?.sampling_interval_s ?? 1);
-const lookNow = (tag: Tag): Look => lookOf(tag.reading.value, now.value, intervalOf(tag));
+
+const OLD_MS = 10_000; // what came later needs nobody's word that its source is there
+
+function sourceOfOld(tag: Tag): Source {
+  const reading = tag.reading.value;
+  return reading !== undefined && now.value - reading.timeMs > OLD_MS ? sourceNow(tag) : UNKNOWN;
+}
+
+function lookNow(tag: Tag): Look {
+  const source = sourceOfOld(tag);
+  return lookOf(tag.reading.value, now.value, intervalOf(tag), source);
+}
 
 export function ValueCell({ tag }: { tag: Tag }): preact.JSX.Element {
   const cell = useWritten((element) => writeValue(element, tag, lookNow(tag)), tag);
@@ -35,6 +48,17 @@ export function LookCell({ tag }: { tag: Tag }): preact.JSX.Element {
 export function AgeCell({ tag }: { tag: Tag }): preact.JSX.Element {
   const cell = useWritten((element) => writeAge(element, tag), tag);
   return <span ref={cell} class="muted" onPointerEnter={(event) => (event.currentTarget.title = hintOf(tag))} />;
+}
+
+/** Of a value that has not changed for a while: when its source was heard, or that it is gone. */
+export function HeardCell({ tag }: { tag: Tag }): preact.JSX.Element {
+  return <span ref={useWritten((element) => write(element, heardText(tag, " · ")), tag)} class="muted" />;
+}
+
+function heardText(tag: Tag, before: string): string {
+  const { isThere, atMs } = sourceOfOld(tag);
+  if (isThere === undefined) return "";
+  return before + t(isThere ? "sourceHeard" : "sourceGone", { age: ageText(Math.max(0, now.value - atMs)) });
 }
 
 /** The cells of a row of the tree behind its name: one thing that hears the tag, not one for each. A state has its mark
@@ -101,7 +125,7 @@ function hint(event: PointerEvent): void {
 
 function hintOf(tag: Tag): string {
   const time = tag.reading.peek()?.timeMs;
-  return time ? `${timeText(time)} · ${utcText(time)}` : "";
+  return time ? `${timeText(time)} · ${utcText(time)}${heardText(tag, " · ")}` : "";
 }
 
 export function Age({ timeMs }: { timeMs: number }): preact.JSX.Element {

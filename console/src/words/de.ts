@@ -15,7 +15,7 @@ export const de: Words = {
   emptyPlant: "Noch keine Messstellen. Sobald ein Edge den ersten Wert gespeichert hat, erscheint er hier.",
   tagsCount: "{n} Messstellen", truncated: "Gezeigt werden die ersten {n}; die Suche grenzt ein.",
   name: "Name", value: "Wert", unit: "Einheit", quality: "Qualität", age: "Alter", state: "Zustand", time: "Zeit",
-  good: "gut", uncertain: "unsicher", bad: "schlecht", stale: "veraltet", noValue: "kein Wert",
+  good: "gut", uncertain: "unsicher", bad: "schlecht", stale: "veraltet", sourceHeard: "Quelle gehört vor {age}", sourceGone: "Quelle weg", noValue: "kein Wert",
   close: "Schließen", openTrend: "Im Verlauf öffnen", copy: "Kopieren", copied: "Kopiert", source: "Quelle",
   path: "Pfad", subject: "Subject", kind: "Art", description: "Beschreibung", details: "Einzelheiten",
   command: "Auf der Kommandozeile", lastMinutes: "Letzte {n} Minuten", noNumbers: "Diese Werte sind keine Zahlen.",

@@ -13,7 +13,7 @@ export const en = {
   emptyPlant: "No tags yet. As soon as an edge stores its first value, it appears here.",
   tagsCount: "{n} tags", truncated: "The first {n} are shown; search narrows them.",
   name: "Name", value: "Value", unit: "Unit", quality: "Quality", age: "Age", state: "State", time: "Time",
-  good: "good", uncertain: "uncertain", bad: "bad", stale: "stale", noValue: "no value",
+  good: "good", uncertain: "uncertain", bad: "bad", stale: "stale", sourceHeard: "source heard {age} ago", sourceGone: "source gone", noValue: "no value",
   close: "Close", openTrend: "Open in trend", copy: "Copy", copied: "Copied", source: "Source", path: "Path",
   subject: "Subject", kind: "Kind", description: "Description", details: "Details", command: "On the command line",
   lastMinutes: "Last {n} minutes", noNumbers: "These values are no numbers.", loading: "Loading",

@@ -117,6 +117,7 @@ class Supervisor:
             "type": self.plan.type,
             "state": life.state.value,
             "since_ns": life.since_ns,
+            "notices_loss": self._connector.info.notices_loss,
             "opens": life.opens_count,
             "samples_received": counters.received,
             "samples_filtered": counters.filtered,

@@ -221,12 +221,15 @@ class ConnectorTools:
 
 @dataclass(frozen=True, slots=True)
 class ConnectorInfo:
-    """What a connector is. `maturity` is bronze, silver, gold or platinum (its ``quality.yaml`` has the evidence)."""
+    """What a connector is. `maturity` is bronze, silver, gold or platinum (its ``quality.yaml`` has the evidence).
+    `notices_loss`: a session ends when the device is gone, also when it had nothing to say; so while there is one, a
+    value that came an hour ago still holds. False where silence tells nothing (a broker, a folder, a webhook)."""
 
     name: str
     summary: str
     spec: str
     maturity: str = "bronze"
+    notices_loss: bool = False
 
 
 class Connector(Protocol):

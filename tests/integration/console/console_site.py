@@ -109,7 +109,35 @@ class HallConnector:
         yield HallSession()
 
 
-CATALOG: Any = {"hall": HallConnector}
+class SawSession(HallSession):
+    """Says its tags once, then nothing: they do not change. It ends when the saw is unplugged."""
+
+    def __init__(self, unplugged: asyncio.Event) -> None:
+        super().__init__()
+        self._unplugged = unplugged
+
+    async def stream(self, tags: Sequence[Tag], resume: Position | None) -> AsyncGenerator[Batch, None]:
+        yield Batch([Sample(tag.key, "closed") for tag in tags], position=Position(b"1"))
+        await self._unplugged.wait()
+        raise Unreachable("nobody answers", where="saw", code="MS-0200")
+
+
+def saw_connector(unplugged: asyncio.Event) -> type[HallConnector]:
+    """A saw whose link notices when it is gone."""
+
+    class SawConnector(HallConnector):
+        """See above."""
+
+        info: ClassVar[ConnectorInfo] = ConnectorInfo("saw", "a door", "none", notices_loss=True)
+
+        @contextlib.asynccontextmanager
+        async def open(self) -> AsyncIterator[HallSession]:
+            """A session, while it is plugged in."""
+            if unplugged.is_set():
+                raise Unreachable("nobody answers", where="saw", code="MS-0200")
+            yield SawSession(unplugged)
+
+    return SawConnector
 
 
 class Polish:
@@ -148,6 +176,10 @@ TAGS = [
     {"name": "big", "path": "hostile", "address": "big"},
 ]
 
+SAW = {
+    "name": "saw", "type": "saw", "path": "saw", "config": {}, "tags": [{"name": "door", "address": "door"}],
+}  # fmt: skip
+
 FLOWS = [
     {
         "name": "watch", "type": "alarm", "inputs": [f"{PLACE}/press"],
@@ -176,6 +208,7 @@ class ConsoleSite:
     url: str
     edge_url: str
     polish: Polish
+    unplugged: asyncio.Event  # set: the saw is gone
 
     @property
     def page(self) -> str:
@@ -210,7 +243,7 @@ def edge_config(folder: Path, leaf_port: int) -> EdgeConfig:
                 "secret": {"file": folder / "hub" / "secrets" / "edges" / "plant1"},
             },
             "streams": {"integrity": {"max_bytes": "64MiB"}},
-            "connectors": [{"name": "hall", "type": "hall", "config": {}, "tags": TAGS}],
+            "connectors": [{"name": "hall", "type": "hall", "config": {}, "tags": TAGS}, SAW],
             "flows": FLOWS,
             "historian": {},
             "api": {},
@@ -230,7 +263,8 @@ async def publish_shop(plant: Plant, number: int) -> None:
 @contextlib.asynccontextmanager
 async def console_site(folder: Path) -> AsyncIterator[ConsoleSite]:
     """A hub with its API, and an edge that has reached it."""
-    polish = Polish()
+    polish, unplugged = Polish(), asyncio.Event()
+    catalog: Any = {"hall": HallConnector, "saw": saw_connector(unplugged)}
     async with HubNode(hub_config(folder)) as hub:
         running = asyncio.ensure_future(hub.run())
         try:
@@ -243,13 +277,13 @@ async def console_site(folder: Path) -> AsyncIterator[ConsoleSite]:
                 FaultProxy("127.0.0.1", listener.port) as uplink,
                 FaultProxy("127.0.0.1", port) as websocket,
                 serve_api(_app(hub, BrowserAccess(websocket.port, PEOPLE_USER, secret))) as address,
-                EdgeNode(edge_config(folder, uplink.port), connectors=CATALOG, commands={"polish": polish}) as edge,
+                EdgeNode(edge_config(folder, uplink.port), connectors=catalog, commands={"polish": polish}) as edge,
                 serve_api(_edge_app(edge)) as edge_address,
                 connect(node=folder / "plant1") as plant,
             ):
                 shop = asyncio.ensure_future(_run_shop(plant))
                 try:
-                    yield ConsoleSite(hub, edge, uplink, websocket, address.url, edge_address.url, polish)
+                    yield ConsoleSite(hub, edge, uplink, websocket, address.url, edge_address.url, polish, unplugged)
                 finally:
                     shop.cancel()
                     await asyncio.gather(shop, return_exceptions=True)

@@ -125,6 +125,24 @@ async def see_all_values(page: Page) -> None:
     await page.get_by_role("row", name=COUNT).wait_for()
 
 
+async def see_what_has_not_changed(page: Page, site: ConsoleSite) -> None:
+    """A state of ten minutes ago holds while its machine is there, and is stale as soon as that is unplugged; both ages
+    stand in the details."""
+    await page.goto(f"{site.url}/#/plant?tag=state+{PLACE.replace('/', '%2F')}%2Fsaw%3Adowntime%2Fstate")
+    details = page.get_by_role("region", name="Details")
+    await details.get_by_text(re.compile(r"^ · source heard \d s ago$")).wait_for()
+    said = await details.inner_text()
+    assert re.search(r"good · \d+ min · source heard", said), said
+    site.unplugged.set()
+    await details.get_by_text("source gone").wait_for()
+    assert re.search(r"stale · \d+ min · source gone", await details.inner_text())
+    await page.get_by_role("row", name="downtime/state").get_by_text("stale", exact=True).wait_for()
+    await page.get_by_role("row", name="door").get_by_text("bad", exact=True).wait_for()
+    site.unplugged.clear()
+    await details.get_by_text("good", exact=True).wait_for()
+    await page.keyboard.press("Escape")
+
+
 async def explain_a_stop(page: Page) -> None:
     """It is cut, half of it gets a reason, that shows in the Pareto; joined again it is one, which has none before."""
     await page.get_by_role("article", name=f"{PLACE}/saw").get_by_role("link", name="Stops of").click()
@@ -433,6 +451,7 @@ async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
         await see_a_tag(page, site)
         await walk_by_keyboard(page)
         await see_all_values(page)
+        await see_what_has_not_changed(page, site)
         await see_the_shop_floor(page)
         await explain_a_stop(page)
         await say_what_was_no_good(page)

@@ -33,6 +33,7 @@ class BacnetConnector:
         summary="BACnet/IP: changes by subscription, many properties in one request, writes with priority",
         spec="ANSI/ASHRAE 135-2020 (ISO 16484-5), annex J",
         maturity="silver",
+        notices_loss=True,
     )
     discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo("Who-Is to each address, number and names of the device", 47808)
     Config: ClassVar[type[ConnectorConfig]] = BacnetConfig

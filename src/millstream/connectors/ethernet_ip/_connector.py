@@ -38,6 +38,7 @@ class EtherNetIpConnector:
         summary="EtherNet/IP: tags of Logix controllers by name, read in batches, writes, tag list",
         spec="CIP Networks Library volumes 1 and 2, Logix 5000 Data Access (1756-PM020)",
         maturity="silver",
+        notices_loss=True,
     )
     discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo("List Identity, without a session", 44818)
     Config: ClassVar[type[ConnectorConfig]] = EtherNetIpConfig

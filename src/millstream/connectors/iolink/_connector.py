@@ -35,6 +35,7 @@ class IoLinkConnector:
         summary="devices behind an IO-Link master over its JSON interface, process data decoded",
         spec="JSON Integration for IO-Link 1.0.0 (10.222), IoT core data points, IEC 61131-9",
         maturity="silver",
+        notices_loss=True,
     )
     discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo("who the master is, in both dialects, over plain HTTP", 80)
     Config: ClassVar[type[ConnectorConfig]] = IoLinkConfig

@@ -35,6 +35,7 @@ class ModbusConnector:
         summary="Modbus TCP and RTU: registers and coils, neighbours read in one request, writes",
         spec="MODBUS Application Protocol 1.1b3, MODBUS Messaging on TCP/IP 1.0b, MODBUS over Serial Line 1.02",
         maturity="silver",
+        notices_loss=True,
     )
     discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo(
         "one read of holding register 0 of each unit named", 502, units=(0, 255)

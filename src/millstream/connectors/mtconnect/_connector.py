@@ -35,6 +35,7 @@ class MTConnectConnector:
         summary="machine tools: an adapter's SHDR stream, or an agent's buffer over HTTP",
         spec="MTConnect 1.1 to 2.5 (ANSI/MTC1.4), SHDR 1.x and 2.0",
         maturity="gold",
+        notices_loss=True,
     )
     discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo("the device model of an agent (GET /probe)", 5000)
     Config: ClassVar[type[ConnectorConfig]] = MTConnectConfig

@@ -33,6 +33,7 @@ class OpcUaConnector:
         summary="OPC UA client: subscriptions, history backfill, writes, browsing",
         spec="OPC 10000 1.05 (UA Binary over TCP)",
         maturity="gold",
+        notices_loss=True,
     )
     discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo("GetEndpoints and FindServers, without logging in", 4840)
     Config: ClassVar[type[ConnectorConfig]] = OpcUaConfig

@@ -33,6 +33,7 @@ class S7Connector:
         summary="Siemens S7-300, 400, 1200, 1500: data blocks, I, Q, M; neighbours read in one request, writes",
         spec="S7 communication over ISO on TCP (RFC 1006)",
         maturity="silver",
+        notices_loss=True,
     )
     discovery: ClassVar[DiscoveryInfo] = DiscoveryInfo(
         "a connection to racks and slots 0/1, 0/2 and 0/0, and the system status list of who answers", 102

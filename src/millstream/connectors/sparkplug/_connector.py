@@ -22,6 +22,7 @@ class SparkplugConnector:
         summary="Sparkplug B edge nodes of a broker, as their host application; or the edge itself as such a node",
         spec="Eclipse Sparkplug 3.0.0",
         maturity="gold",
+        notices_loss=True,
     )
     Config: ClassVar[type[ConnectorConfig]] = SparkplugConfig
 
