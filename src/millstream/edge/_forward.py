@@ -438,7 +438,7 @@ class EdgeForward:
             if cursor is not None and cursor > watched.info.last_seq:  # asked before, and yet ahead
                 text = f"{watched.name} ends at {watched.info.last_seq}, the hub has {cursor}: restart this edge"
                 self._raise("MS-0612", f"{text}, so that a new generation is begun")
-            watched.watch.note(cursor, watched.info.last_seq, self._clock.monotonic_ns())
+            watched.watch.note(cursor, watched.info.last_seq, self._clock.monotonic_ns(), self.told.told_ns())
             age_ms = 0
             if watched.watch.waiting(watched.info):
                 age_ms = await self._age_ms(watched, now_ns)

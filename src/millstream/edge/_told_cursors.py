@@ -38,6 +38,10 @@ class ToldCursors:
             return 0.0
         return TOLD_FRESH_S - (self._clock.monotonic_ns() - self._told_ns) / 1e9
 
+    def told_ns(self) -> int | None:
+        """When the newest was told, monotonic; None when that was too long ago to count."""
+        return self._told_ns if self.fresh_s() > 0 else None
+
     def seq(self, stream: str) -> int | None:
         """How far the hub said a moment ago that it has `stream`, which may be one of its own; None when it did not."""
         told = self.newest.get(stream) if self.fresh_s() > 0 else None

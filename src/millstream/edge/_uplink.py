@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from millstream.bus import StreamInfo
@@ -17,6 +18,7 @@ REFUSED_FOR_S = 20.0  # a refusal counts so long after the last one
 BUSY_PATIENCE = 4  # so many times longer may a cursor stand while anything comes over the link: the hub has much to do
 REDIALS_BEFORE_RESTART = 3
 REDIAL_CEILING_S = 600.0
+ENDS_COUNT_MAX = 8  # checks that are remembered: more than come while a told cursor counts
 
 _LEAF_REFUSED = re.compile(
     r"Leafnode Error '(?:Authorization|Authentication|User Authentication|Account Authentication)"
@@ -38,14 +40,21 @@ _MQTT_REFUSED = re.compile(r"Publish Violation - .*Subject \"([^\"]+)\"")
 
 @dataclass(slots=True)
 class CursorWatch:
-    """The hub's cursor of one stream over time."""
+    """The hub's cursor of one stream over time. `end_seq` is where the stream ended when the cursor was told."""
 
     cursor_seq: int = 0
     moved_ns: int = 0
     waits_since_ns: int = 0
+    end_seq: int = 0
+    ends: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=ENDS_COUNT_MAX))
 
-    def note(self, cursor: int | None, last_seq: int, now_ns: int) -> None:
-        """One check: the hub's cursor (None: not known now) and the stream's last sequence."""
+    def note(self, cursor: int | None, last_seq: int, now_ns: int, told_ns: int | None = None) -> None:
+        """One check: the hub's cursor (None: not known now), the stream's last sequence, and when the cursor was told;
+        None: now, or so long ago that all that came since is taken to wait."""
+        has_grown = not self.ends or last_seq != self.ends[-1][1]
+        self.ends.append((now_ns, last_seq))
+        known = [seq for at_ns, seq in self.ends if told_ns is not None and at_ns <= told_ns]
+        self.end_seq = known[-1] if known and has_grown else last_seq
         if cursor is not None:
             if cursor != self.cursor_seq:
                 self.moved_ns = now_ns
@@ -56,10 +65,12 @@ class CursorWatch:
             self.waits_since_ns = now_ns
 
     def waiting(self, info: StreamInfo) -> int:
-        """Messages that the hub does not have."""
+        """Messages that the hub did not have when it told its cursor: what was stored since says nothing of the link,
+        and would look like a backlog that grows with the rate. Of a stream that has stood still since the check before
+        all counts that the hub has not told of."""
         if info.messages == 0:
             return 0
-        return max(0, info.last_seq - max(self.cursor_seq, info.first_seq - 1))
+        return max(0, min(self.end_seq, info.last_seq) - max(self.cursor_seq, info.first_seq - 1))
 
     def stuck_s(self, now_ns: int) -> float:
         """How long messages have waited without the cursor moving."""

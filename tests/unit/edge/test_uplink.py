@@ -53,6 +53,27 @@ def test_old_waiting_data_is_behind_and_a_silent_hub_is_cut() -> None:
     assert judge([flow], is_hub_there=True, is_hung=True, now_ns=1 * _S).state == "hung"
 
 
+def test_what_was_stored_since_the_cursor_was_told_is_no_backlog() -> None:
+    """Two counters, looked at a moment apart, at 500 messages a second over a link that is well."""
+    watch = CursorWatch()
+    watch.note(900, 1000, 1 * _S)
+    for second in range(2, 20):
+        told_ns = second * _S - _S // 5  # told 0.2 s before the check, of what had come by then
+        watch.note(500 * second + 400, 500 * second + 500, second * _S, told_ns)
+        assert watch.waiting(_info(500 * second + 500)) == 0
+    watch.note(5000, 10500, 20 * _S, 20 * _S - _S // 5)  # the hub has 5,000 of the 10,000 that stood there at 19 s
+    assert watch.waiting(_info(10500)) == 5000
+    watch.note(10400, 10500, 21 * _S, 21 * _S - _S // 5)  # it stands still: what is not told of is on its way
+    assert watch.waiting(_info(10500)) == 100
+
+
+def test_all_waits_since_a_hub_that_is_silent_told_its_cursor() -> None:
+    watch = CursorWatch()
+    watch.note(1000, 1000, 1 * _S)
+    watch.note(None, 3000, 5 * _S, None)
+    assert watch.waiting(_info(3000)) == 2000
+
+
 def test_a_cursor_that_stands_while_messages_wait_is_stuck() -> None:
     watch = CursorWatch()
     watch.note(5, 5, 1 * _S)
