@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { lookOf, numberText } from "../src/format";
-import { bandsOf } from "../src/parts/bands";
+import { bandsOf, shownFrom } from "../src/parts/bands";
 import { machineState } from "../src/parts/states";
 import { currentAlarms, floodsOf } from "../src/state/alarms";
 import { accountOf } from "../src/state/fleet_query";
@@ -22,6 +22,14 @@ test("a stop of a second is seen in a bar of eight hours, and nothing hides it",
   const bands = bandsOf([0, hours / 2, hours / 2 + 1000], ["running", "down", "running"], 0, hours);
   expect(bands.map((band) => band.state)).toEqual(["running", "down", "running"]);
   expect(bands[1].to - bands[1].from).toBe(1);
+});
+
+test("a machine that is known for twenty minutes is not a sliver of eight hours", () => {
+  const [minute, hours] = [60_000, 8 * 3_600_000];
+  expect(shownFrom([hours - 20 * minute, hours - minute], 0, hours)).toBe(hours - 20 * minute);
+  expect(shownFrom([hours - 2 * minute], 0, hours)).toBe(hours - 10 * minute);
+  expect(shownFrom([-minute, hours - minute], 0, hours)).toBe(0);
+  expect(shownFrom([], 0, hours)).toBe(0);
 });
 
 test("a state that nobody knows is unknown, never good", () => {

@@ -9,7 +9,7 @@ import { Age } from "../parts/value";
 import { numberText, plain } from "../format";
 import { address, route } from "../router";
 import { now } from "../state/hub";
-import { edges, hub, useNodes, type EdgeInfo } from "../state/nodes";
+import { edges, hub, isNodesKnown, useNodes, type EdgeInfo } from "../state/nodes";
 import { spotNow } from "../state/places";
 import { t, type Word } from "../words";
 import { CommissionPage } from "./commission";
@@ -51,7 +51,7 @@ function Map(): preact.JSX.Element | null {
 
 function SiteList(): preact.JSX.Element {
   return (
-    <Table caption={t("sites")} rows={edges.value} keyOf={(edge) => edge.name} empty={t("noSites")} columns={[
+    <Table caption={t("sites")} rows={edges.value} keyOf={(edge) => edge.name} empty={t(isNodesKnown.value ? "noSites" : "loading")} columns={[
       { head: t("site"), cell: (edge) => <a href={address("fleet", { site: edge.name })}><b>{plain(edge.name)}</b></a> },
       { head: t("path"), cell: (edge) => plain(edge.path, 200) },
       { head: t("link"), cell: (edge) => <OkMark isOk={isReached(edge)} word={isReached(edge) ? "reached" : "away"} /> },

@@ -2,7 +2,7 @@
 import { numberText, plain } from "../format";
 import { OkMark } from "../parts/mark";
 import { Table } from "../parts/table";
-import { ledger, type LedgerAccount } from "../state/nodes";
+import { isNodesKnown, ledger, type LedgerAccount } from "../state/nodes";
 import { t } from "../words";
 
 interface Gap {
@@ -15,12 +15,13 @@ export function LedgerSection(): preact.JSX.Element {
   const accounts = Object.entries(ledger.value ?? {});
   const dirty = accounts.filter(([, account]) => !account.is_clean);
   const gaps = accounts.flatMap(([origin, account]) => gapsOf(origin, account));
-  const verdict = accounts.length === 0 ? t("ledgerNone") : dirty.length === 0 ? t("ledgerClean") : t("ledgerDirty", { n: dirty.length });
+  const none = t(isNodesKnown.value ? "ledgerNone" : "loading");
+  const verdict = accounts.length === 0 ? none : dirty.length === 0 ? t("ledgerClean") : t("ledgerDirty", { n: dirty.length });
   return (
     <section aria-label={t("ledger")}>
       <h1>{t("ledger")}</h1>
-      <p class={dirty.length > 0 ? "act" : ""} role="status" data-clean={dirty.length === 0}>{dirty.length > 0 ? "■" : "✓"} {verdict}</p>
-      <Table caption={t("ledger")} rows={accounts} keyOf={([origin]) => origin} empty={t("ledgerNone")} columns={[
+      <p class={dirty.length > 0 ? "act" : ""} role="status" data-clean={dirty.length === 0}>{dirty.length > 0 ? "■ " : accounts.length > 0 ? "✓ " : ""}{verdict}</p>
+      <Table caption={t("ledger")} rows={accounts} keyOf={([origin]) => origin} empty={none} columns={[
         { head: t("origin"), cell: ([origin]) => plain(origin) },
         { head: t("state"), cell: ([, one]) => <OkMark isOk={one.is_clean} word={one.is_clean ? "isClean" : "isNotClean"} /> },
         ...COUNTS.map(([word, field]) => ({

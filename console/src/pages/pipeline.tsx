@@ -4,7 +4,7 @@ import { DeadLetters } from "../parts/letters";
 import { Table } from "../parts/table";
 import { TraceSection } from "../parts/trace";
 import { Age } from "../parts/value";
-import { edges, hub, nodesProblem, useNodes } from "../state/nodes";
+import { edges, hub, isNodesKnown, nodesProblem, useNodes } from "../state/nodes";
 import { stateText, t } from "../words";
 import { LedgerSection } from "./ledger";
 
@@ -30,7 +30,7 @@ function Connectors(): preact.JSX.Element {
     (edge.status?.connectors ?? []).map((raw) => ({ edge: edge.name, raw, rate: edge.rates.get(String(raw.name)) })),
   );
   return (
-    <Table caption={t("connectors")} rows={rows} keyOf={(row) => `${row.edge} ${String(row.raw.name)}`} empty={t("none")}
+    <Table caption={t("connectors")} rows={rows} keyOf={(row) => `${row.edge} ${String(row.raw.name)}`} empty={t(isNodesKnown.value ? "none" : "loading")}
       columns={[
         { head: t("site"), cell: (row) => plain(row.edge) },
         { head: t("name"), cell: (row) => plain(String(row.raw.name)) },
@@ -56,7 +56,7 @@ function Streams(): preact.JSX.Element {
   const nodes = [...edges.value.flatMap((edge) => edge.status ?? []), ...(hub.value ? [hub.value] : [])];
   const rows = nodes.flatMap((node) => (node.streams ?? []).map((raw) => ({ node, raw, behind: behindOf(node, String(raw.name)) })));
   return (
-    <Table caption={t("streams")} rows={rows} keyOf={(row) => `${row.node.name} ${String(row.raw.name)}`} empty={t("none")}
+    <Table caption={t("streams")} rows={rows} keyOf={(row) => `${row.node.name} ${String(row.raw.name)}`} empty={t(isNodesKnown.value ? "none" : "loading")}
       columns={[
         { head: t("node"), cell: (row) => plain(row.node.name) },
         { head: t("name"), cell: (row) => plain(String(row.raw.name)) },
@@ -80,7 +80,7 @@ function Flows(): preact.JSX.Element {
   const nodes = [...edges.value.flatMap((edge) => edge.status ?? []), ...(hub.value ? [hub.value] : [])];
   const rows = nodes.flatMap((node) => (node.flows ?? []).map((raw) => ({ node: node.name, raw })));
   return (
-    <Table caption={t("flows")} rows={rows} keyOf={(row) => `${row.node} ${String(row.raw.name)}`} empty={t("noFlows")}
+    <Table caption={t("flows")} rows={rows} keyOf={(row) => `${row.node} ${String(row.raw.name)}`} empty={t(isNodesKnown.value ? "noFlows" : "loading")}
       columns={[
         { head: t("node"), cell: (row) => plain(row.node) },
         { head: t("name"), cell: (row) => plain(String(row.raw.name)) },

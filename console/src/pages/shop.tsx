@@ -23,6 +23,7 @@ interface Machine {
 const FIGURES: Record<string, Word> = { oee: "oee", availability: "availability", performance: "performance", quality: "qualityRate" };
 const WINDOWS = ["live", "shift", "hour", "day"];
 const COUNTS_MAX = 3;
+const OF_A_MINUTE = /\/(scrap|rework)$/; // as the flow `quality` tells them, beside totals they would mislead
 
 const machines = computed(() => machinesOf([...tags.value.values()]));
 
@@ -103,7 +104,7 @@ export function machinesOf(all: Tag[]): Machine[] {
   }
   for (const machine of found.values()) {
     const mine = all.filter((tag) => tag.asset === machine.asset);
-    machine.counts = mine.filter((tag) => tag.kind === "count").slice(0, COUNTS_MAX);
+    machine.counts = mine.filter((tag) => tag.kind === "count" && !OF_A_MINUTE.test(tag.name)).slice(0, COUNTS_MAX);
     machine.figures = figuresOf(mine.filter((tag) => tag.kind === "kpi"));
   }
   return [...found.values()].sort((a, b) => a.asset.localeCompare(b.asset));

@@ -2,6 +2,7 @@
 import { type MachineState } from "./states";
 
 export const PIXELS = 480;
+const SHOWN_MS_MIN = 600_000;
 const WORST: MachineState[] = ["down", "setup", "delay", "planned", "idle", "running", "unknown"];
 
 export interface Band {
@@ -28,6 +29,11 @@ export function bandsOf(times: number[], states: MachineState[], fromMs: number,
     else bands.push({ state, from: pixel, to: pixel + 1 });
   });
   return bands;
+}
+
+/** Where a picture begins that was to begin at `fromMs`: of a machine that is known for shorter, when it became known. */
+export function shownFrom(times: number[], fromMs: number, toMs: number): number {
+  return times.length === 0 ? fromMs : Math.max(fromMs, Math.min(times[0], toMs - SHOWN_MS_MIN));
 }
 
 function worse(one: MachineState | undefined, other: MachineState): MachineState {

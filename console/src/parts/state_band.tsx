@@ -3,20 +3,27 @@ import { useEffect, useState } from "preact/hooks";
 import { client, connections, now } from "../state/hub";
 import { type Tag } from "../state/tags";
 import { t } from "../words";
-import { bandsOf, PIXELS, type Band } from "./bands";
+import { bandsOf, PIXELS, shownFrom, type Band } from "./bands";
 import { machineState, type MachineState } from "./states";
 
 const HOURS = 8;
+const HOUR_MS = 3_600_000;
 const RELOAD_MS = 60_000;
+const spanText = (ms: number): string => (ms < 2 * HOUR_MS ? t("lastMinutes", { n: Math.round(ms / 60_000) }) : t("lastHours", { n: Math.round(ms / HOUR_MS) }));
 
 export function StateBand({ tag }: { tag: Tag }): preact.JSX.Element {
   const [bands, setBands] = useState<Band[]>([]);
+  const [spanMs, setSpan] = useState(HOURS * HOUR_MS);
   useEffect(() => {
     const load = (): void => {
       const toMs = now.peek();
-      const fromMs = toMs - HOURS * 3_600_000;
-      client.history.range(tag.path, fromMs, toMs + 1000, "state").then(
-        ({ times, values }) => setBands(bandsOf(times, values.map(machineState), fromMs, toMs)),
+      const wantedMs = toMs - HOURS * HOUR_MS;
+      client.history.range(tag.path, wantedMs, toMs + 1000, "state").then(
+        ({ times, values }) => {
+          const fromMs = shownFrom(times, wantedMs, toMs);
+          setBands(bandsOf(times, values.map(machineState), fromMs, toMs));
+          setSpan(toMs - fromMs);
+        },
         () => undefined,
       );
     };
@@ -27,13 +34,13 @@ export function StateBand({ tag }: { tag: Tag }): preact.JSX.Element {
   return (
     <>
     <svg class="bands" viewBox={`0 0 ${PIXELS} 20`} width="100%" height="20" preserveAspectRatio="none" role="img"
-      aria-label={`${t("state")}: ${HOURS} h`}>
+      aria-label={`${t("state")}: ${spanText(spanMs)}`}>
       {bands.map((band) => (
         <rect key={band.from} x={band.from} y={heightOf(band.state)} width={band.to - band.from} height={20 - heightOf(band.state)}
           fill={`var(--${BAND_COLORS[band.state]})`}><title>{t(band.state)}</title></rect>
       ))}
     </svg>
-    <small>{t("lastHours", { n: HOURS })}</small>
+    <small>{spanText(spanMs)}</small>
     </>
   );
 }

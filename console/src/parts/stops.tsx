@@ -46,7 +46,7 @@ export function Stops({ asset }: { asset: string }): preact.JSX.Element {
       <StopTable stops={(found?.stops ?? []).slice(-SHOWN_MAX).reverse()} empty={t(found ? "noStops" : "loading")} asking={asking} open={setOpen} />
       <Told outcome={asking.outcome} />
       {open && <StopForm key={`${open.form} ${keyOf(open.stop)} ${open.part?.fromMs ?? ""}`} {...open} asking={asking} close={() => setOpen(undefined)} />}
-      <Pareto rows={found?.pareto ?? []} />
+      <Pareto rows={found?.pareto ?? []} empty={t(found ? "noStops" : "loading")} />
       <Rejects asset={asset} span={span} />
     </>
   );
@@ -150,9 +150,9 @@ function localText(ms: number): string {
 const percent = (share: number): string => `${numberText(Math.round(share * 100))} %`;
 
 /** A bar beside the number: nobody has to compare digits. */
-function Pareto({ rows }: { rows: ParetoRow[] }): preact.JSX.Element {
+function Pareto({ rows, empty }: { rows: ParetoRow[]; empty: string }): preact.JSX.Element {
   return (
-    <Table caption={t("pareto")} rows={rows} keyOf={(row) => row.reason} empty={t("noStops")} columns={[
+    <Table caption={t("pareto")} rows={rows} keyOf={(row) => row.reason} empty={empty} columns={[
       { head: t("reason"), cell: (row) => plain(row.reason, 80) },
       { head: t("share"), cell: (row) => (
         <svg class="share" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect width={100 * row.share} height="10" fill="var(--muted)" /></svg>

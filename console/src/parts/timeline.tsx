@@ -6,7 +6,7 @@ import { client } from "../state/hub";
 import { ordersOf, type Order } from "../state/orders";
 import { tags } from "../state/tags";
 import { t } from "../words";
-import { bandsOf, PIXELS, type Band } from "./bands";
+import { bandsOf, PIXELS, shownFrom, type Band } from "./bands";
 import { chosenOf, endOf, startOf, type Chosen } from "./choice";
 import { BAND_COLORS, heightOf } from "./state_band";
 import { machineState } from "./states";
@@ -24,8 +24,8 @@ interface TimelineProps {
   choose?: (chosen: Chosen) => void;
 }
 
-export function Timeline({ asset, stops, fromMs, toMs, choose }: TimelineProps): preact.JSX.Element {
-  const { bands, alarms, orders } = usePast(asset, fromMs, toMs);
+export function Timeline({ asset, stops, fromMs: wantedMs, toMs, choose }: TimelineProps): preact.JSX.Element {
+  const { bands, alarms, orders, fromMs } = usePast(asset, wantedMs, toMs);
   const box = useRef<SVGSVGElement>(null);
   const [drag, setDrag] = useState<[number, number]>();
   const x = (ms: number): number => (PIXELS * (Math.min(Math.max(ms, fromMs), toMs) - fromMs)) / (toMs - fromMs);
@@ -90,27 +90,30 @@ interface Past {
   bands: Band[];
   alarms: number[];
   orders: Order[];
+  fromMs: number;
 }
 
-function usePast(asset: string, fromMs: number, toMs: number): Past {
-  const [past, setPast] = useState<Past>({ bands: [], alarms: [], orders: [] });
+function usePast(asset: string, wantedMs: number, toMs: number): Past {
+  const [past, setPast] = useState<Past>({ bands: [], alarms: [], orders: [], fromMs: wantedMs });
   useEffect(() => {
     let isOver = false;
     const state = [...tags.peek().values()].find((tag) => tag.kind === "state" && tag.asset === asset);
     void Promise.all([
-      state === undefined ? undefined : client.history.range(state.path, fromMs, toMs, "state").catch(() => undefined),
+      state === undefined ? undefined : client.history.range(state.path, wantedMs, toMs, "state").catch(() => undefined),
       client.history.events(`${asset.replace(/[*?[\]]/g, "?")}:*`, "alarm", ALARMS_MAX).catch(() => []),
       client.acts.facts(asset, "order").catch(() => []),
     ]).then(([found, events, facts]) => {
       if (isOver) return;
+      const fromMs = found === undefined ? wantedMs : shownFrom(found.times, wantedMs, toMs);
       const alarms = events.map((event) => event.timestamp_ns / 1e6).filter((ms) => ms >= fromMs && ms <= toMs);
       setPast({
         bands: found === undefined ? [] : bandsOf(found.times, found.values.map(machineState), fromMs, toMs),
         alarms: [...new Set(alarms)],
         orders: ordersOf(facts, asset, fromMs, toMs),
+        fromMs,
       });
     });
     return () => { isOver = true; };
-  }, [asset, fromMs, toMs]);
+  }, [asset, wantedMs, toMs]);
   return past;
 }

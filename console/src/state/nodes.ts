@@ -38,6 +38,8 @@ export const hub = signal<NodeStatus | undefined>(undefined);
 export const edges = signal<EdgeInfo[]>([]);
 export const ledger = signal<Record<string, LedgerAccount> | undefined>(undefined);
 export const nodesProblem = signal("");
+/** Whether the nodes have answered yet: before that nobody knows that there is none. */
+export const isNodesKnown = signal(false);
 
 const before = new Map<string, { count: number; atMs: number }>();
 let watchers = 0;
@@ -65,6 +67,7 @@ async function ask(): Promise<void> {
     hub.value = isEdge ? undefined : (found.node ?? undefined);
     ledger.value = (await client.http.json<{ origins: Record<string, LedgerAccount> }>("/api/v1/ledger")).origins;
     edges.value = isEdge ? [itself(found.node as NodeStatus)] : await askEdges(found.node?.edges ?? []);
+    isNodesKnown.value = true;
     nodesProblem.value = "";
   } catch (error) {
     nodesProblem.value = (error as Error).message;

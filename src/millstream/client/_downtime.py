@@ -122,7 +122,7 @@ class Downtime:
         raise NotFoundError(
             "no window of this figure is known", where=str(tag),
             expected="a figure that the flow `oee` or `energy` gives",
-            next_step="`millstream tree --kind kpi` lists them; live figures are explained once their window is over",
+            next_step="`millstream tree --kind kpi` lists them; live figures are explained once their window is over, or with `explain` in the flow while it runs",
         )  # fmt: skip
 
 

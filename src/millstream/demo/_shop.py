@@ -66,6 +66,7 @@ def flows(start_ns: int) -> list[dict[str, Any]]:
                     "scrap": "quality/scrap", "rework": "quality/rework",
                 },
                 "orders": True, "shifts": _shifts(start_ns), "windows": ["shift"], "live": "input", "every": "2s",
+                "explain": "5s",
                 "known": 0.0,  # in the shift's first minute the plant was not there yet: the figures are of the rest
             },
         },

@@ -65,6 +65,9 @@ class OeeConfig(WindowsConfig):
     unknown, and never downtime."""
     small_stop: Duration = 300.0
     """A delay or idle time shorter than this is a small stop."""
+    explain: Duration = 0.0
+    """How often it is told what the live figures are made of, with them at most (`millstream why`); 0s: only once the
+    window is over."""
     known: float = Field(default=0.95, ge=0, le=1)
     """Figures are uncertain when less than this share of the planned time is known."""
     output: OutputName = "oee"
@@ -93,7 +96,7 @@ class _Oee:
         self._windows: CalendarWindows[Kept, Figures] = CalendarWindows(config, self, self._calendar)
         self._categories = {**CATEGORIES, **{name: Category(value) for name, value in config.states.items()}}
         self._cycle_ns = nanoseconds(config.ideal_cycle) if config.ideal_cycle is not None else 0
-        self._small_ns = nanoseconds(config.small_stop)
+        self._small_ns, self._explain_ns = nanoseconds(config.small_stop), nanoseconds(config.explain)
         self._small_states = {name for name, category in self._categories.items() if category in SMALL_CATEGORIES}
         self._has_good_only = "good" in config.names and "rejected" not in config.names
         self._rejects = [kind for kind in REJECTS if kind in config.names]
@@ -192,10 +195,19 @@ class _Oee:
         event = EmitEvent(self.path(key, over.kind), "millstream.oee", data, end_ns)
         return [*self._tags(key, over.kind, over.figures, end_ns, over.revision), event]
 
-    def shown(self, kept: Kept, key: str, window: tuple[int, int] | None, now_ns: int) -> Sequence[Emit]:
-        """The running window so far; with each input only what is another figure than before."""
+    def shown(self, kept: Kept, key: str, window: tuple[int, int] | None, now_ns: int) -> Sequence[Effect]:
+        """The running window so far, and at times all that it is made of."""
         if window is None:
             return []
+        tags = self._shown(kept, key, window, now_ns)
+        if not self._explain_ns or now_ns < kept.machine.explained_ns + self._explain_ns:
+            return tags
+        kept.machine.explained_ns = now_ns
+        data = {"window": "live", "revision": 0, **self.told(kept, self.figures(kept, (window[0], now_ns)))}
+        return [*tags, EmitEvent(self.path(key, "live"), "millstream.oee", data, now_ns)]
+
+    def _shown(self, kept: Kept, key: str, window: tuple[int, int], now_ns: int) -> Sequence[Emit]:
+        """With each input only what is another figure than before."""
         if now_ns < kept.newest_ns:  # something came late, and is shown for itself
             return self._tags(key, "live", self.figures(kept, (window[0], now_ns)), now_ns, 0)
         tags = self._tags(key, "live", self._live(kept, (window[0], now_ns), window[1]), now_ns, 0)

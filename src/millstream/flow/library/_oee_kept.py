@@ -84,7 +84,8 @@ class Live(msgspec.Struct, array_like=True):
 class Machine(msgspec.Struct, array_like=True):
     """The newest change and where its run of one state begins; the newest minute with parts; the newest total by name
     with its time; the ideal cycle; up to where each kind of window was given, from where on corrections are possible,
-    windows that are still to be corrected; up to where live figures were shown, and the running window."""
+    windows that are still to be corrected; up to where live figures were shown, and the running window; when it was
+    told last what that is made of."""
 
     newest: Change | None = None
     begun_ns: int = 0
@@ -96,6 +97,7 @@ class Machine(msgspec.Struct, array_like=True):
     restate: list[str] = []
     shown_ns: int = 0
     live: Live | None = None
+    explained_ns: int = 0
 
 
 class Kept:
