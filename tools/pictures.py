@@ -43,6 +43,8 @@ class View:
 VIEWS: Mapping[str, View] = {
     "plant": View("#/plant", "good"),
     "trend": View("", "lowest"),
+    "shop": View("#/shop", "Quality rate"),
+    "why": View("#/shop?why=acme%2Fplant1%2Fpress%3Aoee%2Flive%2Foee", "Fully used"),
     "fleet": View("#/fleet", "reached"),
     "pipeline": View("#/pipeline", "once and in order"),
 }  # fmt: skip

@@ -1,7 +1,8 @@
 /** The shop floor: one tile a machine, readable from five metres; full screen for the wall. */
+import { severity } from "@millstream/client";
 import { computed } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { numberText, plain, valueText } from "../format";
+import { numberText, plain, valueText, type Look } from "../format";
 import { FullScreen } from "../parts/full_screen";
 import { StateMark } from "../parts/mark";
 import { machineState } from "../parts/states";
@@ -77,7 +78,7 @@ function Tile({ machine }: { machine: Machine }): preact.JSX.Element {
       <p class="state"><StateMark state={state} /></p>
       <p class="muted"><span class="foreign">{valueText(reading?.value)}</span> · <LookCell tag={machine.state} /> · <AgeCell tag={machine.state} /><HeardCell tag={machine.state} /></p>
       <div class="figures">
-        {machine.figures.map(({ word, tag }) => <Figure key={tag.key} word={t(word)} text={percent(tag)} why={tag.path} />)}
+        {machine.figures.map(({ word, tag }) => <Figure key={tag.key} word={t(word)} text={percent(tag)} look={figureLook(tag)} why={tag.path} />)}
         {machine.counts.map((tag) => <Figure key={tag.key} word={plain(tag.name, 30)} text={`${valueText(tag.reading.value?.value)} ${plain(unitOf(tag), 8)}`} />)}
       </div>
       <StateBand tag={machine.state} />
@@ -86,9 +87,23 @@ function Tile({ machine }: { machine: Machine }): preact.JSX.Element {
   );
 }
 
-function Figure({ word, text, why }: { word: string; text: string; why?: string }): preact.JSX.Element {
-  const shown = <><b>{text}</b> <small class="foreign">{word}</small></>;
+interface FigureProps {
+  word: string;
+  text: string;
+  look?: Look;
+  why?: string;
+}
+
+/** A figure that is not sure looks as any other value that is not. */
+function Figure({ word, text, look = "good", why }: FigureProps): preact.JSX.Element {
+  const shown = <><b><span class="value" data-look={look}>{text}</span></b> <small class="foreign">{word}{look === "uncertain" && ` · ${t("uncertain")}`}</small></>;
   return why === undefined ? <span>{shown}</span> : <a href={address("shop", { why })} title={t("why", { what: word })}>{shown}</a>;
+}
+
+/** By its quality: it comes when it changes, and how old it is says nothing. */
+function figureLook(tag: Tag): Look {
+  const reading = tag.reading.value;
+  return typeof reading?.value === "number" ? severity(reading.quality) : "good";
 }
 
 function percent(tag: Tag): string {

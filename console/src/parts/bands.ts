@@ -2,7 +2,7 @@
 import { type MachineState } from "./states";
 
 export const PIXELS = 480;
-const SHOWN_MS_MIN = 600_000;
+const SHOWN_MS_MIN = 120_000;
 const WORST: MachineState[] = ["down", "setup", "delay", "planned", "idle", "running", "unknown"];
 
 export interface Band {

@@ -23,6 +23,7 @@ const RELOAD_MS = 30_000;
 const ASK_MS = 30;
 const ASKED_AT_ONCE = 60;
 const LIST_MAX = 10_000;
+const SAMPLE_KINDS: ReadonlySet<string> = new Set(["tag", "state", "count", "kpi"]);
 const KINDS_ELSEWHERE = ["state", "count", "kpi"];
 
 export const tags = signal<ReadonlyMap<string, Tag>>(new Map());
@@ -147,8 +148,10 @@ function makeTag(key: string, info: TagInfo): Tag {
   return tag;
 }
 
-/** The newest value of a tag that somebody looks at, gathered with others for a moment into few questions. */
+/** The newest value of a tag that somebody looks at, gathered with others for a moment into few questions. Events have
+ * none. */
 function ask(tag: Tag): void {
+  if (!SAMPLE_KINDS.has(tag.kind)) return;
   unasked.add(tag);
   asking ??= setTimeout(() => {
     asking = undefined;
