@@ -122,7 +122,8 @@ class Downtime:
         raise NotFoundError(
             "no window of this figure is known", where=str(tag),
             expected="a figure that the flow `oee` or `energy` gives",
-            next_step="`millstream tree --kind kpi` lists them; live figures are explained once their window is over, or with `explain` in the flow while it runs",
+            next_step="`millstream tree --kind kpi` lists them; live figures are explained with `explain` in the flow, "
+            "else once their window is over",
         )  # fmt: skip
 
 
