@@ -32,7 +32,7 @@ def flows(start_ns: int) -> list[dict[str, Any]]:
             "inputs": [f"{PRESS}:strokes", f"{MILL}:{SHDR_PARTS}"], "config": {"mode": "counter"},
         },
         {
-            "name": "stops", "type": "downtime", "idle": IDLE,
+            "name": "stops", "type": "downtime", "idle": IDLE, "lateness": "2s",
             "inputs": [
                 {"pattern": f"{SITE}/**:state", "kind": "state"}, {"pattern": f"{SITE}/**:order/*", "kind": "context"},
                 f"{PRESS}:infeed", f"{PRESS}:guard_open", f"{MILL}:{STATE}",
