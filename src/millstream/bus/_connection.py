@@ -18,6 +18,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from millstream.bus._credentials import Credentials, inbox_prefix, read_creds
+from millstream.bus._gathered import Gathered
 from millstream.bus._patience import patiently
 from millstream.bus._scope import leave_group
 from millstream.bus._tls_offer import TLS_GOODBYE_S, check_offer, wants_tls
@@ -82,6 +83,7 @@ class RawConnection:
         self._requests: dict[bytes, asyncio.Future[WireMessage]] = {}
         self._request_count = 0
         self._inbox_id = base64.b32encode(secrets.token_bytes(15)).decode("ascii")
+        self._gathered = Gathered(self.subscribe)
         self.inbox = ""  # known once the server has said who it is
         self.info: dict[str, Any] = {}
         self.connects = 0
@@ -273,6 +275,14 @@ class RawConnection:
         """Stop delivery at once."""
         if self._subscriptions.pop(sid, None) is not None and self._protocol is not None:
             self._protocol.write(b"UNSUB %d\r\n" % sid)
+
+    def gather(self, callback: BatchCallback) -> str:
+        """A reply subject for a request with several answers, which `callback` gets until `let_go` of it."""
+        return self._gathered.open(self.inbox, callback)
+
+    def let_go(self, reply: str) -> None:
+        """Of a subject that `gather` gave."""
+        self._gathered.close(reply)
 
     def start_request(self) -> tuple[bytes, asyncio.Future[WireMessage]]:
         """A reply subject and the future of its first message; the caller writes the command that carries it.

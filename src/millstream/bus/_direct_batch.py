@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -46,8 +45,7 @@ async def get_batch(
             else:
                 _keep(message, stream, found, ended)
 
-    inbox = f"{connection.inbox}.g.{secrets.token_hex(6)}"
-    sid = connection.subscribe(inbox, take)
+    inbox = connection.gather(take)
     start: dict[str, object] = {"seq": seq} if seq else {"start_time": _rfc3339(since_ns)}
     body = {**start, "next_by_subj": subject_filter, "batch": count, "max_bytes": bytes_max}
     try:
@@ -61,7 +59,7 @@ async def get_batch(
                     raise Unreachable("no answer in time", where=stream, expected=f"{TIMEOUT_S:g}s") from error
     finally:
         ended.cancel()
-        connection.unsubscribe(sid)
+        connection.let_go(inbox)
 
 
 def _keep(message: WireMessage, stream: str, found: list[Received], ended: asyncio.Future[bool]) -> None:

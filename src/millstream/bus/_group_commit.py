@@ -84,6 +84,7 @@ class GroupCommitPublisher:
         self._incarnation = incarnation()
         self._attempts = 0
         self._control_seqs: dict[str, int] = {}
+        self._read_seqs: dict[str, int] = {}  # of controls that were just read, and none stored since
         self._in_flight: _Batch | None = None
         self._batch_bytes_max = BATCH_BYTES_MAX
         self._linger_s = LINGER_S_FLOOR
@@ -119,11 +120,13 @@ class GroupCommitPublisher:
     async def last_control(self, subject: str) -> bytes | None:
         """See `Publisher.last_control`. Raises Unreachable."""
         found = await self._api.last(self._stream, subject)
+        self._read_seqs[subject] = found.seq if found is not None else 0
         return found.payload if found is not None else None
 
     async def after_control(self, subject: str) -> list[Received]:
         """See `Publisher.after_control`. Raises Unreachable."""
-        return await read_after_control(self._api, self._reader, self._stream, subject)
+        known_seq = self._read_seqs.pop(subject, None)
+        return await read_after_control(self._api, self._reader, self._stream, subject, known_seq)
 
     async def flush(self) -> None:
         """Wait until all that was submitted is stored, without linger. Raises what the newest submission raises."""
@@ -220,6 +223,7 @@ class GroupCommitPublisher:
         first = seq - len(batch.controls)
         for index, subject in enumerate(batch.controls):
             self._control_seqs[subject] = first + index
+            self._read_seqs.pop(subject, None)
         self._head.committed(batch.record, seq)
         counters.stored(self._stream, batch.units, seq)
 

@@ -20,6 +20,7 @@ from nats.aio.subscription import Subscription
 
 from millstream.bus._client import connect_nats
 from millstream.bus._credentials import Credentials
+from millstream.bus._gathered import Gathered
 from millstream.bus._scope import leave_group
 from millstream.bus._transport import BatchCallback
 from millstream.kernel import ProtocolViolation, Unreachable
@@ -58,6 +59,7 @@ class NatsPyConnection:
         self._request_count = 0
         self._group = asyncio.TaskGroup()
         self._pump_task: asyncio.Task[None] | None = None
+        self._gathered = Gathered(self.subscribe)
         self.inbox = ""  # known once connected
         self.connects = 0
         self.replicas = 1
@@ -207,6 +209,14 @@ class NatsPyConnection:
         held = self._subscriptions.pop(sid, None)
         if held is not None and held[2] is not None and self._pump_task is not None and not self._pump_task.done():
             self._group.create_task(_unsubscribe(held[2]))
+
+    def gather(self, callback: BatchCallback) -> str:
+        """A reply subject for a request with several answers, which `callback` gets until `let_go` of it."""
+        return self._gathered.open(self.inbox, callback)
+
+    def let_go(self, reply: str) -> None:
+        """Of a subject that `gather` gave."""
+        self._gathered.close(reply)
 
     def start_request(self) -> tuple[bytes, asyncio.Future[WireMessage]]:
         """A reply subject and the future of its first message; the caller writes the command that carries it."""

@@ -118,18 +118,23 @@ class OwnedTask:
         await leave_group(self._group, error)
 
 
-async def read_after_control(api: StreamApi, reader: StreamReader, stream: str, subject: str) -> list[Received]:
-    """See `Publisher.after_control`. Raises Unreachable."""
+async def read_after_control(
+    api: StreamApi, reader: StreamReader, stream: str, subject: str, known_seq: int | None = None
+) -> list[Received]:
+    """See `Publisher.after_control`; `known_seq` is that of the newest control, where it is known (0: there is none).
+    Raises Unreachable."""
     found: list[Received] = []
-    control = await api.last(stream, subject)
-    if control is None:
+    if known_seq is None:
+        control = await api.last(stream, subject)
+        known_seq = control.seq if control is not None else 0
+    if not known_seq:
         return found
     if api.replicas == 1:  # a lagging replica may answer a direct get; a consumer is for what is more than a few
-        few, is_more = await get_batch(api.connection, stream, ">", seq=control.seq + 1)
+        few, is_more = await get_batch(api.connection, stream, ">", seq=known_seq + 1)
         if not is_more:
             return list(few)
     state = await api.state(stream)
-    start = max(control.seq + 1, state.first_seq, state.last_seq - AFTER_CONTROL_MAX + 1)
+    start = max(known_seq + 1, state.first_seq, state.last_seq - AFTER_CONTROL_MAX + 1)
     if state.last_seq < start:
         return found
     async with aclosing(reader.read(stream, start_seq=start)) as batches:

@@ -62,6 +62,14 @@ class Transport(Protocol):
         """Stop delivery at once."""
         ...
 
+    def gather(self, callback: BatchCallback) -> str:
+        """A reply subject for a request with several answers, which `callback` gets until `let_go` of it."""
+        ...
+
+    def let_go(self, reply: str) -> None:
+        """Of a subject that `gather` gave."""
+        ...
+
     def start_request(self) -> tuple[bytes, asyncio.Future[WireMessage]]:
         """A reply subject and the future of its first message; the caller writes the command that carries it."""
         ...

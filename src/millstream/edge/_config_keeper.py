@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -24,52 +24,39 @@ from millstream.config import (
     SitePlace,
     load_site_document,
 )
+from millstream.edge._config_kept import KeptState
+from millstream.edge._config_reports import UNSIGNED, ReportTeller
 from millstream.edge._config_state import (
     Booted,
     Drained,
-    Event,
     Failed,
     Failure,
     Healthy,
     Held,
     Received,
-    Report,
     Returned,
     SiteState,
     Started,
-    advance,
     refuse,
-    told,
 )
 from millstream.edge._config_store import ConfigShelf, ConfigStore, DiskShelf
 from millstream.edge._lifecycle import Alarm
 from millstream.edge._modules import ModuleStore
 from millstream.edge._trust import EdgeTrust
 from millstream.kernel import Clock, DecodeError, FencedError, PlantError, Unreachable
-from millstream.protocols.cloudevents import CloudEvent, encode_event
-from millstream.protocols.ledger import position_subject
 from millstream.protocols.module import is_module_digest
 from millstream.protocols.site_config import Revision, RevisionWait, decode_ask, decode_revision, payload_mark
-from millstream.protocols.uns_subject import UnsAddress, encode_subject
-from millstream.sdk import Control, Log, Message, Publisher
+from millstream.sdk import Log, Publisher
 from millstream.sdk import Received as Stored
-from millstream.sdk import Stored as Receipt
 
 LOOK_INTERVAL_S = 10.0  # a nudge comes sooner; this is for one that was lost
 AWAY_INTERVAL_S = 2.0  # after a look that the hub did not answer
 HEALTH_INTERVAL_S = 0.25
 PARSED_MAX = 3  # the healthy one, the candidate, and one that came meanwhile
 STEADY_S = 2.0  # so long without a break before a configuration counts as healthy
-TELL_WITHIN_S = 15.0  # what a trial leads to is told together when it is over: a batch costs the server some ms
-TELL_PATIENCE_S = 5.0  # so long good news waits for data that it can be stored with; who asks the edge hears at once
-ROUTINE = ("received", "applied", "healthy")
 LOOK_AGAIN_S = 0.5  # after a look that came before what the hub told of was stored there
 LOOKS_AGAIN_MAX = 4
 CHAIN_TRIES_MAX = 4  # boxes that work at one time are two at most, for a moment
-EVENT_TYPE = "millstream.config"
-AUDIT_TYPE = "millstream.audit.config.refused"
-UNSIGNED = "MS-2413"
-AUDITED = (UNSIGNED, "MS-2441", "MS-2443")  # somebody may be at work who should not
 
 
 class Reshapable(Protocol):
@@ -111,48 +98,49 @@ class ConfigKeeper:
         self._flows = flows
         self._clock = clock
         self._log = log
-        self._shelf: ConfigShelf = DiskShelf(ConfigStore(local.edge.data_dir, local.edge.name))
+        self._kept = KeptState(DiskShelf(ConfigStore(local.edge.data_dir, local.edge.name)), clock)
         self._modules = ModuleStore(local.edge.data_dir, clock, log)
         credentials = local.uplink.credentials if local.uplink is not None else None
         folder = None if credentials is None else credentials.absolute().parent
         self._trust = EdgeTrust(folder, local.edge.path, clock, log)
         self._shared_chain: bytes | None = None
         self._wake = asyncio.Event()
-        self._moved = asyncio.Event()  # set with each change of the state, and replaced
         self._found_mark = ""  # of what lay at the hub at the last look
         self._hint: str | None = None  # the mark of what should lie there, "" when that is not known
         self._awaited = 0  # the newest revision that somebody waits for
         self._drift: Alarm | None = None
         self._broken: Alarm | None = None
-        self._lock = asyncio.Lock()
-        self._to_tell = asyncio.Event()
         self._has_run = False
         self._parsed: dict[str, EdgeConfig] = {}
-        self.state = SiteState()
+
+    @property
+    def state(self) -> SiteState:
+        """The newest."""
+        return self._kept.state
 
     # -- before the node starts ---------------------------------------------------------------------------------------
 
     async def open(self, shelf: ConfigShelf | None = None) -> EdgeConfig:
         """The configuration to run, from now on kept in `shelf` (None: where it was). Raises PlantError when the last
         healthy one is there and cannot be used."""
-        self._shelf = shelf or self._shelf
+        self._kept.shelf = shelf or self._kept.shelf
         self._parsed, self._has_run = {}, False
         self._found_mark, self._hint, self._awaited = "", None, 0
         await self._trust.open()
-        self._shared_chain = await self._shelf.chain()
+        self._shared_chain = await self._kept.shelf.chain()
         self._trust.take(self._shared_chain)
         try:
-            state = await self._shelf.load()
+            state = await self._kept.shelf.load()
         except DecodeError as error:
             self._broken = Alarm(error.code, str(error), self._clock.now_ns())
             self._log.error("configuration from the hub is lost", error=str(error))
             state = SiteState()
         if not self._local.managed.accept:
-            self.state = SiteState()
+            self._kept.begin(SiteState())
             return self._local
-        self.state = state
+        self._kept.begin(state)
         if state != SiteState():
-            await self._advance(Booted())
+            await self._kept.advance(Booted())
         if self.state.healthy.revision and self.state.file_digest != file_digest(self._local):
             text = f"the edge's file was edited; revision {self.state.healthy.revision} from the hub counts"
             self._drift = Alarm("MS-2414", text, self._clock.now_ns())
@@ -167,7 +155,7 @@ class ConfigKeeper:
         except PlantError as error:
             if self.state.phase != "applying":
                 raise
-            await self._advance(Failed(error.code, str(error)))
+            await self._kept.advance(Failed(error.code, str(error)))
             return await self._load(self.state.to_run)
         self._log.info("configuration", revision=held.revision, phase=self.state.phase)
         return config
@@ -177,7 +165,7 @@ class ConfigKeeper:
         if self.state.phase != "applying":
             return False
         self._log.error("configuration cannot start", error=str(error))
-        await self._advance(Failed("MS-2409", f"the node could not start: {error}"))
+        await self._kept.advance(Failed("MS-2409", f"the node could not start: {error}"))
         return True
 
     async def _load(self, held: Held) -> EdgeConfig:
@@ -185,7 +173,7 @@ class ConfigKeeper:
             return self._local
         if held.digest in self._parsed:
             return self._parsed[held.digest]
-        text = await self._shelf.document(held)
+        text = await self._kept.shelf.document(held)
         config = await self._parse(text, f"revision {held.revision}", held.digest)
         await self._bring_modules(config)
         return config
@@ -194,7 +182,7 @@ class ConfigKeeper:
         """Those that another box of the site has fetched. Raises PlantError."""
         for digest in sorted(module_digests(config)) if self._local.cluster is not None else ():
             if not await asyncio.to_thread(self._modules.has, digest):
-                data = await self._shelf.module(digest)
+                data = await self._kept.shelf.module(digest)
                 if data is not None:
                     await self._modules.put(digest, data)
 
@@ -215,9 +203,10 @@ class ConfigKeeper:
 
     async def run(self, node: Reshapable, hub: StreamApi | None, publisher: Publisher) -> None:
         """For ever; an edge without a hub only tells what it has."""
-        await self._learn_reports(publisher)
+        teller = ReportTeller(self._local, self._kept, publisher)
+        await teller.learn()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._tell(publisher), name="configuration reports")
+            group.create_task(teller.run(), name="configuration reports")
             if self._has_run:  # it failed in the middle of something: first what should run
                 await node.switch(await self._load(self.state.to_run))
             self._has_run = True
@@ -254,7 +243,7 @@ class ConfigKeeper:
         if self.state.phase == "stored":
             await self._try(node)
         elif self.state.phase == "applying":
-            await self._advance(Started())
+            await self._kept.note(Started())
         if self.state.phase == "watching":
             await self._watch(node)
         if self.state.phase == "rolling_back":
@@ -295,7 +284,7 @@ class ConfigKeeper:
             config = await self._parse(text, f"revision {revision.revision}", revision.digest)
             for module in sorted(module_digests(config)):
                 await self._modules.fetch(module, hub, self._trust.check_module)
-                await self._shelf.keep_module(module, self._modules.path(module))
+                await self._kept.shelf.keep_module(module, self._modules.path(module))
             return revision
         except Unreachable:
             raise
@@ -307,7 +296,7 @@ class ConfigKeeper:
                 digest = unsigned
             is_new = revision is not None and number > state.seen and error.code != UNSIGNED
             seen = Held.of(revision) if revision is not None and is_new else None
-            await self._update(lambda state: refuse(state, failure, digest, seen=seen))
+            await self._kept.update(lambda state: refuse(state, failure, digest, seen=seen))
             self._log.error("configuration refused", revision=number, error=str(error))
             return None
 
@@ -319,10 +308,10 @@ class ConfigKeeper:
             if chain is None or chain == self._shared_chain:
                 return
             try:
-                await self._shelf.keep_chain(chain)
+                await self._kept.shelf.keep_chain(chain)
                 self._shared_chain = chain
             except FencedError:  # another box has told one meanwhile: the newer of the two counts
-                self._shared_chain = await self._shelf.chain()
+                self._shared_chain = await self._kept.shelf.chain()
                 self._trust.take(self._shared_chain)
         raise Unreachable("another box of the site tells who may sign", where=self._place.name)
 
@@ -342,8 +331,8 @@ class ConfigKeeper:
 
     async def _receive(self, payload: bytes, revision: Revision) -> None:
         held = Held.of(revision)
-        await self._shelf.keep(payload, held)
-        await self._advance(Received(held))
+        await self._kept.shelf.keep(payload, held)
+        await self._kept.advance(Received(held))
         self._log.info("configuration received", revision=held.revision, author=held.author, comment=held.comment)
 
     # -- a trial ------------------------------------------------------------------------------------------------------
@@ -361,16 +350,16 @@ class ConfigKeeper:
         except PlantError as error:
             if config is None and isinstance(error, Unreachable):
                 raise  # what the boxes share: tried again
-            await self._advance(Failed(error.code, str(error)))
+            await self._kept.advance(Failed(error.code, str(error)))
             await node.switch(before)
             return
-        await self._advance(Drained(up))
+        await self._kept.advance(Drained(up))
         try:
             await node.switch(config)
         except PlantError as error:
-            await self._advance(Failed("MS-2409", f"it could not be applied: {error}"))
+            await self._kept.advance(Failed("MS-2409", f"it could not be applied: {error}"))
             return
-        await self._advance(Started())
+        await self._kept.note(Started())
 
     async def _watch(self, node: Reshapable) -> None:
         """Until the node has been healthy for a while, or its time is over."""
@@ -389,7 +378,7 @@ class ConfigKeeper:
             well_since_ns = (well_since_ns or now_ns) if ailing is None else None
             left_s = min(STEADY_S, within_s / 2) - (now_ns - (well_since_ns or now_ns)) / 1e9
             if left_s <= 0:
-                await self._advance(Healthy(file_digest(self._local)))
+                await self._kept.advance(Healthy(file_digest(self._local)))
                 self._drift = self._broken = None
                 await self._clean(before, now)
                 self._log.info("configuration is healthy", revision=held.revision)
@@ -398,7 +387,7 @@ class ConfigKeeper:
             if hopeless is not None or (now_ns - begun_ns > within_s * 1e9 and ailing is not None):
                 with contextlib.suppress(PlantError):  # at a boundary, before a kill would lead to the old one
                     await node.drain(before)
-                await self._advance(Failed("MS-2408", hopeless or f"not healthy after {within_s:g}s: {ailing}"))
+                await self._kept.advance(Failed("MS-2408", hopeless or f"not healthy after {within_s:g}s: {ailing}"))
                 return
             await self._clock.sleep(min(HEALTH_INTERVAL_S, left_s))
 
@@ -407,98 +396,16 @@ class ConfigKeeper:
         failure = self.state.failure
         self._log.error("configuration rolls back", to=self.state.healthy.revision, why=failure and failure.reason)
         await node.switch(config)
-        await self._advance(Returned())
+        await self._kept.advance(Returned())
         await self._clean(config)
 
     async def _clean(self, *used: EdgeConfig) -> None:
         """Keep what the configurations of now and before need, so that the way back needs no hub."""
-        await self._shelf.clean(self.state)
+        await self._kept.shelf.clean(self.state)
         needed = {module for config in used for module in module_digests(config)}
-        await asyncio.to_thread(self._modules.clean, needed)
-        await self._shelf.clean_modules(needed)
-
-    async def _advance(self, event: Event) -> None:
-        await self._update(lambda state: advance(state, event, self._clock.now_ns()))
-
-    async def _update(self, change: Callable[[SiteState], SiteState]) -> None:
-        """Kept first, on the disk or by a majority of the boxes. One at a time: reports are crossed off beside."""
-        async with self._lock:
-            state = change(self.state)
-            if state != self.state:
-                await self._shelf.save(state)
-                self._become(state)
-        if state.reports:
-            self._to_tell.set()
-
-    async def _cross_off(self, number: int) -> None:
-        """The reports up to `number` are stored. The stream says so, where the next start reads it (`_learn_reports`):
-        the disk learns it with the next step."""
-        async with self._lock:
-            self._become(told(self.state, number))
-
-    def _become(self, state: SiteState) -> None:
-        self.state = state
-        self._moved.set()
-        self._moved = asyncio.Event()
-
-    # -- reports ------------------------------------------------------------------------------------------------------
-
-    def _reports_subject(self) -> str:
-        return position_subject(self._local.path, self._place.name, "integrity", "configuration reports")
-
-    async def _learn_reports(self, publisher: Publisher) -> None:
-        record = await publisher.last_control(self._reports_subject())
-        if record is not None:
-            number = msgspec.json.decode(record, type=int)
-            if number <= self.state.reports_count:
-                await self._cross_off(number)
-
-    async def _tell(self, publisher: Publisher) -> None:
-        """Store what waits to be told; with it, in one batch, how far that is. For ever."""
-        while True:
-            while not self.state.reports:
-                self._to_tell.clear()
-                await self._to_tell.wait()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TELL_WITHIN_S):
-                    await self._until(lambda: self.state.phase == "settled")
-            reports = self.state.reports
-            number = reports[-1].number
-            control = Control(self._reports_subject(), msgspec.json.encode(number))
-            events = [self._event(report, f"{EVENT_TYPE}.{report.what}") for report in reports]
-            events += [self._event(report, AUDIT_TYPE) for report in reports if report.code in AUDITED]
-            patience_s = 0.0 if self._has_bad_news() else TELL_PATIENCE_S
-            stored = await publisher.submit(events, control, patience_s=patience_s)
-            await self._until_stored(stored, publisher)
-            await self._cross_off(number)
-
-    def _has_bad_news(self) -> bool:
-        return any(report.what not in ROUTINE for report in self.state.reports)
-
-    async def _until_stored(self, stored: asyncio.Future[Receipt], publisher: Publisher) -> None:
-        """What lies in the queue goes at once when bad news comes behind it."""
-        bad_news = asyncio.create_task(self._until(self._has_bad_news))
-        waits: list[asyncio.Future[Any]] = [stored, bad_news]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            if not stored.done():
-                await publisher.flush()
-            await stored
-        finally:
-            bad_news.cancel()
-
-    def _event(self, report: Report, kind: str) -> Message:
-        data: dict[str, Any] = {"edge": self._place.name, "runs": self.state.to_run.revision}
-        data |= msgspec.to_builtins(report)
-        name = f"{self._place.name}/{report.number}/{report.time_ns}"
-        if kind == AUDIT_TYPE:
-            name += "/audit"
-        headers, payload = encode_event(
-            CloudEvent(name, f"/{self._local.edge.path}", kind, data, report.time_ns, self._place.name)
-        )
-        extra = tuple((key, value) for key, value in headers.items() if key != "Content-Type")
-        subject = encode_subject(UnsAddress(self._local.path, "_event", tuple(kind.split("."))))
-        return Message(subject, payload, headers["Content-Type"], 0, extra)
+        if self._modules.folder.exists():
+            await asyncio.to_thread(self._modules.clean, needed)
+        await self._kept.shelf.clean_modules(needed)
 
     # -- what others see ----------------------------------------------------------------------------------------------
 
@@ -525,7 +432,7 @@ class ConfigKeeper:
             self._wake.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ask.wait_s):
-                    await self._until(lambda: self._is_through(ask.revision))
+                    await self._kept.until(lambda _: self._is_through(ask.revision))
         elif ask is not None:
             self.nudge(ask)
         return self.status()
@@ -535,10 +442,6 @@ class ConfigKeeper:
         state = self.state
         ended = max(state.healthy.revision, state.failure.revision if state.failure is not None else 0)
         return state.phase == "settled" and max(ended, state.seen) >= revision
-
-    async def _until(self, is_so: Callable[[], bool]) -> None:
-        while not is_so():
-            await self._moved.wait()
 
     def alarms(self) -> list[Alarm]:
         """What a person should know now."""

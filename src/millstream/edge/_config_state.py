@@ -7,7 +7,8 @@
                          settled             rolling_back ────────returned───────────────► settled
 
 The state is written and synced before the step that it stands for begins, so that a node that is killed in the middle
-finds at its next start which configuration it has to run (`to_run`) and goes on from there. `TABLE` has each phase with
+finds at its next start which configuration it has to run (`to_run`) and goes on from there. `watching` alone is written
+with what follows: a start does the same in it as in `applying`. `TABLE` has each phase with
 each of its events; what is not in it does not happen (`AssertionError`).
 """
 

@@ -24,7 +24,7 @@ from millstream.bus import (
 from millstream.config import ConnectorEntry, ConnectorTypes, EdgeConfig, MappedTag
 from millstream.edge._connector_set import ConnectorSet
 from millstream.edge._deadletter import StreamDeadLetters
-from millstream.edge._describe import describe, load_meta, save_meta
+from millstream.edge._describe import MetaNote, describe, load_meta, save_meta
 from millstream.edge._forward import EdgeForward, EdgeStreams
 from millstream.edge._journal import Journal
 from millstream.edge._lifecycle import Lifecycle
@@ -85,6 +85,7 @@ class Works:
         self._kept: Kept | None = None
         self._flows_task: asyncio.Task[None] | None = None
         self._meta_task: asyncio.Task[None] | None = None
+        self._described: MetaNote | None = None  # as published last
         self._room_bytes: int | None = None
         self._facts: dict[str, TagFacts] = {}  # of all connectors: complete before the first of them opens
 
@@ -368,12 +369,15 @@ class Works:
         config, data_dir = self.config, self.config.edge.data_dir
         stream, publisher = self.publishers["integrity"]
         tags = [(entry, mapped) for entry in config.connectors for mapped in config.mapped_tags(entry)]
-        known = await asyncio.to_thread(load_meta, data_dir)
+        known = self._described
+        if known is None:
+            known = await asyncio.to_thread(load_meta, data_dir)
         messages, note = describe(tags, known, stream)
         for first in range(0, len(messages), META_UNIT_MESSAGES):
             await (await publisher.submit(messages[first : first + META_UNIT_MESSAGES]))
         if note != known:
             await asyncio.to_thread(save_meta, data_dir, note)
+        self._described = note
 
     def status(self) -> Mapping[str, Any]:
         """Its part of the node's status."""

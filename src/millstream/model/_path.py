@@ -7,6 +7,7 @@ left out, further free levels may follow. ``/`` and ``:`` and ``%`` inside a nam
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from millstream.kernel import DecodeError
@@ -14,6 +15,7 @@ from millstream.kernel import DecodeError
 LEVEL_NAMES = ("enterprise", "site", "area", "work_center", "work_unit")
 LEVELS_COUNT_MAX = 12  # NATS matches subjects by token; sixteen tokens keep its matching cache effective
 NAME_LENGTH_MAX = 128  # characters of one level, group or name
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def _quote(name: str) -> str:
@@ -32,7 +34,7 @@ def check_name(name: str, what: str) -> None:
         raise DecodeError(
             f"{what} is too long", expected=f"at most {NAME_LENGTH_MAX} characters", got=str(len(name)), code="MS-0301"
         )
-    if any(ord(c) < 0x20 or 0xD800 <= ord(c) <= 0xDFFF or c == "\x7f" for c in name):
+    if _CONTROL.search(name):
         raise DecodeError(f"{what} has a control character", got=ascii(name), code="MS-0301")
 
 

@@ -19,6 +19,7 @@ from millstream.kernel import DecodeError
 
 SPEC_VERSION = "1.0"
 JSON_TYPE = "application/json"
+_PLAIN = re.compile(r"[!#$&-~]*")
 _NAME = re.compile(r"[a-z0-9]{1,20}\Z")  # CloudEvents 1.0.2, "attribute naming convention"
 _CORE = ("specversion", "id", "source", "type", "time", "subject", "datacontenttype")
 
@@ -132,6 +133,8 @@ def parse_time_ns(text: str) -> int:
 
 
 def _quote(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
     return "".join(
         chr(byte) if 0x21 <= byte <= 0x7E and byte not in (0x22, 0x25) else f"%{byte:02X}" for byte in text.encode()
     )

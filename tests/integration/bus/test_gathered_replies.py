@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
-from bus_server import Server
+from bus_server import SUBJECT, Server, make_stream
 
-from millstream.bus import RawConnection
+from millstream.bus import RawConnection, get_batch
 from millstream.bus._link import Link, open_link
 from millstream.protocols.nats_wire import WireMessage
 
@@ -77,3 +77,17 @@ async def test_requests_with_many_answers_share_one_subscription_that_no_site_is
         several = await asyncio.gather(*(asked(link, b"%d" % n) for n in range(3, 20)))
         assert several == [[b"%d%b" % (n, part) for part in (b"a", b"b", b"c")] for n in range(3, 20)]
         assert len(lines) == 1
+
+
+async def test_messages_that_are_read_at_once_come_on_one_subscription_for_all_reads(server: Server) -> None:
+    async with server.connect() as connection, listening(server) as (url, lines), asyncio.timeout(30):
+        await make_stream(connection)
+        for n in range(5):
+            await connection.request(SUBJECT, b"%d" % n)
+        async with RawConnection(url, credentials=server.credentials) as reader:
+            found = await asyncio.gather(*(get_batch(reader, "E_edge1_I", ">", seq=n, count=2) for n in range(1, 6)))
+            assert [[m.payload for m in messages] for messages, _ in found] == [
+                [b"0", b"1"], [b"1", b"2"], [b"2", b"3"], [b"3", b"4"], [b"4"],
+            ]  # fmt: skip
+            assert [is_more for _, is_more in found] == [True, True, True, False, False]
+            assert [line.split()[0] for line in lines if b".g." in line] == [b"SUB"]

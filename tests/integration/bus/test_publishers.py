@@ -418,3 +418,24 @@ async def test_what_is_patient_is_stored_in_one_batch_with_what_comes_next_and_a
             assert (patient.done(), publisher.stats().batches_stored) == (True, 2)
             await publisher.submit(messages(3, 1), patience_s=3600.0)  # leaving the scope stores it, too
         assert (await StreamApi(connection).state(STREAM)).last_seq == 4 + 3
+
+
+async def test_what_stands_behind_a_position_is_found_also_when_a_newer_one_was_stored_since_it_was_read(
+    server: Server,
+) -> None:
+    async with server.connect() as connection, asyncio.timeout(30):
+        await make_stream(connection, STREAM)
+        async with GroupCommitPublisher(connection, STREAM, ledger_subject=LEDGER) as publisher:
+
+            async def behind() -> list[bytes]:
+                return [m.payload for m in await publisher.after_control(POSITION) if not is_ledger_subject(m.subject)]
+
+            assert (await publisher.last_control(POSITION), await behind()) == (None, [])
+            await (await publisher.submit(messages(0, 1), Control(POSITION, b"p1")))
+            await (await publisher.submit(messages(1, 2)))
+            assert (await publisher.last_control(POSITION), await behind()) == (b"p1", [b"1", b"2"])
+            assert await behind() == [b"1", b"2"]
+            assert await publisher.last_control(POSITION) == b"p1"
+            await (await publisher.submit(messages(3, 1), Control(POSITION, b"p2")))
+            await (await publisher.submit(messages(4, 1)))
+            assert await behind() == [b"4"]
