@@ -266,7 +266,7 @@ def check_a_copy(filled: Filled, folder: Path, server: PostgresServer | Clickhou
     values = [1.5, True, 2**60, "a\x00b"] * 4
     days = [S(TAGS[i % 3], T0 + i * DAY_NS // 4 - DAY_NS, value) for i, value in enumerate(values)]
     twice = [S(TAGS[0], T0, "first"), S(TAGS[0], T0, "second"), S(TAGS[1], T0, 3, kind="count")]
-    letter = DeadLetter(b"\x00raw", "not readable", "MS-0300", "H:1:7", "uns.v1.x", "text/plain", T0)
+    letter = DeadLetter(b"\x00raw", "not readable", "MS-0300", "H:1:8", "uns.v1.x", "text/plain", T0)
     beside = {"ledger": {"o": b"\x00\x01"}, "gaps": [(3, 5)], "bad": [letter], "counts": {"messages": 2}}
     event = EventRow(0, T0, "1", "/press", "com.acme.stop", None, "text/plain", '{"a":1}', None)
     filled.clear()
