@@ -7,34 +7,19 @@ import asyncio
 import contextlib
 import gzip
 import json
-import os
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from client_package import EXAMPLE, node
 from login_site import PASSWORD, LoginSite, login_site
 
 import console  # tools/
 
-CONSOLE = Path(console.SOURCE)
 GZIPPED_BYTES_MAX = 250_000  # with the charts; without them it was allowed as much
-OPTIONS = {"NO_COLOR": "1", "NODE_OPTIONS": "--experimental-websocket --no-warnings"}  # Node.js 20 has it behind a flag
 TAG = "acme/plant1/press:speed"
 pytestmark = pytest.mark.needs("console")
-
-
-async def node(*arguments: str, **environment: str) -> str:
-    """What a program of the console's packages says; it ends well."""
-    npm = console.find_npm()
-    assert npm is not None
-    process = await asyncio.create_subprocess_exec(
-        npm[1] / "node", *arguments, cwd=CONSOLE, env={**os.environ, **OPTIONS, **environment},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    said = (await process.communicate())[0].decode()
-    assert process.returncode == 0, said[-6000:]
-    return said
 
 
 @contextlib.asynccontextmanager
@@ -79,6 +64,6 @@ def test_what_a_browser_loads_stays_small() -> None:
 
 
 def test_the_example_page_is_short() -> None:
-    files = [path for path in (CONSOLE / "packages" / "client" / "example").rglob("*") if path.is_file()]
+    files = [path for path in EXAMPLE.rglob("*") if path.is_file()]
     assert files
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files) < 60

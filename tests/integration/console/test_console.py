@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from acting import act_on_the_plant
 from browser import DESK, PHONE, a_page, accessibility_faults, chromium, faults_shown
+from client_package import see_the_example_page
 from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite, console_site
 from login_site import PASSWORD, LoginSite, login_site
 from outlines import check_outline
@@ -575,6 +576,8 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
         seen = len(renewals)
         await until(lambda: len(renewals) > seen, "the page asks for its next credentials")
         await values_come(page, site)
+        async with a_page(browser, faults=faults) as other:
+            await see_the_example_page(other, site, tmp_path / "example")
         await page.get_by_role("link", name="Admin").click()
         await page.get_by_text("Only administrators change people").wait_for()
         async with a_page(browser, faults=faults) as other:
