@@ -8,6 +8,7 @@ import { later } from "./parts/later";
 import { address, PAGES, route, type Page } from "./router";
 import { clockError, connections, leave, linkState, POLL_S, problem, session } from "./state/hub";
 import { theme, THEMES, type Theme } from "./theme";
+import { times, TIMES, type Times } from "./times";
 import { language, roleText, t, type Language } from "./words";
 
 const LoginPage = later(() => import("./pages/login").then((found) => found.LoginPage));
@@ -96,6 +97,10 @@ function Choices(): preact.JSX.Element {
       <select aria-label={t("theme")} value={theme.value}
         onChange={(event) => (theme.value = event.currentTarget.value as Theme)}>
         {THEMES.map((one) => <option key={one} value={one}>{t(one)}</option>)}
+      </select>
+      <select aria-label={t("times")} value={times.value}
+        onChange={(event) => (times.value = event.currentTarget.value as Times)}>
+        {TIMES.map((one) => <option key={one} value={one}>{t(one)}</option>)}
       </select>
       {who && <span class="who">{t("asWhom", { user: who.user ?? t("someone"), role: roleText(who.role) })}</span>}
       {who && <button type="button" onClick={() => void leave()}>{t("logOut")}</button>}

@@ -1,6 +1,7 @@
 /** Values, ages and times as people read them. All of it is text: nothing here makes markup. */
 import { severity, type Reading, type Value } from "@millstream/client";
 import { HEARD_MS_MAX, UNKNOWN } from "./state/source";
+import { isUtc, zone } from "./times";
 import { language, locale, t, type Language, type Word } from "./words";
 
 const TEXT_MAX = 120;
@@ -67,15 +68,19 @@ export function durationText(seconds: number): string {
   return rest < (AGES[at + 1]?.[0] ?? Infinity) ? ageText(ms) : `${ageText(ms)} ${t(AGES[at + 1][1], { n: Math.floor(rest / AGES[at + 1][0]) })}`;
 }
 
-/** Local time; `utcText` stands at hand beside it. */
+/** Local time, or UTC where that is chosen, which then says so. */
 export function timeText(ms: number): string {
   if (!ms) return t("never");
-  return new Date(ms).toLocaleString(locale(), { dateStyle: "short", timeStyle: "medium" });
+  const text = new Date(ms).toLocaleString(locale(), { dateStyle: "short", timeStyle: "medium", timeZone: zone() });
+  return isUtc() ? `${text} ${t("utc")}` : text;
 }
 
 export function utcText(ms: number): string {
   return ms ? `${new Date(ms).toISOString().replace("T", " ").replace("Z", "")} ${t("utc")}` : t("never");
 }
+
+/** The time as it is chosen, and to the millisecond in UTC. */
+export const bothText = (ms: number): string => (isUtc() ? utcText(ms) : `${timeText(ms)} · ${utcText(ms)}`);
 
 export function bytesText(count: number): string {
   const step = count >= 1 << 30 ? 30 : count >= 1 << 20 ? 20 : count >= 1 << 10 ? 10 : 0;

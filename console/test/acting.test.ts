@@ -88,9 +88,9 @@ test("what is said of parts goes where they are counted, has a reason that there
   expect(partFault("3", "scrap", [], "anything")).toBeUndefined();
   expect(partFault("3", "scrap", ["dents"], "bents")).toBe("noSuchReason");
   for (const odd of ["", "0", "-1", "x"]) expect(partFault(odd, "scrap", [], "")).toBe("countAboveZero");
-  expect(partFault("1", "scrap", [], "", ["2026-01-02T06:00", "2026-01-02T05:00"])).toBe("spanOfADay");
-  expect(partFault("1", "scrap", [], "", ["2026-01-02T06:00", "2026-01-04T06:00"])).toBe("spanOfADay");
-  expect(partFault("1", "scrap", [], "", ["2026-01-02T06:00", "2026-01-02T07:00"])).toBeUndefined();
+  expect(partFault("1", "scrap", [], "", ["2026-01-02T06:00", "2026-01-02T05:00"].map(Date.parse))).toBe("spanOfADay");
+  expect(partFault("1", "scrap", [], "", ["2026-01-02T06:00", "2026-01-04T06:00"].map(Date.parse))).toBe("spanOfADay");
+  expect(partFault("1", "scrap", [], "", ["2026-01-02T06:00", "2026-01-02T07:00"].map(Date.parse))).toBeUndefined();
 });
 
 test("units are shown as people write them", () => {

@@ -4,6 +4,7 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { numberText } from "../format";
 import { theme } from "../theme";
+import { isUtc, times, zone } from "../times";
 import { language, locale } from "../words";
 
 /** Unix ms and numbers; null makes a gap. With `low` the area down to it is filled: extremes of a window. */
@@ -49,7 +50,7 @@ export function Chart(props: ChartProps): preact.JSX.Element {
   const lines = useRef(props.lines);
   lines.current = props.lines;
   const factor = props.isHertz ? 1 : 1000;
-  const shape = `${props.lines.map((line) => line.label).join("\n")}|${theme.value}|${language.value}`;
+  const shape = `${props.lines.map((line) => line.label).join("\n")}|${theme.value}|${language.value}|${times.value}`;
   useEffect(() => {
     const element = box.current as HTMLDivElement;
     const made = new uPlot(optionsOf(props, element.clientWidth, (from, to) => zoom.current?.(from, to)), dataOf(props.lines, factor), element);
@@ -76,6 +77,7 @@ function optionsOf(props: ChartProps, width: number, onZoom: (fromMs: number, to
   const axis = { stroke: color("--muted"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line") } };
   return {
     width, height: props.height ?? 220, legend: { show: false },
+    tzDate: (s) => (isUtc() ? uPlot.tzDate(new Date(s * 1000), "Etc/UTC") : new Date(s * 1000)), // where days begin
     cursor: { drag: { x: props.onZoom !== undefined, y: false, setScale: false } },
     hooks: {
       setSelect: [(made) => {
@@ -100,8 +102,8 @@ function optionsOf(props: ChartProps, width: number, onZoom: (fromMs: number, to
 
 /** In the language of the page, and no finer than the distance of the ticks. */
 function clockText(ms: number, stepS: number): string {
-  const time = { hour: "2-digit", minute: "2-digit", second: stepS < 60 ? "2-digit" : undefined } as const;
-  const day = { day: "2-digit", month: "2-digit" } as const;
+  const time = { hour: "2-digit", minute: "2-digit", second: stepS < 60 ? "2-digit" : undefined, timeZone: zone() } as const;
+  const day = { day: "2-digit", month: "2-digit", timeZone: zone() } as const;
   return new Date(ms).toLocaleString(locale(), stepS >= 86_400 ? day : stepS >= 7200 ? { ...day, ...time } : time);
 }
 

@@ -8,6 +8,7 @@ import { useLoaded } from "../state/loaded";
 import { edges, hub, useNodes } from "../state/nodes";
 import { knownReasons, partFault, spanOf, targetsOf } from "../state/rejects";
 import { tags } from "../state/tags";
+import { inputMs, isUtc } from "../times";
 import { t, type Word } from "../words";
 import { AskForm, mayAct, Told, useAsking, type Asking } from "./ask";
 import { Table, type Column } from "./table";
@@ -97,13 +98,15 @@ function PartForm({ lot, targets, reasons, asking, close }: PartFormProps): prea
   const [span, setSpan] = useState(SPANS[0][0]);
   const [why, setWhy] = useState("");
   const [dated, setDated] = useState<[string, string]>();
+  const [asUtc] = useState(isUtc);
+  const instants = dated?.map((text) => inputMs(text, asUtc));
   const known = knownReasons(reasons, kind);
-  const fault = partFault(count, kind, known, reason, lot === undefined ? dated : undefined);
+  const fault = partFault(count, kind, known, reason, lot === undefined ? instants : undefined);
   const title = lot === undefined ? t("sayParts") : titleOf("putRight", lot);
   const submit = (): void => {
     if (fault !== undefined) return;
     const said = { path, count: Number(count), kind, reason, why };
-    const asked = lot === undefined ? { ...said, ...spanOf(span, dated), instead_of: instead } : { ...said, lot: lot.lot };
+    const asked = lot === undefined ? { ...said, ...spanOf(span, instants), instead_of: instead } : { ...said, lot: lot.lot };
     void asking.ask(title, (id) => client.acts.askParts({ id, ...asked })).then((isDone) => isDone && close());
   };
   return (
@@ -125,7 +128,7 @@ function PartForm({ lot, targets, reasons, asking, close }: PartFormProps): prea
             <option value="">{t("fromTo")}</option>
           </select></label>
           {dated !== undefined && [0, 1].map((at) => (
-            <label key={at}>{t(at === 0 ? "since" : "endsAt")} <input type="datetime-local" required value={dated[at]}
+            <label key={at}>{t(at === 0 ? "since" : "endsAt")}{asUtc && ` (${t("utc")})`} <input type="datetime-local" required value={dated[at]}
               onInput={(event) => setDated(at === 0 ? [event.currentTarget.value, dated[1]] : [dated[0], event.currentTarget.value])} /></label>
           ))}
           <label>{t("insteadOf")} <input maxLength={64} list="part-reasons" autocomplete="off" value={instead} onInput={(event) => setInstead(event.currentTarget.value)} /></label>

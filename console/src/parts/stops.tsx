@@ -3,6 +3,7 @@ import { type Asked, type ParetoRow, type Stop, type StopAction } from "@millstr
 import { useEffect, useState } from "preact/hooks";
 import { durationText, numberText, plain, timeText } from "../format";
 import { client, connections } from "../state/hub";
+import { inputMs, inputText, isUtc } from "../times";
 import { t, type Word } from "../words";
 import { type Chosen } from "./choice";
 import { Rejects } from "./rejects";
@@ -99,9 +100,10 @@ function StopForm({ stop, form, part, asking, close }: Open & { asking: Asking; 
   const [reason, setReason] = useState(stop.reason ?? "");
   const [category, setCategory] = useState("");
   const [why, setWhy] = useState("");
-  const [at, setAt] = useState(localText(middleOf(stop)));
+  const [asUtc] = useState(isUtc);
+  const [at, setAt] = useState(() => inputText(middleOf(stop), asUtc));
   const submit = (): void => {
-    const asked = form === "reason" ? { at: stop.start, reason, category } : { at: new Date(at).toISOString() };
+    const asked = form === "reason" ? { at: stop.start, reason, category } : { at: new Date(inputMs(at, asUtc)).toISOString() };
     void asking
       .ask(titleOf(form, stop), () => (part === undefined ? client.acts.askStop({ path: stop.path, action: form, why, ...asked }) : explainPart(part, reason, category, why)))
       .then((isDone) => isDone && close());
@@ -109,7 +111,7 @@ function StopForm({ stop, form, part, asking, close }: Open & { asking: Asking; 
   return (
     <AskForm title={part === undefined ? titleOf(form, stop) : `${t("reason")}: ${timeText(part.fromMs)} – ${timeText(part.toMs)}`} isBusy={asking.isBusy} submit={submit} cancel={close}>
       {form === "split" && (
-        <label>{t("cutAt")} <input type="datetime-local" step="1" required value={at} onInput={(event) => setAt(event.currentTarget.value)} /></label>
+        <label>{t("cutAt")}{asUtc && ` (${t("utc")})`} <input type="datetime-local" step="1" required value={at} onInput={(event) => setAt(event.currentTarget.value)} /></label>
       )}
       {form === "reason" && (
         <label>{t("reason")} <input required maxLength={64} value={reason} onInput={(event) => setReason(event.currentTarget.value)} /></label>
@@ -140,11 +142,6 @@ async function explainPart({ stop, fromMs, toMs }: Chosen, reason: string, categ
 function middleOf(stop: Stop): number {
   const start = Date.parse(stop.start);
   return (start + (stop.end === null ? client.now() : Date.parse(stop.end))) / 2;
-}
-
-/** As an input of this kind wants it: local, to the second. */
-function localText(ms: number): string {
-  return new Date(ms - new Date(ms).getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }
 
 const percent = (share: number): string => `${numberText(Math.round(share * 100))} %`;

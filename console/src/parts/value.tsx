@@ -2,7 +2,7 @@
  * only where it differs: no component is drawn again for it. */
 import { effect } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { ageText, lookOf, plain, timeText, utcText, valueText, type Look } from "../format";
+import { ageText, bothText, lookOf, plain, valueText, type Look } from "../format";
 import { now } from "../state/hub";
 import { sourceNow } from "../state/heard";
 import { UNKNOWN, type Source } from "../state/source";
@@ -125,12 +125,12 @@ function hint(event: PointerEvent): void {
 
 function hintOf(tag: Tag): string {
   const time = tag.reading.peek()?.timeMs;
-  return time ? `${timeText(time)} · ${utcText(time)}${heardText(tag, " · ")}` : "";
+  return time ? `${bothText(time)}${heardText(tag, " · ")}` : "";
 }
 
 export function Age({ timeMs }: { timeMs: number }): preact.JSX.Element {
   return (
-    <span class="muted age" title={`${timeText(timeMs)} · ${utcText(timeMs)}`}>
+    <span class="muted age" title={bothText(timeMs)}>
       {ageText(Math.max(0, now.value - timeMs))}
     </span>
   );

@@ -28,16 +28,16 @@ export function knownReasons(reasons: Fact[], kind: PartKind): string[] {
 }
 
 /** Why it cannot be said; undefined when it can. */
-export function partFault(count: string, kind: PartKind, known: string[], reason: string, dated?: [string, string]): Word | undefined {
+export function partFault(count: string, kind: PartKind, known: string[], reason: string, dated?: number[]): Word | undefined {
   if (count === "" || !(Number(count) > 0)) return "countAboveZero";
   if (reason !== "" && kind !== "good" && known.length > 0 && !known.includes(reason)) return "noSuchReason";
   if (dated === undefined) return undefined;
-  const length = Date.parse(dated[1]) - Date.parse(dated[0]);
+  const length = dated[1] - dated[0];
   return length > 0 && length <= DAY_MS ? undefined : "spanOfADay";
 }
 
-/** As the hub takes it; `dated` is local time, as an input gives it. */
-export function spanOf(span: string, dated?: [string, string]): { start: string; end: string } {
+/** As the hub takes it; `dated` is from when to when, in Unix ms. */
+export function spanOf(span: string, dated?: number[]): { start: string; end: string } {
   if (dated === undefined) return { start: span, end: "now" };
   return { start: new Date(dated[0]).toISOString(), end: new Date(dated[1]).toISOString() };
 }

@@ -2,7 +2,7 @@ import { type Words } from "./en";
 
 export const de: Words = {
   plant: "Anlage", shop: "Fertigung", trend: "Verlauf", alarms: "Alarme", fleet: "Standorte", pipeline: "Datenweg",
-  help: "Hilfe", skip: "Zum Inhalt", pages: "Seiten", language: "Sprache", theme: "Darstellung", light: "Hell", dark: "Dunkel",
+  help: "Hilfe", times: "Zeiten", local: "Ortszeit", skip: "Zum Inhalt", pages: "Seiten", language: "Sprache", theme: "Darstellung", light: "Hell", dark: "Dunkel",
   system: "System", logOut: "Abmelden", logIn: "Anmelden", user: "Benutzer", password: "Passwort",
   tenant: "Mandant", code: "Code des zweiten Faktors", codeHint: "sechs Ziffern, falls vorhanden",
   token: "Token des Hubs", tokenHint: "Es steht in der Datei secrets/api.token im Ordner des Hubs.",

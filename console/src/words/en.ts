@@ -1,6 +1,6 @@
 export const en = {
   plant: "Plant", shop: "Shop floor", trend: "Trend", alarms: "Alarms", fleet: "Fleet", pipeline: "Pipeline",
-  help: "Help", skip: "To the content", pages: "Pages", language: "Language", theme: "Appearance", light: "Light", dark: "Dark",
+  help: "Help", times: "Times", local: "Local time", skip: "To the content", pages: "Pages", language: "Language", theme: "Appearance", light: "Light", dark: "Dark",
   system: "System", logOut: "Log out", logIn: "Log in", user: "User", password: "Password", tenant: "Tenant",
   code: "Code of the second factor", codeHint: "six digits, if you have one", token: "Token of the hub",
   tokenHint: "It stands in the file secrets/api.token in the hub's folder.", withProvider: "Log in with {name}",

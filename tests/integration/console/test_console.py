@@ -502,6 +502,27 @@ async def values_come(page: Page, site: LoginSite) -> None:
     await until(has_changed, "a live value")
 
 
+async def read_in_utc(page: Page) -> None:
+    """Local time, which is UTC + 5:30 here, until UTC is chosen by keyboard; that is kept."""
+    await page.get_by_role("row", name="speed").click()
+    details = page.get_by_role("region", name="Details")
+    shown = details.locator("dd").first
+
+    async def offset_min() -> int:
+        local, utc = re.findall(r"(\d\d):(\d\d):\d\d", await shown.inner_text())
+        return (int(local[0]) * 60 + int(local[1]) - int(utc[0]) * 60 - int(utc[1])) % 1440
+
+    assert await offset_min() == 330
+    await page.get_by_label("Times", exact=True).focus()
+    await page.keyboard.press("U")
+    await details.locator("dd").filter(has_text=re.compile(r"^\S+, \S+ UTC ")).first.wait_for()
+    assert await offset_min() == 0
+    await page.reload()
+    await details.locator("dd").filter(has_text=re.compile(r"^\S+, \S+ UTC ")).first.wait_for()
+    await page.keyboard.press("Escape")
+    await details.wait_for(state="detached")
+
+
 async def only_look(page: Page) -> None:
     """A viewer has nothing to press, and whoever asks all the same is refused."""
     await page.get_by_role("link", name="Alarms").click()
@@ -558,7 +579,7 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
     async with (
         login_site(tmp_path, "acme", origins=(), credentials="10s", admins=["acme/bea"]) as site,
         chromium() as browser,
-        a_page(browser, faults=faults) as page,
+        a_page(browser, faults=faults, timezone_id="Asia/Kolkata") as page,
     ):
         site.site.operator.join_file("acme", "plant1")
         creds = site.site.operator.user("acme", "bea", "engineer", paths=("acme/plant1",))
@@ -571,6 +592,7 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
         assert await page.get_by_role("row", name="power").count() == 0
         assert await page.evaluate("async () => (await fetch('api/v1/last?tag=acme/plant2/line:power')).status") == 404
         assert await page.evaluate("document.cookie") == ""
+        await read_in_utc(page)
         await only_look(page)
         await values_come(page, site)
         seen = len(renewals)
