@@ -141,7 +141,7 @@ def export(out: Path, /, *, remove_identities: bool = False, keys: Keys = NO_KEY
     """Copy the key store, for a safe.
 
     With --remove-identities the seeds of operator and accounts stay in the copy only. What is left signs for all
-    daily work; the identities are needed to replace a signing key.
+    daily work. Only an identity can name another signing key, for which there is no command yet.
 
     Examples:
 
