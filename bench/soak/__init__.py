@@ -45,7 +45,7 @@ async def run(for_s: float, *, is_short: bool) -> list[Row]:
         for child in devices.values():
             await child.wait_ready()
         ready = {device.name: child.ready for device, child in devices.items()}
-        document = edge_document(rig.folder, secret, int(hub_node["leaf_port"]), ready)
+        document = edge_document(rig.folder, secret, int(hub_node["leaf_port"]), ready, ())
         replay = next(c for c in document["connectors"] if c["name"] == WAVEFORM)
         replay["config"]["loop"] = True
         edge, node = await rig.start_node("edge", document)

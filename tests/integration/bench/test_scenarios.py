@@ -14,7 +14,7 @@ from bench.historian._streams import value
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = {
-    "connectors": 8, "console": 9, "contracts": 4, "count": 6, "fleet": 7, "flow": 3, "historian": 5, "ingest": 12,
+    "connectors": 8, "console": 9, "contracts": 4, "count": 6, "fleet": 7, "flow": 3, "historian": 6, "ingest": 12,
     "opcua": 1, "outage": 2, "predict": 6, "shop": 5, "simulation": 1, "soak": 1, "trust": 6, "wasm": 4,
 }  # fmt: skip
 PARTS = {
