@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,24 +62,34 @@ def beside_the_api(site: LoginSite, folder: Path) -> Starlette:
     return Starlette(routes=[Route("/api/{path:path}", forward, methods=["GET", "POST", "DELETE"]), pages])
 
 
-async def see_the_example_page(page: Page, site: LoginSite, folder: Path) -> None:
-    """Built with the bundler's own defaults: ann logs in there, sees her last values, and the next one without asking;
-    what is not hers is not there."""
+@contextlib.asynccontextmanager
+async def the_example(site: LoginSite, folder: Path) -> AsyncIterator[str]:
+    """Where the example page is: built with the bundler's own defaults, served before this hub."""
     await node("node_modules/vite/bin/vite.js", "build", EXAMPLE, "--outDir", folder, "--logLevel", "warn")
     async with serve_api(beside_the_api(site, folder)) as address:
-        await page.goto(f"{address.url}/")
-        for name, text in (("tenant", "acme"), ("user", "ann"), ("password", PASSWORD)):
-            await page.get_by_placeholder(name).fill(text)
-        await page.get_by_role("button", name="Log in").click()
-        await page.get_by_text("connected", exact=True).wait_for()
-        line = page.get_by_role("listitem").filter(has_text=re.compile(rf"^{TAG} = \d+$"))
-        await line.wait_for()
-        before = await line.inner_text()
+        yield address.url
 
-        async def has_changed() -> bool:
-            async with site.site.plant("acme") as plant:
-                await plant.publish(TAG, random.randrange(10**6))
-            return await line.inner_text() != before
 
-        await until(has_changed, "a live value on the example page")
-        assert not [one for one in await page.get_by_role("listitem").all_inner_texts() if "plant2" in one]
+async def log_in_to_the_example(page: Page, address: str, tenant: str, user: str) -> None:
+    """Until it is connected."""
+    await page.goto(f"{address}/")
+    for name, text in (("tenant", tenant), ("user", user), ("password", PASSWORD)):
+        await page.get_by_placeholder(name).fill(text)
+    await page.get_by_role("button", name="Log in").click()
+    await page.get_by_text("connected", exact=True).wait_for()
+
+
+async def see_the_example_page(page: Page, address: str, site: LoginSite) -> None:
+    """ann logs in there, sees her last values, and the next one without asking; what is not hers is not there."""
+    await log_in_to_the_example(page, address, "acme", "ann")
+    line = page.get_by_role("listitem").filter(has_text=re.compile(rf"^{TAG} = \d+$"))
+    await line.wait_for()
+    before = await line.inner_text()
+
+    async def has_changed() -> bool:
+        async with site.site.plant("acme") as plant:
+            await plant.publish(TAG, random.randrange(10**6))
+        return await line.inner_text() != before
+
+    await until(has_changed, "a live value on the example page")
+    assert not [one for one in await page.get_by_role("listitem").all_inner_texts() if "plant2" in one]

@@ -13,11 +13,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from acting import act_on_the_plant
 from browser import DESK, PHONE, a_page, accessibility_faults, chromium, faults_shown
-from client_package import see_the_example_page
+from client_package import see_the_example_page, the_example
 from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite, console_site
 from login_site import PASSWORD, LoginSite, login_site
 from outlines import check_outline
 from signing import sign_what_a_page_prepared
+from tenants_apart import OF_ACME, OF_BETA, ask_for_it, follow_links, hear_what_is_published
 from trending import see_a_trend
 from trust_site import until
 
@@ -472,9 +473,9 @@ async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
     assert faults == []
 
 
-async def fill_in(page: Page, user: str, password: str) -> None:
-    """The log-in of somebody of acme."""
-    for name, text in (("Tenant", "acme"), ("User", user), ("Password", password)):
+async def fill_in(page: Page, user: str, password: str, tenant: str = "acme") -> None:
+    """The log-in of somebody."""
+    for name, text in (("Tenant", tenant), ("User", user), ("Password", password)):
         await page.get_by_label(name, exact=True).fill(text)
     await page.get_by_role("button", name="Log in").click()
 
@@ -521,6 +522,19 @@ async def read_in_utc(page: Page) -> None:
     await details.locator("dd").filter(has_text=re.compile(r"^\S+, \S+ UTC ")).first.wait_for()
     await page.keyboard.press("Escape")
     await details.wait_for(state="detached")
+
+
+async def stay_apart(browser: Browser, page: Page, site: LoginSite, example: str, faults: list[str]) -> None:
+    """ann of acme and dora of beta, both open at once: neither page gets at the other's plant."""
+    async with a_page(browser, faults=faults) as other:
+        await other.goto(site.url)
+        await fill_in(other, "dora", PASSWORD, "beta")
+        await other.get_by_role("row", name="speed").wait_for()
+        for one, own, foreign in ((page, OF_ACME, OF_BETA), (other, OF_BETA, OF_ACME)):
+            await ask_for_it(one, own, foreign)
+            await follow_links(one, site, own, foreign)
+    async with a_page(browser, faults=faults) as wide:
+        await hear_what_is_published(wide, example, site)
 
 
 async def only_look(page: Page) -> None:
@@ -577,7 +591,7 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
     faults: list[str] = []
     renewals: list[str] = []
     async with (
-        login_site(tmp_path, "acme", origins=(), credentials="10s", admins=["acme/bea"]) as site,
+        login_site(tmp_path, "acme", "beta", origins=(), credentials="10s", admins=["acme/bea"]) as site,
         chromium() as browser,
         a_page(browser, faults=faults, timezone_id="Asia/Kolkata") as page,
     ):
@@ -587,6 +601,8 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
         await site.publish("acme", "acme/plant1/line:speed", "acme/plant2/line:power")
         await site.add("acme", "ann", paths=("acme/plant1",))
         await site.add("acme", "bea", "commander")
+        await site.publish("beta", OF_BETA)
+        await site.add("beta", "dora", "commander")
         page.on("request", lambda asked: renewals.append(asked.url) if "credentials" in asked.url else None)
         await log_in(page, site)
         assert await page.get_by_role("row", name="power").count() == 0
@@ -598,8 +614,10 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
         seen = len(renewals)
         await until(lambda: len(renewals) > seen, "the page asks for its next credentials")
         await values_come(page, site)
-        async with a_page(browser, faults=faults) as other:
-            await see_the_example_page(other, site, tmp_path / "example")
+        async with the_example(site, tmp_path / "example") as example:
+            async with a_page(browser, faults=faults) as other:
+                await see_the_example_page(other, example, site)
+            await stay_apart(browser, page, site, example, faults)
         await page.get_by_role("link", name="Admin").click()
         await page.get_by_text("Only administrators change people").wait_for()
         async with a_page(browser, faults=faults) as other:
