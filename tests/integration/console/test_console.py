@@ -552,6 +552,28 @@ async def only_look(page: Page) -> None:
     await page.get_by_role("row", name="speed").wait_for()
 
 
+async def see_a_flood(page: Page, site: LoginSite) -> None:
+    """Ten alarms are none; one more is, and what comes again and again stands first."""
+    raised = {"state": "unacknowledged", "change": "raised", "priority": "high", "is_active": True, "message": "hot"}
+
+    async def rise(*names: str) -> None:
+        async with site.site.plant("acme") as plant:
+            for name in names:
+                await plant.event(f"acme/plant1/line:alarm/{name}", "millstream.alarm.raised", raised)
+
+    await rise("jam", "jam", *(f"a{number}" for number in range(8)))
+    await page.get_by_role("link", name="Alarms").click()
+    await page.get_by_label("Events, too").check()  # a program's are events; those of flows are alarms, shown alike
+    await page.get_by_role("row").filter(has_text="alarm/a7").first.wait_for()
+    flood = page.get_by_role("region", name="Flood of alarms: acme/plant1", exact=True)
+    assert await flood.count() == 0
+    await rise("late")
+    await flood.get_by_text("11 were raised in ten minutes").wait_for()
+    first = flood.locator("tbody tr").first
+    assert (await first.inner_text()).split("\t")[:3] == ["2 high", "acme/plant1/line:alarm/jam", "2"]
+    assert await faults_shown(page) == []
+
+
 async def keep_people(page: Page, site: LoginSite) -> None:
     """An administrator adds somebody, whose password is shown this once and good; takes out ann, not herself; and sees
     what only the operator's keys can do, with the command for it."""
@@ -611,6 +633,8 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
         await read_in_utc(page)
         await only_look(page)
         await values_come(page, site)
+        await see_a_flood(page, site)
+        await page.get_by_role("link", name="Plant", exact=True).click()
         seen = len(renewals)
         await until(lambda: len(renewals) > seen, "the page asks for its next credentials")
         await values_come(page, site)
