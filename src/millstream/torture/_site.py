@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from millstream.kernel import bind_port
+from millstream.kernel import free_port
 
 SITE = "acme/plant1"
 EDGE = "plant1"
@@ -28,16 +26,10 @@ def tag(machine: str, name: str) -> str:
 
 def free_ports(count: int) -> list[int]:
     """Ports that are free now, all different. They stay the same when a node is started again."""
-    with ExitStack() as held:
-        probes = [held.enter_context(_bound()) for _ in range(count)]
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
-def _bound() -> socket.socket:
-    found = bind_port("127.0.0.1")
-    if found is None:
-        raise OSError("no free port on loopback")
-    return found
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
 
 
 @dataclass(frozen=True, slots=True)
