@@ -62,7 +62,7 @@ def is_present(name: str) -> bool:
         return _may_mount()
     if name == "console":
         return console.is_fresh() and (console.SOURCE / "node_modules").is_dir()
-    if name in ("playwright", "onnxruntime"):
+    if name in ("playwright", "onnxruntime", "sklearn", "onnx"):
         return importlib.util.find_spec(name) is not None
     if name in NPM_PEERS:
         return shutil.which("node") is not None and (PEERS_DIR / "node_modules" / name / "package.json").exists()

@@ -135,7 +135,7 @@ def _as_onnx(forest: Any, columns: int) -> Any:
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="millstream")
 
 
-def _nodes(forest: Any) -> dict[str, list[Any]]:
+def _nodes(forest: Any) -> dict[str, Any]:
     """The attributes of the operator. A threshold is rounded down to float32, so that the same values lie below it."""
     import numpy as np
 

@@ -7,7 +7,6 @@ import json
 import math
 import random
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,9 +48,7 @@ SECOND_NS = 10**9
 BAD = 0x80000000
 NAMES = {"level": "level", "heat": "heat"}
 needs_runtime = pytest.mark.needs("onnxruntime")
-needs_training = pytest.mark.skipif(
-    find_spec("sklearn") is None or find_spec("onnx") is None, reason="millstream[training] is not installed"
-)
+needs_training = pytest.mark.needs("sklearn", "onnx")
 
 
 def flow(**config: Any) -> Flow[Any]:
