@@ -33,7 +33,8 @@ _BUSY = frozenset({10008, 10074, 10118, 10210, 10211, 10076})  # unavailable, te
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """What a stream holds; `bytes_max` is its bound, not positive when it has none, `subjects` what it listens on."""
+    """What a stream holds; `bytes_max` is its bound, not positive when it has none, `subjects` what it listens on,
+    `first_time_ns` (UTC) when its oldest message was stored, 0 while there is none."""
 
     messages: int
     bytes: int
@@ -41,6 +42,7 @@ class StreamState:
     last_seq: int
     bytes_max: int = -1
     subjects: tuple[str, ...] = ()
+    first_time_ns: int = 0
 
     def takes(self, subject: str) -> bool:
         """Whether the stream listens on `subject`."""
@@ -81,6 +83,7 @@ class StreamApi:
         return StreamState(
             state["messages"], state["bytes"], state["first_seq"], state["last_seq"],
             int(config.get("max_bytes", -1)), tuple(config.get("subjects") or ()),
+            _utc_ns(state["first_ts"]) if state["messages"] and "first_ts" in state else 0,
         )  # fmt: skip
 
     async def last(self, stream: str, subject: str) -> Received | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from millstream.protocols.fleet_query import FleetMatch, FleetSummary
 
 NAMES_SHOWN_MAX = 10
+YEAR_9999_S = 253_370_764_800  # an edge may say anything
 
 
 def query(
@@ -158,11 +160,7 @@ def data(
             table = await asked.table()
         assert asked.summary is not None
         write_table(table, "jsonl" if json else output or format_of(file), file)
-        for node, of_node in asked.summary.nodes.items():
-            if of_node.error is not None:
-                note(f"{node}: {shown(of_node.error)}")
-            elif of_node.truncated:
-                note(f"{node}: there is more: --max-mb cut the answer")
+        _tell(asked.summary)
         what = "samples" if of_history.every is None else "windows"
         note(f"{len(table)} {what} of {_nodes(asked.summary)} in {asked.summary.took_ms:.0f} ms")
         return OK if asked.summary.is_whole else CHECK_FAILED
@@ -173,6 +171,21 @@ def data(
 def _nodes(summary: DataSummary) -> str:
     missing = len(summary.missing)
     return f"{len(summary.nodes)} nodes" + (f", {missing} missing," if missing else "")
+
+
+def _tell(summary: DataSummary) -> None:
+    """What an edge's answer lacks."""
+    for node, of_node in summary.nodes.items():
+        if of_node.error is not None:
+            note(f"{node}: {shown(of_node.error)}")
+        elif of_node.truncated:
+            note(f"{node}: there is more: --max-mb cut the answer")
+        if of_node.holds_from_ns is not None:
+            note(f"{node}: its streams hold nothing from before {_time(of_node.holds_from_ns)}")
+
+
+def _time(time_ns: int) -> str:
+    return datetime.fromtimestamp(min(time_ns // 10**9, YEAR_9999_S), UTC).isoformat()
 
 
 def _names(given: list[str] | None) -> list[str]:

@@ -17,6 +17,7 @@ from millstream.protocols.below import FLEET_DATA
 from millstream.protocols.fleet_data import (
     CURSOR,
     ERROR,
+    HOLDS_FROM,
     NODE,
     STATUS,
     DataQuestion,
@@ -151,6 +152,7 @@ async def _of_edge(link: Link, name: str, question: DataQuestion) -> AsyncGenera
                     account.bytes += len(reply.payload)
                     yield part
                 if headers.get(STATUS) != "part":
+                    account.take_holds_from(headers.get(HOLDS_FROM))
                     break
         cursor = headers.get(CURSOR)
         if cursor is not None and account.bytes >= question.bytes_max:

@@ -36,6 +36,8 @@ def decode_page(
     decoder = StreamDecoder("page", 0, tags=tags, ledger=LedgerVerifier(), now_ns=now_ns)
     decoded = decoder.decode(messages)
     raw = decoded.rows.arrow()
+    if bool((decoded.rows.order[1:] < decoded.rows.order[:-1]).any()):  # single samples stand behind the blocks
+        raw = raw.sort_by("n")
     times = raw.column("ts").cast(pa.int64())
     raw = raw.filter(pc.and_(pc.greater_equal(times, start_ns), pc.less(times, end_ns)))
     if not len(raw):

@@ -17,6 +17,7 @@ from millstream.protocols.fleet_data import (
     BAD,
     CURSOR,
     ERROR,
+    HOLDS_FROM,
     NODE,
     ROWS,
     STATUS,
@@ -26,6 +27,7 @@ from millstream.protocols.fleet_data import (
     PageAsk,
     check_range,
     decode_data_question,
+    number,
 )
 from millstream.protocols.nats_wire import WireMessage, parse_headers
 from millstream.protocols.uns_pattern import Pattern, overlap
@@ -139,7 +141,7 @@ class _Gathering:
             rows_before = account.rows
             for message in parts:
                 headers = parse_headers(message[3])
-                account.rows += _number(headers.get(ROWS))
+                account.rows += number(headers.get(ROWS))
                 if message[4]:
                     account.bytes += len(message[4])
                     self._left_bytes -= len(message[4])
@@ -147,7 +149,8 @@ class _Gathering:
             end = parse_headers(parts[-1][3])
             if (text := end.get(ERROR)) is not None:
                 raise PlantError("the edge cannot answer", where=edge, got=text[:200], code="MS-2211")
-            if bad := _number(end.get(BAD)):
+            account.take_holds_from(end.get(HOLDS_FROM))
+            if bad := number(end.get(BAD)):
                 account.error = f"{bad} messages could not be read"
             empty = 0 if account.rows > rows_before else empty + 1
             cursor = end.get(CURSOR)
@@ -167,7 +170,3 @@ class _Gathering:
                 if attempt == PAGE_TRIES:
                     raise
         raise AssertionError
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 12 else 0

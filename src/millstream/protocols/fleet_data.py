@@ -26,6 +26,7 @@ BYTES_MAX = 1 << 30
 BYTES_USUAL = 64 << 20
 KINDS = ("tag", "count", "kpi", "state")
 STATUS, CURSOR, NODE, ERROR, ROWS, BAD = "Ms-Status", "Ms-Cursor", "Ms-Node", "Ms-Error", "Ms-Rows", "Ms-Bad"
+HOLDS_FROM = "Ms-Holds-From"  # UTC ns
 
 
 class HistoryAsk(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -77,12 +78,23 @@ class DataQuestion(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
 
 
 class NodeAccount(msgspec.Struct):
-    """What came of one edge. `truncated`: the bound of bytes cut it; `error`: why it ended early."""
+    """What came of one edge. `truncated`: the bound of bytes cut it; `error`: why it ended early; `holds_from_ns`:
+    older data was asked for, and the edge's streams have forgotten what was stored before this time (UTC)."""
 
     rows: int = 0
     bytes: int = 0
     truncated: bool = False
     error: str | None = None
+    holds_from_ns: int | None = None
+
+    def take_holds_from(self, text: str | None) -> None:
+        """What the end of a page says of one of the edge's streams."""
+        self.holds_from_ns = max(number(text), self.holds_from_ns or 0) or None
+
+
+def number(text: str | None) -> int:
+    """Of a header that somebody else wrote: 0 when it is none."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
 class DataSummary(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from millstream.bus import Credentials, LeafRemote, NatsServer, RawConnection, ServerSettings
 from millstream.client import Plant, connect
 from millstream.config import ConnectorEntry, EdgeConfig, HubConfig
+from millstream.connectors.replay import ReplayConnector
 from millstream.edge import EdgeNode
 from millstream.hub import HubNode
 from millstream.model import GOOD, Sample
@@ -74,7 +75,7 @@ class BenchConnector:
         yield BenchSession(self._config)
 
 
-CATALOG: Any = {"bench": BenchConnector}
+CATALOG: Any = {"bench": BenchConnector, "replay": ReplayConnector}
 
 
 @dataclass
@@ -94,7 +95,10 @@ class Site:
     def secret(self, name: str) -> Path:
         return self.folder / "hub" / "secrets" / "edges" / name
 
-    def edge_config(self, name: str, *, rows: int = 10, historian: Any = None, **identity: Any) -> EdgeConfig:
+    def edge_config(
+        self, name: str, *, rows: int = 10, historian: Any = None, connectors: Sequence[Any] = (), **identity: Any
+    ) -> EdgeConfig:
+        """`connectors` come beside the one that counts to `rows`."""
         tags = [{"name": "n", "address": "n", "write": {"interval": "50ms"}}, {"name": "fixed", "address": "m"}]
         return EdgeConfig.model_validate(
             {
@@ -107,7 +111,8 @@ class Site:
                 "connectors": [
                     ConnectorEntry.model_validate(
                         {"name": "bench", "type": "bench", "path": "line", "config": {"rows": rows}, "tags": tags}
-                    )
+                    ),
+                    *(ConnectorEntry.model_validate(entry) for entry in connectors),
                 ],
             }
         )  # fmt: skip

@@ -1,0 +1,138 @@
+"""A minute of raw 1 kHz channels, asked for at the edges that hold it: each sample once, in order, at its time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from fleet_site import site, until
+
+from millstream.client import Plant
+from millstream.edge import EdgeNode
+from millstream.kernel import SystemClock
+
+RATE_HZ = 1000
+MS_NS = 10**9 // RATE_HZ
+MINUTE = 60 * RATE_HZ
+RESTARTS = 3
+CHANNELS = [f"c{n}" for n in range(8)]
+
+
+def write_waveform(file: Path, channels: Sequence[str], count: int) -> None:
+    """Each sample tells its channel and its number."""
+    np.savez(file, rate_hz=RATE_HZ, **{name: np.arange(count) + at * 10**6 for at, name in enumerate(channels)})
+
+
+def replay(file: Path, name: str, channels: Sequence[str], **config: Any) -> dict[str, Any]:
+    return {
+        "name": name, "type": "replay", "path": f"line/{name}", "config": {"file": file, "times": "shift", **config},
+        "tags": [{"name": channel, "address": channel} for channel in channels],
+    }  # fmt: skip
+
+
+def stored(edge: EdgeNode, connector: str) -> int:
+    connectors: Any = edge.status()["connectors"]
+    return int(next(each["samples_stored"] for each in connectors if each["name"] == connector))
+
+
+async def pulled(plant: Plant, pattern: str, **range: Any) -> tuple[dict[str, pa.Table], Any]:
+    """Of each tag what came, in the order in which it came, and the account."""
+    run = plant.fleet.data(pattern, **range)
+    parts = [part.table.replace_schema_metadata(None) async for part in run]
+    whole = pa.concat_tables(parts).unify_dictionaries() if parts else pa.table({"tag": []})
+    tags = whole.column("tag").to_pylist()
+    rows: dict[str, list[int]] = {}
+    for row, tag in enumerate(tags):
+        rows.setdefault(tag, []).append(row)
+    return {tag: whole.take(pa.array(of_tag)) for tag, of_tag in rows.items()}, run.summary
+
+
+def numbers(table: pa.Table, channel: int) -> Any:
+    """The samples' numbers, once each is seen to stand one behind the other, a millisecond apart; between them stands
+    what marks a lost link, at a time of its own."""
+    quality = table.column("quality").to_numpy()
+    marks = np.flatnonzero(quality)
+    assert table.take(marks).column("value").null_count == len(marks) <= RESTARTS
+    table = table.filter(pa.array(quality == 0))
+    found = table.column("value").to_numpy() - channel * 10**6
+    times = table.column("timestamp").cast(pa.int64()).to_numpy()
+    assert np.array_equal(np.diff(found), np.ones(len(found) - 1))
+    assert np.array_equal(np.diff(times), np.full(len(times) - 1, MS_NS))
+    return found
+
+
+async def test_the_last_minute_at_1_khz_comes_whole_from_the_edges_that_hold_it(tmp_path: Path) -> None:
+    """Stored all at once and late, as after an outage: what counts is when a sample was taken."""
+    write_waveform(tmp_path / "minute.npz", CHANNELS, MINUTE + 5 * RATE_HZ)
+    write_waveform(tmp_path / "runs.npz", CHANNELS[:2], 60 * RATE_HZ)
+    eight = replay(tmp_path / "minute.npz", "spindle", CHANNELS, speed="max")
+    one = replay(tmp_path / "minute.npz", "spindle", CHANNELS[:1], speed="max")
+    runs = replay(tmp_path / "runs.npz", "runs", CHANNELS[:2], block_duration="50ms")
+    async with (
+        site(tmp_path, ["e1", "e2"]) as made, made.edge("e1", connectors=[eight, runs]) as edge,
+        made.edge("e2", connectors=[one]) as other, made.plant() as plant,
+    ):  # fmt: skip
+        await until(lambda: stored(edge, "spindle") == 8 * stored(other, "spindle") == 8 * 65 * RATE_HZ, "65 s of each")
+        await check_minute(plant)
+        await check_reconnects(plant, edge)
+        await check_forgotten(plant, edge)
+
+
+async def check_minute(plant: Plant) -> None:
+    """Of one channel, of eight, and of two sites."""
+    of_tag, _ = await pulled(plant, "acme/e1/line/spindle:c3", last="1h")
+    (table,) = of_tag.values()
+    assert np.array_equal(numbers(table, 3), np.arange(65 * RATE_HZ))
+    begin_ns = table.column("timestamp")[0].value
+    minute = {"start": begin_ns + RATE_HZ * MS_NS, "end": begin_ns + (RATE_HZ + MINUTE) * MS_NS}
+    expected = np.arange(RATE_HZ, RATE_HZ + MINUTE)
+    of_tag, summary = await pulled(plant, "acme/e1/line/spindle:c3", **minute)
+    assert np.array_equal(numbers(of_tag["acme/e1/line/spindle:c3"], 3), expected)
+    assert (summary.is_whole, summary.nodes["e1"].rows, summary.nodes["e1"].holds_from_ns) == (True, MINUTE, None)
+    of_tag, summary = await pulled(plant, "acme/e1/line/spindle:*", **minute)
+    assert sorted(of_tag) == [f"acme/e1/line/spindle:{name}" for name in CHANNELS]
+    for channel, name in enumerate(CHANNELS):
+        assert np.array_equal(numbers(of_tag[f"acme/e1/line/spindle:{name}"], channel), expected)
+    of_tag, summary = await pulled(plant, "acme/**/spindle:c0", last="1h")
+    assert {tag: len(numbers(table, 0)) for tag, table in of_tag.items()} == {
+        f"acme/{node}/line/spindle:c0": 65 * RATE_HZ for node in ("e1", "e2")
+    }
+    assert summary.is_whole
+
+
+async def check_reconnects(plant: Plant, edge: EdgeNode) -> None:
+    """The last minute of channels that run, while their connector is stopped and opened again."""
+    for _ in range(RESTARTS):
+        before = stored(edge, "runs")
+        sent = asyncio.ensure_future(plant.commands.send("restart_connector", {"connector": "runs"}, nodes=["e1"]))
+        of_tag, _ = await pulled(plant, "acme/e1/line/runs:*", last="1min")
+        for channel, name in enumerate(CHANNELS[:2]):
+            assert numbers(of_tag[f"acme/e1/line/runs:{name}"], channel)[0] == 0
+        await sent
+        await until(lambda before=before: stored(edge, "runs") > before + 500, "it goes on")  # type: ignore[misc]
+        of_tag, summary = await pulled(plant, "acme/e1/line/runs:*", last="1min")
+        assert summary.is_whole
+        for channel, name in enumerate(CHANNELS[:2]):
+            found = numbers(of_tag[f"acme/e1/line/runs:{name}"], channel)
+            assert found[0] == 0
+            assert len(found) >= before // 2 + 250
+
+
+async def check_forgotten(plant: Plant, edge: EdgeNode) -> None:
+    """What the edge's stream holds no more is told."""
+    async with edge.server.connect("operator") as operator:
+        answer = await operator.request("$JS.API.STREAM.PURGE.E_e1_I", b'{"keep": 20}')
+        assert b'"success":true' in answer[4]
+    now_ns = SystemClock().now_ns()
+    run = plant.fleet.data("acme/e1/**:*", start=now_ns - 3600 * 10**9)
+    await run.table()
+    assert run.summary is not None
+    assert now_ns - 3600 * 10**9 < (run.summary.nodes["e1"].holds_from_ns or 0) < now_ns
+    run = plant.fleet.data("acme/e1/**:*", start=now_ns)
+    await run.table()
+    assert run.summary is not None
+    assert run.summary.nodes["e1"].holds_from_ns is None
