@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from pages import ROOT, Terminal, beside, blocks, checkout, node_json
 
 PAGE = ROOT / "docs" / "how-to" / "tenants.md"
-OPERATOR, HUB, SITE, JOIN, EDGE, PEOPLE, LOCK = blocks(PAGE, "sh")
+OPERATOR, HUB, SITE, JOIN, EDGE, PEOPLE, LOCK, EVENTS = blocks(PAGE, "sh")
 
 
 async def test_the_page_on_tenants_runs(tmp_path: Path) -> None:
@@ -30,3 +30,8 @@ async def test_the_page_on_tenants_runs(tmp_path: Path) -> None:
             await node_json(root / "cologne")
             assert "\n42\n" in await run(PEOPLE)
             assert "site cologne: 1 key let in" in await run(LOCK)
+            happened = [line[20:].strip() for line in (await run(EVENTS)).splitlines()]
+            cut = "edge cologne at 127.0.0.1 is gone (credentials revoked) [MS-2612]"
+            assert [line for line in happened if "revoked" in line] == [f"warning  leaf_lost       acme: {cut}",
+                                                                        f"warning  leaf_lost       {cut}"]  # fmt: skip
+            assert not [line for line in happened if "join-cologne" in line]  # who asks once is not who is lost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -26,6 +27,7 @@ def events(
 ) -> int:
     """Show what happened to the hub's servers, links and streams.
 
+    At a hub of tenants, without --tenant, it is what its provider sees: of all tenants, and the audit of none.
     A code such as MS-2610 is explained by `millstream explain`.
 
     Examples:
@@ -50,8 +52,13 @@ def events(
 
     async def work() -> int:
         """Print as they come."""
-        async with target.connect() as plant:
-            found: AsyncGenerator[CloudEvent, None] = plant.events(type=type, start=None if follow else start)
+        from millstream.client import PROVIDER
+
+        async with replace(target, tenant=target.tenant or PROVIDER).connect() as plant:
+            provider, since = plant.fleet.provider, None if follow else start
+            found: AsyncGenerator[CloudEvent, None] = (
+                provider.events(type=type, start=since) if provider.is_asked else plant.events(type=type, start=since)
+            )
             try:
                 async with aclosing(found):
                     async for event in found:
@@ -75,4 +82,5 @@ def _print(event: CloudEvent, *, is_json: bool) -> None:
         return
     data, what = _data(event), event.type.removeprefix(f"{EVENT_TYPE}.")
     code = f" [{data['code']}]" if data.get("code") else ""
-    print_text(f"{(time or '')[:19]:<20}{data.get('severity', ''):<9}{what:<16}{shown(data.get('text', ''))}{code}")
+    text = ": ".join(shown(data[name]) for name in ("tenant", "text") if data.get(name))
+    print_text(f"{(time or '')[:19]:<20}{data.get('severity', ''):<9}{what:<16}{text}{code}")

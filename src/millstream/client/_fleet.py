@@ -17,6 +17,7 @@ from millstream.client._fleet_data import FleetDataRun, data_arrivals, raise_rep
 from millstream.client._flows import ask_node
 from millstream.client._node import NodeAddress
 from millstream.client._paths import Where, to_names
+from millstream.client._provider import Provider
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.kernel import Clock, DecodeError, NotFoundError
 from millstream.protocols.below import FLEET
@@ -74,6 +75,7 @@ class Fleet:
         self._services = services
         self._clock = clock
         self.commands = Commands(link, self.whom)
+        self.provider = Provider(link, address, clock)
 
     def query(
         self, filter: str | None = None, *, select: Sequence[str] = (), nodes: Sequence[str] | None = None,

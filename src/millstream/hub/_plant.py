@@ -31,7 +31,6 @@ from millstream.bus import (
     NatsServer,
     ProcessMeter,
     RawConnection,
-    ServerAlarm,
     StreamApi,
     StreamBounds,
     config_stream,
@@ -69,10 +68,11 @@ from millstream.hub._history import history_below
 from millstream.hub._hold import CatchUpHold
 from millstream.hub._ledger import HubLedger, accounts_as_dict
 from millstream.hub._rollouts import RolloutEngine
-from millstream.hub._server_events import ServerEventTeller
+from millstream.hub._server_events import ServerEventTeller, SystemEars, shelf_at
 from millstream.hub._sources import SourceKeeper
 from millstream.kernel import Clock, PlantError
 from millstream.protocols.history_job import job_subject
+from millstream.protocols.server_advisory import ServerEvent
 from millstream.protocols.trust_chain import TrustChain
 from millstream.sdk import Log
 from millstream.worker import FlowDirector, Surroundings
@@ -95,7 +95,8 @@ class PlantAccount:
     """Whose plant this is: how the hub logs in to its account, where its history and what its flows need lies, what its
     streams may take together (None: what the disk has), its flows and how their workers log in (None: as the hub).
     In operator mode `mqtt_token` makes a device's token, for the client that has the server make its MQTT streams, and
-    `chain` says who may sign, `audit` hears what people did."""
+    `chain` says who may sign, `audit` hears what people did, `place` is the tenant's, and `told` hears what of the
+    servers concerns it."""
 
     credentials: Credentials
     history_dir: Path
@@ -107,6 +108,8 @@ class PlantAccount:
     mqtt_token: Callable[[], str] | None = None
     chain: Callable[[], TrustChain] | None = None
     audit: PeopleAudit | None = None
+    place: str | None = None
+    told: Callable[[ServerEvent], None] | None = None
 
 
 class HubPlant:
@@ -201,26 +204,34 @@ class HubPlant:
             await self._flows.prepare()
         await self._serve()
         await self._open_fleet()
-        self._teller = ServerEventTeller(
-            self.connection, self._enterprise, lambda: self.sources.streams, self._watched_alarms,
-            system=await self._system_connection(), clock=self._clock, log=self._log,
-        )  # fmt: skip
-        await self._teller.listen()
+        await self._listen_to_servers()
 
-    async def _system_connection(self) -> RawConnection | None:
-        """To hear what the servers say; where tenants share them, that is for their provider to hear."""
-        login = self._server.system_credentials
-        if login is None or self.account.tenant is not None:
-            return None
-        name = f"hub {self._config.hub.name} system"
-        return await self._stack.enter_async_context(self._server.connection(name, Credentials(*login)))
+    async def _listen_to_servers(self) -> None:
+        """Where tenants share them, what they say in the system account is heard by whoever has the plants, and given
+        to the one that it concerns (`hear_of_servers`)."""
+        server, account = self._server, self.account
+        is_shared = account.tenant is not None
+        self._teller = ServerEventTeller(
+            self.connection, shelf_at(self._enterprise), clock=self._clock, log=self._log,
+            streams=lambda: self.sources.streams, also=account.told,
+            alarms=lambda: self.sources.alarms if is_shared else [*server.alarms, *self.sources.alarms],
+            shared_alarms=lambda: server.alarms if is_shared else (),
+        )  # fmt: skip
+        self._teller.listen()
+        if not is_shared and (login := server.system_credentials) is not None:
+            name = f"hub {self._config.hub.name} system"
+            system = await self._stack.enter_async_context(server.connection(name, Credentials(*login)))
+            await SystemEars(system, lambda _, event: self._teller.keep(event)).listen()
+
+    def hear_of_servers(self, event: ServerEvent) -> None:
+        """Of something that concerns this plant's account."""
+        self._teller.keep(event)
 
     def _enterprise(self) -> str | None:
         """Where the servers' events stand; None while no edge has said of what enterprise this is the hub."""
+        if self.account.place is not None:
+            return self.account.place
         return self._edges[0].path.partition("/")[0] if self._edges else None
-
-    def _watched_alarms(self) -> list[ServerAlarm]:
-        return [*self._server.alarms, *self.sources.alarms]
 
     def _director(self) -> FlowDirector:
         config, server, account = self._config, self._server, self.account

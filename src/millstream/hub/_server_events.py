@@ -1,6 +1,7 @@
-"""Tells what the servers announce: as events in the hub's own stream, beside those of machines.
+"""Tells what the servers announce: as events in a stream of the hub, beside those of machines.
 
-While nothing can be stored (no majority, the server restarts) events wait, a bounded number of them.
+What they announce in the system account is heard once a hub (`SystemEars`), and told to whom it concerns. While nothing
+can be stored (no majority, the server restarts) events wait, a bounded number of them.
 """
 
 from __future__ import annotations
@@ -8,8 +9,18 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from millstream.bus import HUB_DOMAIN, HUB_LOCAL, RawConnection, ServerAlarm, StreamApi, StreamInfo, decode_answer
+from millstream.bus import (
+    HUB_DOMAIN,
+    HUB_LOCAL,
+    RawConnection,
+    ServerAlarm,
+    StreamApi,
+    StreamConfig,
+    StreamInfo,
+    decode_answer,
+)
 from millstream.kernel import Clock, PlantError, Unreachable
 from millstream.model import AssetPath
 from millstream.protocols.cloudevents import CloudEvent, encode_event
@@ -19,34 +30,121 @@ from millstream.protocols.server_advisory import EVENT_TYPE, AlarmWatch, LimitWa
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
 from millstream.sdk import Log
 
-ADVISORIES = ("$JS.EVENT.ADVISORY.>",)
-SYSTEM_EVENTS = ("$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.DISCONNECT", "$SYS.SERVER.*.SHUTDOWN")
+ADVISORIES = "$JS.EVENT.ADVISORY.>"
+SYSTEM_EVENTS = (ADVISORIES, "$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.DISCONNECT", "$SYS.SERVER.*.SHUTDOWN")
 ROUND_TRIP = "$SYS.REQ.USER.INFO"  # any answer says that what was asked before it is done
 WAITING_COUNT_MAX = 1000  # while nothing can be stored; then the oldest goes
 TELL_INTERVAL_S = 0.5
-SEEN_COUNT_MAX = 4096  # ids; the plant's account and the system's may both announce one thing
+SEEN_COUNT_MAX = 4096  # ids; a member may hear of one thing from several servers
+REPEATED = ("limit_reached", "slow_consumer")  # who is turned away comes again within a second
+REPEAT_S = 60.0  # one that says the same within this is counted, and said by the next
+PROVIDER_EVENTS = "P_EVENTS"
+PROVIDER_EVENT_PREFIX = "event."
+PROVIDER_EVENTS_BYTES_MAX = 64 << 20
+
+
+def provider_events_stream() -> StreamConfig:
+    """Events of a hub's servers, of all its tenants, in the account of who runs it."""
+    return {
+        "name": PROVIDER_EVENTS, "subjects": [f"{PROVIDER_EVENT_PREFIX}>"], "storage": "file", "retention": "limits",
+        "num_replicas": 1, "max_bytes": PROVIDER_EVENTS_BYTES_MAX, "discard": "old", "allow_direct": True,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class EventShelf:
+    """Where events are stored: a stream, and the subject of each kind (None: not known yet; it is only logged)."""
+
+    stream: str
+    subject: Callable[[str], str | None]
+
+
+def shelf_at(place: Callable[[], str | None]) -> EventShelf:
+    """Of a plant: at its place, beside what machines say."""
+
+    def subject(kind: str) -> str | None:
+        path = place()
+        if path is None:
+            return None
+        return encode_subject(UnsAddress(AssetPath.parse(path), "_event", tuple(kind.split("."))))
+
+    return EventShelf(HUB_LOCAL, subject)
+
+
+PROVIDER_SHELF = EventShelf(PROVIDER_EVENTS, PROVIDER_EVENT_PREFIX.__add__)
+
+
+class SystemEars:
+    """What the servers announce in the system account. `heard` gets the account that it concerns ("": none) and the
+    event."""
+
+    def __init__(self, system: RawConnection, heard: Callable[[str, ServerEvent], None]) -> None:
+        self._system = system
+        self._heard = heard
+
+    async def listen(self) -> None:
+        """From here on nothing is missed."""
+        for subject in SYSTEM_EVENTS:
+            self._system.subscribe(subject, self._hear)
+        with contextlib.suppress(Unreachable):  # the server restarts: subscriptions are made anew by themselves
+            await self._system.request(ROUND_TRIP)
+
+    def _hear(self, messages: list[WireMessage]) -> None:
+        for message in messages:
+            subject = bytes(message[1]).decode("utf-8", "replace")
+            event = read_advisory(subject, bytes(message[4]), domain=HUB_DOMAIN)
+            if event is not None:
+                account = subject.split(".")[2] if subject.startswith("$SYS.ACCOUNT.") else ""
+                self._heard(account, event)
+
+
+@dataclass(slots=True)
+class _Repeats:
+    """Which events say again what was said a moment ago. Pure."""
+
+    said: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """What and text -> when it was told, and how often it came since."""
+
+    def judge(self, event: ServerEvent, now_ns: int) -> ServerEvent | None:
+        """The event to tell; None when it was just said."""
+        if event.what not in REPEATED:
+            return event
+        key = (event.what, event.text)
+        told_ns, count = self.said.get(key, (0, 0))
+        if key in self.said and now_ns - told_ns < REPEAT_S * 1e9:
+            self.said[key] = told_ns, count + 1
+            return None
+        self.said.pop(key, None)  # the newest stand last
+        self.said[key] = now_ns, 0
+        if len(self.said) > SEEN_COUNT_MAX:
+            del self.said[next(iter(self.said))]
+        return replace(event, data={**event.data, "repeats_before": count}) if count else event
 
 
 class ServerEventTeller:
-    """Run `run` in the plant's task group. `place` gives where the events stand (None: they are only logged), `streams`
-    and `alarms` what is looked at now and then. `system`: a connection of the system account."""
+    """Hears what JetStream announces in the account of `connection`, is given the rest (`keep`), and stores it; run
+    `run` in a task group. `streams` and `alarms` are looked at now and then, `shared_alarms` are those that others tell
+    as well. `also` hears of each event but theirs."""
 
     def __init__(
-        self, connection: RawConnection, place: Callable[[], str | None], streams: Callable[[], Sequence[StreamInfo]],
-        alarms: Callable[[], Sequence[ServerAlarm]], *, system: RawConnection | None, clock: Clock, log: Log,
+        self, connection: RawConnection, shelf: EventShelf, *, clock: Clock, log: Log,
+        streams: Callable[[], Sequence[StreamInfo]] = list, alarms: Callable[[], Sequence[ServerAlarm]] = list,
+        shared_alarms: Callable[[], Sequence[ServerAlarm]] = list, also: Callable[[ServerEvent], None] | None = None,
     ) -> None:  # fmt: skip
         self._connection = connection
         self._api = StreamApi(connection)
-        self._system = system
-        self._place = place
+        self._shelf = shelf
         self._streams = streams
-        self._alarms = alarms
+        self._alarms, self._shared_alarms = alarms, shared_alarms
+        self._also = also
         self._clock = clock
         self._log = log
         self._waiting: deque[ServerEvent] = deque(maxlen=WAITING_COUNT_MAX)
         self._seen: dict[str, None] = {}
-        self._limits, self._alarm_watch = LimitWatch(), AlarmWatch()
+        self._limits, self._alarm_watch, self._shared_watch = LimitWatch(), AlarmWatch(), AlarmWatch()
+        self._repeats = _Repeats()
         self._in_doubt: str | None = None
+        self._sid: int | None = None
         self.dropped_count = 0
 
     @property
@@ -54,56 +152,67 @@ class ServerEventTeller:
         """Events that are not stored yet."""
         return len(self._waiting)
 
-    async def listen(self) -> None:
+    def listen(self) -> None:
         """From here on nothing is missed; what is heard waits for `run`."""
-        for subject in ADVISORIES:
-            self._connection.subscribe(subject, self._hear)
-        if self._system is not None:
-            for subject in SYSTEM_EVENTS:
-                self._system.subscribe(subject, self._hear)
-            with contextlib.suppress(Unreachable):  # the server restarts: subscriptions are made anew by themselves
-                await self._system.request(ROUND_TRIP)
+        self._sid = self._connection.subscribe(ADVISORIES, self._hear)
 
     async def run(self) -> None:
-        """For ever."""
-        while True:
-            await self._look()
-            await self._tell()
-            await self._clock.sleep(TELL_INTERVAL_S)
+        """Until cancelled; then it hears nothing more."""
+        try:
+            while True:
+                self._look()
+                await self._tell()
+                await self._clock.sleep(TELL_INTERVAL_S)
+        finally:
+            if self._sid is not None:
+                self._connection.unsubscribe(self._sid)
+
+    def keep(self, event: ServerEvent) -> None:
+        """Tell this one, too; once."""
+        told = self._repeats.judge(event, self._clock.monotonic_ns())
+        if told is not None and self._wait(told) and self._also is not None:
+            self._also(told)
 
     def _hear(self, messages: list[WireMessage]) -> None:
         for message in messages:
             subject = bytes(message[1]).decode("utf-8", "replace")
             event = read_advisory(subject, bytes(message[4]), domain=HUB_DOMAIN)
-            if event is not None and event.id not in self._seen:
-                self._keep(event)
+            if event is not None:
+                self.keep(event)
 
-    def _keep(self, event: ServerEvent) -> None:
+    def _wait(self, event: ServerEvent) -> bool:
+        """True for one that is new."""
+        if event.id in self._seen:
+            return False
         self._seen[event.id] = None
         if len(self._seen) > SEEN_COUNT_MAX:
             del self._seen[next(iter(self._seen))]
         self.dropped_count += len(self._waiting) == WAITING_COUNT_MAX
         self._waiting.append(event)
+        return True
 
-    async def _look(self) -> None:
+    def _look(self) -> None:
         """At what nobody announces: alarms of this node, streams that refuse what does not fit."""
         now_ns = self._clock.now_ns()
         for event in self._alarm_watch.feed({alarm.code: alarm.message for alarm in self._alarms()}, now_ns):
-            self._keep(event)
+            self.keep(event)
+        for event in self._shared_watch.feed({one.code: one.message for one in self._shared_alarms()}, now_ns):
+            self._wait(event)
         for info in self._streams():
             if info.config.get("discard") == "new":
                 found = self._limits.feed(
                     f"stream {info.name}", info.bytes, int(info.config.get("max_bytes", -1)), now_ns
                 )
                 if found is not None:
-                    self._keep(found)
+                    self.keep(found)
 
     async def _tell(self) -> None:
         while self._waiting:
-            event, place = self._waiting[0], self._place()
-            if place is not None:
+            event = self._waiting[0]
+            subject = self._shelf.subject(f"{EVENT_TYPE}.{event.what}")
+            if subject is not None:
                 try:
-                    await self._store(event, place)
+                    await self._store(event, subject)
                 except PlantError:
                     return  # the server restarts, or has no majority: it waits
             if event.severity != "info":
@@ -111,13 +220,12 @@ class ServerEventTeller:
             if self._waiting and self._waiting[0] is event:
                 self._waiting.popleft()
 
-    async def _store(self, event: ServerEvent, place: str) -> None:
+    async def _store(self, event: ServerEvent, subject: str) -> None:
         kind = f"{EVENT_TYPE}.{event.what}"
         cloud_event = CloudEvent(event.id, "/hub/server", kind, event.as_data(), event.time_ns or self._clock.now_ns())
         headers, payload = encode_event(cloud_event)
         headers |= {WRITER_HEADER: "hub", "Nats-Msg-Id": f"server/{event.id}"}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
-        subject = encode_subject(UnsAddress(AssetPath.parse(place), "_event", tuple(kind.split("."))))
         if self._in_doubt == event.id and await self._is_stored(subject, event.id):
             return
         self._in_doubt = event.id
@@ -128,5 +236,5 @@ class ServerEventTeller:
     async def _is_stored(self, subject: str, id: str) -> bool:
         """Whether the event whose answer did not come is there. Without a majority one waits longer than the stream
         knows what it has. Only this teller writes below the subject. Raises PlantError."""
-        found = await self._api.last(HUB_LOCAL, subject)
+        found = await self._api.last(self._shelf.stream, subject)
         return found is not None and parse_headers(found.headers).values.get("ce-id") == id

@@ -23,6 +23,8 @@ from millstream.bus import (
     ServerAlarm,
     ServerSettings,
     ServerTrust,
+    StreamApi,
+    ensure_stream,
     scouting,
 )
 from millstream.config import ClusterConfig, HubConfig, OidcConfig, TenantConfig
@@ -34,6 +36,7 @@ from millstream.hub._flow_login import FlowLogin, no_key
 from millstream.hub._joins import JOINS_SUBJECT, JoinCounters, JoinDesk
 from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
 from millstream.hub._registrar import Registrar
+from millstream.hub._server_events import PROVIDER_SHELF, ServerEventTeller, SystemEars, provider_events_stream
 from millstream.hub._shared_trust import SharedTrust
 from millstream.hub._standing_history import history_dir, standing_history
 from millstream.hub._told_changes import ToldChanges
@@ -41,6 +44,7 @@ from millstream.hub._trust import TrustFile
 from millstream.kernel import AuthError, Backoff, Clock, PlantError
 from millstream.login import ClaimRule, LoginAround, LoginDesk, LoginOptions, OidcProvider
 from millstream.protocols.nats_jwt import read_token
+from millstream.protocols.server_advisory import ServerEvent
 from millstream.protocols.trust_chain import Chain, Pin, TrustChain, encode_chain
 from millstream.sdk import Log
 from millstream.trust import BOOKS_BYTES, HubTenant, HubTrust, new_key, program_token
@@ -89,6 +93,7 @@ class Tenants:
         self._system: RawConnection
         self._provider: RawConnection
         self._auditor: Auditor
+        self._teller: ServerEventTeller | None = None
         self.logins: LoginDesk | None = None
 
     @property
@@ -234,9 +239,10 @@ class Tenants:
                 self._provider, self._place_of, self._tenant_of, self._config.hub.name, self._clock, own
             )  # fmt: skip
             if cluster is None:  # else whoever leads does, with a majority
-                await self._auditor.prepare()
+                await self._prepare()
             self._system.subscribe(REFUSED_SUBJECT, self._auditor.hear)
             self._system.subscribe(GONE_SUBJECT, self._auditor.hear_gone)
+            await SystemEars(self._system, self._hear_of_servers).listen()
             if self._config.api is not None:
                 self.logins = await stack.enter_async_context(self._login_desk())
             yield
@@ -254,6 +260,7 @@ class Tenants:
     async def run(self) -> None:
         """Keep the tenants' plants as the operator's file says, until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._tell_of_servers(), name="events of the servers")
             group.create_task(self._work(self._serve), name="plants")
             group.create_task(self.watch(), name="the operator's file")
 
@@ -302,17 +309,50 @@ class Tenants:
                     await self._clock.sleep(LOOK_INTERVAL_S)
         await self._tell_changes(before)
 
+    # -- what the servers announce -------------------------------------------------------------------------------------
+
+    async def _prepare(self) -> None:
+        """The provider's streams: the audit of no tenant, and what the servers announce. Raises PlantError."""
+        await self._auditor.prepare()
+        await ensure_stream(StreamApi(self._provider), provider_events_stream())
+
+    async def _tell_of_servers(self) -> None:
+        """To the provider, of whichever tenant, until cancelled."""
+        teller = ServerEventTeller(
+            self._provider, PROVIDER_SHELF, clock=self._clock, log=self._log, alarms=lambda: self._server.alarms
+        )
+        teller.listen()
+        self._teller = teller
+        try:
+            await teller.run()
+        finally:
+            self._teller = None
+
+    def _hear_of_servers(self, account: str, event: ServerEvent) -> None:
+        """To the tenant whose account it concerns, by whoever has the plants, and to the provider."""
+        tenant = self._tenant_of(account) if account else None
+        if (plant := self.plant(tenant) if tenant is not None else None) is not None:
+            plant.hear_of_servers(event)  # which tells the provider
+        else:
+            self._tell_provider(tenant, event)
+
+    def _tell_provider(self, tenant: str | None, event: ServerEvent) -> None:
+        if self._teller is not None:
+            data = event.data if tenant is None else {**event.data, "tenant": tenant}
+            self._teller.keep(replace(event, data=data))
+
     # -- the work of one of several boxes ------------------------------------------------------------------------------
 
     async def lead(self, begun: Callable[[], None]) -> None:
         """Have the plants, until cancelled."""
-        await self._auditor.prepare()
+        await self._prepare()
         if self.logins is not None:
             await self.logins.prepare()
         told = ToldChanges(self._provider, lambda: self._file.trust, self._tell_in_plants)
         await told.begin()
         async with asyncio.TaskGroup() as group:
             group.create_task(told.run(self._clock), name="the operator's acts")
+            group.create_task(self._tell_of_servers(), name="events of the servers")
             begun()
             self._leads = True
             try:
@@ -392,7 +432,8 @@ class Tenants:
             Credentials(creds_file=self._file.creds_file(tenant.name)),
             history_dir(self._config, tenant.name), self._data_dir / "tenants" / tenant.name, tenant.name,
             self._room_of(tenant), flows, login.credentials, lambda: self._device_token(running.tenant),
-            lambda: self._chain(running.tenant), self._people_audit(tenant.name),
+            lambda: self._chain(running.tenant), self._people_audit(tenant.name), tenant.place,
+            lambda event: self._tell_provider(tenant.name, event),
         )  # fmt: skip
         plant = HubPlant(self._config, self._server, account, edges_of(tenant), clock=self._clock, log=self._log)
         async with plant, asyncio.TaskGroup() as group:

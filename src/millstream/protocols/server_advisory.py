@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from millstream.kernel import AuthError
+from millstream.protocols.nats_jwt import read_token
+
 Severity = Literal["info", "warning", "alarm"]
 
 EVENT_TYPE = "millstream.server"
@@ -23,6 +26,8 @@ NEAR_RATIO, FAR_RATIO = 0.8, 0.7
 _JETSTREAM, _SERVER = "io.nats.jetstream.advisory.v1.", "io.nats.server.advisory.v1."
 _SHUTDOWN = re.compile(r"\$SYS\.SERVER\.[A-Z0-9]+\.SHUTDOWN\Z")
 _TEXT_MAX = 200
+JOINING_NAME = "join "
+"""Before the site, in the name that a join file's token bears; no site or user has a name with a space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ def _deliveries(raw: Mapping[str, Any]) -> _Found:
 
 def _connected(raw: Mapping[str, Any]) -> _Found | None:
     client = _client(raw)
-    if client.get("kind") != "Leafnode":
+    if client.get("kind") != "Leafnode" or _is_joining(client):
         return None
     return "leaf_connected", "info", f"{_who(client)} connected to {_server(raw)}", None, ()
 
@@ -112,7 +117,7 @@ def _disconnected(raw: Mapping[str, Any]) -> _Found | None:
         return "slow_consumer", "alarm", text, "MS-2613", ("reason",)
     if "maximum" in reason.lower() and "exceeded" in reason.lower():
         return "limit_reached", "alarm", f"{_who(client)} was refused: {reason.lower()}", "MS-2619", ("reason",)
-    if client.get("kind") != "Leafnode":
+    if client.get("kind") != "Leafnode" or _is_joining(client):
         return None
     return "leaf_lost", "warning", f"{_who(client)} is gone ({reason.lower()})", "MS-2612", ("reason",)
 
@@ -219,6 +224,14 @@ class AlarmWatch:
 def _client(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     client = raw.get("client")
     return client if isinstance(client, dict) else {}
+
+
+def _is_joining(client: Mapping[str, Any]) -> bool:
+    """Whether it is a box that asks once, with a join file, to become an edge; the audit tells of it."""
+    try:
+        return str(read_token(str(client["jwt"])).claims.get("name", "")).startswith(JOINING_NAME)
+    except (KeyError, AuthError):
+        return False
 
 
 def _who(client: Mapping[str, Any]) -> str:

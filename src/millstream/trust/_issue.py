@@ -14,6 +14,7 @@ from millstream.kernel import ConfigError, DecodeError, NotFoundError
 from millstream.model import AssetPath
 from millstream.protocols.below import place_subject
 from millstream.protocols.nats_jwt import KeyKind, KeyPair, format_creds, sign_claims
+from millstream.protocols.server_advisory import JOINING_NAME
 from millstream.trust._accounts import operator_claims, user_claims
 from millstream.trust._state import (
     PEOPLE_ROLES,
@@ -167,7 +168,9 @@ def add_site(
     if len(site.tokens) >= TOKENS_COUNT_MAX:
         raise ConfigError("too many join files of one site", where=name, got=str(len(site.tokens)), code="MS-2103")
     site.tokens.append(JoinToken(public=key.public, expires_s=expires_s))  # kept: the keys that joined are found by it
-    claims = user_claims(key.public, f"join {name}", tenant.plant_public, tags=[("site", name)], expires_s=expires_s)
+    claims = user_claims(
+        key.public, JOINING_NAME + name, tenant.plant_public, tags=[("site", name)], expires_s=expires_s
+    )
     return site, format_creds(sign_claims(claims, KeyPair(tenant.join_key), now_s), key.seed)
 
 

@@ -7,9 +7,10 @@ import asyncio
 import msgspec
 
 from millstream.bus import RawConnection, ServerAlarm
-from millstream.hub._server_events import ServerEventTeller
+from millstream.hub._server_events import REPEAT_S, ServerEventTeller, shelf_at
 from millstream.kernel import SystemClock, Unreachable
 from millstream.protocols.nats_wire import WireMessage
+from millstream.protocols.server_advisory import ServerEvent
 
 
 class Stream(RawConnection):
@@ -48,9 +49,8 @@ class SilentLog:
 async def told(stream: Stream, count: int) -> list[bytes]:
     """The ids of what is stored once so many attempts were made and nothing waits any more."""
     alarms = [ServerAlarm("MS-0607", "the server is restarted", 0)]
-    teller = ServerEventTeller(
-        stream, lambda: "acme", list, lambda: alarms, system=None, clock=SystemClock(), log=SilentLog()
-    )  # fmt: skip
+    shelf = shelf_at(lambda: "acme")
+    teller = ServerEventTeller(stream, shelf, alarms=lambda: alarms, clock=SystemClock(), log=SilentLog())
     task = asyncio.ensure_future(teller.run())
     try:
         async with asyncio.timeout(60):
@@ -72,3 +72,27 @@ async def test_an_event_that_was_lost_with_its_answer_is_stored_again() -> None:
     stream = Stream("is lost", "is lost", "is stored")
     assert len(await told(stream, 3)) == 1
     assert stream.tries_count == 3
+
+
+class HandClock(SystemClock):
+    """Moved by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 1.0
+
+    def monotonic_ns(self) -> int:
+        return int(self.now_s * 1e9)
+
+
+def test_who_is_turned_away_again_and_again_is_told_once_a_minute_with_a_count() -> None:
+    clock, told = HandClock(), list[ServerEvent]()
+    teller = ServerEventTeller(Stream(), shelf_at(lambda: None), clock=clock, log=SilentLog(), also=told.append)
+    for number in range(100):
+        teller.keep(ServerEvent("limit_reached", "alarm", "edge p2 was refused", f"a{number}"))
+    teller.keep(ServerEvent("limit_reached", "alarm", "edge p3 was refused", "b"))
+    teller.keep(ServerEvent("leaf_lost", "warning", "edge p1 is gone", "c1"))
+    teller.keep(ServerEvent("leaf_lost", "warning", "edge p1 is gone", "c2"))
+    assert [event.id for event in told] == ["a0", "b", "c1", "c2"]
+    clock.now_s += REPEAT_S
+    teller.keep(ServerEvent("limit_reached", "alarm", "edge p2 was refused", "a100"))
+    assert (told[-1].id, told[-1].data) == ("a100", {"repeats_before": 99})
