@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 VALUE_EVERY_S = 5
+RAW_CHANNELS = 8
 
 
 def site_name(number: int) -> str:
@@ -31,3 +34,17 @@ def write_recording(folder: Path) -> None:
     at_s = range(0, 3600, VALUE_EVERY_S)
     rows = [f"2026-01-01T00:{s // 60:02}:{s % 60:02}Z,{n}" for n, s in enumerate(at_s)]
     (folder / "day.csv").write_text("\n".join(["time,parts", *rows]) + "\n", encoding="utf-8")
+
+
+def raw_connector(folder: Path) -> dict[str, object]:
+    """The recorded waveforms, stored at once as if the last minute had been them."""
+    return {
+        "name": "spindle", "type": "replay", "path": "spindle",
+        "config": {"file": str(folder / "raw.npz"), "times": "shift", "speed": "max"},
+        "tags": [{"name": f"c{n}", "address": f"c{n}"} for n in range(RAW_CHANNELS)],
+    }  # fmt: skip
+
+
+def write_waveform(folder: Path, count: int, rate_hz: int) -> None:
+    """Each sample is its number."""
+    np.savez(folder / "raw.npz", rate_hz=rate_hz, **{f"c{n}": np.arange(count) for n in range(RAW_CHANNELS)})

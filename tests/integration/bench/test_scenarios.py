@@ -22,7 +22,11 @@ PARTS = {
     "connectors": (2, "--kind", "modbus", "--kind", "mqtt"),
     "ingest": (2, "--only", "units of 1"),
 }  # of long ones
-KEPT_ROWS_MAX = ROWS | {"connectors": 16, "count-instances": 5}  # at two sizes each; with --instances 1,2
+KEPT_ROWS_MAX = ROWS | {
+    "connectors": 16,
+    "count-instances": 5,
+    "fleet-raw": 2,
+}  # at two sizes each; with --instances 1,2
 ROW_KEYS = {"measure", "figure", "target", "ratio", "is_met", "note", "result_hash", "details"}
 
 
@@ -86,6 +90,13 @@ def test_one_and_two_instances_of_a_flow_come_to_the_same_totals() -> None:
     assert rows[4]["details"]["is_clean"] is True
 
 
+def test_raw_waveforms_come_whole_from_a_site() -> None:
+    done = run_bench("fleet", "--raw", "1", "--short", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["result_hash"] for row in rows] == [digest([(1, n, 2000), True]) for n in (1, 8)]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "bench" / "results").glob("*.json")), ids=lambda path: path.stem)
 def test_a_kept_result_is_of_a_full_run_of_a_scenario_that_exists(path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -97,4 +108,8 @@ def test_a_kept_result_is_of_a_full_run_of_a_scenario_that_exists(path: Path) ->
 
 
 def test_every_scenario_has_a_kept_result() -> None:
-    assert {path.stem for path in (ROOT / "bench" / "results").glob("*.json")} == {*ROWS, "count-instances"}
+    assert {path.stem for path in (ROOT / "bench" / "results").glob("*.json")} == {
+        *ROWS,
+        "count-instances",
+        "fleet-raw",
+    }
