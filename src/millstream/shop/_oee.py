@@ -164,6 +164,8 @@ class Figures:
         found = []
         if self.production_ns and not self.made.produced:
             found.append("it was producing, and no part was counted")
+        if self.made.produced and not self.production_ns and self.planned_ns > self.spent_ns[Category.UNKNOWN]:
+            found.append("parts were counted, and it was never producing")
         if self.performance is not None and self.performance > 1.0 + TOLERANCE:
             found.append("it was faster than its ideal cycle")
         if self.made.rejected > self.made.produced:

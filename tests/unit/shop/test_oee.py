@@ -69,6 +69,10 @@ def test_sources_that_disagree_are_told() -> None:
     assert figures(states, [span], Made(), span).doubts() == ["it was producing, and no part was counted"]
     assert figures(states, [span], Made(70, 0, 70 * MIN), span).doubts() == ["it was faster than its ideal cycle"]
     assert figures(states, [span], Made(1, 2, MIN), span).doubts() == ["more parts were rejected than made"]
+    for state in ("Stopped", "Idle", "Planned"):
+        found = figures([(0, state)], [span], Made(50, 0, 50 * MIN), span)
+        assert found.doubts() == ["parts were counted, and it was never producing"], state
+    assert figures([], [span], Made(50, 0, 50 * MIN), span).doubts() == [], "nobody knows what it did"
     assert figures(states, [span], Made(), span).oee == 0.0
 
 
