@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import warm
-from millstream.config import load_edge
+from millstream.config import InstalledConnectors, load_edge
 from millstream.flow.library import FLOW_TYPES
 from millstream.kernel import free_port
 
@@ -36,7 +36,7 @@ def check_flows(page: Path, folder: Path, names: Sequence[str]) -> None:
     """The first YAML of the page is the flows of an edge, and sound."""
     file = folder / "edge.yaml"
     file.write_text(f"edge: {{name: e1, path: acme/plant1, data_dir: d}}\n{blocks(page, 'yaml')[0]}", encoding="utf-8")
-    config, findings = load_edge(file, {}, FLOW_TYPES)
+    config, findings = load_edge(file, InstalledConnectors(), FLOW_TYPES)
     assert findings == []
     assert config is not None
     assert [flow.name for flow in config.flows] == list(names)

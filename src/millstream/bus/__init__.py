@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         NAMESPACE,
         ROLLOUTS,
         ROLLOUTS_PREFIX,
+        SITE_PREFIX,
         SourceInfo,
         StreamBounds,
         StreamConfig,
@@ -104,6 +105,7 @@ if TYPE_CHECKING:
         purge_below,
         retired_stream,
         rollouts_stream,
+        site_stream,
         throughput_stream,
     )
     from millstream.bus._tls_offer import check_offer
@@ -148,11 +150,11 @@ else:
             "_streams": (
                 "CONFIG CONFIG_HISTORY CONFIG_PREFIX CONTRACTS CONTRACTS_COPY CONTRACTS_PREFIX FAST_PREFIX "
                 "FLOW_CONTROL FLOW_PREFIX HUB_DLQ HUB_FLOW HUB_INTEGRITY HUB_LOCAL HUB_THROUGHPUT LIVE NAMESPACE "
-                "ROLLOUTS ROLLOUTS_PREFIX SourceInfo StreamBounds StreamConfig StreamInfo StreamName config_stream "
-                "contracts_stream cursors_subject deadletter_stream delete_stream edge_source ensure_stream "
-                "find_stream fit_bounds flow_stream hub_stream integrity_stream is_retired list_streams "
+                "ROLLOUTS ROLLOUTS_PREFIX SITE_PREFIX SourceInfo StreamBounds StreamConfig StreamInfo StreamName "
+                "config_stream contracts_stream cursors_subject deadletter_stream delete_stream edge_source "
+                "ensure_stream find_stream fit_bounds flow_stream hub_stream integrity_stream is_retired list_streams "
                 "local_stream modules_stream mqtt_stream purge_below retired_stream rollouts_stream "
-                "throughput_stream"
+                "site_stream throughput_stream"
             ),
             "_tls_offer": "check_offer",
             "_transport": "NobodyAnswers Transport",
@@ -167,6 +169,7 @@ __all__ = [
     "CONFIG_PREFIX",
     "ROLLOUTS",
     "ROLLOUTS_PREFIX",
+    "SITE_PREFIX",
     "rollouts_stream",
     "HISTORY_BELOW",
     "modules_stream",
@@ -279,6 +282,7 @@ __all__ = [
     "read_creds",
     "request_nats",
     "retired_stream",
+    "site_stream",
     "store_room_bytes",
     "sync_descriptions",
     "throughput_stream",

@@ -8,6 +8,8 @@ Chosen after measuring nats-server 2.15.1:
   second (170 on a 5 ms disk), asynchronous 100,000; what a power loss takes from it stands at the edges still.
 - The throughput stream listens on ``fast.uns.v1.>`` and stores ``uns.v1...``; transform, republishing, atomic and fast
   batches and sources all work together.
+- The stream of what stays at the site is one more of these, on ``fast.site.uns.v1.>``: a kind that no hub takes from,
+  and without live copies, which would cross the link to whoever listens at the hub.
 - The stream of a node's flows listens on ``flow.uns.v1.>`` in the same way, since two streams of one server may not
   listen on the same subjects; transform, atomic batches and fencing by the stored subject work together.
 - Republishing happens after storing, so live consumers see only what is stored.
@@ -26,13 +28,14 @@ from millstream.protocols.module import MODULES, MODULES_PREFIX
 
 StreamConfig = Mapping[str, Any]
 """A stream as JetStream's API wants it."""
-Kind = Literal["I", "T", "F", "MQTT", "DLQ"]
+Kind = Literal["I", "T", "S", "F", "MQTT", "DLQ"]
 WhenFull = Literal["block", "drop_oldest", "thin"]
 
 NAMESPACE = "uns.v1.>"
 LIVE = "live.uns.v1.>"
 FAST_PREFIX = "fast."
 FLOW_PREFIX = "flow."
+SITE_PREFIX = FAST_PREFIX + "site."
 HUB_INTEGRITY, HUB_THROUGHPUT, HUB_LOCAL, HUB_DLQ = "H_INTEGRITY", "H_THROUGHPUT", "H_LOCAL", "H_DLQ"
 HUB_FLOW = "H_FLOW"
 FLOW_CONTROL = "FLOW_CONTROL"
@@ -53,7 +56,7 @@ _RETIRED = "retired."
 SETTLED_S = 2.0  # of which a second may be rounded away
 STREAM_BYTES_MIN = 16 << 20  # a bound below a few storage blocks would thrash
 _REPUBLISH = {"src": NAMESPACE, "dest": LIVE}
-_NAME = re.compile(r"E_(?P<edge>.+)_(?P<kind>I|T|F|MQTT|DLQ)(?:_g(?P<generation>[1-9]\d*))?\Z")
+_NAME = re.compile(r"E_(?P<edge>.+)_(?P<kind>I|T|S|F|MQTT|DLQ)(?:_g(?P<generation>[1-9]\d*))?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,13 @@ def throughput_stream(name: str, bounds: StreamBounds) -> StreamConfig:
         "persist_mode": "async",
         "republish": _REPUBLISH,
     }
+
+
+def site_stream(name: str, bounds: StreamBounds) -> StreamConfig:
+    """Fast ingest of what stays at the site: the hub does not know this kind, and there are no live copies."""
+    prefixed = {"src": SITE_PREFIX + NAMESPACE, "dest": NAMESPACE}
+    config = {**throughput_stream(name, bounds), "subjects": [prefixed["src"]], "subject_transform": prefixed}
+    return {key: value for key, value in config.items() if key != "republish"}
 
 
 def flow_stream(name: str, bounds: StreamBounds) -> StreamConfig:

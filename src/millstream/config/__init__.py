@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ManagedConfig,
         MappedTag,
         ScaleConfig,
+        SiteStreamConfig,
         StreamConfig,
         StreamsConfig,
         TagConfig,
@@ -86,7 +87,7 @@ else:
             "_contract": "ContractEntry ContractFile load_contracts",
             "_edge": (
                 "ApiConfig ConnectorEntry DeadbandConfig EdgeConfig EdgeIdentity EdgeServer ManagedConfig MappedTag "
-                "ScaleConfig StreamConfig StreamsConfig TagConfig TlsConfig TracingConfig UplinkConfig"
+                "ScaleConfig SiteStreamConfig StreamConfig StreamsConfig TagConfig TlsConfig TracingConfig UplinkConfig"
             ),
             "_erp": (
                 "CellConfig CloseConfig ConfirmConfig ErpConfig ReadConfig RestConfirm RestRead RestSystem SqlConfirm "
@@ -169,6 +170,7 @@ __all__ = [
     "ScaleConfig",
     "SiteFile",
     "SitePlace",
+    "SiteStreamConfig",
     "StreamConfig",
     "StreamsConfig",
     "TagConfig",

@@ -185,6 +185,15 @@ class StreamConfig(Section):
     """`block` holds the sources back, `drop_oldest` drops the oldest data, `thin` keeps every other sample."""
 
 
+class SiteStreamConfig(Section):
+    """Bounds of the buffer whose data stays at the site. The oldest data goes first."""
+
+    max_bytes: BufferSize = 1 << 30
+    """Bytes on disk."""
+    max_age: Duration | None = None
+    """Age at which data is dropped; left out: never by age."""
+
+
 class StreamsConfig(Section):
     """The buffers, one a class of durability."""
 
@@ -192,6 +201,8 @@ class StreamsConfig(Section):
     """Synced to disk before a source is acknowledged."""
     throughput: StreamConfig | None = None
     """Lazily synced; made when a connector asks for it."""
+    site: SiteStreamConfig | None = None
+    """Lazily synced, and never forwarded; made when a connector asks for it."""
     flow_max_bytes: BufferSize = 1 << 30
     """Bytes on disk of what flows say and of their state; what is no longer needed goes first."""
 
@@ -289,8 +300,9 @@ class ConnectorEntry(Section):
     the same name change them key by key."""
     path: PathText | None = None
     """Place of its tags: below the edge's path, or in full when it begins with that or with `/`."""
-    durability: Literal["integrity", "throughput"] = "integrity"
-    """`integrity`: on disk before acknowledged. `throughput`: faster, a power failure may cost the last moments."""
+    durability: Literal["integrity", "throughput", "site"] = "integrity"
+    """`integrity`: on disk before acknowledged. `throughput`: faster, a power failure may cost the last moments.
+    `site`: likewise, and it stays at the site: flows and the edge's history read it, the hub gets what it asks for."""
     sampling_interval: Duration = 1.0
     """How often its tags are looked at."""
     publishing_interval: Duration | None = None
@@ -365,7 +377,11 @@ class EdgeConfig(Section):
         for name, is_set in (
             ("server.url", self.server.url is not None), ("server.mqtt_port", self.server.mqtt_port is not None),
             ("streams.throughput", self.streams.throughput is not None),
-            ("durability: throughput", any(entry.durability == "throughput" for entry in self.connectors)),
+            ("streams.site", self.streams.site is not None),
+            *(
+                (f"durability: {kind}", any(entry.durability == kind for entry in self.connectors))
+                for kind in ("throughput", "site")
+            ),
         ):  # fmt: skip
             if is_set:
                 raise ValueError(f"{name!r} does not work with 'cluster' yet")

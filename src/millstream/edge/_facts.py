@@ -18,7 +18,7 @@ from millstream.kernel import Clock
 
 FRESH_NS = 500_000_000  # facts are gathered at most so often, whoever asks
 RATE_SPAN_S = 10  # over which rates are taken; one look a second
-STREAM_NAMES = {"I": "integrity", "T": "throughput", "F": "flows", "MQTT": "mqtt", "DLQ": "dead_letters"}
+STREAM_NAMES = {"I": "integrity", "T": "throughput", "S": "site", "F": "flows", "MQTT": "mqtt", "DLQ": "dead_letters"}
 ALARMS_COUNT_MAX = 50
 ERROR_CHARS_MAX = 200
 _MODEL_FILES = ("/proc/device-tree/model", "/sys/class/dmi/id/product_name")

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from millstream.bus import (
@@ -41,6 +40,7 @@ from millstream.bus import (
     mqtt_stream,
     purge_below,
     retired_stream,
+    site_stream,
     throughput_stream,
     trim_below,
 )
@@ -54,6 +54,7 @@ from millstream.edge._boot import (
     newest_generation,
     save_note,
 )
+from millstream.edge._forward_settings import EdgeStreams, ForwardSettings
 from millstream.edge._positions import PositionKeeper
 from millstream.edge._told_cursors import ToldCursors
 from millstream.edge._uplink import (
@@ -69,62 +70,30 @@ from millstream.edge._uplink import (
     stuck_s,
 )
 from millstream.kernel import Clock, NotFoundError, PlantError, StoreFullError, SystemClock
-from millstream.model import AssetPath
 
-CHECK_INTERVAL_S = 1.0
 CALM_CHECKS = 3  # so many times longer is the pause while little is stored and nothing waits
 CALM_MESSAGES_MAX = 100  # of a stream between two checks
 NOTE_INTERVAL_S = 10.0  # each note is one synced write; flash memory should not wear out for it
 HUB_TIMEOUT_S = 2.0
 ASK_AGAIN_S = 10.0  # below `HANG_S`: a hub that is slow for all its edges is not made slower by their questions
-HANG_S = 15.0  # a little above two missed pings, which the server sees by itself
 LETTERS_CHECKS = 5  # dead letters are few: their stream is looked at in each fifth check
 FILL_ALARM_RATIO = 0.8
 REFRESH_ABOVE_RATIO = 0.4  # of a stream's bound: from here on its older half may soon be dropped
 MQTT_BYTES_MAX = 256 << 20
 POSITIONS_ROOM_BYTES = 1 << 20  # records of some hundred bytes a connector; writers that wait may take of it too
-_MAKE: Mapping[Literal["I", "T", "F"], Callable[[str, StreamBounds], StreamConfig]] = {
-    "I": integrity_stream, "T": throughput_stream, "F": flow_stream,
+_Kind = Literal["I", "T", "S", "F"]
+_MAKE: Mapping[_Kind, Callable[[str, StreamBounds], StreamConfig]] = {
+    "I": integrity_stream, "T": throughput_stream, "S": site_stream, "F": flow_stream,
 }  # fmt: skip
 InputFloor = Callable[[str], Awaitable[int | None]]
 Floor = Callable[[], Awaitable[int]]
 """Gives the sequence of the flow stream from which on its records are needed. Raises PlantError."""
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardSettings:
-    """What the composition root takes from the edge's configuration. `path` is the site's place; None bounds: no such
-    stream. `room_bytes`: what the disk can give to all streams together (None: not checked)."""
-
-    edge: str
-    path: AssetPath
-    data_dir: Path
-    integrity: StreamBounds
-    throughput: StreamBounds | None = None
-    flow: StreamBounds | None = None
-    has_mqtt: bool = False
-    has_uplink: bool = False
-    room_bytes: int | None = None
-    boot_wait_s: float = 3.0
-    hang_s: float = HANG_S
-    check_interval_s: float = CHECK_INTERVAL_S
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeStreams:
-    """The names to write to, with their generation. A new generation changes them at a start, never while running."""
-
-    integrity: str
-    throughput: str | None
-    mqtt: str | None
-    deadletter: str
-    flow: str | None = None
-
-
 @dataclass(slots=True)
 class _Watched:
     name: str
-    kind: Literal["I", "T", "F", "DLQ"]
+    kind: Literal[_Kind, "DLQ"]
     boot_last_seq: int
     info: StreamInfo
     watch: CursorWatch = field(default_factory=CursorWatch)
@@ -203,9 +172,11 @@ class EdgeForward:
         hub = await self._ask_hub_at_boot()
         bounds = self._fitted()
         integrity = await self._prepare_stream("I", names, note, hub, bounds["I"])
-        throughput = flow = None
+        throughput = site = flow = None
         if settings.throughput is not None:
             throughput = await self._prepare_stream("T", names, note, hub, bounds["T"])
+        if settings.site is not None:
+            site = await self._prepare_stream("S", names, note, hub, bounds["S"])
         if settings.flow is not None:
             flow = await self._prepare_stream("F", names, note, hub, bounds["F"])
         name = str(StreamName(settings.edge, "DLQ"))
@@ -217,7 +188,7 @@ class EdgeForward:
         await self._retire_leftovers(names)
         await self._server.sync_descriptions()
         await self._write_note(is_clean=False)
-        return EdgeStreams(integrity, throughput, self._mqtt.name if self._mqtt else None, name, flow)
+        return EdgeStreams(integrity, throughput, self._mqtt.name if self._mqtt else None, name, flow, site)
 
     async def reshape(self, settings: ForwardSettings) -> EdgeStreams:
         """Other bounds, or streams that were not needed so far, while the node runs. A stream that is not needed any
@@ -240,13 +211,15 @@ class EdgeForward:
             await self._server.sync_descriptions()
         found = {watched.kind: watched.name for watched in self._watched}
         mqtt = self._mqtt.name if self._mqtt else None
-        return EdgeStreams(found["I"], found.get("T"), mqtt, found["DLQ"], found.get("F"))
+        return EdgeStreams(found["I"], found.get("T"), mqtt, found["DLQ"], found.get("F"), found.get("S"))
 
     def _fitted(self) -> dict[str, StreamBounds]:
         settings = self._settings
         wanted = {"I": settings.integrity}
         if settings.throughput is not None:
             wanted["T"] = settings.throughput
+        if settings.site is not None:
+            wanted["S"] = settings.site
         if settings.flow is not None:
             wanted["F"] = settings.flow
         if settings.has_mqtt:
@@ -261,7 +234,7 @@ class EdgeForward:
 
     async def _prepare_stream(
         self,
-        kind: Literal["I", "T", "F"],
+        kind: _Kind,
         names: list[str],
         note: ForwardNote,
         hub: Mapping[str, int] | None,
@@ -280,7 +253,8 @@ class EdgeForward:
         )
         # Of several boxes each has notes of its own turns only; and no single one of them can set their stream back.
         is_shared = self._connection.replicas > 1 and hub is None
-        if (is_shared or not self._settings.has_uplink) and found is not None and not is_retired(found.config):
+        is_alone = not self._settings.has_uplink or kind == "S"
+        if (is_shared or is_alone) and found is not None and not is_retired(found.config):
             finding = Finding(BootDecision.CONTINUE, "nobody to ask", on_disk)
         name = str(StreamName(edge, kind, finding.generation))
         if finding.decision is BootDecision.NEW_GENERATION:
@@ -330,7 +304,7 @@ class EdgeForward:
         current = {w.name for w in self._watched}
         for name in names:
             parsed = StreamName.parse(name)
-            if parsed is None or name in current or parsed.kind not in ("I", "T", "F"):
+            if parsed is None or name in current or parsed.kind not in _MAKE:
                 continue
             info = await find_stream(self._start_api, name)
             if info is not None and is_retired(info.config) and info.messages == 0:
@@ -433,7 +407,7 @@ class EdgeForward:
         """From cursors to state, age and depth."""
         now_ns = self._clock.now_ns()
         flows = []
-        for watched in self._watched:
+        for watched in self._forwarded():
             cursor, error = (cursors or {}).get(watched.name, (None, None))
             if cursor is not None and cursor > watched.info.last_seq:  # asked before, and yet ahead
                 text = f"{watched.name} ends at {watched.info.last_seq}, the hub has {cursor}: restart this edge"
@@ -450,6 +424,10 @@ class EdgeForward:
         stalled = next((f.error for f in flows if f.error and "10228" in f.error), None)
         self._set("MS-0614", stalled and f"the hub's source reports: {stalled}")
         self._set("MS-0618", "the hub does not answer" if cursors is None else None)
+
+    def _forwarded(self) -> list[_Watched]:
+        """All but what stays at the site, of which the hub has no cursor."""
+        return [watched for watched in self._watched if watched.kind != "S"]
 
     async def _is_hung(self, stuck_s: float, *, is_hub_there: bool) -> bool:
         """Only where the hub does not answer is the server asked what comes over the link."""
@@ -511,7 +489,7 @@ class EdgeForward:
         for watched in self._watched:
             info = watched.info
             is_filling = info.bytes > REFRESH_ABOVE_RATIO * int(info.config.get("max_bytes", 0)) > 0
-            if watched.kind in ("I", "T") and (is_filling or info.config.get("max_age")):
+            if watched.kind in ("I", "T", "S") and (is_filling or info.config.get("max_age")):
                 await self._positions.refresh(info, info.first_seq + info.messages // 2)
 
     async def _trim(self, cursors: Mapping[str, tuple[int, str | None]] | None) -> None:

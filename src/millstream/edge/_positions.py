@@ -14,6 +14,7 @@ from millstream.bus import (
     FAST_PREFIX,
     HUB_INTEGRITY,
     HUB_THROUGHPUT,
+    SITE_PREFIX,
     START_PATIENCE_S,
     RawConnection,
     StreamApi,
@@ -80,7 +81,9 @@ class PositionKeeper:
         return [subject for subject in found if _FLOW_MARK not in subject]
 
     async def _write(self, info: StreamInfo, subject: str, payload: bytes, *, expected_seq: int) -> None:
-        target = FAST_PREFIX + subject if info.config.get("allow_batched") else subject
+        name = StreamName.parse(info.name)
+        fast = SITE_PREFIX if name is not None and name.kind == "S" else FAST_PREFIX
+        target = fast + subject if info.config.get("allow_batched") else subject
         lines = f"Nats-Expected-Last-Subject-Sequence: {expected_seq}\r\n".encode()
         answer = await self._connection.request(target, payload, header_lines=lines)
         decode_answer(answer[4], where=info.name)

@@ -15,8 +15,8 @@ from millstream.bus import (
     disk_error,
     read_creds,
 )
-from millstream.config import EdgeConfig, StreamConfig, UplinkConfig
-from millstream.edge._forward import ForwardSettings
+from millstream.config import EdgeConfig, SiteStreamConfig, StreamConfig, UplinkConfig
+from millstream.edge._forward_settings import ForwardSettings
 from millstream.kernel import ConfigError
 from millstream.sdk import TlsFiles
 
@@ -61,8 +61,9 @@ def _cluster(config: EdgeConfig) -> ClusterSettings | None:
 
 def _file_bytes(config: EdgeConfig) -> int:
     throughput = config.streams.throughput or StreamConfig()
+    site_bytes = (config.streams.site or SiteStreamConfig()).max_bytes if _has_site(config) else 0
     flow_bytes = config.streams.flow_max_bytes if config.flows else 0
-    return config.streams.integrity.max_bytes + throughput.max_bytes + flow_bytes + SLACK_BYTES
+    return config.streams.integrity.max_bytes + throughput.max_bytes + site_bytes + flow_bytes + SLACK_BYTES
 
 
 def leaf_remote(config: EdgeConfig) -> LeafRemote | None:
@@ -101,17 +102,23 @@ def forward_settings(config: EdgeConfig, *, room_bytes: int | None) -> ForwardSe
     throughput = config.streams.throughput
     if throughput is None and any(entry.durability == "throughput" for entry in config.connectors):
         throughput = StreamConfig()
+    site = config.streams.site or SiteStreamConfig()
     return ForwardSettings(
         edge=config.edge.name,
         path=config.path,
         data_dir=config.edge.data_dir,
         integrity=_bounds(config.streams.integrity),
         throughput=_bounds(throughput) if throughput is not None else None,
+        site=StreamBounds(site.max_bytes, site.max_age, "drop_oldest") if _has_site(config) else None,
         flow=StreamBounds(config.streams.flow_max_bytes) if config.flows else None,
         has_mqtt=config.server.mqtt_port is not None and config.server.url is None,
         has_uplink=config.uplink is not None,
         room_bytes=room_bytes,
     )
+
+
+def _has_site(config: EdgeConfig) -> bool:
+    return config.streams.site is not None or any(entry.durability == "site" for entry in config.connectors)
 
 
 def _bounds(stream: StreamConfig) -> StreamBounds:

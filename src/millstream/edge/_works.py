@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from millstream.bus import (
     FAST_PREFIX,
+    SITE_PREFIX,
     FastIngestPublisher,
     GroupCommitPublisher,
     NatsServer,
@@ -25,7 +26,8 @@ from millstream.config import ConnectorEntry, ConnectorTypes, EdgeConfig, Mapped
 from millstream.edge._connector_set import ConnectorSet
 from millstream.edge._deadletter import StreamDeadLetters
 from millstream.edge._describe import MetaNote, describe, load_meta, save_meta
-from millstream.edge._forward import EdgeForward, EdgeStreams
+from millstream.edge._forward import EdgeForward
+from millstream.edge._forward_settings import EdgeStreams
 from millstream.edge._journal import Journal
 from millstream.edge._lifecycle import Lifecycle
 from millstream.edge._log import LineLog, Sink
@@ -230,7 +232,7 @@ class Works:
     def streams(self) -> list[str]:
         """The streams that hold this edge's data."""
         found = self._streams
-        names = () if found is None else (found.integrity, found.throughput, found.flow)
+        names = () if found is None else (found.integrity, found.throughput, found.site, found.flow)
         return [name for name in names if name is not None]
 
     def asked(self) -> dict[str, AnswerTo]:
@@ -261,12 +263,16 @@ class Works:
             subject = record_subject(place, name, "integrity")
             group = GroupCommitPublisher(connection, streams.integrity, ledger_subject=subject, clock=self._clock)
             self.publishers["integrity"] = (streams.integrity, await ground.stack.enter_async_context(group))
-        if streams.throughput is not None and "throughput" not in self.publishers:
-            subject = record_subject(place, name, "throughput")
+        for kind, stream, prefix in (
+            ("throughput", streams.throughput, FAST_PREFIX), ("site", streams.site, SITE_PREFIX),
+        ):  # fmt: skip
+            if stream is None or kind in self.publishers:
+                continue
+            subject = record_subject(place, name, kind)
             fast = FastIngestPublisher(
-                connection, streams.throughput, ledger_subject=subject, publish_prefix=FAST_PREFIX, clock=self._clock
+                connection, stream, ledger_subject=subject, publish_prefix=prefix, clock=self._clock
             )
-            self.publishers["throughput"] = (streams.throughput, await ground.stack.enter_async_context(fast))
+            self.publishers[kind] = (stream, await ground.stack.enter_async_context(fast))
 
     def _supervise(self, entry: ConnectorEntry) -> Supervisor:
         ground, streams = self._require(), self._streams
@@ -307,7 +313,8 @@ class Works:
         return position_subject(self.config.path, self.config.edge.name, durability, connector)
 
     def _other_class(self, entry: ConnectorEntry) -> OtherStream:
-        """Where the connector stands if its class of durability was the other one before."""
+        """Where the connector stands if its class of durability was the other one before: `integrity` for those two
+        that are not. What stayed at the site may still be asked of its source for the hub."""
         name: str = "throughput" if entry.durability == "integrity" else "integrity"
         _, publisher = self.publishers.get(name, ("", None))
         kind: Literal["I", "T"] = "T" if name == "throughput" else "I"
@@ -353,7 +360,8 @@ class Works:
             ground.forward.flow_floor = ground.forward.input_floor = None
             return None
         server = ground.server
-        inputs = tuple(name for name in (streams.integrity, streams.throughput, streams.flow) if name is not None)
+        held = (streams.integrity, streams.throughput, streams.site, streams.flow)
+        inputs = tuple(name for name in held if name is not None)
         around = Surroundings(
             config.edge.name, str(config.path), server.url, server.credentials, inputs, streams.flow,
             config.edge.name, config.edge.data_dir.absolute(),

@@ -26,7 +26,8 @@ from millstream.bus import (
 )
 from millstream.bus._server import find_program
 from millstream.config import HubConfig
-from millstream.edge._forward import EdgeForward, EdgeStreams, ForwardSettings
+from millstream.edge._forward import EdgeForward
+from millstream.edge._forward_settings import EdgeStreams, ForwardSettings
 from millstream.hub import HubNode
 from millstream.model import AssetPath
 from millstream.sdk import Message
