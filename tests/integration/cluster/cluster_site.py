@@ -1,4 +1,4 @@
-"""A hub of three boxes on loopback: three processes, each with a nats-server of its own."""
+"""A hub or an edge site of three boxes on loopback: three processes, each with a nats-server of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import psutil
@@ -41,33 +41,25 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-class Cluster:
-    """Started, killed and asked member by member. What is asked is asked at any that answers."""
+class Boxes:
+    """Three processes of a role, started, killed and asked member by member."""
 
-    def __init__(self, folder: Path, **more: Any) -> None:
+    role: ClassVar[str]
+    node: ClassVar[str]
+
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.leaf_ports = dict(zip(MEMBERS, free_ports(3), strict=True))
         self._routes = dict(zip(MEMBERS, (f"127.0.0.1:{port}" for port in free_ports(3)), strict=True))
-        self._secret = write_private(folder / "cluster.secret", SECRET)
-        self._more = more
+        self._secret = write_private(folder / f"{self.role}.secret", SECRET)
         self.running: dict[str, Child] = {}
 
-    @property
-    def edge_secret(self) -> str:
-        """What the edge logs in with, at any member."""
-        return shared_secret(SECRET, "edge e1")
-
     def document(self, member: str) -> dict[str, Any]:
-        """The file of one member."""
+        """What each file of a member has."""
         return {
-            "hub": {"name": "h1", "data_dir": str(self.folder / member)},
-            "server": {"leaf_port": self.leaf_ports[member]},
+            self.role: {"name": self.node, "data_dir": str(self.folder / member)},
             "cluster": {
                 "member": member, "members": self._routes, "secret": {"file": str(self._secret)}, "host": "127.0.0.1",
             },
-            "streams": {"max_bytes": "64MiB"},
-            "edges": [{"name": "e1", "path": "acme/e1"}],
-            **self._more,
         }  # fmt: skip
 
     async def start(self, *members: str) -> None:
@@ -76,7 +68,7 @@ class Cluster:
             path = self.folder / f"{member}.yaml"
             write_document(path, self.document(member))
             (self.folder / member / "node.json").unlink(missing_ok=True)
-            arguments = ["hub", "-c", str(path)]
+            arguments = [self.role, "-c", str(path)]
             self.running[member] = await Child.start(member, arguments, self.folder, by=warm.command())
         for member in members:
             await self.running[member].wait_file(self.folder / member / "node.json")
@@ -112,6 +104,47 @@ class Cluster:
         async with RawConnection(node["nats_url"], credentials=login, replicas=3) as connection:
             yield connection
 
+    async def status(self, member: str) -> Mapping[str, Any]:
+        """How one member is; empty while it does not answer."""
+        with contextlib.suppress(PlantError, OSError):
+            async with self.connection(member) as connection:
+                answer = await connection.request(f"millstream.node.{self.node}.member.{member}", timeout_s=2.0)
+                return msgspec.json.decode(answer[4], type=dict[str, Any])
+        return {}
+
+    async def wait_current(self, member: str) -> None:
+        """Wait until a member has caught up with the others: then the next one may go."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not (await self.status(member)).get("is_current"):
+                await asyncio.sleep(0.1)
+
+
+class Cluster(Boxes):
+    """A hub. What is asked is asked at any member that answers."""
+
+    role = "hub"
+    node = "h1"
+
+    def __init__(self, folder: Path, **more: Any) -> None:
+        super().__init__(folder)
+        self.leaf_ports = dict(zip(MEMBERS, free_ports(3), strict=True))
+        self._more = more
+
+    @property
+    def edge_secret(self) -> str:
+        """What the edge logs in with, at any member."""
+        return shared_secret(SECRET, "edge e1")
+
+    def document(self, member: str) -> dict[str, Any]:
+        """The file of one member."""
+        return {
+            **super().document(member),
+            "server": {"leaf_port": self.leaf_ports[member]},
+            "streams": {"max_bytes": "64MiB"},
+            "edges": [{"name": "e1", "path": "acme/e1"}],
+            **self._more,
+        }  # fmt: skip
+
     async def ask(self, what: str = "status") -> Mapping[str, Any] | None:
         """What the member that leads answers, asked at any; None while none does."""
         for member in self.running:
@@ -128,16 +161,6 @@ class Cluster:
                 status = await self.ask()
                 if status is not None and status["member"] != other_than:
                     return str(status["member"])
-                await asyncio.sleep(0.1)
-
-    async def wait_current(self, member: str) -> None:
-        """Wait until a member has caught up with the others: then the next one may go."""
-        async with asyncio.timeout(DEADLINE_S), self.connection(member) as connection:
-            while True:
-                with contextlib.suppress(PlantError):
-                    answer = await connection.request(f"millstream.node.h1.member.{member}", timeout_s=2.0)
-                    if msgspec.json.decode(answer[4])["is_current"]:
-                        return
                 await asyncio.sleep(0.1)
 
     async def wait_all(self, sent: int) -> None:

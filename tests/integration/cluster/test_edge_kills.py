@@ -1,0 +1,173 @@
+"""An edge site of three boxes under an operator, each with processes of its own that are killed: each box joins with a
+file of its own, and what one of them accepted is at the hub, once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cluster_site import MEMBERS, Boxes, free_ports
+from forward_site import until
+from trust_site import Operator, Site, hub_of
+
+from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader
+from millstream.client import joined_keys
+from millstream.edge import join_hub
+from millstream.kernel import PlantError
+
+ROWS_S = 50
+SUBJECT = "uns.v1.acme.plant1._tag.n"
+
+
+class EdgeBoxes(Boxes):
+    """`millstream edge` three times. A recording is its machine: it goes on behind the position that was stored."""
+
+    role = "edge"
+    node = "plant1"
+
+    def __init__(self, folder: Path, leaf_url: str) -> None:
+        super().__init__(folder)
+        lines = [f"{at * 1000 // ROWS_S},{at}" for at in range(600 * ROWS_S)]
+        (folder / "counter.csv").write_text("\n".join(["ms,n", *lines]) + "\n", encoding="ascii")
+        self._leaf_url = leaf_url
+
+    def document(self, member: str) -> dict[str, Any]:
+        made = super().document(member)
+        return made | {
+            "edge": {**made["edge"], "path": "acme/plant1"},
+            "uplink": {"url": self._leaf_url, "credentials": str(self.folder / member / "secrets" / "uplink.creds")},
+            "streams": {"integrity": {"max_bytes": "64MiB"}},
+            "connectors": [
+                {
+                    "name": "counter", "type": "replay", "tags": [{"name": "n", "address": "n"}],
+                    "config": {"file": str(self.folder / "counter.csv"), "times": "shift", "time_unit": "ms"},
+                }
+            ],
+        }  # fmt: skip
+
+    async def wait_worker(self) -> str:
+        """The one that works, as it says itself."""
+        found: list[str] = []
+
+        async def does_one() -> bool:
+            found[:] = [m for m in self.running if (await self.status(m)).get("state") == "works"]
+            return len(found) == 1
+
+        await until(does_one, "one member works")
+        return found[0]
+
+    async def accepted(self, member: str) -> int:
+        """Messages in the site's stream, as a member says: each was acknowledged by a majority, or soon will be."""
+        async with self.connection(member) as connection:
+            return (await StreamApi(connection).state("E_plant1_I")).last_seq
+
+    async def wait_more(self, member: str, what: str) -> int:
+        """Until the site has accepted a second's rows more."""
+        before = await self.accepted(member)
+
+        async def are_there() -> bool:
+            with contextlib.suppress(PlantError):  # the stream has no leader for a moment
+                return await self.accepted(member) > before + ROWS_S
+            return False
+
+        await until(are_there, what)
+        return await self.accepted(member)
+
+
+@contextlib.asynccontextmanager
+async def running_boxes(folder: Path, leaf_url: str) -> AsyncIterator[EdgeBoxes]:
+    boxes = EdgeBoxes(folder, leaf_url)
+    try:
+        await boxes.start(*MEMBERS)
+        yield boxes
+    finally:
+        await boxes.stop_all()
+
+
+@contextlib.asynccontextmanager
+async def tenant(site: Site) -> AsyncIterator[RawConnection]:
+    """The hub's own rights in the tenant's plant."""
+    await site.ready("acme")
+    assert site.hub.tenants is not None
+    login = Credentials(creds_file=site.hub.tenants.creds_dir / "acme.creds")
+    async with RawConnection(site.hub.server.url, credentials=login) as connection:
+        yield connection
+
+
+async def account(connection: RawConnection) -> dict[str, Any]:
+    """Of the site, as the hub says."""
+    with contextlib.suppress(PlantError):
+        answer = await connection.request("millstream.node.h1.ledger", timeout_s=2.0)
+        return dict(msgspec.json.decode(answer[4]).get("E_plant1_I", {}))
+    return {}
+
+
+async def wait_at_hub(connection: RawConnection, seq: int) -> None:
+    async def is_there() -> bool:
+        return int((await account(connection)).get("last_seq", 0)) >= seq
+
+    await until(is_there, f"message {seq} of the site at the hub")
+
+
+async def values_at(connection: RawConnection) -> list[int]:
+    """Of the site's tag, in the order of the hub's stream."""
+    last_seq = (await StreamApi(connection).state("H_INTEGRITY")).last_seq
+    values: list[int] = []
+    async with contextlib.aclosing(StreamReader(connection).read("H_INTEGRITY")) as batches:
+        async for messages in batches:
+            values += [int(msgspec.json.decode(m.payload)["value"]) for m in messages if m.subject == SUBJECT]
+            if messages and messages[-1].seq >= last_seq:
+                break
+    return values
+
+
+async def test_boxes_of_a_site_are_killed_one_by_one_and_two_at_once(tmp_path: Path) -> None:
+    operator = Operator(tmp_path)
+    listen = {"server": {"leaf_port": free_ports(1)[0]}}
+    operator.trust.hub_url = f"nats://127.0.0.1:{listen['server']['leaf_port']}"
+    operator.sign()
+    async with contextlib.AsyncExitStack() as stack:
+        async with hub_of(operator, listen) as site:
+            files = [operator.join_file("acme", "plant1") for _ in MEMBERS]
+            await site.taken()
+            keys = {(await join_hub(file, tmp_path / m)).public for m, file in zip(MEMBERS, files, strict=True)}
+            known = await joined_keys(
+                operator.trust, plant := operator.trust.tenants["acme"], plant.sites["plant1"], site.hub.server.url
+            )
+            assert (len(keys), set(known)) == (3, keys)  # `site revoke` locks out each of them
+            boxes = await stack.enter_async_context(running_boxes(tmp_path, operator.trust.hub_url))
+            worker = await boxes.wait_worker()
+            async with tenant(site) as connection:
+                await wait_at_hub(connection, await boxes.wait_more(worker, "the first values"))
+
+        # Without its hub the site accepts what it reads: who works is killed, then one that stands by.
+        await boxes.kill(worker)
+        second = await boxes.wait_worker()
+        await boxes.wait_more(second, "values of the next one")
+        await boxes.start(worker)
+        await boxes.wait_current(worker)
+        standby = next(m for m in MEMBERS if m not in (worker, second))
+        await boxes.kill(standby)
+        accepted = await boxes.wait_more(second, "values while one that stands by is gone")
+
+        # The majority is lost: the last box says so, and nothing of what was accepted is.
+        await boxes.kill(second)
+
+        async def says_so() -> bool:
+            told = await boxes.status(worker)
+            return "MS-2600" in str(told.get("alarms")) and not told["is_current"] and told["works"] is None
+
+        await until(says_so, "the last box says that it is without the others")
+        assert (await boxes.status(worker))["state"] == "stands by"
+        await boxes.start(standby, second)
+        worker = await boxes.wait_worker()
+        last = await boxes.wait_more(worker, "values again")
+        assert last > accepted
+        async with hub_of(operator, listen) as site, tenant(site) as connection:
+            await wait_at_hub(connection, last)
+            values = await values_at(connection)
+            assert values == list(range(len(values)))
+            assert (await account(connection))["is_clean"]
