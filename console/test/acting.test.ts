@@ -147,5 +147,10 @@ test("the audit names who, marks what was refused, and is searched by all words"
   expect(auditRows(events, "").map((row) => [row.who, row.isRefused, row.path])).toEqual([["eve", true, "acme"], ["ben", false, "acme"]]);
   expect(auditRows(events, "WRITE ben")).toHaveLength(1);
   expect(auditRows(events, "write eve")).toHaveLength(0);
+  const told = event("millstream.audit.rollout.stopped", { who: "ann", from: "10.0.0.7", before: { state: "running", sites: { waiting: 1 } }, after: { state: "stopped", sites: { waiting: 1 }, reason: "hot" }, name: "r1" });
+  const [row] = auditRows([told], "10.0.0.7 running hot");
+  expect([row.from, row.text]).toEqual(["10.0.0.7", "name=r1"]);
+  expect(row.changes).toEqual([{ name: "state", before: "running", after: "stopped" }, { name: "reason", before: null, after: "hot" }]);
+  expect(auditRows([event("x", { who: "ann", before: null, after: null })], "")[0].changes).toEqual([]);
   expect(auditRows([event("x", "no object" as never)], "")[0].who).toBe("");
 });

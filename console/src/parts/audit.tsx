@@ -10,6 +10,7 @@ import { Age } from "./value";
 
 const AUDIT_MS = 10_000;
 const ROWS_MAX = 1000;
+const CHANGES_MAX = 12; // lines of one act; what else differs is in the event
 const SPANS = ["-1h", "-1d", "-7d", "-30d", "-365d"];
 
 export function Audit(): preact.JSX.Element {
@@ -36,10 +37,25 @@ export function Audit(): preact.JSX.Element {
         { head: t("age"), isShort: true, cell: (row) => <Age timeMs={row.timeMs} /> },
         { head: t("type"), isShort: true, cell: (row) => (row.isRefused ? <b class="act">■ {plain(row.type, 100)}</b> : plain(row.type, 100)) },
         { head: t("user"), isShort: true, cell: (row) => plain(row.who, 128) },
+        { head: t("fromWhere"), isShort: true, cell: (row) => plain(row.from, 128) },
         { head: t("path"), isShort: true, cell: (row) => plain(row.path, 200) },
+        { head: t("beforeAfter"), cell: (row) => <Changes of={row} /> },
         { head: t("details"), cell: (row) => <span class="muted">{plain(row.text, 400)}</span> },
       ]} />
     </section>
+  );
+}
+
+/** A line for each value that differs. The arrow is read as a word, too. */
+function Changes({ of }: { of: AuditRow }): preact.JSX.Element {
+  const state = (text: string | null): preact.JSX.Element => (text === null ? <span class="muted">{t("notThere")}</span> : <span>{plain(text, 120)}</span>);
+  return (
+    <ul class="changes">
+      {of.changes.slice(0, CHANGES_MAX).map((one) => (
+        <li key={one.name}><b>{plain(one.name, 80)}</b>: {state(one.before)} <span aria-label={t("becomes")} role="img">→</span> {state(one.after)}</li>
+      ))}
+      {of.changes.length > CHANGES_MAX && <li class="muted">{t("andMore", { n: of.changes.length - CHANGES_MAX })}</li>}
+    </ul>
   );
 }
 

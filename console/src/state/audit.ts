@@ -8,9 +8,18 @@ export interface AuditRow {
   timeMs: number;
   type: string;
   who: string;
+  from: string;
   path: string;
+  changes: Difference[];
   text: string;
   isRefused: boolean;
+}
+
+/** One thing that differs; null: it was not there, or is no longer. */
+export interface Difference {
+  name: string;
+  before: string | null;
+  after: string | null;
 }
 
 const EVERY = ["millstream.audit.*", "millstream.command.*", "millstream.write.*", "millstream.config.*", "millstream.history.*"];
@@ -20,10 +29,13 @@ export const KINDS: { name: Word; types: string[] }[] = [
   { name: "people", types: ["millstream.audit.login_user.*"] },
   { name: "commands", types: ["millstream.command.*"] },
   { name: "writes", types: ["millstream.write.*"] },
-  { name: "configurations", types: ["millstream.config.*"] },
+  { name: "configurations", types: ["millstream.config.*", "millstream.audit.config.*", "millstream.audit.rollout.*", "millstream.audit.module.*"] },
+  { name: "flows", types: ["millstream.audit.flow.*"] },
+  { name: "operatorActs", types: ["millstream.audit.operator.*"] },
   { name: "deadLetters", types: ["millstream.audit.dead_letter.*"] },
 ];
 
+const APART = ["from", "before", "after"];
 const WHO = ["who", "name", "author", "by", "user"];
 const REFUSED = /(refused|failed|locked|violation|unknown)$/;
 
@@ -33,16 +45,34 @@ export function auditRows(events: StoredEvent[], text: string): AuditRow[] {
   const rows = events.map((event): AuditRow => {
     const data = dataOf(event);
     const named = WHO.find((one) => typeof data[one] === "string" && data[one] !== "");
-    const rest = Object.entries(data).filter(([name, value]) => name !== named && value !== null && value !== "");
+    const rest = Object.entries(data).filter(([name, value]) => name !== named && !APART.includes(name) && value !== null && value !== "");
+    const changes = differences(data.before, data.after);
     return {
       key: `${event.tag} ${event.id} ${event.timestamp_ns}`, timeMs: Number(event.timestamp_ns) / 1e6,
-      type: event.type.replace(/^millstream\./, ""), who: named === undefined ? "" : String(data[named]), path: event.tag.split(":")[0],
+      type: event.type.replace(/^millstream\./, ""), who: named === undefined ? "" : String(data[named]),
+      from: String(data.from ?? data.host ?? ""), changes, path: event.tag.split(":")[0],
       text: rest.map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`).join(" "),
       isRefused: REFUSED.test(event.type),
     };
   });
   return rows.filter((row) => {
-    const all = `${row.type} ${row.who} ${row.path} ${row.text}`.toLowerCase();
+    const changed = row.changes.map((one) => `${one.name} ${one.before ?? ""} ${one.after ?? ""}`).join(" ");
+    const all = `${row.type} ${row.who} ${row.from} ${row.path} ${changed} ${row.text}`.toLowerCase();
     return words.every((word) => all.includes(word));
   });
+}
+
+/** What differs between two states, by the path of each value; nothing for an event that tells of none. */
+export function differences(before: unknown, after: unknown): Difference[] {
+  const [old, now] = [leaves("", before), leaves("", after)];
+  const names = [...new Set([...now.keys(), ...old.keys()])];
+  return names
+    .map((name) => ({ name, before: old.get(name) ?? null, after: now.get(name) ?? null }))
+    .filter((one) => one.before !== one.after);
+}
+
+function leaves(path: string, value: unknown): Map<string, string> {
+  if (value === null || value === undefined) return new Map();
+  if (typeof value !== "object" || Array.isArray(value)) return new Map([[path, typeof value === "string" ? value : JSON.stringify(value)]]);
+  return new Map(Object.entries(value).flatMap(([name, each]) => [...leaves(path ? `${path}.${name}` : name, each)]));
 }

@@ -124,6 +124,7 @@ export const de: Words = {
   noPeople: "Noch meldet sich niemand mit Passwort an.", paths: "Pfade", secondFactor: "Zweiter Faktor", newPassword: "Neues Passwort", factorOn: "Code verlangen",
   factorOff: "Kein Code mehr", takeOut: "Entfernen", reallyTakeOut: "{name} entfernen?", takeOutWhy: "Sitzungen und Verbindungen enden sofort. Der Name kann neu vergeben werden.",
   onlyOnce: "Für {name}: nur dieses eine Mal", addPerson: "Person hinzufügen", writes: "Schreibvorgänge", configurations: "Konfigurationen", noAudit: "Nichts dieser Art in dieser Zeit.",
+  fromWhere: "Von wo", beforeAfter: "Vorher → nachher", notThere: "nicht da", becomes: "wird", andMore: "und {n} weitere", operatorActs: "Handlungen des Betreibers",
   timelineOf: "{what} im Verlauf", timelineHint: "oben Zustände, Dreiecke sind Alarme, unten Stillstände; über einen Teil eines Stillstands ziehen oder ihn anklicken, um zu sagen, warum",
   timelineLegend: "oben Zustände, Dreiecke sind Alarme, unten Stillstände", waterfall: "Von der geplanten Zeit zur genutzten", plannedTime: "Geplante Belegungszeit",
   fullyUsed: "Voll genutzt", lossFailures: "Ausfälle", lossIdling: "Leerlauf", lossSmall: "Kurze Stillstände", lossSpeed: "Geringere Geschwindigkeit", lossRejects: "Ausschuss",

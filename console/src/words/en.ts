@@ -119,6 +119,7 @@ export const en = {
   noPeople: "Nobody logs in with a password yet.", paths: "Paths", secondFactor: "Second factor", newPassword: "New password", factorOn: "Ask for a code",
   factorOff: "No code any more", takeOut: "Take out", reallyTakeOut: "Take {name} out?", takeOutWhy: "Sessions and connections end at once. The name may be given again.",
   onlyOnce: "For {name}: shown this once", addPerson: "Add a person", writes: "Writes", configurations: "Configurations", noAudit: "Nothing of this kind in this time.",
+  fromWhere: "From", beforeAfter: "Before → after", notThere: "not there", becomes: "becomes", andMore: "and {n} more", operatorActs: "Acts of the operator",
   order: "Order", orders: "Orders", product: "Product", timelineOrders: "at the bottom orders",
   fromSite: "From the site", fromSiteHint: "as the site holds it, also what the link does not carry; at most 20 minutes",
   mapOfSites: "Map of the sites", allSites: "All sites", wholeWorld: "Whole world", sitesHere: "{n} sites", ofThemAway: "{n} of them away",

@@ -73,6 +73,7 @@ class ActDesk:
     async def plant(self, actor: Actor) -> AsyncIterator[Plant]:
         """The plant of who asks. Raises Unreachable."""
         async with self.slots, self.plants(actor.tenant) as plant:
+            plant.act_from(actor.origin)
             yield plant
 
 

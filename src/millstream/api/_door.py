@@ -26,13 +26,14 @@ def _untold(what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks, as the audit names it, and in which role; no `paths`: everywhere. `refused` tells the audit what a role
-    may not do."""
+    """Who asks, as the audit names it, in which role and from which address; no `paths`: everywhere. `refused` tells
+    the audit what a role may not do."""
 
     who: str
     role: str
     tenant: str | None = None
     paths: tuple[str, ...] = ()
+    origin: str = ""
     refused: Callable[[str], None] = _untold
 
 

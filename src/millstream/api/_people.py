@@ -19,7 +19,7 @@ import msgspec
 
 from millstream.api._browser import read_json
 from millstream.api._desk import asked, posted
-from millstream.api._request import FORBIDDEN, json_response
+from millstream.api._request import FORBIDDEN, address_of, json_response
 from millstream.kernel import AuthError, NotFoundError
 from millstream.login import LOGIN_ROLES, PASSWORD, LoginUser, Session, provisioning_uri
 
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from millstream.hub import Tenants
     from millstream.login import LoginDesk
 
-Users: TypeAlias = "Callable[[str], AbstractAsyncContextManager[LoginUsers]]"
-"""Opens the people of the hub, as somebody who changes them."""
+Users: TypeAlias = "Callable[[str, str], AbstractAsyncContextManager[LoginUsers]]"
+"""Opens the people of the hub, as somebody who changes them from an address."""
 PASSWORD_BYTES = 15  # of one that is made here: 20 letters
 
 
 def users_of(data_dir: Path) -> Users:
     """The people of the hub with this folder."""
 
-    def open_users(who: str) -> AbstractAsyncContextManager[LoginUsers]:
+    def open_users(who: str, origin: str) -> AbstractAsyncContextManager[LoginUsers]:
         from millstream.client import login_users
 
-        return login_users(data_dir, who)
+        return login_users(data_dir, who, origin)
 
     return open_users
 
@@ -129,7 +129,7 @@ class People:
         wanted = await read_json(request, AddRequest)
         self._check_rank(me, wanted.role)
         password = wanted.password or secrets.token_urlsafe(PASSWORD_BYTES)
-        async with self._changing, self._access.users(_who(me)) as users:
+        async with self._changing, self._access.users(_who(me), address_of(request)) as users:
             user = await users.add(me.tenant, wanted.name, password, role=wanted.role, paths=wanted.paths)
             if wanted.second_factor:
                 user = await users.set_second_factor(me.tenant, wanted.name, is_wanted=True)
@@ -140,7 +140,7 @@ class People:
         wanted = await read_json(request, PersonRequest)
         self._check_rank(me, self._role_of(me, wanted.name))
         password = wanted.password or secrets.token_urlsafe(PASSWORD_BYTES)
-        async with self._changing, self._access.users(_who(me)) as users:
+        async with self._changing, self._access.users(_who(me), address_of(request)) as users:
             user = await users.set_password(me.tenant, wanted.name, password)
         return _changed(user, None if wanted.password else password)
 
@@ -148,7 +148,7 @@ class People:
         me = self._administrating(request, "change second factors")
         wanted = await read_json(request, PersonRequest)
         self._check_rank(me, self._role_of(me, wanted.name))
-        async with self._changing, self._access.users(_who(me)) as users:
+        async with self._changing, self._access.users(_who(me), address_of(request)) as users:
             user = await users.set_second_factor(me.tenant, wanted.name, is_wanted=wanted.is_wanted)
         return _changed(user, None, is_new_factor=wanted.is_wanted)
 
@@ -160,7 +160,7 @@ class People:
             raise AuthError(
                 "nobody takes out oneself", got=me.name, next_step="ask another administrator", code=FORBIDDEN
             )
-        async with self._changing, self._access.users(_who(me)) as users:
+        async with self._changing, self._access.users(_who(me), address_of(request)) as users:
             user = await users.remove(me.tenant, wanted.name)
         return _changed(user, None)
 
@@ -183,7 +183,7 @@ class People:
     def _administrating(self, request: Request, what: str) -> Session:
         me = self._door.session_of(request)
         if not self._is_admin(me):
-            self._desk.note_refused(me, what)
+            self._desk.note_refused(me, what, address_of(request))
             raise AuthError(
                 "only administrators may do this", where=what, got=me.name, code=FORBIDDEN,
                 expected=f"{me.tenant}/{me.name} in `login.admins` of the hub's file",

@@ -83,13 +83,15 @@ class SessionDoor:
         paths = session.paths or None
         sites = sites_below(self._tenants.trust.tenants[session.tenant], session.paths)
         status = partial(self._tenants.plant_status, session.tenant)
-        return View(historian, HistoryView(historian, paths), self._actor(session), status, tuple(sites))
+        actor = self._actor(session, address_of(request))
+        return View(historian, HistoryView(historian, paths), actor, status, tuple(sites))
 
-    def _actor(self, session: Session) -> Actor:
+    def _actor(self, session: Session, origin: str) -> Actor:
         who = session.name if session.via == PASSWORD else f"{session.name} ({session.via})"
         return Actor(
-            who, session.role, session.tenant, tuple(session.paths), lambda what: self._desk.note_refused(session, what)
-        )
+            who, session.role, session.tenant, tuple(session.paths), origin,
+            lambda what: self._desk.note_refused(session, what, origin),
+        )  # fmt: skip
 
     def is_healthy(self) -> bool:
         """Whether the history of each tenant stores."""

@@ -90,7 +90,7 @@ class TokenDoor:
                 "there is no history here at the moment",
                 next_step="ask again in a moment, or another member of the cluster",
             )
-        actor = replace(self._actor, who=f"{WHO}@{address_of(request)}")
+        actor = replace(self._actor, who=f"{WHO}@{address_of(request)}", origin=address_of(request))
         return View(historian, HistoryView(historian), actor, self._status)
 
     def _current(self) -> HistorianService | None:

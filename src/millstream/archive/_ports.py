@@ -11,10 +11,12 @@ import msgspec
 
 from millstream.bus import RawConnection, StreamApi, find_stream
 from millstream.historian import DeadLetter, RequestHandler, StreamState, parse_created_ns
-from millstream.kernel import NotFoundError, PlantError, Unreachable
-from millstream.protocols.nats_wire import WireMessage
+from millstream.kernel import NotFoundError, PlantError, ProtocolViolation, Unreachable
+from millstream.protocols.audit import REQUEST_INFO, origin_told
+from millstream.protocols.nats_wire import WireMessage, parse_headers
 
 STORED_MARK = b"Nats-Stream:"
+_REQUEST_INFO = f"{REQUEST_INFO}:".encode()
 REQUESTS_COUNT_MAX = 64  # answered at a time; more wait in the socket
 
 
@@ -57,6 +59,16 @@ class NodeDeadLetters:
             raise Unreachable("the dead-letter stream refused a message", where=self._subject, got=str(raw["error"]))
 
 
+def _origin(headers: bytes | None) -> str:
+    """What the server says of who asks; most requests bear nothing of the kind."""
+    if not headers or _REQUEST_INFO not in headers:
+        return ""
+    try:
+        return origin_told(parse_headers(bytes(headers)).values.get(REQUEST_INFO))
+    except ProtocolViolation:
+        return ""
+
+
 def _line(value: str) -> str:
     return " ".join(value.split())
 
@@ -70,12 +82,13 @@ class NodeRequests:
     @asynccontextmanager
     async def serve(self, subject: str, handler: RequestHandler) -> AsyncIterator[None]:
         """Answer while the scope is open."""
-        async with self.serve_each(subject, lambda _: handler):
+        async with self.serve_each(subject, lambda *_: handler):
             yield
 
     @asynccontextmanager
-    async def serve_each(self, subject: str, choose: Callable[[str], RequestHandler]) -> AsyncIterator[None]:
-        """Answer what comes on a subject with wildcards; the subject that was asked chooses who answers."""
+    async def serve_each(self, subject: str, choose: Callable[[str, str], RequestHandler]) -> AsyncIterator[None]:
+        """Answer what comes on a subject with wildcards; the subject that was asked, and from where it was asked as far
+        as the server says so, choose who answers."""
         running: set[asyncio.Task[None]] = set()
         gate = asyncio.Semaphore(REQUESTS_COUNT_MAX)
         group = asyncio.TaskGroup()
@@ -83,7 +96,7 @@ class NodeRequests:
 
         def take(messages: list[WireMessage]) -> None:
             for message in messages:
-                handler = choose(bytes(message[1]).decode())
+                handler = choose(bytes(message[1]).decode(), _origin(message[3]))
                 task = group.create_task(self._answer(message, handler, gate))
                 running.add(task)
                 task.add_done_callback(running.discard)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         PEOPLE_SERVICES,
         PLACE,
         SITE,
+        TOLD_WHO_ASKS,
         VIEW_API,
         VIEWED_STREAMS,
         Permissions,
@@ -133,8 +134,9 @@ else:
             "_patience": "START_PATIENCE_S",
             "_people_account": "PEOPLE_INBOX PEOPLE_USER",
             "_permissions": (
-                "HISTORY_BELOW HUB_INBOX JOINING PEOPLE_SERVICES PLACE SITE VIEW_API VIEWED_STREAMS Permissions "
-                "bridge_permissions commander_permissions device_permissions edge_permissions engineer_permissions "
+                "HISTORY_BELOW HUB_INBOX JOINING PEOPLE_SERVICES PLACE SITE TOLD_WHO_ASKS VIEW_API VIEWED_STREAMS "
+                "Permissions bridge_permissions commander_permissions device_permissions edge_permissions "
+                "engineer_permissions "
                 "flow_permissions join_permissions join_subject permissions_below viewer_permissions"
             ),
             "_publisher": "read_after_control",
@@ -178,6 +180,7 @@ __all__ = [
     "NobodyAnswers",
     "PEOPLE_INBOX",
     "PEOPLE_SERVICES",
+    "TOLD_WHO_ASKS",
     "PEOPLE_USER",
     "PLACE",
     "SITE",

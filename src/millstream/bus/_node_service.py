@@ -14,9 +14,11 @@ from millstream.bus._client import add_micro_service, connect_nats
 from millstream.bus._credentials import Credentials
 from millstream.bus._patience import START_PATIENCE_S, patiently
 from millstream.kernel import PlantError
+from millstream.protocols.audit import REQUEST_INFO, origin_told
 
 Answer = Callable[[], Awaitable[object]]
 AnswerTo = Callable[[bytes], Awaitable[object]]
+AnswerFrom = Callable[[bytes, str], Awaitable[object]]
 STORED_MARK = "Nats-Stream"
 ANSWERS_AT_ONCE_MAX = 64  # then the next request waits in its subscription
 
@@ -30,9 +32,11 @@ async def node_service(
     version: str,
     endpoints: Mapping[str, tuple[str, Answer]],
     asked: Mapping[str, tuple[str, AnswerTo]] | None = None,
+    asked_from: Mapping[str, tuple[str, AnswerFrom]] | None = None,
 ) -> AsyncIterator[None]:
     """Answer requests while in the scope. `endpoints` maps a name to (subject, what gives the answer, sent as JSON);
-    those in `asked` get the request's payload. `version` is a Python package version. Raises Unreachable or AuthError
+    those in `asked` get the request's payload, those in `asked_from` also the address of who asks, as far as the server
+    says it. `version` is a Python package version. Raises Unreachable or AuthError
     on entering."""
     client = await patiently(
         lambda: connect_nats(url, credentials, name=f"{name} service"), patience_s=START_PATIENCE_S, where=url
@@ -40,7 +44,10 @@ async def node_service(
     try:
         handlers = {endpoint: (subject, _handler(answer)) for endpoint, (subject, answer) in endpoints.items()}
         running = _Running()
-        handlers |= {name: (subject, running.handler_of(answer)) for name, (subject, answer) in (asked or {}).items()}
+        for endpoint, (subject, answer_to) in (asked or {}).items():
+            handlers[endpoint] = (subject, running.handler_of(_whoever(answer_to)))
+        for endpoint, (subject, answer_from) in (asked_from or {}).items():
+            handlers[endpoint] = (subject, running.handler_of(answer_from))
         service = await add_micro_service(client, name, semantic_version(version), handlers)
         try:
             yield
@@ -67,7 +74,7 @@ class _Running:
         self._tasks: set[asyncio.Task[None]] = set()
         self._gate = asyncio.Semaphore(ANSWERS_AT_ONCE_MAX)
 
-    def handler_of(self, answer: AnswerTo) -> Callable[[Request], Awaitable[None]]:
+    def handler_of(self, answer: AnswerFrom) -> Callable[[Request], Awaitable[None]]:
         async def handle(request: Request) -> None:
             await self._gate.acquire()
             task = asyncio.get_running_loop().create_task(_respond(request, answer))
@@ -87,11 +94,16 @@ class _Running:
             await asyncio.wait(self._tasks)
 
 
-async def _respond(request: Request, answer: AnswerTo) -> None:
+def _whoever(answer: AnswerTo) -> AnswerFrom:
+    return lambda payload, _: answer(payload)
+
+
+async def _respond(request: Request, answer: AnswerFrom) -> None:
     if request.headers and STORED_MARK in request.headers:
         return  # JetStream's answer to somebody, aimed here by its reply subject: nobody has asked
     try:
-        reply = await answer(request.data)
+        origin = origin_told(request.headers.get(REQUEST_INFO)) if request.headers else ""
+        reply = await answer(request.data, origin)
     except PlantError as error:
         reply = {"error": error.as_dict()}
     except Exception as error:  # noqa: BLE001 (a bug in one answer is told to who asked, and must not end the node)

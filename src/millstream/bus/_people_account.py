@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from millstream.bus._permissions import PEOPLE_SERVICES, engineer_permissions
+from millstream.bus._permissions import PEOPLE_SERVICES, TOLD_WHO_ASKS, engineer_permissions
 
 PEOPLE_ACCOUNT = "PEOPLE"
 PEOPLE_USER = "people"
@@ -32,7 +32,10 @@ def people_account(password: str, plant: str) -> dict[str, Any]:
         "permissions": {"publish": publish, "subscribe": subscribe},
     }  # fmt: skip
     services = [
-        {"service": {"account": plant, "subject": subject}, **({"to": local} if local != subject else {})}
+        {
+            "service": {"account": plant, "subject": subject}, **({"to": local} if local != subject else {}),
+            **({"share": True} if subject in TOLD_WHO_ASKS else {}),
+        }
         for subject, local in PEOPLE_SERVICES
-    ]
+    ]  # fmt: skip
     return {"users": [user], "imports": [{"stream": {"account": plant, "subject": LIVE}}, *services]}

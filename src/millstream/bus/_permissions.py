@@ -244,6 +244,11 @@ PEOPLE_SERVICES = (
     *((below_subject(what, ">"), below_subject(what, ">")) for what in ASKED_BELOW["commander"]),
 )
 """All that crosses from the people to the plant, for exports and imports."""
+TOLD_WHO_ASKS = frozenset({
+    "millstream.node.*.flows", "millstream.node.*.command",
+    *(below_subject(what, ">") for what in (CONFIG_DESK, ROLLOUT, MODULE, COMMAND)),
+})  # fmt: skip
+"""Where something is changed: the server tells who answers from where it was asked, for the audit."""
 _READ_BY_SUBJECT = (HUB_INTEGRITY, HUB_THROUGHPUT, HUB_LOCAL)
 _AT_SITES = {
     "viewer": ("status", "ledger"),

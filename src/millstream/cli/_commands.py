@@ -282,6 +282,12 @@ COMMANDS = (
     Command("operator export", "_trust:export", "Copy the key store, for a safe.", TRUST),
     Command("tenant add", "_trust:add_tenant", "Add a customer: accounts of its own, below a place of its own.", TRUST),
     Command(
+        "tenant limits",
+        "_trust:change_limits",
+        "Say anew what a tenant may use of the hub; what is left out stays.",
+        TRUST,
+    ),
+    Command(
         "site add", "_trust:add_site", "Add a site, and write the join file that makes one box its edge, once.", TRUST
     ),
     Command(
@@ -305,6 +311,7 @@ COMMANDS = (
         "Ask a person for a code of a telephone, too; its sessions end.",
         TRUST,
     ),
+    Command("login role", "_login:role", "Give a person another role, or other paths; its sessions end.", TRUST),
     Command("login remove", "_login:remove", "Remove a person; its sessions and connections end at once.", TRUST),
     Command(
         "tls init", "_tls:init", "Make an authority of your own: a folder that signs certificates of nodes.", TRUST

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from millstream.cli._keys import who
 from millstream.cli._node_log import NodeLog
 from millstream.cli._options import DEFAULT, PASSWORD_VARIABLE, Json, Target, run
 from millstream.cli._output import CHECK_FAILED, OK, duration, json_text, note, print_json, print_table
@@ -211,7 +212,7 @@ def _decide(flow: str, action: str, more: Mapping[str, Any], done: str, *, is_js
     async def work() -> int:
         """Ask the node that has it."""
         async with target.connect() as plant:
-            found = await plant.ask_flow(flow, action, **more)
+            found = await plant.ask_flow(flow, action, who=who(), **more)
         if is_json:
             print_json(found)
         else:

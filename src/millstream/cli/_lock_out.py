@@ -6,7 +6,7 @@ Locking out a site asks the hub which keys joined, since each box made its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from millstream.cli._keys import NO_KEYS, Keys, now_s, who
 from millstream.cli._options import Json, run
@@ -119,13 +119,23 @@ class _Act:
 
 
 def _change(act: _Act, keys: Keys, url: str | None = None, *, is_json: bool) -> int:
-    from millstream.trust import find_tenant, note_change
+    from millstream.trust import find_tenant, note_change, shown_site, shown_user
 
     joined = _joined(act, keys, url) if act.kind == "site" else []
     with keys.changing() as trust:
-        publics = _applied(act, find_tenant(trust, act.tenant), joined)
+        tenant = find_tenant(trust, act.tenant)
+
+        def shown() -> dict[str, Any] | None:
+            """How it stands."""
+            if act.kind == "site":
+                return shown_site(tenant.sites.get(act.name))
+            return shown_user(tenant.users.get(act.name))
+
+        before = shown()
+        publics = _applied(act, tenant, joined)
         action = f"{act.kind}_{'revoked' if act.is_revoked else 'restored'}"
-        note_change(trust, who(), action, act.tenant, act.name, {"keys": publics}, now_s())
+        data = {"keys": publics}
+        note_change(trust, who(), action, act.tenant, act.name, data, now_s(), before=before, after=shown())
     count = f"{len(publics)} key{'s' if len(publics) != 1 else ''}"
     text = f"{act.kind} {act.name}: {count} {'locked out' if act.is_revoked else 'let in'}"
     told_of = {act.kind: act.name, "tenant": act.tenant, "keys": publics, "revoked": act.is_revoked}

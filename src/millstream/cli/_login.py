@@ -1,4 +1,4 @@
-"""``login add|list|password|second-factor|remove``: the people who log in at a hub with tenants.
+"""``login add|list|password|second-factor|role|remove``: the people who log in at a hub with tenants.
 
 They are kept by the hub, so these run on its machine, as its user, while it runs.
 """
@@ -156,6 +156,34 @@ def second_factor(name: str, /, *, tenant: str, off: bool = False, node: Node = 
         Print an object.
     """
     return _changed(node, lambda users: users.set_second_factor(tenant, name, is_wanted=not off), is_json=json)
+
+
+def role(
+    name: str, role: str, /, *, tenant: str, paths: Paths = None, node: Node = None, json: Json = False
+) -> int:  # fmt: skip
+    """Give a person another role, or other paths; its sessions end.
+
+    Examples:
+
+        millstream login role ann engineer --tenant acme
+        millstream login role ann viewer --tenant acme --path acme/plant1 --json
+
+    Parameters
+    ----------
+    name
+        Of the person.
+    role
+        viewer, engineer or commander.
+    tenant
+        Whose.
+    paths
+        What the person sees from now on, and all below it; may stand several times. Left out: the whole tenant.
+    node
+        Data directory of the hub, or its node.json.
+    json
+        Print an object.
+    """
+    return _changed(node, lambda users: users.set_role(tenant, name, role, paths or []), is_json=json)
 
 
 def remove(name: str, /, *, tenant: str, node: Node = None, json: Json = False) -> int:

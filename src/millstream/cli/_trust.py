@@ -85,14 +85,16 @@ def change_hub(
     json
         Print an object.
     """
-    from millstream.trust import note_change
+    from millstream.trust import note_change, shown_hub
 
     certificate = read_authorities(ca_file) if ca_file is not None else None
     with keys.changing() as trust:
+        before = shown_hub(trust)
         if hub_urls:
             trust.hub_url, trust.more_urls = hub_urls[0], hub_urls[1:]
         trust.certificate = certificate or trust.certificate
-        note_change(trust, who(), "hub_changed", "", trust.name, {"hub_url": trust.hub_url}, now_s())
+        after = shown_hub(trust)
+        note_change(trust, who(), "hub_changed", "", trust.name, {}, now_s(), before=before, after=after)
     data = {"hub_url": trust.hub_url, "more_urls": trust.more_urls, "has_authorities": trust.certificate is not None}
     return told(data, f"the hub is {trust.hub_url}", is_json=json)
 
@@ -159,7 +161,7 @@ def export(out: Path, /, *, remove_identities: bool = False, keys: Keys = NO_KEY
     json
         Print an object.
     """
-    from millstream.trust import load_keys, save_keys
+    from millstream.trust import load_keys, note_change, save_keys, shown_hub
 
     check_absent(out, "a file")
     passphrase = keys.passphrase()
@@ -169,7 +171,11 @@ def export(out: Path, /, *, remove_identities: bool = False, keys: Keys = NO_KEY
         raise ConfigError("the copy does not read back", where=str(out), code="MS-2101")
     if remove_identities:
         with keys.changing() as kept:
-            kept.identities = {}
+            before, kept.identities = shown_hub(kept), {}
+            note_change(
+                kept, who(), "identities_removed", "", kept.name, {"copy": str(out)}, now_s(), before=before,
+                after=shown_hub(kept),
+            )  # fmt: skip
     return told({"copy": str(out), "identities_removed": remove_identities}, f"copied to {out}", is_json=json)
 
 
@@ -202,13 +208,62 @@ def add_tenant(
         Print an object.
     """
     from millstream.config import parse_size
-    from millstream.trust import Limits, add_tenant, note_change
+    from millstream.trust import Limits, add_tenant, note_change, shown_tenant
 
     limits = Limits(sites=sites, connections=connections, disk_bytes=parse_size(disk))
     with keys.changing() as trust:
         tenant = add_tenant(trust, name, place, limits, now_s())
-        note_change(trust, who(), "tenant_added", "", name, {"place": tenant.place}, now_s())
+        note_change(trust, who(), "tenant_added", "", name, {}, now_s(), after=shown_tenant(tenant))
     return told({"tenant": name, "place": tenant.place}, f"tenant {name} at {tenant.place}", is_json=json)
+
+
+def change_limits(
+    name: str, /, *, sites: int | None = None, connections: int | None = None, disk: str | None = None,
+    keys: Keys = NO_KEYS, json: Json = False,
+) -> int:  # fmt: skip
+    """Say anew what a tenant may use of the hub; what is left out stays.
+
+    The hub's server goes by it once the hub has taken the file; streams that are there are made to fit when the hub
+    starts again.
+
+    Examples:
+
+        millstream tenant limits acme --sites 50
+        millstream tenant limits acme --disk 200GB --connections 2000 --json
+
+    Parameters
+    ----------
+    name
+        Of the tenant.
+    sites
+        How many edges may be connected.
+    connections
+        How many clients may be connected.
+    disk
+        What its streams may take at the hub.
+    keys
+        Where.
+    json
+        Print an object.
+    """
+    import msgspec
+
+    from millstream.config import parse_size
+    from millstream.trust import find_tenant, note_change, shown_tenant
+
+    wanted = {"sites": sites, "connections": connections, "disk_bytes": None if disk is None else parse_size(disk)}
+    changes = {key: value for key, value in wanted.items() if value is not None}
+    if not changes or min(changes.values()) < 0:
+        raise ConfigError("no limits", expected="at least one of --sites, --connections, --disk, each 0 or more")
+    with keys.changing() as trust:
+        tenant = find_tenant(trust, name)
+        before = shown_tenant(tenant)
+        tenant.limits = msgspec.structs.replace(tenant.limits, **changes)
+        after = shown_tenant(tenant)
+        note_change(trust, who(), "limits_changed", name, name, {}, now_s(), before=before, after=after)
+    limits = tenant.limits
+    text = f"tenant {name}: {limits.sites} sites, {limits.connections} connections, {limits.disk_bytes} bytes"
+    return told({"tenant": name, "limits": after["limits"]}, text, is_json=json)
 
 
 def add_site(
@@ -244,16 +299,17 @@ def add_site(
         Print an object.
     """
     from millstream.bus import write_private
-    from millstream.trust import FORMAT, JoinFile, add_site, encode_join_file, find_tenant, note_change
+    from millstream.trust import FORMAT, JoinFile, add_site, encode_join_file, find_tenant, note_change, shown_site
 
     path = (out or Path(f"{name}.join")).absolute()
     check_absent(path, "a join file")
     expires_s = now_s() + _seconds(expires)
     with keys.changing() as trust:
         found = find_tenant(trust, tenant)
+        before = shown_site(found.sites.get(name))
         site, creds = add_site(found, name, place, _labels(label), expires_s, now_s())
-        data = {"place": site.place, "expires_s": expires_s}
-        note_change(trust, who(), "site_added", tenant, name, data, now_s())
+        data = {"expires_s": expires_s}
+        note_change(trust, who(), "site_added", tenant, name, data, now_s(), before=before, after=shown_site(site))
         file = JoinFile(
             format=FORMAT, tenant=tenant, site=name, place=site.place, hub_url=trust.hub_url,
             operator_public=trust.operator_public, plant_public=found.plant_public, creds=creds, expires_s=expires_s,
@@ -298,15 +354,16 @@ def add_user(
         Print an object.
     """
     from millstream.bus import write_private
-    from millstream.trust import add_user, find_tenant, note_change
+    from millstream.trust import add_user, find_tenant, note_change, shown_user
 
     path = (out or Path(f"{name}.{'token' if role == 'device' else 'creds'}")).absolute()
     check_absent(path, "a creds file")
     expires_s = None if expires is None else now_s() + _seconds(expires)
     with keys.changing() as trust:
-        user, creds = add_user(find_tenant(trust, tenant), name, _role(role), expires_s, now_s(), paths=paths or ())
-        data = {"role": role, "key": user.public, "paths": user.paths, "expires_s": expires_s}
-        note_change(trust, who(), "user_added", tenant, name, data, now_s())
+        found = find_tenant(trust, tenant)
+        before = shown_user(found.users.get(name))
+        user, creds = add_user(found, name, _role(role), expires_s, now_s(), paths=paths or ())
+        note_change(trust, who(), "user_added", tenant, name, {}, now_s(), before=before, after=shown_user(user))
         write_private(path, creds)
     return told({"user": name, "tenant": tenant, "role": role, "creds_file": str(path)}, str(path), is_json=json)
 

@@ -63,6 +63,8 @@ class Commands:
     def __init__(self, link: Link, whom: Whom) -> None:
         self._link = link
         self._whom = whom
+        self.origin = ""
+        """The address of the person for whom a program asks, for the audit."""
 
     async def send(
         self, type: str, args: Mapping[str, Any] | None = None, *, nodes: Sequence[str] | None = None,
@@ -158,6 +160,8 @@ class Commands:
         return _joined(parts, limit=int(ask.get("limit") or 0))
 
     async def _ask_at(self, subject: str, ask: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.origin and ask["action"] in ("send", "cancel"):
+            ask = {**ask, "origin": self.origin}
         payload = msgspec.json.encode({key: value for key, value in ask.items() if value is not None})
         return await ask_node(self._link, subject, payload, timeout_s=ANSWER_TIMEOUT_S)
 

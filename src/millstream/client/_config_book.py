@@ -3,6 +3,7 @@ paths of one's log-in."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
@@ -14,14 +15,16 @@ import msgspec
 from millstream.bus import VIEW_API
 from millstream.bus._link import Frame, Link
 from millstream.bus._streams import CONFIG, CONFIG_PREFIX
+from millstream.client._acts import Acts
 from millstream.client._desks import ask_desk, places_of
 from millstream.client._flows import ask_node
 from millstream.client._streams import Streams, refuse
-from millstream.kernel import NotFoundError, PlantError, Unreachable
+from millstream.kernel import DecodeError, NotFoundError, PlantError, Unreachable
 from millstream.protocols.below import CONFIG as CONFIG_DESK
 from millstream.protocols.below import place_subject
 from millstream.protocols.config_desk import SEQ, STALE, ConfigAsk
 from millstream.protocols.module import MODULES, info_subject
+from millstream.protocols.site_config import Revision, decode_revision
 
 WRONG_LAST_SEQUENCE = 10071
 REPORT_TIMEOUT_S = 2.0
@@ -55,18 +58,19 @@ class ConfigBook(Protocol):
         ...
 
 
-def book_of(link: Link, streams: Streams, whom: Whom) -> ConfigBook:
+def book_of(link: Link, streams: Streams, whom: Whom, acts: Acts) -> ConfigBook:
     """The one for this log-in: people have no bucket."""
-    return DeskBook(link) if link.api == VIEW_API else BucketBook(link, streams, whom)
+    return DeskBook(link) if link.api == VIEW_API else BucketBook(link, streams, whom, acts)
 
 
 @dataclass(frozen=True, slots=True)
 class BucketBook:
-    """`ConfigBook` by the hub's own rights. `whom` gives role and name of the node."""
+    """`ConfigBook` by the hub's own rights. `whom` gives role and name of the node, `acts` the audit."""
 
     link: Link
     streams: Streams
     whom: Whom
+    acts: Acts
 
     async def sites(self) -> Mapping[str, str]:
         """See ConfigBook."""
@@ -91,17 +95,35 @@ class BucketBook:
             return None
 
     async def store(self, edge: str, revision: bytes, last_seq: int) -> bool:
-        """See ConfigBook."""
+        """See ConfigBook. It is told once it is stored: killed between, the revision itself says who put it."""
+        before = await self.streams.last(CONFIG, [CONFIG_PREFIX + edge])
         headers = {"Nats-Expected-Last-Subject-Sequence": str(last_seq)}
         answer = json.loads((await self.link.request(CONFIG_PREFIX + edge, revision, headers=headers)).payload)
         if (answer.get("error") or {}).get("err_code") == WRONG_LAST_SEQUENCE:
             return False
         refuse(answer, f"configuration of {edge}")
+        await self._told(edge, before[0].payload if before else None, revision)
         return True
+
+    async def _told(self, edge: str, before: bytes | None, after: bytes) -> None:
+        from millstream.config import put_told
+
+        place = await self.acts.place_of(edge)
+        decoded = decode_revision(after, edge)
+        data = await asyncio.to_thread(put_told, _revision_in(before, edge), decoded, place, self.acts.origin)
+        await self.acts.tell("config", "put", data, place=place)
 
     async def missing(self, digests: Collection[str]) -> list[str]:
         """See ConfigBook."""
         return [d for d in sorted(digests) if not await self.streams.last(MODULES, [info_subject(d)])]
+
+
+def _revision_in(payload: bytes | None, edge: str) -> tuple[Revision, str] | None:
+    """None for what is no revision."""
+    try:
+        return None if payload is None else decode_revision(payload, edge)
+    except DecodeError:
+        return None
 
 
 class DeskBook:

@@ -4,40 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
+from millstream.client._acts import Acts
 from millstream.client._deadletter import DeadLetter, read_letter, remove_letter
 from millstream.client._streams import Streams
-from millstream.kernel import NotFoundError
 from millstream.model import TagPath
+from millstream.protocols.audit import act_data
 from millstream.protocols.cloudevents import format_time
 from millstream.sdk import Stored
 
 if TYPE_CHECKING:
     from millstream.client._paths import Where
 
-AUDIT_TYPE = "millstream.audit.dead_letter"
+WHAT = "dead_letter"
 Replay = Callable[..., Awaitable[Stored]]
-Places = Callable[[], Awaitable[Mapping[str, str]]]
-
-
-class Tell(Protocol):
-    """`Plant.event`."""
-
-    async def __call__(self, path: Where, type: str, data: Any = None, *, id: str | None = None) -> Stored:
-        """Store an event."""
-        ...
 
 
 class LetterActs:
-    """`Plant.letters`. `places` gives the path of each node; each act is an event ``millstream.audit.dead_letter.…``
-    at the letter's place, or that of its node."""
+    """`Plant.letters`. Each act is an event ``millstream.audit.dead_letter.…`` at the letter's place, or that of its
+    node."""
 
-    def __init__(self, streams: Streams, replay: Replay, tell: Tell, places: Places) -> None:
+    def __init__(self, streams: Streams, replay: Replay, acts: Acts) -> None:
         self._streams = streams
         self._replay = replay
-        self._tell = tell
-        self._places = places
+        self._acts = acts
 
     async def replay(
         self, id: str, *, who: str, why: str = "", path: Where | None = None, payload: bytes | None = None,
@@ -48,9 +39,11 @@ class LetterActs:
         letter = await read_letter(self._streams, id)
         place = await self._place(letter)  # before anything is done
         stored = await self._replay(letter, path=path, payload=payload, keep=True)
-        told = {"stored": f"{stored.stream}:{stored.last_seq}", "path": str(path or letter.path)}
-        if payload is not None:
-            told["repaired_sha256"] = hashlib.sha256(payload).hexdigest()
+        sent = letter.payload if payload is None else payload
+        told = {
+            "path": str(path or letter.path), "bytes": len(sent), "sha256": hashlib.sha256(sent).hexdigest(),
+            "stored": f"{stored.stream}:{stored.last_seq}", "is_kept": keep,
+        }  # fmt: skip
         await self._told(letter, place, "replayed", who, why, told)
         if not keep:
             await remove_letter(self._streams, letter.id)
@@ -60,31 +53,25 @@ class LetterActs:
         """Take a letter out for good. It is told first, with its size and digest: killed between, it is still there,
         and dropping it again is told again. Raises NotFoundError."""
         letter = await read_letter(self._streams, id)
-        await self._told(letter, await self._place(letter), "dropped", who, why, {})
+        await self._told(letter, await self._place(letter), "dropped", who, why, None)
         await remove_letter(self._streams, letter.id)
         return letter
 
     async def _told(
-        self, letter: DeadLetter, place: str, outcome: str, who: str, why: str, more: Mapping[str, object]
+        self, letter: DeadLetter, place: str, outcome: str, who: str, why: str, after: Mapping[str, object] | None
     ) -> None:
-        data = {
-            "letter": letter.id, "source": letter.source, "node": letter.node, "code": letter.code,
-            "reason": letter.reason, "time": format_time(letter.time_ns), "bytes": len(letter.payload),
-            "sha256": hashlib.sha256(letter.payload).hexdigest(), "who": who, "why": why, **more,
+        before = {
+            "path": letter.path, "bytes": len(letter.payload), "sha256": hashlib.sha256(letter.payload).hexdigest(),
+            "reason": letter.reason,
         }  # fmt: skip
-        id = f"{letter.id}|{letter.time_ns}|{outcome}"
-        await self._tell(place, f"{AUDIT_TYPE}.{outcome}", data, id=id)
+        data = act_data(
+            who, self._acts.origin, before, after, letter=letter.id, source=letter.source, node=letter.node,
+            code=letter.code, time=format_time(letter.time_ns), why=why,
+        )  # fmt: skip
+        await self._acts.tell(WHAT, outcome, data, place=place, id=f"{letter.id}|{letter.time_ns}|{outcome}")
 
     async def _place(self, letter: DeadLetter) -> str:
         """Where it is told: at its own place, else at its node's, else where the plant begins."""
         if letter.path is not None:
             return str(TagPath.parse(letter.path).asset)
-        places = await self._places()
-        if letter.node in places:
-            return places[letter.node]
-        if not places:
-            raise NotFoundError(
-                "it is not known where to tell what becomes of this letter", where=f"dead letter {letter.id}",
-                expected="a site that reports to this hub",
-            )  # fmt: skip
-        return min(places.values()).partition("/")[0]
+        return await self._acts.place_of(letter.node)

@@ -33,6 +33,7 @@ class LoginUsers:
     book: LoginBook
     trust: HubTrust
     who: str
+    origin: str = ""
 
     def of(self, tenant: str | None = None) -> list[LoginUser]:
         """By tenant and name."""
@@ -53,6 +54,7 @@ class LoginUsers:
                 epoch=self.book.epoch_after(tenant, name),
                 changed_s=_now_s(),
                 changed_by=self.who,
+                changed_from=self.origin,
             )
         )
 
@@ -65,6 +67,10 @@ class LoginUsers:
         """A new second factor, or none; sessions of the user end. Raises NotFoundError."""
         return await self._change(tenant, name, totp=new_secret() if is_wanted else None, totp_step=0)
 
+    async def set_role(self, tenant: str, name: str, role: str, paths: list[str]) -> LoginUser:
+        """Another role, or other paths; sessions of the user end. Raises NotFoundError, ConfigError."""
+        return await self._change(tenant, name, role=check_role(role), paths=check_paths(paths, self._place(tenant)))
+
     async def remove(self, tenant: str, name: str) -> LoginUser:
         """The user is gone, and so are its sessions. Raises NotFoundError."""
         return await self._change(tenant, name, is_removed=True, password="", totp=None)
@@ -76,7 +82,7 @@ class LoginUsers:
                 "no user of this name", where=tenant, got=name, code="MS-2120",
                 expected=", ".join(one.name for one in self.book.users(tenant)[:20]) or "none is there yet",
             )  # fmt: skip
-        about = {"epoch": user.epoch + 1, "changed_s": _now_s(), "changed_by": self.who}
+        about = {"epoch": user.epoch + 1, "changed_s": _now_s(), "changed_by": self.who, "changed_from": self.origin}
         return await self.book.put_user(msgspec.structs.replace(user, **about, **changes))
 
     def _place(self, tenant: str) -> str:
@@ -88,8 +94,11 @@ class LoginUsers:
 
 
 @asynccontextmanager
-async def login_users(node: str | os.PathLike[str] | None, who: str) -> AsyncIterator[LoginUsers]:
-    """The users of the hub whose data directory `node` is (None: the one near here). Raises PlantError."""
+async def login_users(
+    node: str | os.PathLike[str] | None, who: str, origin: str = ""
+) -> AsyncIterator[LoginUsers]:  # fmt: skip
+    """The users of the hub whose data directory `node` is (None: the one near here), as `who` changes them from an
+    address. Raises PlantError."""
     found = find_node(node, tenant=PROVIDER)
     if found.tenants is None:
         raise ConfigError(
@@ -100,7 +109,7 @@ async def login_users(node: str | os.PathLike[str] | None, who: str) -> AsyncIte
     async with RawConnection(found.nats_url, credentials=found.credentials) as connection:
         book = LoginBook(connection)
         await _open_book(book, is_member=found.member is not None)
-        yield LoginUsers(book, trust, who)
+        yield LoginUsers(book, trust, who, origin)
 
 
 async def _open_book(book: LoginBook, *, is_member: bool) -> None:

@@ -13,10 +13,12 @@ import msgspec
 
 from millstream.bus import VIEW_API
 from millstream.bus._link import Link
+from millstream.client._acts import Acts
 from millstream.client._desks import ask_again, ask_desk, places_of
 from millstream.client._streams import Streams, refuse
 from millstream.kernel import Clock, DecodeError, PlantError
 from millstream.protocols.act import Act, encode_act, upon_module
+from millstream.protocols.audit import act_data
 from millstream.protocols.below import MODULE
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.module import (
@@ -30,6 +32,7 @@ from millstream.protocols.module import (
     encode_info,
     info_subject,
     is_module_digest,
+    shown_module,
     signer_of,
     with_manifest,
 )
@@ -55,9 +58,9 @@ class ModuleBook(Protocol):
         ...
 
 
-def module_book_of(link: Link, streams: Streams, clock: Clock) -> ModuleBook:
+def module_book_of(link: Link, streams: Streams, clock: Clock, acts: Acts) -> ModuleBook:
     """The one for this log-in: people have no bucket."""
-    return DeskModules(link) if link.api == VIEW_API else BucketModules(link, streams, clock)
+    return DeskModules(link) if link.api == VIEW_API else BucketModules(link, streams, clock, acts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class BucketModules:
     link: Link
     streams: Streams
     clock: Clock
+    acts: Acts
 
     async def modules(self) -> list[Sequence[Manifest]]:
         """See ModuleBook."""
@@ -93,6 +97,7 @@ class BucketModules:
             raise
         if old is not None:
             await self._purge(chunks_subject(old.nuid))
+        await self._told("pushed", manifest.author, manifest.digest, () if old is None else old.manifests, manifests)
         return manifest
 
     async def remove(self, digest: str, act_upon: Callable[[str], Act]) -> None:
@@ -101,6 +106,15 @@ class BucketModules:
         await self._purge(info_subject(digest))
         if stored is not None:
             await self._purge(chunks_subject(stored.nuid))
+            said = stored.manifests
+            await self._told("removed", act_upon(upon_module(said)).author, digest, said, ())
+
+    async def _told(
+        self, outcome: str, who: str, digest: str, before: Sequence[Manifest], after: Sequence[Manifest]
+    ) -> None:
+        """Once it is done: killed between, nobody is told."""
+        data = act_data(who, self.acts.origin, shown_module(before), shown_module(after), digest=digest)
+        await self.acts.tell("module", outcome, data, place=await self.acts.place_of())
 
     async def _find(self, digest: str) -> StoredModule | None:
         frames = await self.streams.last(MODULES, [info_subject(digest)])

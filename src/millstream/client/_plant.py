@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millstream.bus._link import Frame, Link, open_link
+from millstream.client._acts import Acts
 from millstream.client._alarms import Alarms
 from millstream.client._archive import Archive
 from millstream.client._context import PlantContext
@@ -83,16 +84,21 @@ class Plant:
         self._historian = Historian(link, address.name if address.role == "edge" else None)
         self._units: dict[str, str] | None = None
         self.fleet = Fleet(link, address, self._services, clock)
-        self.configs = SiteConfigs(link, self._streams, self.fleet.whom, clock)
+        self._acts = Acts(self.event, link, self.fleet.whom)
+        self.configs = SiteConfigs(link, self._streams, self.fleet.whom, clock, self._acts)
         self.commands = self.fleet.commands
         self.archive = Archive(self._historian, link, self.fleet.whom, clock)
         asking = (self._streams, self._store, self.fleet.whom, self.commands, clock)
         self.alarms, self.context, self.downtime = Alarms(*asking), PlantContext(*asking), Downtime(*asking)
         self.quality = PartQuality(*asking)
         self.twins = Twins(self._streams, clock)
-        self.letters = LetterActs(self._streams, self.replay, self.event, self._node_places)
+        self.letters = LetterActs(self._streams, self.replay, self._acts)
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""
+
+    def act_from(self, origin: str) -> None:
+        """The audit is told from here on that what is done comes from this address: a program acts for a person."""
+        self._acts.origin = self.commands.origin = origin
 
     @property
     def node(self) -> NodeAddress:
@@ -470,11 +476,6 @@ class Plant:
         if not keep:
             await remove_letter(self._streams, letter.id)
         return stored
-
-    async def _node_places(self) -> Mapping[str, str]:
-        """Node -> its path, of those that have one."""
-        nodes = [n for node in await self.status() for n in (node, *(node.get("edges") or ()))]
-        return {str(node["name"]): str(node["path"]) for node in nodes if node.get("path")}
 
     async def contracts(self) -> list[Contract]:
         """All versions of all contracts that this node knows, by name and version."""

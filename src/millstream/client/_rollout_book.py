@@ -14,13 +14,15 @@ import msgspec
 from millstream.bus import VIEW_API
 from millstream.bus._link import Link
 from millstream.bus._streams import ROLLOUTS, ROLLOUTS_PREFIX
+from millstream.client._acts import Acts
 from millstream.client._config_book import WRONG_LAST_SEQUENCE
 from millstream.client._desks import ask_again, ask_desk, place_of_all, places_of
 from millstream.client._streams import Streams, refuse
 from millstream.kernel import AuthError, Clock, PlantError
 from millstream.protocols.act import Act, encode_act, upon_rollout
+from millstream.protocols.audit import act_data
 from millstream.protocols.below import EVERYWHERE, ROLLOUT, place_subject
-from millstream.protocols.rollout import Rollout, decode_rollout, encode_rollout, steered
+from millstream.protocols.rollout import STEERED, Rollout, decode_rollout, encode_rollout, shown_rollout, steered
 from millstream.protocols.rollout_desk import RolloutAsk, RolloutPlan, Steering
 from millstream.protocols.site_config import Revision, encode_revision, is_edge_name
 
@@ -55,9 +57,9 @@ class RolloutBook(Protocol):
         ...
 
 
-def rollout_book_of(link: Link, streams: Streams, clock: Clock) -> RolloutBook:
+def rollout_book_of(link: Link, streams: Streams, clock: Clock, acts: Acts) -> RolloutBook:
     """The one for this log-in: people have no bucket."""
-    return DeskRollouts(link) if link.api == VIEW_API else BucketRollouts(link, streams, clock)
+    return DeskRollouts(link) if link.api == VIEW_API else BucketRollouts(link, streams, clock, acts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class BucketRollouts:
     link: Link
     streams: Streams
     clock: Clock
+    acts: Acts
 
     def place_of(self, sites: Mapping[str, str]) -> str:
         """See RolloutBook."""
@@ -81,7 +84,14 @@ class BucketRollouts:
         """See RolloutBook."""
         if not await self._store(rollout.name, encode_rollout(rollout), 0):
             raise taken(rollout.name)
+        await self._told("started", rollout.author, None, rollout)
         return rollout
+
+    async def _told(self, outcome: str, who: str, before: Rollout | None, after: Rollout) -> None:
+        """Once it is stored: killed between, the roll-out itself says who steered it last."""
+        shown = None if before is None else shown_rollout(before)
+        data = act_data(who, self.acts.origin, shown, shown_rollout(after), name=after.name, place=after.place)
+        await self.acts.tell("rollout", outcome, data, place=await self.acts.place_of())
 
     async def list(self) -> builtins.list[Rollout]:
         """See RolloutBook."""
@@ -108,7 +118,10 @@ class BucketRollouts:
             rollout, seq = found
             act = act_upon(rollout)
             changed = steered(rollout, act.verb, act.author, self.clock.now_ns(), msgspec.to_builtins(act))
-            if changed == rollout or await self._store(name, encode_rollout(changed), seq):
+            if changed == rollout:
+                return changed
+            if await self._store(name, encode_rollout(changed), seq):
+                await self._told(STEERED[act.verb], act.author, rollout, changed)
                 return changed
         raise PlantError("the roll-out changes too fast", where=name, next_step="try again", code="MS-2430")
 

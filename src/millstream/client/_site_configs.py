@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.bus._link import Link
 from millstream.bus._streams import CONFIG_HISTORY
+from millstream.client._acts import Acts
 from millstream.client._config_book import book_of
 from millstream.client._signing import Signer
 from millstream.client._streams import Streams
@@ -80,12 +81,13 @@ class SiteConfigs:
     Unreachable."""
 
     def __init__(
-        self, link: Link, streams: Streams, whom: Callable[[], Awaitable[tuple[str, str]]], clock: Clock
+        self, link: Link, streams: Streams, whom: Callable[[], Awaitable[tuple[str, str]]], clock: Clock, acts: Acts
     ) -> None:
-        """`whom` gives role and name of the node."""
+        """`whom` gives role and name of the node, `acts` the audit."""
         self._link = link
         self._streams = streams
-        self._book = book_of(link, streams, whom)
+        self._acts = acts
+        self._book = book_of(link, streams, whom, acts)
         self._clock = clock
         self.signer: Signer | None = None
         """Who signs what is put from here on; None: nobody."""
@@ -96,7 +98,7 @@ class SiteConfigs:
         from millstream.client._code import Code
         from millstream.client._module_book import module_book_of
 
-        return Code(module_book_of(self._link, self._streams, self._clock), self, self._clock)
+        return Code(module_book_of(self._link, self._streams, self._clock, self._acts), self, self._clock)
 
     @property
     def rollouts(self) -> Rollouts:
@@ -104,7 +106,7 @@ class SiteConfigs:
         from millstream.client._rollout_book import rollout_book_of
         from millstream.client._rollouts import Rollouts
 
-        return Rollouts(rollout_book_of(self._link, self._streams, self._clock), self, self._clock)
+        return Rollouts(rollout_book_of(self._link, self._streams, self._clock, self._acts), self, self._clock)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

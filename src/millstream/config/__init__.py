@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from millstream.config._notify import MailChannel, MqttChannel, NotifierConfig, WebhookChannel, load_notifier
     from millstream.config._profiles import DeviceProfile, profiles_of
     from millstream.config._schema import json_schema
+    from millstream.config._site_audit import put_told
     from millstream.config._site_diff import PathAuthor, PathChange, blame, diff_documents
     from millstream.config._site_document import MANAGED_SECTIONS, DocumentRefused, SitePlace, load_site_document
     from millstream.config._site_folder import SiteFile, dump_yaml, load_folder
@@ -102,6 +103,7 @@ else:
             "_notify": "MailChannel MqttChannel NotifierConfig WebhookChannel load_notifier",
             "_profiles": "DeviceProfile profiles_of",
             "_schema": "json_schema",
+            "_site_audit": "put_told",
             "_site_diff": "PathAuthor PathChange blame diff_documents",
             "_site_document": "MANAGED_SECTIONS DocumentRefused SitePlace load_site_document",
             "_site_folder": "SiteFile dump_yaml load_folder",
@@ -194,6 +196,7 @@ __all__ = [
     "load_site_document",
     "load_up",
     "profiles_of",
+    "put_told",
     "read_text",
     "read_yaml",
     "role_of",

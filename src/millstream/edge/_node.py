@@ -442,12 +442,14 @@ class EdgeNode:
         asked = {**self._works.asked(), "config": self._configuration.answer}
         if self._fleet is not None:
             asked["facts"] = self._fleet.answer_request
+        asked_from = self._works.asked_from()
         service = node_service(
             server.url, server.credentials, name=SERVICE_NAME, version=millstream.__version__,
             endpoints={"status": (f"{base}.status", _answer)},
             asked={name: (f"{base}.{name}", answer) for name, answer in asked.items()},
+            asked_from={name: (f"{base}.{name}", answer) for name, answer in asked_from.items()},
         )  # fmt: skip
-        return frozenset(asked), service
+        return frozenset((*asked, *asked_from)), service
 
     def _node_info(self, server: NatsServer) -> Mapping[str, object]:
         info: dict[str, object] = {

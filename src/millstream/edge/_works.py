@@ -48,6 +48,7 @@ from millstream.worker import FlowDirector, Surroundings
 META_UNIT_MESSAGES = 500
 _FLOW_WORKS = ("running", "partly", "paused", "catching up")
 AnswerTo = Callable[[bytes], Awaitable[object]]
+AnswerFrom = Callable[[bytes, str], Awaitable[object]]
 Kept = Callable[[str, Callable[[], Coroutine[Any, Any, None]]], Coroutine[Any, Any, None]]
 """Runs a part of the node again when it fails."""
 
@@ -237,15 +238,14 @@ class Works:
 
     def asked(self) -> dict[str, AnswerTo]:
         """What can be asked of the node because of its configuration."""
-        found: dict[str, AnswerTo] = {}
-        if self.flows is not None:
-            found["flows"] = self._answer_flows
-        if self.writes is not None:
-            found["write"] = self.writes.answer
-        return found
+        return {} if self.writes is None else {"write": self.writes.answer}
 
-    async def _answer_flows(self, request: bytes) -> object:
-        return await self.flows.answer(request) if self.flows is not None else {"flows": []}
+    def asked_from(self) -> dict[str, AnswerFrom]:
+        """The same of what wants to know from where it is asked."""
+        return {} if self.flows is None else {"flows": self._answer_flows}
+
+    async def _answer_flows(self, request: bytes, origin: str) -> object:
+        return await self.flows.answer(request, origin) if self.flows is not None else {"flows": []}
 
     # -- parts --------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from millstream.historian import Reply, RequestHandler
 from millstream.hub._command_file import CommandFiles
 from millstream.hub._command_service import CHANGING, TELLING, CommandService
 from millstream.hub._config_desk import ConfigDesk
-from millstream.hub._desk import DeskAround
+from millstream.hub._desk import Asker, DeskAround
 from millstream.hub._desk import below as answered_below
 from millstream.hub._fleet import FleetDesk
 from millstream.hub._fleet_answers import EdgeAnswers
@@ -23,7 +23,6 @@ from millstream.hub._fleet_data import FleetData
 from millstream.hub._module_desk import ModuleDesk
 from millstream.hub._rollout_desk import RolloutDesk
 from millstream.kernel import DecodeError
-from millstream.model import AssetPath
 from millstream.protocols.below import (
     COMMAND,
     COMMAND_FILE,
@@ -38,7 +37,7 @@ from millstream.protocols.below import (
     sites_below,
 )
 
-HandlerBelow = Callable[[AssetPath | None], RequestHandler]
+HandlerBelow = Callable[[Asker], RequestHandler]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +71,26 @@ class BelowDesks:
         }  # fmt: skip
         return {
             **{what: answered_below(self.around, what, answer) for what, answer in answers.items()},
-            FLEET: self.fleet.below,
-            FLEET_DATA: lambda root: (
-                FleetData(self.connection, self.answers, self._bounded(root), clock=self.around.clock).answer
+            FLEET: lambda asker: self.fleet.below(asker.root),
+            FLEET_DATA: lambda asker: (
+                FleetData(self.connection, self.answers, self._bounded(asker), clock=self.around.clock).answer
             ),
-            COMMANDS: lambda root: self.commands.below(root).answering(TELLING),
-            COMMAND: lambda root: self.commands.below(root).answering(CHANGING),
-            COMMAND_FILE: lambda root: CommandFiles(self.connection, self.answers, self._bounded(root)).answer,
+            COMMANDS: lambda asker: self.commands.below(asker.root).answering(TELLING),
+            COMMAND: lambda asker: self.commands.below(asker.root).answering(CHANGING, asker.origin),
+            COMMAND_FILE: lambda asker: CommandFiles(self.connection, self.answers, self._bounded(asker)).answer,
         }
 
-    def _bounded(self, root: AssetPath | None) -> Callable[[], Mapping[str, str]]:
-        return lambda: sites_below(self.around.places(), root)
+    def _bounded(self, asker: Asker) -> Callable[[], Mapping[str, str]]:
+        return lambda: sites_below(self.around.places(), asker.root)
 
 
-def chooser(what: str, handler: HandlerBelow) -> Callable[[str], RequestHandler]:
+def chooser(what: str, handler: HandlerBelow) -> Callable[[str, str], RequestHandler]:
     """Who answers what was asked on a subject; for one that bears no path there is nothing."""
 
-    def choose(subject: str) -> RequestHandler:
+    def choose(subject: str, origin: str) -> RequestHandler:
         """By the path that stands in it."""
         try:
-            return handler(asked_below(what, subject))
+            return handler(Asker(asked_below(what, subject), origin))
         except DecodeError as error:
             told = {"error": error.as_dict()}
             return lambda _: _refusal(told)

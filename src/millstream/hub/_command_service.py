@@ -16,6 +16,7 @@ from millstream.hub._command_events import hub_event
 from millstream.hub._commands import Dispatcher
 from millstream.kernel import Clock, NotFoundError, PlantError, StoreFullError, suggest
 from millstream.model import AssetPath
+from millstream.protocols.audit import act_data
 from millstream.protocols.below import sites_below
 from millstream.protocols.command import (
     FINAL,
@@ -37,7 +38,7 @@ TELLING: frozenset[Action] = frozenset({"list", "show", "nodes"})
 
 class CommandAsk(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One question. "nodes" tells the edges that may be named. `nodes` None means all edges; `id` of a "send" is the
-    key: the same again is the same command."""
+    key: the same again is the same command. `origin` is the address of the page that a hub's own API answers."""
 
     action: Action
     id: str | None = None
@@ -50,6 +51,7 @@ class CommandAsk(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     priority: int = 5
     is_open: bool = False
     limit: int = 100
+    origin: str = ""
 
 
 Item = TypeVar("Item")
@@ -79,8 +81,10 @@ class CommandService:
         found._is_bounded = True
         return found
 
-    def answering(self, actions: frozenset[Action]) -> Callable[[bytes], AsyncGenerator[Reply, None]]:
-        """What answers on a subject where these may be asked for."""
+    def answering(
+        self, actions: frozenset[Action], origin: str = ""
+    ) -> Callable[[bytes], AsyncGenerator[Reply, None]]:  # fmt: skip
+        """What answers on a subject where these may be asked for, from an address as the server tells it."""
 
         async def answer(payload: bytes) -> AsyncGenerator[Reply, None]:
             """One reply, JSON."""
@@ -88,7 +92,7 @@ class CommandService:
                 ask = decoded(_decoder, payload)
                 if ask.action not in actions:
                     raise malformed(f"{' or '.join(sorted(actions))}, not {ask.action}")
-                told = await self._answer(ask)
+                told = await self._answer(msgspec.structs.replace(ask, origin=origin) if origin else ask)
             except PlantError as error:
                 told = {"error": error.as_dict()}
             yield Reply(msgspec.json.encode(told))
@@ -137,16 +141,19 @@ class CommandService:
             )
         known = {} if ask.id is None else {record.node: record for record in await self._book.of_id(command.id)}
         states: dict[str, str] = {}
-        await _each(nodes, lambda node: self._store(node, command, known.get(node), states))
+        await _each(nodes, lambda node: self._store(node, command, known.get(node), states, ask.origin))
         self._dispatcher.wake()
         return {"id": command.id, "nodes": {node: states[node] for node in nodes}, "expires_ns": command.expires_ns}
 
-    async def _store(self, node: str, command: Command, record: Record | None, states: dict[str, str]) -> None:
+    async def _store(
+        self, node: str, command: Command, record: Record | None, states: dict[str, str], origin: str
+    ) -> None:
         """A command at one of its nodes; what is there already stays."""
         if record is None:
             now_ns = command.created_ns
             data = {"args": command.args, "where": command.where, "node": node, "expires_ns": command.expires_ns}
-            await hub_event(self._connection, self._places()[node], command, "requested", now_ns, data)
+            told = act_data(command.who, origin, None, {"state": "pending", "args": command.args})
+            await hub_event(self._connection, self._places()[node], command, "requested", now_ns, {**told, **data})
             record = await self._book.add(Record(node, command, "pending", now_ns))
         if not _is_same(record.command, command):
             raise PlantError(
@@ -195,6 +202,13 @@ class CommandService:
             return record
         who = ask.who[:128] or "unknown"
         changed = await self._book.change(record, record.state, cancel_who=who)
+        place = self._places().get(record.node)
+        if changed is not None and place is not None:  # what becomes of it is told by who ends it
+            before = {"state": record.state, "cancel_who": record.cancel_who}
+            told = act_data(who, ask.origin, before, {"state": changed.state, "cancel_who": who}, node=record.node)
+            await hub_event(
+                self._connection, place, record.command, "cancel_requested", self._clock.now_ns(), told, who=who
+            )  # fmt: skip
         self._dispatcher.wake()
         return changed or record
 

@@ -12,14 +12,14 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from millstream.bus import CONFIG, CONFIG_PREFIX, StreamApi, decode_answer, get_batch
+from millstream.config import put_told
 from millstream.historian import Reply
-from millstream.hub._desk import DONE, DeskAround
+from millstream.hub._desk import DONE, Asker, DeskAround
 from millstream.kernel import DecodeError, FencedError, NotFoundError, PlantError, Unreachable
-from millstream.model import AssetPath
 from millstream.protocols.below import sites_below
 from millstream.protocols.config_desk import SEQ, STALE, STATUS, ConfigAsk, decode_ask
 from millstream.protocols.module import MODULES, info_subject, is_module_digest
-from millstream.protocols.site_config import decode_revision
+from millstream.protocols.site_config import Revision, decode_revision
 from millstream.sdk import Received
 
 REPORT_TIMEOUT_S = 2.0
@@ -34,10 +34,10 @@ class ConfigDesk:
         self._around = around
         self._api = StreamApi(around.connection)
 
-    async def answer(self, root: AssetPath | None, payload: bytes) -> AsyncGenerator[Reply, None]:
+    async def answer(self, asker: Asker, payload: bytes) -> AsyncGenerator[Reply, None]:
         """See `_desk.below`."""
         ask, body = decode_ask(payload)
-        places = sites_below(self._around.places(), root)
+        places = sites_below(self._around.places(), asker.root)
         if ask.action == "sites":
             yield Reply(msgspec.json.encode(places), DONE)
         elif ask.action == "missing":
@@ -50,7 +50,7 @@ class ConfigDesk:
         elif ask.action == "report":
             yield Reply(await self._report(ask.edge), DONE)
         else:
-            await self._put(ask, places[ask.edge], body)
+            await self._put(ask, places[ask.edge], body, asker.origin)
             yield Reply(b"", DONE)
 
     async def _kept(self, edge: str) -> AsyncGenerator[Received, None]:
@@ -83,14 +83,16 @@ class ConfigDesk:
             raise DecodeError("not digests of modules", expected=f"at most {MODULES_COUNT_MAX}", code="MS-2418")
         return [digest for digest in digests if await self._api.last(MODULES, info_subject(digest)) is None]
 
-    async def _put(self, ask: ConfigAsk, path: str, body: bytes) -> None:
-        """Store a revision that may be. Raises PlantError with the reason."""
-        revision, _ = await asyncio.to_thread(decode_revision, body, ask.edge)
+    async def _put(self, ask: ConfigAsk, path: str, body: bytes, origin: str) -> None:
+        """Store a revision that may be, and tell it. Killed between, the revision itself says who put it, and when.
+        Raises PlantError with the reason."""
+        revision, text = await asyncio.to_thread(decode_revision, body, ask.edge)
         self._around.authors.check_revision(revision, path)
         last = await self._api.last(CONFIG, CONFIG_PREFIX + ask.edge)
         if (0 if last is None else last.seq) != ask.last_seq:
             raise _stale(ask.edge)
-        newest = _number_of(last, ask.edge)
+        before = await asyncio.to_thread(_revision_in, last, ask.edge)
+        newest = 0 if before is None else before[0].revision
         if revision.revision <= newest or revision.based_on != newest:
             raise _stale(ask.edge)
         lines = f"Nats-Expected-Last-Subject-Sequence: {ask.last_seq}\r\n".encode()
@@ -99,14 +101,16 @@ class ConfigDesk:
             decode_answer(answer[4], where=CONFIG_PREFIX + ask.edge)
         except FencedError as error:
             raise _stale(ask.edge) from error
+        told = await asyncio.to_thread(put_told, before, (revision, text), path, origin)
+        await self._around.audit.tell("config", "put", told)
 
 
-def _number_of(message: Received | None, edge: str) -> int:
-    """The number of what came last; 0 when that is no revision."""
+def _revision_in(message: Received | None, edge: str) -> tuple[Revision, str] | None:
+    """What came last, with its document; None when that is no revision."""
     try:
-        return 0 if message is None else decode_revision(message.payload, edge)[0].revision
+        return None if message is None else decode_revision(message.payload, edge)
     except DecodeError:
-        return 0
+        return None
 
 
 def _stale(edge: str) -> PlantError:

@@ -10,14 +10,24 @@ import msgspec
 from millstream.bus import RawConnection
 from millstream.historian import Reply, RequestHandler
 from millstream.hub._authors import Authors
-from millstream.kernel import AuthError, Clock, PlantError
+from millstream.kernel import AuthError, Clock, DecodeError, PlantError
 from millstream.model import AssetPath
 from millstream.protocols.config_desk import ERROR, STATUS
 
 DONE = ((STATUS, "done"),)
 PART = ((STATUS, "part"),)
-Answer = Callable[[AssetPath | None, bytes], AsyncGenerator[Reply, None]]
-"""From the path below which it was asked, and the question, to the replies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Where a question was asked: below `root` (None: anywhere), by a client at `origin`, an address."""
+
+    root: AssetPath | None
+    origin: str = ""
+
+
+Answer = Callable[[Asker, bytes], AsyncGenerator[Reply, None]]
+"""From who asks, and the question, to the replies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +50,24 @@ class DeskAround:
     clock: Clock
 
 
-def below(around: DeskAround, what: str, answer: Answer) -> Callable[[AssetPath | None], RequestHandler]:
-    """Who answers what was asked below a path. A signature that is refused is told to the audit."""
+def below(around: DeskAround, what: str, answer: Answer) -> Callable[[Asker], RequestHandler]:
+    """Who answers what was asked below a path. A signature that is refused, and what is malformed, oversized or for
+    another site, is told to the audit."""
 
-    def bounded(root: AssetPath | None) -> RequestHandler:
+    def bounded(asker: Asker) -> RequestHandler:
         """For one path."""
 
         async def handle(payload: bytes) -> AsyncGenerator[Reply, None]:
             """The replies, or the error."""
             try:
-                async for reply in answer(root, payload):
+                async for reply in answer(asker, payload):
                     yield reply
             except PlantError as error:
-                if isinstance(error, AuthError):
-                    data = {"reason": error.what, "subject": error.where, "got": error.got, "place": str(root or "")}
+                if isinstance(error, (AuthError, DecodeError)):
+                    place = str(asker.root or "")
+                    data = {"reason": error.what, "subject": error.where, "got": error.got, "place": place}
+                    if asker.origin:
+                        data["host"] = asker.origin
                     around.audit.gather(what, {**data, "code": error.code})
                 yield Reply(b"", ((ERROR, msgspec.json.encode(error.as_dict()).decode()), *DONE))
 

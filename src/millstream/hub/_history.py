@@ -9,7 +9,7 @@ from millstream.model import AssetPath
 from millstream.protocols.uns_subject import PREFIX, unescape_token
 
 
-def history_below(historian: HistorianService, subject: str) -> RequestHandler:
+def history_below(historian: HistorianService, subject: str, _origin: str) -> RequestHandler:
     """Who answers on ``millstream.history.below.<path>``: the history as seen below that path. The server lets a person
     ask under its own paths only, so the subject says what it may see."""
     tokens = subject.removeprefix(f"{HISTORY_BELOW}.{PREFIX}").split(".")

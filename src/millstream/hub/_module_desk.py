@@ -22,7 +22,7 @@ import msgspec
 
 from millstream.bus import StreamApi, decode_answer
 from millstream.historian import Reply
-from millstream.hub._desk import DONE, PART, DeskAround
+from millstream.hub._desk import DONE, PART, Asker, DeskAround
 from millstream.kernel import (
     AuthError,
     ConfigError,
@@ -35,6 +35,7 @@ from millstream.kernel import (
 )
 from millstream.model import AssetPath
 from millstream.protocols.act import decode_act, upon_module
+from millstream.protocols.audit import act_data
 from millstream.protocols.below import EVERYWHERE, place_subject
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.module import (
@@ -50,6 +51,7 @@ from millstream.protocols.module import (
     info_subject,
     is_module_digest,
     manifest_trouble,
+    shown_module,
     signer_of,
     size_max_of,
     with_manifest,
@@ -70,7 +72,7 @@ class _Upload:
     """One that is under way. `is_kept`: the hub has these bytes already, they are only counted and hashed."""
 
     manifest: Manifest
-    root: AssetPath | None
+    asker: Asker
     is_kept: bool
     touched_ns: int
     count: int = 0
@@ -95,8 +97,9 @@ class ModuleDesk:
                 if all(stored.nuid != nuid for stored in await self._all()):
                     await self._purge(subject)
 
-    async def answer(self, root: AssetPath | None, payload: bytes) -> AsyncGenerator[Reply, None]:
+    async def answer(self, asker: Asker, payload: bytes) -> AsyncGenerator[Reply, None]:
         """See `_desk.below`."""
+        root = asker.root
         ask, body = decode_module_ask(payload)
         if ask.action == "list":
             for manifests in [self._seen(root, stored) for stored in await self._all()]:
@@ -104,13 +107,13 @@ class ModuleDesk:
                     yield Reply(msgspec.json.encode(manifests), PART)
             yield Reply(b"", DONE)
         elif ask.action == "begin":
-            yield Reply(msgspec.json.encode(await self._begin(root, body)), DONE)
+            yield Reply(msgspec.json.encode(await self._begin(asker, body)), DONE)
         elif ask.action == "remove":
-            await self._remove(root, ask, body)
+            await self._remove(asker, ask, body)
             yield Reply(b"", DONE)
         else:
             upload = self._uploads.get(ask.upload)
-            if upload is None or upload.root != root:
+            if upload is None or upload.asker.root != root:
                 raise NotFoundError("no such upload", next_step="push it again", code="MS-2444")
             async with upload.lock:  # an answer that was lost is asked for again
                 await (self._chunk(upload, ask, body) if ask.action == "chunk" else self._end(upload, ask.upload))
@@ -150,7 +153,7 @@ class ModuleDesk:
 
     # -- pushing ------------------------------------------------------------------------------------------------------
 
-    async def _begin(self, root: AssetPath | None, body: bytes) -> dict[str, object]:
+    async def _begin(self, asker: Asker, body: bytes) -> dict[str, object]:
         """An upload, or what this author pushed already."""
         try:
             manifest = msgspec.json.decode(body, type=Manifest)
@@ -164,7 +167,7 @@ class ModuleDesk:
                 "the module is too large", where=manifest.file, got=f"{manifest.size_bytes} bytes",
                 expected=f"at most {size_max_of(manifest.kind)} bytes", code="MS-2442",
             )  # fmt: skip
-        self._around.authors.check_manifest(manifest, root)
+        self._around.authors.check_manifest(manifest, asker.root)
         stored = await self._stored(manifest.digest)
         known = None if stored is None else stored.of_author(manifest.author, signer_of(manifest))
         if known is not None:
@@ -172,7 +175,7 @@ class ModuleDesk:
         await self._make_room(signer_of(manifest))
         name = UPLOAD_MARK + secrets.token_hex(11)
         now_ns = self._around.clock.monotonic_ns()
-        self._uploads[name] = _Upload(manifest, root, stored is not None, now_ns)
+        self._uploads[name] = _Upload(manifest, asker, stored is not None, now_ns)
         return {"upload": name}
 
     async def _make_room(self, key: str) -> None:
@@ -221,19 +224,23 @@ class ModuleDesk:
                 got=f"{upload.size} bytes, {got}", code="MS-2441",
             )  # fmt: skip
         try:
-            is_used = await self._name(upload, name)
+            is_used, before = await self._name(upload, name)
         except PlantError as error:
             await self._drop(name)
             raise _no_room(error, manifest) from error
         del self._uploads[name]
         if not is_used and not upload.is_kept:
             await self._purge(chunks_subject(name))
-        data = {"author": manifest.author, "key": signer_of(manifest), "place": str(upload.root or "")}
-        told = {"digest": manifest.digest, "file": manifest.file, "size_bytes": manifest.size_bytes, **data}
+        told = act_data(
+            manifest.author, upload.asker.origin, shown_module(before),
+            shown_module(with_manifest(before, manifest)), digest=manifest.digest, key=signer_of(manifest),
+            place=str(upload.asker.root or ""),
+        )  # fmt: skip
         await self._around.audit.tell("module", "pushed", told)
 
-    async def _name(self, upload: _Upload, name: str) -> bool:
-        """Store the description. False when somebody else has brought the same bytes before: those stay."""
+    async def _name(self, upload: _Upload, name: str) -> tuple[bool, Sequence[Manifest]]:
+        """Store the description. False when somebody else has brought the same bytes before: those stay. And what was
+        said of them before."""
         digest = upload.manifest.digest
         for _ in range(CHANGES_COUNT_MAX):
             found = await self._api.last(MODULES, info_subject(digest))
@@ -244,7 +251,7 @@ class ModuleDesk:
             if stored is None:
                 stored = StoredModule((), name, upload.count)
             if await self._describe(stored, with_manifest(before, upload.manifest), found.seq if found else 0):
-                return stored.nuid == name
+                return stored.nuid == name, before
         raise PlantError("the module changes too fast", where=digest, next_step="push it again")
 
     async def _describe(self, stored: StoredModule, manifests: Sequence[Manifest], last_seq: int) -> bool:
@@ -260,9 +267,10 @@ class ModuleDesk:
 
     # -- removing -----------------------------------------------------------------------------------------------------
 
-    async def _remove(self, root: AssetPath | None, ask: ModuleAsk, body: bytes) -> None:
+    async def _remove(self, asker: Asker, ask: ModuleAsk, body: bytes) -> None:
         """Take back what authors of this path alone have said, as one of them signed; the bytes, when nobody else
         vouches for them."""
+        root = asker.root
         found = await self._api.last(MODULES, info_subject(ask.digest)) if is_module_digest(ask.digest) else None
         stored = None if found is None else decode_info(found.payload, ask.digest)
         seen = [] if stored is None else self._seen(root, stored)
@@ -285,9 +293,11 @@ class ModuleDesk:
         else:
             await self._purge(info_subject(ask.digest))
             await self._purge(chunks_subject(stored.nuid))
-        who = {"who": act.author, "key": act.signature.key}
-        data = {"digest": ask.digest, **who, "place": str(root or ""), "is_gone": not kept}
-        await self._around.audit.tell("module", "removed", data)
+        told = act_data(
+            act.author, asker.origin, shown_module(stored.manifests), shown_module(kept), digest=ask.digest,
+            key=act.signature.key, place=str(root or ""), is_gone=not kept,
+        )  # fmt: skip
+        await self._around.audit.tell("module", "removed", told)
 
     def _is_of(self, manifest: Manifest, root: AssetPath) -> bool:
         """Whether its author signs for nothing outside of this path."""

@@ -75,7 +75,7 @@ from millstream.protocols.history_job import job_subject
 from millstream.protocols.server_advisory import ServerEvent
 from millstream.protocols.trust_chain import TrustChain
 from millstream.sdk import Log
-from millstream.worker import FlowDirector, Surroundings
+from millstream.worker import FlowDirector, Surroundings, TellFlow, flow_teller
 
 LOCAL_BYTES_MAX = 1 << 30
 MQTT_BYTES_MAX = 256 << 20
@@ -239,7 +239,13 @@ class HubPlant:
             config.hub.name, config.hub.name, server.url, server.trusted(account.flow_login or account.credentials),
             (HUB_INTEGRITY, HUB_THROUGHPUT), HUB_FLOW, "hub", account.work_dir.absolute(), has_origins=True,
         )  # fmt: skip
-        return FlowDirector(account.flows, around, self.connection, clock=self._clock, log=self._log)
+        audit = account.audit
+        tell: TellFlow = (
+            flow_teller(self.connection, around.node, lambda: self._enterprise() or around.place, self._clock)
+            if audit is None
+            else lambda outcome, data: audit.tell("flow", outcome, data)
+        )
+        return FlowDirector(account.flows, around, self.connection, clock=self._clock, log=self._log, tell=tell)
 
     async def _trim_flows(self, flows: FlowDirector) -> None:
         """Make room in the stream of what flows say: what they need no more, and H_INTEGRITY has."""
@@ -313,7 +319,7 @@ class HubPlant:
                 "status": (f"millstream.node.{name}.status", self.status),
                 "ledger": (f"millstream.node.{name}.ledger", answer_ledger),
             },
-            asked={} if self._flows is None else {"flows": (f"millstream.node.{name}.flows", self._flows.answer)},
+            asked_from={} if self._flows is None else {"flows": (f"millstream.node.{name}.flows", self._flows.answer)},
         )
         await self._stack.enter_async_context(service)
 
@@ -328,13 +334,16 @@ class HubPlant:
         self._dispatcher = Dispatcher(connection, book, answers, self._places, clock=clock, log=self._log)
         commands = CommandService(connection, book, self._dispatcher, self._places, clock=clock)
         handlers = {
-            "fleet": desk.answer, "fleet_data": data.answer, "command": commands.answering(CHANGING),
-            "commands": commands.answering(TELLING),
+            "fleet": desk.answer, "fleet_data": data.answer, "commands": commands.answering(TELLING),
             "command_file": CommandFiles(connection, answers, self._places).answer,
         }  # fmt: skip
+        base = f"millstream.node.{self._config.hub.name}"
         for name, handler in handlers.items():
-            serving = NodeRequests(connection).serve(f"millstream.node.{self._config.hub.name}.{name}", handler)
-            await self._stack.enter_async_context(serving)
+            await self._stack.enter_async_context(NodeRequests(connection).serve(f"{base}.{name}", handler))
+        changing = NodeRequests(connection).serve_each(
+            f"{base}.command", lambda _, origin: commands.answering(CHANGING, origin)
+        )
+        await self._stack.enter_async_context(changing)
         if self.historian is not None:
             jobs = HistoryJobs(self.historian, connection, self._enterprise, writer="hub", clock=clock)
             serving = NodeRequests(connection).serve(job_subject(self._config.hub.name), jobs.answer)

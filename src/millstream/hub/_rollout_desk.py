@@ -13,16 +13,19 @@ import msgspec
 
 from millstream.bus import ROLLOUTS, ROLLOUTS_PREFIX, StreamApi, decode_answer
 from millstream.historian import Reply
-from millstream.hub._desk import DONE, PART, DeskAround
+from millstream.hub._desk import DONE, PART, Asker, DeskAround
 from millstream.kernel import AuthError, DecodeError, FencedError, NotFoundError, PlantError, beside_one_another
 from millstream.model import AssetPath
 from millstream.protocols.act import Act, decode_act, upon_rollout
+from millstream.protocols.audit import act_data
 from millstream.protocols.below import lies_below, sites_below
 from millstream.protocols.rollout import (
+    STEERED,
     Rollout,
     RolloutSite,
     decode_rollout,
     encode_rollout,
+    shown_rollout,
     steered,
 )
 from millstream.protocols.rollout_desk import RolloutAsk, RolloutPlan, decode_plan, decode_rollout_ask
@@ -30,7 +33,6 @@ from millstream.protocols.site_config import Revision, decode_revision, is_edge_
 
 READ_AT_ONCE = 32
 CHANGES_COUNT_MAX = 20  # tries of one change beside the engine's own
-_OUTCOMES = {"stop": "stopped", "cancel": "cancelled", "resume": "resumed"}
 
 
 class RolloutDesk:
@@ -40,8 +42,9 @@ class RolloutDesk:
         self._around = around
         self._api = StreamApi(around.connection)
 
-    async def answer(self, root: AssetPath | None, payload: bytes) -> AsyncGenerator[Reply, None]:
+    async def answer(self, asker: Asker, payload: bytes) -> AsyncGenerator[Reply, None]:
         """See `_desk.below`."""
+        root = asker.root
         ask, body = decode_rollout_ask(payload)
         if ask.action == "list":
             for rollout in await self._list(root):
@@ -54,11 +57,11 @@ class RolloutDesk:
             await self._prepare(root, ask, body)
             yield Reply(b"", DONE)
         elif ask.action == "start":
-            yield Reply(encode_rollout(await self._start(root, ask, decode_plan(body))), DONE)
+            yield Reply(encode_rollout(await self._start(asker, ask, decode_plan(body))), DONE)
         elif ask.action == "show":
             yield Reply(encode_rollout((await self._find(root, ask.name))[0]), DONE)
         else:
-            yield Reply(encode_rollout(await self._change(root, ask, body)), DONE)
+            yield Reply(encode_rollout(await self._change(asker, ask, body)), DONE)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -107,8 +110,9 @@ class RolloutDesk:
         self._around.authors.check_revision(revision, path)
         return revision
 
-    async def _start(self, root: AssetPath | None, ask: RolloutAsk, plan: RolloutPlan) -> Rollout:
+    async def _start(self, asker: Asker, ask: RolloutAsk, plan: RolloutPlan) -> Rollout:
         """From what was prepared, all of it by one author."""
+        root = asker.root
 
         async def site(planned: tuple[str, int]) -> tuple[RolloutSite, Revision]:
             edge, base_seq = planned
@@ -133,18 +137,18 @@ class RolloutDesk:
         )  # fmt: skip
         if not await self._store(ask.name, encode_rollout(rollout), 0):
             raise _taken(ask.name)
-        data = {"author": first.author, "key": key, "sites": [edge for edge, _ in plan.sites][:100]}
-        await self._tell(rollout, "started", {**data, "sites_count": len(plan.sites), "stages": plan.ends})
+        by = (first.author, key, asker.origin)
+        await self._tell("started", None, rollout, by, sites=[edge for edge, _ in plan.sites], stages=plan.ends)
         return rollout
 
     # -- steering -----------------------------------------------------------------------------------------------------
 
-    async def _change(self, root: AssetPath | None, ask: RolloutAsk, body: bytes) -> Rollout:
+    async def _change(self, asker: Asker, ask: RolloutAsk, body: bytes) -> Rollout:
         """On top of what is there now, however often the engine is faster; as somebody signed who is an author of all
         that the roll-out reaches."""
         act = decode_act(body, ask.action, ask.name)
         for _ in range(CHANGES_COUNT_MAX):
-            rollout, seq = await self._find(root, ask.name)
+            rollout, seq = await self._find(asker.root, ask.name)
             if act is None or rollout.by != msgspec.to_builtins(act):  # else it is done, and its answer was lost
                 self._around.authors.check_act(act, ask.name, upon_rollout(rollout), rollout.place or None, "MS-2413")
             assert act is not None
@@ -153,7 +157,8 @@ class RolloutDesk:
                 return changed
             if await self._store(ask.name, encode_rollout(changed), seq):
                 assert act.signature is not None
-                await self._tell(changed, _OUTCOMES[ask.action], {"who": act.author, "key": act.signature.key})
+                by = (act.author, act.signature.key, asker.origin)
+                await self._tell(STEERED[ask.action], rollout, changed, by)
                 return changed
         raise PlantError("the roll-out changes too fast", where=ask.name, next_step="try again", code="MS-2430")
 
@@ -162,8 +167,16 @@ class RolloutDesk:
             return rollout
         return steered(rollout, act.verb, act.author, self._around.clock.now_ns(), msgspec.to_builtins(act))
 
-    async def _tell(self, rollout: Rollout, outcome: str, data: dict[str, object]) -> None:
-        await self._around.audit.tell("rollout", outcome, {"name": rollout.name, "place": rollout.place, **data})
+    async def _tell(
+        self, outcome: str, before: Rollout | None, after: Rollout, by: tuple[str, str, str], **more: object
+    ) -> None:
+        """`by` is author, key and address."""
+        who, key, origin = by
+        shown = None if before is None else shown_rollout(before)
+        told = act_data(
+            who, origin, shown, shown_rollout(after), name=after.name, place=after.place, key=key, **more
+        )  # fmt: skip
+        await self._around.audit.tell("rollout", outcome, told)
 
     async def _store(self, key: str, payload: bytes, last_seq: int | None = None) -> bool:
         """False when there is something newer than `last_seq` (None: whatever there is)."""

@@ -47,7 +47,7 @@ from millstream.protocols.nats_jwt import read_token
 from millstream.protocols.server_advisory import ServerEvent
 from millstream.protocols.trust_chain import Chain, Pin, TrustChain, encode_chain
 from millstream.sdk import Log
-from millstream.trust import BOOKS_BYTES, HubTenant, HubTrust, new_key, program_token
+from millstream.trust import BOOKS_BYTES, HubTenant, HubTrust, new_key, program_token, told_change
 
 SETTLE_S = 3.0  # a member that starts waits so long for those that do not answer
 PLANTS_UP_S = 30.0  # then acts are told to the provider, rather than not at all
@@ -299,7 +299,7 @@ class Tenants:
         """What the operator did since the file of that serial."""
         for change in self._file.trust.changes:
             if change.serial > before:
-                await self._auditor.tell(change.tenant, "operator", change.action, msgspec.to_builtins(change))
+                await self._auditor.tell(change.tenant, "operator", change.action, told_change(change))
 
     async def _tell_in_plants(self, before: int) -> None:
         """The same by a member that has just begun to lead: each act is for its tenant's audit, once that is up."""

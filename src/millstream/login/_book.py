@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -41,6 +41,13 @@ def login_stream() -> StreamConfig:
 def user_subject(tenant: str, name: str) -> str:
     """Where a user is kept."""
     return f"{USERS}.{tenant}.{escape_token(name)}"
+
+
+class Changed(NamedTuple):
+    """A user as it is now, and as it was before as far as this process knows."""
+
+    user: LoginUser
+    before: LoginUser | None
 
 
 class LoginBook:
@@ -85,7 +92,7 @@ class LoginBook:
         except TimeoutError:
             return
 
-    async def refresh(self) -> list[LoginUser]:
+    async def refresh(self) -> list[Changed]:
         """Read what others changed, and give it back. Raises PlantError, and is to be called again then.
 
         A change is heard of when it is sent: on a busy machine long before it is stored, and also when it is refused.
@@ -98,8 +105,8 @@ class LoginBook:
         changed = []
         for subject, heard in list(self._stale.items()):
             found = await self._api.last(STREAM, subject)
-            if found is not None and (user := self._keep(found)) is not None:
-                changed.append(user)
+            if found is not None and (kept := self._keep(found)) is not None:
+                changed.append(kept)
             if self._stale.get(subject) is not heard:
                 continue  # heard of again meanwhile
             payload, looks = heard
@@ -109,14 +116,14 @@ class LoginBook:
                 self._stale[subject] = payload, looks + 1
         return changed
 
-    async def _follow(self) -> list[LoginUser]:
+    async def _follow(self) -> list[Changed]:
         """Read on from what was read last, up to the end that the leading replica has."""
         changed = []
         while (message := await self._api.next(STREAM, self._seq + 1, ALL)) is not None:
-            user = self._keep(message)
+            kept = self._keep(message)
             heard = self._stale.get(message.subject)
-            if user is not None and heard is not None:
-                changed.append(user)
+            if kept is not None and heard is not None:
+                changed.append(kept)
             if heard is not None and heard[0] == message.payload:
                 del self._stale[message.subject]
         for subject, (payload, looks) in list(self._stale.items()):
@@ -196,8 +203,8 @@ class LoginBook:
             self._keep_session(message[4])
         self._told.set()
 
-    def _keep(self, message: Received) -> LoginUser | None:
-        """A user whose state of rights is another one than before; None for all else."""
+    def _keep(self, message: Received) -> Changed | None:
+        """A user, with how it was before, whose state of rights is another one than before; None for all else."""
         self._seq = max(self._seq, message.seq)
         if message.subject.startswith(f"{SESSIONS}."):
             self._keep_session(message.payload)
@@ -207,7 +214,9 @@ class LoginBook:
         if user is None or (before is not None and before[1] >= message.seq):
             return None  # this process stored it
         self._users[(user.tenant, user.name)] = (user, message.seq)
-        return None if self.is_shared and before is not None and before[0].epoch == user.epoch else user
+        if self.is_shared and before is not None and before[0].epoch == user.epoch:
+            return None
+        return Changed(user, None if before is None else before[0])
 
     def _keep_session(self, payload: bytes) -> None:
         """One that has ended does not begin again, in whatever order it is read."""

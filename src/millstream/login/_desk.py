@@ -22,12 +22,13 @@ from millstream.bus import HISTORY_BELOW, VIEW_API, RawConnection
 from millstream.kernel import AuthError, Clock, DecodeError, FencedError, PlantError, Unreachable
 from millstream.login._attempts import Attempts
 from millstream.login._begun import BegunBook
-from millstream.login._book import LoginBook
+from millstream.login._book import Changed, LoginBook
 from millstream.login._cutter import Cutter
 from millstream.login._oidc import OidcDesk, OidcProvider
 from millstream.login._passwords import Passwords
-from millstream.login._records import PASSWORD, Identity, LoginUser, Session
+from millstream.login._records import PASSWORD, Identity, LoginUser, Session, shown_user
 from millstream.login._totp import used_step
+from millstream.protocols.audit import act_data
 from millstream.protocols.history_query import QUERY_SUBJECT
 from millstream.protocols.nats_jwt import is_public_key
 from millstream.protocols.nats_wire import WireMessage
@@ -181,8 +182,8 @@ class LoginDesk:
             await self.book.load()
         doubts, now_ns = self.cutter.take_doubts(), self._clock.monotonic_ns()
         try:
-            for user in await self.book.refresh():
-                await self._tell_user(user)
+            for changed in await self.book.refresh():
+                await self._tell_user(changed)
         except PlantError:
             self.cutter.doubt_again(doubts)
             raise
@@ -413,9 +414,9 @@ class LoginDesk:
             raise TooManyAttempts("too many credentials of one session", 60.0)
         self._issues[session.id] = (minute, count)
 
-    def note_refused(self, session: Session, what: str) -> None:
+    def note_refused(self, session: Session, what: str, address: str) -> None:
         """The audit is told of what a session may not do."""
-        self._refused(session.tenant, session.name, "", f"a {session.role} may not {what}")
+        self._refused(session.tenant, session.name, address, f"a {session.role} may not {what}")
 
     def _refused(self, tenant: str, name: str, address: str, reason: str) -> None:
         data = {"name": name[:80], "host": address, "reason": reason, "tenant": tenant[:40]}
@@ -431,12 +432,18 @@ class LoginDesk:
         about = {"name": session.name, "session": session.id}
         await self._around.audit(self._known(session.tenant), "session", outcome, about | dict(data))
 
-    async def _tell_user(self, user: LoginUser) -> None:
-        data = {
-            "name": user.name, "role": user.role, "paths": user.paths, "second_factor": user.totp is not None,
-            "by": user.changed_by,
+    async def _tell_user(self, changed: Changed) -> None:
+        user, old = changed
+        before = None if old is None else shown_user(old)
+        outcome = "removed" if user.is_removed else "changed" if before is not None else "added"
+        has_new = {
+            "new_password": old is not None and not user.is_removed and old.password != user.password,
+            "new_second_factor": old is not None and user.totp is not None and old.totp != user.totp,
         }  # fmt: skip
-        outcome = "removed" if user.is_removed else "changed"
+        data = act_data(
+            user.changed_by, user.changed_from, before, shown_user(user), name=user.name,
+            **{name: True for name, is_so in has_new.items() if is_so},
+        )  # fmt: skip
         once = f"login_user {user.tenant} {user.name} {user.epoch}" if self.book.is_shared else ""
         await self._around.audit(self._known(user.tenant), "login_user", outcome, data, once)
 

@@ -45,10 +45,18 @@ class LoginUser(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 1
     changed_s: int
     changed_by: str = ""
+    changed_from: str = ""
     is_removed: bool = False
 
     def __repr__(self) -> str:
         return f"LoginUser({self.tenant}/{self.name}, {self.role}, {self.paths})"
+
+
+def shown_user(user: LoginUser) -> dict[str, object] | None:
+    """Rights of a user as the audit may have them; None of one that is removed."""
+    if user.is_removed:
+        return None
+    return {"role": user.role, "paths": user.paths, "second_factor": user.totp is not None}
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):

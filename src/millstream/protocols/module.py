@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -152,6 +152,17 @@ def with_manifest(before: Sequence[Manifest], manifest: Manifest) -> tuple[Manif
     key = signer_of(manifest)
     kept = [m for m in before if key and signer_of(m) not in ("", key)]
     return (*kept[-(VOUCHERS_COUNT_MAX - 1) :], manifest)
+
+
+def shown_module(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
+    """What is there of a module by the word of its authors, for the audit; None: nothing."""
+    if not manifests:
+        return None
+    first = manifests[0]
+    return {
+        "file": first.file, "kind": first.kind, "size_bytes": first.size_bytes,
+        "authors": [one.author for one in manifests],
+    }  # fmt: skip
 
 
 def manifest_trouble(manifest: Manifest) -> str | None:

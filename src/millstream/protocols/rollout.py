@@ -19,6 +19,8 @@ SITE_TIMEOUT_S_DEFAULT = 600.0
 SiteStage: TypeAlias = Literal["waiting", "released", "healthy", "failed", "passed"]
 """`passed`: it was away when its time was over, and the roll-out may go on without it; it takes the revision later."""
 RolloutState: TypeAlias = Literal["running", "stopped", "done", "cancelled"]
+STEERED = {"stop": "stopped", "cancel": "cancelled", "resume": "resumed"}
+"""What the audit says of it."""
 _ENDED = ("healthy", "failed", "passed")
 
 
@@ -172,6 +174,14 @@ def steered(rollout: Rollout, verb: str, who: str, now_ns: int, act: dict[str, A
     else:
         changed = resumed(rollout, now_ns) if rollout.state == "stopped" else rollout
     return changed if changed == rollout else msgspec.structs.replace(changed, turn=rollout.turn + 1, by=act)
+
+
+def shown_rollout(rollout: Rollout) -> dict[str, Any]:
+    """How it stands, for the audit."""
+    return {
+        "state": rollout.state, "stage": rollout.stage, "stages": len(rollout.ends), "sites_count": len(rollout.sites),
+        "sites": rollout.counts(), "reason": rollout.reason, "comment": rollout.comment,
+    }  # fmt: skip
 
 
 def _judge(site: RolloutSite, rollout: Rollout, report: Mapping[str, Any] | None, now_ns: int) -> RolloutSite:

@@ -33,6 +33,7 @@ from millstream.trust._join import (
     read_request,
 )
 from millstream.trust._keystore import changing_keys, load_keys, save_keys, seal, unseal
+from millstream.trust._shown import shown_hub, shown_site, shown_tenant, shown_user, told_change
 from millstream.trust._state import Change, Limits, Person, Role, Site, Tenant, Trust, User
 
 __all__ = [
@@ -82,6 +83,11 @@ __all__ = [
     "save_keys",
     "seal",
     "seal_bundle",
+    "shown_hub",
+    "shown_site",
+    "shown_tenant",
+    "shown_user",
     "sites_in",
+    "told_change",
     "unseal",
 ]

@@ -17,6 +17,7 @@ from millstream.bus import (
     PEOPLE_SERVICES,
     PLACE,
     SITE,
+    TOLD_WHO_ASKS,
     Permissions,
     bridge_permissions,
     commander_permissions,
@@ -184,7 +185,9 @@ def _scope(seed: str, role: str, permissions: Permissions) -> dict[str, Any]:
 def _service(account: str, subject: str, local: str) -> dict[str, Any]:
     """An import. In a token `subject` is the exporter's and `local_subject` the importer's; a wildcard of the first is
     named by its place in the second (``$1``)."""
-    raw = {"name": local, "account": account, "type": "service", "subject": subject}
+    raw: dict[str, Any] = {"name": local, "account": account, "type": "service", "subject": subject}
     if local != subject:
         raw["local_subject"] = local
+    if subject in TOLD_WHO_ASKS:
+        raw["share"] = True
     return raw

@@ -114,12 +114,14 @@ def complete_keys(trust: Trust) -> None:
 
 
 def note_change(
-    trust: Trust, who: str, action: str, tenant: str, subject: str, data: dict[str, Any], now_s: int
-) -> None:
+    trust: Trust, who: str, action: str, tenant: str, subject: str, data: dict[str, Any], now_s: int, *,
+    before: dict[str, Any] | None = None, after: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Write an act down, for the hub's audit; the newest are kept."""
     change = Change(
-        serial=trust.serial + 1, time_s=now_s, who=who, action=action, tenant=tenant, subject=subject, data=data
-    )
+        serial=trust.serial + 1, time_s=now_s, who=who, action=action, tenant=tenant, subject=subject, data=data,
+        before=before, after=after,
+    )  # fmt: skip
     trust.changes = [*trust.changes, change][-CHANGES_COUNT_MAX:]
 
 

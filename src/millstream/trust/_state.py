@@ -92,7 +92,8 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One act of the operator, for the audit: who did what to whom, in which tenant, and what came of it."""
+    """One act of the operator, for the audit: who did what to whom, in which tenant, how that stood before (None: it
+    was not there) and after, and what else is to be said of it."""
 
     serial: int
     time_s: int
@@ -101,6 +102,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     subject: str
     data: dict[str, Any] = {}
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
 
 
 class Trust(msgspec.Struct, kw_only=True):

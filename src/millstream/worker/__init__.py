@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from millstream.worker._control import CONTROL_STREAM, FlowControl
     from millstream.worker._deadletters import FlowDeadLetters
     from millstream.worker._director import FlowDirector
+    from millstream.worker._flow_audit import TellFlow, flow_teller
     from millstream.worker._instance import Around, Instance
     from millstream.worker._names import floor_of, flow_publisher, state_subject
     from millstream.worker._process import STUCK, bound_memory
@@ -23,6 +24,7 @@ else:
             "_control": "CONTROL_STREAM FlowControl",
             "_deadletters": "FlowDeadLetters",
             "_director": "FlowDirector",
+            "_flow_audit": "TellFlow flow_teller",
             "_instance": "Around Instance",
             "_names": "floor_of flow_publisher state_subject",
             "_process": "STUCK bound_memory",
@@ -42,6 +44,7 @@ __all__ = [
     "Instance",
     "STUCK",
     "StepWatchdog",
+    "TellFlow",
     "Surroundings",
     "WorkerSpec",
     "bound_memory",
@@ -49,4 +52,5 @@ __all__ = [
     "floor_of",
     "flow_publisher",
     "state_subject",
+    "flow_teller",
 ]

@@ -15,6 +15,7 @@ from millstream.bus import START_PATIENCE_S, RawConnection, ServerAlarm, StreamA
 from millstream.config import FlowEntry
 from millstream.kernel import Clock, ConfigError, FencedError, NotFoundError, PlantError, suggest
 from millstream.model import AssetPath
+from millstream.protocols.audit import act_data
 from millstream.protocols.cloudevents import parse_time_ns
 from millstream.sdk import Log
 from millstream.worker._beats import Beat, BeatListener, send_gone, silence_ns
@@ -29,6 +30,7 @@ from millstream.worker._control import (
     switched,
     without_past,
 )
+from millstream.worker._flow_audit import OUTCOMES, TellFlow, flow_teller, shown_control
 from millstream.worker._holds import CODE, Hold, HoldAlarms, hold_text, holds_of
 from millstream.worker._lag import flow_lag
 from millstream.worker._names import floor_of, is_born, state_subject
@@ -57,12 +59,15 @@ class FlowDirector:
     `stop` before the server goes."""
 
     def __init__(
-        self, entries: Sequence[FlowEntry], around: Surroundings, connection: RawConnection, *, clock: Clock, log: Log
-    ) -> None:
+        self, entries: Sequence[FlowEntry], around: Surroundings, connection: RawConnection, *, clock: Clock, log: Log,
+        tell: TellFlow | None = None,
+    ) -> None:  # fmt: skip
+        """`tell` stores what the audit says; left out, it stands at the place of the flows' records."""
         self._around = around
         self._connection = connection
         self._clock = clock
         self._log = log
+        self._tell = tell or flow_teller(connection, around.node, lambda: around.place, clock)
         self._api = StreamApi(connection)
         self._store = ControlStore(connection)
         self._flows = {e.name: _Managed(e, self._supervisor(e), FlowControl(), {}) for e in entries}
@@ -205,10 +210,12 @@ class FlowDirector:
 
     # -- what people ask ----------------------------------------------------------------------------------------------
 
-    async def answer(self, request: bytes) -> object:
-        """One request of `millstream flow`: {"action": ..., "flow": ...}. Errors are told in the answer."""
+    async def answer(self, request: bytes, origin: str = "") -> object:
+        """One request of `millstream flow`: {"action": ..., "flow": ..., "who": ...}, from an address as the server
+        tells it. Errors are told in the answer."""
         try:
             raw = msgspec.json.decode(request or b"{}", type=dict[str, Any])
+            raw["origin"] = origin
             return await self._act(str(raw.get("action", "list")), raw)
         except msgspec.DecodeError as error:
             return {"error": ConfigError(f"not a request: {error}").as_dict()}
@@ -260,19 +267,19 @@ class FlowDirector:
         lags = await flow_lag(self._api, streams, subjects, filters or (), taken, self._clock.now_ns())
         return {"flow": flow.entry.name, "version": control.version, "partitions": lags}
 
-    async def _pause(self, flow: _Managed, _: Mapping[str, Any]) -> object:
-        return await self._decide(flow, lambda known: msgspec.structs.replace(known, is_paused=True))
+    async def _pause(self, flow: _Managed, raw: Mapping[str, Any]) -> object:
+        return await self._decide(flow, raw, lambda known: msgspec.structs.replace(known, is_paused=True))
 
-    async def _resume(self, flow: _Managed, _: Mapping[str, Any]) -> object:
-        return await self._decide(flow, lambda known: msgspec.structs.replace(known, is_paused=False))
+    async def _resume(self, flow: _Managed, raw: Mapping[str, Any]) -> object:
+        return await self._decide(flow, raw, lambda known: msgspec.structs.replace(known, is_paused=False))
 
     async def _replay(self, flow: _Managed, raw: Mapping[str, Any]) -> object:
         start = str(raw.get("from", "beginning"))
         if start not in ("beginning", "now"):
             parse_time_ns(start)
-        return await self._decide(flow, lambda known: switched(known, known.version + 1, flow.entry, start=start))
+        return await self._decide(flow, raw, lambda known: switched(known, known.version + 1, flow.entry, start=start))
 
-    async def _reset(self, flow: _Managed, _: Mapping[str, Any]) -> object:
+    async def _reset(self, flow: _Managed, raw: Mapping[str, Any]) -> object:
         name = flow.entry.name
         known, _seq = await self._store.get(name)
         if known is None or not await self._is_lost(self._api, name, known):
@@ -280,12 +287,15 @@ class FlowDirector:
                 "this flow has its state", where=f"flow {name}", expected="a flow that is held with MS-0707",
                 next_step="`millstream flow replay` works its state out anew and says nothing twice", code="MS-0706",
             )  # fmt: skip
-        decided = await self._decide(flow, lambda now: reset(now, flow.entry))
+        decided = await self._decide(flow, raw, lambda now: reset(now, flow.entry))
         flow.refusal = None
         self._wake.set()
         return decided
 
-    async def _decide(self, flow: _Managed, change: Callable[[FlowControl], FlowControl]) -> object:
+    async def _decide(
+        self, flow: _Managed, raw: Mapping[str, Any], change: Callable[[FlowControl], FlowControl]
+    ) -> object:  # fmt: skip
+        """Store a decision, then tell it: killed between, it stands in the stream of decisions all the same."""
         for attempt in range(DECIDE_TRIES_MAX):
             known, seq = await self._store.get(flow.entry.name)
             decided = change(known or flow.control)
@@ -298,9 +308,23 @@ class FlowDirector:
                     raise
                 continue
             self._log.info("decision about a flow", flow=flow.entry.name, **msgspec.to_builtins(decided))
+            await self._told(flow, raw, known or flow.control, decided)
             break
         flow.control = decided
         return {"flow": flow.entry.name, **msgspec.to_builtins(decided)}
+
+    async def _told(
+        self, flow: _Managed, raw: Mapping[str, Any], before: FlowControl, after: FlowControl
+    ) -> None:  # fmt: skip
+        who = str(raw.get("who") or "unknown")[:128]
+        data = act_data(
+            who, raw["origin"], shown_control(before), shown_control(after), flow=flow.entry.name,
+            node=self._around.node,
+        )  # fmt: skip
+        try:
+            await self._tell(OUTCOMES[str(raw["action"])], data)
+        except PlantError as error:  # the decision stands: what people asked for is done
+            self._log.warning("the audit was not told of a decision", flow=flow.entry.name, error=str(error))
 
     # -- what others see ----------------------------------------------------------------------------------------------
 

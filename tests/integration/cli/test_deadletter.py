@@ -65,8 +65,9 @@ async def test_a_letter_is_let_go_with_who_and_why_in_the_audit(
             "E_edge1_I", "uns.v1.acme.plant1._event.millstream.audit.dead_letter.dropped"
         )
         data = json.loads(told.data or b"")
-        assert (data["letter"], data["who"], data["why"], data["bytes"]) == ("E_edge1_DLQ:1", "Ada", "noise", 1)
-        assert data["sha256"] == "a8100ae6aa1940d0b663bb31cd466142ebbdbd5187131b92d93818987832eb89"
+        assert (data["letter"], data["who"], data["why"], data["after"]) == ("E_edge1_DLQ:1", "Ada", "noise", None)
+        assert data["before"]["bytes"] == 1
+        assert data["before"]["sha256"] == "a8100ae6aa1940d0b663bb31cd466142ebbdbd5187131b92d93818987832eb89"
         status, _, _ = await run(capfd, node, "drop", "E_edge1_DLQ:1", "-m", "again")
         assert status == 3
 

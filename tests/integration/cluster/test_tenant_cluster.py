@@ -142,6 +142,6 @@ async def test_tenants_of_a_hub_of_three_lose_nothing_and_a_site_that_is_locked_
             assert foreign == []
         assert await audited(cluster, away) == ["site_added"]
         assert await told(cluster, away, "acme") == [
-            "login_user.changed ann", "login_user.removed ann", "session.closed ann", "session.opened ann",
+            "login_user.added ann", "login_user.removed ann", "session.closed ann", "session.opened ann",
             "session.opened vic", "session.refreshed ann", "session.refreshed ann",
         ]  # fmt: skip

@@ -87,11 +87,11 @@ class LoginSite:
 
 @asynccontextmanager
 async def login_site(
-    folder: Path, *tenants: str, origins: Sequence[str] = (PAGE,), **login: Any
+    folder: Path, *tenants: str, origins: Sequence[str] = (PAGE,), more: dict[str, Any] | None = None, **login: Any
 ) -> AsyncIterator[LoginSite]:
     """A hub with its API; `login` is its section of the file, `origins` those of pages that may connect (none: any)."""
     server = {"websocket_port": 0, "websocket_origins": list(origins)}
-    more = {"historian": {}, "api": {}, "login": login, "server": server}
+    more = {"historian": {}, "api": {}, "login": login, "server": server, **(more or {})}
     async with trusted_hub(folder, *tenants, more=more) as site:
         assert site.hub.tenants is not None
         data_dir = site.hub.config.hub.data_dir

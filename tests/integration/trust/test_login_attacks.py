@@ -231,5 +231,5 @@ async def test_who_is_removed_is_out_at_once_and_does_not_come_back(tmp_path: Pa
             assert (await ben.get("/api/v1/session")).status_code == 401
             await users.add("acme", "ann", PASSWORD, role="viewer", paths=[])
             assert (await ann.get("/api/v1/session")).status_code == 401  # a new user of the old name
-        await told(site, "acme", "login_user.removed", name="ann", by="test")
+        await told(site, "acme", "login_user.removed", name="ann", who="test")
         await told(site, "acme", "session.closed", name="ann", reason="the user was changed or removed")

@@ -85,7 +85,7 @@ async def test_an_engineer_of_a_path_rolls_out_over_its_sites_over_a_restart_of_
             pushed = await plant.configs.code.push(ODD, "odd.wasm", author="whoever")
             assert (pushed.author, pushed.digest) == ("bea", module_digest(ODD))
             assert await plant.configs.code.push(ODD, "odd.wasm", author="whoever") == pushed, "it is there already"
-            await told(site, "acme", "module.pushed", digest=pushed.digest, author="bea", place="acme/south")
+            await told(site, "acme", "module.pushed", digest=pushed.digest, who="bea", place="acme/south")
             plan = await plant.configs.plan(load_folder(folder_of(tmp_path / "git", document(pushed.digest), "ab")))
             await plant.configs.rollouts.start(plan, stages=["1", "all"], name="first", comment="the rows")
 
@@ -95,7 +95,7 @@ async def test_an_engineer_of_a_path_rolls_out_over_its_sites_over_a_restart_of_
 
             await until(is_there, "the first site is healthy, and the second has its revision, and is away")
             assert [rollout.place for rollout in await both.configs.rollouts.list()] == ["acme/south"]
-            await told(site, "acme", "rollout.started", name="first", author="bea", place="acme/south")
+            await told(site, "acme", "rollout.started", name="first", who="bea", place="acme/south")
 
         # The hub was stopped in the middle; started again, it goes on, and nobody is logged in.
         site = await edges.enter_async_context(hub_of(operator, more))

@@ -84,6 +84,10 @@ class FakePlant:
         self.silent: list[str] = []
         self.twins = SimpleNamespace(show=self._twin, history=self._twins, list=self._twins)
 
+    def act_from(self, origin: str) -> None:
+        """See Plant."""
+        assert origin == "10.0.0.9"
+
     @asynccontextmanager
     async def open(self, tenant: str | None) -> AsyncIterator[FakePlant]:
         """As the hub opens one."""
@@ -164,7 +168,7 @@ class Site:
 
     def __init__(self, role: str, paths: tuple[str, ...] = (), tenant: str | None = None) -> None:
         self.plant, self.refusals = FakePlant(), list[str]()
-        actor = Actor("ann", role, tenant, paths, self.refusals.append)
+        actor = Actor("ann", role, tenant, paths, "10.0.0.9", self.refusals.append)
 
         async def admit(request: Request) -> Any:
             check_site(request)

@@ -41,6 +41,10 @@ class FakePlant:
         self.quality = SimpleNamespace(list=self._lots, say=self._ask, correct=self._ask, outcome=self._outcome)
         self.context = SimpleNamespace(category_of=self._category, reject_kind=self._category)
 
+    def act_from(self, origin: str) -> None:
+        """See Plant."""
+        assert origin == "10.0.0.9"
+
     @asynccontextmanager
     async def open(self, tenant: str | None) -> AsyncIterator[FakePlant]:
         """As the hub opens a tenant's."""
@@ -79,7 +83,7 @@ class Site:
 
     def __init__(self, role: str = "engineer", paths: tuple[str, ...] = (), tenant: str | None = "acme") -> None:
         self.plant, self.refusals = FakePlant(), list[str]()
-        actor = Actor("ann", role, tenant, paths, self.refusals.append)
+        actor = Actor("ann", role, tenant, paths, "10.0.0.9", self.refusals.append)
 
         async def admit(request: Request) -> Any:
             check_site(request)

@@ -75,13 +75,13 @@ class Site:
         tenant = SimpleNamespace(place="acme", sites=sites)
         trust = SimpleNamespace(tenants={"acme": tenant}, trust_serial=3, serial=3)
         desk = SimpleNamespace(
-            book=self.book, note_refused=lambda _, what: self.refused.append(what), close=self._close
+            book=self.book, note_refused=lambda _, what, origin: self.refused.append(what), close=self._close
         )
 
         @asynccontextmanager
-        async def users(who: str) -> AsyncIterator[LoginUsers]:
+        async def users(who: str, origin: str) -> AsyncIterator[LoginUsers]:
             self.who.append(who)
-            yield LoginUsers(cast("Any", self.book), cast("Any", trust), who)
+            yield LoginUsers(cast("Any", self.book), cast("Any", trust), who, origin)
 
         door = SimpleNamespace(session_of=lambda request: me)
         access = PeopleAccess(users, frozenset({"acme/bea"}))

@@ -79,7 +79,7 @@ async def test_what_was_refused_is_looked_for_within_a_bound() -> None:
     book, store = _book()
     store.store(_user(1), 1)
     _hear(book, _user(7))
-    changed = [user.epoch for _ in range(LOOKS_MAX + 3) for user in await book.refresh()]
+    changed = [found.user.epoch for _ in range(LOOKS_MAX + 3) for found in await book.refresh()]
     assert changed == [1]
     assert store.looks == LOOKS_MAX
 
@@ -117,7 +117,9 @@ async def test_a_member_reads_what_it_has_not_heard_and_tells_only_what_it_has()
     _hear(book, _user(2))
     assert await book.refresh() == []
     store.store(_user(2), 7)
-    assert [user.epoch for user in await book.refresh()] == [2]
+    ((user, before),) = await book.refresh()
+    assert before is not None
+    assert (before.epoch, user.epoch) == (1, 2)
     _hear(book, _user(2))  # a code of the second factor was used: nothing else is different
     store.store(_user(2), 8)
     assert await book.refresh() == []
