@@ -21,7 +21,7 @@ from millstream.kernel import FencedError, NotFoundError, PlantError, ProtocolVi
 from millstream.protocols.nats_wire import WireMessage, parse_headers, subject_matches
 from millstream.sdk import Received
 
-WRONG_LAST_SEQUENCE = 10071
+WRONG_LAST_SEQUENCE = frozenset({10071, 10164})  # the second of a cluster, while another write is under way
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 BATCH_INCOMPLETE = 10176
 BATCH_UNKNOWN = 10208
@@ -175,7 +175,7 @@ def translate(error: dict[str, Any], where: str) -> PlantError:
     got = f"{text} ({code})"
     if code in _FULL:
         return StoreFullError("the stream is full", where=where, got=got)
-    if code == WRONG_LAST_SEQUENCE:
+    if code in WRONG_LAST_SEQUENCE:
         return FencedError("another instance writes under this name", where=where, got=got)
     if code in _NOT_FOUND:
         return NotFoundError("not in JetStream", where=where, got=got)

@@ -26,7 +26,7 @@ from millstream.protocols.config_desk import SEQ, STALE, ConfigAsk
 from millstream.protocols.module import MODULES, info_subject
 from millstream.protocols.site_config import Revision, decode_revision
 
-WRONG_LAST_SEQUENCE = 10071
+WRONG_LAST_SEQUENCE = frozenset({10071, 10164})  # the second of a cluster, while another write is under way
 REPORT_TIMEOUT_S = 2.0
 
 Whom = Callable[[], Awaitable[tuple[str, str]]]
@@ -99,7 +99,7 @@ class BucketBook:
         before = await self.streams.last(CONFIG, [CONFIG_PREFIX + edge])
         headers = {"Nats-Expected-Last-Subject-Sequence": str(last_seq)}
         answer = json.loads((await self.link.request(CONFIG_PREFIX + edge, revision, headers=headers)).payload)
-        if (answer.get("error") or {}).get("err_code") == WRONG_LAST_SEQUENCE:
+        if (answer.get("error") or {}).get("err_code") in WRONG_LAST_SEQUENCE:
             return False
         refuse(answer, f"configuration of {edge}")
         await self._told(edge, before[0].payload if before else None, revision)

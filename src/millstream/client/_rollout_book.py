@@ -130,7 +130,7 @@ class BucketRollouts:
             ROLLOUTS_PREFIX + key, payload, headers={"Nats-Expected-Last-Subject-Sequence": str(seq)}
         )
         answer = json.loads(reply.payload)
-        if (answer.get("error") or {}).get("err_code") == WRONG_LAST_SEQUENCE:
+        if (answer.get("error") or {}).get("err_code") in WRONG_LAST_SEQUENCE:
             return False
         refuse(answer, f"roll-out {key}")
         return True
