@@ -14,7 +14,7 @@ from millstream.api._browser import read_json
 from millstream.api._desk import ActDesk, asked, place_of, posted, tag_of
 from millstream.api._parameters import parse_time_ns
 from millstream.api._request import json_response
-from millstream.kernel import NotFoundError
+from millstream.kernel import DecodeError, NotFoundError
 from millstream.protocols.alarm import Action
 from millstream.shop import StopAction, pareto, reject_pareto
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from millstream.api._door import Actor
     from millstream.client import AlarmRow
 
+LEVELS_MAX = 12
 OUTCOME_S_MAX = 5.0  # then an answer says that it is stored, and the edge takes it as soon as it can
 
 
@@ -85,6 +86,7 @@ class Acts:
             Route("/api/v1/downtime/ask", self._ask_stop, methods=["POST"]),
             Route("/api/v1/quality", self._lots, methods=["GET"]),
             Route("/api/v1/quality/ask", self._ask_lot, methods=["POST"]),
+            Route("/api/v1/oee", self._oee, methods=["GET"]),
             Route("/api/v1/why", self._why, methods=["GET"]),
         ]
 
@@ -145,6 +147,17 @@ class Acts:
             lots = await plant.quality.list(place, start=start_ns, end=end_ns)
         return json_response({"rejects": lots, "pareto": [asdict(row) for row in reject_pareto(lots)]})
 
+    async def _oee(self, request: Request) -> Response:
+        actor, place, start_ns, end_ns = await self._looking(request)
+        levels = request.query_params.get("levels")
+        if levels is not None and not (levels.isascii() and levels.isdigit() and 1 <= int(levels[:3]) <= LEVELS_MAX):
+            raise DecodeError("not a number of levels", where="levels", expected=f"1 to {LEVELS_MAX}", got=levels[:40])
+        async with self._desk.plant(actor) as plant:
+            found = await plant.oee.total(
+                place, start=start_ns, end=end_ns, levels=None if levels is None else int(levels)
+            )
+        return json_response(dict(found))
+
     async def _looking(self, request: Request) -> tuple[Actor, str, int, int]:
         """Who looks, at which place, and at which time."""
         actor, wanted = await self._desk.looking(request), request.query_params
@@ -185,6 +198,8 @@ ACT_PATHS: dict[str, Any] = {
         "ask_parts", "Say which parts were no good, or put that right: by a command to their edge (engineers)",
         RejectRequest,
     ),
+    "/api/v1/oee": asked("oee", "OEE of a place and of each machine below it, over any time", "path",
+                         optional=("levels",), times=("start", "end")),
     "/api/v1/why": asked("why", "What a figure of OEE is made of", "tag", times=("at",)),
 }  # fmt: skip
 """For the OpenAPI description."""

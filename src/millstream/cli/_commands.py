@@ -246,6 +246,7 @@ COMMANDS = (
     Command("quality pareto", "_quality:pareto", "Show which reasons cost the most parts, the most first.", SHOP),
     Command("quality say", "_quality:say", "Say how many parts of a time were scrap, rework or good after all.", SHOP),
     Command("quality correct", "_quality:correct", "Put right what somebody said of parts, or take it back.", SHOP),
+    Command("oee", "_oee:oee", "Show OEE of machines, lines or plants over any time.", SHOP),
     Command(
         "why",
         "_downtime:why",

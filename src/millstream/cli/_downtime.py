@@ -57,17 +57,18 @@ def list_(
 
 
 def pareto(
-    *patterns: str, start: Start = "-7d", end: Start = "now", by: Literal["reason", "person"] = "reason",
+    *patterns: str, start: Start = "-7d", end: Start = "now", by: Literal["reason", "branch", "person"] = "reason",
     json: Json = False, target: Target = DEFAULT,
 ) -> int:  # fmt: skip
     """Show which reasons cost the most time, the longest first.
 
-    Or who was there meanwhile, with `--by person`.
+    Or the branches of the tree of reasons, with `--by branch`, or who was there meanwhile, with `--by person`.
 
     Examples:
 
         millstream downtime pareto acme/plant1/press --start -7d
         millstream downtime pareto acme/plant1 --start 2026-01-01 --end 2026-02-01 --json
+        millstream downtime pareto acme/plant1 --by branch
         millstream downtime pareto acme/plant1 --by person
 
     Parameters
@@ -79,7 +80,8 @@ def pareto(
     end
         End, not included.
     by
-        The reason, or the person who was at the machine, as operators were told as context.
+        The reason, the top of its branch in the tree of reasons that was imported as context, or the person who was at
+        the machine, as operators were told as context.
     json
         Print one object a line.
     """
@@ -93,7 +95,8 @@ def pareto(
 
         async with target.connect() as plant:
             stops = await plant.downtime.list(*patterns, start=start, end=end)
-            rows = by_reason(stops if by == "reason" else by_person(stops, await plant.downtime.people()))
+            parents = await plant.context.reason_parents() if by == "branch" else None
+            rows = by_reason(by_person(stops, await plant.downtime.people()) if by == "person" else stops, parents)
         for row in rows if json else ():
             print_json(msgspec.to_builtins(row))
         if not json:

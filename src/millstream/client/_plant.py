@@ -34,6 +34,7 @@ from millstream.client._history import EVENT_KINDS, SAMPLE_KINDS, Historian, che
 from millstream.client._ledger import Ledger, account_from, read_rows, recount
 from millstream.client._letter_acts import LetterActs
 from millstream.client._node import NodeAddress, find_node
+from millstream.client._oee import Oee
 from millstream.client._part_quality import PartQuality
 from millstream.client._paths import (
     Where,
@@ -90,7 +91,7 @@ class Plant:
         self.archive = Archive(self._historian, link, self.fleet.whom, clock)
         asking = (self._streams, self._store, self.fleet.whom, self.commands, clock)
         self.alarms, self.context, self.downtime = Alarms(*asking), PlantContext(*asking), Downtime(*asking)
-        self.quality = PartQuality(*asking)
+        self.quality, self.oee = PartQuality(*asking), Oee(*asking)
         self.twins = Twins(self._streams, clock)
         self.letters = LetterActs(self._streams, self.replay, self._acts)
         self.dropped_count = 0

@@ -18,6 +18,7 @@ from millstream.model import TagPath
 from millstream.protocols.cloudevents import CloudEvent, format_time
 from millstream.protocols.uns_subject import tag_subject
 from millstream.shop._oee import Category
+from millstream.shop._rejects import top_of
 
 STOP_TYPE = "millstream.stop"
 STOP_ASK_TYPE = "millstream.stop.asked"
@@ -189,14 +190,15 @@ class ParetoRow:
     cumulative: float
 
 
-def pareto(stops: Iterable[Mapping[str, Any]]) -> list[ParetoRow]:
-    """Stops as `stop_data` tells them, those that are over, by reason, the longest first."""
+def pareto(stops: Iterable[Mapping[str, Any]], parents: Mapping[str, str] | None = None) -> list[ParetoRow]:
+    """Stops as `stop_data` tells them, those that are over, by reason, the longest first; with `parents` (the reason
+    above each) by the top of a reason's branch."""
     seconds: dict[str, float] = {}
     counts: dict[str, int] = {}
     for stop in stops:
         if stop.get("duration_s") is None:
             continue
-        reason = stop.get("reason") or f"({stop.get('category')})"
+        reason = top_of(str(stop["reason"]), parents or {}) if stop.get("reason") else f"({stop.get('category')})"
         seconds[reason] = seconds.get(reason, 0.0) + float(stop["duration_s"])
         counts[reason] = counts.get(reason, 0) + 1
     whole, running = sum(seconds.values()), 0.0

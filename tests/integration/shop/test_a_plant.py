@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,7 @@ async def a_stop_is_explained(folder: Path, edge: Plant, above: Plant, capsys: p
     await until(lambda: is_explained(0.6), "ten of fifty minutes planned")  # 30 / 50 minutes
     found = await above.downtime.why("acme/p1/saw:oee/hour/availability", at)
     assert [(s["duration_s"], s["reason"]) for s in found["stops"]] == [(1200.0, None), (600.0, "meeting")]
+    await the_plant_is_its_machines(start_ns, above, node, capsys)
     was_there = {"operator": "7", "name": "Ada", "start": format_time(start_ns + 30 * 60 * 10**9)}
     await edge.context.put([Fact("acme/p1/saw:operator/7/1", "operator", was_there)])
     (who,) = (await edge.downtime.why("acme/p1/saw:oee/hour/availability", at))["operators"]
@@ -146,6 +148,26 @@ async def a_stop_is_explained(folder: Path, edge: Plant, above: Plant, capsys: p
     id = await edge.downtime.ask(path, "merge", start_ns, who="ada")
     with pytest.raises(PlantError, match="no stop right before"):
         assert await edge.downtime.outcome(path, id, timeout_s=60)
+
+
+async def the_plant_is_its_machines(
+    start_ns: int, above: Plant, node: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The figures of a place above the machine, from the hub and by the command, as they were put right."""
+    span = {"start": start_ns, "end": start_ns + 3600 * 10**9}
+    found = await above.oee.total("acme/p1", **span)
+    assert (round(found["availability"], 3), found["covered"], found["failures"]) == (0.6, 1.0, 1)
+    assert found["doubts"][0]["doubt"] == "it was producing, and no part was counted"
+    assert (found["is_sure"], [part["path"] for part in found["parts"]]) == (False, ["acme/p1/saw"])
+    with pytest.raises(NotFoundError, match="no window of OEE"):
+        await above.oee.total("acme/p2", **span)
+    times = ["--start", str(span["start"]), "--end", str(span["end"])]
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, ["oee", "acme/p1", "--levels", "2", *times, *node]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["mttr_s"], [part["path"] for part in told["parts"]]) == (1200.0, ["acme/p1"])
+    assert await asyncio.to_thread(main, ["oee", *times, *node[:2]]) == 0
+    assert "acme/p1/saw" in capsys.readouterr().out
 
 
 async def parts_are_explained(folder: Path, edge: Plant, above: Plant, capsys: pytest.CaptureFixture[str]) -> None:

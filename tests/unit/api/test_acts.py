@@ -39,6 +39,7 @@ class FakePlant:
         self.alarms = SimpleNamespace(list=self._rows, ask=self._ask, outcome=self._outcome)
         self.downtime = SimpleNamespace(list=self._stops, ask=self._ask, outcome=self._outcome, why=self._why)
         self.quality = SimpleNamespace(list=self._lots, say=self._ask, correct=self._ask, outcome=self._outcome)
+        self.oee = SimpleNamespace(total=self._total)
         self.context = SimpleNamespace(category_of=self._category, reject_kind=self._category)
 
     def act_from(self, origin: str) -> None:
@@ -71,6 +72,9 @@ class FakePlant:
 
     async def _why(self, path: str, at: int) -> dict[str, Any]:
         return {"path": path, "value": 0.5}
+
+    async def _total(self, place: str, *, start: int, end: int, levels: int | None) -> dict[str, Any]:
+        return {"oee": 0.5, "place": place, "hours": (end - start) // (3600 * 10**9), "levels": levels}
 
     async def _category(self, reason: str, category: str) -> str:
         if reason == "unheard of":
@@ -168,7 +172,7 @@ async def test_who_has_some_paths_acts_and_looks_below_them_only(path: str) -> N
             assert (await client.post(address, json=ask | {"path": path})).status_code == 403
         assert (await client.get("/api/v1/why", params={"tag": path})).status_code == 403
         place = path.partition(":")[0]
-        for listed in ("/api/v1/downtime", "/api/v1/quality"):
+        for listed in ("/api/v1/downtime", "/api/v1/quality", "/api/v1/oee"):
             assert (await client.get(listed, params={"path": place})).status_code == 403
         assert site.plant.opened == []
         assert (await client.post("/api/v1/downtime/ask", json=REASON)).status_code == 200
@@ -178,7 +182,8 @@ async def test_who_has_some_paths_acts_and_looks_below_them_only(path: str) -> N
 async def test_a_name_that_would_be_a_pattern_is_refused(path: str) -> None:
     site = Site(paths=("acme/*",))
     async with site.client() as client:
-        assert (await client.get("/api/v1/downtime", params={"path": path})).status_code == 400
+        for listed in ("/api/v1/downtime", "/api/v1/oee"):
+            assert (await client.get(listed, params={"path": path})).status_code == 400
         answer = await client.post("/api/v1/alarms/ask", json=ACKNOWLEDGE | {"path": f"{path}:alarm/*"})
         assert answer.status_code == 400
     assert site.plant.opened == []
@@ -194,6 +199,12 @@ async def test_a_viewer_may_see_stops_and_what_a_figure_is_made_of() -> None:
         assert (await client.get("/api/v1/why", params={"tag": "acme/plant1/press:oee/shift/oee"})).json()[
             "value"
         ] == 0.5
+        asked = {"path": "acme/plant1", "start": "-8h"}
+        found = (await client.get("/api/v1/oee", params={**asked, "levels": "3"})).json()
+        assert found == {"oee": 0.5, "place": "acme/plant1", "hours": 8, "levels": 3}
+        assert (await client.get("/api/v1/oee", params=asked)).json()["levels"] is None
+        for wrong in ("0", "13", "x", "-1", "9" * 5000):
+            assert (await client.get("/api/v1/oee", params={**asked, "levels": wrong})).status_code == 400
 
 
 async def test_what_is_said_of_parts_is_of_the_session_and_is_put_right_by_its_lot() -> None:

@@ -98,6 +98,15 @@ def test_a_pareto_names_the_longest_first_and_ends_with_all() -> None:
     assert pareto([{"reason": "x", "duration_s": None}]) == []
 
 
+def test_a_pareto_by_branch_adds_up_at_the_top_of_the_tree_of_reasons() -> None:
+    stops = [("bearing", 60.0), ("belt", 50.0), ("starved", 100.0), (None, 20.0)]
+    parents = {"bearing": "drive", "belt": "drive", "drive": "mechanics", "starved": ""}
+    rows = pareto(({"reason": reason, "duration_s": s, "category": "down"} for reason, s in stops), parents)
+    assert [(r.reason, r.count, r.seconds) for r in rows] == [
+        ("mechanics", 2, 110.0), ("starved", 1, 100.0), ("(down)", 1, 20.0),
+    ]  # fmt: skip
+
+
 def test_a_reason_that_is_given_afterwards_corrects_oee() -> None:
     def state(number: int, minute: int, value: str) -> Received:
         time_ns = BASE + minute * MIN
