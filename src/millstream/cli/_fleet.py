@@ -196,7 +196,8 @@ def _show(node: FleetMatch, *, is_json: bool) -> None:
     if is_json:
         print_json(msgspec.to_builtins(node))
     elif node.state == "match":
-        print_text("  ".join([node.node, *(f"{name}={value}" for name, value in flat(node.facts or {}))]))
+        facts = (f"{name}={value}" for name, value in flat(node.facts or {}))
+        print_text("  ".join([node.node, *facts]), at_once=True)
     else:
         note(f"{node.node}: {shown(node.reason)} [{node.code}]")
 

@@ -49,9 +49,11 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
-def print_text(text: str) -> None:
-    """One line of data on standard output."""
+def print_text(text: str, *, at_once: bool = False) -> None:
+    """One line of data on standard output; `at_once` where more of them come as time goes by, and a pipe reads them."""
     sys.stdout.write(text + "\n")
+    if at_once:
+        sys.stdout.flush()
 
 
 def note(text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from millstream.bus import Credentials, LeafRemote, NatsServer, RawConnection, ServerSettings
 from millstream.client import Plant, connect
 from millstream.config import ConnectorEntry, EdgeConfig, HubConfig
+from millstream.connectors.opcua import OpcUaConnector
 from millstream.connectors.replay import ReplayConnector
 from millstream.edge import EdgeNode
 from millstream.hub import HubNode
@@ -75,7 +76,7 @@ class BenchConnector:
         yield BenchSession(self._config)
 
 
-CATALOG: Any = {"bench": BenchConnector, "replay": ReplayConnector}
+CATALOG: Any = {"bench": BenchConnector, "replay": ReplayConnector, "opcua": OpcUaConnector}
 
 
 @dataclass

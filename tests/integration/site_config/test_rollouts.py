@@ -21,6 +21,7 @@ from millstream.kernel import free_port
 from millstream.rig import Child, new_secret, write_document, write_private
 
 EDGES = ("e1", "e2", "e3")
+ZONES = {"e1": "south", "e2": "north", "e3": "south"}
 
 
 @asynccontextmanager
@@ -47,7 +48,7 @@ async def three_sites(folder: Path) -> AsyncIterator[tuple[Site, dict[str, Site]
             made.device, made.device_port = device, int(device.ready["port"])
         for name, made in sites.items():
             own = made.edge_file([made.boiler_entry()])
-            own["edge"]["path"] = f"acme/{name}"
+            own["edge"] |= {"path": f"acme/{name}", "labels": {"zone": ZONES[name]}}
             write_document(folder / f"{name}.yaml", own)
         await asyncio.gather(*(made.start_edge() for made in sites.values()))
         yield hub, sites
@@ -109,14 +110,18 @@ async def test_a_rollout_goes_stage_by_stage_stops_at_a_failure_and_is_taken_bac
             done = await until(plant, "second", "done", "stopped")
             assert (done.state, done.counts()) == ("done", {"healthy": 3})
 
-            # A bad one stops after its first site, and is taken back.
+            # A bad one, for the sites of a label, stops after the one of its first stage, and is taken back.
             write_folder(folder, document(made.boiler_entry(port=free_port())))
             start = ["config", "rollout", "start", str(folder), "--stages", "1,all", "--name", "third",
-                     "--only", "e3,e1,e2", "--where", 'path.startsWith("acme/")', "--healthy-within", "2s"]  # fmt: skip
+                     "--only", "e3,e2,e1", "--where", 'labels.zone == "south"', "--healthy-within", "2s"]  # fmt: skip
             assert await asyncio.to_thread(main, start) == 0
             third = await until(plant, "third", "done", "stopped")
-            assert (third.state, [s.state for s in third.sites]) == ("stopped", ["failed", "waiting", "waiting"])
-            assert (third.sites[0].edge, third.sites[0].code) == ("e3", "MS-2408")
+            found = [(site.edge, site.state, site.code) for site in third.sites]
+            assert (third.state, third.ends, found) == (
+                "stopped",
+                (1, 2),
+                [("e3", "failed", "MS-2408"), ("e1", "waiting", None)],
+            )
             assert await asyncio.to_thread(main, ["config", "rollout", "status", "third"]) == 6
             assert "third: stopped, stage" in capsys.readouterr().out
             assert await asyncio.to_thread(main, ["config", "rollout", "rollback", "third", "--json"]) == 0
