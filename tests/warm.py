@@ -7,6 +7,10 @@ does; killed, it takes the fork with it. What a test asks the system about by it
 
     words = warm.command("status", "--json")      # what to give to subprocess
     await Child.start("hub", ["hub", "-c", "hub.yaml"], folder, by=warm.command())      # a node
+    words = warm.python("-m", "millstream.sim.opcua_plant", "--port", "0")      # what Python would be started with
+
+The workers of flows are such forks, too: those of a node in the test's process and of one that is a fork. A node that
+is started afresh (by the demo, by the torture) starts its workers so.
 """
 
 from __future__ import annotations
@@ -17,9 +21,11 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 
 STARTED_AFRESH = ("demo", "torture", "sim", "top", "notify")  # they start other programs, or want a terminal
 NODES = ("hub", "edge", "up")
+WORKER = ("-m", "millstream.worker")
 _HERE = os.path.abspath(__file__)
 _CLIENT = os.path.join(os.path.dirname(_HERE), "warm_client.py")
 _address: list[str] = []
@@ -30,6 +36,33 @@ def command(*words: str) -> list[str]:
     if words and words[0] in STARTED_AFRESH:
         return [sys.executable, "-m", "millstream", *words]
     return [sys.executable, "-S", "-E", _CLIENT, address(), *words]
+
+
+def python(*words: str) -> list[str]:
+    """What runs `python -m MODULE ...` or `python FILE ...`, of modules that import Millstream and little else.
+
+    Its number is that of who asked for it: one that is to be stopped (SIGSTOP) is started afresh.
+    """
+    return [sys.executable, "-S", "-E", _CLIENT, address(), *words]
+
+
+def settle() -> None:
+    """Come back when whoever was killed is gone with all that it held: after `wait`, before a look at its files."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.connect(address().replace("@", "\0"))
+        socket.send_fds(connection, [marshal.dumps(([], "/", {}, 0))], [0, 1, 2])
+        connection.recv(1)
+
+
+class Worker:
+    """What a node of the test's process starts each worker as; the waiting process is there at the first one."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_worker(address()))
+
+
+def _worker(where: str) -> tuple[str, ...]:
+    return (sys.executable, "-S", "-E", _CLIENT, where, *WORKER)
 
 
 def address() -> str:
@@ -69,7 +102,7 @@ def _wait(listener: socket.socket, lifeline: int) -> None:
                 return
             if descriptor == listener.fileno():
                 connection = listener.accept()[0]
-                if (pid := _fork(connection, listener, lifeline)) is None:
+                if (pid := _fork(connection, listener)) is None:
                     connection.close()
                     continue
                 ended = os.pidfd_open(pid)
@@ -121,20 +154,27 @@ def _told(connection: socket.socket, pid: int, poll: object) -> None:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
-def _fork(connection: socket.socket, *ours: socket.socket | int) -> int | None:
+def _fork(connection: socket.socket, listener: socket.socket) -> int | None:
     """The process of a command; None when who asked for it has gone already."""
     try:
         message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
         words, folder, environment, umask = marshal.loads(message)
     except (OSError, ValueError, EOFError):
         return None
-    if words and words[0] in NODES and "millstream.edge._node" not in sys.modules:
+    if not words:  # `settle`
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return None
+    is_worker, is_python = tuple(words) == WORKER, words[0] == "-m" or words[0].endswith(".py")
+    if (is_python or words[0] in (*NODES, "flow")) and "millstream.edge._node" not in sys.modules:
         _load("edge", "hub", "worker")  # at the first node: most processes of the tests start none
+    if is_python and not is_worker:
+        _load_for(words)
     if pid := os.fork():
         for descriptor in descriptors:
             os.close(descriptor)
         return pid
-    status = 70
+    status, own = 70, f"@{listener.getsockname()[1:].decode()}"
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for target, descriptor in enumerate(descriptors):
@@ -144,26 +184,72 @@ def _fork(connection: socket.socket, *ours: socket.socket | int) -> int | None:
         os.environ.clear()
         os.environ.update(environment)
         os.umask(umask)
-        status = _run(words)
+        status = _run_worker() if is_worker else _run(words, own, is_python)
     finally:
         os._exit(status)
 
 
-def _run(words: list[str]) -> int:
+def _run_worker() -> int:
+    import io
+
+    from millstream.worker import _process
+
+    # Its node is no parent of it here; it hears of its end as it does where there is no Linux, by its standard input.
+    _process.die_with = lambda _: None  # type: ignore[assignment]
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
+    sys.argv = list(WORKER)
+    return _process.main()
+
+
+def _load_for(words: list[str]) -> None:
+    """What the module or file imports from here, for it and all after it."""
+    import importlib
+
+    with contextlib.suppress(ImportError):
+        for module in ("historian", "historian._decode") if words[0] != "-m" else ():
+            importlib.import_module(f"millstream.{module}")
+        if words[0] == "-m":
+            importlib.import_module(words[1])
+    assert len(os.listdir("/proc/self/task")) == 1
+
+
+def _python(words: list[str]) -> None:
+    """As Python itself starts it."""
+    import runpy
+
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        sys.modules.pop(words[1], None)  # it runs from its first line, as if it had not been imported yet
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = list(words)
+        sys.path.insert(0, os.path.dirname(words[0]))
+        runpy.run_path(words[0], run_name="__main__")
+
+
+def _run(words: list[str], own: str, is_python: bool) -> int:
     import io
     import traceback
 
     from millstream.cli import main
 
+    if words[0] in NODES or is_python:
+        from millstream.worker import _supervisor
+
+        _supervisor.PROGRAM = _worker(own)
     sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
     sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8")
     sys.stderr = io.TextIOWrapper(
         io.BufferedWriter(io.FileIO(2, "w", closefd=False)), encoding="utf-8", errors="backslashreplace",
         line_buffering=True,
     )  # fmt: skip
-    sys.argv = ["millstream", *words]
     try:
-        status = main()
+        if is_python:
+            _python(words)
+            status = 0
+        else:
+            sys.argv = ["millstream", *words]
+            status = main()
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1
     except BaseException:  # noqa: BLE001 - as Python itself ends a program

@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ STOP_TIMEOUT_S = 10.0
 SOUND_NS = 30_000_000_000  # a worker that ran for so long begins with the shortest pause again
 CRASHES_BEFORE_ALARM = 3
 LINE_BYTES_MAX = 1 << 20
+PROGRAM: Iterable[str] = (sys.executable, "-m", "millstream.worker")  # what each worker is started as
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,8 @@ class FlowSupervisor:
         """One process from start to end; its exit status."""
         spec = self._spec(worker)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "millstream.worker", stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, limit=LINE_BYTES_MAX,
+            *PROGRAM, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE, limit=LINE_BYTES_MAX,
             env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # address space that nobody uses counts against its bound
             process_group=0,  # a Ctrl-C in the terminal is for the node, which ends its workers in order
         )  # fmt: skip

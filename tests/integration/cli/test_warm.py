@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -58,6 +59,30 @@ def test_a_signal_reaches_the_command(number: signal.Signals, status: int, tmp_p
 
 def test_what_starts_other_programs_is_started_afresh() -> None:
     assert warm.command("sim", "run", "modbus") == [sys.executable, "-m", "millstream", "sim", "run", "modbus"]
+
+
+def test_a_file_and_a_module_run_as_python_runs_them(tmp_path: Path) -> None:
+    """Own words, neighbours, name, status; killed, they have let go of what they held when `settle` is back."""
+    (tmp_path / "near.py").write_text("import fcntl, sys\n")
+    (tmp_path / "far.py").write_text(
+        "import near\nfile = open(near.sys.argv[1], 'a')\nnear.fcntl.flock(file, near.fcntl.LOCK_EX)\n"
+        "print(__name__, flush=True)\nnear.sys.exit(int(input()))\n"
+    )
+    words = warm.python(str(tmp_path / "far.py"), str(tmp_path / "held"))
+    for said in (b"3\n", None):
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"__main__\n"
+            if said is not None:
+                process.communicate(said)
+                assert process.returncode == 3
+            process.kill()
+            process.wait()
+    warm.settle()
+    with (tmp_path / "held").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    done = subprocess.run(warm.python("-m", "millstream", "--version"), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout[0].isdecimal()) == (0, True), done.stderr
 
 
 def runs(pid: int) -> bool:

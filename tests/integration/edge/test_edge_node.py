@@ -18,6 +18,7 @@ import psutil
 import pytest
 from ramp import CATALOG
 
+import warm
 from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader, _server, connect_nats, request_nats
 from millstream.config import load_edge
 from millstream.edge import EdgeNode
@@ -169,6 +170,11 @@ async def test_throughput_class_has_its_own_stream(tmp_path: Path) -> None:
 
 
 async def start(path: Path) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(*warm.python(str(HERE / "ramp_edge.py"), str(path)))
+
+
+async def start_afresh(path: Path) -> asyncio.subprocess.Process:
+    """One whose memory is its own."""
     environment = {**os.environ, "PYTHONPATH": str(HERE)}
     return await asyncio.create_subprocess_exec(sys.executable, str(HERE / "ramp_edge.py"), str(path), env=environment)
 
@@ -184,13 +190,15 @@ async def test_kill_9_of_the_edge_loses_and_doubles_nothing_of_a_rewindable_sour
     path = write_config(tmp_path, 3000, durability=durability)
     node_json = tmp_path / "data" / "node.json"
     for turn in range(4):
+        node_json.unlink(missing_ok=True)
         process = await start(path)
         try:
-            await until(lambda p=process: node_json.exists() and json.loads(node_json.read_text())["pid"] == p.pid)  # type: ignore[misc]
+            await until(node_json.exists)
             await asyncio.sleep(0.15 + 0.1 * turn)
         finally:
             process.kill()
             await process.wait()
+    warm.settle()
     async with node_for(path) as node:
         await until(lambda: ramp_status(node)["state"] == "ended", 60)
         stream = "E_e1_I" if durability == "integrity" else "E_e1_T"
@@ -205,7 +213,7 @@ async def test_kill_9_of_the_edge_loses_and_doubles_nothing_of_a_rewindable_sour
 
 async def test_a_stop_signal_ends_the_edge_cleanly(tmp_path: Path) -> None:
     path = write_config(tmp_path, 10**6)
-    process = await start(path)
+    process = await start_afresh(path)
     try:
         await until(lambda: (tmp_path / "data" / "node.json").exists())
         assert psutil.Process(process.pid).memory_info().rss < 150e6

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -60,7 +59,7 @@ class Rig:
         script = [str(HERE / "command_edge.py"), str(self.folder / "edge.yaml"), str(self.folder)]
         log = (self.folder / "edge.log").open("ab")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *script, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log
+            *warm.python(*script), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log
         )
         log.close()
         self.edge = Child("edge", process, self.folder / "edge.log")
@@ -123,6 +122,7 @@ async def test_an_edge_killed_before_its_effect_after_it_and_while_commands_wait
             waiting = await made.send(plant)
             await reaches(made, waiting, "accepted")
         await made.edge.kill()  # begun, no effect yet; one waits
+        warm.settle()
         (tmp_path / "open").touch()
         await made.start_edge()
         for id in first:
@@ -131,6 +131,7 @@ async def test_an_edge_killed_before_its_effect_after_it_and_while_commands_wait
         await until(lambda: made.lines("marks") == [waiting], "the effect of the one that waited")
         await reaches(made, waiting, "running")
         await made.edge.kill()  # between the effect and the answer
+        warm.settle()
         (tmp_path / "end").touch()
         await made.start_edge()
         assert (await made.over(waiting)).state == "unknown"
@@ -153,6 +154,7 @@ async def test_a_hub_killed_with_commands_under_way_and_a_link_that_is_cut(tmp_p
             again = await plant.commands.send("leave_mark", nodes=["e1"], key=two)  # an answer that was lost
             assert again == two
         await made.hub.kill()
+        warm.settle()
         (tmp_path / "open").touch()
         (tmp_path / "end").touch()
         await until(lambda: made.lines("marks") == [one], "the effect, while there is no hub")
@@ -179,10 +181,12 @@ async def test_whatever_dies_no_command_has_its_effect_twice_and_each_is_account
             if fault == "edge":
                 assert made.edge is not None
                 await made.edge.kill()
+                warm.settle()
                 await made.start_edge()
             elif fault == "hub":
                 assert made.hub is not None
                 await made.hub.kill()
+                warm.settle()
                 await made.start_hub()
             elif fault == "cut":
                 made.proxy.cut()

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
@@ -147,7 +146,7 @@ def instance(folder: Path, flow: dict[str, Any]) -> Iterator[subprocess.Popen[by
     """`millstream flow run` as a process, for the node of `write_site`."""
     file = folder / "elsewhere.yaml"  # the same flow, none of the connectors
     file.write_text(f"edge: {{name: e1, path: acme/p1, data_dir: data}}\nflows: {json.dumps([flow])}\n")
-    words = [sys.executable, "-m", "millstream", "flow", "run", "-c", str(file), "--flow", "rows"]
+    words = warm.command("flow", "run", "-c", str(file), "--flow", "rows")
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     try:
         yield process

@@ -6,12 +6,12 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 from flow_site import FLOW, FLOW_FILE, client_of, edge_of, flow_status, outputs, rows_of, until, write_site
 
+import warm
 from millstream.bus import StreamApi
 from millstream.cli._options import PASSWORD_VARIABLE
 from millstream.protocols.cloudevents import format_time
@@ -54,7 +54,7 @@ async def test_an_instance_in_another_folder_needs_the_address_and_the_code_only
         file = elsewhere / "edge.yaml"
         file.write_text(f"edge: {{name: e1, path: acme/p1, data_dir: none}}\nflows: {json.dumps([flow])}\n")
         server = edge.server
-        words = [sys.executable, "-m", "millstream", "flow", "run", "-c", str(file), "--flow", "rows"]
+        words = warm.command("flow", "run", "-c", str(file), "--flow", "rows")
         process = await asyncio.create_subprocess_exec(
             *words, "--url", server.url, "--user", str(server.user), cwd=elsewhere, stderr=asyncio.subprocess.PIPE,
             env={**os.environ, PASSWORD_VARIABLE: str(server.password)},

@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import warm
 from millstream.bus import Credentials, GroupCommitPublisher, RawConnection, StreamApi
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.uns_payload import encode_sample
@@ -111,7 +112,7 @@ def message(number: int) -> Message:
 
 def start_sink(server: Server, folder: Path, mode: str) -> subprocess.Popen[bytes]:
     with (folder.parent / "sink.log").open("ab") as log:
-        return subprocess.Popen([sys.executable, str(SINK), server.url, str(folder), mode], stderr=log)
+        return subprocess.Popen(warm.python(str(SINK), server.url, str(folder), mode), stderr=log)
 
 
 def stored(folder: Path) -> tuple[int, int, int]:
@@ -179,6 +180,7 @@ async def test_ten_kills_of_the_sink_and_three_of_the_server_leave_every_row_onc
     finally:
         sink.kill()
         sink.wait()
+    warm.settle()
     rows, distinct, position = stored(folder)
     assert position == last_seq
     assert distinct == total
@@ -188,5 +190,6 @@ async def test_ten_kills_of_the_sink_and_three_of_the_server_leave_every_row_onc
 async def test_the_control_that_stores_the_position_afterwards_counts_twice(server: Server, tmp_path: Path) -> None:
     folder = tmp_path / "history"
     await run_cycles(server, folder, "naive", cycles=2)
+    warm.settle()
     rows, distinct, _ = stored(folder)
     assert rows > distinct

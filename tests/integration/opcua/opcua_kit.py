@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+import warm
 from millstream.connectors.opcua import OpcUaConfig, OpcUaConnector
 from millstream.model import Sample
 from millstream.sdk import ConnectorTools, Position, Session, Tag
@@ -78,7 +78,7 @@ StartPlant = Callable[..., Process]
 
 def plant_command(*arguments: str) -> list[str]:
     """The simulated plant."""
-    return [sys.executable, "-m", "millstream.sim.opcua_plant", *arguments]
+    return warm.python("-m", "millstream.sim.opcua_plant", *arguments)
 
 
 def connector_for(endpoint: str, **config: Any) -> OpcUaConnector:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
+from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
+import pytest
 from opcua_kit import Process, StartPlant, connector_for, counts_of, plant_command, read_until, tags_of
 
 from millstream.connectors.opcua import OpcUaConnector
@@ -65,9 +68,18 @@ async def test_kill_nine_and_restart_gives_data_within_seconds_without_gap_or_re
         assert values == list(range(values[0], values[0] + len(values))), tag
 
 
-async def test_a_session_notices_a_killed_server_at_once_and_a_frozen_one_soon(start_plant: StartPlant) -> None:
+@pytest.fixture
+def frozen_plant() -> Iterator[Process]:
+    """A plant whose process can be stopped: it is no fork of another."""
+    process = Process([sys.executable, "-m", "millstream.sim.opcua_plant", "--tags", "2", "--rate", "20"], {})
+    process.start()
+    yield process
+    process.end(signal.SIGKILL)
+
+
+async def test_a_session_notices_a_killed_server_at_once_and_a_frozen_one_soon(frozen_plant: Process) -> None:
     """At once: although the session would ask only after minutes whether the server is there."""
-    plant = start_plant("--tags", "2", "--rate", "20")
+    plant = frozen_plant
     for number, patience, interval in ((signal.SIGSTOP, "1s", "500ms"), (signal.SIGKILL, "300s", "300s")):
         connector = connector_for(plant.endpoint, request_timeout=patience, check_interval=interval)
         raised: Unreachable | None = None
