@@ -39,7 +39,7 @@ TOKEN = "a-token-for-these-tests-only"
 PLACE = "acme/plant1"
 HOSTILE = '<img src=x onerror="window.pwned=1">'
 LONG = "x" * 65_536
-LONG_EVERY = 25
+LONG_EVERY = 10
 FRAMES_BAD = [(b"\xff<script>", "not a frame of this protocol"), (b'{"value": "7"}', "a frame without a time")]
 ALARM = Event(
     "temperature", "millstream.alarm.raised", "1", "/hall",
@@ -53,7 +53,7 @@ class HallConfig(ConnectorConfig):
 
 
 class HallSession:
-    """Says all its tags several times a second, and takes writes."""
+    """Says all its tags twice a second, and takes writes."""
 
     def __init__(self) -> None:
         self.setpoint = 20.0
@@ -66,7 +66,7 @@ class HallSession:
             events = [ALARM] if row == 1 else []
             samples = [self._sample(tag, row) for tag in tags if tag.address != "long" or row % LONG_EVERY == 1]
             yield Batch(samples, position=Position(str(row).encode()), frames_bad=bad, events=events)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
 
     async def ack(self, up_to: Position) -> None:
         """Nothing to release."""
