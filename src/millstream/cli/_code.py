@@ -1,4 +1,4 @@
-"""``code push | list | show | remove``: modules of flows, kept at the hub by their digest."""
+"""``code push | list | show | remove | release``: modules of flows and releases, kept at the hub by their digest."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from millstream.cli._options import DEFAULT, Json, Sign, Target, run, signer_of
 from millstream.cli._output import OK, note, print_json, print_table, print_text
 from millstream.kernel import ConfigError
 from millstream.protocols.cloudevents import format_time
+from millstream.protocols.module import RELEASE, module_digest
 
 if TYPE_CHECKING:
     from millstream.protocols.module import Manifest
@@ -33,7 +34,7 @@ def push(file: Path, /, *, sign: Sign = None, json: Json = False, target: Target
     Parameters
     ----------
     file
-        The module, *.wasm, a Python wheel, *.whl, or a trained model, *.onnx.
+        The module, *.wasm, a Python wheel, *.whl, a trained model, *.onnx, or a release of Millstream, *.release.
     sign
         Credentials of the author, from `millstream user add`.
     json
@@ -71,6 +72,13 @@ def _look(file: Path, data: bytes) -> None:
     if kind == "wheel":
         Wheel(file, file.name).close()
         return
+    if kind == RELEASE:
+        from millstream.release import Package
+
+        package = Package(file)
+        package.close()
+        note(f"{file.name}: millstream {package.version}, {len(package.wheels)} wheels")
+        return
     try:
         if kind == "onnx":
             card = Scorer(data, file.stem).card
@@ -83,6 +91,47 @@ def _look(file: Path, data: bytes) -> None:
         note(f"not looked at: {error.what}")
         return
     note(f"{file.name}: {flow.description or 'a flow'}, says {', '.join(flow.outputs)}")
+
+
+def release(*wheels: Path, to: Path, json: Json = False) -> int:
+    """Make a release of Millstream out of wheels, for `code push`.
+
+    Its own wheel, and those of packages that the boxes lack or that have to be newer there. The same wheels give the
+    same digest.
+
+    Examples:
+
+        millstream code release dist/millstream-1.1.0-py3-none-any.whl --to millstream-1.1.0.release
+        millstream code release wheels/*.whl --to millstream-1.1.0.release --json
+
+    Parameters
+    ----------
+    wheels
+        Of which one is Millstream's.
+    to
+        The file, *.release.
+    json
+        Print one object.
+    """
+    from millstream.client import kind_of
+    from millstream.release import SUFFIX, Package, pack
+
+    if to.suffix != SUFFIX:
+        raise ConfigError("not a name of a release", got=str(to), expected=f"a file *{SUFFIX}", code="MS-2450")
+    try:
+        pack(wheels, to)
+        size_bytes = to.stat().st_size
+        digest = module_digest(to.read_bytes())
+    except OSError as error:
+        raise ConfigError("the release cannot be made", where=str(error.filename), got=error.strerror) from error
+    kind_of(to.name, size_bytes)
+    package = Package(to)
+    package.close()
+    if json:
+        print_json({"digest": digest, "version": package.version, "file": str(to), "size_bytes": size_bytes})
+    else:
+        print_text(digest)
+    return OK
 
 
 def list_(*, json: Json = False, target: Target = DEFAULT) -> int:

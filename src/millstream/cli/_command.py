@@ -49,8 +49,8 @@ def send(
     Parameters
     ----------
     type
-        write, restart_connector, diagnostics, support_bundle, or what an edge's packages offer: `millstream fleet
-        query --select commands`.
+        write, restart_connector, diagnostics, support_bundle, update, or what an edge's packages offer: `millstream
+        fleet query --select commands`.
     to
         Names of edges, with commas.
     everywhere

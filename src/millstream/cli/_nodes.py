@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -13,46 +14,83 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from millstream import __file__ as millstream_file
+from millstream import __version__
 from millstream.cli._node_log import NodeLog
 from millstream.cli._options import Json, run
-from millstream.cli._output import CHECK_FAILED, OK, json_text, note
+from millstream.cli._output import CHECK_FAILED, OK, json_text, note, print_json, print_text
 from millstream.kernel import calm_allocator, calm_collector
 
 if TYPE_CHECKING:
     from millstream.api import ApiAddress, BrowserAccess
     from millstream.bus import NatsServer
-    from millstream.config import ApiConfig, ClusterConfig, EdgeConfig, Finding, HubConfig, TlsConfig, UpConfig
+    from millstream.config import ApiConfig, ClusterConfig, Finding, HubConfig, TlsConfig, UpConfig
     from millstream.edge import EdgeNode
     from millstream.hub import HubNode
 
 ConfigFile = Annotated[Path, Parameter(name=["--config", "-c"])]
 
 
-def edge(*, config: ConfigFile, json: Json = False) -> int:
+def edge(*, config: ConfigFile, check: Annotated[bool, Parameter(negative="")] = False, json: Json = False) -> int:
     """Run an edge node.
 
-    It runs until SIGTERM or SIGINT, then closes its connectors, stores what they sent and stops its server.
+    It runs until SIGTERM or SIGINT, then closes its connectors, stores what they sent and stops its server. What runs
+    is the version that the command `update` has chosen, else the installed one.
 
     Examples:
 
         millstream edge -c edge.yaml
         millstream edge -c edge.yaml --json 2>>edge.log
+        millstream edge -c edge.yaml --check
 
     Parameters
     ----------
     config
         The edge file.
+    check
+        Say whether this version would start with the configuration and data that are there; change nothing.
     json
         Log in JSON, one object a line, on standard error.
     """
     from millstream.config import InstalledConnectors, load_edge
     from millstream.flow.library import FLOW_TYPES
+    from millstream.release import Launched, launch
 
+    if check:
+        return _check_edge(config, is_json=json)
+    launched = launch(config, sys.argv[1:], __version__)
+    if not isinstance(launched, Launched):
+        return launched
     loaded, findings = load_edge(config, InstalledConnectors(), FLOW_TYPES)
     if loaded is None:
         return _refuse(findings, is_json=json)
-    folder = config.absolute().parent
-    return _serve(lambda stop: _run_edge(loaded, stop, NodeLog(loaded.edge.name, is_json=json), folder))
+    from millstream.edge import EdgeNode
+
+    log = NodeLog(loaded.edge.name, is_json=json)
+    node = EdgeNode(loaded, log=log.line, folder=config.absolute().parent, launched=launched)
+    status = _serve(lambda stop: _run_edge(node, stop, log))
+    return launched.restart() if node.wants_restart else status
+
+
+def _check_edge(config: Path, *, is_json: bool) -> int:
+    """Offline: what the edge's file, the configuration from the hub and the data mean to this version."""
+    from millstream.config import InstalledConnectors, load_edge
+    from millstream.edge import check_start
+    from millstream.flow.library import FLOW_TYPES
+    from millstream.release import DATA_FORMAT, READABLE_BY
+
+    loaded, findings = load_edge(config, InstalledConnectors(), FLOW_TYPES)
+    wrong = [str(finding) for finding in findings]
+    if loaded is not None:
+        wrong = run(check_start(loaded, config.absolute().parent))
+    if is_json:
+        about = {"version": __version__, "file": millstream_file, "findings": wrong}
+        print_json({**about, "data_format": DATA_FORMAT, "readable_by": READABLE_BY})
+    else:
+        for text in wrong:
+            note(text)
+        print_text(f"millstream {__version__}: {'this does not start' if wrong else 'ok'}")
+    return CHECK_FAILED if wrong else OK
 
 
 def hub(*, config: ConfigFile, json: Json = False) -> int:
@@ -133,14 +171,11 @@ def _serve(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
     return OK
 
 
-async def _run_edge(config: EdgeConfig, stop: asyncio.Event, log: NodeLog, folder: Path) -> None:
-    from millstream.edge import EdgeNode
-
-    node = EdgeNode(config, log=log.line, folder=folder)
-    if config.api is None:
+async def _run_edge(node: EdgeNode, stop: asyncio.Event, log: NodeLog) -> None:
+    if node.config.api is None:
         await node.run(stop)
     else:
-        await _while(node.run(stop), _serve_site(config.api, node, log))
+        await _while(node.run(stop), _serve_site(node.config.api, node, log))
 
 
 async def _serve_site(config: ApiConfig, node: EdgeNode, log: NodeLog) -> None:

@@ -12,6 +12,7 @@ from millstream.kernel import Clock, ConfigError, NotFoundError, suggest
 from millstream.protocols.act import Act
 from millstream.protocols.module import (
     FILE_CHARS_MAX,
+    RELEASE,
     Manifest,
     ModuleKind,
     module_digest,
@@ -21,7 +22,7 @@ from millstream.protocols.module import (
 if TYPE_CHECKING:
     from millstream.client._site_configs import SiteConfigs
 
-_KINDS: Mapping[str, ModuleKind] = {".wasm": "wasm", ".whl": "wheel", ".onnx": "onnx"}
+_KINDS: Mapping[str, ModuleKind] = {".wasm": "wasm", ".whl": "wheel", ".onnx": "onnx", ".release": RELEASE}
 
 
 class Code:
@@ -106,7 +107,8 @@ def kind_of(file: str, size_bytes: int) -> ModuleKind:
     """What a file is, by its name. Raises ConfigError for what is none, or too large (MS-2442)."""
     kind = _KINDS.get(Path(file).suffix)
     if kind is None:
-        raise ConfigError("not a module", where=file, expected="a file *.wasm, *.whl or *.onnx", code="MS-2441")
+        expected = "a file *.wasm, *.whl, *.onnx or *.release"
+        raise ConfigError("not a module", where=file, expected=expected, code="MS-2441")
     if not 0 < size_bytes <= size_max_of(kind):
         raise ConfigError(
             "the module is too large" if size_bytes else "the module is empty", where=file,

@@ -15,6 +15,7 @@ from millstream.edge._onboard import (
 )
 from millstream.edge._probe import BrowseResult, ProbeResult, browse, probe, starting_config
 from millstream.edge._proposal import TagProposal
+from millstream.edge._start_check import check_start
 
 __all__ = [
     "ADDRESSES_BYTES_MAX",
@@ -32,6 +33,7 @@ __all__ = [
     "SurveyOptions",
     "TagProposal",
     "browse",
+    "check_start",
     "connector_name",
     "join_hub",
     "discoverable",

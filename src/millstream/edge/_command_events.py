@@ -25,7 +25,14 @@ def command_event(place: AssetPath, command: Command, what: str, time_ns: int, d
         whole["reason"] = f"its result is larger than {RESULT_BYTES_MAX} bytes and is not told"
     kind = f"{EVENT_TYPE}.{what}"
     id = f"{command.id}/{what}" if what != "progress" else f"{command.id}/progress/{time_ns}"
-    headers, payload = encode_event(CloudEvent(id, f"/{place}", kind, whole, time_ns, command.id))
+    return event_message(place, kind, id, whole, time_ns, command.id)
+
+
+def event_message(
+    place: AssetPath, kind: str, id: str, data: Mapping[str, Any], time_ns: int, about: str
+) -> Message:
+    """An event of the edge, as it is stored."""
+    headers, payload = encode_event(CloudEvent(id, f"/{place}", kind, data, time_ns, about))
     extra = tuple((name, value) for name, value in headers.items() if name != "Content-Type")
     subject = encode_subject(UnsAddress(place, "_event", tuple(kind.split("."))))
     return Message(subject, payload, headers["Content-Type"], 0, extra)

@@ -46,12 +46,14 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class BuiltIn:
-    """A command of the edge itself: `admit` checks against the edge as it is and raises PlantError."""
+    """A command of the edge itself: `admit` checks against the edge as it is and raises PlantError. `resume`: for one
+    that had begun when the edge ended, and that knows how it went: it says so, and begins nothing again."""
 
     description: str
     schema: Mapping[str, Any]
     admit: Callable[[Command, CommandContext], Admitted]
     is_cancellable: bool = False
+    resume: Callable[[Command, CommandContext], Admitted] | None = None
 
 
 class CommandTypes:
@@ -116,6 +118,14 @@ class CommandTypes:
             admitted = type.admit(command, context)
             return replace(admitted, run=partial(_run_built_in, admitted.run))
         return Admitted(lambda: _run_foreign(type, command, context), min(type.time_limit_s, TIME_LIMIT_S_MAX))
+
+    def resumed(self, command: Command, context: CommandContext) -> Admitted | None:
+        """How one goes on that had begun when the edge ended; None: nobody knows what became of it."""
+        type = self._built_in.get(command.type)
+        if type is None or type.resume is None:
+            return None
+        admitted = type.resume(command, context)
+        return replace(admitted, run=partial(_run_built_in, admitted.run))
 
 
 async def _run_built_in(run: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:

@@ -3,7 +3,8 @@
     delivered -> on disk, answered "accepted" -> on disk "running" -> its effect -> on disk, told as an event
 
 What is killed before "running" is begun after the restart, if it has not expired. What is killed after it is never
-begun again: its outcome is "unknown". A delivery that comes again, also weeks later, is answered with what is known.
+begun again: its outcome is "unknown", unless its type keeps what became of it elsewhere and can tell. A delivery that
+comes again, also weeks later, is answered with what is known.
 """
 
 from __future__ import annotations
@@ -84,13 +85,20 @@ class CommandDesk:
 
     async def run(self) -> None:
         """Say what the last run left unsaid, then work for ever."""
+        resumed: list[tuple[Command, Admitted]] = []
         for orphan in self._journal.orphans():
-            if orphan.command is not None:
+            assert orphan.command is not None
+            admitted = self._types.resumed(orphan.command, self._context_of(orphan.command))
+            if admitted is None:
                 await self._put(orphan.command, ended_without_a_word(orphan))
+            else:
+                resumed.append((orphan.command, admitted))
         self._claimed.clear()
         for entry in self._journal.waiting():
             self._enqueue(entry)
         async with asyncio.TaskGroup() as group:
+            for command, admitted in resumed:
+                group.create_task(self._see_through(command, admitted))
             group.create_task(self._receive())
             for _ in range(WORKERS):
                 group.create_task(self._work())
@@ -231,6 +239,10 @@ class CommandDesk:
             await self._put(command, late, more=admitted.events(outcome))
             return
         self.counters.begun += 1
+        await self._see_through(command, admitted)
+
+    async def _see_through(self, command: Command, admitted: Admitted) -> None:
+        """From "running" to its end."""
         outcome = await self._outcome(command, admitted)
         ended = Entry(command.id, outcome.state, self._clock.now_ns(), command.expires_ns, outcome.code, outcome.reason)
         await self._put(command, ended, outcome.result, more=admitted.events(outcome))

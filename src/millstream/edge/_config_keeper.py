@@ -41,7 +41,7 @@ from millstream.edge._config_state import (
 )
 from millstream.edge._config_store import ConfigShelf, ConfigStore, DiskShelf
 from millstream.edge._lifecycle import Alarm
-from millstream.edge._modules import ModuleStore
+from millstream.edge._modules import ModuleStore, Prove
 from millstream.edge._trust import EdgeTrust
 from millstream.kernel import Clock, DecodeError, FencedError, PlantError, Unreachable
 from millstream.protocols.module import is_module_digest
@@ -299,6 +299,18 @@ class ConfigKeeper:
             await self._kept.update(lambda state: refuse(state, failure, digest, seen=seen))
             self._log.error("configuration refused", revision=number, error=str(error))
             return None
+
+    async def vouch(self, hub: StreamApi) -> Prove:
+        """What proves a manifest, by what the hub says now of who may sign. Raises Unreachable."""
+        await self._refresh_trust(hub)
+        return self._trust.check_module
+
+    async def peek(self) -> EdgeConfig:
+        """The configuration that a start would run, with nothing changed. Raises PlantError."""
+        if not self._local.managed.accept:
+            return self._local
+        state = await self._kept.shelf.load()
+        return await self._load(state.to_run)
 
     async def _refresh_trust(self, hub: StreamApi) -> None:
         """What is known of who may sign, here and at the other boxes. Raises PlantError."""

@@ -61,7 +61,6 @@ class Journal:
         self._entries: dict[str, Entry] = {}
         self._floor_ns = 0
         self._lock = asyncio.Lock()
-        self._orphans: dict[str, Entry] = {}
 
     async def open(self) -> None:
         """Read what was known. Raises Unreachable."""
@@ -71,15 +70,13 @@ class Journal:
         record = msgspec.json.decode(found, type=_Record)
         self._floor_ns = record.floor_ns
         for entry in record.entries:
-            if entry.state == "running":
-                self._orphans[entry.id] = entry
+            if entry.state == "running" and entry.command is None:
                 entry = ended_without_a_word(entry)
             self._entries[entry.id] = entry
 
     def orphans(self) -> list[Entry]:
         """Commands that had begun when the edge, or what carries commands out, ended, and of which nothing was told."""
-        alive = [e for e in self._entries.values() if e.state == "running" and e.command is not None]
-        return [*self._orphans.values(), *alive]
+        return [e for e in self._entries.values() if e.state == "running" and e.command is not None]
 
     def find(self, id: str) -> Entry | None:
         """What is known under an id."""
@@ -107,7 +104,6 @@ class Journal:
             self._entries[entry.id] = (
                 entry if entry.state not in FINAL else msgspec.structs.replace(entry, command=None)
             )
-            self._orphans.pop(entry.id, None)
             self._forget()
             stored = await self._publisher.submit(list(messages), Control(self._state_subject, self._record()))
         await asyncio.shield(stored)

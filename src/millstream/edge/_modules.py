@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
 import msgspec
@@ -27,7 +29,6 @@ from millstream.protocols.module import (
     chunks_subject,
     decode_info,
     info_subject,
-    module_digest,
 )
 from millstream.sdk import Log, Received
 
@@ -51,10 +52,10 @@ class _Note(msgspec.Struct):
 
 
 class ModuleStore:
-    """The modules of one edge, in ``data_dir/modules``."""
+    """The modules of one edge, in ``data_dir/modules``, or in another folder."""
 
-    def __init__(self, data_dir: Path, clock: Clock, log: Log) -> None:
-        self.folder = data_dir / FOLDER
+    def __init__(self, data_dir: Path, clock: Clock, log: Log, folder: str = FOLDER) -> None:
+        self.folder = data_dir / folder
         self._clock = clock
         self._log = log
         self.fetching: dict[str, object] | None = None
@@ -67,7 +68,8 @@ class ModuleStore:
     def has(self, digest: str) -> bool:
         """Whether a module is there, whole (blocking: it is read)."""
         try:
-            return module_digest(self.path(digest).read_bytes()) == digest
+            with self.path(digest).open("rb") as file:
+                return digest_of(file) == digest
         except OSError:
             return False
 
@@ -206,6 +208,11 @@ def _proven(stored: StoredModule, prove: Prove) -> Manifest:
     ) from refusal  # fmt: skip
 
 
+def digest_of(file: BufferedReader | BufferedRandom) -> str:
+    """As `module_digest` of all that is in a file, which need not fit into memory."""
+    return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _put(path: Path, data: bytes, note: _Note) -> None:
     """One chunk, and then the note of it."""
     with path.with_suffix(PART).open("ab") as file:
@@ -219,7 +226,7 @@ def _finish(path: Path, digest: str) -> bool:
     """Give a whole part its name, synced; False, and it is gone, when it is another one."""
     part = path.with_suffix(PART)
     with part.open("rb+") as file:
-        is_it = module_digest(file.read()) == digest
+        is_it = digest_of(file) == digest
         os.fsync(file.fileno())
     path.with_suffix(NOTE).unlink(missing_ok=True)
     if not is_it:

@@ -21,6 +21,7 @@ from millstream.bus import (
     ProcessMeter,
     RawConnection,
     StreamApi,
+    disk_error,
     node_service,
     node_tls,
     store_room_bytes,
@@ -57,10 +58,14 @@ from millstream.edge._settings import forward_settings, make_data_dir, server_se
 from millstream.edge._shared_config import SharedShelf
 from millstream.edge._store_watch import StoreWatch
 from millstream.edge._turns import Turns
+from millstream.edge._update import TYPE as UPDATE
+from millstream.edge._update import UpdateDesk
+from millstream.edge._update_ground import NodeToUpdate, UpdateGround
 from millstream.edge._works import Ground, Works
 from millstream.flow.library import FLOW_TYPES
 from millstream.historian import HistorianService
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock
+from millstream.release import Launched, check_data, note_data
 from millstream.sdk import CommandType
 
 SERVICE_NAME = "millstream-edge"
@@ -77,10 +82,16 @@ class EdgeNode:
     def __init__(
         self, config: EdgeConfig, *, connectors: ConnectorTypes | None = None, clock: Clock | None = None,
         log: Sink = to_logging, folder: Path | None = None, commands: Mapping[str, CommandType] | None = None,
+        launched: Launched | None = None,
     ) -> None:  # fmt: skip
         """`folder` is that of the edge's file: where a configuration from the hub finds the files that it names.
-        `connectors` and `commands` None: those of installed packages."""
+        `connectors` and `commands` None: those of installed packages. `launched`: how the process was started, when
+        another version may be started in its place."""
         self._foreign = commands
+        self._launched = launched if config.cluster is None else None
+        self.wants_restart = False
+        """Whether it has ended so that the version that was chosen can start."""
+        self._asked_stop: asyncio.Event | None = None
         self.config = config
         """The edge's own file."""
         self._types = connectors if connectors is not None else InstalledConnectors()
@@ -148,6 +159,8 @@ class EdgeNode:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. Raises PlantError when the node cannot start."""
         await make_data_dir(self.config.edge.data_dir)
+        await asyncio.to_thread(_take_data, self.config.edge.data_dir)
+        self._asked_stop = stop
         if self.config.cluster is not None:  # what the boxes share is known once their servers run
             self._works.check(self.config)
             await self._run(self.config, stop)
@@ -365,6 +378,7 @@ class EdgeNode:
             "path": self.config.edge.path,
             "labels": self.config.edge.labels,
             "version": millstream.__version__,
+            "release": None if self._launched is None else self._launched.as_facts(),
             "started_ns": self._started_ns,
             **works.status(),
             "commands": self._commands.status() if self._commands else {},
@@ -396,7 +410,8 @@ class EdgeNode:
 
     def _open_fleet(self, stack: AsyncExitStack, connection: RawConnection) -> None:
         edge = self.config.edge
-        identity = {"name": edge.name, "path": edge.path, "role": "edge", "labels": edge.labels}
+        release = {} if self._launched is None else {"release": self._launched.as_facts()}
+        identity = {"name": edge.name, "path": edge.path, "role": "edge", "labels": edge.labels, **release}
         self._facts = FactBook(
             identity, edge.data_dir, self.status, lambda: connection.info.get("version"), clock=self._clock
         )
@@ -420,6 +435,7 @@ class EdgeNode:
             "downtime": downtime_command(self.config.path),
             "quality": quality_command(self.config.path),
             "support_bundle": bundle_command(edge.data_dir, lambda: works.config, self.status, facts),
+            UPDATE: self._open_updates(connection).command(),
         }
         types = CommandTypes(built_in, edge.name, edge.data_dir, clock=self._clock, log=log, foreign=self._foreign)
         assert self._facts is not None
@@ -431,6 +447,17 @@ class EdgeNode:
         self._files = FileDesk(edge.name, edge.data_dir, connection)
         stack.callback(self._commands.listen(connection))
         stack.callback(self._files.open())
+
+    def _open_updates(self, connection: RawConnection) -> UpdateDesk:
+        hub = StreamApi(connection, HUB_DOMAIN) if self.config.uplink is not None else None
+        ground = UpdateGround(self.config, self._launched, hub, self._configuration)
+        node = NodeToUpdate(self._works, self._configuration, lambda: self._forward, self._restart)
+        return UpdateDesk(ground, node, clock=self._clock, log=self._log)
+
+    def _restart(self) -> None:
+        assert self._asked_stop is not None
+        self.wants_restart = True
+        self._asked_stop.set()
 
     def _serve(self) -> tuple[frozenset[str], AbstractAsyncContextManager[None]]:
         """The names of what can be asked now, and the service that answers."""
@@ -470,3 +497,12 @@ class EdgeNode:
         if not server.is_given:
             info["monitor_port"] = server.settings.monitor_port
         return info
+
+
+def _take_data(data_dir: Path) -> None:
+    """Run over data that this version understands, and say so to those that come after. Raises PlantError."""
+    check_data(data_dir)
+    try:
+        note_data(data_dir, millstream.__version__)
+    except OSError as error:
+        raise disk_error(error, data_dir) from error

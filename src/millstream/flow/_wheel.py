@@ -11,14 +11,13 @@ import importlib
 import importlib.metadata
 import re
 import shutil
-import stat
 import sys
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from millstream.kernel import ConfigError
+from millstream.kernel import ConfigError, leads_out
 
 FILES_COUNT_MAX = 5000
 UNPACKED_BYTES_MAX = 256 << 20
@@ -59,12 +58,7 @@ class Wheel:
         seen: set[str] = set()
         for file in files:
             parts = PurePosixPath(file.filename).parts
-            mode = file.external_attr >> 16
-            is_odd = (
-                not parts or file.filename.startswith("/") or ".." in parts or "\\" in file.filename
-                or ":" in file.filename or "\0" in file.filename or file.filename.lower() in seen
-                or (stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR))
-            )  # fmt: skip
+            is_odd = leads_out(file) or file.filename.lower() in seen
             if is_odd:
                 raise self._refused(
                     "a name in it leads out of its folder, or is no file", got=repr(file.filename)[:120]

@@ -24,6 +24,7 @@ from millstream.kernel._private_file import write_private
 from millstream.kernel._registry import ErrorEntry, error_registry
 from millstream.kernel._suggest import suggest
 from millstream.kernel._words import duration_text, printable, size_text
+from millstream.kernel._zip_names import leads_out
 
 __all__ = [
     "AuthError",
@@ -48,6 +49,7 @@ __all__ = [
     "format_duration",
     "free_port",
     "lazy_names",
+    "leads_out",
     "needs_extra",
     "parse_duration_s",
     "seeded",

@@ -1,4 +1,4 @@
-"""Code that travels: modules of flows, by digest, in an object store of NATS (ADR-20) at the hub.
+"""Code that travels: flows' modules and releases of Millstream, by digest, in an object store of NATS (ADR-20).
 
 The bucket (stream ``OBJ_modules``) has an object for each module, named by the digest of its bytes. What its author
 says of it, the manifest, is signed and lies in the object's metadata, so any tool of NATS can list and fetch modules.
@@ -21,8 +21,12 @@ WASM = "wasm"
 """The type of flows whose step is a WebAssembly module."""
 MODEL = "model"
 """The type of flows that score with a trained model, an ONNX file."""
+RELEASE: Literal["release"] = "release"
+"""The kind of a module that is Millstream itself, for the command ``update``."""
 MODULE_BYTES_MAX = 16 << 20
 WHEEL_BYTES_MAX = 64 << 20
+RELEASE_BYTES_MAX = 128 << 20
+"""Of Millstream itself with what it needs and a box lacks."""
 MODULE_MEMORY_BYTES = 16 << 20
 """Of one step, when nothing is said."""
 MODULE_FUEL = 100_000_000
@@ -39,7 +43,7 @@ VOUCHERS_COUNT_MAX = 16
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _NUID = re.compile(r"[A-Za-z0-9]{1,64}\Z")
 
-ModuleKind: TypeAlias = Literal["wasm", "wheel", "onnx"]
+ModuleKind: TypeAlias = Literal["wasm", "wheel", "onnx", "release"]
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,7 +115,7 @@ def module_digest(data: bytes) -> str:
 
 def size_max_of(kind: ModuleKind) -> int:
     """The most bytes that a module of a kind may have."""
-    return WHEEL_BYTES_MAX if kind == "wheel" else MODULE_BYTES_MAX
+    return {"wheel": WHEEL_BYTES_MAX, RELEASE: RELEASE_BYTES_MAX}.get(kind, MODULE_BYTES_MAX)
 
 
 def signed_manifest(manifest: Manifest) -> bytes:

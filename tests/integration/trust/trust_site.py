@@ -22,6 +22,7 @@ from millstream.config import EdgeConfig, HubConfig
 from millstream.edge import EdgeNode, join_hub
 from millstream.hub import HubNode
 from millstream.protocols.nats_jwt import KeyPair, format_creds, parse_creds
+from millstream.release import Launched
 from millstream.trust import (
     FORMAT,
     JoinFile,
@@ -166,7 +167,7 @@ class Site:
         return folder
 
     @asynccontextmanager
-    async def edge(self, file: JoinFile, folder: Path) -> AsyncIterator[EdgeNode]:
+    async def edge(self, file: JoinFile, folder: Path, launched: Launched | None = None) -> AsyncIterator[EdgeNode]:
         """The edge of a site that has joined."""
         raw = {
             "edge": {"name": file.site, "path": file.place, "data_dir": folder},
@@ -177,7 +178,7 @@ class Site:
             },
             "streams": {"integrity": {"max_bytes": "64MiB"}},
         }
-        node = EdgeNode(EdgeConfig.model_validate(raw))
+        node = EdgeNode(EdgeConfig.model_validate(raw), launched=launched)
         stop = asyncio.Event()
         task = asyncio.ensure_future(node.run(stop))
         try:

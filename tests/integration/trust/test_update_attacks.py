@@ -1,0 +1,139 @@
+"""Attempts to make a site run what is no release for it: a real hub in operator mode, and an edge that has joined."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from nats.aio.client import Client
+from trust_site import Site, trusted_hub, until
+
+from millstream import __version__
+from millstream.bus import Credentials, RawConnection, StreamApi, connect_nats
+from millstream.client import NodeCommand, Plant, Signer
+from millstream.protocols.module import MODULES, chunks_subject, info_subject
+from millstream.release import Held, Launched
+
+attack = pytest.mark.attack
+WHEEL = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"
+
+
+def wheel(version: str, *, needs: str = "numpy", inside: str = "millstream/note.txt") -> bytes:
+    """One that an installer would take, but for the name of the file `inside`."""
+    out, info = io.BytesIO(), f"millstream-{version}.dist-info"
+    with zipfile.ZipFile(out, "w") as made:
+        made.writestr(f"{info}/METADATA", f"Name: millstream\nVersion: {version}\nRequires-Dist: {needs}\n\n")
+        made.writestr(f"{info}/WHEEL", WHEEL)
+        made.writestr(inside, version)
+    return out.getvalue()
+
+
+def packed(version: str, *, tags: str = "py3-none-any", needs: str = "numpy", inside: str = "millstream/n") -> bytes:
+    """A release, past all checks of the command that makes one."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        made.writestr(f"millstream-{version}-{tags}.whl", wheel(version, needs=needs, inside=inside))
+    return out.getvalue()
+
+
+async def update(plant: Plant, digest: str, **args: object) -> NodeCommand:
+    """Send it, and wait for its end."""
+    id = await plant.commands.send("update", {"package": digest, **args}, nodes=["east"], who="test")
+    (found,) = await plant.commands.wait(id, timeout_s=60)
+    return found
+
+
+async def forger_of(site: Site) -> Client:
+    """With the hub's own rights in the tenant."""
+    assert site.hub.tenants is not None
+    return await connect_nats(site.hub.server.url, Credentials(creds_file=site.hub.tenants.creds_dir / "acme.creds"))
+
+
+async def other_bytes(client: Client, digest: str, data: bytes) -> None:
+    """Put others in the place of a module's."""
+    streams = client.jetstream()
+    info = msgspec.json.decode((await streams.get_last_msg(MODULES, info_subject(digest))).data or b"")
+    subject = chunks_subject(info["nuid"])
+    await streams.purge_stream(MODULES, subject=subject)
+    await streams.publish(subject, data)
+
+
+async def audited(site: Site, count: int) -> list[tuple[str, str]]:
+    """(code, package) of what the hub's audit has of refused updates."""
+    found: list[tuple[str, str]] = []
+    assert site.hub.tenants is not None
+    creds = Credentials(creds_file=site.hub.tenants.creds_dir / "acme.creds")
+
+    async def is_there() -> bool:
+        async with RawConnection(site.hub.server.url, credentials=creds) as connection:
+            api = StreamApi(connection)
+            state = await api.state("H_INTEGRITY")
+            stored = [await api.get("H_INTEGRITY", seq) for seq in range(max(1, state.first_seq), state.last_seq + 1)]
+        told = [m for m in stored if m is not None and m.subject.endswith("_event.millstream.audit.update.refused")]
+        found[:] = [(data["code"], data["package"]) for m in told for data in [msgspec.json.decode(m.payload)]]
+        return len(found) >= count
+
+    await until(is_there, f"{count} audit events")
+    return found
+
+
+@attack("a release of Millstream that nobody signed, or a viewer", layer="edge: chain of trust")
+@attack("a release whose bytes were changed at the hub", layer="edge: digest")
+@attack("a wheel that was signed as a flow, sent as a release", layer="edge: kind in the signed manifest")
+@attack("a release whose files lead out of their folder", layer="edge: names in the release")
+@attack("an older release than runs, to bring an old fault back", layer="edge: version")
+@attack("a release that says it is another version than it is", layer="edge: trial beside the version that runs")
+async def test_an_edge_runs_no_release_that_is_not_its_own(tmp_path: Path) -> None:
+    async with trusted_hub(tmp_path, "acme") as site:
+        file = site.operator.join_file("acme", "east")
+        ann = Signer.of(site.operator.user("acme", "ann", "engineer"))
+        vic = Signer.of(site.operator.user("acme", "vic", "viewer"))
+        await site.taken()
+        folder = await site.join(file)
+        edge_file = tmp_path / "edge.yaml"
+        edge_file.write_text(f"edge: {{name: east, path: acme/east, data_dir: {folder}}}\n", encoding="utf-8")
+        words = (sys.executable, "-m", "millstream", "edge", "-c", str(edge_file))
+        launched = Launched(words, words[3:], __version__, Held("", __version__))
+        client = await forger_of(site)
+        async with site.edge(file, folder, launched) as node, site.plant("acme") as plant:
+            code = plant.configs.code
+
+            async def push(data: bytes, signer: Signer | None, name: str = "m.release") -> str:
+                plant.configs.signer = signer
+                return (await code.push(data, name, author="who")).digest
+
+            async def refused(digest: str, code: str, said: str, **args: object) -> None:
+                found = await update(plant, digest, **args)
+                assert (found.state, found.code) == ("failed", code), found
+                assert said in str(found.reason)
+
+            good = packed("9.0.0")
+            unsigned = await push(good, None)
+            await refused(unsigned, "MS-2443", "nobody signed it")
+            await push(good, vic)
+            await refused(unsigned, "MS-2443", "may not")
+            changed = await push(packed("9.0.1"), ann)
+            await other_bytes(client, changed, packed("9.0.2"))
+            await refused(changed, "MS-2441", "another module")
+            flow = await push(wheel("9.0.3"), ann, "millstream-9.0.3-py3-none-any.whl")
+            await refused(flow, "MS-2450", "no release")
+            tricky = await push(packed("9.0.4", inside="../../evil.py"), ann)
+            await refused(tricky, "MS-2450", "leads out of its folder")
+            assert await audited(site, 5) == [
+                ("MS-2443", unsigned), ("MS-2443", unsigned), ("MS-2441", changed), ("MS-2450", flow),
+                ("MS-2450", tricky),
+            ]  # fmt: skip
+
+            old = await push(packed("0.0.1"), ann)
+            await refused(old, "MS-2452", "older than what runs")
+            await refused(await push(packed("9.0.5", tags="cp39-cp39-any"), ann), "MS-2451", "another machine")
+            await refused(await push(packed("9.0.6", needs="numpy<1"), ann), "MS-2451", "needs numpy<1")
+            await refused(await push(packed("9.0.7"), ann), "MS-2453", "answered")
+            assert not (folder / "versions" / "choice.json").exists(), "nothing was switched"
+            assert not (folder / "evil.py").exists()
+            assert not node.wants_restart
+        await client.close()
