@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from pages import ROOT, Terminal, beside, blocks, checkout, node_json
 
 PAGE = ROOT / "docs" / "how-to" / "tenants.md"
-OPERATOR, HUB, SITE, JOIN, EDGE, PEOPLE, LOCK, EVENTS = blocks(PAGE, "sh")
+OPERATOR, HUB, SITE, JOIN, EDGE, PEOPLE, LOCK, LIMITS, EVENTS = blocks(PAGE, "sh")
 
 
 async def test_the_page_on_tenants_runs(tmp_path: Path) -> None:
@@ -30,6 +30,7 @@ async def test_the_page_on_tenants_runs(tmp_path: Path) -> None:
             await node_json(root / "cologne")
             assert "\n42\n" in await run(PEOPLE)
             assert "site cologne: 1 key let in" in await run(LOCK)
+            assert "acme  sites 50  connections 1000" in await run(LIMITS)
             happened = [line[20:].strip() for line in (await run(EVENTS)).splitlines()]
             cut = "edge cologne at 127.0.0.1 is gone (credentials revoked) [MS-2612]"
             assert [line for line in happened if "revoked" in line] == [f"warning  leaf_lost       acme: {cut}",

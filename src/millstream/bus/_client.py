@@ -30,6 +30,7 @@ RECONNECT_WAIT_S = 1
 CLOSE_TIMEOUT_S, CANCEL_AGAIN_S = 5.0, 0.25
 
 Callback = Callable[[], Awaitable[None]]
+SUBSCRIPTIONS_EXCEEDED = "maximum subscriptions exceeded"
 
 
 class _Stream(asyncio.StreamReaderProtocol):
@@ -136,6 +137,14 @@ class HealingClient(Client):
                 raise RefusedError(fault) from fault
         await super()._process_info(info, initial_connection)
 
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        """The base class writes a ping past what waits to be written, so that its answer would say nothing of that: of
+        subscriptions that the server does not know yet, or refuses."""
+        if self._pending and self._transport is not None and self.is_connected:
+            waiting, self._pending, self._pending_data_size = self._pending, [], 0
+            self._transport.writelines(waiting)
+        await super()._send_ping(future)
+
     async def _process_pong(self) -> None:
         """The base class breaks at the late answer to a ping that nobody waits for any more (a flush in vain, or
         cancelled): its place in the order is kept, its future is a fresh one."""
@@ -153,6 +162,9 @@ class HealingClient(Client):
     async def _process_err(self, err_msg: str) -> None:
         if not self._heals or "permissions violation" in err_msg.lower():
             await super()._process_err(err_msg)
+            return
+        if SUBSCRIPTIONS_EXCEEDED in err_msg.lower():  # the server goes on; the same would come at each new link
+            await self._error_cb(nats.errors.Error(f"nats: {err_msg}"))
             return
         error = nats.errors.Error(f"nats: {err_msg}")
         await self._error_cb(error)
@@ -235,7 +247,17 @@ def translate_nats(error: Exception, *, where: str, reported: Sequence[Exception
             )  # fmt: skip
         if isinstance(each, nats.errors.NoRespondersError):
             return Unreachable("nobody answers this request", where=where)
+        if "maximum" in text and "exceeded" in text:
+            return limit_reached(text, where)
     return Unreachable("no link to the server", where=where, got=texts[0])
+
+
+def limit_reached(text: str, where: str) -> Unreachable:
+    """A limit of the account has turned somebody away; `text` is the server's."""
+    return Unreachable(
+        "a limit of the account is reached", where=where, got=text.strip(" '"), code="MS-2619",
+        next_step="end what is not needed, or have who runs the hub raise it (`millstream tenant limits`)",
+    )  # fmt: skip
 
 
 async def request_nats(

@@ -17,7 +17,13 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from millstream.bus._client import HealingClient, login_options, translate_nats
+from millstream.bus._client import (
+    SUBSCRIPTIONS_EXCEEDED,
+    HealingClient,
+    limit_reached,
+    login_options,
+    translate_nats,
+)
 from millstream.bus._credentials import Credentials, api_prefix, places_of
 from millstream.kernel import AuthError, PlantError, Unreachable
 from millstream.sdk import tls_fault
@@ -91,6 +97,7 @@ class Link:
         self._inbox_lock = asyncio.Lock()
         self._gathered: dict[str, Subscription] = {}
         self._gathered_count = 0
+        self._refused_count = 0  # subscriptions that the server did not take: a limit was reached
 
     @property
     def is_connected(self) -> bool:
@@ -211,6 +218,7 @@ class Link:
         """Listen while the scope is open. The server knows of it on enter, so nothing sent after that is missed."""
         subscription = Subscription(frames_count_max)
         handles = []
+        refused_before = self._refused_count
         self._subscriptions.add(subscription)
         try:
             try:
@@ -220,6 +228,8 @@ class Link:
                 await self._flush()
             except nats.errors.Error as error:
                 raise _translated(error, self.url) from error
+            if self._refused_count > refused_before:
+                raise limit_reached(SUBSCRIPTIONS_EXCEEDED, self.url)
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
@@ -272,6 +282,7 @@ async def open_link(
     async def on_error(error: Exception) -> None:
         """Keep the newest: it says why, where the client only says that no server is left."""
         last[:] = [error]
+        link._refused_count += SUBSCRIPTIONS_EXCEEDED in str(error).lower()
         refused = _REFUSED.search(str(error))
         if refused is not None:
             link._refuse(refused["subject"])

@@ -181,7 +181,7 @@ def export(out: Path, /, *, remove_identities: bool = False, keys: Keys = NO_KEY
 
 def add_tenant(
     name: str, /, *, place: str | None = None, sites: int = 500, connections: int = 1000, disk: str = "50GB",
-    keys: Keys = NO_KEYS, json: Json = False,
+    subscriptions: int = 100_000, keys: Keys = NO_KEYS, json: Json = False,
 ) -> int:  # fmt: skip
     """Add a customer: accounts of its own, below a place of its own.
 
@@ -199,71 +199,26 @@ def add_tenant(
     sites
         How many edges may be connected.
     connections
-        How many clients may be connected.
+        How many clients may be connected, sites and the hub's own among them.
     disk
         What its streams may take at the hub.
+    subscriptions
+        How many each of its connections may have.
     keys
         Where.
     json
         Print an object.
     """
     from millstream.config import parse_size
-    from millstream.trust import Limits, add_tenant, note_change, shown_tenant
+    from millstream.trust import Limits, add_tenant, check_limits, note_change, shown_tenant
 
-    limits = Limits(sites=sites, connections=connections, disk_bytes=parse_size(disk))
+    limits = check_limits(
+        Limits(sites=sites, connections=connections, disk_bytes=parse_size(disk), subscriptions=subscriptions)
+    )
     with keys.changing() as trust:
         tenant = add_tenant(trust, name, place, limits, now_s())
         note_change(trust, who(), "tenant_added", "", name, {}, now_s(), after=shown_tenant(tenant))
     return told({"tenant": name, "place": tenant.place}, f"tenant {name} at {tenant.place}", is_json=json)
-
-
-def change_limits(
-    name: str, /, *, sites: int | None = None, connections: int | None = None, disk: str | None = None,
-    keys: Keys = NO_KEYS, json: Json = False,
-) -> int:  # fmt: skip
-    """Say anew what a tenant may use of the hub; what is left out stays.
-
-    The hub's server goes by it once the hub has taken the file; streams that are there are made to fit when the hub
-    starts again.
-
-    Examples:
-
-        millstream tenant limits acme --sites 50
-        millstream tenant limits acme --disk 200GB --connections 2000 --json
-
-    Parameters
-    ----------
-    name
-        Of the tenant.
-    sites
-        How many edges may be connected.
-    connections
-        How many clients may be connected.
-    disk
-        What its streams may take at the hub.
-    keys
-        Where.
-    json
-        Print an object.
-    """
-    import msgspec
-
-    from millstream.config import parse_size
-    from millstream.trust import find_tenant, note_change, shown_tenant
-
-    wanted = {"sites": sites, "connections": connections, "disk_bytes": None if disk is None else parse_size(disk)}
-    changes = {key: value for key, value in wanted.items() if value is not None}
-    if not changes or min(changes.values()) < 0:
-        raise ConfigError("no limits", expected="at least one of --sites, --connections, --disk, each 0 or more")
-    with keys.changing() as trust:
-        tenant = find_tenant(trust, name)
-        before = shown_tenant(tenant)
-        tenant.limits = msgspec.structs.replace(tenant.limits, **changes)
-        after = shown_tenant(tenant)
-        note_change(trust, who(), "limits_changed", name, name, {}, now_s(), before=before, after=after)
-    limits = tenant.limits
-    text = f"tenant {name}: {limits.sites} sites, {limits.connections} connections, {limits.disk_bytes} bytes"
-    return told({"tenant": name, "limits": after["limits"]}, text, is_json=json)
 
 
 def add_site(

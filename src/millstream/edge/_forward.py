@@ -543,11 +543,7 @@ class EdgeForward:
         self._refusals.feed(self._server.take_log_lines(), self._clock.monotonic_ns())
         is_refused = self._refusals.is_leaf_refused and self._uplink.state not in ("flowing", "idle")
         remote = self._server.settings.leaf_remote
-        user = remote.user if remote is not None else ""
-        text = f"the hub refuses user {user!r}: compare name and secret with its `edges`"
-        if remote is not None and remote.creds_file is not None:
-            text = f"the hub refuses {remote.creds_file}: the site is locked out, or has joined elsewhere"
-        self._set("MS-0615", text if is_refused else None)
+        self._set("MS-0615", self._refusals.leaf_text(remote) if is_refused else None)
         problem = self._refusals.tls_problem if self._uplink.state not in ("flowing", "idle") else None
         where = remote.url if remote is not None else ""
         self._set("MS-2509", f"{where}: this is not taken for the hub: {problem}" if problem else None)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from millstream.bus import StreamInfo
+from millstream.bus import LeafRemote, StreamInfo
 from millstream.kernel import Backoff
 
 UplinkState = Literal["none", "flowing", "idle", "behind", "cut", "hung"]
@@ -23,6 +23,7 @@ ENDS_COUNT_MAX = 8  # checks that are remembered: more than come while a told cu
 _LEAF_REFUSED = re.compile(
     r"Leafnode Error '(?:Authorization|Authentication|User Authentication|Account Authentication)"
 )
+_LEAF_LIMIT = re.compile(r"Leafnode Error '(maximum [a-z ]+ exceeded)'", re.IGNORECASE)
 _TLS_FAILED = re.compile(r"TLS leafnode handshake error: (.*)|Leafnode connection closed: TLS Handshake Failure")
 _TLS_CAUSES = (
     ("unknown authority", "its certificate is of an authority that is not in `uplink.ca_file`"),
@@ -190,10 +191,12 @@ class Redials:
 
 
 class Refusals:
-    """What the server's log says about refused log-ins and publishes. `tls_problem` is why the hub is not believed."""
+    """What the server's log says about refused log-ins and publishes. `limit` is the hub's that turned it away, and
+    `tls_problem` why the hub is not believed."""
 
     def __init__(self) -> None:
         self.is_leaf_refused = False
+        self.limit: str | None = None
         self.tls_problem: str | None = None
         self._tls_ns = 0
         self.mqtt_subject: str | None = None
@@ -202,9 +205,11 @@ class Refusals:
     def feed(self, lines: Sequence[str], now_ns: int) -> None:
         """Take new log lines."""
         for line in lines:
-            if _LEAF_REFUSED.search(line):
+            limit = _LEAF_LIMIT.search(line)
+            if limit is not None or _LEAF_REFUSED.search(line):
                 self._leaf_ns = now_ns
                 self.is_leaf_refused = True
+                self.limit = limit[1].lower() if limit is not None else None
             if (failed := _TLS_FAILED.search(line)) is not None:
                 self._note_tls(failed[1], now_ns)
             match = _MQTT_REFUSED.search(line)
@@ -214,6 +219,15 @@ class Refusals:
             self.tls_problem = None
         if now_ns - self._leaf_ns > REFUSED_FOR_S * 1e9:
             self.is_leaf_refused = False
+
+    def leaf_text(self, remote: LeafRemote | None) -> str:
+        """Why the hub lets this edge not in, for the alarm."""
+        if self.limit is not None:
+            return f"the hub lets no more in: {self.limit}; who runs it raises it with `millstream tenant limits`"
+        if remote is not None and remote.creds_file is not None:
+            return f"the hub refuses {remote.creds_file}: the site is locked out, or has joined elsewhere"
+        user = remote.user if remote is not None else ""
+        return f"the hub refuses user {user!r}: compare name and secret with its `edges`"
 
     def _note_tls(self, text: str | None, now_ns: int) -> None:
         """The reason comes in a line of its own before that of the closed link; where there is none, the hub speaks in

@@ -128,6 +128,7 @@ class HubPlant:
         self._data_dir = Path(config.hub.data_dir)
         self._stack = contextlib.AsyncExitStack()
         self._alarms: list[dict[str, object]] = []
+        self._room_bytes = self._fitted_bytes = account.room_bytes
         self._started_ns = clock.now_ns()
         self._meter = ProcessMeter()
         self._ledger: HubLedger | None = None
@@ -165,6 +166,8 @@ class HubPlant:
             )  # fmt: skip
             group.create_task(rollouts.run(), name="roll-outs")
             group.create_task(self._teller.run(), name="events of the server")
+            if self.account.tenant is not None:
+                group.create_task(self._keep_room(), name="room of the streams")
             if self._ledger is not None:
                 group.create_task(self._ledger.run(), name="ledger")
             if self._flows is not None:
@@ -260,23 +263,30 @@ class HubPlant:
                         await purge_below(api, HUB_FLOW, seq)
             await self._clock.sleep(TRIM_INTERVAL_S)
 
+    def set_room(self, room_bytes: int | None) -> None:
+        """From now on its streams may take so much together; those of data are made to fit."""
+        self._room_bytes = room_bytes
+
+    async def _keep_room(self) -> None:
+        """What the operator grants reaches the server and this in any order: tried until it fits."""
+        while True:
+            await self._clock.sleep(TRIM_INTERVAL_S)
+            if self._room_bytes != self._fitted_bytes:
+                with contextlib.suppress(PlantError):
+                    await self._fit_streams(StreamApi(self.connection))
+
+    async def _fit_streams(self, api: StreamApi) -> None:
+        """Bound those of data to what there is room for. A bound is never lowered under what a stream holds."""
+        room_bytes = self._room_bytes
+        for name, bounds in self._bounds().items():
+            found = await find_stream(api, name)
+            if found is not None:
+                await ensure_stream(api, {**found.config, "name": name, "max_bytes": bounds.max_bytes})
+        self._fitted_bytes = room_bytes
+
     async def _ensure_streams(self) -> None:
         config, api = self._config, StreamApi(self.connection, patience_s=START_PATIENCE_S)
-        wanted = {
-            HUB_INTEGRITY: config.streams.max_bytes,
-            HUB_THROUGHPUT: config.streams.max_bytes,
-            HUB_LOCAL: min(LOCAL_BYTES_MAX, config.streams.max_bytes),
-        }
-        if self.account.flows:
-            wanted[HUB_FLOW] = config.streams.flow_max_bytes
-        room = min(store_room_bytes(self._data_dir), self.account.room_bytes or sys.maxsize)
-        sizes = wanted if self._server.is_given else fit_bounds(wanted, room)
-        if sizes != wanted:
-            text = ", ".join(f"{name} {size >> 20} MiB" for name, size in sizes.items())
-            message = f"the disk has room for {room >> 20} MiB of streams: {text}"
-            self._alarms.append({"code": "MS-0611", "message": message, "since_ns": self._started_ns})
-            self._log.warning(message)
-        bounds = {n: StreamBounds(size, config.streams.max_age, "drop_oldest") for n, size in sizes.items()}
+        bounds = self._bounds()
         await ensure_stream(api, local_stream(bounds[HUB_LOCAL]))
         local = [{"name": HUB_LOCAL}]
         if self.account.flows:
@@ -301,6 +311,28 @@ class HubPlant:
             mqtt_bounds = StreamBounds(MQTT_BYTES_MAX, None, "block" if token is None else "drop_oldest")
             await self._server.open_mqtt(api, mqtt_stream("H_MQTT", mqtt_bounds), token() if token else None)
         await self._server.sync_descriptions()
+
+    def _bounds(self) -> dict[str, StreamBounds]:
+        """Of the streams of data: as configured, or what there is room for, which is an alarm."""
+        config = self._config
+        wanted = {
+            HUB_INTEGRITY: config.streams.max_bytes,
+            HUB_THROUGHPUT: config.streams.max_bytes,
+            HUB_LOCAL: min(LOCAL_BYTES_MAX, config.streams.max_bytes),
+        }
+        if self.account.flows:
+            wanted[HUB_FLOW] = config.streams.flow_max_bytes
+        on_disk, granted = store_room_bytes(self._data_dir), self._room_bytes or sys.maxsize
+        room = min(on_disk, granted)
+        sizes = wanted if self._server.is_given else fit_bounds(wanted, room)
+        self._alarms = [alarm for alarm in self._alarms if alarm["code"] != "MS-0611"]
+        if sizes != wanted:
+            text = ", ".join(f"{name} {size >> 20} MiB" for name, size in sizes.items())
+            what = "the disk has" if on_disk <= granted else "the tenant is granted"
+            message = f"{what} room for {room >> 20} MiB of streams: {text}"
+            self._alarms.append({"code": "MS-0611", "message": message, "since_ns": self._clock.now_ns()})
+            self._log.warning(message)
+        return {n: StreamBounds(size, config.streams.max_age, "drop_oldest") for n, size in sizes.items()}
 
     # -- what others see ----------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from millstream.bus import (
 )
 from millstream.config import ClusterConfig, HubConfig, OidcConfig, TenantConfig
 from millstream.historian import HistorianService
+from millstream.hub._account_limits import AccountLimits
 from millstream.hub._accounts import Accounts
 from millstream.hub._audit import GONE_SUBJECT, REFUSED_SUBJECT, Auditor, AuditPlace
 from millstream.hub._desk import PeopleAudit
@@ -323,8 +324,15 @@ class Tenants:
         )
         teller.listen()
         self._teller = teller
+        cluster = self._config.cluster
+        limits = AccountLimits(
+            self._system, lambda: self._file.trust.tenants, self._hear_of_servers, self._clock,
+            servers_count=1 if cluster is None else len(cluster.members),
+        )  # fmt: skip
         try:
-            await teller.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(teller.run(), name="told events")
+                group.create_task(limits.run(), name="limits of accounts")
         finally:
             self._teller = None
 
@@ -392,6 +400,7 @@ class Tenants:
                 running.tenant = tenant
                 if running.plant is not None:
                     running.plant.set_edges(edges_of(tenant))
+                    running.plant.set_room(self._room_of(tenant))
 
     async def _keep(self, running: _Running, serve: Callable[[_Running], Awaitable[None]]) -> None:
         backoff = Backoff(floor_s=0.5, ceiling_s=30.0)
@@ -452,6 +461,7 @@ class Tenants:
             desk = JoinDesk(plant.connection, registrar.answer, group, running.joins)
             sid = plant.connection.subscribe(JOINS_SUBJECT, desk.take)
             plant.set_edges(edges_of(running.tenant))  # it may have changed while the plant opened
+            plant.set_room(self._room_of(running.tenant))
             self._alarms.pop(f"MS-2109 {tenant.name}", None)
             running.ready.set()
             beside = [group.create_task(self._hand_on(running, registrar), name=f"chain of {tenant.name}")]

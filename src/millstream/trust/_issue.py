@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from millstream.kernel import ConfigError, DecodeError, NotFoundError
 from millstream.model import AssetPath
 from millstream.protocols.below import place_subject
@@ -40,6 +42,9 @@ PATHS_COUNT_MAX = 8
 CREDENTIALS_BYTES_MAX = 3500
 """Of a token: nats-server reads 4 KiB of a CONNECT line (measured: 4,084 bytes of token do not pass)."""
 CHANGES_COUNT_MAX = 200
+LIMITS_MIN = {"connections": 8, "sites": 1, "subscriptions": 1000, "disk_bytes": 64 << 20}
+"""The hub has two connections in each plant, one more for each flow, and a site is a connection, too; each connection
+of the hub has some hundred subscriptions, as has a site's; three streams of 16 MiB, and what flows say."""
 
 
 def new_key(kind: KeyKind, fresh: Callable[[int], bytes] = os.urandom) -> KeyPair:
@@ -102,6 +107,22 @@ def add_tenant(trust: Trust, name: str, place: str | None, limits: Limits, now_s
     )
     trust.tenants[name] = tenant
     return tenant
+
+
+def change_limits(tenant: Tenant, changes: Mapping[str, int]) -> None:
+    """Other limits for a tenant, by the names that `Limits` has. Raises ConfigError."""
+    tenant.limits = check_limits(msgspec.structs.replace(tenant.limits, **changes))
+
+
+def check_limits(limits: Limits) -> Limits:
+    """The same. Raises ConfigError for those under which the hub could not serve the tenant."""
+    for name, least in LIMITS_MIN.items():
+        if getattr(limits, name) < least:
+            raise ConfigError(
+                "the limit is too small for the hub's own work", where=name, expected=f"at least {least:,}",
+                got=f"{getattr(limits, name):,}", code="MS-2103",
+            )  # fmt: skip
+    return limits
 
 
 def complete_keys(trust: Trust) -> None:

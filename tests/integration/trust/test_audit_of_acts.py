@@ -18,7 +18,7 @@ from test_configs_of_people import document, seen_by
 from trust_site import Operator, Site, hub_client, until
 
 from millstream.bus import Credentials, RawConnection, StreamApi
-from millstream.cli import _lock_out, _login, _trust
+from millstream.cli import _limits, _lock_out, _login, _trust
 from millstream.cli._commands import COMMANDS
 from millstream.cli._keys import Keys
 from millstream.client import Plant, Signer
@@ -167,7 +167,7 @@ ACTS: dict[str, Act] = {
         lambda s: s.cli(_trust.add_tenant, "beta"), "operator.tenant_added", None, {"place": "beta"}, at_provider=True
     ),
     "tenant limits": Act(
-        lambda s: s.cli(_trust.change_limits, "acme", sites=7), "operator.limits_changed", {"limits": {"sites": 500}},
+        lambda s: s.cli(_limits.limits, "acme", sites=7), "operator.limits_changed", {"limits": {"sites": 500}},
         {"limits": {"sites": 7}},
     ),
     "operator hub": Act(
