@@ -580,9 +580,7 @@ async def connect(
     user: str | None = None,
     password: str | None = None,
     creds_file: Path | None = None,
-    tenant: str | None = None,
-    tls: TlsFiles | None = None,
-    timeout_s: float = 5.0, clock: Clock | None = None,
+    tenant: str | None = None, tls: TlsFiles | None = None, timeout_s: float = 5.0, clock: Clock | None = None,
 ) -> AsyncGenerator[Plant, None]:  # fmt: skip
     """Open a plant: ``async with millstream.connect() as plant:``. `node` is the data directory of a node on this
     machine (or its node.json); left out, MILLSTREAM_NODE and MILLSTREAM_URL are looked at. `url` reaches any node, with
