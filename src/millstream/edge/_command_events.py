@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from millstream.model import AssetPath
+from millstream.protocols.audit import AUDIT_TYPE
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.command import EVENT_TYPE, RESULT_BYTES_MAX, Command
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
@@ -33,6 +34,24 @@ def event_message(
 ) -> Message:
     """An event of the edge, as it is stored."""
     headers, payload = encode_event(CloudEvent(id, f"/{place}", kind, data, time_ns, about))
+    extra = tuple((name, value) for name, value in headers.items() if name != "Content-Type")
+    subject = encode_subject(UnsAddress(place, "_event", tuple(kind.split("."))))
+    return Message(subject, payload, headers["Content-Type"], 0, extra)
+
+
+def repeat_event(
+    place: AssetPath, node: str, command: Command, state: str, reason: str | None, time_ns: int
+) -> Message:  # fmt: skip
+    """``_event…millstream.audit.command.repeated``: it came again when it was over, and nothing was done."""
+    data = {
+        "id": command.id, "type": command.type, "who": command.who, "node": node, "state": state, "reason": reason,
+        "created_ns": command.created_ns, "expires_ns": command.expires_ns,
+    }  # fmt: skip
+    kind = f"{AUDIT_TYPE}.command.repeated"
+    shown = {name: value for name, value in data.items() if value is not None}
+    headers, payload = encode_event(
+        CloudEvent(f"{command.id}/repeated/{time_ns}", f"/{place}", kind, shown, time_ns, command.id)
+    )  # fmt: skip
     extra = tuple((name, value) for name, value in headers.items() if name != "Content-Type")
     subject = encode_subject(UnsAddress(place, "_event", tuple(kind.split("."))))
     return Message(subject, payload, headers["Content-Type"], 0, extra)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import msgspec
 
 from millstream.bus import RawConnection
-from millstream.edge._command_events import command_event
+from millstream.edge._command_events import command_event, repeat_event
 from millstream.edge._command_types import Admitted, CommandTypes, Outcome
 from millstream.edge._journal import Entry, Journal, JournalFull, ended_without_a_word
 from millstream.edge._questions import Answer, Questions
@@ -34,6 +35,8 @@ OPEN_MAX = 32  # taken and not over; beyond it the hub is told to come again lat
 WORKERS = 4  # at once; a long one must not hold up the short
 PROGRESS_INTERVAL_NS = 10**9
 CANCEL_S = 10.0
+REPEATS_WAITING_MAX = 64  # to be told to the audit; more are counted
+REPEATS_TOLD_MAX = 1000  # commands of which it was told that they came again; then nothing more is, in this life
 
 
 @dataclass(slots=True)
@@ -67,6 +70,9 @@ class CommandDesk:
         self._claimed: set[str] = set()  # by a worker that begins it, or by who cancels it: never by both
         self._runs: dict[str, asyncio.Task[Outcome]] = {}
         self._cancelled_by: dict[str, str] = {}
+        self._repeats: deque[tuple[Command, Entry]] = deque(maxlen=REPEATS_WAITING_MAX)
+        self._repeats_told: set[str] = set()
+        self._came_again = asyncio.Event()
         self.counters = CommandCounters()
 
     def status(self) -> dict[str, Any]:
@@ -100,6 +106,7 @@ class CommandDesk:
             for command, admitted in resumed:
                 group.create_task(self._see_through(command, admitted))
             group.create_task(self._receive())
+            group.create_task(self._tell_repeats())
             for _ in range(WORKERS):
                 group.create_task(self._work())
 
@@ -133,6 +140,8 @@ class CommandDesk:
                 known = await self._admit(command)
             else:
                 self.counters.repeated += 1
+                if known.state in FINAL and not delivery.was_accepted:  # a lost answer, or somebody plays it again
+                    self._note_repeat(command, known)
         except JournalFull:
             return DeliveryAnswer("busy", self._clock.now_ns())
         if known is None:
@@ -150,7 +159,9 @@ class CommandDesk:
         now_ns = self._clock.now_ns()
         entry = Entry(command.id, "accepted", now_ns, command.expires_ns, command=command)
         if self._journal.is_past(command.expires_ns):  # it may have been here: nothing is kept of it, or done
-            return msgspec.structs.replace(entry, state="expired", code="MS-2302", reason="expired long ago")
+            entry = msgspec.structs.replace(entry, state="expired", code="MS-2302", reason="expired long ago")
+            self._note_repeat(command, entry)
+            return entry
         if command.expires_ns <= now_ns:
             entry = msgspec.structs.replace(entry, state="expired", code="MS-2302", reason="expired on its way")
         elif (refusal := self._refusal(command)) is not None:
@@ -296,6 +307,22 @@ class CommandDesk:
         self._log.info(
             "command", id=command.id, type=command.type, who=command.who, state=entry.state, reason=entry.reason
         )
+
+    def _note_repeat(self, command: Command, known: Entry) -> None:
+        if command.id not in self._repeats_told and len(self._repeats_told) < REPEATS_TOLD_MAX:
+            self._repeats_told.add(command.id)
+            self._repeats.append((command, known))
+            self._came_again.set()
+
+    async def _tell_repeats(self) -> None:
+        """What came again after it was over did nothing; the audit hears of it, once a command."""
+        while True:
+            await self._came_again.wait()
+            self._came_again.clear()
+            while self._repeats:
+                command, known = self._repeats.popleft()
+                event = repeat_event(self._place, self._name, command, known.state, known.reason, self._clock.now_ns())
+                await (await self._publisher.submit([event]))
 
     def _event(self, command: Command, entry: Entry, result: Any = None) -> Message:
         data = {"state": entry.state, "code": entry.code, "reason": entry.reason}

@@ -22,7 +22,10 @@ ROUTINE = ("received", "applied", "healthy")
 EVENT_TYPE = "millstream.config"
 AUDIT_TYPE = "millstream.audit.config.refused"
 UNSIGNED = "MS-2413"
-AUDITED = (UNSIGNED, "MS-2441", "MS-2443")  # somebody may be at work who should not
+AUDITED = (
+    UNSIGNED, "MS-2401", "MS-2402", "MS-2403", "MS-2404", "MS-2405", "MS-2416", "MS-2417", "MS-2441", "MS-2443",
+)  # fmt: skip
+"""Somebody may be at work who should not: no `millstream config put` lets these through."""
 
 
 class ReportTeller:

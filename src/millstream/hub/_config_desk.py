@@ -14,12 +14,12 @@ import msgspec
 from millstream.bus import CONFIG, CONFIG_PREFIX, StreamApi, decode_answer, get_batch
 from millstream.config import put_told
 from millstream.historian import Reply
-from millstream.hub._desk import DONE, Asker, DeskAround
+from millstream.hub._desk import DONE, Asker, DeskAround, no_name
 from millstream.kernel import DecodeError, FencedError, NotFoundError, PlantError, Unreachable
 from millstream.protocols.below import sites_below
 from millstream.protocols.config_desk import SEQ, STALE, STATUS, ConfigAsk, decode_ask
 from millstream.protocols.module import MODULES, info_subject, is_module_digest
-from millstream.protocols.site_config import Revision, decode_revision
+from millstream.protocols.site_config import Revision, decode_revision, is_edge_name
 from millstream.sdk import Received
 
 REPORT_TIMEOUT_S = 2.0
@@ -42,6 +42,8 @@ class ConfigDesk:
             yield Reply(msgspec.json.encode(places), DONE)
         elif ask.action == "missing":
             yield Reply(msgspec.json.encode(await self._missing(ask.modules)), DONE)
+        elif not is_edge_name(ask.edge):
+            raise no_name(ask.edge)
         elif ask.edge not in places:  # elsewhere, or nowhere
             raise NotFoundError("no such site below this path", got=ask.edge[:64], code="MS-2415")
         elif ask.action == "history":

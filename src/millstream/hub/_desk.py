@@ -74,3 +74,10 @@ def below(around: DeskAround, what: str, answer: Answer) -> Callable[[Asker], Re
         return handle
 
     return bounded
+
+
+def no_name(text: str) -> DecodeError:
+    """The error of what cannot be the name of a site or roll-out: it might be a path, or another's subject."""
+    return DecodeError(
+        "not a name", got=repr(text)[:80], expected="1 to 32 of letters, digits, '_' and '-'", code="MS-2417"
+    )  # fmt: skip

@@ -13,7 +13,7 @@ import msgspec
 
 from millstream.bus import ROLLOUTS, ROLLOUTS_PREFIX, StreamApi, decode_answer
 from millstream.historian import Reply
-from millstream.hub._desk import DONE, PART, Asker, DeskAround
+from millstream.hub._desk import DONE, PART, Asker, DeskAround, no_name
 from millstream.kernel import AuthError, DecodeError, FencedError, NotFoundError, PlantError, beside_one_another
 from millstream.model import AssetPath
 from millstream.protocols.act import Act, decode_act, upon_rollout
@@ -52,7 +52,7 @@ class RolloutDesk:
             yield Reply(b"", DONE)
             return
         if not is_edge_name(ask.name):
-            raise _no_such(ask.name)
+            raise no_name(ask.name)
         if ask.action == "prepare":
             await self._prepare(root, ask, body)
             yield Reply(b"", DONE)

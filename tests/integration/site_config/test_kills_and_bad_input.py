@@ -172,6 +172,12 @@ def revision(number: int, text: str, **more: Any) -> Revision:
     )
 
 
+@pytest.mark.attack("a configuration that is oversized, malformed, another site's or a bomb, in the hub's bucket",
+                    layer="edge: bounds, codec, checks of a document")  # fmt: skip
+@pytest.mark.attack("a configuration that reads files outside of the folders that its site allows (../../etc, /etc)",
+                    layer="edge: names of files")  # fmt: skip
+@pytest.mark.attack("a configuration that changes the edge's own sections: its name, server, uplink",
+                    layer="edge: managed sections")  # fmt: skip
 async def test_what_no_site_should_take_is_refused_with_its_code_and_an_event(tmp_path: Path) -> None:
     async with site(tmp_path) as made, connect(node=tmp_path / "hub") as plant:
         good = document(made.log_entry())
@@ -217,6 +223,9 @@ async def test_what_no_site_should_take_is_refused_with_its_code_and_an_event(tm
                 found = plant.events("acme/plant1/**", type="millstream.config.refused", start="-1h")
                 told = [event.data["code"] async for event in found]
         assert told == [code for _, code in attempts]
+        events = plant.events("acme/plant1/**", type="millstream.audit.config.refused", start="-1h")
+        mistakes = ("MS-2400", "MS-2407")  # an honest author's, or a hub's that was restored
+        assert [event.data["code"] async for event in events] == [code for code in told if code not in mistakes]
         # The next one of an honest author gets a number that was not used, and counts.
         newest = await plant.configs.get("e1")
         assert newest is not None

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeout
 from trust_site import (
     RawLeaf,
     Site,
@@ -31,6 +32,7 @@ from millstream.edge import join_hub
 from millstream.kernel import AuthError, ConfigError, PlantError
 from millstream.protocols.nats_jwt import KeyPair, parse_creds, sign_claims
 from millstream.trust import (
+    Role,
     add_site,
     add_tenant,
     edge_token,
@@ -380,15 +382,60 @@ async def test_a_viewer_may_only_look(tmp_path: Path) -> None:
         await told(site, "acme", "permission.refused", subject="millstream.node.plant1.write")
 
 
-@attack("asking the server itself ($SYS) as a site or a person", layer="server (accounts)")
-async def test_nobody_of_a_tenant_reaches_the_system_account(tmp_path: Path) -> None:
+ROLES: tuple[Role, ...] = ("viewer", "engineer", "commander", "flow", "bridge")
+SYSTEM = ("$SYS.REQ.CLAIMS.LIST", "$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.CLAIMS.DELETE", "$SYS.REQ.CLAIMS.UPDATE")
+JETSTREAM = (
+    "$JS.API.STREAM.CREATE.EVIL", "$JS.API.STREAM.DELETE.H_LOCAL", "$JS.API.DIRECT.GET.KV_trust",
+    "$JS.API.STREAM.MSG.GET.KV_trust", "$JS.API.CONSUMER.CREATE.KV_config",
+)  # fmt: skip
+OTHERS_REPLIES = ("$SYS.>", "$JS.API.>", "_INBOX.>", "_INBOX.hub.>", "_R_.>", "millstream.>")
+
+
+@attack("asking the server itself ($SYS) as a viewer, an engineer, a commander, a worker of flows, a bridge or a site",
+        layer="server (publish permission of the role, accounts)")  # fmt: skip
+@attack("asking JetStream ($JS.API) for streams, consumers and keys that are not the role's, by each role and a site",
+        layer="server (publish permission of the role)")  # fmt: skip
+@attack("listening to the replies of others (_INBOX, _R_), to $SYS and to $JS.API, by each role",
+        layer="server (subscribe permission of the role)")  # fmt: skip
+async def test_no_role_reaches_the_system_others_replies_or_what_is_not_its_own(tmp_path: Path) -> None:
     async with trusted_hub(tmp_path, "acme") as site:
-        creds = site.operator.user("acme", "worker", "flow")
+        leaf = await joined_edge(site, "acme", "plant1")
+        creds = {role: site.operator.user("acme", f"a-{role}", role) for role in ROLES}
         await site.taken()
-        async with client_of(site, creds) as client:
-            for subject in ("$SYS.REQ.CLAIMS.LIST", "$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.CLAIMS.DELETE"):
-                with pytest.raises((PlantError, Exception)):
-                    await client.request(subject, b"", timeout=0.5)
+        heard: list[bytes] = []
+
+        async def note(message: Msg) -> None:
+            heard.append(message.data)
+
+        async with hub_client(site, "acme") as hub:
+            for path in creds.values():
+                async with client_of(site, path) as client:
+                    with pytest.raises(NatsTimeout):  # the server says no to who asks, and nothing comes back
+                        await client.request(SYSTEM[0], b"", timeout=0.2)
+                    for subject in (*SYSTEM, *JETSTREAM):
+                        await client.publish(subject, b"{}", reply="_INBOX.x")
+                    for subject in OTHERS_REPLIES:
+                        await client.subscribe(subject, cb=note)
+                    await client.flush()
+                    await hub.publish("_INBOX.hub.secret", b"secret")
+                    await hub.publish("millstream.node.plant1.secret", b"secret")
+                    await hub.flush()
+                    await client.flush()
+            for subject in (*SYSTEM[:2], *JETSTREAM[:2]):
+                async with RawLeaf(site.leaf_port, leaf) as one:  # the server hangs up
+                    one.publish(subject)
+                    assert not await one.read("never")
+            assert heard == []
+            assert "EVIL" not in [info.config.name for info in await hub.jetstream().streams_info()]
+        keys = {role: seed_of(path)[1].public for role, path in creds.items()}
+        wanted = {(key, subject) for key in keys.values() for subject in (*SYSTEM, *JETSTREAM, *OTHERS_REPLIES)}
+        wanted |= {("plant1", subject) for subject in (*SYSTEM[:2], *JETSTREAM[:2])}
+
+        async def are_told() -> bool:
+            found = await site.audit("acme", "permission.refused")
+            return wanted <= {(one[by], one["subject"]) for one in found for by in ("key", "name")}
+
+        await until(are_told, "an audit event for each of them, with who it was")
 
 
 @attack("exhausting the hub: more connections than the tenant may have", layer="server (limits of the account)")

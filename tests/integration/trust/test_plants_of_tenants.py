@@ -120,6 +120,7 @@ async def test_flows_of_two_tenants_run_apart_with_rights_of_their_own(tmp_path:
 
 @pytest.mark.needs("mosquitto_pub")
 @attack("a device writing as the plant: values, configurations, keys, commands", layer="server (role 'device')")
+@attack("a device asking the server ($SYS), JetStream, or for the replies of others", layer="server (role 'device')")
 @attack("a device of one tenant in another's plant", layer="server (account of the token)")
 @attack("a device's token at the port of clients", layer="server (connection type of the role)")
 async def test_devices_speak_mqtt_into_their_own_tenants_plant(tmp_path: Path) -> None:
@@ -139,6 +140,7 @@ async def test_devices_speak_mqtt_into_their_own_tenants_plant(tmp_path: Path) -
             for topic in (
                 "uns/v1/acme/line1/row", "live/uns/v1/acme/line1/row", "$KV/config/east", "$KV/trust/chain",
                 "$MQTT/msgs/press/1/state", "millstream/node/east/command", "$JS/API/STREAM/PURGE/H_INTEGRITY",
+                "$SYS/REQ/CLAIMS/LIST", "_INBOX/hub/x",
             ):  # fmt: skip
                 await device(site, tokens["acme"], topic, "evil")
             last = ("-q", "2", "-t", "press/1/state", "-m", "the last", "--retain")
@@ -152,7 +154,13 @@ async def test_devices_speak_mqtt_into_their_own_tenants_plant(tmp_path: Path) -
             await until(has_last, "what it said after that")
             assert {text for _, text in await devices_said(acme)} == {b"acme's", b"the last"}
             assert (await acme.jetstream().stream_info("KV_config")).state.last_seq == 0
-            await told(site, "acme", "permission.refused", subject="$KV.config.east")
+            for subject in (
+                "$KV.config.east",
+                "$SYS.REQ.CLAIMS.LIST",
+                "$JS.API.STREAM.PURGE.H_INTEGRITY",
+                "_INBOX.hub.x",
+            ):
+                await told(site, "acme", "permission.refused", subject=subject)
 
             stolen = tmp_path / "stolen.creds"
             stolen.write_text(format_creds(tokens["acme"].read_text(encoding="ascii"), new_key("user").seed))

@@ -294,7 +294,7 @@ async def test_nobody_rolls_out_beyond_his_paths_or_what_others_did_not_sign(tmp
         plan = msgspec.json.encode(RolloutPlan(sites=(("west", 0),), ends=(1,)))
         await desks.refused("no such site below", ROLLOUT, SOUTH, RolloutAsk("start", "r"), plan)
         for name in ("anns.west", "*", ">", "", "x" * 33):
-            await desks.refused("no such roll-out", ROLLOUT, SOUTH, RolloutAsk("show", name))
+            await desks.refused("not a name", ROLLOUT, SOUTH, RolloutAsk("show", name))
         elsewhere = [
             (below_subject(what, place), ask)
             for what, ask in ((ROLLOUT, RolloutAsk("list")), (MODULE, ModuleAsk("list")))
