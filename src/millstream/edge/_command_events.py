@@ -29,9 +29,7 @@ def command_event(place: AssetPath, command: Command, what: str, time_ns: int, d
     return event_message(place, kind, id, whole, time_ns, command.id)
 
 
-def event_message(
-    place: AssetPath, kind: str, id: str, data: Mapping[str, Any], time_ns: int, about: str
-) -> Message:
+def event_message(place: AssetPath, kind: str, id: str, data: Mapping[str, Any], time_ns: int, about: str) -> Message:
     """An event of the edge, as it is stored."""
     headers, payload = encode_event(CloudEvent(id, f"/{place}", kind, data, time_ns, about))
     extra = tuple((name, value) for name, value in headers.items() if name != "Content-Type")
