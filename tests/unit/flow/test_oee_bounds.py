@@ -14,6 +14,7 @@ from millstream.flow import Emit, EmitEvent, Event, Flow, Input, TimePolicy
 from millstream.flow._model import STATE_BYTES_MAX
 from millstream.flow.library import FLOW_TYPES
 from millstream.flow.library._oee_kept import HOURS_MAX, STATES_MAX, Bucket, Machine, Piece
+from millstream.model import BAD_NO_COMMUNICATION, GOOD, UNCERTAIN, Quality
 from millstream.protocols.cloudevents import format_time
 from millstream.shop import Category, Figures, Made, OrderSpan, figures
 from millstream.shop._orders import ORDERS_MAX
@@ -67,9 +68,9 @@ class Site:
         self.flow, self.pieces = oee(**changes), Kept()
         self.machine: Machine = self.flow.initial()
 
-    def take(self, kind: str, tag: str, value: Any, time_ns: int) -> Sequence[Any]:
+    def take(self, kind: str, tag: str, value: Any, time_ns: int, quality: Quality = GOOD) -> Sequence[Any]:
         self.pieces.touched = set()
-        event = Event("acme", kind, time_ns, value, source=f"acme:{tag}", pieces=self.pieces)
+        event = Event("acme", kind, time_ns, value, quality, source=f"acme:{tag}", pieces=self.pieces)
         state, effects = self.flow.step(self.machine, event)
         self.pieces.store()
         self.machine = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=Machine)
@@ -175,6 +176,56 @@ def test_a_counter_that_runs_backwards_makes_the_figures_uncertain_live_and_late
 def hours(site: Site) -> Piece:
     """Which there are."""
     return msgspec.msgpack.decode(site.pieces.raw["hours"], type=Piece)
+
+
+def test_parts_made_while_their_counter_was_not_known_are_a_doubt_of_the_windows_that_they_may_be_of() -> None:
+    """The link to the counter is gone from 8:30 to 9:30. An hour is not 50 % and the next one 150 %, and sure of it;
+    the day that holds both is."""
+    site = Site(windows=["hour", "day"], ideal_cycle="60s", live="clock")
+    site.take("state", "state", "Execute", BASE)
+
+    def count(at_ns: int, value: float | None, quality: Quality = GOOD) -> Sequence[Any]:
+        return site.take("count", "parts", value, at_ns, quality)
+
+    def sure(effects: Sequence[Any], window: str) -> dict[int, bool]:
+        return {
+            e.time_ns: not e.data["doubts"] for e in effects if isinstance(e, EmitEvent) and e.data["window"] == window
+        }
+
+    for minute in range(8 * 60 + 30):
+        count(BASE + minute * MINUTE, minute)
+    count(BASE + 8 * HOUR + 30 * MINUTE, None, BAD_NO_COMMUNICATION)
+    count(BASE + 8 * HOUR + 31 * MINUTE, None, BAD_NO_COMMUNICATION)
+    assert sure(site.due("due", BASE + 9 * HOUR), "hour")[BASE + 9 * HOUR] is False, "at once"
+    count(BASE + 9 * HOUR + 30 * MINUTE, 9 * 60 + 30)
+    for minute in range(9 * 60 + 31, 24 * 60):
+        count(BASE + minute * MINUTE, minute)
+        if minute == 12 * 60:  # gone for five minutes in which nothing was made, and for a moment in which a part was
+            count(BASE + minute * MINUTE + 1, None, BAD_NO_COMMUNICATION)
+            count(BASE + minute * MINUTE + 2, minute)
+            count(BASE + minute * MINUTE + 3, None, BAD_NO_COMMUNICATION)
+            count(BASE + minute * MINUTE + 4, minute + 0.5)
+    told = site.due("due", BASE + 24 * HOUR)
+    hours = sure(told, "hour")
+    assert [at // HOUR - BASE // HOUR for at, is_sure in hours.items() if not is_sure] == [10]
+    assert len(hours) == 15
+    assert sure(told, "day") == {BASE + 24 * HOUR: True}
+
+
+def test_a_gap_in_which_nothing_was_made_leaves_no_doubt_and_a_total_that_is_not_sure_does() -> None:
+    site = Site(windows=["hour"], ideal_cycle="60s", live="clock")
+    site.take("state", "state", "Execute", BASE)
+    site.take("count", "parts", 0, BASE)
+    site.take("count", "parts", 59, BASE + 50 * MINUTE)
+    site.take("count", "parts", None, BASE + 55 * MINUTE, BAD_NO_COMMUNICATION)
+    (data,) = (e.data for e in site.due("due", BASE + HOUR) if isinstance(e, EmitEvent))
+    assert data["doubts"] == ["a counter was not known or not sure (1 times)"]
+    again = site.take("count", "parts", 59, BASE + HOUR + 5 * MINUTE)
+    (data,) = (e.data for e in again if isinstance(e, EmitEvent))
+    assert (data["revision"], data["doubts"]) == (1, []), "the same total: nothing was made meanwhile"
+    site.take("count", "parts", 110, BASE + HOUR + 50 * MINUTE, UNCERTAIN)
+    (data,) = (e.data for e in site.due("due", BASE + 2 * HOUR) if isinstance(e, EmitEvent))
+    assert (data["produced"], data["doubts"]) == (51, ["a counter was not known or not sure (1 times)"])
 
 
 def test_what_was_made_is_told_by_the_order_of_each_minute_also_of_none() -> None:

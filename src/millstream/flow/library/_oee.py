@@ -126,7 +126,7 @@ class _Oee:
         if name == "state":
             return kept.put_state(event.time_ns, "" if is_bad else str(event.value))
         if is_bad:
-            return None
+            return None if name in (*REJECTS, "cycle") else self._take_unknown(kept, name, event.time_ns)
         value = number(event.value)
         if value is None or value < 0:
             raise ValueError(f"not a number from 0 on: {event.value!r:.60}")
@@ -135,7 +135,7 @@ class _Oee:
             return None
         if name in REJECTS:
             return self._take_rejects(kept, name, event, value)
-        return self._take_total(kept, name, event.time_ns, value)
+        return self._take_total(kept, name, event.time_ns, value, is_sure=not event.quality.is_uncertain)
 
     def _take_order(self, kept: Kept, event: Event) -> list[Effect]:
         """What was told about an order may be about any time: windows that were given are given again."""
@@ -149,7 +149,34 @@ class _Oee:
         kept.orders = orders
         return self._windows.correct(kept, event.key, touched)
 
-    def _take_total(self, kept: Kept, name: str, time_ns: int, total: float) -> tuple[int, int] | None:
+    @staticmethod
+    def _take_unknown(kept: Kept, name: str, time_ns: int) -> tuple[int, int] | None:
+        """From now on parts are made that are seen later, if ever: in which window is not known."""
+        before = kept.machine.totals.get(name)
+        if before is None or time_ns < before[0] or name in kept.machine.unknown:
+            return None
+        kept.machine.unknown[name] = time_ns
+        start_ns = time_ns - time_ns % MINUTE_NS
+        kept.bucket_at(start_ns).unsure.append(f"{name}@{time_ns}")
+        return start_ns, start_ns + MINUTE_NS
+
+    def _known_again(self, kept: Kept, name: str, start_ns: int, *, is_same: bool) -> int:
+        """The mark of where it became unknown has its other half, or goes where no part was made meanwhile; from where
+        on figures may have changed."""
+        since_ns = kept.machine.unknown.pop(name, None)
+        if since_ns is None or since_ns < kept.gone_ns:
+            return start_ns
+        mark, begun_ns = f"{name}@{since_ns}", since_ns - since_ns % MINUTE_NS
+        begun = kept.bucket_at(begun_ns)
+        if is_same or begun_ns == start_ns:
+            begun.unsure = [each for each in begun.unsure if each != mark]
+        else:
+            kept.bucket_at(start_ns).unsure.append(mark)
+        return min(begun_ns, start_ns)
+
+    def _take_total(
+        self, kept: Kept, name: str, time_ns: int, total: float, *, is_sure: bool = True
+    ) -> tuple[int, int] | None:
         machine = kept.machine
         before = machine.totals.get(name)
         if before is not None and time_ns < before[0]:
@@ -159,15 +186,19 @@ class _Oee:
             return None
         is_anew = total < before[1]
         made = total if is_anew else total - before[1]
-        if not made and not is_anew:
-            return None
         start_ns = time_ns - time_ns % MINUTE_NS
+        touched_ns = self._known_again(kept, name, start_ns, is_same=not made and not is_anew)
+        if not made and not is_anew and is_sure:
+            return (touched_ns, start_ns + MINUTE_NS) if touched_ns < start_ns else None
         bucket = kept.bucket_at(start_ns)
+        mark = f"{name}!"
+        if not is_sure and mark not in bucket.unsure:
+            bucket.unsure.append(mark)
         bucket.resets += is_anew
         setattr(bucket, name, getattr(bucket, name) + made)
         if name == "produced" or "produced" not in self._config.names:
             bucket.ideal_ns += made * (machine.cycle_ns or self._cycle_ns)
-        return start_ns, start_ns + MINUTE_NS
+        return touched_ns, start_ns + MINUTE_NS
 
     @staticmethod
     def _take_rejects(kept: Kept, kind: str, event: Event, amount: float) -> tuple[int, int]:
@@ -249,7 +280,7 @@ class _Oee:
         found = self._figures_of(live.tail, planned, (live.at_ns, window[1]))
         made, odd = self._made(kept, self._buckets(kept, clip(planned, live.minute_ns, window[1])))
         made += Made(live.produced, live.rejected, live.ideal_ns, live.scrap, live.rework, live.inspected)
-        odd = Odd(odd.without + live.without, odd.resets + live.resets)
+        odd += Odd(live.without, live.resets, frozenset(live.unknown))
         return Figures(
             window[0], window[1], sum(end - start for start, end in clip(planned, *window)),
             {category: ns + live.spent_ns.get(category.value, 0) for category, ns in found.spent_ns.items()}, made,
@@ -288,8 +319,8 @@ class _Oee:
         live.scrap += made.scrap
         live.rework += made.rework
         live.inspected += made.inspected
-        live.without += odd.without
-        live.resets += odd.resets
+        odd += Odd(live.without, live.resets, frozenset(live.unknown))
+        live.without, live.resets, live.unknown = odd.without, odd.resets, sorted(odd.unknown)
         live.minute_ns = newest.start_ns
 
     def _figures_of(
@@ -303,6 +334,7 @@ class _Oee:
         """What is not sure: counters that began anew, the ends of orders, and parts of which nobody knows how long one
         should take."""
         found = [f"a counter ran backwards or began anew ({odd.resets} times)"] if odd.resets else []
+        found += [f"a counter was not known or not sure ({len(odd.unknown)} times)"] if odd.unknown else []
         if self._config.orders:
             found += order_doubts(kept.orders, *window, nanoseconds(self._config.order_max))
             found += [f"parts were made without an order ({odd.without} min)"] if odd.without else []
@@ -352,7 +384,7 @@ class _Oee:
         made, odd = Made(), Odd()
         for order, minutes in _by_order(kept.orders if self._config.orders else (), buckets):
             more, odder = self._made_for(order, minutes)
-            made, odd = made + more, Odd(odd.without + odder.without, odd.resets + odder.resets)
+            made, odd = made + more, odd + odder
         return made, odd
 
     def _made_for(self, order: OrderSpan | None, buckets: Sequence[Bucket]) -> tuple[Made, Odd]:
@@ -360,6 +392,7 @@ class _Oee:
         names = self._config.names
         produced = rejected = ideal_ns = scrap = rework = inspected = 0.0
         without = resets = 0
+        unknown: frozenset[str] = frozenset()
         for bucket in buckets:
             parts = bucket.produced if "produced" in names else bucket.good + bucket.rejected
             ideal = bucket.ideal_ns if order is None else parts * order.cycle_ns
@@ -370,9 +403,11 @@ class _Oee:
             rework += bucket.rework
             inspected += bucket.inspected
             without += ideal <= 0 < bucket.produced + bucket.good
-            resets += bucket.resets + len(bucket.unsure)
+            resets += bucket.resets + sum(each in REJECTS for each in bucket.unsure)
+            if bucket.unsure:
+                unknown ^= _marks(bucket)
         seen = inspected if "inspected" in names else produced
-        return Made(produced, rejected + scrap + rework, ideal_ns, scrap, rework, seen), Odd(without, resets)
+        return Made(produced, rejected + scrap + rework, ideal_ns, scrap, rework, seen), Odd(without, resets, unknown)
 
     def _reject_figures(self, found: Figures) -> dict[str, float | None]:
         """Those for which the parts are told apart; where nobody tells rework there is no figure of it, and no 0."""
@@ -417,6 +452,12 @@ def _by_order(
             found.append((order, []))
         found[-1][1].append(bucket)
     return found
+
+
+def _marks(bucket: Bucket) -> frozenset[str]:
+    """Of totals that were not known, or not sure in this minute."""
+    of_minute = {f"{each}{bucket.start_ns}" for each in bucket.unsure if each.endswith("!")}
+    return frozenset(of_minute | {each for each in bucket.unsure if "@" in each})
 
 
 def _explained(found: Figures) -> dict[str, Any]:

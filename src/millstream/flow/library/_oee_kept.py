@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import msgspec
 
@@ -23,7 +23,8 @@ Change = tuple[int, str]
 
 class Bucket(msgspec.Struct, array_like=True):
     """What was made in the minute that begins at `start_ns`, and how often a counter ran backwards in it; scrap and
-    rework as they were told last, and those of them that are not sure."""
+    rework as they were told last, and those of them that are not sure; beside these what marks totals that are not: `@`
+    where one was not known and where it was again, `!` where it was not sure."""
 
     start_ns: int
     produced: float = 0.0
@@ -37,11 +38,17 @@ class Bucket(msgspec.Struct, array_like=True):
     unsure: list[str] = []
 
 
-class Odd(NamedTuple):
-    """Minutes with parts of which nobody knows how long one should take, and counters that ran backwards."""
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """Minutes with parts of which nobody knows how long one should take, counters that ran backwards, and marks of
+    those that were not known: one that was known again within the same time has two, and is none."""
 
     without: int = 0
     resets: int = 0
+    unknown: frozenset[str] = frozenset()
+
+    def __add__(self, other: Odd) -> Odd:
+        return Odd(self.without + other.without, self.resets + other.resets, self.unknown ^ other.unknown)
 
 
 class Piece(msgspec.Struct, array_like=True):
@@ -79,13 +86,14 @@ class Live(msgspec.Struct, array_like=True):
     scrap: float = 0.0
     rework: float = 0.0
     inspected: float = 0.0
+    unknown: list[str] = []
 
 
 class Machine(msgspec.Struct, array_like=True):
     """The newest change and where its run of one state begins; the newest minute with parts; the newest total by name
     with its time; the ideal cycle; up to where each kind of window was given, from where on corrections are possible,
     windows that are still to be corrected; up to where live figures were shown, and the running window; when it was
-    told last what that is made of."""
+    told last what that is made of; since when totals are not known, by name."""
 
     newest: Change | None = None
     begun_ns: int = 0
@@ -98,6 +106,7 @@ class Machine(msgspec.Struct, array_like=True):
     shown_ns: int = 0
     live: Live | None = None
     explained_ns: int = 0
+    unknown: dict[str, int] = {}
 
 
 class Kept:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from millstream.flow._model import CancelTimer, Effect, Emit, EmitEvent, Event, Flow, Input, SetTimer, TimePolicy
 from millstream.flow._order import in_order
 from millstream.flow.library._type import FlowConfig, FlowType, OutputName, OutputPath, nanoseconds, whole
+from millstream.model import GOOD, UNCERTAIN
 from millstream.sdk import Duration
 
 HOLD = "hold"
@@ -57,6 +58,7 @@ class Edges(msgspec.Struct, array_like=True):
     counted_ns: int = 0
     turning_ns: int = 0
     source: str = ""
+    is_bad: bool = False
 
 
 class DeviceCounter(msgspec.Struct, array_like=True):
@@ -66,6 +68,7 @@ class DeviceCounter(msgspec.Struct, array_like=True):
     raw: int | None = None
     raw_ns: int = 0
     source: str = ""
+    is_bad: bool = False
 
 
 class _CountEdges:
@@ -81,7 +84,19 @@ class _CountEdges:
             return self._turn(state, event.key, at_ns, not state.level)
         value = event.value
         if value is None or event.quality >> 30 >= 2:
-            return state, ()
+            if state.level is None or state.is_bad:
+                return state, ()
+            state.is_bad = True
+            return state, (_unknown(self._path, event),)
+        if state.is_bad:
+            state.is_bad = False
+            before: Sequence[Effect] = (Emit(self._path(event.key), state.total, event.time_ns, quality=UNCERTAIN),)
+            state, effects = self._see(state, event)
+            return state, (*before, *effects)
+        return self._see(state, event)
+
+    def _see(self, state: Edges, event: Event) -> tuple[Edges, Sequence[Effect]]:
+        value = event.value
         kind = type(value)
         if kind is bool:
             level = value
@@ -126,7 +141,10 @@ class _CountIncrements:
     def __call__(self, state: DeviceCounter, event: Event) -> tuple[DeviceCounter, Sequence[Effect]]:
         value = event.value
         if value is None or event.quality >> 30 >= 2:
-            return state, ()
+            if state.raw is None or state.is_bad or event.time_ns < state.raw_ns:
+                return state, ()
+            state.is_bad = True
+            return state, (_unknown(self._path, event),)
         if state.source != event.source:
             if state.source:
                 raise ValueError(f"{event.source} and {state.source} have one total; put {{name}} into the output")
@@ -145,9 +163,10 @@ class _CountIncrements:
         if note:
             data = {"reason": note, "from": last, "to": raw, "counted": step * self._parts}
             effects.append(EmitEvent(self._path(event.key), f"millstream.counter.{note}", data, event.time_ns))
-        if step:
-            state.total += step * self._parts
-            effects.append(self._total(state, event))
+        state.total += step * self._parts
+        if step or note or state.is_bad:
+            effects.append(self._total(state, event, is_sure=not note and not event.quality.is_uncertain))
+        state.is_bad = False
         return state, effects
 
     def _is_behind(self, last: int, raw: int) -> bool:
@@ -170,8 +189,13 @@ class _CountIncrements:
         # It began at 0 again; what it shows was made since.
         return (raw, "restart") if highest is None or raw <= highest else (0, "restart")
 
-    def _total(self, state: DeviceCounter, event: Event) -> Emit:
-        return Emit(self._path(event.key), state.total, event.time_ns)
+    def _total(self, state: DeviceCounter, event: Event, *, is_sure: bool = True) -> Emit:
+        return Emit(self._path(event.key), state.total, event.time_ns, quality=GOOD if is_sure else UNCERTAIN)
+
+
+def _unknown(path: OutputPath, event: Event) -> Emit:
+    """Said once, until the counter shows something again."""
+    return Emit(path(event.key), None, event.time_ns, quality=event.quality)
 
 
 def _build(
@@ -189,5 +213,7 @@ PART_COUNTER = FlowType(
     "part_counter", PartCounterConfig, _build,
     "Counts parts: the edges of a light barrier with debouncing, or the increments of a counter in the device over its "
     "overflow and restarts. Gives the total since the flow was started (`count`), first 0, then after each part. "
-    "Restarts and jumps of a device's counter are events (`millstream.counter.restart`, `.jump`).",
+    "Restarts and jumps of a device's counter are events (`millstream.counter.restart`, `.jump`), and its total is "
+    "Uncertain then. A bad input makes the total bad, once, until the next good one; that of a light barrier is "
+    "Uncertain first, since parts may have been missed.",
 )  # fmt: skip
