@@ -15,6 +15,7 @@ from tenant_cluster import TenantCluster
 from trust_site import Site, hub_of, trusted_hub
 
 import warm
+from millstream.client import Plant, connect
 from millstream.config import HubConfig
 from millstream.edge import join_hub
 from millstream.historian import Range
@@ -92,8 +93,8 @@ async def test_a_hub_with_tenants_comes_back_from_its_backup_on_one_box_and_on_t
             assert [reading.value for reading in await plant.last("beta/**")] == [7]
 
     # On three: one of them makes the streams, each has the history.
-    cluster = TenantCluster(tmp_path, operator=operator)
-    configs = [HubConfig.model_validate({**cluster.document(member), **HISTORY}) for member in MEMBERS]
+    cluster = TenantCluster(tmp_path, operator=operator, **HISTORY)
+    configs = [HubConfig.model_validate(cluster.document(member)) for member in MEMBERS]
     said: dict[str, list[str]] = {member: [] for member in MEMBERS}
     restoring = (
         restore_hub(config, backup, is_replacing=False, say=said[member].append, clock=SystemClock())
@@ -106,6 +107,7 @@ async def test_a_hub_with_tenants_comes_back_from_its_backup_on_one_box_and_on_t
     for member, lines in said.items():
         assert [line for line in lines if line.startswith("history of acme") and "as backed up" in line], lines
         assert (tmp_path / member / "historian" / "acme").is_dir()
+    await _runs_on_three(tmp_path, cluster)
 
     # A part that was changed, or is of another backup, is no part.
     manifest = backup / "tenants" / "beta" / "manifest.json"
@@ -118,3 +120,29 @@ async def test_a_hub_with_tenants_comes_back_from_its_backup_on_one_box_and_on_t
 
 async def _all_of(site: Site, count: int) -> bool:
     return await _counted(site, "acme") >= count
+
+
+async def _runs_on_three(folder: Path, cluster: TenantCluster) -> None:
+    """The three boxes serve what was backed up, and the site's key is known: what it sent since comes from it."""
+    try:
+        await cluster.start(*MEMBERS)
+        leader = await cluster.wait_up()
+        first, *others = cluster.leaf_ports.values()
+        async with running_edge(folder, first, name="plant1", more_ports=others, hang_s=60.0, tenant="acme") as edge:
+            edge.sent = 500
+            await edge.send(100)
+            await cluster.wait_counted("acme", 600)
+        for member in (leader, next(member for member in MEMBERS if member != leader)):
+            async with connect(folder / member, tenant="acme") as plant:
+                await until(lambda plant=plant: _has_values(plant, 600), f"each value in the history of {member}")  # type: ignore[misc]
+        async with connect(folder / leader, tenant="beta") as plant:
+            assert [reading.value for reading in await plant.last("beta/**")] == [7]
+    finally:
+        await cluster.stop_all()
+
+
+async def _has_values(plant: Plant, count: int) -> bool:
+    table = await plant.history("acme/plant1:n*", start=0)
+    values = sorted(table.column("value").to_pylist()) if len(table) else []
+    assert len(values) == len(set(values)), "none is there twice"
+    return values == list(range(1, count + 1))
