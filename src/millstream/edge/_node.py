@@ -64,7 +64,7 @@ from millstream.edge._update_ground import NodeToUpdate, UpdateGround
 from millstream.edge._works import Ground, Works
 from millstream.flow.library import FLOW_TYPES
 from millstream.historian import HistorianService
-from millstream.kernel import Backoff, Clock, PlantError, SystemClock
+from millstream.kernel import Backoff, Clock, PlantError, SystemClock, left_when
 from millstream.release import Launched, check_data, note_data
 from millstream.sdk import CommandType
 
@@ -165,14 +165,18 @@ class EdgeNode:
             self._works.check(self.config)
             await self._run(self.config, stop)
             return
-        await self._try(None, lambda config: self._run(config, stop))
+        await self._try(None, lambda config: self._run(config, stop), stop)
 
     async def _try(
-        self, shelf: ConfigShelf | None, run: Callable[[EdgeConfig], Coroutine[Any, Any, None]]
+        self, shelf: ConfigShelf | None, run: Callable[[EdgeConfig], Coroutine[Any, Any, None]], stop: asyncio.Event
     ) -> None:  # fmt: skip
         """Run what is to be run; a trial that cannot start is given up."""
         while True:
-            config = await self._configuration.open(shelf)
+            config = self.config
+            async with left_when(stop):
+                config = await self._configuration.open(shelf)
+            if stop.is_set():
+                return None
             self._works = Works(config, self._types, clock=self._clock, sink=self._sink)
             self._started_ns, self._is_up = self._clock.now_ns(), False
             try:
@@ -188,8 +192,11 @@ class EdgeNode:
             room = None if is_given else await asyncio.to_thread(store_room_bytes, config.edge.data_dir)
             settings = server_settings(config, room_bytes=room)
             server = NatsServer(settings, config.edge.data_dir, clock=self._clock, on_log=self._log.info)
-            self._server = await stack.enter_async_context(server)
-            if config.cluster is None:
+            async with left_when(stop):  # a large store is scanned first
+                self._server = await stack.enter_async_context(server)
+            if stop.is_set():
+                self._log.info("edge stops while its server starts")
+            elif config.cluster is None:
                 await self._work(config, server, room, stop)
             else:
                 await self._take_turns(server, room, stop, stack)
@@ -207,7 +214,7 @@ class EdgeNode:
             self._alarms.clear()
             async with server.connect(f"{config.edge.name} configuration") as connection:
                 shelf = SharedShelf(connection, config.edge.name)
-                await self._try(shelf, lambda own: self._work(own, server, room, stop))
+                await self._try(shelf, lambda own: self._work(own, server, room, stop), stop)
 
         await self.turns.run(turn, stop, lambda: self._stand_by(server))
 
@@ -231,25 +238,35 @@ class EdgeNode:
 
     async def _work(self, config: EdgeConfig, server: NatsServer, room: int | None, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
-            connection = await stack.enter_async_context(server.connect(config.edge.name))
-            self._forward = EdgeForward(
-                server, connection, forward_settings(config, room_bytes=room), clock=self._clock,
-                on_log=self._log.info,
-            )  # fmt: skip
-            dead_letters = StreamDeadLetters(
-                connection, config.edge.name, self._clock, payload_bytes_max=connection.max_payload
-            )
-            await self._works.open(Ground(server, connection, self._forward, dead_letters, stack), room)
-            self._contracts = await self._open_contracts(connection)
-            await self._works.open_late()
-            self._history = self._open_history(connection)
-            self._open_fleet(stack, connection)
-            self._open_commands(stack, connection)
-            service = await stack.enter_async_context(ServiceScope(self._serve))
-            self._works.on_change = service.refresh
-            if config.cluster is None:
-                await stack.enter_async_context(self.node_file.hold(self._node_info(server)))
-            await self._run_parts(stop, connection)
+            async with left_when(stop):
+                connection = await self._open(config, server, room, stack)
+            if stop.is_set():
+                self._log.info("edge stops while it starts")
+            else:
+                await self._run_parts(stop, connection)
+
+    async def _open(
+        self, config: EdgeConfig, server: NatsServer, room: int | None, stack: AsyncExitStack
+    ) -> RawConnection:  # fmt: skip
+        """All parts, until `stack` ends."""
+        connection = await stack.enter_async_context(server.connect(config.edge.name))
+        self._forward = EdgeForward(
+            server, connection, forward_settings(config, room_bytes=room), clock=self._clock, on_log=self._log.info,
+        )  # fmt: skip
+        dead_letters = StreamDeadLetters(
+            connection, config.edge.name, self._clock, payload_bytes_max=connection.max_payload
+        )
+        await self._works.open(Ground(server, connection, self._forward, dead_letters, stack), room)
+        self._contracts = await self._open_contracts(connection)
+        await self._works.open_late()
+        self._history = self._open_history(connection)
+        self._open_fleet(stack, connection)
+        self._open_commands(stack, connection)
+        service = await stack.enter_async_context(ServiceScope(self._serve))
+        self._works.on_change = service.refresh
+        if config.cluster is None:
+            await stack.enter_async_context(self.node_file.hold(self._node_info(server)))
+        return connection
 
     async def _run_parts(self, stop: asyncio.Event, connection: RawConnection) -> None:
         forward, contracts, works, data = self._forward, self._contracts, self._works, self._data

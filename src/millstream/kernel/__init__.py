@@ -19,6 +19,7 @@ from millstream.kernel._errors import (
 )
 from millstream.kernel._extras import needs_extra
 from millstream.kernel._lazy_names import lazy_names
+from millstream.kernel._left_when import left_when
 from millstream.kernel._ports import bind_port, free_port
 from millstream.kernel._private_file import write_private
 from millstream.kernel._registry import ErrorEntry, error_registry
@@ -50,6 +51,7 @@ __all__ = [
     "free_port",
     "lazy_names",
     "leads_out",
+    "left_when",
     "needs_extra",
     "parse_duration_s",
     "seeded",

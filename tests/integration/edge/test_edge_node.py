@@ -22,7 +22,7 @@ import warm
 from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader, _server, connect_nats, request_nats
 from millstream.config import load_edge
 from millstream.edge import EdgeNode
-from millstream.kernel import PlantError
+from millstream.kernel import PlantError, free_port
 from millstream.protocols.ledger import LedgerVerifier, is_ledger_subject
 from millstream.sdk import Received
 
@@ -233,6 +233,27 @@ def _servers_of(folder: Path) -> list[int]:
         for process in psutil.process_iter(["cmdline", "status"])
         if str(folder) in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE
     ]
+
+
+@pytest.mark.parametrize("when", ["its server starts", "it waits for its hub"])
+async def test_a_stop_while_it_starts_is_not_put_off_until_it_is_up(tmp_path: Path, when: str) -> None:
+    """Of a hub that is away it waits some seconds for where that stands; a large store is scanned for minutes."""
+    (tmp_path / "uplink.secret").write_text("of a hub that is away", encoding="ascii")
+    uplink = f"uplink: {{url: 'nats://127.0.0.1:{free_port()}', secret: {{file: uplink.secret}}}}"
+    config, findings = load_edge(write_config(tmp_path, 10**6, extra=uplink), CATALOG)
+    assert config is not None, findings
+    said: list[str] = []
+    stop, node = asyncio.Event(), EdgeNode(config, connectors=CATALOG, log=lambda level, line: said.append(line))
+    running = asyncio.ensure_future(node.run(stop))
+    if when == "it waits for its hub":
+        await until(lambda: node._forward is not None)
+    else:
+        await until(lambda: (tmp_path / "data/server").exists())
+    stop.set()
+    await running
+    assert any("edge stops while" in line for line in said), said
+    assert not any("edge is up" in line for line in said)
+    assert not psutil.Process().children()
 
 
 async def test_a_connector_gets_a_reader_of_the_nodes_own_streams(tmp_path: Path) -> None:
