@@ -283,6 +283,12 @@ COMMANDS = (
     Command("operator show", "_trust:show", "Show operator, tenants, sites and users.", TRUST),
     Command("operator export", "_trust:export", "Copy the key store, for a safe.", TRUST),
     Command("tenant add", "_trust:add_tenant", "Add a customer: accounts of its own, below a place of its own.", TRUST),
+    Command(
+        "tenant rekey",
+        "_rekey:rekey",
+        "Replace a tenant's signing keys: what the old ones signed opens nothing any more.",
+        TRUST,
+    ),
     Command("tenant limits", "_limits:limits", "Show what a tenant may use of a hub, or change it.", TRUST),
     Command(
         "site add", "_trust:add_site", "Add a site, and write the join file that makes one box its edge, once.", TRUST

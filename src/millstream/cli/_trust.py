@@ -143,7 +143,7 @@ def export(out: Path, /, *, remove_identities: bool = False, keys: Keys = NO_KEY
     """Copy the key store, for a safe.
 
     With --remove-identities the seeds of operator and accounts stay in the copy only. What is left signs for all
-    daily work. Only an identity can name another signing key, for which there is no command yet.
+    daily work, also for `tenant rekey`. Copies that were made before a rekey hold the old keys: export again.
 
     Examples:
 

@@ -53,6 +53,7 @@ from millstream.edge._history import EdgeHistory, SharedStreams
 from millstream.edge._history_pages import HistoryPages
 from millstream.edge._lifecycle import Alarm
 from millstream.edge._log import LineLog, Sink, to_logging
+from millstream.edge._new_token import NewToken
 from millstream.edge._service_scope import ServiceScope
 from millstream.edge._settings import forward_settings, make_data_dir, server_settings
 from millstream.edge._shared_config import SharedShelf
@@ -484,6 +485,9 @@ class EdgeNode:
 
         server, base = self.server, f"millstream.node.{self.config.edge.name}"
         asked = {**self._works.asked(), "config": self._configuration.answer}
+        if self.config.uplink is not None and self.config.uplink.credentials is not None:
+            token = NewToken(self.config.uplink.credentials.absolute(), self._clock, self._log)
+            asked["uplink_token"] = token.answer
         if self._fleet is not None:
             asked["facts"] = self._fleet.answer_request
         asked_from = self._works.asked_from()

@@ -16,6 +16,7 @@ from millstream.trust import HubTenant, new_key, program_token
 
 LIFE_S = 86400  # the server hangs up then; a worker comes back with what the file has by that time
 RENEWED_S = LIFE_S // 4
+LOOK_S = 0.5  # for another key
 
 
 class FlowLogin:
@@ -26,6 +27,7 @@ class FlowLogin:
         self._hub = hub
         self._tenant = tenant
         self._clock = clock
+        self._seed: str | None = None
 
     @property
     def credentials(self) -> Credentials:
@@ -38,6 +40,7 @@ class FlowLogin:
         seed = tenant.roles.get("flow")
         if seed is None:
             raise no_key(tenant.name, "flow")
+        self._seed = seed
         key, now_s = new_key("user"), self._clock.now_ns() // 10**9
         name = f"flows of {self._hub}"
         token = program_token(
@@ -47,10 +50,14 @@ class FlowLogin:
         write_private(self._path, format_creds(token, key.seed))
 
     async def run(self) -> None:
-        """Renew them in time, until cancelled."""
+        """Renew them in time, and when another key signs, until cancelled."""
+        due_ns = self._clock.monotonic_ns() + RENEWED_S * 10**9
         while True:
-            await self._clock.sleep(RENEWED_S)
-            self.renew()
+            await self._clock.sleep(LOOK_S)
+            now_ns = self._clock.monotonic_ns()
+            if now_ns >= due_ns or self._tenant().roles.get("flow", self._seed) != self._seed:
+                self.renew()
+                due_ns = now_ns + RENEWED_S * 10**9
 
 
 def no_key(tenant: str, role: str) -> AuthError:

@@ -37,6 +37,7 @@ from millstream.hub._flow_login import FlowLogin, no_key
 from millstream.hub._joins import JOINS_SUBJECT, JoinCounters, JoinDesk
 from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
 from millstream.hub._registrar import Registrar
+from millstream.hub._renewals import EdgeKeys, renew_sites
 from millstream.hub._server_events import PROVIDER_SHELF, ServerEventTeller, SystemEars, provider_events_stream
 from millstream.hub._shared_trust import SharedTrust
 from millstream.hub._standing_history import history_dir, standing_history
@@ -94,6 +95,7 @@ class Tenants:
         self._system: RawConnection
         self._provider: RawConnection
         self._auditor: Auditor
+        self._edge_keys: EdgeKeys
         self._teller: ServerEventTeller | None = None
         self.logins: LoginDesk | None = None
 
@@ -229,6 +231,7 @@ class Tenants:
         async with AsyncExitStack() as stack:
             system = server.connection(f"{name} system", Credentials(creds_file=self._file.creds_file("system")))
             self._system = await stack.enter_async_context(system)
+            self._edge_keys = EdgeKeys(lambda: self._file.trust.tenants)
             self._accounts.listen(self._system)
             await self._accounts.push(self._system)
             provider = server.connection(f"{name} provider", self.provider)
@@ -282,12 +285,21 @@ class Tenants:
                 if self._file.look() and self._shared is not None:
                     with suppress(PlantError):
                         self._shared.tell()
+                await self._renew_sites()
                 await self._push()
                 if self._file.trust.serial != before:
                     self._log.info("the operator's file was taken", serial=self._file.trust.serial)
                     if self._shared is None:
                         await self._tell_changes(before)
                     before = self._file.trust.serial
+
+    async def _renew_sites(self) -> None:
+        """Before the server refuses what an old key signed, sites get what the new one signs; a member without the
+        plants lets the one that has them do it."""
+        for tenant in self._edge_keys.take_changed():
+            plant = self.plant(tenant.name)
+            connection = None if plant is None else plant.connection
+            await renew_sites(connection, tenant, self._auditor.tell, self._clock, self._log)
 
     async def _push(self) -> None:
         try:

@@ -1,7 +1,7 @@
 """Who may do what, and who says so: operator, tenants, sites, people; their keys and tokens."""
 
 from millstream.protocols.below import place_subject
-from millstream.trust._accounts import BOOKS_BYTES, owner_claims
+from millstream.trust._accounts import BOOKS_BYTES, owner_claims, user_claims
 from millstream.trust._bundle import KEPT, HubSite, HubTenant, HubTrust, make_bundle, read_bundle
 from millstream.trust._carried import open_bundle, seal_bundle
 from millstream.trust._issue import (
@@ -35,6 +35,7 @@ from millstream.trust._join import (
     read_request,
 )
 from millstream.trust._keystore import changing_keys, load_keys, save_keys, seal, unseal
+from millstream.trust._rekey import KEY_NAMES, rekey_tenant, signing_keys
 from millstream.trust._shown import shown_hub, shown_site, shown_tenant, shown_user, told_change
 from millstream.trust._state import Change, Limits, Person, Role, Site, Tenant, Trust, User
 
@@ -42,6 +43,7 @@ __all__ = [
     "BOOKS_BYTES",
     "FORMAT",
     "KEPT",
+    "KEY_NAMES",
     "Change",
     "HubSite",
     "HubTenant",
@@ -80,6 +82,7 @@ __all__ = [
     "parse_join_file",
     "read_bundle",
     "read_request",
+    "rekey_tenant",
     "restore_site",
     "restore_user",
     "revoke_site",
@@ -91,7 +94,9 @@ __all__ = [
     "shown_site",
     "shown_tenant",
     "shown_user",
+    "signing_keys",
     "sites_in",
     "told_change",
     "unseal",
+    "user_claims",
 ]

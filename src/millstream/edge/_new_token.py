@@ -1,0 +1,40 @@
+"""Takes a new token for the link to the hub, when the operator has replaced the key that signed the one before.
+
+The box keeps its own key. The server reads the file each time it dials, so the new token counts from the next time on:
+the hub cuts the link as soon as it knows the new key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from millstream.bus import disk_error, write_private
+from millstream.kernel import Clock
+from millstream.protocols.nats_jwt import format_creds, parse_creds, read_token
+from millstream.protocols.uplink_token import own_token
+from millstream.sdk import Log
+
+
+class NewToken:
+    """`creds_file` lets the edge's server into the hub."""
+
+    def __init__(self, creds_file: Path, clock: Clock, log: Log) -> None:
+        self._creds_file = creds_file
+        self._clock = clock
+        self._log = log
+
+    async def answer(self, payload: bytes) -> object:
+        """What a hub hands on. Raises AuthError, DecodeError, StoreFullError."""
+        return {"renewed": await asyncio.to_thread(self._take, payload)}
+
+    def _take(self, payload: bytes) -> str:
+        path = self._creds_file
+        token, key = parse_creds(path.read_text(encoding="ascii"), where=str(path))
+        new = own_token(payload, read_token(token), self._clock.now_ns() / 1e9)
+        try:
+            write_private(path, format_creds(new, key.seed))
+        except OSError as error:
+            raise disk_error(error, path) from error
+        self._log.info("the hub gave a new token: another key signs for this tenant")
+        return str(key.public)
