@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +35,8 @@ from millstream.historian import (
     ClickhouseServer,
     Count,
     Events,
+    Keep,
+    KeepRule,
     Last,
     PostgresServer,
     Query,
@@ -48,6 +51,7 @@ from millstream.historian._columns import to_columns
 from millstream.historian._dialect_duckdb import Chosen
 from millstream.historian._engine import Plan, Questions, Running
 from millstream.historian._events import EventRow
+from millstream.historian._keep import KeepBook
 from millstream.historian._ports import DeadLetter
 from millstream.historian._query import check_query
 from millstream.historian._rows import Rows
@@ -56,7 +60,9 @@ from millstream.historian._server_copy import copy_server, freeze
 from millstream.historian._store import DAY_NS, Commit, HistoryStoreError, Position
 from millstream.historian._storing import Store
 from millstream.historian._tags import TagDictionary
+from millstream.historian._upkeep import Upkeep
 from millstream.kernel import FencedError, PlantError
+from millstream.protocols.uns_pattern import Pattern
 
 
 class ServerStore(Store, DropsRows, Protocol):
@@ -215,6 +221,34 @@ def check_what_is_beside(filled: Filled) -> None:
     assert store.drop([0], T0 + 1) == 1
     filled.settle()
     assert store.rows_count() == 0
+
+
+async def check_retention(filled: Filled, upkeep_of: Callable[[Any, KeepBook, Any, Any], Upkeep]) -> None:
+    """Each tag is kept as the first rule that fits its path says, the others and events as the default; a second look
+    drops nothing more."""
+    rules = (
+        KeepRule((Pattern.parse(TAGS[0]),), Keep(3 * 86_400.0)),
+        KeepRule((Pattern.parse(TAGS[1]),), Keep(None)),
+        KeepRule((Pattern.parse("acme/**"),), Keep(6 * 86_400.0)),
+    )
+    filled.clear()
+    event = EventRow(0, T0, "1", "/press", "com.acme.stop", None, "text/plain", "{}", None)
+    filled.add([S(tag, T0 + day * DAY_NS, float(day)) for tag in TAGS for day in range(10)], events=[event])
+
+    async def on_writer(work: Callable[[], Any]) -> Any:
+        return work()
+
+    clock = SimpleNamespace(now_ns=lambda: T0 + 10 * DAY_NS)
+    upkeep = upkeep_of(filled.store, KeepBook(Keep(8 * 86_400.0), rules), on_writer, clock)
+    for _ in range(2):
+        await upkeep.maintain(filled.tags)
+        filled.settle()
+        rows = rows_of(filled.ask(Range(tags=TAGS)))
+        first = {tag: min(row["value"] for row in rows if row["tag"] == tag) for tag in TAGS}
+        assert first == {TAGS[0]: 7.0, TAGS[1]: 0.0, TAGS[2]: 4.0}
+        assert len(rows) == 3 + 10 + 6
+    about = Plan(Chosen([0]), "event", {0: filled.tags.path(0)})
+    assert not rows_of(filled.engine.answer(Events(tags=("*",)), about))
 
 
 def check_a_stopped_question(filled: Filled) -> None:

@@ -20,6 +20,7 @@ from server_suite import (
     check_a_copy,
     check_a_stopped_question,
     check_all_questions,
+    check_retention,
     check_values_times_and_corrections,
     check_what_is_beside,
     kill_again_and_again,
@@ -27,7 +28,7 @@ from server_suite import (
 from test_kill_nine import Server
 
 from millstream.historian import ClickhouseServer, Last, Range, Window
-from millstream.historian._clickhouse_engine import ClickhouseQuestions
+from millstream.historian._clickhouse_engine import ClickhouseQuestions, ClickhouseUpkeep
 from millstream.historian._clickhouse_link import ClickhouseLink
 from millstream.historian._clickhouse_store import ClickhouseStore
 from millstream.historian._last import LastValues
@@ -105,6 +106,12 @@ def test_values_times_and_corrections_are_those_of_the_embedded_history(filled: 
 
 def test_what_is_beside_the_rows_is_stored_with_them_and_a_repeat_is_not(filled: InClickhouse) -> None:
     check_what_is_beside(filled)
+
+
+async def test_each_tag_is_kept_as_its_rule_says(filled: InClickhouse) -> None:
+    await check_retention(
+        filled, lambda store, book, on_writer, clock: ClickhouseUpkeep(store, book, on_writer=on_writer, clock=clock)
+    )
 
 
 def test_a_backup_has_all_of_it_and_another_server_takes_it(

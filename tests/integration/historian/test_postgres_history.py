@@ -20,6 +20,7 @@ from server_suite import (
     check_a_copy,
     check_a_stopped_question,
     check_all_questions,
+    check_retention,
     check_values_times_and_corrections,
     check_what_is_beside,
     kill_again_and_again,
@@ -34,6 +35,7 @@ from millstream.historian._events import EventRow
 from millstream.historian._last import LastValues
 from millstream.historian._postgres_engine import PostgresQuestions
 from millstream.historian._postgres_store import PostgresStore
+from millstream.historian._server import ServerUpkeep
 from millstream.historian._store import HistoryStoreError
 from millstream.historian._tags import TagDictionary
 from millstream.hub import HubNode
@@ -101,6 +103,12 @@ def test_values_times_and_corrections_are_those_of_the_embedded_history(filled: 
 
 def test_what_is_beside_the_rows_is_stored_with_them_and_a_repeat_is_not(filled: InPostgres) -> None:
     check_what_is_beside(filled)
+
+
+async def test_each_tag_is_kept_as_its_rule_says(filled: InPostgres) -> None:
+    await check_retention(
+        filled, lambda store, book, on_writer, clock: ServerUpkeep(store, book, on_writer=on_writer, clock=clock)
+    )
 
 
 def test_a_backup_has_all_of_it_and_another_server_takes_it(

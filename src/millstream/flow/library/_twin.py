@@ -20,6 +20,7 @@ from millstream.shop import OrderSpan, order_at, put_order, read_order
 TAGS_MAX = 300  # of one asset
 ALARMS_MAX = 100
 TIMER = "twin"
+STALE = "stale"
 PRIORITIES = ("low", "medium", "high", "critical")
 
 
@@ -35,7 +36,7 @@ class TwinConfig(FlowConfig):
     every: Duration = Field(default=1.0, gt=0)
     """How often a twin that changes is told, at most."""
     stale: Duration | None = None
-    """A tag of which nothing came for so long is stale, as of the newest value of the asset."""
+    """A tag of which nothing came for so long is stale, also where the whole asset is silent."""
     output: OutputName = "twin"
     """Name of the twin, an event at the same place."""
 
@@ -57,7 +58,8 @@ class Value(msgspec.Struct, array_like=True, frozen=True):
 
 class Twin(msgspec.Struct, array_like=True):
     """Values by tag, desired ones apart; since when the state is what it is; orders; the active alarms by name; what
-    the context says of the asset; up to where the twin was told, its newest time and how often it was told."""
+    the context says of the asset; up to where the twin was told, its newest time and how often it was told; when
+    tags were last found to be stale."""
 
     tags: dict[str, Value] = {}
     desired: dict[str, Value] = {}
@@ -69,6 +71,7 @@ class Twin(msgspec.Struct, array_like=True):
     newest_ns: int = 0
     revision: int = 0
     left_out: int = 0
+    stale_ns: int = 0
 
 
 class _Step:
@@ -79,7 +82,7 @@ class _Step:
 
     def __call__(self, twin: Twin, event: Event) -> tuple[Twin, Sequence[Effect]]:
         if event.is_timer:
-            return twin, self._tell(twin, event.key, event.time_ns)
+            return twin, self._on_timer(twin, event)
         if not self._take(twin, event):
             return twin, ()
         twin.newest_ns = max(twin.newest_ns, event.time_ns)
@@ -87,6 +90,25 @@ class _Step:
         if twin.newest_ns < due_ns:
             return twin, (SetTimer(TIMER, due_ns),)
         return twin, self._tell(twin, event.key, event.time_ns)
+
+    def _on_timer(self, twin: Twin, event: Event) -> Sequence[Effect]:
+        if event.timer == TIMER:
+            return self._tell(twin, event.key, event.time_ns)
+        before = self._stale_tags(twin)
+        known_ns, twin.stale_ns = twin.stale_ns, max(twin.stale_ns, event.time_ns)
+        if self._stale_tags(twin) != before:
+            return self._tell(twin, event.key, event.time_ns)
+        twin.stale_ns = known_ns  # it has been heard of meanwhile
+        return self._stale_timer(twin)
+
+    def _stale_timer(self, twin: Twin) -> Sequence[Effect]:
+        """When the next tag will not have been heard of for too long, also where the whole machine is silent."""
+        if self._stale_ns is None:
+            return ()
+        ends = [value.time_ns for value in twin.tags.values() if not self._is_stale(twin, value)]
+        if not ends:
+            return ()
+        return (SetTimer(STALE, max(min(ends) + self._stale_ns + 1, _now(twin) + self._every_ns)),)
 
     def _take(self, twin: Twin, event: Event) -> bool:
         """Whether it is news."""
@@ -114,10 +136,11 @@ class _Step:
     def _tell(self, twin: Twin, key: str, time_ns: int) -> Sequence[Effect]:
         twin.shown_ns = max(twin.newest_ns, time_ns)
         twin.revision += 1
-        return (EmitEvent(f"{key}:{self._config.output}", TWIN_TYPE, self._document(twin), twin.newest_ns),)
+        told = EmitEvent(f"{key}:{self._config.output}", TWIN_TYPE, self._document(twin), _now(twin))
+        return (told, *self._stale_timer(twin))
 
     def _document(self, twin: Twin) -> dict[str, Any]:
-        now_ns = twin.newest_ns
+        now_ns = _now(twin)
         state, order = twin.tags.get(self._config.state), order_at(twin.orders, now_ns)
         desired = {name: self._wanted(twin, name, value) for name, value in sorted(twin.desired.items())}
         return {
@@ -142,7 +165,10 @@ class _Step:
         return shown
 
     def _is_stale(self, twin: Twin, value: Value) -> bool:
-        return self._stale_ns is not None and twin.newest_ns - value.time_ns > self._stale_ns
+        return self._stale_ns is not None and _now(twin) - value.time_ns > self._stale_ns
+
+    def _stale_tags(self, twin: Twin) -> list[str]:
+        return [name for name, value in sorted(twin.tags.items()) if self._is_stale(twin, value)]
 
     def _wanted(self, twin: Twin, name: str, wanted: Value) -> dict[str, Any]:
         """What is wanted beside what is reported."""
@@ -163,7 +189,7 @@ class _Step:
 
     def _health(self, twin: Twin, desired: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         bad = [name for name, value in sorted(twin.tags.items()) if Quality(value.quality).is_bad]
-        stale = [name for name, value in sorted(twin.tags.items()) if self._is_stale(twin, value)]
+        stale = self._stale_tags(twin)
         worst = max((PRIORITIES.index(a["priority"]) for a in twin.alarms.values()), default=-1)
         differs = [name for name, each in desired.items() if each["is_met"] is False]
         return {
@@ -171,6 +197,11 @@ class _Step:
             "highest_priority": PRIORITIES[worst] if worst >= 0 else None, "bad_tags": bad, "stale_tags": stale,
             "not_as_desired": differs, "values_left_out": twin.left_out,
         }  # fmt: skip
+
+
+def _now(twin: Twin) -> int:
+    """The newest time that it holds, or when it was found that some tag is silent."""
+    return max(twin.newest_ns, twin.stale_ns)
 
 
 def _take_alarm(twin: Twin, name: str, note: Any) -> bool:
