@@ -39,7 +39,7 @@ def write_recording(folder: Path) -> None:
 def raw_connector(folder: Path) -> dict[str, object]:
     """The recorded waveforms, stored at once as if the last minute had been them."""
     return {
-        "name": "spindle", "type": "replay", "path": "spindle",
+        "name": "spindle", "type": "replay", "path": "spindle", "durability": "site",
         "config": {"file": str(folder / "raw.npz"), "times": "shift", "speed": "max"},
         "tags": [{"name": f"c{n}", "address": f"c{n}"} for n in range(RAW_CHANNELS)],
     }  # fmt: skip

@@ -1,8 +1,9 @@
 """The last minute of 1 kHz channels, asked at the hub of some sites at once and answered by the edges that hold it.
 
 Each site is an edge process of its own, with its own nats-server. A recording of a minute is stored at once, in blocks
-of a second, as a waveform device would send them; what is asked for is the whole of it, of one channel and of all. The
-links are loopback, and all stands on one machine, so what is measured is processor time and memory.
+of a second, as a waveform device would send them, and stays at the site (`durability: site`); what is asked for is the
+whole of it, of one channel and of all. The links are loopback, and all stands on one machine, so what is measured is
+processor time and memory.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from millstream.bus._credentials import Credentials, inbox_prefix, read_creds
-from millstream.bus._gathered import Gathered
+from millstream.bus._gathered import GatheredBatches
 from millstream.bus._patience import patiently
 from millstream.bus._scope import leave_group
 from millstream.bus._tls_offer import TLS_GOODBYE_S, check_offer, wants_tls
@@ -83,7 +83,7 @@ class RawConnection:
         self._requests: dict[bytes, asyncio.Future[WireMessage]] = {}
         self._request_count = 0
         self._inbox_id = base64.b32encode(secrets.token_bytes(15)).decode("ascii")
-        self._gathered = Gathered(self.subscribe)
+        self._gathered = GatheredBatches(self.subscribe)
         self.inbox = ""  # known once the server has said who it is
         self.info: dict[str, Any] = {}
         self.connects = 0

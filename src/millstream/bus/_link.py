@@ -25,6 +25,7 @@ from millstream.bus._client import (
     translate_nats,
 )
 from millstream.bus._credentials import Credentials, api_prefix, places_of
+from millstream.bus._gathered import Gathered
 from millstream.kernel import AuthError, PlantError, Unreachable
 from millstream.sdk import tls_fault
 
@@ -71,6 +72,9 @@ class Subscription:
         return frames
 
     async def _on_message(self, msg: Msg) -> None:
+        self._keep(msg)
+
+    def _keep(self, msg: Msg) -> None:
         if len(self._frames) >= self._frames_count_max:
             self.dropped_count += 1
             return
@@ -95,8 +99,7 @@ class Link:
         self._asked: dict[Subscription, str] = {}
         self._inbox: str | None = None  # where all gathered replies arrive, once there was a request for some
         self._inbox_lock = asyncio.Lock()
-        self._gathered: dict[str, Subscription] = {}
-        self._gathered_count = 0
+        self._gathered: Gathered[Msg] = Gathered()
         self._refused_count = 0  # subscriptions that the server did not take: a limit was reached
 
     @property
@@ -162,8 +165,7 @@ class Link:
 
     @asynccontextmanager
     async def _gather(self) -> AsyncGenerator[tuple[str, Subscription], None]:
-        """A subject for the replies of one request, and what arrives there. One subscription serves them all: of each
-        new one, and of its end, a hub's server tells every site that is linked to it."""
+        """A subject for the replies of one request, and what arrives there."""
         try:
             async with self._inbox_lock:
                 if self._inbox is None:
@@ -172,14 +174,14 @@ class Link:
                     await self._flush()
         except nats.errors.Error as error:
             raise _translated(error, self.url) from error
-        self._gathered_count += 1
-        token, replies = str(self._gathered_count), Subscription(FRAMES_COUNT_MAX)
-        self._gathered[token] = replies
+        assert self._inbox is not None
+        replies = Subscription(FRAMES_COUNT_MAX)
+        reply = self._gathered.open(self._inbox, replies._keep)
         self._subscriptions.add(replies)
         try:
-            yield f"{self._inbox}.{token}", replies
+            yield reply, replies
         finally:
-            del self._gathered[token]
+            self._gathered.close(reply)
             self._subscriptions.discard(replies)
             self._asked.pop(replies, None)
 
@@ -195,10 +197,7 @@ class Link:
         return inbox
 
     async def _on_gathered(self, msg: Msg) -> None:
-        """What comes after its asker has gone is nobody's."""
-        replies = self._gathered.get(msg.subject.rpartition(".")[2])
-        if replies is not None:
-            await replies._on_message(msg)
+        self._gathered.give(msg.subject.encode("ascii", "replace"), msg)
 
     def _refuse(self, subject: str) -> None:
         """The server let a question not pass: who waits for its answer is told."""

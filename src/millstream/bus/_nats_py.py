@@ -20,7 +20,7 @@ from nats.aio.subscription import Subscription
 
 from millstream.bus._client import connect_nats
 from millstream.bus._credentials import Credentials
-from millstream.bus._gathered import Gathered
+from millstream.bus._gathered import GatheredBatches
 from millstream.bus._scope import leave_group
 from millstream.bus._transport import BatchCallback
 from millstream.kernel import ProtocolViolation, Unreachable
@@ -59,7 +59,7 @@ class NatsPyConnection:
         self._request_count = 0
         self._group = asyncio.TaskGroup()
         self._pump_task: asyncio.Task[None] | None = None
-        self._gathered = Gathered(self.subscribe)
+        self._gathered = GatheredBatches(self.subscribe)
         self.inbox = ""  # known once connected
         self.connects = 0
         self.replicas = 1
