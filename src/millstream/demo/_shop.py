@@ -1,5 +1,5 @@
-"""What the demo's edge works out of its two machines (states, stops, parts, rejects, OEE), and what its plant knows of
-them: equipment, a shift, products, orders, reasons."""
+"""What the demo's edge works out of its machines (states, stops, parts, rejects, alarms, OEE), and what its plant knows
+of them: equipment, a shift, products, orders, reasons."""
 
 from __future__ import annotations
 
@@ -52,6 +52,24 @@ def flows(start_ns: int) -> list[dict[str, Any]]:
             "name": "quality", "type": "quality", "idle": IDLE, "inputs": [f"{PRESS}:rejected", f"{PRESS}:reject_code"],
             "config": {
                 "names": {"scrap": "rejected", "reason": "reject_code"}, "reasons": {"7": "burrs", "9": "scratches"},
+            },
+        },
+        {
+            "name": "alarms", "type": "alarm", "idle": IDLE,
+            "inputs": [f"{PRESS}:{name}" for name in ("spindle_temperature", "coolant_pressure", "guard_open")],
+            "config": {
+                "names": {"temperature": "spindle_temperature", "pressure": "coolant_pressure", "guard": "guard_open"},
+                "conditions": [
+                    {
+                        "name": "spindle-hot", "of": "temperature", "above": 51.5, "deadband": 2, "priority": "high",
+                        "message": "the spindle is hot", "response": "look at the coolant",
+                    },
+                    {
+                        "name": "coolant-low", "of": "pressure", "below": 5.3, "deadband": 0.2, "priority": "medium",
+                        "message": "little coolant", "response": "look at the filter",
+                    },
+                    {"name": "guard", "of": "guard", "states": [1], "priority": "low", "message": "the guard is open"},
+                ],
             },
         },
         {
