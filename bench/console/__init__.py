@@ -1,7 +1,7 @@
 """The console in a real browser: the first useful picture, and what live tags cost.
 
     python -m bench console [--json] [--short] [--tags 2000] [--seconds 20] [--minutes 2] [--throttle 4] [--pages 3]
-                            [--large 100000]
+                            [--large 100000] [--samples 100000]
 
 A hub and an edge in one process, whose replay connector says so many tags once a second, and Debian's Chromium without
 a screen (software drawing). The first picture is the frame in which the first value of a tag was painted, as the
@@ -16,8 +16,9 @@ hour. Frames that came too late are counted while the page is scrolled through a
 on a wall's screen, beside those of a page with nothing on it.
 
 At last a hub that knows a hundred thousand tags, each with a value that came over the bus: how soon the tree stands
-there, how soon a search shows a tag with its value, and what the page holds. Needs chromium, playwright and a built
-console; where they are missing nothing is measured.
+there, how soon a search shows a tag with its value, and what the page holds. There, too, a trend of a hundred thousand
+samples, and one of four such, is moved and zoomed: the processor time of the page's process for each view. Needs
+chromium, playwright and a built console; where they are missing nothing is measured.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from bench.console._measures import (
     page_cost,
     share_of,
 )
+from bench.console._trend import LINES, start_fine, trend_rows
 from millstream.api import is_built
 
 if TYPE_CHECKING:
@@ -84,10 +86,12 @@ def main(argv: list[str]) -> int:
     options.add_argument("--pages", type=int, default=3, help="how many are open for what the node pays")
     options.add_argument("--throttle", type=float, default=4.0, help="how many times slower, for the first picture")
     options.add_argument("--large", type=int, default=100_000, help="tags of the large plant")
+    options.add_argument("--samples", type=int, default=100_000, help="of each tag of the trend")
     options.add_argument("--chromium", default="chromium", help="the browser's program")
     chosen = options.parse_args(argv)
     if chosen.short:
         chosen.tags, chosen.seconds, chosen.pages, chosen.minutes = 100, 3.0, 1, 0.1
+        chosen.samples = 10_000
         chosen.large = 12_000  # still more than one list holds
     program = shutil.which(chosen.chromium)
     lacks = _lacks(program)
@@ -106,7 +110,7 @@ def _measures(chosen: Any) -> tuple[str, ...]:
         "first value after opening the page", "time to interactive", f"{tags:,} live tags at 1 Hz",
         "processor of the node for an open page", "memory after an hour", f"{FAST_TAGS} live tags at {1 / FAST_S:g} Hz",
         f"{FAST_TAGS} values in sight at {1 / FAST_S:g} Hz", f"the tree of {large:,} tags",
-        f"a search in {large:,} tags",
+        f"a search in {large:,} tags", *(f"a trend of {lines} x {chosen.samples:,} samples" for lines in LINES),
     )  # fmt: skip
 
 
@@ -138,7 +142,11 @@ async def _measure(program: str, chosen: Any) -> list[Row]:
                 rows.append(await _frames_row(browser, address, chosen))
                 rows.append(await _wall_row(browser, address, chosen))
             async with open_rig() as rig:
-                rows += await large_rows(browser, await start_large(rig, chosen.large), chosen.large)
+                address = await start_large(rig, chosen.large)
+                rows += await large_rows(browser, address, chosen.large)
+                rows += await trend_rows(
+                    browser, address, await start_fine(rig, chosen.samples), chosen.samples, chosen.seconds
+                )
         finally:
             await browser.close()
     for row, measure in zip(rows, _measures(chosen), strict=True):
