@@ -2,7 +2,9 @@ import { type Stop } from "@millstream/client";
 import { expect, test } from "vitest";
 import { chosenOf } from "../src/parts/choice";
 import { spectrumOf } from "../src/parts/spectrum";
+import { type Line } from "../src/parts/chart";
 import { stepsOf } from "../src/parts/steps";
+import { thinned } from "../src/parts/thin";
 import { marksOf } from "../src/state/marks";
 
 const BAD = 0x80000000;
@@ -48,4 +50,35 @@ test("a drag takes what of it lies in the stop that has most of it, a click the 
 test("a waterfall goes from the planned time to what is left, in steps that meet", () => {
   const steps = stepsOf(1000, { failures: 300, speed: 100 });
   expect(steps.map((step) => [step.seconds, step.fromShare])).toEqual([[1000, 0], [300, 0.7], [100, 0.6], [600, 0]]);
+});
+
+test("of however many samples each column keeps its first, least, greatest and last, so a spike of one is there at each zoom", () => {
+  const count = 100_000;
+  const times = Array.from({ length: count }, (_, n) => 1_700_000_000_000 + 10 * n);
+  const values = times.map((_, n): number | null => (n % 1000 === 500 ? null : Math.sin(n / 50)));
+  const [up, down] = [70_001, 12_345];
+  [values[up], values[down]] = [99, -99];
+  const line: Line = { label: "x", times, values, isRaw: true };
+  for (const width of [count, 40_000, 9000, 3000, 700]) {
+    for (const spike of [up, down]) {
+      const from = Math.max(0, spike - Math.floor(width / 3));
+      const [fromMs, toMs] = [times[from], times[Math.min(count - 1, from + width)]];
+      const seen = thinned(line, fromMs, toMs, 1200);
+      expect(seen.values).toContain(values[spike]);
+      expect(seen.times[seen.values.indexOf(values[spike])]).toBe(times[spike]);
+      expect(seen.times.length).toBeLessThanOrEqual(4 * 1201 + 2);
+      expect(seen.times.every((time, at) => at === 0 || time > seen.times[at - 1])).toBe(true);
+      expect(seen.times[0]).toBe(times[Math.max(0, from - 1)]); // the line comes from the value before
+    }
+  }
+  expect(thinned(line, times[10], times[60], 1200).times).toEqual(times.slice(9, 61));
+});
+
+test("of windows the least of one and the greatest of another stay, and an empty line stays empty", () => {
+  const times = Array.from({ length: 5000 }, (_, n) => n);
+  const [values, low] = [times.map((n): number | null => (n === 3333 ? 8 : 1)), times.map((n): number | null => (n === 2222 ? -8 : 0))];
+  const seen = thinned({ label: "x", times, values, low }, 0, 5000, 100);
+  expect([Math.max(...(seen.values as number[])), Math.min(...(seen.low as number[]))]).toEqual([8, -8]);
+  expect(seen.low?.length).toBe(seen.values.length);
+  expect(thinned({ label: "x", times: [], values: [] }, 0, 1, 100).times).toEqual([]);
 });

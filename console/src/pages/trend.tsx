@@ -20,6 +20,7 @@ const SPANS: [string, number, Word, number][] = [
   ["24h", 1440, "unitH", 24], ["7d", 10_080, "unitD", 7], ["30d", 43_200, "unitD", 30],
 ];
 const DRAW_MS = 200;
+const MISSING_MS = 3000;
 const LINES_MAX = 8;
 const START_MAX = 8;
 const NUMERIC = ["tag", "count", "kpi"];
@@ -33,7 +34,7 @@ export function TrendPage(): preact.JSX.Element {
   const isSpectrum = query.get("show") === "spectrum";
   const isFromSite = query.get("source") === "site";
   const spanMs = zoom === undefined ? span[1] * 60_000 : zoom[1] - zoom[0];
-  useMissing(keys);
+  const missing = useMissing(keys);
   const chosen = keys.flatMap((key) => tags.value.get(key) ?? []);
   const show = (change: Record<string, string | string[] | undefined>): void =>
     go(address("trend", {
@@ -58,6 +59,7 @@ export function TrendPage(): preact.JSX.Element {
         {keys.length > 0 && <Steps spanMs={spanMs} toMs={zoom?.[1]} go={(from, to) => show({ from: String(Math.round(from)), to: String(Math.round(to)) })} />}
         {zoom && <button type="button" onClick={() => show({ from: undefined, to: undefined })}>{t("zoomOut")}</button>}
       </div>
+      {missing.length > 0 && <p class="look" role="status">{t("nothingStored")}: <span class="foreign">{missing.map((key) => plain(pathOf(key), 200)).join(", ")}</span></p>}
       {chosen.length === 0 ? <Start onAdd={(key) => show({ tag: [key] })} /> : (
         <Lines key={[...chosen.map((tag) => tag.key), earlier?.[0], isFromSite].join("\n")} chosen={chosen} minutes={span[1]} zoom={zoom}
           earlier={earlier} isSpectrum={isSpectrum} isFromSite={isFromSite}
@@ -83,13 +85,21 @@ function Steps({ spanMs, toMs, go }: { spanMs: number; toMs: number | undefined;
   );
 }
 
-/** Tags of a link that are in no list yet: of a large plant, or not loaded so far. */
-function useMissing(keys: string[]): void {
-  const missing = isLoaded.value ? keys.filter((key) => !tags.value.has(key)).join("\n") : "";
+/** Tags of a link that are in no list yet: of a large plant, or not stored so far. */
+function useMissing(keys: string[]): string[] {
+  const missing = isLoaded.value ? keys.filter((key) => !tags.value.has(key)) : [];
+  const wanted = missing.join("\n");
   useEffect(() => {
-    for (const key of missing === "" ? [] : missing.split("\n")) void findMore(key.slice(key.indexOf(" ") + 1));
-  }, [missing]);
+    if (wanted === "") return;
+    const ask = (): void => wanted.split("\n").forEach((key) => void findMore(pathOf(key)));
+    ask();
+    const timer = setInterval(ask, MISSING_MS);
+    return () => clearInterval(timer);
+  }, [wanted]);
+  return missing;
 }
+
+const pathOf = (key: string): string => key.slice(key.indexOf(" ") + 1);
 
 function zoomOf(from: string | null, to: string | null): [number, number] | undefined {
   const [first, last] = [Number(from), Number(to)];
@@ -161,6 +171,7 @@ function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite, onRemov
     Promise.all(lines.current.map((line) => line.load(from, to))).then(() => setWhy(""), (error: Error) => setWhy(error.message));
   }), [minutes, zoom?.[0], zoom?.[1]]);
   const [fromMs, toMs] = zoom ?? [now.value - minutes * 60_000, now.value];
+  const shown = [...lines.current]; // another list each time: of the same one nothing is drawn again
   return (
     <section class="panel" aria-label={t("trend")}>
       <ul class="chips">
@@ -175,11 +186,12 @@ function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite, onRemov
         ))}
       </ul>
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
+      {lines.current.some((line) => line.isCut) && <p class="look" role="status">{t("cutShort")}</p>}
       <Chart lines={lines.current.map((line) => line.line)} label={t("chartOf", { what: chosen.map((tag) => plain(tag.path, 80)).join(", ") })}
         fromMs={fromMs} toMs={toMs} height={isSpectrum ? 240 : 420} onZoom={onZoom} canvas={canvas} />
       <p class="muted">{t("shaded")}</p>
-      {isSpectrum && <Spectra lines={lines.current} fromMs={fromMs} toMs={toMs} />}
-      <Extremes lines={lines.current} fromMs={fromMs} toMs={toMs} />
+      {isSpectrum && <Spectra lines={shown} fromMs={fromMs} toMs={toMs} />}
+      <Extremes lines={shown} fromMs={fromMs} toMs={toMs} />
       <p class="acts">
         <button type="button" onClick={() => saveBlob(new Blob([csvOf(lines.current, fromMs, toMs)], { type: "text/csv" }), "trend.csv")}>{t("exportCsv")}</button>
         <a class="button" download="trend.parquet" href={client.history.rangeAddress(chosen, fromMs, toMs, "parquet")}>{t("exportParquet")}</a>

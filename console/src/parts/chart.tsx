@@ -6,6 +6,7 @@ import { numberText } from "../format";
 import { theme } from "../theme";
 import { isUtc, times, zone } from "../times";
 import { language, locale } from "../words";
+import { thinned } from "./thin";
 
 /** Unix ms and numbers; null makes a gap. With `low` the area down to it is filled: extremes of a window. */
 export interface Line {
@@ -40,6 +41,10 @@ interface ChartProps {
 
 const LABEL_PX = 80; // of a time with its seconds
 const STRIPE_PX = 6;
+const COLUMNS_MIN = 150; // before it knows how wide it is
+const COLUMN_PX = 2;
+const DENSE = 1000; // values in sight: the line then goes up and down through most of the picture
+const DENSE_DASH = 8;
 export const DASHES = [[], [8, 4], [2, 3], [12, 4, 2, 4], [4, 2], [1, 2], [10, 2], [6, 6]];
 
 export function Chart(props: ChartProps): preact.JSX.Element {
@@ -50,10 +55,10 @@ export function Chart(props: ChartProps): preact.JSX.Element {
   const lines = useRef(props.lines);
   lines.current = props.lines;
   const factor = props.isHertz ? 1 : 1000;
-  const shape = `${props.lines.map((line) => line.label).join("\n")}|${theme.value}|${language.value}|${times.value}`;
+  const shape = `${props.lines.map((line) => `${line.label}${line.low === undefined ? "" : " –"}`).join("\n")}|${theme.value}|${language.value}|${times.value}`;
   useEffect(() => {
     const element = box.current as HTMLDivElement;
-    const made = new uPlot(optionsOf(props, element.clientWidth, (from, to) => zoom.current?.(from, to)), dataOf(props.lines, factor), element);
+    const made = new uPlot(optionsOf(props, element.clientWidth, (from, to) => zoom.current?.(from, to)), [[]], element);
     made.hooks.drawClear = [(drawn) => shade(drawn, lines.current)];
     plot.current = made;
     if (props.canvas) props.canvas.current = made.ctx.canvas;
@@ -65,10 +70,23 @@ export function Chart(props: ChartProps): preact.JSX.Element {
     };
   }, [shape]);
   useEffect(() => {
-    plot.current?.setData(dataOf(props.lines, factor), false);
-    plot.current?.setScale("x", { min: props.fromMs / factor, max: props.toMs / factor });
+    plot.current?.batch((made: uPlot) => {
+      const seen = props.lines.map((line) => thinned(line, props.fromMs, props.toMs, Math.max(COLUMNS_MIN, made.bbox.width / COLUMN_PX)));
+      let at = 1;
+      seen.forEach((line, index) => {
+        for (const [series, of] of [line.values, line.low].entries()) if (of !== undefined) made.series[at + series].dash = dashOf(line, index);
+        at += line.low === undefined ? 1 : 2;
+      });
+      made.setData(dataOf(seen, factor), false);
+      made.setScale("x", { min: props.fromMs / factor, max: props.toMs / factor });
+    });
   });
   return <div class="chart" ref={box} role="img" aria-label={props.label} />;
+}
+
+/** Of a line that goes up and down all the time the dashes are longer: each costs as much, and they would be too fine to see. */
+function dashOf(line: Line, index: number): number[] {
+  return DASHES[index % 8].map((px) => px * (line.times.length > DENSE ? DENSE_DASH : 1));
 }
 
 function optionsOf(props: ChartProps, width: number, onZoom: (fromMs: number, toMs: number) => void): uPlot.Options {
@@ -137,11 +155,16 @@ function shade(made: uPlot, lines: Line[]): void {
   ctx.clip();
   ctx.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--stale").trim();
   ctx.globalAlpha = 0.45;
-  for (const mark of lines.flatMap((line) => line.marks ?? [])) {
-    const [from, to] = [Math.max(mark.fromMs / 1000, least), Math.min(mark.toMs / 1000, most)];
-    if (from >= to) continue;
-    const left = made.valToPos(from, "x", true);
-    stripes(ctx, left, Math.max(1, made.valToPos(to, "x", true) - left), bbox, STRIPE_PX * (mark.isBad ? 1 : 2));
+  for (const line of lines) {
+    let drawnTo = -Infinity; // of many in one column of pixels, one
+    for (const mark of line.marks ?? []) {
+      const [from, to] = [Math.max(mark.fromMs / 1000, least), Math.min(mark.toMs / 1000, most)];
+      if (from >= to) continue;
+      const [left, right] = [made.valToPos(from, "x", true), made.valToPos(to, "x", true)];
+      if (right <= drawnTo) continue;
+      drawnTo = left + Math.max(1, right - left);
+      stripes(ctx, left, drawnTo - left, bbox, STRIPE_PX * (mark.isBad ? 1 : 2));
+    }
   }
   ctx.restore();
 }

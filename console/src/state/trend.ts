@@ -1,19 +1,28 @@
 /** One tag over time: history first, then live, without a seam. What is wide is asked for as extremes of windows. */
 import { severity, type Reading } from "@millstream/client";
 import { type Line, type Mark } from "../parts/chart";
-import { client } from "./hub";
+import { placeOf } from "../parts/thin";
+import { client, connections } from "./hub";
 import { extend, marksOf } from "./marks";
 import { follow, hearAll, type Tag } from "./tags";
 
 export const RAW_MS_MAX = 20 * 60_000;
 const WINDOWS = 1000;
+const SURE = 0.9; // of the time that one answer held: the next stretch may be a little denser
 const POINTS_MAX = 120_000;
 
 export class TrendLine {
   line: Line;
   isNumeric = true;
+  /** The site has more samples of the span than one answer holds; what it gave ends there. */
+  isCut = false;
   private readonly stops: (() => void)[] = [];
   private early: Reading[] | undefined = [];
+  /** A longer span would be more samples than one answer of the hub holds. */
+  private rawMs = RAW_MS_MAX;
+  /** What the samples that are there were asked for. */
+  private held: { fromMs: number; toMs: number; over: number } | undefined;
+  private asked = 0;
 
   constructor(
     readonly tag: Tag,
@@ -28,10 +37,26 @@ export class TrendLine {
     if (earlierMs === 0) this.stops.push(hearAll((readings) => this.hear(readings)), follow(tag.asset, tag.kind));
   }
 
-  /** History of a span; live values that come meanwhile are kept and put behind it. Throws MillstreamError. */
+  /** History of a span; live values that come meanwhile are kept and put behind it. What lies within samples that are there is
+   * not asked for again, while the link held. Throws MillstreamError. */
   async load(fromMs: number, toMs: number): Promise<void> {
-    this.early ??= [];
-    this.line = await this.stored(fromMs - this.earlierMs, toMs - this.earlierMs);
+    const [mine, over] = [++this.asked, connections.peek()];
+    if (this.held === undefined || fromMs < this.held.fromMs || toMs > this.held.toMs || over !== this.held.over) {
+      this.early ??= [];
+      const heldToMs = Math.min(toMs, client.now());
+      try {
+        const line = await this.stored(fromMs - this.earlierMs, toMs - this.earlierMs);
+        if (mine !== this.asked) return; // something newer was asked for, and comes
+        this.line = line;
+        this.held = line.isRaw && !this.isCut ? { fromMs, toMs: heldToMs, over } : undefined;
+      } finally {
+        if (mine === this.asked) this.goOn();
+      }
+    } else this.goOn();
+  }
+
+  /** What came meanwhile, and all that comes from now on. */
+  private goOn(): void {
     const early = this.early ?? [];
     this.early = undefined;
     this.append(early);
@@ -39,31 +64,45 @@ export class TrendLine {
   }
 
   private async stored(fromMs: number, toMs: number): Promise<Line> {
+    return (toMs - fromMs <= this.rawMs ? await this.samples(fromMs, toMs) : undefined) ?? this.windows(fromMs, toMs);
+  }
+
+  /** Undefined where there are more than one answer of the hub holds: what it leaves out would be missing without a word. */
+  private async samples(fromMs: number, toMs: number): Promise<Line | undefined> {
     const { path, kind } = this.tag;
-    const move = (times: number[]): number[] => (this.earlierMs === 0 ? times : times.map((time) => time + this.earlierMs));
-    if (toMs - fromMs <= RAW_MS_MAX) {
-      const found = await (this.isFromSite ? client.history.raw(path, fromMs, toMs, kind) : client.history.range(path, fromMs, toMs, kind));
-      this.isNumeric = found.values.every((value) => value === null || numeric(value) !== null);
-      const values = found.values.map((value, at) => (severity(found.quality[at]) === "bad" ? null : numeric(value)));
-      const times = move(found.times);
-      return { label: this.label, times, values, marks: marksOf(times, found.quality), isRaw: true };
+    const found = await (this.isFromSite ? client.history.raw(path, fromMs, toMs, kind) : client.history.range(path, fromMs, toMs, kind));
+    this.isCut = found.isTruncated && this.isFromSite;
+    if (found.isTruncated && !this.isFromSite) {
+      this.rawMs = SURE * (found.times[found.times.length - 1] - found.times[0]);
+      return undefined;
     }
+    this.isNumeric = found.values.every((value) => value === null || numeric(value) !== null);
+    const values = found.values.map((value, at) => (severity(found.quality[at]) === "bad" ? null : numeric(value)));
+    const times = this.moved(found.times);
+    return { label: this.label, times, values, marks: marksOf(times, found.quality), isRaw: true };
+  }
+
+  private async windows(fromMs: number, toMs: number): Promise<Line> {
     const everyMs = Math.max(1, Math.ceil((toMs - fromMs) / WINDOWS));
-    const found = await client.history.extremes(path, fromMs, toMs, everyMs, kind);
-    const marks = move(found.bad).map((time): Mark => ({ fromMs: time, toMs: time + everyMs, isBad: true }));
-    return { label: this.label, times: move(found.times), values: found.max, low: found.min, marks };
+    const found = await client.history.extremes(this.tag.path, fromMs, toMs, everyMs, this.tag.kind);
+    const marks = this.moved(found.bad).map((time): Mark => ({ fromMs: time, toMs: time + everyMs, isBad: true }));
+    return { label: this.label, times: this.moved(found.times), values: found.max, low: found.min, marks };
+  }
+
+  private moved(times: number[]): number[] {
+    return this.earlierMs === 0 ? times : times.map((time) => time + this.earlierMs);
   }
 
   /** The least and the greatest value of a span; null where there is none. */
   extremes(fromMs: number, toMs: number): [number | null, number | null] {
     const { times, values, low } = this.line;
     let [least, greatest]: [number | null, number | null] = [null, null];
-    times.forEach((time, at) => {
-      if (time < fromMs || time > toMs) return;
-      const [high, small] = [values[at], low === undefined ? values[at] : low[at]];
+    for (let at = placeOf(times, fromMs); at < times.length && times[at] <= toMs; at++) {
+      const high = values[at];
+      const small = low === undefined ? high : low[at];
       if (high !== null && (greatest === null || high > greatest)) greatest = high;
       if (small !== null && (least === null || small < least)) least = small;
-    });
+    }
     return [least, greatest];
   }
 
@@ -93,7 +132,9 @@ export class TrendLine {
       low?.push(value);
     }
     const spare = times.length - POINTS_MAX;
-    if (spare > 0) for (const list of [times, values, low]) list?.splice(0, spare);
+    if (spare <= 0) return;
+    for (const list of [times, values, low]) list?.splice(0, spare);
+    if (this.held !== undefined) this.held.fromMs = Math.max(this.held.fromMs, times[0]);
   }
 }
 

@@ -47,6 +47,8 @@ export const de: Words = {
   earlier: "{time} früher", spectrum: "Spektrum", spectrumOf: "Spektrum von {what} in Hz",
   spectrumFew: "ein Spektrum braucht mindestens 64 sichtbare Werte; auf höchstens 20 Minuten hineinzoomen",
   spectrumUneven: "kein Spektrum: die Werte haben ungleiche Abstände, oder einige sind schlecht",
+  nothingStored: "Hiervon ist noch nichts gespeichert",
+  cutShort: "Der Standort hat in dieser Zeit mehr Werte, als eine Antwort fasst: Das Ende fehlt. Näher heranholen.",
   shaded: "Gestreift: schlechte Qualität; weitere Streifen: unsicher.", zoomOut: "Ganz zeigen", zoomIn: "Näher", backInTime: "Früher", forwardInTime: "Später", chartOf: "Werte von {what} über die Zeit", lowest: "kleinster",
   highest: "größter", newest: "neuester",
   machines: "Maschinen", noMachines: "Noch meldet keine Maschine ihren Zustand: ein Flow vom Typ machine_state tut das.", howOee: "Wie Maschinen zu Zustand, Stillständen und OEE kommen",

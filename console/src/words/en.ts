@@ -41,6 +41,8 @@ export const en = {
   earlier: "{time} earlier", spectrum: "Spectrum", spectrumOf: "Spectrum of {what} in Hz",
   spectrumFew: "a spectrum needs at least 64 samples in sight; zoom in to at most 20 minutes",
   spectrumUneven: "no spectrum: these samples are not evenly spaced, or some are bad",
+  nothingStored: "Nothing is stored of this yet",
+  cutShort: "The site has more samples in this time than one answer holds: the end is missing. Zoom in.",
   shaded: "Striped: bad quality; wider stripes: uncertain.", zoomOut: "Zoom out", zoomIn: "Zoom in", backInTime: "Back in time", forwardInTime: "Forward in time",
   chartOf: "Values of {what} over time", lowest: "lowest", highest: "highest", newest: "newest",
   machines: "Machines", noMachines: "No machine tells its state yet: add a flow of type machine_state.", howOee: "How machines get their state, stops and OEE",

@@ -18,6 +18,7 @@ from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite, console_site
 from login_site import PASSWORD, LoginSite, login_site
 from outlines import check_outline
 from signing import sign_what_a_page_prepared
+from spikes import see_each_spike
 from tenants_apart import OF_ACME, OF_BETA, ask_for_it, follow_links, hear_what_is_published
 from trending import see_a_trend
 from trust_site import until
@@ -462,6 +463,7 @@ async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
         await see_an_alarm(page)
         await act_on_alarms(page)
         await see_a_trend(page, site)
+        await see_each_spike(page, site)
         await see_gaps(page)
         await find_a_site(page)
         await ask_all_sites(page)
