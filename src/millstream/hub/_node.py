@@ -38,6 +38,7 @@ from millstream.config import ClusterConfig, HubConfig
 from millstream.historian import HistorianService
 from millstream.hub._members import Member, OnePlant, Work
 from millstream.hub._plant import LOCAL_BYTES_MAX, MQTT_BYTES_MAX, HubPlant, PlantAccount, PlantEdge
+from millstream.hub._server_events import STORED_AT_PLACE, HeardEvents, SystemEars
 from millstream.hub._sources import SourceKeeper
 from millstream.hub._standing_history import history_dir
 from millstream.hub._tenants import Tenants
@@ -96,6 +97,7 @@ class HubNode:
         self._meter = ProcessMeter()
         self._plant: HubPlant | None = None
         self._one: OnePlant | None = None
+        self._heard: HeardEvents | None = None
         self.member: Member | None = None
         self.tenants: Tenants | None = None
 
@@ -144,12 +146,22 @@ class HubNode:
                 tenants = _LedTenants(self.tenants, self._provider_service)
                 self.member = await self._stack.enter_async_context(self._member(tenants, self.tenants.provider))
         elif config.cluster is not None:
+            await self._listen_to_servers()
             self._one = OnePlant(config, self.server, self._make_plant, clock=self._clock, log=self._log)
             self.member = await self._stack.enter_async_context(self._member(self._one, None))
         else:
             self._plant = await self._stack.enter_async_context(self._make_plant())
         await self._stack.enter_async_context(self._file.hold(self._node_fields()))
         self._log.info("hub is up", name=config.hub.name, url=self.server.url)
+
+    async def _listen_to_servers(self) -> None:
+        """As one of several boxes, whether it leads or not: what happens while none does is told afterwards."""
+        name, self._heard = f"hub {self.config.hub.name} events", HeardEvents()
+        heard, login = self._heard, self.server.system_credentials
+        self._heard.listen(await self._stack.enter_async_context(self.server.connection(name)), STORED_AT_PLACE)
+        if login is not None:
+            system = await self._stack.enter_async_context(self.server.connection(name, Credentials(*login)))
+            await SystemEars(system, lambda _, event: heard.add(event)).listen()
 
     def _member(self, work: Work, login: Credentials | None) -> Member:
         return Member(self.config, self.server, work, login, clock=self._clock, log=self._log)
@@ -158,7 +170,7 @@ class HubNode:
         config = self.config
         account = PlantAccount(self.server.credentials, history_dir(config), self._data_dir, flows=config.flows)
         edges = [PlantEdge(edge.name, edge.path) for edge in config.edges]
-        return HubPlant(config, self.server, account, edges, clock=self._clock, log=self._log)
+        return HubPlant(config, self.server, account, edges, clock=self._clock, log=self._log, heard=self._heard)
 
     # -- what others see ----------------------------------------------------------------------------------------------
 

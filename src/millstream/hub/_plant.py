@@ -68,7 +68,7 @@ from millstream.hub._history import history_below
 from millstream.hub._hold import CatchUpHold
 from millstream.hub._ledger import HubLedger, accounts_as_dict
 from millstream.hub._rollouts import RolloutEngine
-from millstream.hub._server_events import ServerEventTeller, SystemEars, shelf_at
+from millstream.hub._server_events import HeardEvents, ServerEventTeller, SystemEars, shelf_at
 from millstream.hub._sources import SourceKeeper
 from millstream.kernel import Clock, PlantError
 from millstream.protocols.history_job import job_subject
@@ -117,9 +117,10 @@ class HubPlant:
 
     def __init__(
         self, config: HubConfig, server: NatsServer, account: PlantAccount, edges: Sequence[PlantEdge], *, clock: Clock,
-        log: Log,
+        log: Log, heard: HeardEvents | None = None,
     ) -> None:  # fmt: skip
         self.account = account
+        self._heard = heard
         self._config = config
         self._server = server
         self._edges = list(edges)
@@ -216,12 +217,12 @@ class HubPlant:
         is_shared = account.tenant is not None
         self._teller = ServerEventTeller(
             self.connection, shelf_at(self._enterprise), clock=self._clock, log=self._log,
-            streams=lambda: self.sources.streams, also=account.told,
+            streams=lambda: self.sources.streams, also=account.told, heard=self._heard,
             alarms=lambda: self.sources.alarms if is_shared else [*server.alarms, *self.sources.alarms],
             shared_alarms=lambda: server.alarms if is_shared else (),
         )  # fmt: skip
         self._teller.listen()
-        if not is_shared and (login := server.system_credentials) is not None:
+        if not is_shared and self._heard is None and (login := server.system_credentials) is not None:
             name = f"hub {self._config.hub.name} system"
             system = await self._stack.enter_async_context(server.connection(name, Credentials(*login)))
             await SystemEars(system, lambda _, event: self._teller.keep(event)).listen()

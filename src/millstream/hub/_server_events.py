@@ -7,7 +7,6 @@ can be stored (no majority, the server restarts) events wait, a bounded number o
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -71,6 +70,9 @@ def shelf_at(place: Callable[[], str | None]) -> EventShelf:
     return EventShelf(HUB_LOCAL, subject)
 
 
+STORED_AT_PLACE = "live.uns.v1.*._event.millstream.server.>"
+"""Where the events of a hub without tenants are heard once they are stored."""
+STORED_FOR_PROVIDER = f"{PROVIDER_EVENT_PREFIX}>"
 PROVIDER_SHELF = EventShelf(PROVIDER_EVENTS, PROVIDER_EVENT_PREFIX.__add__)
 
 
@@ -78,7 +80,7 @@ class SystemEars:
     """What the servers announce in the system account. `heard` gets the account that it concerns ("": none) and the
     event."""
 
-    def __init__(self, system: RawConnection, heard: Callable[[str, ServerEvent], None]) -> None:
+    def __init__(self, system: RawConnection, heard: Callable[[str, ServerEvent], object]) -> None:
         self._system = system
         self._heard = heard
 
@@ -121,15 +123,73 @@ class _Repeats:
         return replace(event, data={**event.data, "repeats_before": count}) if count else event
 
 
+class HeardEvents:
+    """Events that nobody has stored yet, as far as is known here, a bounded number. A member of a cluster hears what
+    happens while another leads, too: what that one stores is forgotten, and the rest is told by whoever leads next."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, ServerEvent] = {}
+        self._seen: dict[str, None] = {}
+        self.dropped_count = 0
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def add(self, event: ServerEvent) -> bool:
+        """True for one that is new."""
+        if event.id in self._seen:
+            return False
+        self._note(event.id)
+        self._events[event.id] = event
+        if len(self._events) > WAITING_COUNT_MAX:
+            del self._events[next(iter(self._events))]
+            self.dropped_count += 1
+        return True
+
+    def first(self) -> ServerEvent | None:
+        """The oldest."""
+        return next(iter(self._events.values()), None)
+
+    def done(self, id: str) -> None:
+        """It is stored."""
+        self._note(id)
+        self._events.pop(id, None)
+
+    def listen(self, connection: RawConnection, stored: str) -> None:
+        """Hear what JetStream announces in this account; `stored` is where events are heard as they are stored."""
+        connection.subscribe(ADVISORIES, self._hear)
+        connection.subscribe(stored, self._hear_stored)
+
+    def _note(self, id: str) -> None:
+        self._seen[id] = None
+        if len(self._seen) > SEEN_COUNT_MAX:
+            del self._seen[next(iter(self._seen))]
+
+    def _hear(self, messages: list[WireMessage]) -> None:
+        for event in _events_in(messages):
+            self.add(event)
+
+    def _hear_stored(self, messages: list[WireMessage]) -> None:
+        for message in messages:
+            if message[3] is not None:
+                self.done(parse_headers(message[3]).values.get("ce-id", ""))
+
+
+def _events_in(messages: list[WireMessage]) -> list[ServerEvent]:
+    found = (read_advisory(bytes(m[1]).decode("utf-8", "replace"), bytes(m[4]), domain=HUB_DOMAIN) for m in messages)
+    return [event for event in found if event is not None]
+
+
 class ServerEventTeller:
     """Hears what JetStream announces in the account of `connection`, is given the rest (`keep`), and stores it; run
     `run` in a task group. `streams` and `alarms` are looked at now and then, `shared_alarms` are those that others tell
-    as well. `also` hears of each event but theirs."""
+    as well. `also` hears of each event but theirs. `heard` has what was heard before."""
 
     def __init__(
         self, connection: RawConnection, shelf: EventShelf, *, clock: Clock, log: Log,
         streams: Callable[[], Sequence[StreamInfo]] = list, alarms: Callable[[], Sequence[ServerAlarm]] = list,
         shared_alarms: Callable[[], Sequence[ServerAlarm]] = list, also: Callable[[ServerEvent], None] | None = None,
+        heard: HeardEvents | None = None,
     ) -> None:  # fmt: skip
         self._connection = connection
         self._api = StreamApi(connection)
@@ -139,18 +199,16 @@ class ServerEventTeller:
         self._also = also
         self._clock = clock
         self._log = log
-        self._waiting: deque[ServerEvent] = deque(maxlen=WAITING_COUNT_MAX)
-        self._seen: dict[str, None] = {}
+        self._heard = HeardEvents() if heard is None else heard
         self._limits, self._alarm_watch, self._shared_watch = LimitWatch(), AlarmWatch(), AlarmWatch()
         self._repeats = _Repeats()
         self._in_doubt: str | None = None
         self._sid: int | None = None
-        self.dropped_count = 0
 
     @property
     def waiting_count(self) -> int:
         """Events that are not stored yet."""
-        return len(self._waiting)
+        return len(self._heard)
 
     def listen(self) -> None:
         """From here on nothing is missed; what is heard waits for `run`."""
@@ -170,26 +228,12 @@ class ServerEventTeller:
     def keep(self, event: ServerEvent) -> None:
         """Tell this one, too; once."""
         told = self._repeats.judge(event, self._clock.monotonic_ns())
-        if told is not None and self._wait(told) and self._also is not None:
+        if told is not None and self._heard.add(told) and self._also is not None:
             self._also(told)
 
     def _hear(self, messages: list[WireMessage]) -> None:
-        for message in messages:
-            subject = bytes(message[1]).decode("utf-8", "replace")
-            event = read_advisory(subject, bytes(message[4]), domain=HUB_DOMAIN)
-            if event is not None:
-                self.keep(event)
-
-    def _wait(self, event: ServerEvent) -> bool:
-        """True for one that is new."""
-        if event.id in self._seen:
-            return False
-        self._seen[event.id] = None
-        if len(self._seen) > SEEN_COUNT_MAX:
-            del self._seen[next(iter(self._seen))]
-        self.dropped_count += len(self._waiting) == WAITING_COUNT_MAX
-        self._waiting.append(event)
-        return True
+        for event in _events_in(messages):
+            self.keep(event)
 
     def _look(self) -> None:
         """At what nobody announces: alarms of this node, streams that refuse what does not fit."""
@@ -197,7 +241,7 @@ class ServerEventTeller:
         for event in self._alarm_watch.feed({alarm.code: alarm.message for alarm in self._alarms()}, now_ns):
             self.keep(event)
         for event in self._shared_watch.feed({one.code: one.message for one in self._shared_alarms()}, now_ns):
-            self._wait(event)
+            self._heard.add(event)
         for info in self._streams():
             if info.config.get("discard") == "new":
                 found = self._limits.feed(
@@ -207,8 +251,7 @@ class ServerEventTeller:
                     self.keep(found)
 
     async def _tell(self) -> None:
-        while self._waiting:
-            event = self._waiting[0]
+        while (event := self._heard.first()) is not None:
             subject = self._shelf.subject(f"{EVENT_TYPE}.{event.what}")
             if subject is not None:
                 try:
@@ -217,8 +260,7 @@ class ServerEventTeller:
                     return  # the server restarts, or has no majority: it waits
             if event.severity != "info":
                 self._log.warning(event.text, code=event.code)
-            if self._waiting and self._waiting[0] is event:
-                self._waiting.popleft()
+            self._heard.done(event.id)
 
     async def _store(self, event: ServerEvent, subject: str) -> None:
         kind = f"{EVENT_TYPE}.{event.what}"

@@ -38,7 +38,14 @@ from millstream.hub._joins import JOINS_SUBJECT, JoinCounters, JoinDesk
 from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
 from millstream.hub._registrar import Registrar
 from millstream.hub._renewals import EdgeKeys, renew_sites
-from millstream.hub._server_events import PROVIDER_SHELF, ServerEventTeller, SystemEars, provider_events_stream
+from millstream.hub._server_events import (
+    PROVIDER_SHELF,
+    STORED_FOR_PROVIDER,
+    HeardEvents,
+    ServerEventTeller,
+    SystemEars,
+    provider_events_stream,
+)
 from millstream.hub._shared_trust import SharedTrust
 from millstream.hub._standing_history import history_dir, standing_history
 from millstream.hub._told_changes import ToldChanges
@@ -97,6 +104,7 @@ class Tenants:
         self._auditor: Auditor
         self._edge_keys: EdgeKeys
         self._teller: ServerEventTeller | None = None
+        self._heard = HeardEvents()
         self.logins: LoginDesk | None = None
 
     @property
@@ -247,6 +255,8 @@ class Tenants:
             self._system.subscribe(REFUSED_SUBJECT, self._auditor.hear)
             self._system.subscribe(GONE_SUBJECT, self._auditor.hear_gone)
             await SystemEars(self._system, self._hear_of_servers).listen()
+            if cluster is not None:
+                self._heard.listen(self._provider, STORED_FOR_PROVIDER)
             if self._config.api is not None:
                 self.logins = await stack.enter_async_context(self._login_desk())
             yield
@@ -332,8 +342,9 @@ class Tenants:
     async def _tell_of_servers(self) -> None:
         """To the provider, of whichever tenant, until cancelled."""
         teller = ServerEventTeller(
-            self._provider, PROVIDER_SHELF, clock=self._clock, log=self._log, alarms=lambda: self._server.alarms
-        )
+            self._provider, PROVIDER_SHELF, clock=self._clock, log=self._log, alarms=lambda: self._server.alarms,
+            heard=self._heard,
+        )  # fmt: skip
         teller.listen()
         self._teller = teller
         cluster = self._config.cluster
@@ -357,9 +368,11 @@ class Tenants:
             self._tell_provider(tenant, event)
 
     def _tell_provider(self, tenant: str | None, event: ServerEvent) -> None:
+        told = replace(event, data=event.data if tenant is None else {**event.data, "tenant": tenant})
         if self._teller is not None:
-            data = event.data if tenant is None else {**event.data, "tenant": tenant}
-            self._teller.keep(replace(event, data=data))
+            self._teller.keep(told)
+        elif self._config.cluster is not None:
+            self._heard.add(told)  # until whoever leads has told it
 
     # -- the work of one of several boxes ------------------------------------------------------------------------------
 

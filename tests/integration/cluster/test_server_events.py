@@ -9,8 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cluster_site import MEMBERS, running_cluster
 from forward_site import client_of, leaf_of, running_edge, running_hub, until
 
+import warm
 from millstream.bus import StreamApi, get_batch
 from millstream.protocols.cloudevents import decode_event
 from millstream.protocols.nats_wire import parse_headers
@@ -64,3 +66,38 @@ async def test_links_and_streams_that_come_and_go_are_events_of_the_hub(tmp_path
             with suppress(ProcessLookupError):
                 follower.kill()
             await follower.communicate()
+
+
+async def test_a_majority_that_was_lost_is_told_once_it_is_back(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path, historian={}) as cluster:
+        leader = await cluster.wait_leader()
+        for member in MEMBERS:
+            await cluster.wait_current(member)
+        others = [member for member in MEMBERS if member != leader]
+        lost: list[str] = []
+        async with cluster.connection(leader) as connection:
+            connection.subscribe(
+                "$JS.EVENT.ADVISORY.STREAM.QUORUM_LOST.>",
+                lambda messages: lost.extend(json.loads(message[4])["id"] for message in messages),
+            )
+            await connection.request("$SYS.REQ.USER.INFO")
+            await cluster.kill(*others)
+            await until(lambda: bool(lost), "the server that is left says that it has no majority")
+        await cluster.start(*others)
+        await cluster.wait_leader()
+
+        async def told() -> list[dict[str, Any]]:
+            words = warm.command("events", "--json", "--start", "-1h", "--node", str(tmp_path / leader))
+            asked = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+            out, _ = await asked.communicate()
+            found = [json.loads(line) for line in out.decode().splitlines()]
+            return [event for event in found if event["type"] == "millstream.server.quorum_lost"]
+
+        async def is_told() -> bool:
+            return set(lost) <= {event["id"] for event in await told()}
+
+        await until(is_told, "what nobody could store when it happened")
+        found = await told()
+        assert {event["data"]["code"] for event in found} == {"MS-2610"}
+        ids = [event["id"] for event in found]
+        assert len(ids) == len(set(ids)), "each of them once"

@@ -29,9 +29,7 @@ from millstream.bus import (
     ServerSettings,
     StreamApi,
     StreamBounds,
-    edge_source,
-    ensure_stream,
-    hub_stream,
+    get_batch,
 )
 from millstream.bus._server_config import ServerSecrets, render_config
 from millstream.kernel import Unreachable
@@ -217,20 +215,28 @@ async def test_stalled_flow_control_is_an_alarm(tmp_path: Path) -> None:
     (folder / "narrow.conf").write_text(json.dumps(config))
     narrow = spawn_server(folder / "narrow.conf")
     try:
-        given = ServerSettings("h1", url=f"nats://127.0.0.1:{settings.port}", user="millstream", password="x")
+        (tmp_path / "secret").write_text("x", encoding="ascii")
+        given = {
+            "url": f"nats://127.0.0.1:{settings.port}", "user": "millstream",
+            "secret": {"file": str(tmp_path / "secret")},
+        }  # fmt: skip
         assert settings.leaf_listener is not None
         async with (
             running_edge(tmp_path, settings.leaf_listener.port, "s") as edge,
-            NatsServer(given, folder) as server,
-            client_of(server) as client,
+            running_hub(tmp_path / "node", **given) as hub,
+            client_of(hub.server) as client,
         ):
-            await ensure_stream(
-                StreamApi(client), hub_stream("H_INTEGRITY", StreamBounds(64 << 20), [edge_source("E_e1_I", "e1")])
-            )
             for _ in range(40):
                 await edge.send(1000)
             await until(lambda: edge.alarm("MS-0614") is not None, "the stall is told")
             assert edge.forward.uplink.behind_messages > 0
+
+            async def is_told() -> bool:
+                subject = "uns.v1.acme._event.millstream.server.alarm_raised"
+                found, _ = await get_batch(client, "H_LOCAL", subject, seq=1)
+                return any(b"MS-0614" in one.payload for one in found)
+
+            await until(is_told, "it is an event of the hub")
     finally:
         narrow.terminate()
         narrow.wait()

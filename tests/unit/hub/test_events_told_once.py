@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 
 from millstream.bus import RawConnection, ServerAlarm
-from millstream.hub._server_events import REPEAT_S, ServerEventTeller, shelf_at
+from millstream.hub._server_events import REPEAT_S, WAITING_COUNT_MAX, HeardEvents, ServerEventTeller, shelf_at
 from millstream.kernel import SystemClock, Unreachable
 from millstream.protocols.nats_wire import WireMessage
 from millstream.protocols.server_advisory import ServerEvent
@@ -96,3 +96,15 @@ def test_who_is_turned_away_again_and_again_is_told_once_a_minute_with_a_count()
     clock.now_s += REPEAT_S
     teller.keep(ServerEvent("limit_reached", "alarm", "edge p2 was refused", "a100"))
     assert (told[-1].id, told[-1].data) == ("a100", {"repeats_before": 99})
+
+
+def test_a_member_forgets_what_the_one_that_leads_has_stored_and_keeps_a_bounded_rest() -> None:
+    heard = HeardEvents()
+    for number in range(WAITING_COUNT_MAX + 5):
+        assert heard.add(ServerEvent("leaf_lost", "warning", "gone", f"e{number}"))
+    assert (len(heard), heard.dropped_count) == (WAITING_COUNT_MAX, 5)
+    heard.done("e5")
+    first = heard.first()
+    assert first is not None
+    assert first.id == "e6"
+    assert not heard.add(ServerEvent("leaf_lost", "warning", "gone", "e5"))  # it comes late, and is stored
