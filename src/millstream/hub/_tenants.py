@@ -23,29 +23,19 @@ from millstream.bus import (
     ServerAlarm,
     ServerSettings,
     ServerTrust,
-    StreamApi,
-    ensure_stream,
     scouting,
 )
 from millstream.config import ClusterConfig, HubConfig, OidcConfig, TenantConfig
 from millstream.historian import HistorianService
-from millstream.hub._account_limits import AccountLimits
 from millstream.hub._accounts import Accounts
 from millstream.hub._audit import GONE_SUBJECT, REFUSED_SUBJECT, Auditor, AuditPlace
 from millstream.hub._desk import PeopleAudit
 from millstream.hub._flow_login import FlowLogin, no_key
 from millstream.hub._joins import JOINS_SUBJECT, JoinCounters, JoinDesk
 from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
+from millstream.hub._provider_events import ProviderEvents
 from millstream.hub._registrar import Registrar
 from millstream.hub._renewals import EdgeKeys, renew_sites
-from millstream.hub._server_events import (
-    PROVIDER_SHELF,
-    STORED_FOR_PROVIDER,
-    HeardEvents,
-    ServerEventTeller,
-    SystemEars,
-    provider_events_stream,
-)
 from millstream.hub._shared_trust import SharedTrust
 from millstream.hub._standing_history import history_dir, standing_history
 from millstream.hub._told_changes import ToldChanges
@@ -103,8 +93,7 @@ class Tenants:
         self._provider: RawConnection
         self._auditor: Auditor
         self._edge_keys: EdgeKeys
-        self._teller: ServerEventTeller | None = None
-        self._heard = HeardEvents()
+        self._events: ProviderEvents
         self.logins: LoginDesk | None = None
 
     @property
@@ -176,6 +165,11 @@ class Tenants:
                 return msgspec.json.decode(answer[4], type=dict[str, Any])
         member = None if cluster is None else cluster.member
         return {"role": "hub", "name": name, "member": member, "tenant": tenant, "version": millstream.__version__}
+
+    def _plant_ears(self, tenant: str) -> Callable[[ServerEvent], None] | None:
+        """Who tells a tenant what of the servers concerns it; None while its plant is not up."""
+        plant = self.plant(tenant)
+        return plant.hear_of_servers if plant is not None else None
 
     @property
     def alarms(self) -> list[ServerAlarm]:
@@ -250,13 +244,16 @@ class Tenants:
             self._auditor = Auditor(
                 self._provider, self._place_of, self._tenant_of, self._config.hub.name, self._clock, own
             )  # fmt: skip
+            self._events = ProviderEvents(
+                self._provider, self._system, lambda: self._file.trust.tenants, self._tenant_of, self._plant_ears,
+                lambda: server.alarms, self._clock, self._log, 1 if cluster is None else len(cluster.members),
+            )  # fmt: skip
             if cluster is None:  # else whoever leads does, with a majority
-                await self._prepare()
+                await self._auditor.prepare()
+                await self._events.prepare()
             self._system.subscribe(REFUSED_SUBJECT, self._auditor.hear)
             self._system.subscribe(GONE_SUBJECT, self._auditor.hear_gone)
-            await SystemEars(self._system, self._hear_of_servers).listen()
-            if cluster is not None:
-                self._heard.listen(self._provider, STORED_FOR_PROVIDER)
+            await self._events.listen()
             if self._config.api is not None:
                 self.logins = await stack.enter_async_context(self._login_desk())
             yield
@@ -274,7 +271,7 @@ class Tenants:
     async def run(self) -> None:
         """Keep the tenants' plants as the operator's file says, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._tell_of_servers(), name="events of the servers")
+            group.create_task(self._events.run(), name="events of the servers")
             group.create_task(self._work(self._serve), name="plants")
             group.create_task(self.watch(), name="the operator's file")
 
@@ -332,60 +329,19 @@ class Tenants:
                     await self._clock.sleep(LOOK_INTERVAL_S)
         await self._tell_changes(before)
 
-    # -- what the servers announce -------------------------------------------------------------------------------------
-
-    async def _prepare(self) -> None:
-        """The provider's streams: the audit of no tenant, and what the servers announce. Raises PlantError."""
-        await self._auditor.prepare()
-        await ensure_stream(StreamApi(self._provider), provider_events_stream())
-
-    async def _tell_of_servers(self) -> None:
-        """To the provider, of whichever tenant, until cancelled."""
-        teller = ServerEventTeller(
-            self._provider, PROVIDER_SHELF, clock=self._clock, log=self._log, alarms=lambda: self._server.alarms,
-            heard=self._heard,
-        )  # fmt: skip
-        teller.listen()
-        self._teller = teller
-        cluster = self._config.cluster
-        limits = AccountLimits(
-            self._system, lambda: self._file.trust.tenants, self._hear_of_servers, self._clock,
-            servers_count=1 if cluster is None else len(cluster.members),
-        )  # fmt: skip
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(teller.run(), name="told events")
-                group.create_task(limits.run(), name="limits of accounts")
-        finally:
-            self._teller = None
-
-    def _hear_of_servers(self, account: str, event: ServerEvent) -> None:
-        """To the tenant whose account it concerns, by whoever has the plants, and to the provider."""
-        tenant = self._tenant_of(account) if account else None
-        if (plant := self.plant(tenant) if tenant is not None else None) is not None:
-            plant.hear_of_servers(event)  # which tells the provider
-        else:
-            self._tell_provider(tenant, event)
-
-    def _tell_provider(self, tenant: str | None, event: ServerEvent) -> None:
-        told = replace(event, data=event.data if tenant is None else {**event.data, "tenant": tenant})
-        if self._teller is not None:
-            self._teller.keep(told)
-        elif self._config.cluster is not None:
-            self._heard.add(told)  # until whoever leads has told it
-
     # -- the work of one of several boxes ------------------------------------------------------------------------------
 
     async def lead(self, begun: Callable[[], None]) -> None:
         """Have the plants, until cancelled."""
-        await self._prepare()
+        await self._auditor.prepare()
+        await self._events.prepare()
         if self.logins is not None:
             await self.logins.prepare()
         told = ToldChanges(self._provider, lambda: self._file.trust, self._tell_in_plants)
         await told.begin()
         async with asyncio.TaskGroup() as group:
             group.create_task(told.run(self._clock), name="the operator's acts")
-            group.create_task(self._tell_of_servers(), name="events of the servers")
+            group.create_task(self._events.run(), name="events of the servers")
             begun()
             self._leads = True
             try:
@@ -467,7 +423,7 @@ class Tenants:
             history_dir(self._config, tenant.name), self._data_dir / "tenants" / tenant.name, tenant.name,
             self._room_of(tenant), flows, login.credentials, lambda: self._device_token(running.tenant),
             lambda: self._chain(running.tenant), self._people_audit(tenant.name), tenant.place,
-            lambda event: self._tell_provider(tenant.name, event),
+            lambda event: self._events.tell(tenant.name, event),
         )  # fmt: skip
         plant = HubPlant(self._config, self._server, account, edges_of(tenant), clock=self._clock, log=self._log)
         async with plant, asyncio.TaskGroup() as group:
