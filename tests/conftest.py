@@ -22,6 +22,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import peers  # lives in tools/, which is no package
+from lanes import arrange  # beside this file
 from millstream.kernel import calm_collector
 
 # What an example may take is no property of the code on a machine that others use too.
@@ -36,15 +37,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GONE_S = 15.0  # what ends "a moment later" on a machine under load
-LONGEST = tuple(
-    f"tests/{name}"
-    for name in (
-        "integration/console/", "integration/fleet/test_command_kills.py", "integration/cluster/",
-        "integration/torture/", "integration/demo/", "docs/test_readme.py",
-        "integration/site_config/test_kills_and_bad_input.py", "integration/opcua/test_opcua_conformance.py",
-        "integration/bench/",
-    )
-)  # fmt: skip
 _HAS_FAILED = pytest.StashKey[bool]()
 _MISSING: set[str] = set()
 T = TypeVar("T")
@@ -211,9 +203,9 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests come first, so that no single one is left at the end; every asynchronous one gets the task
-    check."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))  # the others keep their order by chance
+    """Folders stay together and the quick tests come last (`lanes`); every asynchronous one gets the task check."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = [items[index] for index in arrange([item.nodeid for item in items], workers)]
     for item in items:
         function = getattr(item, "function", None)
         if function is not None and inspect.iscoroutinefunction(function):

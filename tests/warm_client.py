@@ -22,7 +22,7 @@ def main(address: str, words: list[str]) -> int:
         except OSError:
             pass  # the command has ended by itself
 
-    for number in (_signal.SIGINT, _signal.SIGTERM):
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGUSR1, _signal.SIGUSR2):
         _signal.signal(number, pass_on)
     connection.connect(address.replace("@", "\0"))
     umask = os.umask(0o022)

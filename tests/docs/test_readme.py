@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import re
 import signal
@@ -64,18 +63,6 @@ def test_make_hands_the_arguments_to_the_program() -> None:
     assert recipe(demo) == ".venv/bin/millstream demo"
     assert recipe(with_arguments) == ".venv/bin/millstream demo --for 30s --cut 8s --json"
     assert recipe(test).startswith(".venv/bin/python tools/run_tests.py -n ")
-
-
-def test_the_demo_of_the_page_ends_with_a_clean_account_for_programs(tmp_path: Path) -> None:
-    """With shorter times than the page has."""
-    line = recipe(commands(MAKE)[1]).replace(".venv/bin/", "")
-    short = re.sub(r"--cut \S+", "--cut 2s", re.sub(r"--for \S+", "--for 5s", line))
-    assert short != line
-    said = shell(checkout(tmp_path), tmp_path, short, timeout_s=240)
-    assert said.returncode == 0, said.stderr
-    result = json.loads(said.stdout.splitlines()[-1])
-    assert (result["lost"], result["duplicated"]) == (0, 0)
-    assert result["samples_historian"] > 0
 
 
 async def test_a_newcomer_gets_from_the_copy_to_the_ledger(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import millstream.connectors.opcua as package
+import warm
 from millstream.connectors.opcua import OpcUaConnector
 from millstream.sdk import Tag
 from millstream.sdk.testing import ConformanceCase, NotApplicable, Peer
@@ -29,7 +29,7 @@ class PlantPeer(Peer):
     async def start(self) -> dict[str, Any]:
         """On the same port again after a break."""
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "millstream.sim.opcua_plant", "--port", str(self.port), "--tags", "2",
+            *warm.python("-m", "millstream.sim.opcua_plant", "--port", str(self.port), "--tags", "2"),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         assert self.process.stdout is not None

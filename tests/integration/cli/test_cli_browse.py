@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -15,6 +14,7 @@ from cases.loopback import joined
 from cases.shdr_peer import ShdrPeer
 from modbus_kit import plant, process
 
+import warm
 from millstream.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ ITEMS = (Item("x1", "Xabs"), Item("t1", "Stemp", "SAMPLE", "TEMPERATURE", "CELSI
 async def device(kind: str) -> AsyncIterator[str]:
     """A device, as the `config` that reaches it."""
     if kind == "opcua":
-        command = (sys.executable, "-m", "millstream.sim.opcua_plant", "--port", "0", "--tags", "3")
+        command = warm.python("-m", "millstream.sim.opcua_plant", "--port", "0", "--tags", "3")
         async with process(*command) as (_, ready):
             yield f"{{endpoint: '{ready['endpoint']}', security: {{policy: none}}}}"
     elif kind == "opcua-foreign":

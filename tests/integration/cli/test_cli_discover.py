@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,13 @@ from cases.loopback import served
 from discover_kit import discover, nonsense
 from modbus_kit import plant, process
 
+import warm
 from millstream.cli import main
 from millstream.kernel import free_port
 
 
 async def test_units_servers_and_what_is_neither(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    opcua = process(sys.executable, "-m", "millstream.sim.opcua_plant", "--port", "0", "--tags", "1")
+    opcua = process(*warm.python("-m", "millstream.sim.opcua_plant", "--port", "0", "--tags", "1"))
     async with plant("--port", "0") as (_, modbus), opcua as (_, server), nonsense() as odd:
         closed = free_port()
         status, found, said = await discover(

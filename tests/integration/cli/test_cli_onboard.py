@@ -13,17 +13,18 @@ from pathlib import Path
 import pytest
 from modbus_kit import plant, process
 
+import warm
 from millstream.cli import main
 from millstream.config import InstalledConnectors, load_edge
 
-OPCUA = (sys.executable, "-m", "millstream.sim.opcua_plant", "--port", "0", "--tags", "3", "--rate", "20")
+OPCUA = ("-m", "millstream.sim.opcua_plant", "--port", "0", "--tags", "3", "--rate", "20")
 
 
 async def test_from_an_address_to_a_mapped_namespace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    async with process(*OPCUA) as (_, ready):
+    async with process(*warm.python(*OPCUA)) as (_, ready):
         words = ["127.0.0.1", "--look-for", f"opcua:{ready['port']}", "--yaml"]
         assert await asyncio.to_thread(main, ["discover", *words]) == 0
         Path("found.yaml").write_text(capfd.readouterr().out)
@@ -56,7 +57,7 @@ async def test_deadbands_follow_the_noise_of_the_device(
 ) -> None:
     """The simulated signals have a noise of a twentieth of their amplitude."""
     monkeypatch.chdir(tmp_path)
-    async with process(*OPCUA) as (_, ready):
+    async with process(*warm.python(*OPCUA)) as (_, ready):
         config = json.dumps({"endpoint": ready["endpoint"], "security": {"policy": "none"}})
         Path("edge.yaml").write_text(
             "edge: {name: e1, path: acme/plant1, data_dir: data}\n"

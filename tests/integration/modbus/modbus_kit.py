@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from cases.loopback import served
 
+import warm
 from millstream.connectors.modbus import ModbusConfig, ModbusConnector
 from millstream.connectors.modbus._session import ModbusSession
 from millstream.sdk import ConnectorTools, Tag
@@ -78,4 +78,4 @@ async def process(*command: str, cwd: Path | None = None) -> AsyncIterator[tuple
 
 def plant(*arguments: str) -> AbstractAsyncContextManager[tuple[asyncio.subprocess.Process, Any]]:
     """The simulated plant as a process."""
-    return process(sys.executable, "-m", "millstream.sim.modbus_plant", *arguments)
+    return process(*warm.python("-m", "millstream.sim.modbus_plant", *arguments))

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 from cases.mosquitto_peer import published, publisher
 
+import warm
 from millstream.bus import Credentials, MemoryReader, MemoryStream, RawConnection, StreamApi, StreamReader
 from millstream.config import InstalledConnectors, load_edge
 from millstream.connectors.mqtt import MqttConfig, MqttConnector
@@ -59,7 +59,7 @@ async def scale(node: EdgeNode, folder: Path) -> AsyncIterator[asyncio.subproces
     user, password = node.server.mqtt_credentials
     (folder / "password").write_text(password)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "millstream.sim.mqtt_plant", "--port", str(node.server.settings.mqtt_port),
+        *warm.python("-m", "millstream.sim.mqtt_plant"), "--port", str(node.server.settings.mqtt_port),
         "--user", user, "--password-file", str(folder / "password"), "--rate", "100",
         "--truth", str(folder / "truth.json"), "--paused", stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip

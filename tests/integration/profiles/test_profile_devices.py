@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-import sys
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from modbus_kit import process
 from snap7.server import Server
 from snap7.type import SrvArea
 
+import warm
 from millstream.config import ConnectorEntry, EdgeConfig, InstalledConnectors, load_edge, profiles_of
 from millstream.kernel import free_port
 from millstream.model import Sample
@@ -115,7 +115,7 @@ async def test_a_sunspec_inverter_is_read_with_its_name_plate(tmp_path: Path) ->
 
 
 async def test_every_opc_ua_server_tells_how_it_is(tmp_path: Path) -> None:
-    async with process(sys.executable, "-m", "millstream.sim.opcua_plant", "--port", "0") as (_, ready):
+    async with process(*warm.python("-m", "millstream.sim.opcua_plant", "--port", "0")) as (_, ready):
         config = {
             "endpoint": f"opc.tcp://127.0.0.1:{ready['port']}", "security": {"policy": "none"}
         }  # fmt: skip
@@ -151,7 +151,7 @@ async def test_a_scale_is_asked_in_its_own_words(tmp_path: Path) -> None:
 
 
 async def test_every_bacnet_device_tells_who_it_is_whatever_its_number(tmp_path: Path) -> None:
-    async with process(sys.executable, "-m", "millstream.sim.bacnet_controller") as (_, ready):
+    async with process(*warm.python("-m", "millstream.sim.bacnet_controller")) as (_, ready):
         config = {"host": "127.0.0.1", "port": ready["port"], "bind": "127.0.0.1/8:0", "timeout": "20s"}
         found = await read(tmp_path, "bacnet", "device", config)
     shown = {name: sample.value for name, sample in found.items() if sample.quality.is_good}

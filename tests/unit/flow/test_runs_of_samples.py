@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,17 @@ BASE_NS, MS_NS = 1_767_225_600_000_000_000, 10**6
 SUBJECT = "uns.v1.acme._tag.vibration"
 ARROW = b"NATS/1.0\r\nContent-Type: " + ARROW_TYPE.encode() + b"\r\n\r\n"
 UNCERTAIN, BAD = 0x40000000, 0x80000000
-WAVES = FLOW_TYPES["waveform"].make(
-    "f", [Input("acme:vibration")], {"rate_hz": 1000, "window": "32ms", "features": ["mean", "rms"]}
-)
 STEPS_MS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.3, 0.7, 0.0, -40.0, 5.0, 0.4, 1.7)
 Sampled = tuple[float, float, int]  # value, ms since the one before, quality
+
+
+@cache
+def waves_flow() -> Flow[Any]:
+    """A waveform's; made when it is first needed, for it imports SciPy."""
+    return FLOW_TYPES["waveform"].make(
+        "f", [Input("acme:vibration")], {"rate_hz": 1000, "window": "32ms", "features": ["mean", "rms"]}
+    )
+
 
 sampled = st.tuples(
     st.integers(-9, 9).map(float) | st.sampled_from((float("nan"), float("inf"))),
@@ -68,13 +75,13 @@ def test_a_waveform_in_blocks_says_what_its_samples_say_one_by_one(
 ) -> None:
     """Blocks cut anywhere, with bad, uneven and backward samples, committed and killed anywhere."""
     wave, sizes = made
-    one_by_one = replace(WAVES, absorb=None)
+    one_by_one = replace(waves_flow(), absorb=None)
     items = blocks(wave, sizes)
-    plain, at_once = drive(one_by_one, items), drive(WAVES, items, unit_items=unit_items)
+    plain, at_once = drive(one_by_one, items), drive(waves_flow(), items, unit_items=unit_items)
     assert at_once.said() == plain.said()
     assert at_once.refused() == plain.refused()
     assert at_once.state_bytes == plain.state_bytes
-    killed = drive(WAVES, items, unit_items=3, kills=Kills(dict.fromkeys(range(0, len(items), 2), torn)))
+    killed = drive(waves_flow(), items, unit_items=3, kills=Kills(dict.fromkeys(range(0, len(items), 2), torn)))
     assert killed.said() == plain.said()
     alone = drive(one_by_one, blocks(wave, [1]))
     assert [(m.subject, m.payload) for m in at_once.messages if "._kpi." in m.subject] == [
@@ -86,8 +93,8 @@ def test_a_block_that_fills_units_is_taken_to_its_end() -> None:
     """400 windows of two outputs are more than a unit takes: it goes on behind the sample where it was full."""
     wave = [(float(n % 11), 1.0, 0) for n in range(400 * 32 + 7)]
     items = blocks(wave, [len(wave)])
-    outcome = drive(WAVES, items)
-    assert outcome.said() == drive(replace(WAVES, absorb=None), items).said()
+    outcome = drive(waves_flow(), items)
+    assert outcome.said() == drive(replace(waves_flow(), absorb=None), items).said()
     assert len(outcome.messages) == 800
 
 
