@@ -26,6 +26,7 @@ from millstream.protocols.module import (
     MODULE_BYTES_MAX,
     MODULE_FUEL,
     MODULE_MEMORY_BYTES,
+    MODULE_TIME_S,
     WASM,
     module_digest,
     module_trouble,
@@ -62,6 +63,8 @@ class FlowSpec(Strict):
     """Bytes of memory that a module may have in one step."""
     module_fuel: int = Field(default=MODULE_FUEL, ge=1)
     """Instructions of a module that one step may take."""
+    module_time: float = Field(default=MODULE_TIME_S, gt=0)
+    """Seconds that one step of a module may take."""
     inputs: tuple[Annotated[InputSpec, BeforeValidator(_as_mapping)], ...] = ()
     """What it reads."""
     version: int = Field(default=1, ge=1)
@@ -150,7 +153,7 @@ def build_flow(
 def _of_module(spec: FlowSpec, inputs: tuple[Input, ...], folder: Path) -> Flow[Any]:
     flow = wasm_flow(
         read_module(folder / str(spec.module), spec.name), spec.name, inputs, config=spec.config,
-        memory_bytes=spec.module_memory, fuel=spec.module_fuel,
+        memory_bytes=spec.module_memory, fuel=spec.module_fuel, time_s=spec.module_time,
     )  # fmt: skip
     version = spec.version if "version" in spec.model_fields_set else flow.version
     return replace(flow, time=spec.time(flow.time), version=version)

@@ -3,16 +3,20 @@
 The only place that knows wasmtime. A module gets nothing of this machine: no files, no network, no clock, no
 randomness; the one function that it may import takes what it says about a failure. Each call runs in an instance of its
 own, so that nothing stays behind in a module's memory: what a step returns depends on its input alone, which recovery
-after a crash stands on. Fuel counts instructions, so a step that takes too much does so on every machine alike.
+after a crash stands on. Fuel counts instructions, so a step that takes too much does so on every machine alike; what a
+module asks of the host has a price in fuel, too. Behind it stands a limit of time, many times what a step may take: for
+somebody who allows a module very much fuel.
 """
 
 from __future__ import annotations
 
+import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from millstream.flow._sources import StepFailedError
 from millstream.kernel import ConfigError, needs_extra
-from millstream.protocols.module import MODULE_BYTES_MAX, MODULE_FUEL, MODULE_MEMORY_BYTES
+from millstream.protocols.module import MODULE_BYTES_MAX, MODULE_FUEL, MODULE_MEMORY_BYTES, MODULE_TIME_S
 
 if TYPE_CHECKING:
     import wasmtime
@@ -21,6 +25,9 @@ OUTPUT_BYTES_MAX = 1 << 20
 STACK_BYTES = 512 << 10
 TABLE_ELEMENTS_MAX = 100_000
 SAID_BYTES_MAX = 4096  # of one call
+SAYING_FUEL = 10_000  # of one millstream.log: it takes as long as so many instructions (measured: 2 us)
+TICKS = 8  # of the time limit; a call may take one more
+TICKER_STACK_BYTES = 256 << 10  # it counts against the bound of a worker's address space
 MEMORY_FULL_SHARE = 0.9  # a failure with so much of the bound in use is told as one of memory
 LOG = ("millstream", "log")
 ALLOC, STEP, DESCRIBE, MEMORY = "millstream_alloc", "millstream_step", "millstream_describe", "memory"
@@ -35,14 +42,18 @@ class Sandbox:
     """One module, compiled. Raises ConfigError: MS-0710 for what is no module of a flow, MS-0106 without wasmtime."""
 
     def __init__(
-        self, data: bytes, where: str, *, memory_bytes: int = MODULE_MEMORY_BYTES, fuel: int = MODULE_FUEL
-    ) -> None:
+        self, data: bytes, where: str, *, memory_bytes: int = MODULE_MEMORY_BYTES, fuel: int = MODULE_FUEL,
+        time_s: float = MODULE_TIME_S,
+    ) -> None:  # fmt: skip
         with needs_extra("a flow of type wasm", "wasm"):
             import wasmtime
         self._lib = wasmtime
         self._where = where
         self._memory_bytes = memory_bytes
         self._fuel = fuel
+        self._time_s = time_s
+        self._ticker: threading.Thread | None = None
+        self._store: wasmtime.Store | None = None
         self._said = b""
         if len(data) > MODULE_BYTES_MAX:
             raise self._unusable("it is too large", f"at most {MODULE_BYTES_MAX} bytes", f"{len(data)} bytes")
@@ -54,7 +65,13 @@ class Sandbox:
         self._check_interface()
         linker = wasmtime.Linker(self._engine)
         i32 = wasmtime.ValType.i32()
-        linker.define_func(*LOG, wasmtime.FuncType([i32, i32], []), self._hear, access_caller=True)
+        hear = weakref.WeakMethod(self._hear)  # wasmtime keeps what it calls: this module would never go away
+
+        def said(caller: Any, at: int, size: int) -> None:
+            if (heard := hear()) is not None:
+                heard(caller, at, size)
+
+        linker.define_func(*LOG, wasmtime.FuncType([i32, i32], []), said, access_caller=True)
         try:
             self._instances = linker.instantiate_pre(self._module)
         except wasmtime.WasmtimeError as error:
@@ -63,6 +80,7 @@ class Sandbox:
     def _config(self) -> wasmtime.Config:
         config = self._lib.Config()
         config.consume_fuel = True
+        config.epoch_interruption = True
         config.parallel_compilation = False
         config.cranelift_nan_canonicalization = True  # a NaN has the same bits on every machine
         config.max_wasm_stack = STACK_BYTES
@@ -101,26 +119,29 @@ class Sandbox:
 
     def step(self, data: bytes) -> bytes:
         """What the module makes of `data`. Raises StepFailedError: MS-0711 it failed, MS-0712 it used up its fuel,
-        MS-0713 its memory, MS-0714 what it gives lies outside its memory."""
-        return self._call(STEP, data)
+        MS-0713 its memory, MS-0718 its time, MS-0714 what it gives lies outside its memory."""
+        if self._ticker is None:
+            self._ticker = _start_ticker(self._engine, self._time_s / TICKS)
+        return self._call(STEP, data, self._fuel)
 
     def describe(self) -> bytes:
         """What the module says of itself. Raises ConfigError."""
         try:
-            return self._call(DESCRIBE, None)
+            return self._call(DESCRIBE, None, min(self._fuel, MODULE_FUEL))  # also where nothing else limits it
         except StepFailedError as error:
             raise self._unusable(f"it cannot describe itself: {error.what}", None, error.got) from error
 
-    def _call(self, name: str, data: bytes | None) -> bytes:
+    def _call(self, name: str, data: bytes | None, fuel: int) -> bytes:
         lib = self._lib
-        store = lib.Store(self._engine)
+        self._store = store = lib.Store(self._engine)
         self._said = b""
         memory: Any = None
         try:
             store.set_limits(
                 memory_size=self._memory_bytes, table_elements=TABLE_ELEMENTS_MAX, instances=1, tables=8, memories=1
             )
-            store.set_fuel(self._fuel)
+            store.set_fuel(fuel)
+            store.set_epoch_deadline(TICKS + 1)
             exports: Any = self._instances.instantiate(store).exports(store)
             memory = exports[MEMORY]
             if data is None:
@@ -142,6 +163,7 @@ class Sandbox:
             code = "MS-0713" if "memory" in text else "MS-0711"
             raise StepFailedError(f"the module does not start: {text}", where=self._where, code=code) from None
         finally:
+            self._store = None
             store.close()
 
     def _trapped(self, error: wasmtime.Trap, used_bytes: int) -> StepFailedError:
@@ -150,6 +172,8 @@ class Sandbox:
         why = _short(str(error))
         if error.trap_code is lib.TrapCode.OUT_OF_FUEL:
             what, code = f"the step used up its fuel of {self._fuel}: is there an endless loop?", "MS-0712"
+        elif error.trap_code is lib.TrapCode.INTERRUPT:
+            what, code = f"the step took longer than {self._time_s:g} s", "MS-0718"
         elif used_bytes >= self._memory_bytes * MEMORY_FULL_SHARE:
             what, code = f"the step used up its memory of {self._memory_bytes} bytes: {why}", "MS-0713"
         else:
@@ -164,6 +188,8 @@ class Sandbox:
 
     def _hear(self, caller: Any, at: int, size: int) -> None:
         """What a module says about a failure; only that of a step that fails is kept."""
+        if self._store is not None:
+            self._store.set_fuel(max(0, self._store.get_fuel() - SAYING_FUEL))
         memory = caller.get(MEMORY)
         room = SAID_BYTES_MAX - len(self._said)
         at &= 0xFFFFFFFF
@@ -171,6 +197,28 @@ class Sandbox:
             end = min(at + min(size & 0xFFFFFFFF, room), memory.data_len(caller))
             if at < end:
                 self._said += bytes(memory.read(caller, at, end))
+
+
+def _start_ticker(engine: wasmtime.Engine, interval_s: float) -> threading.Thread:
+    """Moves the engine's epoch on as time goes by, until nobody has the engine any more."""
+    alive = weakref.ref(engine)
+    pause = threading.Event()  # never set: it waits, and a machine that stood still counts as one tick
+
+    def tick() -> None:
+        while not pause.wait(interval_s):
+            found = alive()
+            if found is None:
+                return
+            found.increment_epoch()
+            del found
+
+    before = threading.stack_size(TICKER_STACK_BYTES)
+    try:
+        ticker = threading.Thread(target=tick, name="time limit of a module", daemon=True)
+        ticker.start()
+    finally:
+        threading.stack_size(before)
+    return ticker
 
 
 def _signature(params: list[str], results: list[str]) -> str:

@@ -29,7 +29,7 @@ from millstream.flow._sources import StepFailedError
 from millstream.flow._wasm import Sandbox
 from millstream.kernel import ConfigError
 from millstream.model import Quality
-from millstream.protocols.module import MODULE_FUEL, MODULE_MEMORY_BYTES
+from millstream.protocols.module import MODULE_FUEL, MODULE_MEMORY_BYTES, MODULE_TIME_S
 
 ABI = 1
 MILLISECOND_NS = 1_000_000
@@ -168,11 +168,11 @@ def read_description(sandbox: Sandbox, where: str) -> ModuleDescription:
 
 def wasm_flow(
     data: bytes, name: str, inputs: tuple[Input, ...] = (), *, config: Mapping[str, Any] | None = None,
-    memory_bytes: int = MODULE_MEMORY_BYTES, fuel: int = MODULE_FUEL,
+    memory_bytes: int = MODULE_MEMORY_BYTES, fuel: int = MODULE_FUEL, time_s: float = MODULE_TIME_S,
 ) -> Flow[msgspec.Raw]:  # fmt: skip
     """The flow of a module, as it describes itself; `inputs` take the place of what it says. Raises ConfigError:
     MS-0710, MS-0106."""
-    sandbox = Sandbox(data, name, memory_bytes=memory_bytes, fuel=fuel)
+    sandbox = Sandbox(data, name, memory_bytes=memory_bytes, fuel=fuel, time_s=time_s)
     told = read_description(sandbox, name)
     idle_ns = None if told.idle_ms is None else told.idle_ms * MILLISECOND_NS
     return Flow(

@@ -30,6 +30,7 @@ RELEASE_BYTES_MAX = 128 << 20
 MODULE_MEMORY_BYTES = 16 << 20
 """Of one step, when nothing is said."""
 MODULE_FUEL = 100_000_000
+MODULE_TIME_S = 30.0
 """Instructions of one step, when nothing is said: about a tenth of a second."""
 BUCKET = "modules"
 MODULES, MODULES_PREFIX = f"OBJ_{BUCKET}", f"$O.{BUCKET}."

@@ -10,7 +10,8 @@ from millstream.config import FlowEntry
 from millstream.flow import Flow, read_module, read_spec
 from millstream.flow import build_flow as build
 from millstream.kernel import ConfigError
-from millstream.protocols.module import WHEEL_BYTES_MAX, is_module_digest, module_digest
+from millstream.protocols.module import WASM, WHEEL_BYTES_MAX, is_module_digest, module_digest
+from millstream.worker._watchdog import WALL_FACTOR
 
 _OF_THE_NODE = {"instances", "start", "step_timeout", "max_memory"}
 
@@ -21,6 +22,8 @@ def build_flow(entry: FlowEntry, modules: Path | None = None, scratch: Path | No
     raw = entry.model_dump(mode="json", exclude=_OF_THE_NODE, exclude_none=True)
     if entry.module is not None and is_module_digest(entry.module):
         raw["module"] = str(_proven(entry.module, modules, entry.name))
+    if entry.type == WASM:
+        raw["module_time"] = entry.step_timeout * WALL_FACTOR
     if isinstance(entry.idle, float):
         raw["idle"] = f"{round(entry.idle * 1e9)}ns"
     if entry.python is not None and entry.module is None:

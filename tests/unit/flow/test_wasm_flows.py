@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -176,6 +178,39 @@ def test_a_hostile_step_costs_its_own_input_only(step: str, code: str) -> None:
     flow = wasm_flow(module(step, more=deep), "hostile", fuel=2_000_000)
     outcome = drive(flow, list(read_lines('{"time": "1s", "path": "a/m:b", "value": 1}')))
     assert ([rejected.code for rejected in outcome.rejected], outcome.messages) == ([code], [])
+
+
+LOG_IMPORT = '(import "millstream" "log" (func $log (param i32 i32)))'
+
+
+@pytest.mark.attack("a module that asks the host again and again, which costs it next to nothing",
+                    layer="sandbox: fuel of what the host does")  # fmt: skip
+def test_what_a_module_asks_of_the_host_is_paid_in_fuel() -> None:
+    flow = wasm_flow(
+        module("(loop (call $log (i32.const 0) (i32.const 1)) (br 0)) (i64.const 0)", imports=LOG_IMPORT), "talks"
+    )
+    began_ns = time.process_time_ns()
+    outcome = drive(flow, list(read_lines('{"time": "1s", "path": "a/m:b", "value": 1}')))
+    assert [rejected.code for rejected in outcome.rejected] == ["MS-0712"]
+    assert time.process_time_ns() - began_ns < 20 * 10**9  # of processor time; without a price it were minutes
+
+
+@pytest.mark.attack("a module that loops within very much fuel", layer="sandbox: time of a step")
+@pytest.mark.parametrize("body", ["", "(call $log (i32.const 0) (i32.const 0))"])
+def test_a_step_that_its_fuel_does_not_end_is_ended_by_its_time(body: str) -> None:
+    looping = module(
+        f"(if (i32.load8_u (i32.const 4100)) (then (loop {body} (br 0)))) (i64.const 0)", imports=LOG_IMPORT
+    )
+    flow = wasm_flow(looping, "slow", fuel=10**15, time_s=0.2)
+    outcome = drive(flow, list(read_lines('{"time": "1s", "path": "a/m:b", "value": 1}')))
+    assert [rejected.code for rejected in outcome.rejected] == ["MS-0718"]
+    assert "longer than 0.2 s" in outcome.rejected[0].reason
+    ticker = flow.step._sandbox._ticker  # type: ignore[union-attr]
+    assert ticker.is_alive()
+    del flow, outcome
+    gc.collect()
+    ticker.join(10)
+    assert not ticker.is_alive(), "it ends with its module"
 
 
 def test_a_value_that_a_module_cannot_be_given_is_told() -> None:
