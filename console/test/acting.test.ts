@@ -2,7 +2,7 @@ import { type Fact, type StoredEvent, type WritableTag } from "@millstream/clien
 import { expect, test } from "vitest";
 import { plain, unitText } from "../src/format";
 import { auditRows } from "../src/state/audit";
-import { argumentsFault, commandTypes } from "../src/state/commands";
+import { argumentsFault, commandType, commandTypes, template } from "../src/state/commands";
 import { commandsFor, edgeFile, hubUrlFits, hubUrlFor, newSecret, shell, siteFault } from "../src/state/commission";
 import { draftOf, faultOf, hexRows, textOf } from "../src/state/payload_view";
 import { knownReasons, partFault, targetsOf } from "../src/state/rejects";
@@ -52,6 +52,20 @@ test("commands that have pages of their own are not offered as raw ones, whateve
   expect(commandTypes(nodes)).toEqual(["diagnostics", "restart_connector"]);
   expect(argumentsFault('{"connector": "x"}')).toBe("");
   for (const odd of ["", "[]", "3", "{"]) expect(argumentsFault(odd)).not.toBe("");
+});
+
+test("what a command has to be given is filled in as its site describes it, also one of a flow or a package", () => {
+  const schema = {
+    type: "object", required: ["path", "by", "how", "odd"],
+    properties: { path: { type: "string" }, by: { type: "integer" }, how: { enum: ["slow", "fast"] }, more: { type: "boolean" } },
+  };
+  const nodes = [
+    { node: "p1", state: "match", facts: { command_types: 7 } },
+    { node: "p2", state: "match", facts: { command_types: { "tally.correct": { description: "Correct it.", schema } } } },
+  ];
+  expect(commandType(nodes, "tally.correct")?.description).toBe("Correct it.");
+  expect(template(commandType(nodes, "tally.correct"))).toEqual({ path: "", by: 0, how: "slow", odd: null });
+  expect(template(commandType(nodes, "restart"))).toEqual({});
 });
 
 test("a new site has a name and a place that can be, and its labels cannot leave their place in a command", () => {

@@ -18,7 +18,7 @@ from millstream.sdk import CommandContext
 PAGE = ROOT / "docs" / "how-to" / "commands.md"
 FLEET = ROOT / "docs" / "how-to" / "fleet.md"
 DEVICE, UP, SENDING, BUNDLE = blocks(PAGE, "sh")
-CLIENT, OWN = blocks(PAGE, "python")
+CLIENT, OWN, OF_FLOW = blocks(PAGE, "python")
 
 
 async def test_the_page_on_commands_runs(tmp_path: Path) -> None:
@@ -58,3 +58,7 @@ async def test_the_command_of_ones_own_is_one(tmp_path: Path) -> None:
     context = CommandContext("c1", "ada", "edge1", tmp_path, progress, SystemClock(), None)  # type: ignore[arg-type]
     assert await command.run({"scale": 2}, context) == {"zeroed": 2, "by": "ada"}
     assert told == ["asking the scale"]
+
+
+def test_the_command_of_a_flow_is_that_of_the_example() -> None:
+    assert OF_FLOW in (ROOT / "examples" / "commands" / "tally.py").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ import { plain } from "../format";
 import { client, session } from "../state/hub";
 import { edges } from "../state/nodes";
 import { useLoaded } from "../state/loaded";
-import { argumentsFault, commandTypes, TEMPLATES } from "../state/commands";
+import { argumentsFault, commandType, commandTypes, template } from "../state/commands";
 import { roleText, t } from "../words";
 import { mayAct, mayCommand, Told, useAsking } from "./ask";
 import { Table } from "./table";
@@ -61,13 +61,14 @@ interface SendProps {
 }
 
 function SendForm({ ask, isBusy }: SendProps): preact.JSX.Element {
-  const offered = useLoaded(() => client.sites.query(null, ["commands"]), []);
+  const offered = useLoaded(() => client.sites.query(null, ["commands", "command_types"]), []);
   const [type, setType] = useState("diagnostics");
   const [sites, setSites] = useState<string[]>([]);
   const [text, setText] = useState("{}");
   const [expires, setExpires] = useState("1h");
   const fault = argumentsFault(text);
-  const choose = (name: string): void => { setType(name); setText(JSON.stringify(TEMPLATES[name] ?? {})); };
+  const nodes = offered.data?.nodes ?? [];
+  const choose = (name: string): void => { setType(name); setText(JSON.stringify(template(commandType(nodes, name)))); };
   const toggle = (name: string, isOn: boolean): void => setSites(isOn ? [...sites, name] : sites.filter((one) => one !== name));
   const submit = (event: SubmitEvent): void => {
     event.preventDefault();
@@ -78,8 +79,8 @@ function SendForm({ ask, isBusy }: SendProps): preact.JSX.Element {
     <form class="panel ask" aria-label={t("sendCommand")} onSubmit={(event) => submit(event as SubmitEvent)}>
       <h2>{t("sendCommand")}</h2>
       <label>{t("type")} <select value={type} onChange={(event) => choose(event.currentTarget.value)}>
-        {commandTypes(offered.data?.nodes ?? []).map((one) => <option key={one} value={one}>{one}</option>)}
-      </select></label>
+        {commandTypes(nodes).map((one) => <option key={one} value={one}>{one}</option>)}
+      </select> <small class="muted">{plain(commandType(nodes, type)?.description ?? "", 200)}</small></label>
       <fieldset><legend>{t("sites")}</legend>
         {edges.value.map((edge) => (
           <label key={edge.name} class="inline"><input type="checkbox" checked={sites.includes(edge.name)} onChange={(event) => toggle(edge.name, event.currentTarget.checked)} /> {plain(edge.name)}</label>

@@ -5,8 +5,41 @@ import { type FleetMatch } from "@millstream/client";
 const ELSEWHERE: ReadonlySet<string> = new Set(["alarm", "context", "downtime", "write"]);
 const ALWAYS = ["diagnostics"];
 
-/** What to fill in. */
-export const TEMPLATES: Record<string, Record<string, unknown>> = { restart_connector: { connector: "" } };
+/** What a site says of a command: for people, and the schema of its arguments. */
+export interface CommandType {
+  description: string;
+  schema: Schema;
+}
+
+interface Schema {
+  type?: string | string[];
+  enum?: unknown[];
+  required?: string[];
+  properties?: Record<string, Schema>;
+}
+
+const EMPTY: Record<string, unknown> = { string: "", number: 0, integer: 0, boolean: false, array: [], object: {} };
+
+/** What one of the sites says of it; undefined where none does. */
+export function commandType(nodes: FleetMatch[], name: string): CommandType | undefined {
+  for (const node of nodes) {
+    const types = node.facts?.command_types;
+    const found = types !== null && typeof types === "object" ? (types as Record<string, unknown>)[name] : undefined;
+    if (found !== null && typeof found === "object") return found as CommandType;
+  }
+  return undefined;
+}
+
+/** What to fill in: the arguments that have to be there. */
+export function template(type: CommandType | undefined): Record<string, unknown> {
+  const { required, properties } = type?.schema ?? {};
+  return Object.fromEntries((required ?? []).map((name) => [name, empty(properties?.[name] ?? {})]));
+}
+
+function empty(schema: Schema): unknown {
+  if (schema.enum?.length) return schema.enum[0];
+  return EMPTY[Array.isArray(schema.type) ? (schema.type[0] ?? "") : (schema.type ?? "")] ?? null;
+}
 
 export function commandTypes(nodes: FleetMatch[]): string[] {
   const found = new Set(ALWAYS);

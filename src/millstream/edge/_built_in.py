@@ -12,6 +12,7 @@ from typing import Any
 from millstream.bus import StreamApi
 from millstream.config import EdgeConfig
 from millstream.edge._bundle import make_bundle, referred_secrets
+from millstream.edge._command_events import stored_event
 from millstream.edge._command_types import Admitted, BuiltIn, Outcome
 from millstream.edge._connector_set import ConnectorSet
 from millstream.edge._write_gate import WriteRefused
@@ -19,7 +20,7 @@ from millstream.edge._writes import WriteDesk
 from millstream.kernel import Clock, NotFoundError, PlantError, suggest
 from millstream.model import AssetPath, TagPath
 from millstream.protocols.alarm import ACTIONS, ask_event, check_ask
-from millstream.protocols.cloudevents import CloudEvent, encode_event
+from millstream.protocols.cloudevents import CloudEvent
 from millstream.protocols.command import Command
 from millstream.protocols.diagnosis import Facts, judge
 from millstream.protocols.write_request import WriteAnswer, WriteRequest, is_writable_value
@@ -197,15 +198,9 @@ def _told(place: AssetPath, paths: Sequence[str], told: Sequence[tuple[str, Clou
     def events(outcome: Outcome | None) -> list[Message]:
         if outcome is None or outcome.state != "done":
             return []
-        return [_message(subject, event) for subject, event in told]
+        return [stored_event(subject, event) for subject, event in told]
 
     return Admitted(run, ASK_S, events)
-
-
-def _message(subject: str, event: CloudEvent) -> Message:
-    headers, payload = encode_event(event)
-    content_type = headers.pop("Content-Type", None)
-    return Message(subject, payload, content_type, 0, tuple(headers.items()))
 
 
 def diagnostics_command(look: Callable[[], Awaitable[Facts]]) -> BuiltIn:

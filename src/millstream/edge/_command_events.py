@@ -47,9 +47,11 @@ def repeat_event(
     }  # fmt: skip
     kind = f"{AUDIT_TYPE}.command.repeated"
     shown = {name: value for name, value in data.items() if value is not None}
-    headers, payload = encode_event(
-        CloudEvent(f"{command.id}/repeated/{time_ns}", f"/{place}", kind, shown, time_ns, command.id)
-    )  # fmt: skip
-    extra = tuple((name, value) for name, value in headers.items() if name != "Content-Type")
-    subject = encode_subject(UnsAddress(place, "_event", tuple(kind.split("."))))
-    return Message(subject, payload, headers["Content-Type"], 0, extra)
+    return event_message(place, kind, f"{command.id}/repeated/{time_ns}", shown, time_ns, command.id)
+
+
+def stored_event(subject: str, event: CloudEvent) -> Message:
+    """An event under a subject that is known, as it is stored."""
+    headers, payload = encode_event(event)
+    content_type = headers.pop("Content-Type", None)
+    return Message(subject, payload, content_type, 0, tuple(headers.items()))

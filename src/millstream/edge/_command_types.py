@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -56,14 +56,32 @@ class BuiltIn:
     resume: Callable[[Command, CommandContext], Admitted] | None = None
 
 
+class CommandsOfFlows(Protocol):
+    """What flows offer, under ``<flow>.<command>``."""
+
+    def offered(self) -> Mapping[str, BuiltIn]:
+        """By type, as of now."""
+        ...
+
+    def is_awaited(self, type: str) -> bool:
+        """Whether the flow that may offer this has not said yet what it offers."""
+        ...
+
+    def resume(self, command: Command, context: CommandContext) -> Admitted:
+        """See `BuiltIn.resume`, also while the flow is not there."""
+        ...
+
+
 class CommandTypes:
     """All that this edge can be told to do, by name."""
 
     def __init__(
         self, built_in: Mapping[str, BuiltIn], node: str, data_dir: Path, *, clock: Clock, log: Log,
-        foreign: Mapping[str, CommandType] | None = None,
+        foreign: Mapping[str, CommandType] | None = None, flows: CommandsOfFlows | None = None,
     ) -> None:  # fmt: skip
-        """`foreign` None: those of installed packages. Raises ConfigError for one that is none."""
+        """`foreign` None: those of installed packages. `flows` come and go while the edge runs. Raises ConfigError for
+        one that is none."""
+        self._flows = flows
         self._built_in = dict(built_in)
         self._foreign = dict(_installed() if foreign is None else foreign)
         self._node = node
@@ -76,17 +94,18 @@ class CommandTypes:
 
     def names(self) -> list[str]:
         """What may be asked for."""
-        return sorted(self._checks)
+        return sorted({*self._checks, *self._of_flows()})
 
-    def listed(self) -> list[dict[str, Any]]:
-        """With what a person needs to ask for it."""
-        return [
-            {"type": name, "description": t.description, "schema": dict(t.schema)} for name in self.names()
-            for t in [self._find(name)]
-        ]  # fmt: skip
+    def _of_flows(self) -> Mapping[str, BuiltIn]:
+        return {} if self._flows is None else self._flows.offered()
+
+    def listed(self) -> dict[str, Any]:
+        """By type, with what a person needs to ask for it."""
+        found = {name: self._find(name) for name in self.names()}
+        return {name: {"description": each.description, "schema": dict(each.schema)} for name, each in found.items()}
 
     def _find(self, name: str) -> BuiltIn | CommandType:
-        found = self._built_in.get(name) or self._foreign.get(name)
+        found = self._built_in.get(name) or self._foreign.get(name) or self._of_flows().get(name)
         if found is None:
             near = suggest(name, self.names())
             raise NotFoundError(
@@ -99,10 +118,15 @@ class CommandTypes:
         """Whether one that runs may be cancelled."""
         return self._find(name).is_cancellable
 
+    def is_awaited(self, name: str) -> bool:
+        """Whether this is not known yet and may be soon: the flow that would offer it is starting."""
+        return name not in self._checks and self._flows is not None and self._flows.is_awaited(name)
+
     def check(self, command: Command) -> None:
         """Raises NotFoundError (MS-2303) for an unknown type, DecodeError (MS-2304) for wrong arguments."""
-        self._find(command.type)
-        reason = self._checks[command.type].reason(command.args)
+        found = self._find(command.type)
+        check = self._checks.get(command.type) or Validator(found.schema)
+        reason = check.reason(command.args)
         if reason is not None:
             raise DecodeError(f"wrong arguments of {command.type}: {reason[0]}", code="MS-2304")
 
@@ -121,10 +145,14 @@ class CommandTypes:
 
     def resumed(self, command: Command, context: CommandContext) -> Admitted | None:
         """How one goes on that had begun when the edge ended; None: nobody knows what became of it."""
-        type = self._built_in.get(command.type)
-        if type is None or type.resume is None:
+        type, resume = self._built_in.get(command.type), None
+        if type is not None:
+            resume = type.resume
+        elif self._flows is not None and "." in command.type and command.type not in self._foreign:
+            resume = self._flows.resume
+        if resume is None:
             return None
-        admitted = type.resume(command, context)
+        admitted = resume(command, context)
         return replace(admitted, run=partial(_run_built_in, admitted.run))
 
 

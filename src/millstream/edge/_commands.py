@@ -35,6 +35,7 @@ OPEN_MAX = 32  # taken and not over; beyond it the hub is told to come again lat
 WORKERS = 4  # at once; a long one must not hold up the short
 PROGRESS_INTERVAL_NS = 10**9
 CANCEL_S = 10.0
+KNOWN_WITHIN_S, KNOWN_LOOK_S = 60.0, 0.2  # for flows to say which commands they have
 REPEATS_WAITING_MAX = 64  # to be told to the audit; more are counted
 REPEATS_TOLD_MAX = 1000  # commands of which it was told that they came again; then nothing more is, in this life
 
@@ -83,6 +84,10 @@ class CommandDesk:
             "delivered": counters.delivered, "repeated": counters.repeated, "begun": counters.begun,
             **counters.ended,
         }  # fmt: skip
+
+    def offered(self) -> dict[str, Any]:
+        """What may be asked for, by type: a description, and the schema of the arguments."""
+        return self._types.listed()
 
     def listen(self, connection: RawConnection) -> Callable[[], None]:
         """Take deliveries until the returned function is called; `run` answers them."""
@@ -164,6 +169,8 @@ class CommandDesk:
             return entry
         if command.expires_ns <= now_ns:
             entry = msgspec.structs.replace(entry, state="expired", code="MS-2302", reason="expired on its way")
+        elif self._types.is_awaited(command.type):
+            return None
         elif (refusal := self._refusal(command)) is not None:
             state, code, reason = refusal
             entry = msgspec.structs.replace(entry, state=state, code=code, reason=reason)
@@ -232,6 +239,7 @@ class CommandDesk:
 
     async def _carry_out(self, command: Command) -> None:
         """One command from "accepted" to its end."""
+        await self._until_known(command)
         now_ns = self._clock.now_ns()
         entry = Entry(command.id, "running", now_ns, command.expires_ns, command=command)
         late = msgspec.structs.replace(entry, state="expired", code="MS-2302", reason="expired while it waited")
@@ -251,6 +259,13 @@ class CommandDesk:
             return
         self.counters.begun += 1
         await self._see_through(command, admitted)
+
+    async def _until_known(self, command: Command) -> None:
+        """After a restart the flow that offers it is only starting. One that does not come up does not hold others up
+        for ever: then the command is unknown here."""
+        end_ns = self._clock.monotonic_ns() + int(KNOWN_WITHIN_S * 1e9)
+        while self._types.is_awaited(command.type) and self._clock.monotonic_ns() < end_ns:
+            await self._clock.sleep(KNOWN_LOOK_S)
 
     async def _see_through(self, command: Command, admitted: Admitted) -> None:
         """From "running" to its end."""

@@ -24,7 +24,12 @@ from millstream.protocols.nats_wire import WireMessage
 class FleetDesk:
     """Answers live queries of the fleet for one edge."""
 
-    def __init__(self, name: str, facts: Callable[[], Mapping[str, Any]], connection: RawConnection) -> None:
+    def __init__(
+        self, name: str, facts: Callable[[], Mapping[str, Any]], connection: RawConnection,
+        named: Mapping[str, Callable[[], Any]] | None = None,
+    ) -> None:  # fmt: skip
+        """`named` are facts that only those get who name them: no filter sees them, and ``*`` leaves them out."""
+        self._named = named or {}
         self._name = name
         self._facts = facts
         self._connection = connection
@@ -67,7 +72,9 @@ class FleetDesk:
             if verdict.outcome != "match":
                 code = "MS-2206" if verdict.outcome == "error" else None
                 return FleetAnswer(verdict.outcome, None, verdict.reason, code)
-        return FleetAnswer("match", pick(facts, query.select))
+        wanted = {select.partition(".")[0] for select in query.select}
+        named = {name: look() for name, look in self._named.items() if name in wanted}
+        return FleetAnswer("match", pick({**facts, **named}, query.select))
 
     async def answer_request(self, payload: bytes) -> object:
         """The same for one who asks this edge alone. Raises DecodeError."""

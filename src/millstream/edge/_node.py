@@ -48,6 +48,7 @@ from millstream.edge._deadletter import StreamDeadLetters
 from millstream.edge._facts import FactBook
 from millstream.edge._fleet import FleetDesk
 from millstream.edge._fleet_data import DataDesk
+from millstream.edge._flow_commands import FlowCommands
 from millstream.edge._forward import EdgeForward
 from millstream.edge._history import EdgeHistory, SharedStreams
 from millstream.edge._history_pages import HistoryPages
@@ -433,7 +434,8 @@ class EdgeNode:
         self._facts = FactBook(
             identity, edge.data_dir, self.status, lambda: connection.info.get("version"), clock=self._clock
         )
-        self._fleet = FleetDesk(edge.name, self._facts.facts, connection)
+        named = {"command_types": lambda: self._commands.offered() if self._commands else {}}
+        self._fleet = FleetDesk(edge.name, self._facts.facts, connection, named)
         pages = HistoryPages(edge.name, lambda: self.historian)
         self._data = DataDesk(
             edge.name, self.config.path, connection, self._works.streams, history=pages, clock=self._clock
@@ -455,7 +457,10 @@ class EdgeNode:
             "support_bundle": bundle_command(edge.data_dir, lambda: works.config, self.status, facts),
             UPDATE: self._open_updates(connection).command(),
         }
-        types = CommandTypes(built_in, edge.name, edge.data_dir, clock=self._clock, log=log, foreign=self._foreign)
+        flows = FlowCommands(self.config.path, lambda: works.flows, StreamApi(connection), self._clock)
+        types = CommandTypes(
+            built_in, edge.name, edge.data_dir, clock=self._clock, log=log, foreign=self._foreign, flows=flows
+        )  # fmt: skip
         assert self._facts is not None
         assert works.journal is not None
         self._commands = CommandDesk(

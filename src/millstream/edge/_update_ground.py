@@ -15,6 +15,7 @@ from millstream.edge._forward import EdgeForward
 from millstream.edge._modules import Prove
 from millstream.edge._works import Works
 from millstream.kernel import Clock
+from millstream.protocols.audit import act_data
 from millstream.protocols.command import Command
 from millstream.release import Launched
 from millstream.sdk import Message
@@ -47,10 +48,11 @@ class UpdateGround:
         """What is stored beside the end of a command whose release was refused, since it may be an attack."""
         if outcome is None or outcome.code not in AUDITED:
             return []
-        data = {
-            "edge": self.config.edge.name, "package": command.args.get("package"), "who": command.who,
-            "code": outcome.code, "reason": outcome.reason,
-        }  # fmt: skip
+        runs = None if self.launched is None else self.launched.as_facts()
+        data = act_data(
+            command.who, "", runs, runs, edge=self.config.edge.name, package=command.args.get("package"),
+            code=outcome.code, reason=outcome.reason,
+        )  # fmt: skip
         return [event_message(self.config.path, AUDIT_TYPE, f"{command.id}/audit", data, clock.now_ns(), command.id)]
 
 

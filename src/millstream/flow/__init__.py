@@ -7,18 +7,21 @@ from millstream.kernel import lazy_names
 if TYPE_CHECKING:
     from millstream.flow._cases import read_lines, tidy_lines, write_lines
     from millstream.flow._codec import Commit, Offset, decode_commit, encode_commit
+    from millstream.flow._commanded import commanded, full_schema, told_of
     from millstream.flow._context import Context, as_of, remember
     from millstream.flow._core import FlowCore
     from millstream.flow._detections import Detections, Foretold, Recording, detect, foretell
     from millstream.flow._drive import Kills, Outcome, Tick, drive, drive_all, with_ticks
     from millstream.flow._model import (
         Absorb,
+        Call,
         CancelTimer,
         Effect,
         Emit,
         EmitEvent,
         Event,
         Flow,
+        FlowCommand,
         Input,
         Refuse,
         Run,
@@ -49,13 +52,15 @@ else:
         __name__,
         {
             "_cases": "read_lines tidy_lines write_lines",
+            "_commanded": "commanded full_schema told_of",
             "_codec": "Commit Offset decode_commit encode_commit",
             "_context": "Context as_of remember",
             "_core": "FlowCore",
             "_detections": "Detections Foretold Recording detect foretell",
             "_drive": "Kills Outcome Tick drive drive_all with_ticks",
             "_model": (
-                "Absorb CancelTimer Effect Emit EmitEvent Event Flow Input Refuse Run SetTimer TimePolicy "
+                "Absorb Call CancelTimer Effect Emit EmitEvent Event Flow FlowCommand Input Refuse Run SetTimer "
+                "TimePolicy "
                 "key_of_asset key_of_tag"
             ),
             "_model_card": "Lineage ModelCard ModelInput read_card",
@@ -80,6 +85,11 @@ else:
 
 __all__ = [
     "Absorb",
+    "Call",
+    "FlowCommand",
+    "commanded",
+    "full_schema",
+    "told_of",
     "Run",
     "Lineage",
     "ModelCard",

@@ -10,7 +10,8 @@ no clock and draws no random number: the runtime may run it again after a crash 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ import msgspec
 
 from millstream.kernel import ConfigError
 from millstream.model import GOOD, Quality
+from millstream.protocols.contract_schema import check_schema
 from millstream.protocols.uns_pattern import KINDS, Pattern, contract_of
 from millstream.protocols.uns_subject import UnsAddress
 
@@ -33,6 +35,9 @@ KEYS_MAX = 5_000_000  # of one partition
 OUTPUTS_MAX = 400  # of one call of a step
 TIMERS_MAX = 64  # of one key
 PARTITIONS_MAX = 256
+COMMAND_S_MAX = 3600.0
+_COMMAND = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+_FLOW_WITH_COMMANDS = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 
 
 class Pieces(Protocol):
@@ -153,6 +158,49 @@ class Input:
         return Pattern.parse(self.pattern).subject_filter(contract_of(self.kind))
 
 
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """A command to a flow: its `id`, who asks, the arguments without `path`, the key whose state it is given, the path
+    that was named, when it was stored (UTC ns), and the pieces of the state, if the flow has a `piece_type`."""
+
+    id: str
+    who: str
+    args: dict[str, Any]
+    key: str
+    path: str
+    time_ns: int
+    pieces: Pieces | None = None
+
+
+Handler = Callable[[S, Call], tuple[S | None, Sequence[Effect], Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCommand(Generic[S]):
+    """What people may tell a flow to do, at an edge: ``millstream command send <flow>.<name> --arg path=...``.
+
+    `run` is as pure as a step: it takes the state of the key that the path leads to and the call, and returns the new
+    state, what is to be said, and the result, JSON for who asked. It takes its turn among the flow's inputs, and has
+    its effect once. When it raises, nothing has changed, and the command has failed. `schema` is the JSON Schema of its
+    arguments, an object without `path`. `time_limit_s` is how long the answer is waited for.
+    """
+
+    name: str
+    description: str
+    run: Handler[S]
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "additionalProperties": False})
+    time_limit_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not _COMMAND.match(self.name):
+            raise ConfigError("not a name of a command", expected="a-z, 0-9 and _", got=repr(self.name))
+        troubles = check_schema(self.schema)
+        if troubles or self.schema.get("type") != "object" or "path" in self.schema.get("properties", {}):
+            got = "; ".join(why for _, why in troubles)[:200] or "no object, or one with a path of its own"
+            raise ConfigError("a command's schema is wrong", where=self.name, got=got, code="MS-2310")
+        if not 0 < self.time_limit_s <= COMMAND_S_MAX:
+            raise ConfigError("a command's time limit", where=self.name, expected=f"up to {COMMAND_S_MAX:g} s")
+
+
 @dataclass(frozen=True, slots=True)
 class TimePolicy:
     """How time passes. The watermark of a key is the newest time of its events less `lateness_ns`: what is older comes
@@ -184,7 +232,7 @@ class Flow(Generic[S]):
     `key` gives the key from the subject, and the key decides the partition. `regroup`, when given, takes a second look
     with the value (an order number, a serial number); every partition then has to decode every message. `outputs` are
     the kinds it may emit. `state_type` is anything msgspec can encode: a Struct, a dataclass, a dict, an int;
-    so is `piece_type`, when the state has pieces beside it (see `_pieces`).
+    so is `piece_type`, when the state has pieces beside it (see `_pieces`). `commands` are what people may tell it.
 
     `absorb`, when given, takes samples of a block from the front, as many as `step` would take without any effect,
     changes the state in place as `step` would, and says how many. The next one comes to `step`; so does each sample
@@ -204,12 +252,17 @@ class Flow(Generic[S]):
     description: str = ""
     piece_type: Any = None
     absorb: Absorb[S] | None = None
+    commands: tuple[FlowCommand[S], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in self.name):
             raise ConfigError("not a name of a flow", expected="letters, digits, - and _", got=repr(self.name))
         if not self.inputs:
             raise ConfigError("a flow without inputs", where=self.name)
+        if self.commands and (self.regroup is not None or not _FLOW_WITH_COMMANDS.match(self.name)):
+            raise ConfigError(
+                "a flow with commands", where=self.name, expected="a name of a-z, 0-9 and _, and no regroup"
+            )  # fmt: skip
         for kind in (*self.outputs, *(i.kind for i in self.inputs)):
             if kind not in KINDS:
                 raise ConfigError("unknown kind of data", where=self.name, expected=", ".join(KINDS), got=repr(kind))

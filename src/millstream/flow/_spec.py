@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from millstream.flow._commanded import commanded
 from millstream.flow._model import PARTITIONS_MAX, SECOND_NS, Flow, Input, TimePolicy
 from millstream.flow._scored_flow import scored_flow
 from millstream.flow._wasm_flow import wasm_flow
@@ -118,7 +119,11 @@ def build_flow(
     spec: FlowSpec, folder: Path, types: Mapping[str, FlowType] = FLOW_TYPES, *, scratch: Path | None = None
 ) -> Flow[Any]:
     """The flow of a declaration; `folder` is where its files are looked for, `scratch` where a wheel is unpacked (left
-    out: a folder that goes with this process). Raises ConfigError."""
+    out: a folder that goes with this process). Its commands are inputs of it. Raises ConfigError."""
+    return commanded(_build(spec, folder, types, scratch))
+
+
+def _build(spec: FlowSpec, folder: Path, types: Mapping[str, FlowType], scratch: Path | None) -> Flow[Any]:
     inputs = tuple(Input(i.pattern, i.kind) for i in spec.inputs)
     for one in inputs:
         one.filter()  # a wrong pattern is told here

@@ -52,6 +52,7 @@ class _Managed:
     refusal: ConfigError | None = None
     since_ns: int = 0
     holds: Sequence[Hold] = ()
+    commands: Sequence[Mapping[str, Any]] | None = None  # as an instance told last; None: none has spoken yet
 
 
 class FlowDirector:
@@ -197,6 +198,7 @@ class FlowDirector:
             flow.reports.pop(beat.instance, None)
             if not beat.is_gone:
                 flow.reports[beat.instance] = (self._clock.monotonic_ns(), beat.report)
+                flow.commands = beat.report.get("commands", ())
 
         return take
 
@@ -325,6 +327,25 @@ class FlowDirector:
             await self._tell(OUTCOMES[str(raw["action"])], data)
         except PlantError as error:  # the decision stands: what people asked for is done
             self._log.warning("the audit was not told of a decision", flow=flow.entry.name, error=str(error))
+
+    # -- commands of flows --------------------------------------------------------------------------------------------
+
+    @property
+    def output(self) -> str:
+        """The stream that the flows write to."""
+        return self._around.output
+
+    def commands(self) -> dict[str, Sequence[Mapping[str, Any]] | None]:
+        """What each flow may be told, as its instances say (see `told_of`); None for a flow that may have commands, and
+        of which no instance has spoken yet."""
+        return {
+            name: flow.commands for name, flow in self._flows.items()
+            if flow.entry.python is not None and flow.refusal is None
+        }  # fmt: skip
+
+    def is_paused(self, name: str) -> bool:
+        """Whether a flow takes nothing now."""
+        return name in self._flows and self._flows[name].control.is_paused
 
     # -- what others see ----------------------------------------------------------------------------------------------
 

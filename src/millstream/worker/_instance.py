@@ -11,7 +11,7 @@ from typing import Any
 
 from millstream.bus import START_PATIENCE_S, ContractLog, RawConnection, StreamApi
 from millstream.config import FlowEntry
-from millstream.flow import Flow, FlowRunner
+from millstream.flow import Flow, FlowRunner, told_of
 from millstream.kernel import Backoff, Clock, FencedError, NotFoundError, PlantError
 from millstream.model import AssetPath
 from millstream.sdk import Log
@@ -251,6 +251,8 @@ class Instance:
             "inputs": self._spec.inputs,
             "partitions": [] if running is None else partition_reports(running.runner),
         }
+        if self._flow.commands:
+            report["commands"] = told_of(self._flow)
         if running is not None and any(each.commits > 1 for each in running.runner.running.values()):
             self._backoff.reset()
         held = list(running.partitions) if running is not None else []

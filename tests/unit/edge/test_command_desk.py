@@ -14,13 +14,13 @@ import msgspec
 import pytest
 
 from millstream.bus import MemoryPublisher, MemoryStream
-from millstream.edge._command_types import CommandTypes
+from millstream.edge._command_types import Admitted, BuiltIn, CommandTypes, Outcome
 from millstream.edge._commands import OPEN_MAX, CommandDesk
 from millstream.edge._journal import ENTRIES_COUNT_MAX, KNOWN_COUNT_MAX, Journal
 from millstream.kernel import ConfigError
 from millstream.model import AssetPath
 from millstream.protocols.command import Command, Delivery
-from millstream.sdk import CommandContext
+from millstream.sdk import CommandContext, Message
 from millstream.sdk.testing import LoopClock, run_virtual
 
 STATE = "uns.v1.acme.p1._ledger.e1.integrity.commands"
@@ -371,3 +371,76 @@ def test_what_runs_when_the_carrying_out_itself_breaks_is_told_as_unknown_and_th
         assert sorted(effect.begun) == [f"c{i}" for i in range(5)]
 
     run_virtual(main())
+
+
+class OfFlows:
+    """A flow that is starting for a while, then offers a command; it answers what it was asked, once stored."""
+
+    def __init__(self, stream: MemoryStream, clock: LoopClock, starts_s: float) -> None:
+        self.stream, self.clock = stream, clock
+        self.up_ns = clock.monotonic_ns() + int(starts_s * 1e9)
+
+    def is_awaited(self, type: str) -> bool:
+        return type == "tally.add" and self.clock.monotonic_ns() < self.up_ns
+
+    def offered(self) -> Mapping[str, BuiltIn]:
+        is_up = self.clock.monotonic_ns() >= self.up_ns
+        return {"tally.add": BuiltIn("Add.", SCHEMA, self._admit, resume=self.resume)} if is_up else {}
+
+    def asked(self) -> list[str]:
+        return [m.payload.decode() for m in self.stream.messages if m.subject == "uns.v1.acme.p1._cmd.ask"]
+
+    def _admit(self, command: Command, context: CommandContext) -> Admitted:
+        ask = Message("uns.v1.acme.p1._cmd.ask", command.id.encode(), None, 0)
+        return Admitted(lambda: self._wait(command), 100.0, lambda end: [ask] if end is None else [])
+
+    def resume(self, command: Command, context: CommandContext) -> Admitted:
+        return Admitted(lambda: self._wait(command), 100.0)
+
+    async def _wait(self, command: Command) -> Outcome:
+        while command.id not in self.asked():
+            await self.clock.sleep(1)
+        await self.clock.sleep(5)
+        return Outcome("done", result=len(self.asked()))
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("dies_at", [0, 1, 2])
+def test_a_command_of_a_flow_is_asked_once_and_ends_as_done_whenever_the_edge_is_killed(
+    dies_at: int, after: bool
+) -> None:
+    """The units: accepted, running with what is asked, done. The flow is only starting, also after the restart."""
+    stream = MemoryStream(clock=LoopClock())
+
+    async def life(dying: Dying | None) -> None:
+        clock = LoopClock()
+        edge = edge_of(Effect(), stream, dying, clock)
+        flows = OfFlows(stream, clock, 3.0)
+        types = CommandTypes({}, "e1", Path("/nowhere"), clock=clock, log=Quiet(), foreign={}, flows=flows)
+        publisher = dying or MemoryPublisher(stream, clock=clock)
+        edge.desk = CommandDesk(
+            "e1", PLACE, edge.journal, types, publisher, lambda: {"name": "e1"}, clock=clock, log=Quiet()
+        )  # fmt: skip
+        command = msgspec.structs.replace(edge.command("x"), type="tally.add", args={"s": 1})
+
+        async def work() -> None:
+            async def until_taken() -> None:
+                while (await edge.desk.take(Delivery("t", command))).state == "busy":
+                    await clock.sleep(0.5)
+
+            taking = asyncio.ensure_future(until_taken())
+            if dying is not None:
+                await dying.died.wait()
+                taking.cancel()
+                await asyncio.gather(taking, return_exceptions=True)
+                return
+            await taking
+            await asyncio.sleep(30)
+            assert (await edge.desk.take(Delivery("t", command))).state == "done"
+            assert flows.asked() == ["x"]
+            assert edge.told("x") == ["accepted", "running", "done"]
+
+        await running(edge, work)
+
+    run_virtual(life(Dying(stream, dies_at, after=after)))
+    run_virtual(life(None))
