@@ -212,6 +212,22 @@ def test_parts_made_while_their_counter_was_not_known_are_a_doubt_of_the_windows
     assert sure(told, "day") == {BASE + 24 * HOUR: True}
 
 
+def test_a_set_up_that_is_told_late_makes_rejects_of_the_next_window_those_of_the_start() -> None:
+    names = {"state": "state", "produced": "parts", "rejected": "scrap"}
+    site = Site(windows=["hour"], ideal_cycle="60s", live="clock", names=names, startup="10min")
+    for minute, state in ((0, "Execute"), (56, "Idle"), (58, "Execute"), (59, "Held"), (61, "Execute")):
+        site.take("state", "state", state, BASE + minute * MINUTE)
+    for minute, parts, scrap in ((0, 0, 0), (65, 50, 4)):
+        site.take("count", "parts", parts, BASE + minute * MINUTE)
+        site.take("count", "scrap", scrap, BASE + minute * MINUTE)
+    (*_, second) = (e.data for e in site.due("due", BASE + 2 * HOUR) if isinstance(e, EmitEvent))
+    assert (second["rejected"], second["startup_rejected"], "startup" in second["losses_s"]) == (4, 0, False)
+    late = site.take("state", "state", "Setup", BASE + 57 * MINUTE)
+    told = {e.data["start"]: e.data for e in late if isinstance(e, EmitEvent)}
+    again = told[format_time(BASE + HOUR)]
+    assert (again["revision"], again["startup_rejected"], again["losses_s"]["startup"]) == (1, 4, 240)
+
+
 def test_a_gap_in_which_nothing_was_made_leaves_no_doubt_and_a_total_that_is_not_sure_does() -> None:
     site = Site(windows=["hour"], ideal_cycle="60s", live="clock")
     site.take("state", "state", "Execute", BASE)

@@ -7,11 +7,13 @@ import datetime
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
+import duckdb
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 import pytest
@@ -87,7 +89,28 @@ class Export:
         else:
             table = pa_dataset.dataset(self.folder, partitioning="hive").to_table()
         names = ("time_ns", "tag", "type", "number", "integer", "text", "quality")
-        return sorted(zip(*(table.column(n).to_pylist() for n in names), strict=True), key=repr)
+        found = sorted(zip(*(table.column(n).to_pylist() for n in names), strict=True), key=repr)
+        assert self.form != "delta" or self._as_duckdb_reads_it(names) == found
+        return found
+
+    def _as_duckdb_reads_it(self, names: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Its files after the log, as the protocol of Delta has it: what was added and not removed. The library that
+        wrote them has no part in it."""
+        files: set[str] = set()
+        for commit in sorted((self.folder / "_delta_log").glob("*.json")):
+            for line in commit.read_text(encoding="utf-8").splitlines():
+                action = json.loads(line)
+                if (added := action.get("add")) is not None:
+                    files.add(unquote(added["path"]))
+                elif (removed := action.get("remove")) is not None:
+                    files.remove(unquote(removed["path"]))
+        columns = ", ".join(f'"{name}"' for name in names)
+        query = f"SELECT {columns} FROM read_parquet(?)"
+        found: list[tuple[Any, ...]] = []
+        with duckdb.connect() as connection:
+            for path in files:
+                found += connection.execute(query, [str(self.folder / path)]).fetchall()
+        return sorted(found, key=repr)
 
     def stored(self, *, as_recorded: bool = False) -> list[tuple[Any, ...]]:
         table = self.made.ask(Range(tags=TAGS, layout="typed", as_recorded=as_recorded))

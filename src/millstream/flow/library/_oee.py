@@ -68,6 +68,8 @@ class OeeConfig(WindowsConfig):
     explain: Duration = 0.0
     """How often it is told what the live figures are made of, with them at most (`millstream why`); 0s: only once the
     window is over."""
+    startup: Duration = 0.0
+    """Rejects so long after a set-up are told apart, as those of the start (reduced yield); 0s: they are not."""
     known: float = Field(default=0.95, ge=0, le=1)
     """Figures are uncertain when less than this share of the planned time is known."""
     output: OutputName = "oee"
@@ -97,6 +99,7 @@ class _Oee:
         self._categories = {**CATEGORIES, **{name: Category(value) for name, value in config.states.items()}}
         self._cycle_ns = nanoseconds(config.ideal_cycle) if config.ideal_cycle is not None else 0
         self._small_ns, self._explain_ns = nanoseconds(config.small_stop), nanoseconds(config.explain)
+        self._startup_ns = nanoseconds(config.startup)
         self._small_states = {name for name, category in self._categories.items() if category in SMALL_CATEGORIES}
         self._has_good_only = "good" in config.names and "rejected" not in config.names
         self._rejects = [kind for kind in REJECTS if kind in config.names]
@@ -124,7 +127,8 @@ class _Oee:
         """Keep one input; the time of which figures may have changed."""
         is_bad = event.value is None or event.quality.is_bad
         if name == "state":
-            return kept.put_state(event.time_ns, "" if is_bad else str(event.value))
+            begun_ns, end_ns = kept.put_state(event.time_ns, "" if is_bad else str(event.value))
+            return begun_ns, end_ns + self._startup_ns  # what begins anew is judged by the set-up before it
         if is_bad:
             return None if name in (*REJECTS, "cycle") else self._take_unknown(kept, name, event.time_ns)
         value = number(event.value)
@@ -256,7 +260,26 @@ class _Oee:
         if self._rejects or "inspected" in self._config.names:
             told |= {kind: getattr(found.made, kind) for kind in (*self._rejects, "inspected")}
             told |= self._reject_figures(found)
+        if self._startup_ns:
+            told |= self._start_ups(kept, found, told["losses_s"])
         return {**told, "orders": self._orders(kept, found)} if self._config.orders else told
+
+    def _start_ups(self, kept: Kept, found: Figures, losses_s: Mapping[str, float]) -> dict[str, Any]:
+        """The rejects of minutes soon after a set-up, and their share of the time that rejects cost."""
+        begun_ns = found.start_ns - self._startup_ns
+        minutes: dict[int, Bucket] = {}
+        planned, was_setup = self._planned_in(found.start_ns, found.end_ns), False
+        for time_ns, state in kept.transitions(begun_ns, found.end_ns):
+            is_setup = self._categories.get(state) is Category.SETUP
+            if was_setup and not is_setup:
+                soon = clip(planned, time_ns - time_ns % MINUTE_NS, time_ns + self._startup_ns)
+                minutes |= {bucket.start_ns: bucket for bucket in self._buckets(kept, soon)}
+            was_setup = is_setup
+        rejected = self._made(kept, [minutes[start_ns] for start_ns in sorted(minutes)])[0].rejected
+        lost_s = losses_s.get("rejects", 0.0)
+        start_s = lost_s * min(1.0, rejected / found.made.rejected) if found.made.rejected else 0.0
+        parts = {"rejects": lost_s - start_s, "startup": start_s}
+        return {"startup_rejected": rejected, "losses_s": {n: s for n, s in {**losses_s, **parts}.items() if s}}
 
     # -- figures ------------------------------------------------------------------------------------------------------
 
