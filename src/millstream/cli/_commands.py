@@ -265,6 +265,7 @@ COMMANDS = (
     ),
     Command("twin history", "_twin:history", "Show each change of one field of a twin.", SHOP),
     Command("fleet query", "_fleet:query", "Ask every node of the fleet now, and print those that fit.", FLEET),
+    Command("fleet sites", "_sites:sites", "Show how the sites of all tenants are, as their provider.", FLEET),
     Command("fleet data", "_fleet:data", "Look at raw data where it lies: at the edges.", FLEET),
     Command("command send", "_command:send", "Tell edges to do something, each once.", FLEET),
     Command("command list", "_command:list_", "List commands, the newest last.", FLEET),

@@ -20,7 +20,7 @@ from millstream.client._notifier import Notifier
 from millstream.client._orders_made import OrderTotal
 from millstream.client._part_quality import PartQuality
 from millstream.client._plant import Plant, connect
-from millstream.client._provider import Provider
+from millstream.client._provider import Provider, TenantSite
 from millstream.client._reading import Reading
 from millstream.client._rollouts import Rollouts
 from millstream.client._signing import Signer
@@ -92,6 +92,7 @@ __all__ = [
     "Station",
     "SyncPlant",
     "TagEntry",
+    "TenantSite",
     "Time",
     "Trace",
     "TreeNode",

@@ -5,18 +5,43 @@ The provider's account has no history of its own: these are its streams, which k
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from millstream.bus._link import Link
 from millstream.client._node import PROVIDER, NodeAddress
 from millstream.client._streams import Streams
 from millstream.client._times import Time, to_time_ns
-from millstream.kernel import Clock, DecodeError, NotFoundError, PlantError
+from millstream.kernel import Clock, DecodeError, NotFoundError, PlantError, Unreachable
 from millstream.protocols.cloudevents import CloudEvent, decode_event
 
 EVENT_STREAMS = {"P_EVENTS": "event.>", "P_AUDIT": "audit.>"}
+ASKED_AT_ONCE = 32
+ASK_S = 2.0
+ALARMS_COUNT_MAX = 16  # of one site
 EVENTS_COUNT_MAX = 200_000  # of one look: more than both streams hold in a usual year
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSite:
+    """A site of a tenant, as its hub and the site itself say. `state` is "up" (it answered), "silent", or "unknown"
+    (the tenant's plant did not answer); `reached_ns` when the hub last heard of it, UTC."""
+
+    tenant: str
+    name: str | None
+    place: str | None
+    state: str
+    reached_ns: int | None = None
+    version: str | None = None
+    uplink: str | None = None
+    behind_messages: int | None = None
+    connectors: int | None = None
+    alarms: tuple[str, ...] = ()
 
 
 class Provider:
@@ -42,6 +67,39 @@ class Provider:
         for event in await self._stored(to_time_ns(start, now_ns), to_time_ns(end, now_ns)):
             if _fits(event, type):
                 yield event
+
+    async def sites(self, hub: str, *, tenants: Sequence[str] | None = None) -> list[TenantSite]:
+        """All tenants' sites, asked by way of what each tenant exports to its provider: how hub and sites are, no
+        value of theirs. `hub` is the hub's name. Raises Unreachable when the hub does not answer."""
+        status = await self._ask(f"millstream.node.{hub}.status")
+        if status is None:
+            raise Unreachable("the hub does not answer", where=f"{self._link.url} {hub}")
+        names = [str(tenant["name"]) for tenant in status.get("tenants") or ()]
+        limit = asyncio.Semaphore(ASKED_AT_ONCE)
+
+        async def bounded(tenant: str, name: str, place: str, reached_ns: int | None) -> TenantSite:
+            async with limit:
+                return _site(tenant, name, place, reached_ns, await self._ask(_of_tenant(tenant, name)))
+
+        found: list[TenantSite] = []
+        for tenant in names if tenants is None else [name for name in names if name in tenants]:
+            plant = await self._ask(_of_tenant(tenant, hub))
+            if plant is None:
+                found.append(TenantSite(tenant, None, None, "unknown"))
+                continue
+            edges = [edge for edge in plant.get("edges") or () if isinstance(edge, dict)]
+            found += await asyncio.gather(
+                *(bounded(tenant, str(e.get("name")), str(e.get("path")), e.get("reached_ns")) for e in edges)
+            )
+        return found
+
+    async def _ask(self, subject: str) -> Mapping[str, Any] | None:
+        """None while nobody answers; what a site says is a tenant's, so it may be anything."""
+        try:
+            raw = msgspec.json.decode((await self._link.request(subject, timeout_s=ASK_S)).payload)
+        except (Unreachable, msgspec.DecodeError):
+            return None
+        return raw if isinstance(raw, dict) else None
 
     async def _live(self) -> AsyncGenerator[CloudEvent, None]:
         async with self._link.subscribe(list(EVENT_STREAMS.values())) as subscription:
@@ -71,6 +129,26 @@ class Provider:
                             next_step="let the look begin later",
                         )  # fmt: skip
         return [event for _, event in sorted(found, key=lambda each: each[0])]
+
+
+def _of_tenant(tenant: str, node: str) -> str:
+    return f"tenant.{tenant}.millstream.node.{node}.status"
+
+
+def _site(
+    tenant: str, name: str, place: str, reached_ns: int | None, status: Mapping[str, Any] | None
+) -> TenantSite:  # fmt: skip
+    if status is None:
+        return TenantSite(tenant, name, place, "silent", reached_ns)
+    uplink, alarms = status.get("uplink"), status.get("alarms")
+    codes = [str(alarm.get("code"))[:16] for alarm in alarms or () if isinstance(alarm, dict)]
+    uplink = uplink if isinstance(uplink, dict) else {}
+    connectors, behind = status.get("connectors"), uplink.get("behind_messages")
+    return TenantSite(
+        tenant, name, place, "up", reached_ns, str(status.get("version"))[:64], str(uplink.get("state"))[:16],
+        behind if isinstance(behind, int) else None, len(connectors) if isinstance(connectors, list) else None,
+        tuple(codes[:ALARMS_COUNT_MAX]),
+    )  # fmt: skip
 
 
 def _fits(event: CloudEvent, type: str | None) -> bool:
