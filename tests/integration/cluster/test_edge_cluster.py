@@ -35,7 +35,7 @@ BACKLOG = 2000
 ODD = Path(__file__).resolve().parents[2] / "data" / "wasm" / "odd.wasm"
 ROWS = 10**6  # more than are read: there is always a next one
 RAMP: dict[str, Any] = {
-    "name": "ramp", "type": "ramp", "config": {"rows": ROWS, "batch_rows": 20, "pause": "20ms"},
+    "name": "ramp", "type": "ramp", "config": {"rows": ROWS, "batch_rows": 40, "pause": "50ms"},
     "tags": [{"name": "n", "address": "n"}],
 }  # fmt: skip
 
@@ -238,7 +238,7 @@ async def test_a_site_of_three_boxes_loses_and_doubles_nothing_while_they_go_and
             (worker,) = site.working()
             await until(lambda: rows_at(hub) > 500, "the first values at the hub")
             monkeypatch.setattr(AwayConnector, "is_there", True)
-            await put(hub, 1, {**RAMP, "config": {**RAMP["config"], "batch_rows": 30}}, line("first"))
+            await put(hub, 1, {**RAMP, "config": {**RAMP["config"], "batch_rows": 60}}, line("first"))
             await until(lambda: site.is_settled(1, 1), "the configuration from the hub is healthy")
 
             # A rolling restart, the one that works first; what came from the hub is with whoever works.

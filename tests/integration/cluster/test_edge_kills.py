@@ -18,7 +18,7 @@ from millstream.client import joined_keys
 from millstream.edge import join_hub
 from millstream.kernel import PlantError
 
-ROWS_S = 50
+ROWS_S = 20
 SUBJECT = "uns.v1.acme.plant1._tag.n"
 
 

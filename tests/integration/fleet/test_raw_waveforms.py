@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from fleet_site import site, until
 
 from millstream.client import Plant
@@ -44,12 +45,12 @@ async def pulled(plant: Plant, pattern: str, **range: Any) -> tuple[dict[str, pa
     """Of each tag what came, in the order in which it came, and the account."""
     run = plant.fleet.data(pattern, **range)
     parts = [part.table.replace_schema_metadata(None) async for part in run]
-    whole = pa.concat_tables(parts).unify_dictionaries() if parts else pa.table({"tag": []})
-    tags = whole.column("tag").to_pylist()
-    rows: dict[str, list[int]] = {}
-    for row, tag in enumerate(tags):
-        rows.setdefault(tag, []).append(row)
-    return {tag: whole.take(pa.array(of_tag)) for tag, of_tag in rows.items()}, run.summary
+    if not parts:
+        return {}, run.summary
+    whole = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+    tags = whole.column("tag").combine_chunks()
+    of_tag = {tag: whole.filter(pc.equal(tags.indices, at)) for at, tag in enumerate(tags.dictionary.to_pylist())}
+    return {tag: table for tag, table in of_tag.items() if len(table)}, run.summary
 
 
 def numbers(table: pa.Table, channel: int) -> Any:
