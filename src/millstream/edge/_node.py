@@ -193,7 +193,7 @@ class EdgeNode:
             is_given = config.server.url is not None
             room = None if is_given else await asyncio.to_thread(store_room_bytes, config.edge.data_dir)
             settings = server_settings(config, room_bytes=room)
-            server = NatsServer(settings, config.edge.data_dir, clock=self._clock, on_log=self._log.info)
+            server = NatsServer(settings, config.edge.data_dir, clock=self._clock, on_log=self._log.warning)
             async with left_when(stop):  # a large store is scanned first
                 self._server = await stack.enter_async_context(server)
             if stop.is_set():

@@ -153,7 +153,7 @@ async def test_boxes_of_a_site_are_killed_one_by_one_and_two_at_once(tmp_path: P
         await boxes.kill(standby)
         accepted = await boxes.wait_more(second, "values while one that stands by is gone")
 
-        # The majority is lost, and the one that works is left: it stops, says so, and nothing of what was accepted is lost.
+        # The majority is lost, the one that works is left: it stops, says so, and what was accepted is not lost.
         await boxes.kill(worker)
 
         async def says_so() -> bool:
