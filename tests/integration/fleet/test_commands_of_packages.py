@@ -13,7 +13,7 @@ from fleet_site import site
 
 from millstream.rig import Child, write_document
 
-CODE = '''
+CODE = """
 class ZeroScale:
     description = "Set a scale to zero."
     schema = {
@@ -25,7 +25,7 @@ class ZeroScale:
 
     async def run(self, args, context):
         return {"zeroed": args["scale"], "by": context.who}
-'''
+"""
 
 
 async def installed(folder: Path) -> Path:
