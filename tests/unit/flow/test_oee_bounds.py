@@ -212,6 +212,23 @@ def test_parts_made_while_their_counter_was_not_known_are_a_doubt_of_the_windows
     assert sure(told, "day") == {BASE + 24 * HOUR: True}
 
 
+@pytest.mark.parametrize(("good", "doubt"), [(56, None), (55, None), (40, "16 fewer"), (70, "14 more")])
+def test_three_counters_that_disagree_are_a_doubt_live_and_later(good: int, doubt: str | None) -> None:
+    """60 produced and 4 rejected; they do not step in the same moment."""
+    names = {"state": "state", "produced": "parts", "good": "good", "rejected": "scrap"}
+    site = Site(windows=["hour"], ideal_cycle="60s", names=names)
+    site.take("state", "state", "Execute", BASE)
+    told: list[Any] = []
+    for minute in range(60):
+        for name, total in (("parts", 60), ("good", good), ("scrap", 4)):
+            told += site.take("count", name, total * minute / 59, BASE + minute * MINUTE)
+    live = [e.quality for e in told if isinstance(e, Emit) and e.path.endswith("live/oee")]
+    assert live[-1].is_uncertain is (doubt is not None)
+    (data,) = (e.data for e in site.due("due", BASE + HOUR) if isinstance(e, EmitEvent))
+    assert data["doubts"] == ([f"good and rejected parts are {doubt} than were produced"] if doubt else [])
+    assert (data["produced"], data["rejected"]) == (pytest.approx(60), pytest.approx(4))
+
+
 def test_a_set_up_that_is_told_late_makes_rejects_of_the_next_window_those_of_the_start() -> None:
     names = {"state": "state", "produced": "parts", "rejected": "scrap"}
     site = Site(windows=["hour"], ideal_cycle="60s", live="clock", names=names, startup="10min")

@@ -24,6 +24,7 @@ from millstream.sdk import Duration
 from millstream.shop import (
     CATEGORIES,
     SMALL_CATEGORIES,
+    TOLERANCE,
     Category,
     Figures,
     Made,
@@ -40,6 +41,7 @@ from millstream.shop import (
 
 COUNTS = ("produced", "good", "rejected")
 REJECTS = ("scrap", "rework")
+PARTS_APART = 1.0  # three counters do not step in the same moment
 PLANNED_MAX = 100  # windows of which the planned time is remembered
 
 
@@ -48,9 +50,10 @@ class OeeConfig(WindowsConfig):
 
     names: Names
     """The tags below the place: `state` (as `machine_state` says it), totals that only grow: `produced`, `good`,
-    `rejected` (two of the three, or `produced` alone), and `cycle`, the ideal seconds a part, where a tag tells it.
-    Beside `produced` may stand what the flow `quality` says of each minute, `scrap: quality/scrap` and
-    `rework: quality/rework`, and `inspected`, the total of parts that were looked at, when that is not each."""
+    `rejected` (two of the three, or `produced` alone; all three are held against one another), and `cycle`, the ideal
+    seconds a part, where a tag tells it. Beside `produced` may stand what the flow `quality` says of each minute,
+    `scrap: quality/scrap` and `rework: quality/rework`, and `inspected`, the total of parts that were looked at, when
+    that is not each."""
     ideal_cycle: Duration | None = None
     """The ideal time of one part, when no tag tells it."""
     orders: bool = False
@@ -84,8 +87,8 @@ class OeeConfig(WindowsConfig):
             )
         if {"inspected", *REJECTS} & set(self.names) and set(COUNTS) & set(self.names) != {"produced"}:
             raise ValueError("scrap, rework and inspected need produced, and stand in the place of good and rejected")
-        if set(COUNTS) <= set(self.names) or set(COUNTS) & set(self.names) == {"rejected"}:
-            raise ValueError("give produced, or good, and with it rejected: the third follows")
+        if set(COUNTS) & set(self.names) == {"rejected"}:
+            raise ValueError("give produced or good with rejected: the third follows")
         return self
 
 
@@ -102,6 +105,7 @@ class _Oee:
         self._startup_ns = nanoseconds(config.startup)
         self._small_states = {name for name, category in self._categories.items() if category in SMALL_CATEGORIES}
         self._has_good_only = "good" in config.names and "rejected" not in config.names
+        self._has_all = set(COUNTS) <= set(config.names)
         self._rejects = [kind for kind in REJECTS if kind in config.names]
         self._has_first_pass = "scrap" in config.names and "rework" in config.names
         self._planned: dict[tuple[int, int], Sequence[tuple[int, int]]] = {}
@@ -290,7 +294,7 @@ class _Oee:
         return figures(
             kept.transitions(*window), planned, made, window, categories=self._categories,
             small_stop_ns=self._small_ns,
-            remarks=self._remarks(kept, odd, window),
+            remarks=self._remarks(kept, odd, made, window),
         )  # fmt: skip
 
     def _live(self, kept: Kept, window: tuple[int, int], end_ns: int) -> Figures:
@@ -303,13 +307,13 @@ class _Oee:
         found = self._figures_of(live.tail, planned, (live.at_ns, window[1]))
         made, odd = self._made(kept, self._buckets(kept, clip(planned, live.minute_ns, window[1])))
         made += Made(live.produced, live.rejected, live.ideal_ns, live.scrap, live.rework, live.inspected)
-        odd += Odd(live.without, live.resets, frozenset(live.unknown))
+        odd += Odd(live.without, live.resets, frozenset(live.unknown), live.apart)
         return Figures(
             window[0], window[1], sum(end - start for start, end in clip(planned, *window)),
             {category: ns + live.spent_ns.get(category.value, 0) for category, ns in found.spent_ns.items()}, made,
             live.small_stops + found.small_stops, live.small_stops_ns + found.small_stops_ns,
             live.failures + found.failures, added(live.states_ns, found.states_ns),
-            self._remarks(kept, odd, window),
+            self._remarks(kept, odd, made, window),
         )  # fmt: skip
 
     def _planned_in(self, start_ns: int, end_ns: int) -> Sequence[tuple[int, int]]:
@@ -342,8 +346,8 @@ class _Oee:
         live.scrap += made.scrap
         live.rework += made.rework
         live.inspected += made.inspected
-        odd += Odd(live.without, live.resets, frozenset(live.unknown))
-        live.without, live.resets, live.unknown = odd.without, odd.resets, sorted(odd.unknown)
+        odd += Odd(live.without, live.resets, frozenset(live.unknown), live.apart)
+        live.without, live.resets, live.unknown, live.apart = odd.without, odd.resets, sorted(odd.unknown), odd.apart
         live.minute_ns = newest.start_ns
 
     def _figures_of(
@@ -353,11 +357,14 @@ class _Oee:
             transitions, clip(planned, *span), Made(), span, categories=self._categories, small_stop_ns=self._small_ns
         )
 
-    def _remarks(self, kept: Kept, odd: Odd, window: tuple[int, int]) -> Sequence[str]:
+    def _remarks(self, kept: Kept, odd: Odd, made: Made, window: tuple[int, int]) -> Sequence[str]:
         """What is not sure: counters that began anew, the ends of orders, and parts of which nobody knows how long one
         should take."""
         found = [f"a counter ran backwards or began anew ({odd.resets} times)"] if odd.resets else []
         found += [f"a counter was not known or not sure ({len(odd.unknown)} times)"] if odd.unknown else []
+        if abs(odd.apart) > max(PARTS_APART, TOLERANCE * made.produced):
+            more = "fewer" if odd.apart > 0 else "more"
+            found.append(f"good and rejected parts are {abs(odd.apart):g} {more} than were produced")
         if self._config.orders:
             found += order_doubts(kept.orders, *window, nanoseconds(self._config.order_max))
             found += [f"parts were made without an order ({odd.without} min)"] if odd.without else []
@@ -414,7 +421,7 @@ class _Oee:
         """In minutes of one order; without one, the ideal time is that of a tag or of the file."""
         names = self._config.names
         produced = rejected = ideal_ns = scrap = rework = inspected = 0.0
-        without = resets = 0
+        without, resets, apart = 0, 0, 0.0
         unknown: frozenset[str] = frozenset()
         for bucket in buckets:
             parts = bucket.produced if "produced" in names else bucket.good + bucket.rejected
@@ -427,10 +434,13 @@ class _Oee:
             inspected += bucket.inspected
             without += ideal <= 0 < bucket.produced + bucket.good
             resets += bucket.resets + sum(each in REJECTS for each in bucket.unsure)
+            apart += bucket.produced - bucket.good - bucket.rejected if self._has_all else 0.0
             if bucket.unsure:
                 unknown ^= _marks(bucket)
         seen = inspected if "inspected" in names else produced
-        return Made(produced, rejected + scrap + rework, ideal_ns, scrap, rework, seen), Odd(without, resets, unknown)
+        return Made(produced, rejected + scrap + rework, ideal_ns, scrap, rework, seen), Odd(
+            without, resets, unknown, apart
+        )
 
     def _reject_figures(self, found: Figures) -> dict[str, float | None]:
         """Those for which the parts are told apart; where nobody tells rework there is no figure of it, and no 0."""

@@ -41,14 +41,21 @@ class Bucket(msgspec.Struct, array_like=True):
 @dataclass(frozen=True, slots=True)
 class Odd:
     """Minutes with parts of which nobody knows how long one should take, counters that ran backwards, and marks of
-    those that were not known: one that was known again within the same time has two, and is none."""
+    those that were not known: one that was known again within the same time has two, and is none. `apart`: parts that
+    were produced beyond good and rejected ones, where all three are counted."""
 
     without: int = 0
     resets: int = 0
     unknown: frozenset[str] = frozenset()
+    apart: float = 0.0
 
     def __add__(self, other: Odd) -> Odd:
-        return Odd(self.without + other.without, self.resets + other.resets, self.unknown ^ other.unknown)
+        return Odd(
+            self.without + other.without,
+            self.resets + other.resets,
+            self.unknown ^ other.unknown,
+            self.apart + other.apart,
+        )
 
 
 class Piece(msgspec.Struct, array_like=True):
@@ -87,6 +94,7 @@ class Live(msgspec.Struct, array_like=True):
     rework: float = 0.0
     inspected: float = 0.0
     unknown: list[str] = []
+    apart: float = 0.0
 
 
 class Machine(msgspec.Struct, array_like=True):
