@@ -68,8 +68,9 @@ def edge(*, config: ConfigFile, check: Annotated[bool, Parameter(negative="")] =
 
     log = NodeLog(loaded.edge.name, is_json=json)
     node = EdgeNode(loaded, log=log.line, folder=config.absolute().parent, launched=launched)
-    status = _serve(lambda stop: _run_edge(node, stop, log))
-    return launched.restart() if node.wants_restart else status
+    signals: list[int] = []
+    status = _serve(lambda stop: _run_edge(node, stop, log), on_signal=signals.append)
+    return launched.restart() if node.wants_restart and not signals else status  # who is told to end, ends
 
 
 def _check_edge(config: Path, *, is_json: bool) -> int:
@@ -152,14 +153,21 @@ def _refuse(findings: Sequence[Finding], *, is_json: bool) -> int:
     return CHECK_FAILED
 
 
-def _serve(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+def _serve(
+    work: Callable[[asyncio.Event], Coroutine[Any, Any, None]], on_signal: Callable[[int], None] = lambda _: None
+) -> int:
     async def serve() -> None:
         """Give the work an event that a signal sets."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, told, number, stop)
         await work(stop)
+
+    def told(number: int, stop: asyncio.Event) -> None:
+        """A person, or what supervises this process, wants it to end."""
+        on_signal(number)
+        stop.set()
 
     os.umask(0o077)  # what a node keeps is its user's own: samples and logs, not only passwords
     for chatty in ("asyncua", "pymodbus", "snap7", "gmqtt", "nats", "uvicorn"):

@@ -299,7 +299,7 @@ def _within_s(args: dict[str, Any]) -> float:
     least, most = HEALTHY_WITHIN_S
     try:
         seconds = parse_duration_s(text)
-    except ValueError:
+    except (ValueError, ConfigError):
         seconds = -1.0
     if not least <= seconds <= most:
         expected = f"{format_duration(least)} to {format_duration(most)}"
