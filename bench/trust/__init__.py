@@ -238,7 +238,10 @@ async def _timed(act: Callable[[], object], operator: Operator, seen: Callable[[
 
 
 def _row(measure: str, times_s: list[float]) -> Row:
-    middle = statistics.median(times_s)
-    note = f"the middle of {len(times_s)}; {min(times_s):.2f} to {max(times_s):.2f} s"
+    """The worst of all rounds is what is judged: somebody is locked out within a second, and not only mostly."""
+    worst = max(times_s)
+    note = (
+        f"the worst of {len(times_s)}; {min(times_s):.2f} s at best, {statistics.median(times_s):.2f} s in the middle"
+    )
     target = f"below {SECONDS_MAX:g} s"
-    return Row(measure, f"{middle:.2f} s", target, None, middle < SECONDS_MAX, note, digest([len(times_s)]))
+    return Row(measure, f"{worst:.2f} s", target, None, worst < SECONDS_MAX, note, digest([len(times_s)]))

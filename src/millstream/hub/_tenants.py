@@ -282,12 +282,9 @@ class Tenants:
                 group.create_task(self.logins.run(), name="log-ins")
             if self._shared is not None:
                 group.create_task(self._shared.run(), name="the operator's file at the other members")
+            group.create_task(self._tell_refusals(), name="what was refused")
             before = self._file.trust.serial
             while True:
-                self._auditor.note_log(self._server.take_log_lines())
-                await self._auditor.flush()
-                while self._untold:
-                    await self._auditor.tell("", "trust", "refused", {"reason": self._untold.pop()})
                 await self._clock.sleep(LOOK_INTERVAL_S)
                 if self._file.look() and self._shared is not None:
                     with suppress(PlantError):
@@ -299,6 +296,15 @@ class Tenants:
                     if self._shared is None:
                         await self._tell_changes(before)
                     before = self._file.trust.serial
+
+    async def _tell_refusals(self) -> None:
+        """Beside the looks for the operator's newest file: locking somebody out waits for no event to be stored."""
+        while True:
+            self._auditor.note_log(self._server.take_log_lines())
+            await self._auditor.flush()
+            while self._untold:
+                await self._auditor.tell("", "trust", "refused", {"reason": self._untold.pop()})
+            await self._clock.sleep(LOOK_INTERVAL_S)
 
     async def _renew_sites(self) -> None:
         """Before the server refuses what an old key signed, sites get what the new one signs; a member without the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
+import nkeys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,3 +103,24 @@ def test_creds_files_read_back_and_others_are_refused() -> None:
 def test_tags_are_read_by_name() -> None:
     token = read_token(sign_claims({"sub": "U", "nats": {"tags": ["site:a", "place:uns.v1.b", "bare"]}}, KEY, 1))
     assert (token.tag("site"), token.tag("place"), token.tag("bare")) == ("a", "uns.v1.b", None)
+
+
+def test_keys_are_those_of_nkeys() -> None:
+    for prefix in (nkeys.PREFIX_BYTE_OPERATOR, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_USER):
+        for number in range(20):
+            seed = nkeys.encode_seed(bytes([number]) * 32, prefix)
+            theirs, ours = nkeys.from_seed(bytearray(seed)), KeyPair(seed.decode())
+            assert ours.public.encode() == bytes(theirs.public_key)
+            assert ours.sign(b"x") == theirs.sign(b"x")
+
+
+@pytest.mark.parametrize("change", ["", "short", "prefix", "checksum", "kind", "letters"])
+def test_what_is_no_seed_is_no_key(change: str) -> None:
+    good = nkeys.encode_seed(bytes(32), nkeys.PREFIX_BYTE_USER).decode()
+    server = nkeys.encode_seed(bytes(32), nkeys.PREFIX_BYTE_SERVER).decode()
+    bad = {
+        "": "", "short": good[:-8], "prefix": "X" + good[1:], "checksum": good[:-1] + ("A" if good[-1] != "A" else "B"),
+        "kind": server, "letters": "\u00e9" * 58,
+    }[change]  # fmt: skip
+    with pytest.raises(ConfigError):
+        KeyPair(bad)
