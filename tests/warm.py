@@ -219,6 +219,7 @@ def _python(words: list[str]) -> None:
 
     if words[0] == "-m":
         sys.argv = words[1:]
+        sys.path.insert(0, os.getcwd())
         sys.modules.pop(words[1], None)  # it runs from its first line, as if it had not been imported yet
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
@@ -233,7 +234,7 @@ def _run(words: list[str], own: str, is_python: bool) -> int:
 
     from millstream.cli import main
 
-    if words[0] in NODES or is_python:
+    if words[0] in NODES or words[0].endswith(".py"):  # a module may look at its workers by their numbers
         from millstream.worker import _supervisor
 
         _supervisor.PROGRAM = _worker(own)

@@ -13,6 +13,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -161,10 +163,35 @@ def install_python(name: str, requirement: str) -> None:
     folder = PEERS_DIR / "venvs" / name
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(venv_python(name)), "install", "--quiet", "--no-compile"]
-    subprocess.run([*pip, *(["--no-deps"] if name in ALONE else []), requirement], check=True)
+    try:
+        subprocess.run([*pip, *(["--no-deps"] if name in ALONE else []), requirement], check=True)
+    except BaseException:
+        shutil.rmtree(folder)  # with nothing in it, it would be taken for the peer
+        raise
     if name in PREPARED:
         script, file = PEERS_DIR / PREPARED[name][0], prepared_file(name)
         subprocess.run([str(venv_python(name)), str(script), str(file)], check=True, stderr=subprocess.DEVNULL)
+
+
+def install_foreign() -> None:
+    """What needs nothing of the project's environment, while that is being made. What fails here is left to
+    `install_all`, which says why."""
+    npm = threading.Thread(target=_try, args=(install_npm,))
+    npm.start()
+    for name in _slowest_first():
+        _try(install_python, name, PYTHON_PEERS[name])
+    npm.join()
+
+
+def _try(install: Callable[..., None], *arguments: str) -> None:
+    try:
+        install(*arguments)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"once more later: {error}", file=sys.stderr)
+
+
+def _slowest_first() -> list[str]:
+    return sorted(PYTHON_PEERS, key=lambda name: name not in PREPARED)
 
 
 def install_all() -> None:
@@ -175,9 +202,8 @@ def install_all() -> None:
         install_console()  # its npm packages come after the others: one npm at a time
 
     with ThreadPoolExecutor(2) as pool:
-        # What takes longest comes first.
-        names = sorted(PYTHON_PEERS, key=lambda name: name not in PREPARED)
-        started = [pool.submit(pages), *(pool.submit(install_python, name, PYTHON_PEERS[name]) for name in names)]
+        peers = (pool.submit(install_python, name, PYTHON_PEERS[name]) for name in _slowest_first())
+        started = [pool.submit(pages), *peers]
     for one in started:
         one.result()
 
@@ -187,10 +213,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=["list", "install"])
     parser.add_argument("--debian", action="store_true", help="install Debian packages only")
+    parser.add_argument("--foreign", action="store_true", help="install only what needs no environment; never fails")
     arguments = parser.parse_args()
     if arguments.command == "install":
         if arguments.debian:
             install_debian()
+        elif arguments.foreign:
+            install_foreign()
         else:
             install_all()
         return 0

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -46,6 +47,11 @@ class SourceFile:
     name: str
     text: str
     tree: ast.Module
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All of the tree, walked once for all rules."""
+        return list(ast.walk(self.tree))
 
     @property
     def package(self) -> str:
@@ -119,7 +125,7 @@ def broad_handlers_have_a_reason(files: Iterable[SourceFile]) -> Iterator[str]:
     """`except Exception` only with a reason in a comment on its line (rule 27); a bare except never."""
     for file in files:
         lines = file.text.splitlines()
-        for node in ast.walk(file.tree):
+        for node in file.nodes:
             if not isinstance(node, ast.ExceptHandler):
                 continue
             name = node.type.id if isinstance(node.type, ast.Name) else None
@@ -137,7 +143,7 @@ def only_the_kernel_reads_clock_and_chance(files: Iterable[SourceFile]) -> Itera
     for file in files:
         if file.package in ("kernel", "sim", "cli") or file.name.startswith("sdk/testing"):
             continue
-        for node in ast.walk(file.tree):
+        for node in file.nodes:
             names = _imported(node)
             if names & {"time", "random"}:
                 yield f"{file.name}:{node.lineno}: imports {', '.join(sorted(names & {'time', 'random'}))}, use kernel"  # type: ignore[attr-defined]
@@ -146,7 +152,7 @@ def only_the_kernel_reads_clock_and_chance(files: Iterable[SourceFile]) -> Itera
 def clients_have_one_home(files: Iterable[SourceFile]) -> Iterator[str]:
     """A third-party client is imported in one package only."""
     for file in files:
-        for node in ast.walk(file.tree):
+        for node in file.nodes:
             for name in _imported(node):
                 homes = CLIENT_HOMES.get(name)
                 if homes is not None and not file.name.startswith(homes):
@@ -173,7 +179,7 @@ def no_open_ends(files: Iterable[SourceFile]) -> Iterator[str]:
 
 def _functions(files: Iterable[SourceFile]) -> Iterator[tuple[SourceFile, ast.FunctionDef | ast.AsyncFunctionDef]]:
     for file in files:
-        for node in ast.walk(file.tree):
+        for node in file.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield file, node
 

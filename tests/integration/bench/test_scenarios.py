@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bench._report import digest
 from bench.historian._streams import value
+
+import warm
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = {
@@ -31,7 +32,7 @@ ROW_KEYS = {"measure", "figure", "target", "ratio", "is_met", "note", "result_ha
 
 
 def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bench", *arguments]
+    command = warm.python("-m", "bench", *arguments)
     return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=600)
 
 
