@@ -21,9 +21,10 @@ $(VENV)/.runtime: pyproject.toml
 	@$(PYTHON) tools/environment.py $(VENV) '.[all]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime
+$(VENV)/.dev: pyproject.toml  # has all of the above, too, found in one go
+	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) here, expected Python 3.11 or newer: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
 	@$(PYTHON) tools/environment.py $(VENV) '.[dev]'
-	@touch $@
+	@touch $(VENV)/.runtime $@
 
 setup: $(VENV)/.runtime  ## create the environment and install Millstream with all connectors
 
