@@ -77,8 +77,8 @@ PROVIDER_SHELF = EventShelf(PROVIDER_EVENTS, PROVIDER_EVENT_PREFIX.__add__)
 
 
 class SystemEars:
-    """What the servers announce in the system account. `heard` gets the account that it concerns ("": none) and the
-    event."""
+    """What the servers announce in the system account: of links and programs, and in a cluster of each stream. `heard`
+    gets the account that it concerns ("": none) and the event."""
 
     def __init__(self, system: RawConnection, heard: Callable[[str, ServerEvent], object]) -> None:
         self._system = system
@@ -92,12 +92,8 @@ class SystemEars:
             await self._system.request(ROUND_TRIP)
 
     def _hear(self, messages: list[WireMessage]) -> None:
-        for message in messages:
-            subject = bytes(message[1]).decode("utf-8", "replace")
-            event = read_advisory(subject, bytes(message[4]), domain=HUB_DOMAIN)
-            if event is not None:
-                account = subject.split(".")[2] if subject.startswith("$SYS.ACCOUNT.") else ""
-                self._heard(account, event)
+        for event in _events_in(messages):
+            self._heard(event.account, event)
 
 
 @dataclass(slots=True)

@@ -32,7 +32,8 @@ JOINING_NAME = "join "
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One event. `what` is the last part of its type, `code` explains it (None: nothing to be done), `id` is unique."""
+    """One event. `what` is the last part of its type, `code` explains it (None: nothing to be done), `id` is unique.
+    `account` is the one that it concerns, as the server calls it ("": none)."""
 
     what: str
     severity: Severity
@@ -41,6 +42,7 @@ class ServerEvent:
     code: str | None = None
     time_ns: int | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+    account: str = ""
 
     def as_data(self) -> dict[str, Any]:
         """The event's data as it is stored."""
@@ -69,7 +71,8 @@ def read_advisory(subject: str, payload: bytes, *, domain: str) -> ServerEvent |
         return None
     what, severity, text, code, names = found
     data = {name: _short(raw[name]) for name in names if raw.get(name) is not None}
-    return ServerEvent(what, severity, text[:400], str(raw.get("id", "")), code, _time_ns(raw), data)
+    account = str(raw.get("account") or _client(raw).get("acc") or "")
+    return ServerEvent(what, severity, text[:400], str(raw.get("id", "")), code, _time_ns(raw), data, account)
 
 
 def _of_shutdown(raw: Mapping[str, Any], domain: str) -> ServerEvent | None:

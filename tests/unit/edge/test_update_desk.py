@@ -58,7 +58,8 @@ class Edge:
         launched = Launched(WORDS, WORDS[2:], "1.0", self.held) if self.is_launched else None
         hub = StreamApi(SimpleNamespace(), "hub") if self.has_hub else None  # type: ignore[arg-type]
         works: Any = SimpleNamespace(
-            up=lambda: ("boiler",), ailing=lambda names, known: self.ailing,
+            up=lambda: ("boiler",),
+            ailing=lambda names, known: self.ailing,
             config=SimpleNamespace(connectors=[], flows=[]),
         )
         uplink = SimpleNamespace(uplink=SimpleNamespace(state="idle" if self.linked else "cut"))

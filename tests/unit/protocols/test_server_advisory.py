@@ -57,6 +57,14 @@ def test_an_event_says_what_happened_to_whom() -> None:
     assert all(event.time_ns for event in _events())
 
 
+def test_an_event_names_the_account_that_it_concerns() -> None:
+    link = {"type": "io.nats.server.advisory.v1.client_connect", "client": {"kind": "Leafnode", "acc": "ACME"}}
+    lost = {"type": JS + "stream_quorum_lost", "account": "ACME", "stream": "H_LOCAL"}  # as the system account has it
+    stopped = {"server": {"name": "h1-a", "domain": "hub"}}
+    found = [_read("x", link), _read("x", lost), _read("$SYS.SERVER.NA.SHUTDOWN", stopped)]
+    assert [event.account if event is not None else None for event in found] == ["ACME", "ACME", ""]
+
+
 def test_what_an_edge_announces_of_itself_is_not_the_hubs() -> None:
     assert all(_read(each["subject"], each["payload"], "elsewhere") is None for each in RECORDED[:5])
 
