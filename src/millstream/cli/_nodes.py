@@ -52,8 +52,6 @@ def edge(*, config: ConfigFile, check: Annotated[bool, Parameter(negative="")] =
     json
         Log in JSON, one object a line, on standard error.
     """
-    from millstream.config import InstalledConnectors, load_edge
-    from millstream.flow.library import FLOW_TYPES
     from millstream.release import Launched, launch
 
     if check:
@@ -61,11 +59,13 @@ def edge(*, config: ConfigFile, check: Annotated[bool, Parameter(negative="")] =
     launched = launch(config, sys.argv[1:], __version__)
     if not isinstance(launched, Launched):
         return launched
+    from millstream.config import InstalledConnectors, load_edge  # not before: the launcher stays small
+    from millstream.edge import EdgeNode
+    from millstream.flow.library import FLOW_TYPES
+
     loaded, findings = load_edge(config, InstalledConnectors(), FLOW_TYPES)
     if loaded is None:
         return _refuse(findings, is_json=json)
-    from millstream.edge import EdgeNode
-
     log = NodeLog(loaded.edge.name, is_json=json)
     node = EdgeNode(loaded, log=log.line, folder=config.absolute().parent, launched=launched)
     signals: list[int] = []
