@@ -64,7 +64,7 @@ async def test_a_site_is_put_edited_compared_and_taken_back(
         editor.write_text('#!/bin/sh\nsed -i "s/path: logs/path: log2/" "$1"\n', encoding="utf-8")
         editor.chmod(0o755)
         monkeypatch.setenv("VISUAL", str(editor))
-        status, out, _ = await run(capsys, "config", "edit", "e1", "--author", "eve")
+        status, out, _ = await run(capsys, "config", "edit", "e1", "--author", "eve", "-m", 'a second log: ü, "quoted"')
         assert (status, out) == (0, "e1: revision 3\n")
         assert (await run(capsys, "config", "edit", "e1"))[2] == "not changed\n"
 
@@ -74,6 +74,15 @@ async def test_a_site_is_put_edited_compared_and_taken_back(
         status, out, _ = await run(capsys, "config", "history", "e1", "--json")
         told = [(r["revision"], r["author"], r.get("kind", "put"), r.get("restores", 0)) for r in objects(out)]
         assert told == [(1, "ada", "put", 0), (2, "bob", "put", 0), (3, "eve", "put", 0), (4, "ada", "rollback", 1)]
+        comments = ["first", "", 'a second log: ü, "quoted"', "back to revision 1"]
+        assert [r.get("comment", "") for r in objects(out)] == comments
+        shown = (await run(capsys, "config", "history", "e1"))[1]
+        assert all(comment in shown for comment in comments)
+        newest = json.loads((await run(capsys, "config", "get", "e1", "--json"))[1])
+        assert newest["comment"] == "back to revision 1"
+        status, out, _ = await run(capsys, "config", "blame", "e1", "--json")
+        assert {(row["revision"], row["comment"]) for row in objects(out)} <= set(enumerate(comments, 1))
+        assert ("connectors[log].path", 4) in {(row["path"], row["revision"]) for row in objects(out)}
         status, out, _ = await run(capsys, "config", "status", "--json")
         assert (status, [(r["edge"], r["desired"], r["runs"], r["state"]) for r in objects(out)]) == (
             0, [("e1", 4, 4, "healthy")],
