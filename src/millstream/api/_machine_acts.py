@@ -43,7 +43,7 @@ class MachineActs:
         self._desk = desk
 
     def routes(self) -> list[BaseRoute]:
-        """What may be written, writing, contracts of a tag, context of a place."""
+        """What may be written, writing, contracts of a tag, context of a place (without one: of all that one sees)."""
         from starlette.routing import Route
 
         return [
@@ -85,9 +85,10 @@ class MachineActs:
 
     async def _context(self, request: Request) -> Response:
         actor, wanted = await self._desk.looking(request), request.query_params
-        place = place_of(actor, wanted.get("path", ""))
+        path = wanted.get("path", "")
+        places = [str(place_of(actor, path))] if path else (actor.paths or ["**"])  # all that this person sees
         async with self._desk.plant(actor) as plant:
-            found = await plant.context.list(str(place), what=wanted.get("what"))
+            found = await plant.context.list(*places, what=wanted.get("what"))
         return json_response({"facts": [fact.as_dict() for fact in found]})
 
 
@@ -114,6 +115,6 @@ MACHINE_PATHS: dict[str, Any] = {
     "/api/v1/write": posted("write", "Write to a machine within its edge's bounds (commanders)", WriteRequest),
     "/api/v1/contracts": asked("contracts", "The newest contracts that a tag is held to", "tag", optional=("kind",)),
     "/api/v1/context": asked("context", "What is known of a place and below it: orders, products, operators, reasons",
-                             "path", optional=("what",)),
+                             optional=("path", "what")),
 }  # fmt: skip
 """For the OpenAPI description."""

@@ -29,6 +29,7 @@ ASKS: list[tuple[str, str, dict[str, Any], str]] = [
     ("GET", "/api/v1/writable", {}, "viewer"),
     ("GET", "/api/v1/contracts?tag=acme/plant1/press:x", {}, "viewer"),
     ("GET", "/api/v1/context?path=acme/plant1/press&what=order", {}, "viewer"),
+    ("GET", "/api/v1/context?path=&what=reason", {}, "viewer"),
     ("GET", "/api/v1/commands", {}, "viewer"),
     ("GET", "/api/v1/commands/c1", {}, "viewer"),
     ("GET", "/api/v1/twin?path=acme/plant1/press", {}, "viewer"),
@@ -82,6 +83,7 @@ class FakePlant:
         self.configs = SimpleNamespace(sites=self._sites, put=self._note, rollouts=None)
         self.fleet = SimpleNamespace(query=self._query, data=self._data)
         self.silent: list[str] = []
+        self.context = SimpleNamespace(list=self._facts)
         self.twins = SimpleNamespace(show=self._twin, history=self._twins, list=self._twins)
 
     def act_from(self, origin: str) -> None:
@@ -119,6 +121,10 @@ class FakePlant:
         if self.refusal is not None:
             raise self.refusal
         return SimpleNamespace(stream="H_LOCAL", last_seq=7)
+
+    async def _facts(self, *places: str, what: str | None) -> list[Any]:
+        self.asked.append((*places, {"what": what}))
+        return []
 
     async def _twin(self, *what: Any) -> dict[str, Any]:
         self.asked.append(what)
@@ -247,6 +253,14 @@ async def test_who_has_some_paths_sees_and_touches_what_lies_below_them_only() -
     assert site.plant.asked[-1][1]["nodes"] == ["plant1"], "not all, and not the site that is larger than the path"
     assert (await site.ask("POST", "/api/v1/commands/cancel", {"id": "c1"})).status_code == 200
     assert site.plant.asked[-1] == ("c1", {"nodes": ["plant1"], "who": "ann"})
+
+
+async def test_of_no_place_what_is_known_of_all_that_one_sees_is_listed() -> None:
+    for paths, places in (((), ["**"]), ((INNER,), [INNER])):
+        site = Site("viewer", paths=paths)
+        answer = await site.ask("GET", "/api/v1/context?path=&what=reason")
+        assert (answer.status_code, answer.json()) == (200, {"facts": []})
+        assert site.plant.asked[-1] == (*places, {"what": "reason"})
 
 
 async def test_what_a_site_holds_comes_as_arrow_that_says_whether_it_is_whole() -> None:
