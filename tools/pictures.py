@@ -42,9 +42,11 @@ class View:
 
 VIEWS: Mapping[str, View] = {
     "plant": View("#/plant", "good"),
+    "wall": View("#/plant?view=wall", "acme/plant1/press"),
     "trend": View("", "lowest"),
     "shop": View("#/shop", "Quality rate"),
     "why": View("#/shop?why=acme%2Fplant1%2Fpress%3Aoee%2Flive%2Foee", "Fully used"),
+    "alarms": View("#/alarms", "the spindle is hot"),
     "fleet": View("#/fleet", "reached"),
     "pipeline": View("#/pipeline", "once and in order"),
 }  # fmt: skip

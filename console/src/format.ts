@@ -11,6 +11,7 @@ const DIGITS = 7;
 const MARKS: Record<Language, [string, string]> = { de: [".", ","], en: [",", "."] };
 const UNITS: Record<string, string> = { degC: "°C", degF: "°F", percent: "%", kelvin: "K", hour: "h", deg: "°", dimensionless: "" };
 const STALE_MS = 60_000;
+const WAITING = 0x8032; // BadWaitingForInitialData (OPC 10000-4, 7.39): nothing is wrong, nothing was there so far
 const AGES: [number, Word][] = [
   [86_400_000, "unitD"], [3_600_000, "unitH"], [60_000, "unitMin"], [1000, "unitS"],
 ];
@@ -98,6 +99,7 @@ export type Look = "good" | "uncertain" | "bad" | "stale" | "none";
 /** By its age alone, unless a `source` that was heard a moment ago is there, or gone. */
 export function lookOf(reading: Reading | undefined, nowMs: number, intervalS?: number, source = UNKNOWN): Look {
   if (reading === undefined) return "none";
+  if (reading.quality >>> 16 === WAITING) return "none";
   const found = severity(reading.quality);
   if (found !== "good") return found;
   if (source.isThere !== undefined && nowMs - source.atMs <= HEARD_MS_MAX) return source.isThere ? "good" : "stale";

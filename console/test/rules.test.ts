@@ -4,12 +4,13 @@ import { bandsOf, shownFrom } from "../src/parts/bands";
 import { machineState } from "../src/parts/states";
 import { currentAlarms, floodsOf } from "../src/state/alarms";
 import { accountOf } from "../src/state/fleet_query";
-import { ordersOf } from "../src/state/orders";
+import { madeOf, ordersOf, runningOrder } from "../src/state/orders";
 import { nextSlice } from "../src/state/pace";
 import { buildTree, firstOpen, fits, rowsOf, sorted } from "../src/state/tree";
 import { language } from "../src/words";
 import { en } from "../src/words/en";
 import { de } from "../src/words/de";
+import { shownValue } from "../src/state/ratio";
 import { type Tag } from "../src/state/tags";
 
 const tag = (path: string): Tag => {
@@ -157,4 +158,29 @@ test("the newest event of each path is how its alarm stands, the most urgent fir
   ]);
   expect(alarms.map((one) => one.path)).toEqual(["a:new", "a:seen", "a:shelved"]);
   expect(alarms[0]).toMatchObject({ text: "m", value: "3 / 2", severity: "low" });
+});
+
+test("good parts of an order are what windows that are over had and what the running one has, each counted once", () => {
+  const at = (hour: number): string => new Date(hour * 3_600_000).toISOString();
+  const order = { name: "4711", product: "lid", startMs: 3_600_000, endMs: Infinity, quantity: 100 };
+  const told = (tag: string, type: string, data: object): never => ({ tag, type, kind: "event", timestamp_ns: 0, data: JSON.stringify(data) }) as never;
+  const live = (hour: number, order = "4711"): never => told("a:oee/live", "millstream.oee", { window: "live", start: at(hour), orders: [{ order, produced: 9, rejected: 2 }] });
+  const total = told("a:made/4711", "millstream.order_made", { order: "4711", good: 30, until: at(2) });
+  expect(madeOf(order, "a", [live(2), total])).toEqual({ good: 37, isPart: false });
+  expect(madeOf(order, "a", [live(1), total])).toEqual({ good: 30, isPart: false });
+  expect(madeOf(order, "a", [total])).toEqual({ good: 30, isPart: false });
+  expect(madeOf(order, "a", [live(1)])).toEqual({ good: 7, isPart: false });
+  expect(madeOf(order, "a", [live(8)])).toEqual({ good: 7, isPart: true });
+  expect(madeOf(order, "a", [live(1, "other")])).toBeUndefined();
+  expect(madeOf(order, "a/b", [live(1), total])).toBeUndefined();
+  const fact = (start: number, end?: number): never => ({ path: "a:order/4711", what: "order", data: { start: at(start), end: end && at(end), quantity: 5 } }) as never;
+  expect(runningOrder([fact(1)], "a", 7_200_000)).toMatchObject({ name: "4711", quantity: 5 });
+  expect([runningOrder([fact(1, 1.5)], "a", 7_200_000), runningOrder([fact(3)], "a", 7_200_000)]).toEqual([undefined, undefined]);
+});
+
+test("a ratio is read in percent, and a value that was never there is none, not a bad one", () => {
+  const kpi = (path: string, kind = "kpi"): never => ({ path, kind, name: path, reading: { value: undefined }, info: {} }) as never;
+  expect(shownValue(kpi("a:oee/live/oee"), 0.7134)).toBe(71.3);
+  expect([shownValue(kpi("a:oee/live/oee", "tag"), 0.7), shownValue(kpi("a:x/mtbf"), 0.7), shownValue(kpi("a:oee/live/oee"), null)]).toEqual([0.7, 0.7, null]);
+  expect(lookOf({ quality: 0x8032_0000, timeMs: 0 } as never, 1, 1)).toBe("none");
 });

@@ -17,6 +17,7 @@ const RELOAD_MS = 3000;
 const TOLD_MAX = 1000;
 const SHOWN_MAX = 200;
 const FLOOD_ROWS = 10;
+const ALARM = "millstream.alarm.";
 
 export function AlarmsPage(): preact.JSX.Element {
   useNodes();
@@ -48,7 +49,7 @@ export function AlarmsPage(): preact.JSX.Element {
         { head: t("severity"), cell: (row) => <SeverityMark severity={severityOf(row)} /> },
         { head: t("age"), cell: (row) => <Age timeMs={Number(row.timestamp_ns) / 1e6} /> },
         { head: t("path"), cell: (row) => plain(row.tag, 200) },
-        { head: t("type"), cell: (row) => plain(row.type, 100) },
+        { head: t("type"), cell: (row) => <span title={plain(row.type, 100)}>{plain(typeText(row.type), 100)}</span> },
         { head: t("message"), cell: (row) => plain(textOf(row), 300) },
         { head: t("saidBy"), cell: (row) => plain(saidBy(row), 300) },
       ]} />
@@ -122,6 +123,11 @@ function NodeAlarms(): preact.JSX.Element | null {
       { head: t("message"), cell: (row) => plain(String(row.raw.message), 300) },
     ]} />
   );
+}
+
+/** Of an alarm what happened to it, in words; of other events their type as it is. */
+function typeText(type: string): string {
+  return type.startsWith(ALARM) ? stateText(type.slice(ALARM.length)) : type;
 }
 
 async function eventsOf(hasEvents: boolean): Promise<StoredEvent[]> {

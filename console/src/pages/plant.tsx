@@ -9,7 +9,7 @@ import { address, go, route } from "../router";
 import { findMore, follow, isLoaded, isTruncated, loadPlace, places, tags, tagsCount, type Tag } from "../state/tags";
 import { buildTree, firstOpen, fits, rowsOf, type Row } from "../state/tree";
 import { later } from "../parts/later";
-import { t } from "../words";
+import { kindText, t } from "../words";
 
 const TagDetail = later(() => import("./tag").then((found) => found.TagDetail));
 const Wall = later(() => import("./wall").then((found) => found.Wall));
@@ -164,7 +164,7 @@ function TagCells({ tag }: { tag: Tag }): preact.JSX.Element {
   return (
     <>
       <span role="gridcell" class="indent foreign" title={plain(tag.path, 400)}>
-        {plain(tag.name)} {tag.kind !== "tag" && <small>{tag.kind}</small>}
+        {plain(tag.name)} {tag.kind !== "tag" && <small>{kindText(tag.kind)}</small>}
       </span>
       <RowCells tag={tag} mark={tag.kind === "state" ? <StateCell tag={tag} /> : undefined} />
     </>

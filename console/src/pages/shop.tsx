@@ -1,5 +1,5 @@
 /** The shop floor: one tile a machine, readable from five metres; full screen for the wall. */
-import { severity } from "@millstream/client";
+import { severity, type Fact, type StoredEvent } from "@millstream/client";
 import { computed } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { numberText, plain, valueText, type Look } from "../format";
@@ -11,6 +11,9 @@ import { StateBand } from "../parts/state_band";
 import { AgeCell, HeardCell, LookCell } from "../parts/value";
 import { WhyPanel } from "../parts/why";
 import { address, go, route } from "../router";
+import { client, now } from "../state/hub";
+import { useLoaded } from "../state/loaded";
+import { madeOf, runningOrder, TOTAL, WINDOW } from "../state/orders";
 import { follow, isLoaded, tags, unitOf, type Tag } from "../state/tags";
 import { t, type Word } from "../words";
 
@@ -26,6 +29,16 @@ const WINDOWS = ["live", "shift", "hour", "day"];
 const COUNTS_MAX = 3;
 const OF_A_MINUTE = /\/(scrap|rework)$/; // as the flow `quality` tells them, beside totals they would mislead
 
+const ORDERS_MS = 30_000;
+const MADE_MS = 10_000;
+const TOLD_MAX = 500; // of each sort of event; the newest of a machine counts
+const LIVE_START = "-15min"; // what was worked out before then is no longer live
+
+interface Known {
+  facts: Fact[];
+  told: StoredEvent[];
+}
+
 const machines = computed(() => machinesOf([...tags.value.values()]));
 
 export function ShopPage(): preact.JSX.Element {
@@ -35,6 +48,8 @@ export function ShopPage(): preact.JSX.Element {
     const stops = assets.flatMap((asset) => ["state", "count", "kpi"].map((kind) => follow(asset, kind)));
     return () => stops.forEach((stop) => stop());
   }, [wanted]);
+  const { data: facts } = useLoaded(() => client.acts.facts("", "order"), [], ORDERS_MS);
+  const { data: told } = useLoaded(loadMade, [], MADE_MS);
   if (machines.value.length === 0) {
     return <p class="empty">{isLoaded.value ? <>{t("noMachines")} <a href="docs/how-to/oee.html">{t("howOee")}</a></> : `${t("loading")}…`}</p>;
   }
@@ -45,7 +60,7 @@ export function ShopPage(): preact.JSX.Element {
         <FullScreen />
       </div>
       <Opened />
-      <div class="tiles">{machines.value.map((one) => <Tile key={one.asset} machine={one} />)}</div>
+      <div class="tiles">{machines.value.map((one) => <Tile key={one.asset} machine={one} known={facts && { facts, told: told ?? [] }} />)}</div>
     </>
   );
 }
@@ -68,7 +83,14 @@ function Opened(): preact.JSX.Element | null {
   );
 }
 
-function Tile({ machine }: { machine: Machine }): preact.JSX.Element {
+async function loadMade(): Promise<StoredEvent[]> {
+  const [live, totals] = await Promise.all([
+    client.history.events("*", "event", TOLD_MAX, WINDOW, LIVE_START), client.history.events("*", "event", TOLD_MAX, TOTAL),
+  ]);
+  return [...live, ...totals];
+}
+
+function Tile({ machine, known }: { machine: Machine; known?: Known }): preact.JSX.Element {
   const reading = machine.state.reading.value;
   const state = machineState(reading?.value);
   const levels = machine.asset.split("/");
@@ -77,13 +99,30 @@ function Tile({ machine }: { machine: Machine }): preact.JSX.Element {
       <h2 class="foreign">{plain(levels[levels.length - 1])} <small>{plain(levels.slice(0, -1).join("/"))}</small></h2>
       <p class="state"><StateMark state={state} /></p>
       <p class="muted"><span class="foreign">{valueText(reading?.value)}</span> · <LookCell tag={machine.state} /> · <AgeCell tag={machine.state} /><HeardCell tag={machine.state} /></p>
+      {known && <RunningOrder asset={machine.asset} known={known} />}
       <div class="figures">
         {machine.figures.map(({ word, tag }) => <Figure key={tag.key} word={t(word)} text={percent(tag)} look={figureLook(tag)} why={tag.path} />)}
-        {machine.counts.map((tag) => <Figure key={tag.key} word={plain(tag.name, 30)} text={`${valueText(tag.reading.value?.value)} ${plain(unitOf(tag), 8)}`} />)}
+        {machine.counts.map((tag) => <Figure key={tag.key} word={tag.name === "parts" ? t("parts") : plain(tag.name, 30)} text={`${valueText(tag.reading.value?.value)} ${plain(unitOf(tag), 8)}`} />)}
       </div>
       <StateBand tag={machine.state} />
       <p><a href={address("shop", { machine: machine.asset })} aria-label={t("stopsOf", { what: plain(machine.asset, 200) })}>{t("stops")}</a></p>
     </article>
+  );
+}
+
+/** What it works on, and good parts against what is wanted; that there is no order stands there, too. */
+function RunningOrder({ asset, known }: { asset: string; known: Known }): preact.JSX.Element {
+  const order = runningOrder(known.facts, asset, now.value);
+  if (order === undefined) return <p class="order muted">{t("noOrder")}</p>;
+  const made = madeOf(order, asset, known.told);
+  const good = made === undefined ? "–" : numberText(made.good);
+  const text = order.quantity === undefined ? t("goodParts", { n: good }) : t("goodOf", { n: good, all: numberText(order.quantity) });
+  return (
+    <div class="order">
+      <span>{t("order")} <b class="foreign">{plain(order.name, 30)}</b>{order.product && <> · <span class="foreign">{plain(order.product, 30)}</span></>}</span>
+      <span>{text}{made?.isPart && <small> {t("thisShift")}</small>}</span>
+      {order.quantity !== undefined && <progress aria-label={text} max={order.quantity} value={made === undefined ? 0 : Math.min(made.good, order.quantity)} />}
+    </div>
   );
 }
 

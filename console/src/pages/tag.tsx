@@ -9,7 +9,7 @@ import { address, go, route } from "../router";
 import { connections, now } from "../state/hub";
 import { unitOf, type Tag } from "../state/tags";
 import { TrendLine } from "../state/trend";
-import { t } from "../words";
+import { kindText, t } from "../words";
 
 const MINUTES = 15;
 const DRAW_MS = 250;
@@ -37,7 +37,7 @@ export function TagDetail({ tag }: { tag: Tag }): preact.JSX.Element {
         <dt>{t("time")}</dt>
         <dd>{reading ? <>{timeText(reading.timeMs)} <small>{utcText(reading.timeMs)}</small></> : "–"}</dd>
         <dt>{t("path")}</dt><dd><code class="foreign">{plain(tag.path, 600)}</code></dd>
-        <dt>{t("kind")}</dt><dd>{tag.kind}</dd>
+        <dt>{t("kind")}</dt><dd>{kindText(tag.kind)}</dd>
         <dt>{t("subject")}</dt><dd><code>{toSubject(tag.path, tag.kind)}</code></dd>
         <Description tag={tag} />
       </dl>

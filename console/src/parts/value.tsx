@@ -6,7 +6,8 @@ import { ageText, bothText, lookOf, plain, valueText, type Look } from "../forma
 import { now } from "../state/hub";
 import { sourceNow } from "../state/heard";
 import { UNKNOWN, type Source } from "../state/source";
-import { unitOf, type Tag } from "../state/tags";
+import { shownValue } from "../state/ratio";
+import { hasValues, unitOf, type Tag } from "../state/tags";
 import { t } from "../words";
 
 const UNIT_MAX = 12;
@@ -35,7 +36,7 @@ export function CellValue({ tag }: { tag: Tag }): preact.JSX.Element {
   const cell = useWritten((element) => {
     const look = lookNow(tag);
     const word = look === "good" || look === "none" ? plain(unitOf(tag), UNIT_MAX) : t(look);
-    write(element, plain(`${valueText(tag.reading.value?.value)} ${word}`, CELL_MAX));
+    write(element, plain(`${valueText(shownValue(tag, tag.reading.value?.value))} ${word}`, CELL_MAX));
     if (element.dataset.look !== look) element.dataset.look = look;
   }, tag);
   return <span ref={cell} class="value" onPointerEnter={(event) => (event.currentTarget.title = hintOf(tag))} />;
@@ -67,9 +68,11 @@ export function RowCells({ tag, mark }: { tag: Tag; mark?: preact.JSX.Element })
   const first = useWritten((element) => {
     const [value, unit, look, age] = cellsFrom(element);
     const found = lookNow(tag);
-    writeValue(value.firstElementChild as HTMLElement, tag, found);
+    writeValue(value.firstElementChild as HTMLElement, tag, hasValues(tag) ? found : "none");
     if (mark === undefined) write(unit, plain(unitOf(tag), UNIT_MAX));
-    writeLook(look.firstElementChild as HTMLElement, found);
+    const says = look.firstElementChild as HTMLElement;
+    if (hasValues(tag)) writeLook(says, found);
+    else write(says, ""); // an event is told once: it has no value that could be missing
     writeAge(age.firstElementChild as HTMLElement, tag);
   }, tag);
   return (
@@ -96,7 +99,7 @@ function cellsFrom(first: HTMLElement): HTMLElement[] {
 }
 
 function writeValue(element: HTMLElement, tag: Tag, look: Look): void {
-  write(element, valueText(tag.reading.value?.value));
+  write(element, valueText(shownValue(tag, tag.reading.value?.value)));
   if (element.dataset.look !== look) element.dataset.look = look;
 }
 

@@ -1,5 +1,6 @@
 /** Alarms after ISA-18.2: each event tells the whole alarm, so the newest of a path is how it stands. Pure. */
 import { type StoredEvent } from "@millstream/client";
+import { numberText } from "../format";
 import { type Severity } from "../parts/severity";
 
 export interface Alarm {
@@ -93,16 +94,18 @@ export function floodsOf(told: StoredEvent[], nowMs: number): Flood[] {
   return floods.filter((one) => one.count > FLOOD_COUNT).sort((a, b) => b.count - a.count);
 }
 
+const shown = (value: unknown): string => (typeof value === "number" ? numberText(value) : Array.isArray(value) ? value.map(shown).join(", ") : String(value));
+
 function alarmOf(row: StoredEvent): Alarm | undefined {
   const data = dataOf(row);
   const state = String(data.state ?? "");
   if (state === "" || (state === "normal" && !data.is_active) || data.change === "removed") return undefined;
-  const limit = data.limit === undefined ? "" : ` / ${String(data.limit)}`;
+  const limit = data.limit === undefined ? "" : ` / ${shown(data.limit)}`;
   return {
     path: row.tag, severity: severityOf(row), state, isActive: data.is_active === true,
     sinceMs: Date.parse(String(data.since ?? "")) || Number(row.timestamp_ns) / 1e6,
     text: textOf(row), response: String(data.response ?? ""), count: Number(data.count ?? 0),
     untilMs: Date.parse(String(data.until ?? "")) || 0,
-    value: data.value === undefined ? "" : `${String(data.value)}${limit}`,
+    value: data.value === undefined ? "" : `${shown(data.value)}${limit}`,
   };
 }

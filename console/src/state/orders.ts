@@ -1,5 +1,6 @@
 /** The orders of a machine, as its context tells them. Pure. */
-import { type Fact } from "@millstream/client";
+import { type Fact, type StoredEvent } from "@millstream/client";
+import { dataOf } from "./alarms";
 
 export interface Order {
   name: string;
@@ -7,7 +8,49 @@ export interface Order {
   startMs: number;
   /** Of one whose end nobody has told: where the next one begins, else the end of what is shown. */
   endMs: number;
+  /** How many parts are wanted, where that is told. */
+  quantity?: number;
 }
+
+/** Good parts of an order: in all, or of what runs now only (`isPart`), where nobody adds up what was before. */
+export interface Made {
+  good: number;
+  isPart: boolean;
+}
+
+export const WINDOW = "millstream.oee";
+export const TOTAL = "millstream.order_made";
+
+/** The order that runs there now: of those that have begun and not ended, the one that began last. */
+export function runningOrder(facts: Fact[], asset: string, nowMs: number): Order | undefined {
+  return ordersOf(facts, asset, nowMs, nowMs + 1).at(-1);
+}
+
+/** What was made for it: the total of windows that are over (flow `order_made`) and what the running one has so far (flow
+ * `oee` with `explain`). Undefined where nobody tells either. `told` is newest first. */
+export function madeOf(order: Order, asset: string, told: StoredEvent[]): Made | undefined {
+  const mine = told.filter((one) => one.tag.startsWith(`${asset}:`)).map((one) => ({ type: one.type, data: dataOf(one) as Told }));
+  const total = mine.find((one) => one.type === TOTAL && one.data.order === order.name)?.data;
+  const live = mine.find((one) => one.type === WINDOW && one.data.window === "live")?.data;
+  const part = live?.orders?.find((one) => one.order === order.name);
+  const [fromMs, untilMs] = [Date.parse(live?.start ?? ""), total === undefined ? order.startMs - MINUTE_MS : Date.parse(total.until ?? "")];
+  const before = total === undefined ? 0 : Number(total.good ?? 0);
+  const now = part === undefined ? 0 : Number(part.produced ?? 0) - Number(part.rejected ?? 0);
+  if (total === undefined && part === undefined) return undefined;
+  if (part === undefined || fromMs < untilMs) return { good: total === undefined ? now : before, isPart: total === undefined };
+  return { good: before + now, isPart: total === undefined && fromMs > order.startMs + MINUTE_MS };
+}
+
+interface Told {
+  order?: string | null;
+  window?: string;
+  start?: string;
+  until?: string;
+  good?: number;
+  orders?: { order: string | null; produced?: number; rejected?: number }[];
+}
+
+const MINUTE_MS = 60_000;
 
 /** Those of one place that touch the span, in order of time. */
 export function ordersOf(facts: Fact[], asset: string, fromMs: number, toMs: number): Order[] {
@@ -22,5 +65,6 @@ function orderOf({ path, data }: Fact): Order[] {
   if (!Number.isFinite(startMs)) return [];
   const endMs = data.end ? Date.parse(String(data.end)) : Infinity;
   const name = path.slice(path.lastIndexOf("/") + 1);
-  return [{ name, product: String(data.product ?? ""), startMs, endMs: Number.isNaN(endMs) ? Infinity : endMs }];
+  const quantity = typeof data.quantity === "number" && data.quantity > 0 ? data.quantity : undefined;
+  return [{ name, product: String(data.product ?? ""), startMs, endMs: Number.isNaN(endMs) ? Infinity : endMs, quantity }];
 }

@@ -6,6 +6,7 @@ import { unitText } from "../format";
 import { FIRST } from "./first";
 import { client, connections, linkState, POLL_S, session } from "./hub";
 import { drawInto, keyOf, put, take, type Latest, type Target } from "./live";
+import { isRatio } from "./ratio";
 
 export interface Tag extends Target {
   key: string;
@@ -39,7 +40,8 @@ const loading = new Set<string>();
 let asking: ReturnType<typeof setTimeout> | undefined;
 
 export { follow, hearAll, keyOf } from "./live";
-export const unitOf = (tag: Tag): string => unitText(tag.reading.value?.unit ?? String(tag.info.description?.unit ?? ""));
+export const unitOf = (tag: Tag): string => (isRatio(tag) ? "%" : unitText(tag.reading.value?.unit ?? String(tag.info.description?.unit ?? "")));
+export const hasValues = (tag: Tag): boolean => SAMPLE_KINDS.has(tag.kind);
 
 /** Keep the list, and the newest values of what is in sight, until the page is left. */
 export function startTags(): void {

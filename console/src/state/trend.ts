@@ -4,6 +4,7 @@ import { type Line, type Mark } from "../parts/chart";
 import { placeOf } from "../parts/thin";
 import { client, connections } from "./hub";
 import { extend, marksOf } from "./marks";
+import { isRatio } from "./ratio";
 import { follow, hearAll, type Tag } from "./tags";
 
 export const RAW_MS_MAX = 20 * 60_000;
@@ -14,6 +15,7 @@ const POINTS_MAX = 120_000;
 export class TrendLine {
   line: Line;
   isNumeric = true;
+  readonly scale: number;
   /** The site has more samples of the span than one answer holds; what it gave ends there. */
   isCut = false;
   private readonly stops: (() => void)[] = [];
@@ -34,6 +36,7 @@ export class TrendLine {
     private readonly isFromSite = false,
   ) {
     this.line = { label, times: [], values: [], marks: [] };
+    this.scale = isRatio(tag) ? 100 : 1;
     if (earlierMs === 0) this.stops.push(hearAll((readings) => this.hear(readings)), follow(tag.asset, tag.kind));
   }
 
@@ -77,7 +80,7 @@ export class TrendLine {
       return undefined;
     }
     this.isNumeric = found.values.every((value) => value === null || numeric(value) !== null);
-    const values = found.values.map((value, at) => (severity(found.quality[at]) === "bad" ? null : numeric(value)));
+    const values = found.values.map((value, at) => (severity(found.quality[at]) === "bad" ? null : this.scaled(numeric(value))));
     const times = this.moved(found.times);
     return { label: this.label, times, values, marks: marksOf(times, found.quality), isRaw: true };
   }
@@ -86,8 +89,11 @@ export class TrendLine {
     const everyMs = Math.max(1, Math.ceil((toMs - fromMs) / WINDOWS));
     const found = await client.history.extremes(this.tag.path, fromMs, toMs, everyMs, this.tag.kind);
     const marks = this.moved(found.bad).map((time): Mark => ({ fromMs: time, toMs: time + everyMs, isBad: true }));
-    return { label: this.label, times: this.moved(found.times), values: found.max, low: found.min, marks };
+    return { label: this.label, times: this.moved(found.times), values: found.max.map(this.scaled), low: found.min.map(this.scaled), marks };
   }
+
+  /** As its unit beside it is. */
+  private readonly scaled = (value: number | null): number | null => (value === null ? null : value * this.scale);
 
   private moved(times: number[]): number[] {
     return this.earlierMs === 0 ? times : times.map((time) => time + this.earlierMs);
@@ -125,7 +131,7 @@ export class TrendLine {
     const { times, values, low } = this.line;
     for (const reading of readings) {
       if (reading.timeMs <= (times[times.length - 1] ?? -Infinity)) continue;
-      const value = reading.quality >>> 30 >= 2 ? null : numeric(reading.value);
+      const value = reading.quality >>> 30 >= 2 ? null : this.scaled(numeric(reading.value));
       extend((this.line.marks ??= []), reading.timeMs, reading.quality);
       times.push(reading.timeMs);
       values.push(value);
@@ -147,10 +153,11 @@ export function numeric(value: unknown): number | null {
 /** What a span shows as CSV: RFC 4180, one row a value. A cell that a spreadsheet would work out stays text. */
 export function csvOf(lines: TrendLine[], fromMs: number, toMs: number): string {
   const rows = ["path,time,value,least"];
-  for (const { line, tag } of lines) {
+  for (const { line, tag, scale } of lines) {
+    const stored = (value: number | null | undefined): number | string => (typeof value === "number" ? (scale === 1 ? value : Number((value / scale).toPrecision(15))) : "");
     line.times.forEach((time, at) => {
       if (time < fromMs || time > toMs) return;
-      rows.push([cell(tag.path), new Date(time).toISOString(), line.values[at] ?? "", line.low?.[at] ?? ""].join(","));
+      rows.push([cell(tag.path), new Date(time).toISOString(), stored(line.values[at]), stored(line.low?.[at])].join(","));
     });
   }
   return `${rows.join("\r\n")}\r\n`;

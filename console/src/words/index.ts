@@ -27,6 +27,12 @@ export function stateText(name: string): string {
   return Object.hasOwn(en, word) ? t(word as Word) : name;
 }
 
+/** What a contract is called, such as `kpi`; one of somebody's own stays as it is. */
+export function kindText(kind: string): string {
+  const word = `kind${kind[0]?.toUpperCase() ?? ""}${kind.slice(1)}`;
+  return Object.hasOwn(en, word) ? t(word as Word) : kind;
+}
+
 export const roleText = (role: string): string => t(role === "engineer" || role === "commander" ? role : "viewer");
 
 /** Kept on this device; a browser that keeps nothing is no fault. */

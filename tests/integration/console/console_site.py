@@ -316,8 +316,10 @@ async def _publish_past(plant: Plant) -> None:
     for minutes, state in ((60, "Execute"), (40, "Aborted"), (10, "Execute")):
         await plant.publish(f"{PLACE}/saw:state", state, kind="state", time=now_ns - minutes * MINUTE_NS)
     start, end = (format_time(now_ns - minutes * MINUTE_NS) for minutes in (60, 1))
-    order = {"start": start, "product": "lid", "ideal_cycle_s": 2.0}
+    order = {"start": start, "product": "lid", "ideal_cycle_s": 2.0, "quantity": 5000}
     await plant.context.put([Fact(f"{PLACE}/saw:order/4711", "order", order)])
+    made = [{"order": "4711", "product": "lid", "produced": 62, "rejected": 2}]
+    await plant.event(f"{PLACE}/saw:oee/live", "millstream.oee", {"window": "live", "start": start, "orders": made})
     shift = {
         "start": start,
         "end": end,

@@ -214,7 +214,9 @@ async def say_what_was_no_good(page: Page) -> None:
 
 async def has_dragged(page: Page) -> bool:
     """Over the middle of the stop; the picture is drawn anew now and then."""
-    box = await page.locator("svg.act-on rect[y='27']").bounding_box()
+    stop = page.locator("svg.act-on rect[y='27']")
+    await stop.scroll_into_view_if_needed()
+    box = await stop.bounding_box()
     if box is None or box["width"] < 30:  # still that of a longer span
         return False
     middle = box["y"] + box["height"] / 2
@@ -262,6 +264,11 @@ async def see_the_shop_floor(page: Page) -> None:
     await tile.locator(".state").get_by_text("producing").wait_for()
     await tile.get_by_text("82 %").wait_for()
     await page.get_by_role("article", name=f"{PLACE}/oven").locator(".state").get_by_text("down").wait_for()
+    await tile.get_by_text("No order runs.").wait_for()
+    saw = page.get_by_role("article", name=f"{PLACE}/saw")
+    await saw.get_by_text("4711", exact=True).wait_for()
+    await saw.get_by_text("60 of 5,000 good parts").wait_for()
+    assert await saw.get_by_role("progressbar").evaluate("one => one.value / one.max") == 60 / 5000
     await page.get_by_role("button", name="Full screen").click()
     await page.get_by_role("button", name="Leave full screen").click()  # of the wall: nothing but the machines
     await page.get_by_role("button", name="Full screen", exact=True).wait_for()
