@@ -11,6 +11,7 @@ import { t } from "../words";
 /** Each cell hears its tag, also one that nobody scrolls to. */
 const CELLS_MAX = 1000;
 const NAME_MAX = 24;
+const ROOMY_MAX = 200; // of so many the names have room
 const COLUMN_MAX = 25;
 const CELL_REM = 1.5; // a finger's, as well
 
@@ -33,7 +34,7 @@ export function Wall({ tags, search }: { tags: Tag[]; search: string }): preact.
         <FullScreen />
       </p>
       {[...assets.keys()].sort().map((asset) => (
-        <section key={asset} aria-label={plain(asset, 200)}>
+        <section key={asset} class={shown.length <= ROOMY_MAX ? "roomy" : undefined} aria-label={plain(asset, 200)}>
           <h2 class="foreign">{plain(asset, 200)}</h2>
           <div class="wall">{columnsOf(sorted(assets.get(asset) ?? [])).map((column) => (
             <ul key={column[0].key} style={{ height: `${column.length * CELL_REM}rem` }}>
