@@ -17,7 +17,7 @@ def sites(
     *, tenants: Annotated[list[str] | None, Parameter(name="--of", negative="")] = None, json: Json = False,
     target: Target = DEFAULT,
 ) -> int:  # fmt: skip
-    """Show how the sites of all tenants are, as the provider of a hub with tenants.
+    """Show how the sites of all tenants are, as their provider.
 
     Each site is asked by way of what its tenant exports to the provider: whether it is up, its version, its link,
     its alarms; no values. Exit status 6 when a site or a tenant's plant does not answer.
