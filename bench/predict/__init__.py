@@ -1,6 +1,6 @@
 """What features, anomalies and tools of 64 channels at 1 kHz cost, and how soon after a sample they are there.
 
-    python -m bench predict [--json] [--short] [--seconds 20] [--channels 64] [--repeat 3]
+    python -m bench predict [--json] [--short] [--seconds 20] [--channels 64] [--repeat 3] [--edge]
 
 Blocks of 32 ms of each channel come at once and go through the flow `waveform` (windows of 32 ms); the level that it
 gives goes on through `anomaly`, and level and one band through `tool`, which learns cuts of 1.6 s, two seconds apart.
@@ -9,11 +9,13 @@ processor seconds by seconds of the plant. The delay is from the first sample of
 be full, to the scores of all channels, on a core that nobody else wants: the time of the processor. In the end each
 tool breaks at some sample of a cut: its load is gone. That delay is from this sample, through the features of its block
 and of the next one, if it takes that, to the alarm, after all channels of that block. What the streams between sensor
-and alarm add is not in either.
+and alarm add is not in either; `--edge` has them: breaks through a real edge node and its nats-server, kept as
+`predict-edge`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from bench._report import Row, digest, finish, parser
+from bench.predict._edge import edge_row
 from millstream.flow import FlowCore, Input, KeyStore, TimePolicy
 from millstream.flow.library import FLOW_TYPES
 from millstream.model import GOOD, Block
@@ -105,7 +108,12 @@ def main(argv: list[str]) -> int:
     options.add_argument("--seconds", type=int, default=20, help="of the plant")
     options.add_argument("--channels", type=int, default=64)
     options.add_argument("--repeat", type=int, default=3, help="the cheapest of so many runs counts")
+    options.add_argument("--edge", action="store_true", help="only this: breaks of tools through a whole edge")
     chosen = options.parse_args(argv)
+    if chosen.edge:
+        sizes = [2] if chosen.short else sorted({16, chosen.channels})
+        rows = [asyncio.run(edge_row(size, max(chosen.seconds, 16), is_short=chosen.short)) for size in sizes]
+        return finish("predict-edge", argv, rows, chosen, scenario="predict")
     seconds, channels, repeat = (10, 2, 1) if chosen.short else (chosen.seconds, chosen.channels, chosen.repeat)
     plant = min((_run(seconds, channels) for _ in range(repeat)), key=lambda run: run.cpu_s)
     waves, odd, tools = plant.waves, plant.odd, plant.tools

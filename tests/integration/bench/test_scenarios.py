@@ -27,6 +27,7 @@ KEPT_ROWS_MAX = ROWS | {
     "connectors": 16,
     "count-instances": 5,
     "fleet-raw": 2,
+    "predict-edge": 2,
 }  # at two sizes each; with --instances 1,2
 ROW_KEYS = {"measure", "figure", "target", "ratio", "is_met", "note", "result_hash", "details"}
 
@@ -49,11 +50,11 @@ def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:
     assert "historian, ingest" in done.stderr
 
 
-def short(name: str, *arguments: str) -> dict[str, Any]:
+def short(name: str, *arguments: str, name_of: str = "") -> dict[str, Any]:
     done = run_bench(name, "--short", "--json", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
-    assert document["bench"] == name
+    assert document["bench"] == (name_of or name)
     assert document["machine"]["cores"] > 0
     assert all(set(row) == ROW_KEYS for row in document["rows"])
     return document
@@ -98,6 +99,11 @@ def test_raw_waveforms_come_whole_from_a_site() -> None:
     assert [row["result_hash"] for row in rows] == [digest([(1, n, 2000), True]) for n in (1, 8)]
 
 
+def test_breaks_are_told_through_a_whole_edge() -> None:
+    (row,) = short("predict", "--edge", name_of="predict-edge")["rows"]
+    assert 0 < row["details"]["p50_ms"] <= row["details"]["worst_ms"]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "bench" / "results").glob("*.json")), ids=lambda path: path.stem)
 def test_a_kept_result_is_of_a_full_run_of_a_scenario_that_exists(path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -113,4 +119,5 @@ def test_every_scenario_has_a_kept_result() -> None:
         *ROWS,
         "count-instances",
         "fleet-raw",
+        "predict-edge",
     }

@@ -253,7 +253,7 @@ async def test_a_stop_while_it_starts_is_not_put_off_until_it_is_up(tmp_path: Pa
     await running
     assert any("edge stops while" in line for line in said), said
     assert not any("edge is up" in line for line in said)
-    assert not psutil.Process().children()
+    assert not _servers_of(tmp_path)
 
 
 async def test_a_connector_gets_a_reader_of_the_nodes_own_streams(tmp_path: Path) -> None:

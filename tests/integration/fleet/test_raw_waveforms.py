@@ -118,7 +118,7 @@ async def check_reconnects(plant: Plant, edge: EdgeNode) -> None:
         for channel, name in enumerate(CHANNELS[:2]):
             found = numbers(of_tag[f"acme/e1/line/runs:{name}"], channel)
             assert found[0] == 0
-            assert len(found) >= before // 2 + 250
+            assert len(found) >= before // 2 + 250 - RESTARTS  # what marks a lost link is counted as stored, too
 
 
 async def check_forgotten(plant: Plant, other: EdgeNode, begin_ns: int) -> None:
