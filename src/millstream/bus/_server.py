@@ -47,7 +47,7 @@ from millstream.bus._server_log import LogTail, explain_start, http_get_json
 from millstream.bus._server_looks import Looks
 from millstream.bus._server_program import connectable, describe_exit, find_program, launching
 from millstream.bus._server_tls import JUDGE_LOOKS, LOOK_INTERVAL_S, ServerCertificates
-from millstream.bus._store_repair import SET_ASIDE_MAX, LostStreamError, find_lost, set_aside, sync_descriptions
+from millstream.bus._store_repair import SET_ASIDE_MAX, Descriptions, LostStreamError, find_lost, set_aside
 from millstream.bus._streams import MQTT_MESSAGES, JetStreamApi, StreamConfig, StreamInfo, ensure_stream
 from millstream.kernel import Backoff, Clock, ConfigError, PlantError, SystemClock, Unreachable, write_private
 from millstream.sdk import TlsFiles
@@ -111,6 +111,7 @@ class NatsServer:
         self._restart_reason: str | None = None
         self._is_mqtt_open = False
         self._wake = asyncio.Event()
+        self._descriptions = Descriptions(self.data_dir)
         self._looks = Looks()
         self._backoff = Backoff(floor_s=0.1, ceiling_s=30.0)
         self._log_tail = LogTail(self.data_dir / "server" / "nats-server.log")
@@ -271,7 +272,7 @@ class NatsServer:
     async def sync_descriptions(self) -> None:
         """To be called when streams have been made: nats-server itself does not sync all of what they are."""
         if not self.is_given:
-            await asyncio.to_thread(sync_descriptions, self.data_dir)
+            await self._descriptions.sync()
 
     async def open_mqtt(self, api: JetStreamApi, config: StreamConfig, token: str | None = None) -> StreamInfo:
         """Make the stream of what MQTT devices publish (`mqtt_stream`), then admit them. In operator mode `token` is a

@@ -7,6 +7,7 @@ unhealthy for ever. Measured with 2.15.1 and a file system that forgets what was
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from pathlib import Path
@@ -50,6 +51,27 @@ def sync_descriptions(data_dir: Path) -> None:
     for folder in streams.glob("*/streams/*"):
         for path in (folder / "meta.inf", folder / "meta.sum", folder, folder.parent):
             _sync(path)
+
+
+class Descriptions:
+    """Those of a server's streams. Whoever asks for them to be on the disk while that is done shares the next turn:
+    tenants begin by the hundred, and each turn looks at all streams."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._is_busy = asyncio.Lock()
+        self._next: asyncio.Task[None] | None = None
+
+    async def sync(self) -> None:
+        """Return when all that are there now are on the disk. Raises OSError."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._take_turn())
+        await asyncio.shield(self._next)
+
+    async def _take_turn(self) -> None:
+        async with self._is_busy:
+            self._next = None
+            await asyncio.to_thread(sync_descriptions, self._data_dir)
 
 
 def _sync(path: Path) -> None:

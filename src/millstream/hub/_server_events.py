@@ -29,7 +29,7 @@ from millstream.protocols.server_advisory import EVENT_TYPE, AlarmWatch, LimitWa
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
 from millstream.sdk import Log
 
-ADVISORIES = "$JS.EVENT.ADVISORY.>"
+ADVISORIES = "$JS.EVENT.ADVISORY.*.>"  # not .API, of each call: the server makes none while nobody listens
 SYSTEM_EVENTS = (ADVISORIES, "$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.DISCONNECT", "$SYS.SERVER.*.SHUTDOWN")
 ROUND_TRIP = "$SYS.REQ.USER.INFO"  # any answer says that what was asked before it is done
 WAITING_COUNT_MAX = 1000  # while nothing can be stored; then the oldest goes

@@ -490,21 +490,23 @@ class Tenants:
 
     async def _hand_on(self, running: _Running, registrar: Registrar) -> None:
         """Give the edges what they prove signatures with, whenever the operator has signed it anew."""
-        told, name = b"", running.tenant.name
+        name = running.tenant.name
         key = f"MS-2105 {name}"
+        told, looked_at = b"", None
         while True:
             trust = self._file.trust
-            tenant = trust.tenants.get(name, running.tenant)
-            chain = encode_chain(Chain(trust.operator_token, tenant.people_token))
-            if chain != told:
+            if trust is not looked_at:
+                tenant = trust.tenants.get(name, running.tenant)
+                chain = encode_chain(Chain(trust.operator_token, tenant.people_token))
                 try:
-                    await registrar.hand_on(chain, trust.serial)
-                    self._alarms.pop(key, None)
-                    told = chain
+                    if chain != told:
+                        await registrar.hand_on(chain, trust.serial)
+                        self._alarms.pop(key, None)
+                    told, looked_at = chain, trust
                 except AuthError as error:  # until the operator's next file
                     self._raise_alarm(key, "MS-2105", str(error).removesuffix(" [MS-2105]"))
                     self._untold.append(str(error))
-                    told = chain
+                    told, looked_at = chain, trust
                 except PlantError:  # the server restarts: told again
                     pass
             await self._clock.sleep(LOOK_INTERVAL_S)
