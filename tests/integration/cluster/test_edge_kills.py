@@ -13,7 +13,7 @@ from cluster_site import MEMBERS, Boxes, free_ports
 from forward_site import until
 from trust_site import Operator, Site, hub_of
 
-from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader
+from millstream.bus import START_PATIENCE_S, Credentials, RawConnection, StreamApi, StreamReader
 from millstream.client import joined_keys
 from millstream.edge import join_hub
 from millstream.kernel import PlantError
@@ -61,17 +61,23 @@ class EdgeBoxes(Boxes):
 
     async def accepted(self, member: str) -> int:
         """Messages in the site's stream, as a member says: each was acknowledged by a majority, or soon will be."""
-        async with self.connection(member) as connection:
-            return (await StreamApi(connection).state("E_plant1_I")).last_seq
+        found: list[int] = []
+
+        async def is_told() -> bool:
+            with contextlib.suppress(PlantError):  # the stream has no leader for a moment, and then nobody answers
+                async with self.connection(member) as connection:
+                    found.append((await StreamApi(connection).state("E_plant1_I")).last_seq)
+            return bool(found)
+
+        await until(is_told, f"{member} says what the site has accepted")
+        return found[0]
 
     async def wait_more(self, member: str, what: str) -> int:
         """Until the site has accepted a second's rows more."""
         before = await self.accepted(member)
 
         async def are_there() -> bool:
-            with contextlib.suppress(PlantError):  # the stream has no leader for a moment
-                return await self.accepted(member) > before + ROWS_S
-            return False
+            return await self.accepted(member) > before + ROWS_S
 
         await until(are_there, what)
         return await self.accepted(member)
@@ -93,7 +99,7 @@ async def tenant(site: Site) -> AsyncIterator[RawConnection]:
     await site.ready("acme")
     assert site.hub.tenants is not None
     login = Credentials(creds_file=site.hub.tenants.creds_dir / "acme.creds")
-    async with RawConnection(site.hub.server.url, credentials=login) as connection:
+    async with RawConnection(site.hub.server.url, credentials=login, patience_s=START_PATIENCE_S) as connection:
         yield connection
 
 
