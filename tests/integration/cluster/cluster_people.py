@@ -14,9 +14,8 @@ import httpx
 from forward_site import until
 from nats.aio.client import Client
 from tenant_cluster import TenantCluster
-from trust_site import DEADLINE_S, creds_of
+from trust_site import DEADLINE_S, creds_of, messages_of
 
-from millstream.bus import StreamApi
 from millstream.client import login_users
 from millstream.kernel import PlantError
 from millstream.protocols.nats_jwt import KeyPair
@@ -219,10 +218,7 @@ async def goes_on_and_is_taken_out(who: Somebody, live: Client, members: tuple[s
 async def told(cluster: TenantCluster, member: str, tenant: str) -> list[str]:
     """Of people, what a tenant's audit says: what became of whom, but for what was refused."""
     async with cluster.connection(member, tenant) as connection:
-        api = StreamApi(connection)
-        state = await api.state("H_LOCAL")
-        found = [await api.get("H_LOCAL", seq) for seq in range(max(1, state.first_seq), state.last_seq + 1)]
-    events = [one for one in found if one is not None and _is_of_people(one.subject)]
+        events = [one for one in await messages_of(connection, "H_LOCAL") if _is_of_people(one.subject)]
     return sorted(f"{one.subject.rpartition('audit.')[2]} {json.loads(one.payload)['name']}" for one in events)
 
 

@@ -12,9 +12,8 @@ from cluster_site import MEMBERS
 from forward_site import Edge, running_edge, until
 from identity_provider import Idp, idp
 from tenant_cluster import TenantCluster, running_tenants
-from trust_site import now_s
+from trust_site import messages_of, now_s
 
-from millstream.bus import StreamApi
 from millstream.edge import join_hub
 from millstream.trust import restore_site, revoke_site
 
@@ -49,10 +48,8 @@ async def heard_of_beta(cluster: TenantCluster, beta: Edge, member: str) -> tupl
 async def audited(cluster: TenantCluster, member: str) -> list[str]:
     """The operator's acts in acme's audit."""
     async with cluster.connection(member, "acme") as connection:
-        api = StreamApi(connection)
-        state = await api.state("H_LOCAL")
-        found = [await api.get("H_LOCAL", seq) for seq in range(max(1, state.first_seq), state.last_seq + 1)]
-    return [m.subject.rpartition(".")[2] for m in found if m is not None and "audit.operator" in m.subject]
+        found = await messages_of(connection, "H_LOCAL")
+    return [m.subject.rpartition(".")[2] for m in found if "audit.operator" in m.subject]
 
 
 @pytest.mark.needs("oidc-provider")

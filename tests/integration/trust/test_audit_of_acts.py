@@ -17,7 +17,6 @@ from login_site import LoginSite, login_site
 from test_configs_of_people import document, seen_by
 from trust_site import Operator, Site, hub_client, until
 
-from millstream.bus import Credentials, RawConnection, StreamApi
 from millstream.cli import _limits, _lock_out, _login, _rekey, _trust
 from millstream.cli._commands import COMMANDS
 from millstream.cli._keys import Keys
@@ -307,15 +306,9 @@ def test_each_command_that_changes_something_is_in_the_table() -> None:
 async def events_of(site: Site, what: str, *, at_provider: bool) -> list[dict[str, Any]]:
     """All of one kind, the oldest first."""
     family = "millstream" if what.startswith("command.") else "millstream.audit"
-    name, stream = ("provider", "P_AUDIT") if at_provider else ("acme", "H_INTEGRITY")
     subject = f"audit.{what}" if at_provider else f"_event.{family}.{what}"
-    assert site.hub.tenants is not None
-    creds = Credentials(creds_file=site.hub.tenants.creds_dir / f"{name}.creds")
-    async with RawConnection(site.hub.server.url, credentials=creds) as connection:
-        api = StreamApi(connection)
-        state = await api.state(stream)
-        found = [await api.get(stream, seq) for seq in range(max(1, state.first_seq), state.last_seq + 1)]
-    return [json.loads(one.payload) for one in found if one is not None and one.subject.endswith(subject)]
+    found = await (site.stored("provider", "P_AUDIT") if at_provider else site.stored("acme", "H_INTEGRITY"))
+    return [json.loads(one.payload) for one in found if one.subject.endswith(subject)]
 
 
 def holds(found: Any, wanted: Any) -> bool:

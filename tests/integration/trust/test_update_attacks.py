@@ -10,10 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 from nats.aio.client import Client
-from trust_site import Site, trusted_hub, until
+from trust_site import hub_client, refusals, trusted_hub
 
 from millstream import __version__
-from millstream.bus import Credentials, RawConnection, StreamApi, connect_nats
 from millstream.client import NodeCommand, Plant, Signer
 from millstream.protocols.module import MODULES, chunks_subject, info_subject
 from millstream.release import Held, Launched
@@ -47,12 +46,6 @@ async def update(plant: Plant, digest: str, **args: object) -> NodeCommand:
     return found
 
 
-async def forger_of(site: Site) -> Client:
-    """With the hub's own rights in the tenant."""
-    assert site.hub.tenants is not None
-    return await connect_nats(site.hub.server.url, Credentials(creds_file=site.hub.tenants.creds_dir / "acme.creds"))
-
-
 async def other_bytes(client: Client, digest: str, data: bytes) -> None:
     """Put others in the place of a module's."""
     streams = client.jetstream()
@@ -60,25 +53,6 @@ async def other_bytes(client: Client, digest: str, data: bytes) -> None:
     subject = chunks_subject(info["nuid"])
     await streams.purge_stream(MODULES, subject=subject)
     await streams.publish(subject, data)
-
-
-async def audited(site: Site, count: int) -> list[tuple[str, str]]:
-    """(code, package) of what the hub's audit has of refused updates."""
-    found: list[tuple[str, str]] = []
-    assert site.hub.tenants is not None
-    creds = Credentials(creds_file=site.hub.tenants.creds_dir / "acme.creds")
-
-    async def is_there() -> bool:
-        async with RawConnection(site.hub.server.url, credentials=creds) as connection:
-            api = StreamApi(connection)
-            state = await api.state("H_INTEGRITY")
-            stored = [await api.get("H_INTEGRITY", seq) for seq in range(max(1, state.first_seq), state.last_seq + 1)]
-        told = [m for m in stored if m is not None and m.subject.endswith("_event.millstream.audit.update.refused")]
-        found[:] = [(data["code"], data["package"]) for m in told for data in [msgspec.json.decode(m.payload)]]
-        return len(found) >= count
-
-    await until(is_there, f"{count} audit events")
-    return found
 
 
 @attack("a release of Millstream that nobody signed, or a viewer", layer="edge: chain of trust")
@@ -98,8 +72,9 @@ async def test_an_edge_runs_no_release_that_is_not_its_own(tmp_path: Path) -> No
         edge_file.write_text(f"edge: {{name: east, path: acme/east, data_dir: {folder}}}\n", encoding="utf-8")
         words = (sys.executable, "-m", "millstream", "edge", "-c", str(edge_file))
         launched = Launched(words, words[3:], __version__, Held("", __version__))
-        client = await forger_of(site)
-        async with site.edge(file, folder, launched) as node, site.plant("acme") as plant:
+        async with (
+            site.edge(file, folder, launched) as node, site.plant("acme") as plant, hub_client(site, "acme") as client,
+        ):  # fmt: skip
             code = plant.configs.code
 
             async def push(data: bytes, signer: Signer | None, name: str = "m.release") -> str:
@@ -123,7 +98,7 @@ async def test_an_edge_runs_no_release_that_is_not_its_own(tmp_path: Path) -> No
             await refused(flow, "MS-2450", "no release")
             tricky = await push(packed("9.0.4", inside="../../evil.py"), ann)
             await refused(tricky, "MS-2450", "leads out of its folder")
-            assert await audited(site, 5) == [
+            assert await refusals(site, "update", 5, "code", "package") == [
                 ("MS-2443", unsigned), ("MS-2443", unsigned), ("MS-2441", changed), ("MS-2450", flow),
                 ("MS-2450", tricky),
             ]  # fmt: skip
@@ -136,4 +111,3 @@ async def test_an_edge_runs_no_release_that_is_not_its_own(tmp_path: Path) -> No
             assert not (folder / "versions" / "choice.json").exists(), "nothing was switched"
             assert not (folder / "evil.py").exists()
             assert not node.wants_restart
-        await client.close()

@@ -23,6 +23,7 @@ from millstream.edge import EdgeNode, join_hub
 from millstream.hub import HubNode
 from millstream.protocols.nats_jwt import KeyPair, format_creds, parse_creds
 from millstream.release import Launched
+from millstream.sdk import Received
 from millstream.trust import (
     FORMAT,
     JoinFile,
@@ -44,6 +45,14 @@ DEADLINE_S = 60.0
 def now_s() -> int:
     """Unix seconds."""
     return int(time.time())
+
+
+async def messages_of(connection: RawConnection, stream: str) -> list[Received]:
+    """All that a stream holds, the oldest first."""
+    api = StreamApi(connection)
+    state = await api.state(stream)
+    found = [await api.get(stream, seq) for seq in range(max(1, state.first_seq), state.last_seq + 1)]
+    return [one for one in found if one is not None]
 
 
 async def until(check: Any, what: str) -> None:
@@ -151,14 +160,15 @@ class Site:
 
     async def audit(self, tenant: str, what: str) -> list[dict[str, Any]]:
         """Audit events of a kind, oldest first; the provider's for tenant ""."""
-        name, stream = (tenant, "H_LOCAL") if tenant else ("provider", "P_AUDIT")
+        found = await (self.stored(tenant, "H_LOCAL") if tenant else self.stored("provider", "P_AUDIT"))
+        return [json.loads(one.payload) for one in found if f"audit.{what}" in one.subject]
+
+    async def stored(self, name: str, stream: str) -> list[Received]:
+        """What a stream of a tenant, or of the provider, holds."""
         assert self.hub.tenants is not None
         creds = Credentials(creds_file=self.hub.tenants.creds_dir / f"{name}.creds")
         async with RawConnection(self.hub.server.url, credentials=creds) as connection:
-            api = StreamApi(connection)
-            state = await api.state(stream)
-            found = [await api.get(stream, seq) for seq in range(max(1, state.first_seq), state.last_seq + 1)]
-        return [json.loads(one.payload) for one in found if one is not None and f"audit.{what}" in one.subject]
+            return await messages_of(connection, stream)
 
     async def join(self, file: JoinFile, name: str | None = None) -> Path:
         """A box joins; its data directory."""
@@ -289,6 +299,20 @@ async def hub_client(site: Site, tenant: str) -> AsyncIterator[Client]:
     assert site.hub.tenants is not None
     async with client_of(site, site.hub.tenants.creds_dir / f"{tenant}.creds") as client:
         yield client
+
+
+async def refusals(site: Site, kind: str, count: int, *fields: str) -> list[tuple[Any, ...]]:
+    """These fields of what acme's audit has of refused configurations, updates, ..., once there are so many."""
+    found: list[tuple[Any, ...]] = []
+
+    async def is_there() -> bool:
+        subject = f"_event.millstream.audit.{kind}.refused"
+        data = [json.loads(m.payload) for m in await site.stored("acme", "H_INTEGRITY") if m.subject.endswith(subject)]
+        found[:] = [tuple(event[field] for field in fields) for event in data]
+        return len(found) >= count
+
+    await until(is_there, f"{count} audit events")
+    return found
 
 
 async def told(at: Site, tenant: str, what: str, **data: Any) -> None:
