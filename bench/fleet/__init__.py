@@ -30,11 +30,11 @@ import psutil
 
 from bench._nodes import Meter, Rig, open_rig, poll
 from bench._report import Row, digest, finish, parser
-from bench.fleet._plant import connector, secret_of, site_name, write_recording
+from bench.fleet._plant import connector, hub_document, site_name, write_recording
 from bench.fleet._raw import raw_rows
 from millstream.client import Ledger, Plant, connect
 from millstream.config import load_folder
-from millstream.rig import Child, new_secret, write_document, write_private
+from millstream.rig import Child, write_document
 
 SITES_A_PROCESS = 25
 QUERIES = 20
@@ -150,16 +150,7 @@ def _tell(step: str) -> None:
 
 
 async def _start_hub(rig: Rig, sites: int) -> Fleet:
-    (rig.folder / "secrets").mkdir(mode=0o700)
-    edges = []
-    for number in range(sites):
-        name = site_name(number)
-        secret = write_private(secret_of(rig.folder, name), new_secret())
-        edges.append({"name": name, "path": f"acme/{name}", "secret": {"file": str(secret)}})
-    document = {
-        "hub": {"name": "hub", "data_dir": str(rig.folder / "hub")}, "streams": {"max_bytes": "1GiB"}, "edges": edges,
-        "historian": None,
-    }  # fmt: skip
+    document = hub_document(rig.folder, sites)
     write_recording(rig.folder)
     hub, node = await rig.start_node("hub", document)
     return Fleet(rig, sites, hub, node)

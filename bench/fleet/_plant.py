@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from millstream.rig import new_secret, write_private
+
 VALUE_EVERY_S = 5
 RAW_CHANNELS = 8
 
@@ -18,6 +20,19 @@ def site_name(number: int) -> str:
 def secret_of(folder: Path, name: str) -> Path:
     """Where the secret of a site's leaf link is."""
     return folder / "secrets" / name
+
+
+def hub_document(folder: Path, sites: int) -> dict[str, object]:
+    """The configuration of a hub that knows so many sites, each by a secret that is written here."""
+    (folder / "secrets").mkdir(mode=0o700)
+    edges = []
+    for name in map(site_name, range(sites)):
+        secret = write_private(secret_of(folder, name), new_secret())
+        edges.append({"name": name, "path": f"acme/{name}", "secret": {"file": str(secret)}})
+    return {
+        "hub": {"name": "hub", "data_dir": str(folder / "hub")}, "streams": {"max_bytes": "1GiB"}, "edges": edges,
+        "historian": None,
+    }  # fmt: skip
 
 
 def connector(folder: Path, pause_max: str = "10s") -> dict[str, object]:

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench._nodes import Meter, Rig, open_rig, poll
+from bench._nodes import Meter, open_rig, poll
 from bench._report import Row, digest
-from bench.fleet._plant import RAW_CHANNELS, secret_of, site_name, write_waveform
+from bench.fleet._plant import RAW_CHANNELS, hub_document, write_waveform
 from millstream.client import Plant, connect
-from millstream.rig import Child, new_secret, write_private
+from millstream.rig import Child
 
 RATE_HZ = 1000
 ASKED = 5  # times, after one that is not measured
@@ -32,7 +31,7 @@ async def raw_rows(sites: int, *, is_short: bool) -> list[Row]:
     """A row for one channel of each site, one for all channels of each."""
     count = RATE_HZ * (2 if is_short else 60)
     async with open_rig() as rig:
-        hub, node = await _start_hub(rig, sites)
+        hub, node = await rig.start_node("hub", hub_document(rig.folder, sites))
         write_waveform(rig.folder, count, RATE_HZ)
         edges = []
         for number in range(sites):
@@ -49,19 +48,6 @@ async def raw_rows(sites: int, *, is_short: bool) -> list[Row]:
                 await _row(plant, hub, edges, pattern, (sites, channels, count))
                 for pattern, channels in (("acme/*/spindle:c0", 1), ("acme/*/spindle:*", RAW_CHANNELS))
             ]
-
-
-async def _start_hub(rig: Rig, sites: int) -> tuple[Child, Any]:
-    (rig.folder / "secrets").mkdir(mode=0o700)
-    edges = []
-    for name in map(site_name, range(sites)):
-        secret = write_private(secret_of(rig.folder, name), new_secret())
-        edges.append({"name": name, "path": f"acme/{name}", "secret": {"file": str(secret)}})
-    document = {
-        "hub": {"name": "hub", "data_dir": str(rig.folder / "hub")}, "streams": {"max_bytes": "1GiB"}, "edges": edges,
-        "historian": None,
-    }  # fmt: skip
-    return await rig.start_node("hub", document)
 
 
 async def _asked(plant: Plant, pattern: str) -> pa.Table:
