@@ -362,10 +362,12 @@ async def ensure_stream(api: JetStreamApi, config: StreamConfig) -> StreamInfo:
 
 def for_replicas(config: StreamConfig, replicas: int) -> StreamConfig:
     """The same stream kept by several servers. Then nothing is acknowledged before a majority has it on disk, and
-    `persist_mode: async`, which nats-server has for single replicas only, falls away."""
+    `persist_mode: async`, which nats-server has for single replicas only, falls away. Fast batches would gain nothing
+    without it, and only atomic ones fence a box that believes it still writes; so it takes those."""
     if replicas == 1:
         return config
-    return {**{k: v for k, v in config.items() if k != "persist_mode"}, "num_replicas": replicas}
+    kept = {k: v for k, v in config.items() if k not in ("persist_mode", "allow_batched")}
+    return {**kept, **({"allow_atomic": True} if "allow_batched" in config else {}), "num_replicas": replicas}
 
 
 async def purge_below(api: JetStreamApi, stream: str, seq: int) -> int:

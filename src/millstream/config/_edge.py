@@ -302,7 +302,8 @@ class ConnectorEntry(Section):
     """Place of its tags: below the edge's path, or in full when it begins with that or with `/`."""
     durability: Literal["integrity", "throughput", "site"] = "integrity"
     """`integrity`: on disk before acknowledged. `throughput`: faster, a power failure may cost the last moments.
-    `site`: likewise, and it stays at the site: flows and the edge's history read it, the hub gets what it asks for."""
+    `site`: likewise, and it stays at the site: flows and the edge's history read it, the hub gets what it asks for.
+    At a site of several boxes all are as safe as `integrity`."""
     sampling_interval: Duration = 1.0
     """How often its tags are looked at."""
     publishing_interval: Duration | None = None
@@ -376,12 +377,6 @@ class EdgeConfig(Section):
             return self
         for name, is_set in (
             ("server.url", self.server.url is not None), ("server.mqtt_port", self.server.mqtt_port is not None),
-            ("streams.throughput", self.streams.throughput is not None),
-            ("streams.site", self.streams.site is not None),
-            *(
-                (f"durability: {kind}", any(entry.durability == kind for entry in self.connectors))
-                for kind in ("throughput", "site")
-            ),
         ):  # fmt: skip
             if is_set:
                 raise ValueError(f"{name!r} does not work with 'cluster' yet")

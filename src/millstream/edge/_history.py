@@ -27,7 +27,7 @@ from millstream.sdk import Log
 
 WATCH_S = 1.0  # how soon a stream that a new configuration brought is read, too
 LOOK_S = 2.0  # how soon a box that stands by sees a new stream; it is there when that box works
-_KINDS: tuple[Literal["I", "T", "F"], ...] = ("I", "T", "F")  # in the order of `Works.streams`
+_KINDS: tuple[Literal["I", "T", "S", "F"], ...] = ("I", "T", "S", "F")  # in the order of `Works.streams`
 STATUS_EVERY_S = 5.0  # the counts cost a look into the database
 
 

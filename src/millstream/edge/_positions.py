@@ -27,6 +27,7 @@ from millstream.model import AssetPath
 from millstream.protocols.ledger import CONTRACT, is_record_subject
 from millstream.protocols.uns_subject import PREFIX, escape_token
 
+_LISTENS_BELOW = {"T": FAST_PREFIX, "S": SITE_PREFIX}
 _FLOW_MARK = ".flow-"  # a flow keeps its state records by itself
 
 
@@ -82,8 +83,7 @@ class PositionKeeper:
 
     async def _write(self, info: StreamInfo, subject: str, payload: bytes, *, expected_seq: int) -> None:
         name = StreamName.parse(info.name)
-        fast = SITE_PREFIX if name is not None and name.kind == "S" else FAST_PREFIX
-        target = fast + subject if info.config.get("allow_batched") else subject
+        target = _LISTENS_BELOW.get("" if name is None else name.kind, "") + subject
         lines = f"Nats-Expected-Last-Subject-Sequence: {expected_seq}\r\n".encode()
         answer = await self._connection.request(target, payload, header_lines=lines)
         decode_answer(answer[4], where=info.name)

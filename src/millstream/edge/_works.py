@@ -269,10 +269,10 @@ class Works:
             if stream is None or kind in self.publishers:
                 continue
             subject = record_subject(place, name, kind)
-            fast = FastIngestPublisher(
-                connection, stream, ledger_subject=subject, publish_prefix=prefix, clock=self._clock
-            )
-            self.publishers[kind] = (stream, await ground.stack.enter_async_context(fast))
+            # Of several boxes one that was frozen may wake and write on: only atomic batches fence it.
+            make = FastIngestPublisher if connection.replicas == 1 else GroupCommitPublisher
+            lazy = make(connection, stream, ledger_subject=subject, publish_prefix=prefix, clock=self._clock)
+            self.publishers[kind] = (stream, await ground.stack.enter_async_context(lazy))
 
     def _supervise(self, entry: ConnectorEntry) -> Supervisor:
         ground, streams = self._require(), self._streams

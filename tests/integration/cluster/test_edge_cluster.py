@@ -38,6 +38,10 @@ RAMP: dict[str, Any] = {
     "name": "ramp", "type": "ramp", "config": {"rows": ROWS, "batch_rows": 40, "pause": "50ms"},
     "tags": [{"name": "n", "address": "n"}],
 }  # fmt: skip
+NEAR: dict[str, Any] = {
+    "name": "near", "type": "ramp", "path": "near", "durability": "site",
+    "config": {"rows": ROWS, "batch_rows": 5, "pause": "1s"}, "tags": [{"name": "n", "address": "n"}],
+}  # fmt: skip
 
 
 class QuietSession(RampSession):
@@ -68,7 +72,7 @@ class Site:
         self._document: dict[str, Any] = {
             "uplink": {"url": f"nats://127.0.0.1:{leaf_port}", "secret": {"file": str(uplink)}},
             "streams": {"integrity": {"max_bytes": "64MiB"}},
-            "connectors": [RAMP], "historian": {"max_memory": "64MiB"}, "api": {},
+            "connectors": [RAMP, NEAR], "historian": {"max_memory": "64MiB"}, "api": {},
         }  # fmt: skip
         self._cluster = {
             "members": dict(zip(MEMBERS, routes, strict=True)), "secret": {"file": str(folder / "site.secret")},
@@ -182,6 +186,10 @@ async def wait_held(site: Site, count: int) -> None:
         assert node.historian is not None
         found = await node.historian.query(Range(tags=("acme/e1:n",), limit=count))
         assert found.column("value").to_pylist() == list(range(count)), member
+        near = await node.historian.query(Range(tags=("acme/e1/near:n",), limit=count))
+        values = near.column("value").to_pylist()
+        assert values, f"{member} has what stays at the site, too"
+        assert values == list(range(len(values))), member
 
 
 async def wait_served(site: Site, member: str) -> None:
@@ -211,7 +219,8 @@ async def put(
     hub: HubNode, revision: int, *connectors: dict[str, Any], within_s: int = 600, flows: Sequence[dict[str, Any]] = ()
 ) -> None:  # fmt: skip
     """A configuration for the site, as `millstream config put` stores it."""
-    text = json.dumps({"streams": {"integrity": {"max_bytes": "64MiB"}}, "connectors": connectors, "flows": flows})
+    parts = {"streams": {"integrity": {"max_bytes": "64MiB"}}, "connectors": [*connectors, NEAR], "flows": flows}
+    text = json.dumps(parts)
     made = make_revision(
         "e1", text, revision=revision, based_on=revision - 1, author="test", comment="", time_ns=revision,
         healthy_within_ms=1000 * within_s,

@@ -19,11 +19,12 @@ from millstream.edge import join_hub
 from millstream.kernel import PlantError
 
 ROWS_S = 20
-SUBJECT = "uns.v1.acme.plant1._tag.n"
+CLASSES = {"I": "integrity", "T": "throughput", "S": "site"}
 
 
 class EdgeBoxes(Boxes):
-    """`millstream edge` three times. A recording is its machine: it goes on behind the position that was stored."""
+    """`millstream edge` three times. Recordings are its machines, one a class of durability: each goes on behind the
+    position that was stored."""
 
     role = "edge"
     node = "plant1"
@@ -42,9 +43,11 @@ class EdgeBoxes(Boxes):
             "streams": {"integrity": {"max_bytes": "64MiB"}},
             "connectors": [
                 {
-                    "name": "counter", "type": "replay", "tags": [{"name": "n", "address": "n"}],
+                    "name": name, "type": "replay", "tags": [{"name": "n", "address": "n"}], "path": name,
+                    "durability": name,
                     "config": {"file": str(self.folder / "counter.csv"), "times": "shift", "time_unit": "ms"},
                 }
+                for name in CLASSES.values()
             ],
         }  # fmt: skip
 
@@ -59,25 +62,27 @@ class EdgeBoxes(Boxes):
         await until(does_one, "one member works")
         return found[0]
 
-    async def accepted(self, member: str) -> int:
-        """Messages in the site's stream, as a member says: each was acknowledged by a majority, or soon will be."""
-        found: list[int] = []
+    async def accepted(self, member: str) -> dict[str, int]:
+        """Messages in the site's stream of each class, as a member says: each was acknowledged by a majority, or soon
+        will be."""
+        found: dict[str, int] = {}
 
         async def is_told() -> bool:
-            with contextlib.suppress(PlantError):  # the stream has no leader for a moment, and then nobody answers
+            with contextlib.suppress(PlantError):  # a stream has no leader for a moment, and then nobody answers
                 async with self.connection(member) as connection:
-                    found.append((await StreamApi(connection).state("E_plant1_I")).last_seq)
-            return bool(found)
+                    for kind in CLASSES:
+                        found[kind] = (await StreamApi(connection).state(f"E_plant1_{kind}")).last_seq
+            return len(found) == len(CLASSES)
 
         await until(is_told, f"{member} says what the site has accepted")
-        return found[0]
+        return found
 
-    async def wait_more(self, member: str, what: str) -> int:
-        """Until the site has accepted a second's rows more."""
+    async def wait_more(self, member: str, what: str) -> dict[str, int]:
+        """Until the site has accepted a second's rows more in each class."""
         before = await self.accepted(member)
 
         async def are_there() -> bool:
-            return await self.accepted(member) > before + ROWS_S
+            return all(seq > before[kind] + ROWS_S for kind, seq in (await self.accepted(member)).items())
 
         await until(are_there, what)
         return await self.accepted(member)
@@ -103,30 +108,32 @@ async def tenant(site: Site) -> AsyncIterator[RawConnection]:
         yield connection
 
 
-async def account(connection: RawConnection) -> dict[str, Any]:
-    """Of the site, as the hub says."""
+async def accounts(connection: RawConnection) -> dict[str, Any]:
+    """Of the site's streams, as the hub says."""
     with contextlib.suppress(PlantError):
         answer = await connection.request("millstream.node.h1.ledger", timeout_s=2.0)
-        return dict(msgspec.json.decode(answer[4]).get("E_plant1_I", {}))
+        return dict(msgspec.json.decode(answer[4]))
     return {}
 
 
-async def wait_at_hub(connection: RawConnection, seq: int) -> None:
-    async def is_there() -> bool:
-        return int((await account(connection)).get("last_seq", 0)) >= seq
+async def wait_at_hub(connection: RawConnection, seqs: dict[str, int]) -> None:
+    async def are_there() -> bool:
+        found = await accounts(connection)
+        return all(int(found.get(f"E_plant1_{kind}", {}).get("last_seq", 0)) >= seqs[kind] for kind in "IT")
 
-    await until(is_there, f"message {seq} of the site at the hub")
+    await until(are_there, f"what the site has accepted ({seqs}) at the hub")
 
 
-async def values_at(connection: RawConnection) -> list[int]:
-    """Of the site's tag, in the order of the hub's stream."""
-    last_seq = (await StreamApi(connection).state("H_INTEGRITY")).last_seq
-    values: list[int] = []
-    async with contextlib.aclosing(StreamReader(connection).read("H_INTEGRITY")) as batches:
+async def values_in(connection: RawConnection, stream: str, name: str) -> list[int]:
+    """Of a connector's tag, in the order of the stream."""
+    last_seq = (await StreamApi(connection).state(stream)).last_seq
+    subject, values = f"uns.v1.acme.plant1.{name}._tag.n", []
+    async with contextlib.aclosing(StreamReader(connection).read(stream)) as batches:
         async for messages in batches:
-            values += [int(msgspec.json.decode(m.payload)["value"]) for m in messages if m.subject == SUBJECT]
+            values += [int(msgspec.json.decode(m.payload)["value"]) for m in messages if m.subject == subject]
             if messages and messages[-1].seq >= last_seq:
                 break
+    assert values == list(range(len(values))), f"{name} in {stream}"
     return values
 
 
@@ -171,9 +178,14 @@ async def test_boxes_of_a_site_are_killed_one_by_one_and_two_at_once(tmp_path: P
         await boxes.start(standby, worker)
         worker = await boxes.wait_worker()
         last = await boxes.wait_more(worker, "values again")
-        assert last > accepted
+        assert all(last[kind] > seq for kind, seq in accepted.items())
         async with hub_of(operator, listen) as site, tenant(site) as connection:
             await wait_at_hub(connection, last)
-            values = await values_at(connection)
-            assert values == list(range(len(values)))
-            assert (await account(connection))["is_clean"]
+            assert await values_in(connection, "H_INTEGRITY", "integrity")
+            assert await values_in(connection, "H_THROUGHPUT", "throughput")
+            found = await accounts(connection)
+            assert {name: account["is_clean"] for name, account in found.items() if "plant1" in name} == {
+                "E_plant1_I": True, "E_plant1_T": True,
+            }  # fmt: skip
+        async with boxes.connection(worker) as connection:  # what stays at the site is with the boxes, and only there
+            assert len(await values_in(connection, "E_plant1_S", "site")) > accepted["S"] // 2

@@ -133,6 +133,14 @@ def test_replicated_streams_are_never_written_behind() -> None:
     assert wide["num_replicas"] == 3
     assert "persist_mode" not in wide
     assert for_replicas(hub_stream("s", _BOUNDS, []), 1)["persist_mode"] == "async"
+    assert "allow_atomic" not in wide
+
+
+def test_replicated_streams_take_batches_that_fence_their_writer() -> None:
+    wide = for_replicas(throughput_stream("s", _BOUNDS), 3)
+    assert wide["allow_atomic"]
+    assert {"allow_batched", "persist_mode"}.isdisjoint(wide)
+    assert for_replicas(throughput_stream("s", _BOUNDS), 1) == throughput_stream("s", _BOUNDS)
 
 
 @pytest.mark.parametrize(
