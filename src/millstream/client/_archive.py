@@ -143,14 +143,21 @@ def _check(file: RowsFile, kind: SampleKind) -> None:
     from millstream.historian import check_rows
     from millstream.lake import parts_of
 
-    for rows in parts_of(file, PART_ROWS):
-        try:
-            check_rows(rows, kind)
-        except DecodeError as error:
-            raise DecodeError(
-                f"nothing of the file is imported: {error.what}", where=str(file.path), expected=error.expected,
-                got=error.got, code=error.code,
-            ) from error  # fmt: skip
+    parts = enumerate(parts_of(file, PART_ROWS))
+    try:
+        for index, rows in parts:
+            check_rows(rows, kind, index * PART_ROWS + 1)
+    except DecodeError as error:
+        name = str(file.path)
+        place = (
+            error.where
+            if error.where and error.where.startswith(name)
+            else ", ".join(filter(None, [name, error.where]))
+        )
+        raise DecodeError(
+            f"nothing of the file is imported: {error.what}", where=place, expected=error.expected, got=error.got,
+            code=error.code,
+        ) from error  # fmt: skip
 
 
 def _next(parts: Iterator[bytes]) -> bytes:

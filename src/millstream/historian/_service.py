@@ -25,6 +25,7 @@ from millstream.historian._store import MEMORY_BYTES_MAX, Commit, HistoryStore, 
 from millstream.historian._tags import TagDictionary, TagEntry
 from millstream.historian._view import HistoryView
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock
+from millstream.protocols.history_job import PART_ROWS
 from millstream.protocols.history_query import QUERY_SUBJECT
 from millstream.protocols.ledger import OriginAccount
 from millstream.sdk import Log, Reader
@@ -320,7 +321,7 @@ class HistorianService:
     async def store_import(self, id: str, part: int, rows: bytes, kind: str, *, is_correction: bool = False) -> bool:
         """Store one part (from 1) of an import, in order; False when it is stored already. Raises DecodeError,
         HistoryStoreError, FencedError for a part that is not the next one."""
-        taken = import_rows(rows, self._tags, kind)
+        taken = import_rows(rows, self._tags, kind, (part - 1) * PART_ROWS + 1)
         if is_correction:
             for tag_id in set(taken.tag_id.tolist()):
                 self._tags.mark_corrected(tag_id)

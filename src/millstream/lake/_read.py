@@ -61,7 +61,7 @@ def parts_of(file: RowsFile, part_rows: int, *, skip: int = 0) -> Iterator[bytes
     with faults(file.path, READ):
         for index, table in enumerate(_slices(file.path, part_rows)):
             if index >= skip:
-                yield _encoded(_rows(table, file.path))
+                yield _encoded(_rows(table, file.path, index * part_rows + 1))
 
 
 def _slices(path: Path, part_rows: int) -> Iterator[Any]:
@@ -87,7 +87,12 @@ def _csv(path: Path) -> Any:
     return pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=types, strings_can_be_null=True))
 
 
-def _rows(table: Any, path: Path) -> Any:
+def row_place(path: Path | str, row: int, column: str) -> str:
+    """Where in a file, for people; row 1 is the first one below the names of the columns."""
+    return f"{path}, row {row}, column {column}"
+
+
+def _rows(table: Any, path: Path, first_row: int) -> Any:
     if {field.name for field in _ROWS} <= set(table.column_names):
         return table.select([field.name for field in _ROWS]).cast(pa.schema(_ROWS))
     if not set(_PLAIN) <= set(table.column_names):
@@ -98,10 +103,11 @@ def _rows(table: Any, path: Path) -> Any:
     is_text = pa.types.is_string(table.schema.field("value").type)
     values = [_typed(_read(v) if is_text and path.suffix.lower() == ".csv" else v) for v in _list(table, "value")]
     has_quality = "quality" in table.column_names
-    given = [_quality(each, path) for each in _list(table, "quality")] if has_quality else [0] * len(table)
+    qualities = enumerate(_list(table, "quality"), first_row) if has_quality else ()
+    given = [_quality(each, path, row) for row, each in qualities] or [0] * len(table)
     quality = [(int(BAD) if value[0] == "none" and not q else q or 0) for value, q in zip(values, given, strict=True)]
     columns = [
-        _list(table, "tag"), _times(table, path), *map(list, zip(*values, strict=True)), quality
+        _list(table, "tag"), _times(table, path, first_row), *map(list, zip(*values, strict=True)), quality
     ] if values else [[] for _ in _ROWS]  # fmt: skip
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, _ROWS, strict=True)], schema=pa.schema(_ROWS))
 
@@ -110,32 +116,34 @@ def _list(table: Any, name: str) -> list[Any]:
     return list(table.column(name).to_pylist())
 
 
-def _times(table: Any, path: Path) -> list[int]:
+def _times(table: Any, path: Path, first_row: int) -> list[int]:
     """UTC ns: of timestamps, of RFC 3339 text, of numbers."""
     column = table.column("time")
     if pa.types.is_timestamp(column.type):
         return list(column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64()).to_pylist())
     if pa.types.is_integer(column.type):
         return list(column.to_pylist())
-    return [_time(text, path) for text in column.to_pylist()]
+    return [_time(text, path, row) for row, text in enumerate(column.to_pylist(), first_row)]
 
 
-def _time(text: Any, path: Path) -> int:
+def _time(text: Any, path: Path, row: int) -> int:
     try:
         return int(text) if text.lstrip("-").isdigit() else parse_time_ns(text)
     except (AttributeError, DecodeError) as error:
         raise DecodeError(
-            "not a time", where=str(path), expected="RFC 3339, or ns", got=repr(text)[:60], code="MS-0433"
-        ) from error
+            "not a time", where=row_place(path, row, "time"), expected="RFC 3339, or ns", got=repr(text)[:60],
+            code="MS-0433",
+        ) from error  # fmt: skip
 
 
-def _quality(given: Any, path: Path) -> int:
+def _quality(given: Any, path: Path, row: int) -> int:
     """A status code, or what people call it; 0 for nothing."""
     word = str(given or 0).strip().lower()
     number = _WORDS.get(word, int(word) if word.isdecimal() else -1)
     if not 0 <= number < 2**32:
         raise DecodeError(
-            "not a quality", where=str(path), expected="good, uncertain, bad, or a status code of OPC UA as a number",
+            "not a quality", where=row_place(path, row, "quality"),
+            expected="good, uncertain, bad, or a status code of OPC UA as a number",
             got=repr(given)[:60], code="MS-0433",
         )  # fmt: skip
     return number

@@ -17,6 +17,7 @@ import pytest
 import warm
 from millstream.bus import RawConnection
 from millstream.client import Archive, Plant, connect
+from millstream.client._archive import _check
 from millstream.client._history import Historian
 from millstream.config import HubConfig
 from millstream.hub import HubNode
@@ -191,6 +192,32 @@ def test_quality_in_a_file_is_a_code_or_what_people_call_it(tmp_path: Path) -> N
     file.write_text("tag,time,value\nacme:t,1\n")
     with pytest.raises(LakeError, match="cannot be read"):
         look_at(file)
+
+
+@pytest.mark.parametrize(
+    ("header", "wrong", "column", "got"),
+    [
+        ("tag,time,value,quality", "acme:t,7,1.5,fine", "quality", "'fine'"),
+        ("tag,time,value", "acme:t,noon,1.5", "time", "'noon'"),
+        ("tag,time,value", "acme:t,9223372036854775807,1.5", "time", "9223372036854775807"),
+        ("tag,time,value", "no path,7,1.5", "tag", "'no path'"),
+        ("tag,time_ns,type,number,integer,text,quality", "acme:t,7,float,,,,-5", "quality", "-5"),
+        ("tag,time_ns,type,number,integer,text,quality", "acme:t,7,int,1.0,,,0", "integer", "None"),
+        ("tag,time_ns,type,number,integer,text,quality", "acme:t,7,real,1.0,,,0", "type", "'real'"),
+    ],
+)
+def test_a_wrong_row_is_named_by_file_row_and_column(
+    tmp_path: Path, header: str, wrong: str, column: str, got: str
+) -> None:
+    """Behind the first part of the file, so that rows are counted over parts; row 1 is the first below the names."""
+    ok = "acme:t,7,float,1.5,,,0" if "time_ns" in header else "acme:t,7,1.5" + ",good" * header.count("quality")
+    file = tmp_path / "old.csv"
+    file.write_text("\n".join([header, *[ok] * (PART_ROWS + 2), wrong, ok, ""]))
+    with pytest.raises(DecodeError, match="nothing of the file is imported") as refused:
+        _check(look_at(file), "tag")
+    error = refused.value
+    assert error.where == f"{file}, row {PART_ROWS + 3}, column {column}"
+    assert (error.got, bool(error.expected)) == (got, True)
 
 
 def test_a_question_that_is_malformed_is_refused() -> None:
