@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from millstream.historian import HistorianStats
+from millstream.historian import STATES, HistorianStats
 from millstream.protocols.ledger import OriginAccount
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -15,6 +15,7 @@ _TOTALS = {
     "repeats": "messages left out as repeats",
     "dead_letters": "messages that could not be decoded",
     "gap_messages": "messages gone before they were read",
+    "expired": "samples that came after retention had dropped their day",
 }
 _NOW = {
     "rows": "samples in the history",
@@ -32,6 +33,8 @@ def metrics_text(stats: HistorianStats) -> str:
         _metric(lines, f"millstream_historian_{name}_total", "counter", about, [("", getattr(stats, name))])
     for name, about in _NOW.items():
         _metric(lines, f"millstream_historian_{name}", "gauge", about, [("", getattr(stats, name))])
+    states = [(_label("state", state), int(state == stats.state)) for state in STATES]
+    _metric(lines, "millstream_historian_state", "gauge", "1 for the state that the historian is in", states)
     streams = [(_label("stream", s.stream), s) for s in stats.streams]
     _metric(
         lines, "millstream_historian_position", "gauge", "last stored sequence", [(k, s.position) for k, s in streams]

@@ -3,17 +3,15 @@ says who."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
 from millstream.archive._copies import HistoryCopies
-from millstream.bus import RawConnection, decode_answer
+from millstream.archive._events import HistoryEvents
+from millstream.bus import RawConnection
 from millstream.historian import HistorianService, Reply
-from millstream.kernel import Clock, NotFoundError, PlantError
-from millstream.model import AssetPath
-from millstream.protocols.cloudevents import CloudEvent, encode_event
+from millstream.kernel import Clock, PlantError
 from millstream.protocols.history_job import (
     CopyBegin,
     CopyEnd,
@@ -24,10 +22,6 @@ from millstream.protocols.history_job import (
     RollupsAgain,
     decode_job,
 )
-from millstream.protocols.ledger import WRITER_HEADER
-from millstream.protocols.uns_subject import UnsAddress, encode_subject
-
-EVENT_TYPE = "millstream.history"
 
 
 class HistoryJobs:
@@ -40,9 +34,7 @@ class HistoryJobs:
     ) -> None:  # fmt: skip
         self._historian = historian
         self._copies = HistoryCopies(historian)
-        self._connection = connection
-        self._place = place
-        self._writer = writer
+        self._events = HistoryEvents(connection, place, writer=writer, clock=clock)
         self._clock = clock
 
     async def answer(self, payload: bytes) -> AsyncIterator[Reply]:
@@ -58,9 +50,9 @@ class HistoryJobs:
     async def _do(self, job: Job, rows: bytes) -> bytes:
         if isinstance(job, CopyBegin):
             answer = await self._copies.begin()
-            if self._place() is not None:
+            if self._events.has_place:
                 size = sum(file.bytes for file in answer.files)
-                await self._tell(f"copy/{answer.id}", "copied", {"who": job.who, "bytes": size})
+                await self._events.tell(f"copy/{answer.id}", "copied", {"who": job.who, "bytes": size})
             return msgspec.json.encode(answer)
         if isinstance(job, CopyPart):
             return await self._copies.part(job)
@@ -76,36 +68,19 @@ class HistoryJobs:
         facts = {"id": part.id, "name": part.name, "who": part.who, "kind": part.kind, "parts": part.parts}
         facts |= {"is_correction": part.is_correction}
         if part.part == 1:  # before the first row: what was done must not be without its event
-            await self._tell(f"{part.id}/begun", "import.begun", facts)
+            await self._events.tell(f"{part.id}/begun", "import.begun", facts)
         await self._historian.store_import(part.id, part.part, rows, part.kind, is_correction=part.is_correction)
         if part.part == part.parts:
-            await self._tell(f"{part.id}/done", "import.done", facts)
+            await self._events.tell(f"{part.id}/done", "import.done", facts)
         return part.part
 
     async def _rollups(self, job: RollupsAgain) -> int:
         span = {"first_day": job.first_day, "last_day": job.last_day}
         id = f"rollups/{job.first_day}-{job.last_day}/{self._clock.now_ns()}"
-        await self._tell(f"{id}/begun", "rollups.begun", {"who": job.who, **span})
+        await self._events.tell(f"{id}/begun", "rollups.begun", {"who": job.who, **span})
         done = 0
         for day in await self._historian.sealed_days():
             if job.first_day <= day <= job.last_day and await self._historian.roll_up_again(day):
                 done += 1
-        await self._tell(f"{id}/done", "rollups.done", {"who": job.who, **span, "days": done})
+        await self._events.tell(f"{id}/done", "rollups.done", {"who": job.who, **span, "days": done})
         return done
-
-    async def _tell(self, id: str, what: str, data: Mapping[str, Any]) -> None:
-        """Store one event; the same id again is the same event. Raises Unreachable, and what the stream answers."""
-        kind = f"{EVENT_TYPE}.{what}"
-        path = self._place()
-        if path is None:
-            raise NotFoundError(
-                "no place for the event that says who", next_step="give the hub an edge", code="MS-0433"
-            )
-        place = AssetPath.parse(path)
-        event = CloudEvent(id, f"/{self._writer}", kind, dict(data), self._clock.now_ns())
-        headers, payload = encode_event(event)
-        headers |= {WRITER_HEADER: self._writer, "Nats-Msg-Id": f"{place}/{id}"}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        subject = encode_subject(UnsAddress(place, "_event", tuple(kind.split("."))))
-        answer = await self._connection.request(subject, payload, header_lines=lines.encode())
-        decode_answer(answer[4], where=subject)

@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from millstream.archive._ports import NodeDeadLetters, NodeRequests, NodeStreamStates
+from millstream.archive._ports import NodeContracts, NodeDeadLetters, NodeRequests, NodeStreamStates
 from millstream.bus import RawConnection, StreamReader
 from millstream.config import HistorianConfig, KeepConfig
 from millstream.historian import (
+    Around,
     ClickhouseServer,
     HistorianOptions,
     HistorianService,
     Keep,
     KeepRule,
     PostgresServer,
+    Tell,
 )
 from millstream.kernel import Clock
 from millstream.protocols.history_query import QUERY_SUBJECT
@@ -27,9 +29,11 @@ def node_historian(
     config: HistorianConfig, connection: RawConnection, folder: Path, *, streams: Sequence[str], letters: str,
     requests: NodeRequests | None = None, subject: str = QUERY_SUBJECT, clock: Clock, log: Log,
     is_held: Callable[[], bool] = lambda: False, server: PostgresServer | ClickhouseServer | None = None,
+    tell: Tell | None = None,
 ) -> HistorianService:  # fmt: skip
     """The history of a node's streams in `folder`, or on `server`. What cannot be read goes to the subject `letters`;
-    questions are answered on `subject`, without `requests` it only stores."""
+    questions are answered on `subject`, without `requests` it only stores. What the node's contracts say of how long
+    what is kept holds here, too; `tell` stores the event of a change of it, without it nobody is told from here."""
     return HistorianService(
         StreamReader(connection),
         folder,
@@ -50,6 +54,7 @@ def node_historian(
             server=server,
         ),
         is_held=is_held,
+        contracts=Around(NodeContracts(connection), tell),
     )
 
 

@@ -1,18 +1,19 @@
-"""The historian's ports on a node's connection: stream states, dead letters, requests with many replies."""
+"""The historian's ports on a node's connection: stream states, contracts, dead letters, requests with many replies."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import cast
 
 import msgspec
 
-from millstream.bus import RawConnection, StreamApi, find_stream
+from millstream.bus import ContractLog, RawConnection, StreamApi, find_stream
 from millstream.historian import DeadLetter, RequestHandler, StreamState, parse_created_ns
 from millstream.kernel import NotFoundError, PlantError, ProtocolViolation, Unreachable
 from millstream.protocols.audit import REQUEST_INFO, origin_told
+from millstream.protocols.contract import Contract
 from millstream.protocols.nats_wire import WireMessage, parse_headers
 
 STORED_MARK = b"Nats-Stream:"
@@ -32,6 +33,20 @@ class NodeStreamStates:
         if info is None:
             raise NotFoundError("no such stream", where=stream)
         return StreamState(parse_created_ns(info.created), info.first_seq, info.last_seq)
+
+
+class NodeContracts:
+    """`ContractSource` by the node's bucket; a node without one has none."""
+
+    def __init__(self, connection: RawConnection) -> None:
+        self._log = ContractLog(StreamApi(connection))
+
+    async def contracts(self) -> Sequence[Contract] | None:
+        """All versions; None when there is nothing new. Raises Unreachable."""
+        try:
+            return self._log.contracts if await self._log.look() else None
+        except NotFoundError:
+            return None
 
 
 class NodeDeadLetters:

@@ -18,6 +18,11 @@ class ContractLog:
         self._seq = 0
         self._contracts: list[Contract] = []
 
+    @property
+    def contracts(self) -> tuple[Contract, ...]:
+        """All versions that were read and understood, as published."""
+        return tuple(self._contracts)
+
     async def look(self) -> bool:
         """Read what is new; true when there is a new book. Raises NotFoundError, Unreachable."""
         last_seq = (await self._api.state(CONTRACTS)).last_seq

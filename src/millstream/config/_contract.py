@@ -36,12 +36,19 @@ class ContractEntry(Section):
     """For people."""
     enforced: bool = True
     """`false`: nothing is checked from this version on."""
+    retention: str | None = None
+    """Age at which histories drop the samples, or `never`; left out: as for all others."""
+    minute_rollups: str | None = None
+    """Age at which histories drop aggregates of minutes, or `never`; left out: as for all others."""
+    hour_rollups: str | None = None
+    """Age at which histories drop aggregates of hours, or `never`; left out: as for all others."""
 
     def as_contract(self) -> Contract:
         """The contract, not published yet."""
         return Contract(
             self.name, self.kind, self.paths, self.value_schema, self.unit, self.columns, self.event_type,
-            self.description, self.enforced,
+            self.description, self.enforced, retention=self.retention, minute_rollups=self.minute_rollups,
+            hour_rollups=self.hour_rollups,
         )  # fmt: skip
 
 

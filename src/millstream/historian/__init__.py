@@ -5,6 +5,7 @@ DuckDB is loaded when a service starts, not at import.
 
 from millstream.historian._answer import join_samples
 from millstream.historian._clickhouse_link import ClickhouseServer
+from millstream.historian._contract_keep import Around, ContractSource, Tell
 from millstream.historian._copy import HistoryProof, copied_files, move_positions, prove_history
 from millstream.historian._import import check_rows
 from millstream.historian._keep import Keep, KeepRule
@@ -42,9 +43,8 @@ from millstream.historian._server_copy import check_empty, fill_server
 from millstream.historian._service import (
     HistorianOptions,
     HistorianService,
-    HistorianStats,
-    StreamStats,
 )
+from millstream.historian._stats import STATES, HistorianState, HistorianStats, StreamStats
 from millstream.historian._store import HistoryStoreError
 from millstream.historian._tags import TagEntry
 from millstream.historian._view import HistoryView
@@ -52,8 +52,10 @@ from millstream.historian._view import HistoryView
 __all__ = [
     "AGGREGATES",
     "Aggregate",
+    "Around",
     "AsOf",
     "ClickhouseServer",
+    "ContractSource",
     "Count",
     "EVENT_KINDS",
     "EventKind",
@@ -62,6 +64,7 @@ __all__ = [
     "DeadLetterSink",
     "HistorianOptions",
     "HistorianService",
+    "HistorianState",
     "HistorianStats",
     "HistoryProof",
     "HistoryStoreError",
@@ -79,11 +82,13 @@ __all__ = [
     "RequestHandler",
     "RequestServer",
     "SAMPLE_KINDS",
+    "STATES",
     "SampleKind",
     "StreamState",
     "StreamStates",
     "StreamStats",
     "TagEntry",
+    "Tell",
     "Window",
     "check_empty",
     "check_rows",

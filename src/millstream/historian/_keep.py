@@ -1,15 +1,17 @@
-"""How long what is kept: rules by pattern, and which tags of which day they have come to an end for. Pure."""
+"""How long what is kept: rules by pattern, contracts, and which tags of which day have come to their end. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from millstream.historian._store import DAY_NS
 from millstream.historian._tags import TagEntry
 from millstream.kernel import DecodeError
+from millstream.model import TagPath
 from millstream.protocols.uns_pattern import Pattern
+from millstream.protocols.uns_subject import UnsAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,16 @@ class KeepRule:
 
 
 @dataclass(frozen=True, slots=True)
+class SaidKeep:
+    """What a contract says: seconds (None: for ever) of `retention`, `minute_rollups` and `hour_rollups`, as far as it
+    says them, for one kind of data."""
+
+    kind: str
+    paths: tuple[Pattern, ...]
+    said: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """Of one day: the tags whose samples, minute rollups and hour rollups are over. `is_all`: nobody's samples stay."""
 
@@ -64,18 +76,30 @@ class Gone:
 TagsByKeep: TypeAlias = dict[Keep, list[int]]
 
 
-@dataclass(slots=True)
 class KeepBook:
-    """Remembers how each tag is kept: a tag's name never changes."""
+    """Remembers how each tag is kept: a tag's name never changes. The first rule that fits decides; else what contracts
+    say, of several the longest; else the default."""
 
-    default: Keep
-    rules: Sequence[KeepRule] = ()
-    _known: dict[int, Keep] = field(default_factory=dict)
+    def __init__(
+        self, default: Keep, rules: Sequence[KeepRule] = (), contracts: Sequence[SaidKeep] = ()
+    ) -> None:  # fmt: skip
+        self.default = default
+        self.rules = rules
+        self._contracts = tuple(contracts)
+        self._known: dict[int, Keep] = {}
+
+    def set_contracts(self, contracts: Sequence[SaidKeep]) -> None:
+        """What contracts say from now on."""
+        if tuple(contracts) != self._contracts:
+            self._contracts = tuple(contracts)
+            self._known = {}
 
     @property
     def keeps(self) -> list[Keep]:
-        """All that may hold, the default last."""
-        return [*(rule.keep for rule in self.rules), self.default]
+        """All that may hold, the default last; of tags that several contracts cover, what they have together is not
+        among them."""
+        said = [self._together([each.said]) for each in self._contracts]
+        return [*(rule.keep for rule in self.rules), *said, self.default]
 
     def of(self, entry: TagEntry) -> Keep:
         """How this tag is kept."""
@@ -86,9 +110,33 @@ class KeepBook:
 
     def _find(self, entry: TagEntry) -> Keep:
         try:
-            return next((r.keep for r in self.rules if any(p.fits_path(entry.path) for p in r.paths)), self.default)
+            path = TagPath.parse(entry.path)
         except DecodeError:  # a name that is no path
             return self.default
+        address = UnsAddress(path.asset, "_tag", path.names)
+        for rule in self.rules:
+            if any(pattern.matches(address) for pattern in rule.paths):
+                return rule.keep
+        fitting = [
+            each.said
+            for each in self._contracts
+            if each.kind == entry.kind and any(pattern.matches(address) for pattern in each.paths)
+        ]
+        return self._together(fitting)
+
+    def _together(self, said: Sequence[Mapping[str, float | None]]) -> Keep:
+        """Nothing goes before all that say of it let it go."""
+
+        def longest(name: str, default: float | None) -> float | None:
+            found = [each[name] for each in said if name in each]
+            ends = [seconds for seconds in found if seconds is not None]
+            return default if not found else max(ends) if len(ends) == len(found) else None
+
+        default = self.default
+        return Keep(
+            longest("retention", default.samples_s), longest("minute_rollups", default.minutes_s),
+            longest("hour_rollups", default.hours_s),
+        )  # fmt: skip
 
     def by_keep(self, entries: Iterable[TagEntry]) -> TagsByKeep:
         """The tags that are kept alike."""

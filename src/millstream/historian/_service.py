@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from millstream.historian._contract_keep import Around, RetentionKeeper
 from millstream.historian._copy import copy_history
 from millstream.historian._engine import Plan, QueryStopped, Running
 from millstream.historian._home import FolderHome, Home, Keeping, Server, server_home
@@ -19,8 +20,10 @@ from millstream.historian._import import import_rows
 from millstream.historian._keep import Keep, KeepBook, KeepRule
 from millstream.historian._ports import DeadLetterSink, Reply, RequestServer, StreamState, StreamStates
 from millstream.historian._query import Last, Names, Query, check_query
+from millstream.historian._server import HistoryServerError
 from millstream.historian._server_copy import copy_server, freeze
 from millstream.historian._sink import StreamSink
+from millstream.historian._stats import Counted, HistorianState, HistorianStats, StreamStats, count
 from millstream.historian._store import MEMORY_BYTES_MAX, Commit, HistoryStore, HistoryStoreError, Position
 from millstream.historian._tags import TagDictionary, TagEntry
 from millstream.historian._view import HistoryView
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
 QUERY_THREADS_MAX = 2
 QUERIES_WAITING_MAX = 32  # beyond it a query is refused rather than queued for longer than anyone waits
 DEAD_LETTERS_AT_ONCE = 200
+ENTRIES_AT_ONCE = 500
+COUNT_S_MAX = 2.0  # for a server to tell its numbers; then those that it told last are given
+_STORE = "store"  # among the errors: the server that holds the history
 
 T = TypeVar("T")
 
@@ -43,9 +49,9 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class HistorianOptions:
     """Seconds, unless the name says else. A day is sealed once it lies `hot_window_s` back; what is over by `keep` and
-    `rules` (the first that fits a tag decides) is dropped by whole days, events as `keep` says. Beyond `bytes_max` on
-    disk, looked at every `maintain_every_s`, the oldest go first. With a `server` all lies there, and neither
-    `hot_window_s`, `memory_bytes_max` nor `bytes_max` holds."""
+    `rules` (the first that fits a tag decides; where none does, contracts) is dropped by whole days, events as `keep`
+    says. Beyond `bytes_max` on disk, looked at every `maintain_every_s`, the oldest go first. With a `server` all lies
+    there, and neither `hot_window_s`, `memory_bytes_max` nor `bytes_max` holds."""
 
     hot_window_s: float = 2 * 86400.0
     keep: Keep = field(default_factory=Keep)
@@ -54,47 +60,11 @@ class HistorianOptions:
     commit_every_s: float = 0.5
     maintain_every_s: float = 300.0
     watch_every_s: float = 2.0
+    contracts_every_s: float = 10.0
     query_s_max: float = 20.0
     memory_bytes_max: int = MEMORY_BYTES_MAX
     bytes_max: int | None = None
     server: Server | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StreamStats:
-    """One stream: what is stored and what is left to read (`lag_messages`, None while the server does not tell)."""
-
-    stream: str
-    generation: int
-    position: int
-    lag_messages: int | None
-    commits: int
-    rollbacks: int
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class HistorianStats:
-    """The historian now. Counts are since the history began, over restarts. `expired` samples came after retention had
-    dropped their day; `oldest_ns` is from when samples are held, to the day where that is sealed."""
-
-    rows: int
-    tags: int
-    messages: int
-    samples: int
-    events: int
-    repeats: int
-    others: int
-    dead_letters: int
-    dead_letters_waiting: int
-    gap_messages: int
-    expired: int
-    disk_bytes: int
-    sealed_days: int
-    oldest_ns: int | None
-    streams: tuple[StreamStats, ...]
-    ledger: dict[str, OriginAccount]
-    error: str | None
 
 
 class _Silent:
@@ -123,6 +93,7 @@ class HistorianService:
         log: Log | None = None,
         options: HistorianOptions | None = None,
         is_held: Callable[[], bool] = lambda: False,
+        contracts: Around | None = None,
     ) -> None:
         self._reader = reader
         self._states = states
@@ -148,10 +119,15 @@ class HistorianService:
         self._store = self._home.store
         book = KeepBook(chosen.keep, chosen.rules)
         self._keeping = Keeping(book, self._on_writer, self._clock, self._log)
+        self._retention = None if contracts is None else RetentionKeeper(contracts, book)
         self._engine, self._upkeep = self._home.furnish(self._tags, self._keeping)
         self._sinks: dict[str, StreamSink] = {}
         self._seen: dict[str, StreamState] = {}
+        self._looking = asyncio.Lock()
         self._errors: dict[str, str] = {}
+        self._is_open = False
+        self._counted = Counted()
+        self._counting: asyncio.Task[Counted] | None = None
         self._queries_waiting = 0
         self._scope = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -168,19 +144,58 @@ class HistorianService:
         finally:
             if not has_begun:  # the threads and the folder's lock must not outlive a failed start
                 await self._close()
-        self._sinks = {name: self._sink(name) for name in self._stream_names}
         group = await self._scope.enter_async_context(asyncio.TaskGroup())
-        jobs: list[Callable[[], object]] = [self._watch, self._maintain, self._drain_dead_letters]
-        self._tasks = [group.create_task(self._supervise(sink)) for sink in self._sinks.values()]
-        self._tasks += [group.create_task(self._every(job)) for job in jobs]
+        self._tasks = [group.create_task(self._every(self._watch))]
+        if self._is_open:
+            self._store_streams(group)
+        else:
+            self._tasks.append(group.create_task(self._wait_for_server(group)))
         return self
 
-    async def _begin(self) -> None:
-        await self._on_writer(self._store.open)
+    def _store_streams(self, group: asyncio.TaskGroup) -> None:
+        jobs: list[Callable[[], object]] = [self.maintain, self._drain_dead_letters, self.look_at_contracts]
+        self._tasks += [group.create_task(self._supervise(sink)) for sink in self._sinks.values()]
+        self._tasks += [group.create_task(self._every(job)) for job in jobs]
+
+    async def _wait_for_server(self, group: asyncio.TaskGroup) -> None:
+        """Until the server that holds the history answers; the streams hold what comes meanwhile."""
+        with suppress(PlantError):  # looked at again soon
+            await self._watch()
+        backoff = Backoff(floor_s=0.2, ceiling_s=10.0)
+        while not self._is_open:
+            await self._clock.sleep(backoff.next_s())
+            try:
+                await self._open(self._store.reopen)
+            except PlantError as error:
+                self._note(_STORE, str(error))
+        self._errors.pop(_STORE, None)
+        self._log.info("history's server answers")
+        self._store_streams(group)
+
+    async def _open(self, open_store: Callable[[], None]) -> None:
+        await self._on_writer(open_store)
         self._tags = TagDictionary(await self._on_writer(self._store.tags))
         self._upkeep.close()  # of the empty dictionary
         self._engine, self._upkeep = self._home.furnish(self._tags, self._keeping)
         await self._upkeep.begin()
+        self._counted = await self._on_writer(partial(count, self._store, self._upkeep))
+        self._sinks = {name: self._sink(name) for name in self._stream_names}
+        self._is_open = True
+
+    def _check_open(self) -> None:
+        """Without the dictionary of what is stored nothing can be answered or taken. Raises HistoryServerError."""
+        if not self._is_open:
+            raise HistoryServerError(
+                "history's server has not answered yet",
+                got=self._errors.get(_STORE),
+                next_step="start it, then ask again",
+            )
+
+    async def _begin(self) -> None:
+        try:
+            await self._open(self._store.open)
+        except HistoryServerError as error:
+            self._note(_STORE, str(error))
         if self._requests is not None:
             await self._scope.enter_async_context(self._requests.serve(self._subject, self._reply))
 
@@ -195,6 +210,8 @@ class HistorianService:
         try:
             await self._scope.aclose()
         finally:
+            if self._counting is not None:
+                self._counting.cancel()
             if self._readers is not None:
                 self._readers.shutdown(wait=True, cancel_futures=True)
             self._upkeep.close()
@@ -255,8 +272,10 @@ class HistorianService:
         self._errors[what] = error
 
     async def _every(self, job: Callable[[], object]) -> None:
-        period_s = self._options.maintain_every_s if job == self._maintain else self._options.watch_every_s
+        options = self._options
+        periods = {"maintain": options.maintain_every_s, "look_at_contracts": options.contracts_every_s}
         name = getattr(job, "__name__", "job")
+        period_s = periods.get(name, options.watch_every_s)
         while True:
             await self._clock.sleep(period_s)
             try:
@@ -272,10 +291,13 @@ class HistorianService:
         """See whether a stream was made anew or rolled back, and how far behind we are."""
         if self._states is None:
             return
-        for name, sink in self._sinks.items():
-            before = sink.position
+        for name in self._stream_names:
+            sink = self._sinks.get(name)
+            before = None if sink is None else sink.position
             state = await self._states.state(name)
             self._seen[name] = state
+            if sink is None or before is None:
+                continue
             if before.generation and (state.created_ns != before.generation or state.last_seq < before.last_seq):
                 sink.is_stale = True
 
@@ -289,25 +311,48 @@ class HistorianService:
             sources = [letter.source for letter in letters]
             await self._on_writer(lambda sources=sources: self._store.drop_dead_letters(sources))  # type: ignore[misc]
 
-    async def _maintain(self) -> None:
+    async def maintain(self) -> None:
         """Seal what is old enough, again where late data came, and drop what is too old."""
+        try:
+            await self.look_at_contracts()  # what is kept longer from now on must not go
+        except PlantError as error:  # what held goes on
+            self._note("look_at_contracts", str(error))
+        for at, entry in enumerate(self._tags.find("*", None), 1):
+            self._keeping.book.of(entry)  # many contracts take a while, in which others have their turn
+            if at % ENTRIES_AT_ONCE == 0:
+                await asyncio.sleep(0)
         await self._upkeep.maintain(self._tags)
+
+    async def look_at_contracts(self) -> None:
+        """What contracts say of how long what is kept."""
+        if self._retention is None:
+            return
+        store = self._store
+        async with self._looking:
+            await self._retention.look(
+                lambda name: self._on_writer(partial(store.position, name, 0)),
+                lambda position: self._on_writer(partial(store.set_position, position)),
+            )
 
     async def seal(self, day: int) -> bool:
         """Seal one day (since 1970) now; False when it has no hot rows, or the engine seals none."""
+        self._check_open()
         return await self._upkeep.seal(day)
 
     async def sealed_days(self) -> list[int]:
         """Those with samples, since 1970."""
+        self._check_open()
         return await self._upkeep.sealed_days()
 
     async def roll_up_again(self, day: int) -> bool:
         """Work the rollup of a sealed day out anew; False when it has no samples. Raises HistoryStoreError."""
+        self._check_open()
         return await self._upkeep.roll_up_again(day)
 
     async def copy(self) -> Path:
         """A copy of all of it in a folder, of one moment, in the embedded form. What comes in meanwhile waits in its
         stream; with a history on a server only for a moment. Raises HistoryStoreError."""
+        self._check_open()
         store = self._store
         if isinstance(store, HistoryStore):
             return await self._on_writer(partial(copy_history, store))
@@ -316,11 +361,13 @@ class HistorianService:
 
     async def imported_parts(self, id: str) -> int:
         """How many parts of an import are stored."""
+        self._check_open()
         return (await self._on_writer(partial(self._store.position, f"import:{id}", 0))).last_seq
 
     async def store_import(self, id: str, part: int, rows: bytes, kind: str, *, is_correction: bool = False) -> bool:
         """Store one part (from 1) of an import, in order; False when it is stored already. Raises DecodeError,
         HistoryStoreError, FencedError for a part that is not the next one."""
+        self._check_open()
         taken = import_rows(rows, self._tags, kind, (part - 1) * PART_ROWS + 1)
         if is_correction:
             for tag_id in set(taken.tag_id.tolist()):
@@ -339,6 +386,7 @@ class HistorianService:
         Raises DecodeError (MS-0320) for a query that cannot be answered, NotFoundError for an unknown tag,
         HistoryStoreError, and refuses when too many wait.
         """
+        self._check_open()
         check_query(query)
         plan = self._engine.plan(query)
         if isinstance(query, Last | Names):
@@ -394,7 +442,7 @@ class HistorianService:
     @property
     def is_healthy(self) -> bool:
         """True while every stream is read and stored."""
-        return all(s.fault is None and s.stream not in self._errors for s in self._sinks.values())
+        return self._is_open and all(s.fault is None and s.stream not in self._errors for s in self._sinks.values())
 
     def ledger(self) -> dict[str, OriginAccount]:
         """The recount of each origin, added up over the streams that it came through."""
@@ -408,44 +456,59 @@ class HistorianService:
         """The newest `count` gaps of one origin, each by its first and last sequence at the origin, ascending."""
         return sorted(gap for sink in self._sinks.values() for gap in sink.missing(origin, count))[-count:]
 
+    @property
+    def state(self) -> HistorianState:
+        """How it fares."""
+        return "waiting" if not self._is_open else "running" if self.is_healthy else "held"
+
     async def stats(self) -> HistorianStats:
         """Rows, positions, lag, ledger, disk. Cost: a few counts in the store."""
-        store = self._store
-        counters, rows, waiting, gaps, segments, disk, oldest_ns = await self._on_writer(
-            lambda: (
-                store.counters(),
-                store.rows_count(),
-                store.dead_letters_count(),
-                store.gaps_count(),
-                self._upkeep.sealed_count(),
-                self._upkeep.bytes_on_disk(),
-                store.oldest_ns(),
-            )
-        )
+        counted = await self._count()
         return HistorianStats(
-            rows=rows,
+            state=self.state,
+            rows=counted.rows,
             tags=len(self._tags),
-            dead_letters_waiting=waiting,
-            gap_messages=gaps,
-            disk_bytes=disk,
-            sealed_days=segments,
-            oldest_ns=oldest_ns,
-            streams=tuple(self._stream_stats(s) for s in self._sinks.values()),
+            dead_letters_waiting=counted.dead_letters_waiting,
+            gap_messages=counted.gap_messages,
+            disk_bytes=counted.disk_bytes,
+            sealed_days=counted.sealed_days,
+            oldest_ns=counted.oldest_ns,
+            streams=tuple(self._stream_stats(name) for name in self._stream_names),
             ledger=self.ledger(),
             error=next(iter(self._errors.values()), None),
             **{
-                name: counters.get(name, 0)
+                name: counted.counters.get(name, 0)
                 for name in ("messages", "samples", "events", "repeats", "others", "dead_letters", "expired")
             },
         )
 
-    def _stream_stats(self, sink: StreamSink) -> StreamStats:
-        state = self._seen.get(sink.stream)
+    async def _count(self) -> Counted:
+        """What the store tells, or told last: who asks how the hub fares must not wait for a server that is away."""
+        if not self._is_open:
+            return self._counted
+        if self._counting is None or self._counting.done():
+            self._counting = asyncio.ensure_future(self._on_writer(partial(count, self._store, self._upkeep)))
+            self._counting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        counting, has_server = self._counting, self._options.server is not None
+        await asyncio.wait({counting}, timeout=COUNT_S_MAX if has_server else None)
+        if counting.done():
+            try:
+                self._counted = counting.result()
+            except HistoryStoreError as error:
+                self._note("count", str(error))
+            else:
+                self._errors.pop("count", None)
+        return self._counted
+
+    def _stream_stats(self, name: str) -> StreamStats:
+        sink, state = self._sinks.get(name), self._seen.get(name)
+        if sink is None:
+            lag = None if state is None else max(0, state.last_seq - state.first_seq + 1)
+            return StreamStats(name, 0, 0, lag, 0, 0, self._errors.get(_STORE))
         lag = max(0, state.last_seq - sink.position.last_seq) if state is not None else None
-        error = str(sink.fault) if sink.fault is not None else self._errors.get(sink.stream)
-        return StreamStats(
-            sink.stream, sink.position.generation, sink.position.last_seq, lag, sink.commits, sink.rollbacks, error
-        )
+        error = str(sink.fault) if sink.fault is not None else self._errors.get(name)
+        at = sink.position
+        return StreamStats(name, at.generation, at.last_seq, lag, sink.commits, sink.rollbacks, error)
 
 
 def _added(left: OriginAccount, right: OriginAccount) -> OriginAccount:

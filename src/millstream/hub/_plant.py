@@ -18,7 +18,7 @@ from typing import Any, Self
 import msgspec
 
 import millstream
-from millstream.archive import HistoryJobs, NodeRequests, node_historian
+from millstream.archive import HistoryEvents, HistoryJobs, NodeRequests, node_historian
 from millstream.bus import (
     HISTORY_BELOW,
     HUB_DLQ,
@@ -51,7 +51,7 @@ from millstream.bus import (
     trim_below,
 )
 from millstream.config import FlowEntry, HubConfig
-from millstream.historian import ClickhouseServer, HistorianService, PostgresServer
+from millstream.historian import ClickhouseServer, HistorianService, PostgresServer, Tell
 from millstream.hub._authors import Authors
 from millstream.hub._below import BelowDesks
 from millstream.hub._command_book import CommandBook
@@ -199,6 +199,7 @@ class HubPlant:
             historian = hub_historian(
                 config, self.connection, self.account.history_dir, tenant=self.account.tenant, clock=self._clock,
                 log=self._log, requests=NodeRequests(self.connection), is_held=hold.is_held,
+                tell=HistoryEvents(self.connection, self._enterprise, writer="hub", clock=self._clock).tell,
             )  # fmt: skip
             self.historian = await enter(historian)
         else:
@@ -452,7 +453,7 @@ def history_server(config: HubConfig, tenant: str | None = None) -> PostgresServ
 
 def hub_historian(
     config: HubConfig, connection: RawConnection, folder: Path, *, clock: Clock, log: Log, tenant: str | None = None,
-    requests: NodeRequests | None = None, is_held: Callable[[], bool] = lambda: False,
+    requests: NodeRequests | None = None, is_held: Callable[[], bool] = lambda: False, tell: Tell | None = None,
 ) -> HistorianService:  # fmt: skip
     """The history of a hub's streams in `folder`, or on the server that its file names; without `requests` it only
     stores."""
@@ -460,5 +461,5 @@ def hub_historian(
     server = history_server(config, tenant)
     return node_historian(
         config.historian, connection, folder, streams=(HUB_INTEGRITY, HUB_THROUGHPUT), letters="dlq.hub.historian",
-        requests=requests, clock=clock, log=log, is_held=is_held, server=server,
+        requests=requests, clock=clock, log=log, is_held=is_held, server=server, tell=tell,
     )  # fmt: skip

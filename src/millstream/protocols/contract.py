@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from millstream.kernel import DecodeError, PlantError
+from millstream.kernel import ConfigError, DecodeError, PlantError, parse_duration_s
 from millstream.model import Block, Value
 from millstream.protocols.contract_schema import REASON_LENGTH_MAX, Schema, Validator, check_schema, narrowings
 from millstream.protocols.uns_pattern import Pattern, contract_of, covers
@@ -28,6 +28,8 @@ COLUMN_TYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64", "string",
     "binary", "json",
 )  # fmt: skip
+KEPT = ("retention", "minute_rollups", "hour_rollups")
+"""How long samples and their aggregates are kept, as the configuration of a history says it."""
 CONTRACTS_COUNT_MAX = 1000
 PATHS_COUNT_MAX = 64
 SUBJECTS_COUNT_MAX = 200_000  # of which it is remembered what holds for them
@@ -41,7 +43,8 @@ _SCALAR_KEYWORDS = frozenset({"type", "minimum", "maximum", "exclusiveMinimum", 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """One version of one contract; version 0 is not published yet. `paths` are patterns, `columns` the types that the
-    value column of a block may have (empty: any), `event_type` is a CloudEvents type that may end with ``*``."""
+    value column of a block may have (empty: any), `event_type` is a CloudEvents type that may end with ``*``. How long
+    a history keeps the samples and their aggregates is said as ``90d`` or ``never``; None: as for all others."""
 
     name: str
     kind: str
@@ -54,6 +57,14 @@ class Contract:
     is_enforced: bool = True
     version: int = 0
     published_ns: int = 0
+    retention: str | None = None
+    minute_rollups: str | None = None
+    hour_rollups: str | None = None
+
+    def kept(self) -> dict[str, str]:
+        """What it says of `KEPT`, as it says it."""
+        said = {name: getattr(self, name) for name in KEPT}
+        return {name: text for name, text in said.items() if text is not None}
 
     @property
     def label(self) -> str:
@@ -66,7 +77,7 @@ class Contract:
         raw |= {"schema": self.schema}
         optional = {
             "unit": self.unit, "columns": list(self.columns), "event_type": self.event_type,
-            "description": self.description, "published_ns": self.published_ns,
+            "description": self.description, **self.kept(), "published_ns": self.published_ns,
         }  # fmt: skip
         raw |= {name: value for name, value in optional.items() if value}
         return raw if self.is_enforced else {**raw, "enforced": False}
@@ -94,7 +105,19 @@ def check_contract(contract: Contract) -> list[tuple[tuple[str | int, ...], str]
         found.append((("unit" if contract.unit else "columns",), f"only samples have it, not kind {contract.kind}"))
     if contract.event_type is not None and not is_event:
         found.append((("event_type",), f"only events have it, not kind {contract.kind}"))
+    for name, text in contract.kept().items():
+        if is_event:
+            found.append(((name,), f"only samples have it, not kind {contract.kind}"))
+        try:
+            kept_s(text)
+        except ConfigError:
+            found.append(((name,), f"expected a duration such as 90d, or never, got {text!r:.40}"))
     return found + [(("schema", *where), what) for where, what in check_schema(contract.schema)]
+
+
+def kept_s(text: str) -> float | None:
+    """Seconds of what a contract says of `KEPT`; None: for ever. Raises ConfigError."""
+    return None if text == "never" else parse_duration_s(text)
 
 
 # -- stored form ------------------------------------------------------------------------------------------------------
@@ -112,6 +135,9 @@ class _Record(msgspec.Struct):
     description: str | None = None
     enforced: bool = True
     published_ns: int = 0
+    retention: str | None = None
+    minute_rollups: str | None = None
+    hour_rollups: str | None = None
 
 
 _decoder = msgspec.json.Decoder(_Record)
@@ -135,7 +161,7 @@ def decode_contract(payload: bytes) -> Contract:
         raise DecodeError(f"not a contract: {error}", got=repr(payload[:80]), code="MS-0331") from error
     contract = Contract(
         raw.name, raw.kind, raw.paths, raw.schema, raw.unit, raw.columns, raw.event_type, raw.description,
-        raw.enforced, raw.version, raw.published_ns,
+        raw.enforced, raw.version, raw.published_ns, raw.retention, raw.minute_rollups, raw.hour_rollups,
     )  # fmt: skip
     troubles = check_contract(contract)
     if troubles or contract.version < 1:
@@ -199,12 +225,26 @@ def _changes(old: Contract, new: Contract) -> Iterable[Change]:
         is_wider = not _type_covers(old.event_type, new.event_type)
         yield Change(strict and is_wider, "event_type", f"{old.event_type or 'all'} is now {new.event_type or 'all'}")
     yield from _path_changes(old, new, strict=strict)
+    yield from _keep_changes(old, new)
     if old.schema != new.schema:
         reasons = narrowings(old.schema, new.schema)
         for reason in reasons:
             yield Change(strict, "schema", reason)
         if not reasons:
             yield Change(False, "schema", "takes more than before, or the same")
+
+
+def _keep_changes(old: Contract, new: Contract) -> Iterable[Change]:
+    """Breaking unless all that is kept now surely stays: a history would drop the rest."""
+    for name in KEPT:
+        before, after = old.kept().get(name), new.kept().get(name)
+        if before != after:
+            is_longer = after is not None and (
+                (end_s := kept_s(after)) is None
+                or (before is not None and (begun_s := kept_s(before)) is not None and end_s >= begun_s)
+            )
+            text = f"{before or 'not said'} is now {after or 'not said'}"
+            yield Change(not is_longer, name, text if is_longer else f"{text}: what is older is dropped")
 
 
 def _path_changes(old: Contract, new: Contract, *, strict: bool) -> Iterable[Change]:

@@ -51,7 +51,7 @@ from millstream.historian._columns import to_columns
 from millstream.historian._dialect_duckdb import Chosen
 from millstream.historian._engine import Plan, Questions, Running
 from millstream.historian._events import EventRow
-from millstream.historian._keep import KeepBook
+from millstream.historian._keep import KeepBook, SaidKeep
 from millstream.historian._ports import DeadLetter
 from millstream.historian._query import check_query
 from millstream.historian._rows import Rows
@@ -224,13 +224,14 @@ def check_what_is_beside(filled: Filled) -> None:
 
 
 async def check_retention(filled: Filled, upkeep_of: Callable[[Any, KeepBook, Any, Any], Upkeep]) -> None:
-    """Each tag is kept as the first rule that fits its path says, the others and events as the default; a second look
-    drops nothing more."""
-    rules = (
-        KeepRule((Pattern.parse(TAGS[0]),), Keep(3 * 86_400.0)),
-        KeepRule((Pattern.parse(TAGS[1]),), Keep(None)),
-        KeepRule((Pattern.parse("acme/**"),), Keep(6 * 86_400.0)),
-    )
+    """Each tag is kept as the first rule that fits its path says, where there is none as contracts say, the others and
+    events as the default; a second look drops nothing more, and a contract that changes does."""
+    rules = (KeepRule((Pattern.parse(TAGS[0]),), Keep(3 * 86_400.0)),)
+
+    def contracts(days: int) -> tuple[SaidKeep, ...]:
+        said = ((TAGS[1], None), (TAGS[0], 86_400.0), (TAGS[2], days * 86_400.0))
+        return tuple(SaidKeep("tag", (Pattern.parse(path),), {"retention": seconds}) for path, seconds in said)
+
     filled.clear()
     event = EventRow(0, T0, "1", "/press", "com.acme.stop", None, "text/plain", "{}", None)
     filled.add([S(tag, T0 + day * DAY_NS, float(day)) for tag in TAGS for day in range(10)], events=[event])
@@ -239,14 +240,16 @@ async def check_retention(filled: Filled, upkeep_of: Callable[[Any, KeepBook, An
         return work()
 
     clock = SimpleNamespace(now_ns=lambda: T0 + 10 * DAY_NS)
-    upkeep = upkeep_of(filled.store, KeepBook(Keep(8 * 86_400.0), rules), on_writer, clock)
-    for _ in range(2):
+    book = KeepBook(Keep(8 * 86_400.0), rules, contracts(6))
+    upkeep = upkeep_of(filled.store, book, on_writer, clock)
+    for days in (6, 6, 2):
+        book.set_contracts(contracts(days))
         await upkeep.maintain(filled.tags)
         filled.settle()
         rows = rows_of(filled.ask(Range(tags=TAGS)))
         first = {tag: min(row["value"] for row in rows if row["tag"] == tag) for tag in TAGS}
-        assert first == {TAGS[0]: 7.0, TAGS[1]: 0.0, TAGS[2]: 4.0}
-        assert len(rows) == 3 + 10 + 6
+        assert first == {TAGS[0]: 7.0, TAGS[1]: 0.0, TAGS[2]: 10.0 - days}
+        assert len(rows) == 3 + 10 + days
     about = Plan(Chosen([0]), "event", {0: filled.tags.path(0)})
     assert not rows_of(filled.engine.answer(Events(tags=("*",)), about))
 

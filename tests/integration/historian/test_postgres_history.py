@@ -29,8 +29,9 @@ from test_kill_nine import Server
 from trust_site import hub_of, trusted_hub
 
 import warm
+from millstream.api._metrics import metrics_text
 from millstream.config import HubConfig
-from millstream.historian import PostgresServer
+from millstream.historian import Last, PostgresServer
 from millstream.historian._events import EventRow
 from millstream.historian._last import LastValues
 from millstream.historian._postgres_engine import PostgresQuestions
@@ -230,6 +231,54 @@ async def test_a_hub_with_its_history_here_is_backed_up_and_restored(database: P
     assert await asyncio.to_thread(database.run, own.format("three")) == [("acme/hub:own", 7.0)] * 3
     restored = await asyncio.to_thread(database.run, positions.format("three"))
     assert restored == await asyncio.to_thread(database.run, positions.format("before"))
+
+
+async def test_a_hub_whose_database_never_came_up_says_so_and_stores_all_once_it_does(
+    cluster: Postgres, tmp_path: Path
+) -> None:
+    (tmp_path / "password").write_text(PASSWORD)
+    engine = {"type": "postgresql", "url": server_of(cluster, "late").url, "user": "plant", "schema_name": "late"}
+    document = {
+        "hub": {"name": "h1", "data_dir": str(tmp_path / "hub")}, "streams": {"max_bytes": "64MiB"},
+        "historian": {"engine": {**engine, "password": {"file": str(tmp_path / "password")}}},
+    }  # fmt: skip
+    async with HubNode(HubConfig.model_validate(document)) as hub:
+        task = asyncio.ensure_future(hub.run())
+        try:
+            historian = hub.historian
+            assert historian is not None
+            async with client_of(hub.server) as client:
+                for count in (2, 5):  # it grows
+
+                    async def lags(count: int = count) -> bool:
+                        return sum(s.lag_messages or 0 for s in (await historian.stats()).streams) >= count
+
+                    for number in range(count):
+                        await client.request("uns.v1.acme.hub._tag.own", b'{"timestamp_ms":%d,"value":7}' % number)
+                    await until(lags, f"a lag of {count}")
+            text = metrics_text(await historian.stats())
+            assert 'millstream_historian_state{state="waiting"} 1' in text
+            assert 'millstream_historian_state{state="running"} 0' in text
+            assert re.search(r'lag_messages\{stream="H_INTEGRITY"\} [1-9]', text)
+            assert 'held_back{stream="H_INTEGRITY"} 1' in text
+            with pytest.raises(HistoryStoreError, match="has not answered yet") as refused:
+                await historian.query(Last(tags=("*",)))
+            assert refused.value.code == "MS-0423"
+            cluster.start()
+            await until(lambda: _has_samples(hub, 7), "what was published in the history")
+            assert historian.state == "running"
+            cluster.stop()
+            await until(lambda: _is_held(hub), "that it is told of")
+            assert (await historian.stats()).samples >= 7  # as it was told last
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            cluster.stop()
+
+
+async def _is_held(hub: HubNode) -> bool:
+    assert hub.historian is not None
+    return (await hub.historian.stats()).error is not None
 
 
 async def test_the_histories_of_tenants_here_are_restored_each_into_its_own_tables(

@@ -21,8 +21,9 @@ from millstream.client._archive import _check
 from millstream.client._history import Historian
 from millstream.config import HubConfig
 from millstream.hub import HubNode
-from millstream.kernel import DecodeError, SystemClock
+from millstream.kernel import DecodeError, PlantError, SystemClock
 from millstream.lake import LakeError, look_at, parts_of
+from millstream.protocols.contract import Contract
 from millstream.protocols.history_job import PART_ROWS, ImportPart, decode_job, encode_job, job_subject
 from millstream.protocols.nats_wire import parse_headers
 
@@ -152,6 +153,35 @@ async def check_command(folder: Path, file: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"{ROWS} rows  was in already" in done.stdout
+
+
+async def test_a_contract_says_for_how_long_and_its_change_is_an_event_and_holds_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "old.csv"
+    write_csv(file, 30)  # of some months ago
+
+    def contract(retention: str) -> Contract:
+        return Contract("old-a", "tag", ("acme/e1/old:a",), retention=retention)
+
+    async with hub(tmp_path) as node, connect(tmp_path / "hub") as plant:
+        assert await imported(plant, file) == [(30, True)]
+        assert (await plant.publish_contract(contract("never")))[0] == "new"
+        historian = node.historian
+        assert historian is not None
+        await historian.look_at_contracts()
+        with pytest.raises(PlantError, match=r"a breaking change.*retention: never is now 30d"):
+            await plant.publish_contract(contract("30d"))
+        await plant.publish_contract(contract("30d"), is_breaking_allowed=True)
+        await historian.maintain()
+        await historian.maintain()  # the first one sealed the day
+        assert sorted(await values(plant)) == [n for n in range(30) if n % 3]
+        async with asyncio.timeout(DEADLINE_S):
+            while len(told := await plant.event_history("acme", "-1h", type="millstream.history.retention.*")) < 2:
+                await asyncio.sleep(0.05)
+    data = [json.loads(text) for text in told.column("data").to_pylist()]
+    assert [(each["before"], each["after"]) for each in data] == [
+        (None, {"retention": "never"}),
+        ({"version": 1, "retention": "never"}, {"retention": "30d"}),
+    ]
 
 
 def test_parts_of_a_parquet_file_do_not_depend_on_its_groups(tmp_path: Path) -> None:
