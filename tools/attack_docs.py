@@ -16,7 +16,8 @@ INTRO = """# Attempts to get in
 This page is written by `tools/docs_gen.py` from the marks of the tests (`@pytest.mark.attack`); a test keeps it fresh.
 Each attempt is made against a real node, most of them a hub in operator mode, by a test that runs with `make test`, and
 fails the build when it gets in. Where the server or the hub can know of an attempt, the test also asks for its audit
-event; a site that only *listens* where it may not is not told of by nats-server, so there is none: it hears nothing.
+event. Of a site that only *listens* where it may not nats-server tells when it names one subject; wildcards it takes in
+silence and delivers nothing of, so the hub looks at what stands, once a second: one that stands for less may be missed.
 
 | attempt | refused by | shown by |
 |---|---|---|

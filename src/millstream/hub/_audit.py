@@ -163,6 +163,10 @@ class Auditor:
         """A refusal of which there may be many: equal ones become one event with a count."""
         self._refusals.add(tenant, dict(data), self._clock.now_ns(), what)
 
+    def gather_permission(self, tenant: str, data: Mapping[str, object]) -> None:
+        """The same of what somebody who is logged in may not."""
+        self.gather(tenant, "permission", data)
+
     def hear(self, messages: list[WireMessage]) -> None:
         """Refused log-ins, as the server announces them."""
         for message in messages:
@@ -187,8 +191,12 @@ class Auditor:
         for line in lines:
             found = read_violation(line, self._clock.now_ns())
             if found is not None:
-                self.violations_untold_count += len(self._violations) == VIOLATIONS_COUNT_MAX
-                self._violations.append(found)
+                self.note(found)
+
+    def note(self, violation: Violation) -> None:
+        """One that is told once it is known whose it was."""
+        self.violations_untold_count += len(self._violations) == VIOLATIONS_COUNT_MAX
+        self._violations.append(violation)
 
     def _attribute(self) -> None:
         """Violations that are old enough for their connection's end to be known."""

@@ -32,6 +32,7 @@ from millstream.hub._audit import GONE_SUBJECT, REFUSED_SUBJECT, Auditor, AuditP
 from millstream.hub._desk import PeopleAudit
 from millstream.hub._flow_login import FlowLogin, no_key
 from millstream.hub._joins import JOINS_SUBJECT, JoinCounters, JoinDesk
+from millstream.hub._listening import Listening
 from millstream.hub._plant import HubPlant, PlantAccount, PlantEdge
 from millstream.hub._provider_events import ProviderEvents
 from millstream.hub._registrar import Registrar
@@ -92,6 +93,7 @@ class Tenants:
         self._system: RawConnection
         self._provider: RawConnection
         self._auditor: Auditor
+        self._listening: Listening
         self._edge_keys: EdgeKeys
         self._events: ProviderEvents
         self.logins: LoginDesk | None = None
@@ -244,6 +246,10 @@ class Tenants:
             self._auditor = Auditor(
                 self._provider, self._place_of, self._tenant_of, self._config.hub.name, self._clock, own
             )  # fmt: skip
+            self._listening = Listening(
+                self._system, lambda: self._file.trust.tenants, self._auditor.gather_permission, self._auditor.note,
+                self._clock,
+            )  # fmt: skip
             self._events = ProviderEvents(
                 self._provider, self._system, lambda: self._file.trust.tenants, self._tenant_of, self._plant_ears,
                 lambda: server.alarms, self._clock, self._log, 1 if cluster is None else len(cluster.members),
@@ -253,6 +259,7 @@ class Tenants:
                 await self._events.prepare()
             self._system.subscribe(REFUSED_SUBJECT, self._auditor.hear)
             self._system.subscribe(GONE_SUBJECT, self._auditor.hear_gone)
+            self._listening.listen()
             await self._events.listen()
             if self._config.api is not None:
                 self.logins = await stack.enter_async_context(self._login_desk())
@@ -283,6 +290,7 @@ class Tenants:
             if self._shared is not None:
                 group.create_task(self._shared.run(), name="the operator's file at the other members")
             group.create_task(self._tell_refusals(), name="what was refused")
+            group.create_task(self._listening.run(), name="what sites listen to")
             before = self._file.trust.serial
             while True:
                 await self._clock.sleep(LOOK_INTERVAL_S)

@@ -165,6 +165,7 @@ async def test_a_changed_token_does_not_log_in(tmp_path: Path) -> None:
              "issuer_account": site.operator.tenant("beta").people_public}}, new_key("account"), now_s(),
         ).split(".")[1]  # fmt: skip
         await refused(site, written(site, creds_of(f"{head}.{claims}.{signature}", key)))
+        await told(site, "beta", "login.refused", name="ann")
 
 
 @attack("a token without its key", layer="server (nonce signature)")
@@ -184,6 +185,7 @@ async def test_rights_written_into_a_scoped_token_do_not_count(tmp_path: Path) -
         nats = {"type": "user", "version": 2, "issuer_account": tenant.people_public, "pub": {"allow": [">"]}}
         token = sign_claims({"sub": key.public, "name": "x", "nats": nats}, KeyPair(tenant.roles["viewer"]), now_s())
         await refused(site, written(site, creds_of(token, key)))
+        await told(site, "acme", "login.refused", name="x")
 
 
 @attack("a user that was revoked", layer="server (revocation)")
@@ -266,28 +268,49 @@ async def test_a_site_cannot_speak_for_another(tmp_path: Path) -> None:
 
 
 @attack(
-    "a site listening to replies and to other sites ($SYS, $JS.API, _INBOX, uns, live)",
-    layer="server (subscribe permission of the site)",
+    "a site listening to replies and to other sites ($SYS, $JS.API, _INBOX, uns, live), one by one or by wildcards",
+    layer="server (subscribe permission of the site), hub (hangs up on wildcards that no edge's server sends)",
 )
 async def test_a_site_cannot_listen_to_what_is_not_its_own(tmp_path: Path) -> None:
+    wider = (">", "_INBOX.>", "$JS.>", "millstream.>", "millstream.node.>", "millstream.node.*.write")
+    apart = (
+        "_INBOX.hub.>", "_R_.>", "uns.>", "live.>", "$SYS.>", "$JS.API.>", "$KV.>", "$JS.plant2.API.>",
+        "millstream.join.>", "millstream.node.plant2.>",
+    )  # fmt: skip
+    single = (
+        "_INBOX.hub.x", "$SYS.REQ.SERVER.PING", "$JS.API.INFO", "$JS.plant2.API.INFO", "millstream.node.plant2.write",
+        "live.uns.v1.acme.x",
+    )  # fmt: skip
     async with trusted_hub(tmp_path, "acme") as site:
         creds = await joined_edge(site, "acme", "plant1")
         async with hub_client(site, "acme") as hub, RawLeaf(site.leaf_port, creds) as leaf:
-            for subject in (
-                ">", "_INBOX.>", "_INBOX.hub.>", "_R_.>", "uns.>", "live.>", "$SYS.>", "$JS.>", "$JS.API.>", "$KV.>",
-                "$JS.plant2.API.>", "millstream.>", "millstream.node.>", "millstream.join.>",
-            ):  # fmt: skip
-                leaf.send(f"LS+ {subject}")
-            leaf.send("LS+ millstream.node.plant1.>")
-            await asyncio.sleep(0.5)
-            for subject in ("_INBOX.hub.secret", "uns.v1.acme.x", "live.uns.v1.acme.x", "millstream.node.plant2.write",
-                            "millstream.join.plant2.x", "$JS.plant2.API.INFO"):  # fmt: skip
-                await hub.publish(subject, b"secret")
-            await hub.publish("millstream.node.plant1.mine", b"mine")
-            await hub.flush()
-            await leaf.read("millstream.node.plant1.mine")
+            await leaf.listen(*wider, "millstream.node.plant1.>")
+            async with RawLeaf(site.leaf_port, creds) as other:  # the hub hangs up on it
+                await other.listen(*apart, "$KV.config.* workers 1")
+                for subject in (*single, "uns.v1.acme.x", "millstream.join.plant2.x", "$KV.config.x"):
+                    await hub.publish(subject, b"secret")
+                await hub.publish("millstream.node.plant1.mine", b"mine")
+                await hub.flush()
+                assert not await other.read("secret")
+            for subject in single:
+                async with RawLeaf(site.leaf_port, creds) as one:  # the server hangs up
+                    one.send(f"LS+ {subject}")
+                    assert not await one.read("never")
+            assert await leaf.read("millstream.node.plant1.mine")
             assert not [line for line in leaf.lines if "secret" in line]
-            assert [line for line in leaf.lines if "millstream.node.plant1.mine" in line]
+        with pytest.raises(AuthError):  # the same credentials at another door
+            async with client_of(site, written(site, creds)):
+                pass
+
+        async def are_told() -> bool:
+            found = await site.audit("acme", "permission.refused")
+            assert all(one["count"] == 1 for one in found)
+            return {*wider, *apart, "$KV.config.*", *single} <= {
+                one["subject"] for one in found if one["name"] == "plant1"
+            }
+
+        await until(are_told, "an audit event for each of them, with who it was")
+        await told(site, "acme", "login.refused", name="plant1")
 
 
 @attack(

@@ -261,6 +261,14 @@ class RawLeaf:
         """Protocol lines, with ``\\r\\n`` added."""
         self._writer.write(text.encode() + b"\r\n")
 
+    async def listen(self, *subscriptions: str) -> None:
+        """Subscriptions (``subject`` or ``subject queue weight``), taken when this returns."""
+        assert await self.read("PONG")  # to what was said with the credentials
+        for each in subscriptions:
+            self.send(f"LS+ {each}")
+        self.send("PING")
+        assert await self.read("PONG")
+
     def publish(self, subject: str, payload: str = "{}", reply: str = "") -> None:
         """One LMSG."""
         self.send(f"LMSG {subject} {f'{reply} ' if reply else ''}{len(payload)}\r\n{payload}")
