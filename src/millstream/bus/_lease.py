@@ -15,11 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
-from millstream.bus._jetstream import StreamApi, decode_answer
+from millstream.bus._jetstream import Refused, StreamApi, decode_answer
 from millstream.bus._streams import StreamConfig, ensure_stream
 from millstream.bus._transport import NobodyAnswers, Transport
 from millstream.kernel import Clock, DecodeError, FencedError, NotFoundError, PlantError, Unreachable
@@ -32,6 +33,7 @@ HOLD_S = 8.0  # a little less than nine seconds, the longest that a new leader o
 TAKE_S = 10.0
 TAKE_GONE_S = 3.0  # some missed renewals, when the holder's process is not there either
 REQUEST_S = 2.0
+NO_PEERS = 10005  # "no suitable peers for placement"
 
 
 class LeaseRecord(msgspec.Struct, frozen=True):
@@ -81,7 +83,10 @@ class LostLeaseError(PlantError):
 class Lease:
     """One member's view of one lease. `wait`, then `keep` while working, then `release`."""
 
-    def __init__(self, connection: Transport, name: str, member: str, clock: Clock) -> None:
+    def __init__(
+        self, connection: Transport, name: str, member: str, clock: Clock, on_log: Callable[[str], object] | None = None
+    ) -> None:  # fmt: skip
+        """`on_log` hears once why a cluster cannot begin at its first start."""
         self._connection = connection
         self._api = StreamApi(connection)
         self._subject = CLUSTER_PREFIX + name
@@ -93,6 +98,7 @@ class Lease:
         self._until_ns = 0
         self.term = 0
         self.trouble: str | None = None
+        self._on_log = on_log
 
     @property
     def holder(self) -> str | None:
@@ -151,9 +157,17 @@ class Lease:
                 self._until_ns = 0
 
     async def _make(self) -> None:
-        """The bucket; servers that have just met may not be able to yet."""
-        with contextlib.suppress(PlantError):
+        """The bucket; servers that have just met may not be able to yet. Two of three choose a leader, but a stream is
+        made on three."""
+        try:
             await ensure_stream(self._api, lease_stream())
+        except PlantError as error:
+            self.trouble = str(error)
+            if isinstance(error, Refused) and error.err_code == NO_PEERS:
+                self.trouble = str(_not_met(error))
+                on_log, self._on_log = self._on_log, None
+                if on_log is not None:
+                    on_log(self.trouble)
 
     async def _try(self) -> bool:
         found = await self._find()
@@ -222,6 +236,14 @@ class Lease:
         self._seq = int(decode_answer(answer[4], where=self._subject)["seq"])
         self._seen = Held(record, self._seq, asked_ns)
         self._until_ns = asked_ns + int(HOLD_S * 1e9)
+
+
+def _not_met(error: PlantError) -> PlantError:
+    return PlantError(
+        "the members have not all met yet", where=CLUSTER_BUCKET, got=error.got, code="MS-2602",
+        expected="at the first start as many that see each other as keep each stream (three)",
+        next_step="start the others, and let each reach the addresses under 'cluster.members'",
+    )  # fmt: skip
 
 
 def _door(nonce: str) -> str:

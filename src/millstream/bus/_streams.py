@@ -20,7 +20,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from millstream.kernel import ConfigError, NotFoundError, PlantError
@@ -53,7 +52,6 @@ DLQ_BYTES_MAX = 256 << 20
 LOCAL_BYTES_MAX = 1 << 30
 RETIRED_AGE_S = 7 * 86400
 _RETIRED = "retired."
-SETTLED_S = 2.0  # of which a second may be rounded away
 STREAM_BYTES_MIN = 16 << 20  # a bound below a few storage blocks would thrash
 _REPUBLISH = {"src": NAMESPACE, "dest": LIVE}
 _NAME = re.compile(r"E_(?P<edge>.+)_(?P<kind>I|T|S|F|MQTT|DLQ)(?:_g(?P<generation>[1-9]\d*))?\Z")
@@ -109,8 +107,8 @@ class JetStreamApi(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """What a server says of one stream. `sources` maps an origin's stream name to its cursor and error.
-    `leader_age_s`: for how long the replica that leads has done so; None for a stream on one server."""
+    """What a server says of one stream. `sources` maps an origin's stream name to its cursor and error. `led_by` is the
+    same as long as the same replica leads without a break; "" while none does, None for a stream on one server."""
 
     name: str
     created: str
@@ -120,14 +118,7 @@ class StreamInfo:
     last_seq: int
     config: StreamConfig
     sources: Mapping[str, SourceInfo]
-    leader_age_s: float | None = None
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether its sources may be changed. A replica that has just become leader connects all sources anew up to
-        0.6 s later, from what it has stored by then; what a source that was added in between has under way would be
-        stored twice (measured with nats-server 2.15.1)."""
-        return self.leader_age_s is None or self.leader_age_s >= SETTLED_S
+    led_by: str | None = None
 
     def as_dict(self) -> dict[str, object]:
         """As the node's status shows it."""
@@ -417,20 +408,16 @@ def _parse_info(raw: Mapping[str, Any]) -> StreamInfo:
     return StreamInfo(
         raw["config"]["name"], raw.get("created", ""), state["messages"], state["bytes"], state["first_seq"],
         state["last_seq"], raw["config"], {s["name"]: _parse_source(s) for s in raw.get("sources") or ()},
-        _leader_age_s(raw),
+        _led_by(raw),
     )  # fmt: skip
 
 
-def _leader_age_s(raw: Mapping[str, Any]) -> float | None:
-    """Both times are the leader's own."""
+def _led_by(raw: Mapping[str, Any]) -> str | None:
     cluster = raw.get("cluster") or {}
     if not cluster.get("replicas"):
         return None
-    try:
-        since, now = (datetime.fromisoformat(str(text)[:19]) for text in (cluster["leader_since"], raw["ts"]))
-    except (KeyError, ValueError):
-        return 0.0  # no leader just now
-    return (now - since).total_seconds()
+    leader, since = cluster.get("leader"), cluster.get("leader_since")
+    return f"{leader} since {since}" if leader and since else ""
 
 
 def _parse_source(raw: Mapping[str, Any]) -> SourceInfo:

@@ -41,7 +41,7 @@ class Turns:
     async def __aenter__(self) -> Self:
         try:
             self._connection = connection = await self._stack.enter_async_context(self._box.connection())
-            self._lease = Lease(connection, LEASE, self._member, self._clock)
+            self._lease = Lease(connection, LEASE, self._member, self._clock, self._log.warning)
             await self._stack.enter_async_context(self._box.service(self.status))
         except BaseException:
             await self._stack.aclose()

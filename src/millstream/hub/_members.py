@@ -114,7 +114,7 @@ class Member:
     async def __aenter__(self) -> Member:
         try:
             self._connection = await self._stack.enter_async_context(self._box.connection())
-            self._lease = Lease(self._connection, LEASE, self._member, self._clock)
+            self._lease = Lease(self._connection, LEASE, self._member, self._clock, self._log.warning)
             await self._stack.enter_async_context(self._box.service(self.status))
         except BaseException:
             await self._stack.aclose()

@@ -3,12 +3,16 @@
 An edge that has never been reached is not a source yet (a source that does not answer makes the server wait for half a
 minute and more between its tries). A new generation of an edge's stream becomes a source once the one before it is
 drained, so that the order of an edge's messages is kept.
+
+Sources of a replicated stream are changed only while one replica leads it for long, and only by what the server says at
+that moment. A replica that has just become leader connects all sources anew 0.1 to 0.6 s later, from what it has stored
+by then; what a source that was changed in between has under way is stored twice (measured with nats-server 2.15.1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from millstream.bus import (
@@ -38,6 +42,8 @@ FRESH_NS = 900_000_000  # less than a check: who needs the streams once a second
 SILENT_NS = 2_500_000_000  # a live source hears its edge's heartbeat every second
 KICK_PAUSE_NS, KICK_PAUSE_NS_MAX = 3_000_000_000, 60_000_000_000
 KICK_REST = 9  # so many times longer than a kick took is the pause behind it: it stops the stream's other work
+SETTLED_NS = 3_000_000_000  # seen to lead for so long; who led the hub before may be stopping its server just now
+UNDER_WAY_S = 0.5  # what a source has sent is stored by then
 KINDS = {"I": HUB_INTEGRITY, "T": HUB_THROUGHPUT, "F": HUB_INTEGRITY, "DLQ": HUB_DLQ}
 
 
@@ -72,6 +78,23 @@ def _generation(name: str) -> int:
 
 
 @dataclass(slots=True)
+class _Leaders:
+    """Which replica leads each stream, and since when it has been seen to. Pure."""
+
+    seen: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def is_settled(self, info: StreamInfo, now_ns: int) -> bool:
+        """To be asked with each look at a stream: whether the same replica has led since the one `SETTLED_NS` ago."""
+        if info.led_by is None:
+            return True
+        led_by, since_ns = self.seen.get(info.name, ("", 0))
+        if led_by != info.led_by:
+            self.seen[info.name] = info.led_by, now_ns
+            return False
+        return info.led_by != "" and now_ns - since_ns >= SETTLED_NS
+
+
+@dataclass(slots=True)
 class _Kick:
     due_ns: int
     pause_ns: int = KICK_PAUSE_NS
@@ -101,6 +124,7 @@ class SourceKeeper:
         self._refreshed_ns: int | None = None
         self._kicks: dict[str, _Kick] = {}
         self._kick_free_ns: dict[str, int] = {}  # hub's stream -> no kick before
+        self._leaders = _Leaders()
 
     @property
     def streams(self) -> list[StreamInfo]:
@@ -161,6 +185,7 @@ class SourceKeeper:
             info = await find_stream(self._api, name)
             if info is not None:
                 self._infos[name] = info
+                self._leaders.is_settled(info, self._clock.monotonic_ns())
         self._refreshed_ns = self._clock.monotonic_ns()
         now_ns = self._clock.now_ns()
         for edge, source in self._each_source():
@@ -252,18 +277,25 @@ class SourceKeeper:
 
     async def _apply(self, hub_stream: str, planned: Mapping[str, Sequence[str]]) -> None:
         """Bring the sources of one hub stream to `planned`; those of edges that are not in it stay."""
-        info = self._infos[hub_stream]
-        have = list(info.config.get("sources") or ())
-        keep = [s for s in have if _edge_of(s) not in planned]
-        want = [edge_source(name, edge) for edge, names in planned.items() for name in names]
-        if {_key(s) for s in have} == {_key(s) for s in [*keep, *want]} or not info.is_settled:
+        if _planned(self._infos[hub_stream], planned) is None:
             return
-        by_name = {s["name"]: s for s in have}
-        sources = [*keep, *(by_name.get(s["name"], s) for s in want)]
+        info = await self._settled(hub_stream)
+        sources = _planned(info, planned) if info is not None else None
+        if info is None or sources is None:
+            return
+        before = {s["name"] for s in info.config.get("sources") or ()}
         self._infos[info.name] = await ensure_stream(self._api, {**info.config, "sources": sources})
-        added = sorted({s["name"] for s in sources} - set(by_name))
-        removed = sorted(set(by_name) - {s["name"] for s in sources})
-        self._on_log(f"{info.name}: sources added: {added}, removed: {removed}")
+        after = {s["name"] for s in sources}
+        self._on_log(f"{info.name}: sources added: {sorted(after - before)}, removed: {sorted(before - after)}")
+
+    async def _settled(self, hub_stream: str) -> StreamInfo | None:
+        """The stream as it is now; None while its sources are left alone. What was read before the edges were asked
+        may be seconds old, and of a leader that is gone."""
+        info = await find_stream(self._api, hub_stream)
+        if info is None or not self._leaders.is_settled(info, self._clock.monotonic_ns()):
+            return None
+        self._infos[hub_stream] = info
+        return info
 
     async def _kick(self, hub_stream: str, reached: Set[str]) -> None:
         """Connect sources again that are silent although their edge answers.
@@ -276,7 +308,7 @@ class SourceKeeper:
         info, now_ns = self._infos[hub_stream], self._clock.monotonic_ns()
         silent = set()
         for name, source in info.sources.items():
-            if 0 <= source.active_ns <= SILENT_NS or _edge_of({"name": name}) not in reached:
+            if not _is_silent(source) or _edge_of({"name": name}) not in reached:
                 self._kicks.pop(name, None)
                 continue
             kick = self._kicks.setdefault(name, _Kick(now_ns if source.active_ns >= 0 else now_ns + KICK_PAUSE_NS))
@@ -284,16 +316,29 @@ class SourceKeeper:
                 kick.due_ns = now_ns + kick.pause_ns
                 kick.pause_ns = min(KICK_PAUSE_NS_MAX, 2 * kick.pause_ns)
                 silent.add(name)
-        if not silent or not info.is_settled:
+        if silent:
+            await self._connect_again(hub_stream, silent)
+
+    async def _connect_again(self, hub_stream: str, silent: Set[str]) -> None:
+        """Those that are silent still. Where another replica leads when they have been taken away, they are added when
+        that one is settled (`_apply`)."""
+        begun_ns = self._clock.monotonic_ns()
+        info = await self._settled(hub_stream)
+        silent = {name for name in silent if info is not None and _is_silent(info.sources.get(name))}
+        if info is None or not silent:
             return
         sources = list(info.config.get("sources") or ())
         others = [source for source in sources if source["name"] not in silent]
         try:
             await ensure_stream(self._api, {**info.config, "sources": others})
+            if info.led_by is not None:
+                await self._clock.sleep(UNDER_WAY_S)
+                if await self._settled(hub_stream) is None:
+                    return
             self._infos[hub_stream] = await ensure_stream(self._api, {**info.config, "sources": sources})
         finally:  # a change that timed out is the slowest of all
             done_ns = self._clock.monotonic_ns()
-            self._kick_free_ns[hub_stream] = done_ns + KICK_REST * (done_ns - now_ns)
+            self._kick_free_ns[hub_stream] = done_ns + KICK_REST * (done_ns - begun_ns)
 
     def _watch(self) -> None:
         stalled = [
@@ -307,6 +352,21 @@ class SourceKeeper:
             self._alarms["MS-0614"] = ServerAlarm("MS-0614", f"flow control stalled: {'; '.join(stalled)}", since_ns)
         else:
             self._alarms.pop("MS-0614", None)
+
+
+def _planned(info: StreamInfo, planned: Mapping[str, Sequence[str]]) -> list[Mapping[str, Any]] | None:
+    """The sources that it is to have; None: it has them."""
+    have: list[Mapping[str, Any]] = list(info.config.get("sources") or ())
+    keep = [s for s in have if _edge_of(s) not in planned]
+    want = [edge_source(name, edge) for edge, names in planned.items() for name in names]
+    if {_key(s) for s in have} == {_key(s) for s in [*keep, *want]}:
+        return None
+    by_name = {s["name"]: s for s in have}
+    return [*keep, *(by_name.get(s["name"], s) for s in want)]
+
+
+def _is_silent(source: SourceInfo | None) -> bool:
+    return source is not None and not 0 <= source.active_ns <= SILENT_NS
 
 
 def _edge_of(source: Mapping[str, Any]) -> str | None:

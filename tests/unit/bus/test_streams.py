@@ -144,15 +144,17 @@ def test_replicated_streams_take_batches_that_fence_their_writer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cluster", "settled"),
+    ("cluster", "led_by"),
     [
-        ({}, True),  # one server
-        ({"replicas": [{}], "leader_since": "2026-11-21T10:00:00.9Z"}, True),
-        ({"replicas": [{}], "leader_since": "2026-11-21T10:00:04.1Z"}, False),
-        ({"replicas": [{}]}, False),  # nobody leads
+        ({}, None),  # one server
+        ({"replicas": [{}], "leader": "h1-a", "leader_since": "2026-11-21T10:00:00.9Z"},
+         "h1-a since 2026-11-21T10:00:00.9Z"),
+        ({"replicas": [{}]}, ""),  # nobody leads
     ],
-)
-async def test_sources_are_left_alone_while_a_new_leader_connects_them(cluster: dict[str, Any], settled: bool) -> None:
+)  # fmt: skip
+async def test_who_leads_a_stream_is_told_with_the_moment_when_it_began(
+    cluster: dict[str, Any], led_by: str | None
+) -> None:
     class Server(_Api):
         async def request(self, subject: str, body: object | None = None, *, timeout_s: float = 5.0) -> dict[str, Any]:
             raw = await super().request(subject, body, timeout_s=timeout_s)
@@ -160,4 +162,4 @@ async def test_sources_are_left_alone_while_a_new_leader_connects_them(cluster: 
 
     info = await find_stream(Server(dict(integrity_stream("s", _BOUNDS))), "s")
     assert info is not None
-    assert info.is_settled is settled
+    assert info.led_by == led_by

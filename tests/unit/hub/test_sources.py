@@ -102,6 +102,9 @@ class _SlowClock(SystemClock):
     def monotonic_ns(self) -> int:
         return self.monotonic
 
+    async def sleep(self, delay_s: float) -> None:
+        self.monotonic += round(delay_s * 1e9)
+
 
 class _SlowHub(_HubWithOneEdge):
     """Each change of a stream takes two seconds."""
@@ -129,3 +132,90 @@ async def test_sources_are_connected_again_rarely_where_that_takes_long() -> Non
         clock.monotonic += 10**9
     assert len(hub.changed_ns) >= 2
     assert all(later - earlier >= 20 * 10**9 for earlier, later in itertools.pairwise(hub.changed_ns))
+
+
+class _ThreeBoxes(_HubWithOneEdge):
+    """A hub whose streams have replicas: `led_by` leads them, and the edge's source is silent. `on_asked` is what
+    happens while the edge is asked, `on_changed` what happens once a stream was changed."""
+
+    def __init__(self, clock: _SlowClock) -> None:
+        super().__init__()
+        self.active_ns, self.clock, self.led_by = 10**10, clock, "h1-a"
+        self.changes: list[int] = []
+        self.taken_from: list[dict[str, Any]] = [{"name": "E_e1_I", "external": {"api": "$JS.e1.API"}}]
+        self.on_asked = self.on_changed = lambda: None
+
+    async def request(self, subject: str, payload: bytes = b"", **more: Any) -> tuple[Any, ...]:
+        if subject.startswith("$JS.e1.API"):
+            self.on_asked()
+        if subject.endswith("STREAM.UPDATE.H_INTEGRITY"):
+            self.taken_from = msgspec.json.decode(payload)["sources"]
+            self.changes.append(len(self.taken_from))
+            self.on_changed()
+        *rest, raw = await super().request(subject, payload, **more)
+        answer = msgspec.json.decode(raw)
+        if "state" in answer:
+            answer["config"]["sources"] = self.taken_from
+            answer["cluster"] = {"replicas": [{}], "leader": self.led_by, "leader_since": self.led_by}
+        return *rest, msgspec.json.encode(answer)
+
+
+async def _checked(hub: _ThreeBoxes, clock: _SlowClock, seconds: int) -> SourceKeeper:
+    keeper = SourceKeeper(hub, ["e1"], clock=clock)  # type: ignore[arg-type]
+    for _ in range(seconds):
+        await keeper._check()
+        clock.monotonic += 10**9
+    return keeper
+
+
+async def test_sources_are_left_alone_until_one_replica_was_seen_to_lead_for_long() -> None:
+    clock = _SlowClock()
+    hub = _ThreeBoxes(clock)
+    keeper = await _checked(hub, clock, 3)
+    assert hub.changes == []
+    await keeper._check()
+    assert hub.changes == [0, 1], "taken away and added again"
+
+
+async def test_a_replica_that_began_to_lead_while_the_edges_were_asked_is_left_alone() -> None:
+    """What it connects by itself would be stored twice."""
+    clock = _SlowClock()
+    hub = _ThreeBoxes(clock)
+    keeper = await _checked(hub, clock, 3)
+
+    def another() -> None:
+        hub.led_by = "h1-b"
+
+    hub.on_asked = another
+    await keeper._check()
+    assert hub.changes == []
+
+
+async def test_a_source_that_flows_again_while_the_edges_were_asked_is_left_alone() -> None:
+    clock = _SlowClock()
+    hub = _ThreeBoxes(clock)
+    keeper = await _checked(hub, clock, 3)
+
+    def flow() -> None:
+        hub.active_ns = 0
+
+    hub.on_asked = flow
+    await keeper._check()
+    assert hub.changes == []
+
+
+async def test_a_source_is_added_again_only_under_the_replica_that_took_it_away() -> None:
+    clock = _SlowClock()
+    hub = _ThreeBoxes(clock)
+    keeper = await _checked(hub, clock, 3)
+
+    def another() -> None:
+        hub.led_by = "h1-b"
+
+    hub.on_changed = another
+    await keeper._check()
+    assert hub.changes == [0]
+    for _ in range(4):
+        clock.monotonic += 10**9
+        await keeper._check()
+    assert hub.changes == [0, 1]
