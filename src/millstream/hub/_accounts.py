@@ -33,6 +33,7 @@ class Accounts:
         self._trust = trust
         self._member_server = member_server
         self._known: dict[str, str] = {}
+        self._settled: HubTrust | None = None  # what the server is known to have
 
     def store(self) -> None:
         """Write what is newer than what the server keeps into its folder: before it runs."""
@@ -57,13 +58,17 @@ class Accounts:
 
     async def push(self, system: RawConnection) -> None:
         """Give the server what is due. Raises PlantError."""
+        trust = self._trust()
+        if trust is self._settled:
+            return
+        self._settled = trust  # first: what another member says meanwhile comes after it
         for public, token in self.due().items():
             before = self._known.get(public, "")
-            self._known[public] = token  # first: what another member says meanwhile comes after it
+            self._known[public] = token  # first, too
             try:
                 await self._push_one(system, token.encode())
             except BaseException:
-                self._known[public] = before
+                self._known[public], self._settled = before, None
                 raise
 
     async def _push_one(self, system: RawConnection, token: bytes) -> None:
@@ -104,8 +109,8 @@ class Accounts:
                 token = read_token(bytes(message[4]).decode("ascii"))
             except (AuthError, UnicodeDecodeError):
                 continue  # the servers refuse it as well
-            if token.subject in self._known:
-                self._known[token.subject] = token.text
+            if self._known.get(token.subject, token.text) != token.text:
+                self._known[token.subject], self._settled = token.text, None
 
     def _tokens(self) -> dict[str, str]:
         trust = self._trust()

@@ -68,6 +68,8 @@ class CommandBook:
         self._connection = connection
         self._clock = clock
         self._open: dict[tuple[str, str], tuple[Record, int]] = {}
+        self.opened = asyncio.Event()
+        """Set while something is open."""
         self._locks = tuple(asyncio.Lock() for _ in range(LOCKS))
 
     async def load(self) -> None:
@@ -75,7 +77,7 @@ class CommandBook:
         await ensure_stream(StreamApi(self._connection), command_stream())
         async for record, seq in self.all():
             if record.is_open:
-                self._open[record.key] = (record, seq)
+                self._keep(record, seq)
 
     async def all(self) -> AsyncGenerator[tuple[Record, int], None]:
         """Every record, in the order of their last change, as (record, sequence)."""
@@ -196,8 +198,11 @@ class CommandBook:
     def _keep(self, record: Record, seq: int) -> None:
         if record.is_open:
             self._open[record.key] = (record, seq)
+            self.opened.set()
         else:
             self._open.pop(record.key, None)
+            if not self._open:
+                self.opened.clear()
 
 
 _decoder = msgspec.json.Decoder(Record)

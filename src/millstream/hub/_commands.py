@@ -41,6 +41,7 @@ from millstream.sdk import Log, Received
 TICK_S = 0.5
 ANSWER_S = 5.0  # for one delivery
 NODES_AT_ONCE = 16
+LOOK_AROUND_S = 2.0  # at whether the edges are others, while they say nothing
 LOOK_S = 15.0  # without a word from a command that the edge has, it is asked for again
 GIVE_UP_NS = 30 * 86_400 * 10**9  # behind its expiry; an edge that never came back
 RETRY_S = 1.0
@@ -100,6 +101,7 @@ class Dispatcher:
                 for record in list(self._book.open_records()):
                     await self._expire(record)
                 self._forget_ended()
+                await self._book.opened.wait()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(TICK_S):
                         await self._wake.wait()
@@ -217,6 +219,8 @@ class Dispatcher:
     async def _follow(self) -> None:
         """Read the edges' events from the oldest open command on; anew when the edges are others, or on an error."""
         while True:
+            if not self._places():  # the hub has no edges yet, and so no command is open
+                await self._book.opened.wait()
             places = dict(self._places())
             try:
                 if places:
@@ -230,7 +234,7 @@ class Dispatcher:
         reader = StreamReader(self._connection)
         start = await self._start()
         async with aclosing(
-            reader.read(HUB_INTEGRITY, start_seq=start, filter_subjects=filters, wait_s=TICK_S)
+            reader.read(HUB_INTEGRITY, start_seq=start, filter_subjects=filters, wait_s=LOOK_AROUND_S)
         ) as batches:
             async for messages in batches:
                 for message in messages:

@@ -12,6 +12,7 @@ import msgspec
 
 from millstream.bus import (
     CONTRACTS,
+    CONTRACTS_PREFIX,
     HUB_LOCAL,
     StreamApi,
     StreamInfo,
@@ -21,8 +22,11 @@ from millstream.bus import (
 )
 from millstream.hub._sources import SourceKeeper
 from millstream.kernel import Clock, PlantError
+from millstream.protocols.nats_wire import WireMessage
 
 TELL_INTERVAL_S = 1.0
+CONTRACTS_ASKS = 3  # tellings after one was heard of
+CONTRACTS_REST = 10  # tellings between two asks where none was heard of: a lost link hears nothing
 TELL_AGAIN = 2  # what has not changed is told each second time: an idle edge is woken less often
 
 
@@ -35,16 +39,26 @@ class CursorTeller:
         self._api = StreamApi(connection)
         self._sources = sources
         self._clock = clock
+        self._contracts_seq, self._contracts_asks, self._contracts_rest = 0, 0, 0
 
     async def run(self) -> None:
         """Once a second what has changed, for ever. An edge that hears nothing asks by itself."""
+        sid = self._connection.subscribe(CONTRACTS_PREFIX + ">", self._hear_contract)
+        try:
+            await self._tell_for_ever()
+        finally:
+            self._connection.unsubscribe(sid)
+
+    async def _tell_for_ever(self) -> None:
         told: dict[str, bytes] = {}
         looks_count = 0
         while True:
+            if not self._sources.edges:
+                await self._sources.edges_changed.wait()
             looks_count += 1
             try:
                 infos = [info for info in await self._sources.refreshed() if info.name != HUB_LOCAL]
-                contracts = (await self._api.state(CONTRACTS)).last_seq, None
+                contracts = await self._contracts(), None
                 for edge, cursors in cursors_by_edge(infos, self._sources.edges).items():
                     message = msgspec.json.encode({**cursors, CONTRACTS: contracts})
                     if looks_count % TELL_AGAIN == 0 or told.get(edge) != message:
@@ -53,6 +67,18 @@ class CursorTeller:
             except PlantError:
                 pass  # the own server restarts: its supervisor tells
             await self._clock.sleep(TELL_INTERVAL_S)
+
+    def _hear_contract(self, _: list[WireMessage]) -> None:
+        """One is sent, which may be before it is stored: looked for at the next tellings."""
+        self._contracts_asks = CONTRACTS_ASKS
+
+    async def _contracts(self) -> int:
+        """How far the hub's contracts are; asked when one was heard of, and now and then. Raises PlantError."""
+        self._contracts_rest -= 1
+        if self._contracts_asks > 0 or self._contracts_rest <= 0:
+            self._contracts_seq = (await self._api.state(CONTRACTS)).last_seq
+            self._contracts_asks, self._contracts_rest = max(0, self._contracts_asks - 1), CONTRACTS_REST
+        return self._contracts_seq
 
 
 def cursors_by_edge(infos: Sequence[StreamInfo], edges: Sequence[str]) -> dict[str, dict[str, tuple[int, str | None]]]:

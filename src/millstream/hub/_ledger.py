@@ -21,6 +21,7 @@ from millstream.protocols.uns_payload import ARROW_TYPE, decode_block
 from millstream.sdk import Received
 
 RETRY_S = 1.0
+WAIT_S = 2.5  # longer than the server's heartbeat: what comes is read at once
 
 
 class HubLedger:
@@ -58,7 +59,8 @@ class HubLedger:
         feeder = OriginFeeder(self._verifiers[stream], stream)
         connects = self._connection.connects
         reader = StreamReader(self._connection)
-        async with aclosing(reader.read(stream, start_seq=last.seq + 1 if last is not None else 1)) as batches:
+        start_seq = last.seq + 1 if last is not None else 1
+        async with aclosing(reader.read(stream, start_seq=start_seq, wait_s=WAIT_S)) as batches:
             async for messages in batches:
                 if self._connection.connects != connects:
                     break

@@ -130,6 +130,7 @@ class HubPlant:
         self._stack = contextlib.AsyncExitStack()
         self._alarms: list[dict[str, object]] = []
         self._room_bytes = self._fitted_bytes = account.room_bytes
+        self._room_set = asyncio.Event()
         self._started_ns = clock.now_ns()
         self._meter = ProcessMeter()
         self._ledger: HubLedger | None = None
@@ -268,14 +269,18 @@ class HubPlant:
     def set_room(self, room_bytes: int | None) -> None:
         """From now on its streams may take so much together; those of data are made to fit."""
         self._room_bytes = room_bytes
+        self._room_set.set()
 
     async def _keep_room(self) -> None:
         """What the operator grants reaches the server and this in any order: tried until it fits."""
         while True:
-            await self._clock.sleep(TRIM_INTERVAL_S)
-            if self._room_bytes != self._fitted_bytes:
+            await self._room_set.wait()
+            self._room_set.clear()
+            while self._room_bytes != self._fitted_bytes:
                 with contextlib.suppress(PlantError):
                     await self._fit_streams(StreamApi(self.connection))
+                    continue
+                await self._clock.sleep(TRIM_INTERVAL_S)
 
     async def _fit_streams(self, api: StreamApi) -> None:
         """Bound those of data to what there is room for. A bound is never lowered under what a stream holds."""
@@ -418,7 +423,7 @@ class HubPlant:
             "leaf_port": None if (leaf := self._server.settings.leaf_listener) is None else leaf.port,
             "connectors": [],
             "publishers": [],
-            "streams": [info.as_dict() for info in self.sources.streams],
+            "streams": [info.as_dict() for info in await self.sources.looked_at()],
             "sources": self.sources.sources(),
             "edges": self._edges_shown(),
             "ledger": self.ledger(),

@@ -45,6 +45,7 @@ class EdgeKeys:
 
     def __init__(self, tenants: Callable[[], Mapping[str, HubTenant]]) -> None:
         self._tenants = tenants
+        self._looked_at = tenants()
         self._known = self._now()
 
     def _now(self) -> dict[str, str]:
@@ -52,6 +53,10 @@ class EdgeKeys:
 
     def take_changed(self) -> list[HubTenant]:
         """Those whose key is another one than at the last look."""
+        tenants = self._tenants()
+        if tenants is self._looked_at:  # each file of the operator is a new one
+            return []
+        self._looked_at = tenants
         before, self._known = self._known, self._now()
         return [self._tenants()[name] for name, seed in self._known.items() if before.get(name, seed) != seed]
 

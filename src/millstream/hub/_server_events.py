@@ -20,7 +20,7 @@ from millstream.bus import (
     StreamInfo,
     decode_answer,
 )
-from millstream.kernel import Clock, PlantError, Unreachable
+from millstream.kernel import Clock, PlantError, Signal, Unreachable
 from millstream.model import AssetPath
 from millstream.protocols.cloudevents import CloudEvent, encode_event
 from millstream.protocols.ledger import WRITER_HEADER
@@ -33,7 +33,7 @@ ADVISORIES = "$JS.EVENT.ADVISORY.*.>"  # not .API, of each call: the server make
 SYSTEM_EVENTS = (ADVISORIES, "$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.DISCONNECT", "$SYS.SERVER.*.SHUTDOWN")
 ROUND_TRIP = "$SYS.REQ.USER.INFO"  # any answer says that what was asked before it is done
 WAITING_COUNT_MAX = 1000  # while nothing can be stored; then the oldest goes
-TELL_INTERVAL_S = 0.5
+LOOK_INTERVAL_S = 1.0  # at what nobody announces; what is heard is told at once
 SEEN_COUNT_MAX = 4096  # ids; a member may hear of one thing from several servers
 REPEATED = ("limit_reached", "slow_consumer")  # who is turned away comes again within a second
 REPEAT_S = 60.0  # one that says the same within this is counted, and said by the next
@@ -127,6 +127,7 @@ class HeardEvents:
         self._events: dict[str, ServerEvent] = {}
         self._seen: dict[str, None] = {}
         self.dropped_count = 0
+        self.added = Signal()
 
     def __len__(self) -> int:
         return len(self._events)
@@ -140,6 +141,7 @@ class HeardEvents:
         if len(self._events) > WAITING_COUNT_MAX:
             del self._events[next(iter(self._events))]
             self.dropped_count += 1
+        self.added.tell()
         return True
 
     def first(self) -> ServerEvent | None:
@@ -216,7 +218,7 @@ class ServerEventTeller:
             while True:
                 self._look()
                 await self._tell()
-                await self._clock.sleep(TELL_INTERVAL_S)
+                await self._heard.added.wait(LOOK_INTERVAL_S)
         finally:
             if self._sid is not None:
                 self._connection.unsubscribe(self._sid)

@@ -11,6 +11,8 @@ by then; what a source that was changed in between has under way is stored twice
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,9 +33,12 @@ from millstream.bus import (
     find_stream,
     list_streams,
 )
-from millstream.kernel import Clock, PlantError, SystemClock, beside_one_another
+from millstream.kernel import Clock, PlantError, Signal, SystemClock, beside_one_another
 
 CHECK_INTERVAL_S = 1.0
+LOOK_S_MAX = 1.0  # somebody waits for the answer
+IDLE_INTERVAL_S = 10.0  # where no edge may report and none did; at once when one may
+REST_NS = 9_000_000_000  # so old may be what is known of a stream that takes from no edge
 EDGES_ASKED_AT_ONCE = 16
 ASK_TIMEOUT_S = 2.0
 EDGES_PER_S = 200  # so many are asked a second, however many there are
@@ -122,13 +127,16 @@ class SourceKeeper:
         self._next_edge = 0
         self._quiet: dict[str, int] = {}  # edge -> checks until it is asked again
         self._refreshed_ns: int | None = None
+        self._looked_ns: dict[str, int] = {}  # hub's stream -> when it was looked at
         self._kicks: dict[str, _Kick] = {}
         self._kick_free_ns: dict[str, int] = {}  # hub's stream -> no kick before
         self._leaders = _Leaders()
+        self.edges_changed = Signal()
+        """Others may report from now on."""
 
     @property
     def streams(self) -> list[StreamInfo]:
-        """The hub's streams as of the last check."""
+        """The hub's streams as of the last check; of what is published at the hub itself as of the last `looked_at`."""
         return list(self._infos.values())
 
     @property
@@ -163,6 +171,7 @@ class SourceKeeper:
     def set_edges(self, edges: Sequence[str]) -> None:
         """Use other edges from the next check on; the sources of those that stay are not touched."""
         self._edges = list(edges)
+        self.edges_changed.tell()
 
     async def run(self) -> None:
         """Ask and adapt, for ever."""
@@ -171,26 +180,52 @@ class SourceKeeper:
                 await self._check()
             except PlantError as error:  # the own server restarts: its supervisor tells
                 self._on_log(f"sources: {error}")
-            await self._clock.sleep(CHECK_INTERVAL_S)
+            if self._edges or next(self._each_source(), None) is not None or not self._infos:
+                await self._clock.sleep(CHECK_INTERVAL_S)
+            else:
+                await self.edges_changed.wait(IDLE_INTERVAL_S)
+
+    async def looked_at(self) -> list[StreamInfo]:
+        """All of the hub's streams now, for somebody who asks; as of the last check when the server does not answer."""
+        with contextlib.suppress(PlantError, TimeoutError):
+            async with asyncio.timeout(LOOK_S_MAX):
+                for name in (*dict.fromkeys(KINDS.values()), HUB_LOCAL):
+                    if self._clock.monotonic_ns() - self._looked_ns.get(name, -REST_NS) > FRESH_NS:
+                        await self._look(name)
+        return self.streams
 
     async def refreshed(self) -> list[StreamInfo]:
-        """The hub's streams as they are now, or were a moment ago. Raises PlantError."""
+        """The hub's streams that take from edges, as they are now or were a moment ago. Raises PlantError."""
         now_ns = self._clock.monotonic_ns()
         if self._refreshed_ns is None or now_ns - self._refreshed_ns > FRESH_NS:
             await self._refresh()
         return self.streams
 
     async def _refresh(self) -> None:
-        for name in (HUB_INTEGRITY, HUB_THROUGHPUT, HUB_LOCAL, HUB_DLQ):
-            info = await find_stream(self._api, name)
-            if info is not None:
-                self._infos[name] = info
-                self._leaders.is_settled(info, self._clock.monotonic_ns())
+        begun_ns = self._clock.monotonic_ns()
+        for name in dict.fromkeys(KINDS.values()):
+            if self._moves(name) or begun_ns - self._looked_ns.get(name, -REST_NS) >= REST_NS:
+                await self._look(name)
         self._refreshed_ns = self._clock.monotonic_ns()
         now_ns = self._clock.now_ns()
         for edge, source in self._each_source():
             if source.active_ns >= 0:  # what it takes, or hears, is a sign of life
                 self._reached_ns[edge] = max(now_ns - source.active_ns, self._reached_ns.get(edge, 0))
+
+    async def _look(self, name: str) -> None:
+        info = await find_stream(self._api, name)
+        self._looked_ns[name] = self._clock.monotonic_ns()
+        if info is not None:
+            self._infos[name] = info
+            self._leaders.is_settled(info, self._clock.monotonic_ns())
+
+    def _moves(self, name: str) -> bool:
+        """Whether a hub's stream takes from an edge, or may be led by another replica: in others nothing changes but by
+        this keeper."""
+        info = self._infos.get(name)
+        if info is None:
+            return False
+        return info.led_by is not None or any(_edge_of(source) for source in info.config.get("sources") or ())
 
     def _each_source(self) -> Iterator[tuple[str, SourceInfo]]:
         """Each source of an edge's stream with its edge."""

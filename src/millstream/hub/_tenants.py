@@ -41,7 +41,7 @@ from millstream.hub._shared_trust import SharedTrust
 from millstream.hub._standing_history import history_dir, standing_history
 from millstream.hub._told_changes import ToldChanges
 from millstream.hub._trust import TrustFile
-from millstream.kernel import AuthError, Backoff, Clock, PlantError
+from millstream.kernel import AuthError, Backoff, Clock, PlantError, Signal
 from millstream.login import ClaimRule, LoginAround, LoginDesk, LoginOptions, OidcProvider
 from millstream.protocols.nats_jwt import read_token
 from millstream.protocols.server_advisory import ServerEvent
@@ -88,6 +88,7 @@ class Tenants:
         self._running: dict[str, _Running] = {}
         self._alarms: dict[str, ServerAlarm] = {}
         self._untold: list[str] = []
+        self._taken = Signal()  # a newer file of the operator, and the server knows its accounts
         self._leads = cluster is None
         self._server: NatsServer
         self._system: RawConnection
@@ -300,6 +301,7 @@ class Tenants:
                 await self._renew_sites()
                 await self._push()
                 if self._file.trust.serial != before:
+                    self._taken.tell()
                     self._log.info("the operator's file was taken", serial=self._file.trust.serial)
                     if self._shared is None:
                         await self._tell_changes(before)
@@ -374,7 +376,7 @@ class Tenants:
             async with asyncio.TaskGroup() as group:
                 while True:
                     self._adapt(group, serve)
-                    await self._clock.sleep(LOOK_INTERVAL_S)
+                    await self._taken.wait()
         finally:
             self._running.clear()
 
@@ -502,22 +504,21 @@ class Tenants:
         key = f"MS-2105 {name}"
         told, looked_at = b"", None
         while True:
-            trust = self._file.trust
-            if trust is not looked_at:
-                tenant = trust.tenants.get(name, running.tenant)
-                chain = encode_chain(Chain(trust.operator_token, tenant.people_token))
-                try:
-                    if chain != told:
-                        await registrar.hand_on(chain, trust.serial)
-                        self._alarms.pop(key, None)
-                    told, looked_at = chain, trust
-                except AuthError as error:  # until the operator's next file
-                    self._raise_alarm(key, "MS-2105", str(error).removesuffix(" [MS-2105]"))
-                    self._untold.append(str(error))
-                    told, looked_at = chain, trust
-                except PlantError:  # the server restarts: told again
-                    pass
-            await self._clock.sleep(LOOK_INTERVAL_S)
+            while (trust := self._file.trust) is looked_at:
+                await self._taken.wait()
+            tenant = trust.tenants.get(name, running.tenant)
+            chain = encode_chain(Chain(trust.operator_token, tenant.people_token))
+            try:
+                if chain != told:
+                    await registrar.hand_on(chain, trust.serial)
+                    self._alarms.pop(key, None)
+                told, looked_at = chain, trust
+            except AuthError as error:  # until the operator's next file
+                self._raise_alarm(key, "MS-2105", str(error).removesuffix(" [MS-2105]"))
+                self._untold.append(str(error))
+                told, looked_at = chain, trust
+            except PlantError:  # the server restarts: told again
+                await self._clock.sleep(LOOK_INTERVAL_S)
 
     def _room_of(self, tenant: HubTenant) -> int:
         """Bytes that its data may take on one box: servers count what all of them keep."""

@@ -23,6 +23,7 @@ from millstream.kernel._left_when import left_when
 from millstream.kernel._ports import bind_port, free_port
 from millstream.kernel._private_file import write_private
 from millstream.kernel._registry import ErrorEntry, error_registry
+from millstream.kernel._signal import Signal
 from millstream.kernel._suggest import suggest
 from millstream.kernel._words import duration_text, printable, size_text
 from millstream.kernel._zip_names import leads_out
@@ -39,6 +40,7 @@ __all__ = [
     "NotFoundError",
     "PlantError",
     "ProtocolViolation",
+    "Signal",
     "StoreFullError",
     "SystemClock",
     "Unreachable",

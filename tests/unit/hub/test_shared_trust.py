@@ -275,6 +275,10 @@ async def test_a_push_that_fails_is_due_still(tmp_path: Path) -> None:
     with pytest.raises(Unreachable):
         await accounts.push(Link(wire))
     assert len(accounts.due()) == 3
+    wire.is_cut = False
+    servers = Servers(wire, "h1-a")
+    await accounts.push(Link(wire))
+    assert len(servers.has) == 3
 
 
 class Bucket(Link):

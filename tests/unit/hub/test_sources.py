@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import Any
 
@@ -9,9 +10,9 @@ import msgspec
 import pytest
 
 from millstream.bus import SourceInfo, StreamInfo, StreamName
-from millstream.hub._cursors import cursors_by_edge
+from millstream.hub._cursors import CursorTeller, cursors_by_edge
 from millstream.hub._sources import OnEdge, SourceKeeper, plan_sources
-from millstream.kernel import SystemClock
+from millstream.kernel import SystemClock, Unreachable
 
 
 def _on_edge(*ends: int) -> list[OnEdge]:
@@ -219,3 +220,130 @@ async def test_a_source_is_added_again_only_under_the_replica_that_took_it_away(
         clock.monotonic += 10**9
         await keeper._check()
     assert hub.changes == [0, 1]
+
+
+class _HubAtRest(_HubWithOneEdge):
+    """Has streams and no source, and hears of contracts; counts what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[str] = []
+        self.told: list[bytes] = []
+        self.hear: Any = None
+
+    async def request(self, subject: str, payload: bytes = b"", **_: Any) -> tuple[Any, ...]:
+        self.requests.append(subject.rpartition("API.")[2])
+        state = {"messages": 0, "bytes": 0, "first_seq": 0, "last_seq": 0}
+        answer = {"config": {"name": subject.rpartition(".")[2]}, "state": state, "created": "2026-01-01T00:00:00Z"}
+        if "STREAM.NAMES" in subject:
+            answer = {"streams": [], "total": 0}  # type: ignore[dict-item]
+        return "", b"", None, None, msgspec.json.encode(answer)
+
+    def subscribe(self, _: str, callback: Any) -> int:
+        self.hear = callback
+        return 1
+
+    def unsubscribe(self, sid: int) -> None:
+        pass
+
+    def publish(self, subject: str, payload: bytes) -> None:
+        self.told.append(payload)
+
+
+class _StepClock(SystemClock):
+    """Each sleep is a moment, and counted."""
+
+    def __init__(self) -> None:
+        self.now_ns_, self.sleeps_count = 0, 0
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns_
+
+    async def sleep(self, delay_s: float) -> None:
+        self.now_ns_ += int(delay_s * 1e9)
+        self.sleeps_count += 1
+        await asyncio.sleep(0.001)
+
+
+async def test_a_hub_without_edges_asks_nothing_until_one_may_report_and_then_at_once() -> None:
+    hub, clock = _HubAtRest(), _StepClock()
+    keeper = SourceKeeper(hub, [], clock=clock)  # type: ignore[arg-type]
+    teller = CursorTeller(hub, keeper, clock)  # type: ignore[arg-type]
+    tasks = [asyncio.ensure_future(keeper.run()), asyncio.ensure_future(teller.run())]
+    try:
+        await asyncio.sleep(0.05)
+        assert len(hub.requests) == 3  # the first check
+        assert clock.sleeps_count == 0
+        keeper.set_edges(["e1"])
+        async with asyncio.timeout(10):
+            while not (hub.told and "STREAM.NAMES" in hub.requests):
+                await asyncio.sleep(0)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_the_hubs_contracts_are_looked_at_when_one_is_heard_of_and_else_rarely() -> None:
+    hub, clock = _HubAtRest(), _StepClock()
+    teller = CursorTeller(hub, SourceKeeper(hub, ["e1"], clock=clock), clock)  # type: ignore[arg-type]
+    task = asyncio.ensure_future(teller.run())
+
+    async def asked_in(tellings: int) -> int:
+        before, until = sum("KV_contracts" in each for each in hub.requests), clock.sleeps_count + tellings
+        async with asyncio.timeout(10):
+            while clock.sleeps_count < until:
+                await asyncio.sleep(0)
+        return sum("KV_contracts" in each for each in hub.requests) - before
+
+    try:
+        await asked_in(1)
+        assert await asked_in(30) == 3
+        hub.hear([])
+        assert await asked_in(3) == 3
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_stream_that_takes_from_no_edge_is_looked_at_rarely_and_before_it_is_changed() -> None:
+    clock = _SlowClock()
+    hub = _LateEdge()
+    keeper = SourceKeeper(hub, ["e1"], clock=clock)  # type: ignore[arg-type]
+    for _ in range(6):
+        await keeper._check()
+        clock.monotonic += 10**9
+    assert hub.asked == ["STREAM.INFO.H_INTEGRITY", "STREAM.INFO.H_THROUGHPUT", "STREAM.INFO.H_DLQ"]
+    hub.asked.clear()
+    hub.is_there = True
+    await keeper._check()
+    assert hub.asked[0] == "STREAM.INFO.H_INTEGRITY"  # whether it is settled
+    assert hub.asked[-1] == "STREAM.UPDATE.H_INTEGRITY"
+    hub.asked.clear()
+    clock.monotonic += 10**9
+    await keeper._check()
+    assert hub.asked == ["STREAM.INFO.H_INTEGRITY"]
+
+
+class _LateEdge(_HubWithOneEdge):
+    """One that nothing is taken from until it answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.sources: list[dict[str, Any]] = []
+        self.is_there = False
+
+    async def request(self, subject: str, payload: bytes = b"", **_: Any) -> tuple[Any, ...]:
+        if "STREAM.NAMES" in subject:
+            if not self.is_there:
+                raise Unreachable("no responders", where=subject)
+            return "", b"", None, None, msgspec.json.encode({"streams": ["E_e1_I"], "total": 1})
+        self.asked.append(subject.rpartition("API.")[2])
+        name = subject.rpartition(".")[2]
+        if "UPDATE" in subject:
+            self.sources = msgspec.json.decode(payload)["sources"]
+        state = {"messages": 0, "bytes": 0, "first_seq": 0, "last_seq": 0}
+        config = {"name": name, "sources": self.sources if name == "H_INTEGRITY" else []}
+        answer = {"config": config, "state": state, "created": "2026-01-01T00:00:00Z"}
+        return "", b"", None, None, msgspec.json.encode(answer)
