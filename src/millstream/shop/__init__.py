@@ -5,6 +5,18 @@ from typing import TYPE_CHECKING
 from millstream.kernel import lazy_names
 
 if TYPE_CHECKING:
+    from millstream.shop._agreement import (
+        DISPUTED,
+        Dispute,
+        Said,
+        agreed,
+        disputes,
+        merge_said,
+        put_change,
+        put_right,
+        settled,
+        state_at,
+    )
     from millstream.shop._alarm import (
         ANNOUNCED,
         Alarm,
@@ -132,6 +144,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "_agreement": ("DISPUTED Dispute Said agreed disputes merge_said put_change put_right settled state_at"),
             "_alarm": (
                 "ANNOUNCED Alarm AlarmRules AlarmState Change NotNow acknowledge observe pass_time reset serve "
                 "shelve suppress unshelve"
@@ -169,6 +182,16 @@ else:
     )
 
 __all__ = [
+    "DISPUTED",
+    "Dispute",
+    "Said",
+    "agreed",
+    "disputes",
+    "merge_said",
+    "put_change",
+    "put_right",
+    "settled",
+    "state_at",
     "PIECES_MAX",
     "REJECT_KINDS",
     "REJECT_TYPE",

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from millstream.shop._agreement import DISPUTED
+
 SECOND_NS = 1_000_000_000
 
 
@@ -37,7 +39,7 @@ _NAMES: Mapping[Category, str] = {
     Category.IDLE: "Starved Blocked Idle Complete Suspending Suspended Unsuspending READY PROGRAM_COMPLETED",
     Category.DOWN: "Down Stopping Stopped Aborting Aborted STOPPED ALARM",
     Category.PLANNED: "Planned Maintenance",
-    Category.UNKNOWN: "Unknown UNAVAILABLE",
+    Category.UNKNOWN: f"Unknown UNAVAILABLE {DISPUTED}",
 }
 CATEGORIES: Mapping[str, Category] = {name: category for category, names in _NAMES.items() for name in names.split()}
 """What a state counts as when a configuration does not say otherwise."""
@@ -172,6 +174,8 @@ class Figures:
             found.append("more parts were rejected than made")
         elif 0 < self.made.inspected < self.made.rejected:
             found.append("more parts were rejected than inspected")
+        if disputed_ns := self.states_ns.get(DISPUTED, 0):
+            found.append(f"two sources of the state disagreed ({disputed_ns / SECOND_NS:.0f} s)")
         return [*found, *self.remarks]
 
 

@@ -48,6 +48,14 @@ flows:
       ideal_cycle: 60s
       windows: [hour]
       every: 0s
+  - name: agreed
+    type: state_check
+    inputs: [{pattern: "acme/p1/drill:state", kind: state}, "acme/p1/drill:power"]
+    config: {seconds: {power: {of: power, above: 500}}, second: power, tolerance: 10s}
+  - name: sure
+    type: oee
+    inputs: [{pattern: "acme/p1/drill:state/agreed", kind: state}]
+    config: {names: {state: state/agreed}, windows: [hour], every: 0s, output: sure}
   - name: parts
     type: quality
     inputs: ["acme/p1/**:scrap", {pattern: "acme/p1/**:scrap", kind: count}]
@@ -168,6 +176,36 @@ async def the_plant_is_its_machines(
     assert (told["mttr_s"], [part["path"] for part in told["parts"]]) == (1200.0, ["acme/p1"])
     assert await asyncio.to_thread(main, ["oee", *times, *node[:2]]) == 0
     assert "acme/p1/saw" in capsys.readouterr().out
+
+
+async def two_sources_disagree(folder: Path, edge: Plant, above: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    """A drill that says that it produces and draws nothing for half of an hour: no figure is sure of that time, and
+    what its meter tells late puts that right."""
+    hour_ns, minute_ns = 3600 * 10**9, 60 * 10**9
+    start_ns = SystemClock().now_ns() // hour_ns * hour_ns - 2 * hour_ns
+    figure, at = "acme/p1/drill:sure/hour/availability", start_ns + 30 * minute_ns
+    await edge.publish("acme/p1/drill:power", 3000.0, time=start_ns)
+    await edge.publish("acme/p1/drill:state", "Execute", kind="state", time=start_ns)
+    for minute, watts in ((20, 40.0), (50, 3000.0)):
+        await edge.publish("acme/p1/drill:power", watts, time=start_ns + minute * minute_ns)
+
+    async def is_known(share: float) -> bool:
+        try:
+            return bool((await above.downtime.why(figure, at))["known"] == share)
+        except NotFoundError:
+            return False
+
+    await until(lambda: is_known(0.5), "half of the hour known")
+    found = await above.downtime.why(figure, at)
+    assert found["states_s"] == {"Disputed": 1800.0, "Execute": 1800.0}
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, ["why", figure, "--at", str(at), "--node", str(folder / "edge")]) == 0
+    assert "two sources of the state disagreed (1800 s)" in capsys.readouterr().out
+    assert (await edge.get("acme/p1/drill:sure/hour/availability", kind="kpi")).quality.is_uncertain
+    await edge.publish("acme/p1/drill:power", 2900.0, time=start_ns + 20 * minute_ns)
+    await until(lambda: is_known(1.0), "all of it, once the meter has told what it drew")
+    found = await above.downtime.why(figure, at)
+    assert (found["revision"] > 0, [d for d in found["doubts"] if "disagreed" in d]) == (True, [])
 
 
 async def parts_are_explained(folder: Path, edge: Plant, above: Plant, capsys: pytest.CaptureFixture[str]) -> None:
@@ -313,6 +351,7 @@ async def test_what_people_say_at_the_edge_or_at_the_hub_counts_once_at_the_edge
             await context_reaches_the_edge(tmp_path, edge, capsys)
             await a_stop_is_explained(tmp_path, edge, above, capsys)
             await parts_are_explained(tmp_path, edge, above, capsys)
+            await two_sources_disagree(tmp_path, edge, above, capsys)
             await a_twin_shows_what_is_and_what_was(tmp_path, edge, above, capsys)
             told = [(r.note.change, r.note.who) for r in await edge.alarms.history("acme/p1")]
             assert told[:3] == [("raised", None), ("acknowledged", "ada"), ("shelved", "bob")]

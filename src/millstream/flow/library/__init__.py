@@ -32,6 +32,7 @@ _WHERE = {
     "order_made": ("_order_made", "ORDER_MADE"),
     "tool": ("_tool", "TOOL_MONITOR"),
     "state_model": ("_state_model", "STATE_MODEL"),
+    "state_check": ("_state_check", "STATE_CHECK"),
     "line": ("_line", "LINE"),
     "remaining_life": ("_remaining_life", "REMAINING_LIFE"),
     "orders": ("_orders", "ORDERS"),

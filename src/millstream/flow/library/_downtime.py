@@ -18,6 +18,7 @@ from millstream.protocols.uns_pattern import Pattern
 from millstream.sdk import Duration
 from millstream.shop import (
     CATEGORIES,
+    DISPUTED,
     MICRO,
     PIECES_MAX,
     STOP_TYPE,
@@ -241,7 +242,7 @@ class _Downtime:
         path = f"{key}:{self._config.output}"
         for index in changed:
             piece = machine.pieces[index]
-            state = piece.category.capitalize()
+            state = piece.state if piece.state == DISPUTED else piece.category.capitalize()
             effects.append(Emit(f"{path}/state", state, piece.start_ns, "state", revision=piece.revision))
             if piece.is_stop or piece.revision:
                 data = stop_data(piece, end_of(machine.pieces, index))
