@@ -186,6 +186,7 @@ def why(path: str, /, *, at: Start = "now", json: Json = False, target: Target =
     Examples:
 
         millstream why acme/plant1/press:oee/shift/oee
+        millstream why acme/plant1/line1:oee/live/oee
         millstream why acme/plant1/press:oee/day/availability --at 2026-01-31T12:00:00Z --json | jq .stops
         millstream why acme/plant1/press:energy/shift/idle
 
@@ -207,9 +208,12 @@ def why(path: str, /, *, at: Start = "now", json: Json = False, target: Target =
             print_json(found)
             return OK
         stops = found["stops"]
-        apart = ("stops", "rejects", "operators")
+        apart = ("stops", "rejects", "operators", "parts")
         rows = [(name, json_text(value)) for name, value in found.items() if name not in apart]
         print_table(("what", "is"), rows)
+        if found.get("parts"):
+            columns = ("place", "oee", "availability", "performance", "quality", "known", "lost")
+            print_table(columns, [_part(part) for part in found["parts"]])
         print_table(("stop", "start", "lasts", "state", "category", "reason", "by", "who"), [_row(s) for s in stops])
         print_lots(found["rejects"])
         there = [(p["operator"], p["name"], p["start"][:19], duration(p["seconds"])) for p in found["operators"]]
@@ -233,6 +237,12 @@ def _ask(
         return await plant.downtime.outcome(path, id, timeout_s=timeout_s)
 
     return ask_and_tell(target, path, ask, outcome, wait, name="stop", is_json=is_json)
+
+
+def _part(part: Mapping[str, Any]) -> tuple[object, ...]:
+    names = ("oee", "availability", "performance", "quality", "known")
+    shares = ("" if part.get(name) is None else f"{part[name]:.1%}" for name in names)
+    return (part["path"], *shares, duration(sum(part["losses_s"].values())))
 
 
 def _row(stop: Mapping[str, Any]) -> tuple[object, ...]:

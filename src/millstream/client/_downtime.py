@@ -34,8 +34,10 @@ from millstream.shop import (
 COMMAND = "downtime"
 """The command by which a hub has an edge store what is said of a stop."""
 OEE_TYPE = "millstream.oee"
+OEE_TOTAL_TYPE = "millstream.oee.total"
 ENERGY_TYPE = "millstream.energy"
-_EXPLAINED = frozenset({OEE_TYPE, ENERGY_TYPE})
+_EXPLAINED = frozenset({OEE_TYPE, OEE_TOTAL_TYPE, ENERGY_TYPE})
+LISTED_MAX = 100  # stops and rejects of a place with many machines: the longest, the most
 _ENERGY_NAMES = {
     "energy": ("energy_wh", "Wh"), "per_part": ("per_part_wh", "Wh"), "idle": ("idle_wh", "Wh"),
     "power": ("mean_w", "W"),
@@ -95,7 +97,8 @@ class Downtime:
     async def why(self, path: Where, at: Time = "now") -> Mapping[str, Any]:
         """All that a figure of `oee` or `energy` is made of: the newest revision of its window that `at` lies in (or
         that ended last before it), the stops in it, and who was at the machine. `path` is the figure's, such as
-        ``acme/plant1/press:oee/shift/availability``. Raises NotFoundError."""
+        ``acme/plant1/press:oee/shift/availability``. Of a place (`oee_total`) with the machines or places below it that
+        lost most, and of stops and rejects the 100 largest. Raises NotFoundError."""
         at_ns, tag = to_time_ns(at, self._clock.now_ns()), Pattern.parse(path).tag
         for names in (tag.names[:-1], tag.names):
             if not names:
@@ -115,16 +118,30 @@ class Downtime:
                 name, unit = _ENERGY_NAMES.get(tag.names[-1], (tag.names[-1], None))
                 value = {"value": data.get(name)} if unit is None else {"value": data.get(name), "unit": unit}
                 rejects = await self._quality.list(str(tag.asset), start=start_ns, end=end_ns)
+                if len(stops) > LISTED_MAX:
+                    stops = sorted(stops, key=_lasts_s, reverse=True)[:LISTED_MAX]
+                if len(rejects) > LISTED_MAX:
+                    rejects = sorted(rejects, key=_count_of, reverse=True)[:LISTED_MAX]
                 return {
                     "path": str(tag), **value, **data, "stops": list(stops), "rejects": list(rejects),
                     "operators": there,
                 }  # fmt: skip
         raise NotFoundError(
             "no window of this figure is known", where=str(tag),
-            expected="a figure that the flow `oee` or `energy` gives",
+            expected="a figure that the flow `oee`, `oee_total` or `energy` gives",
             next_step="`millstream tree --kind kpi` lists them; live figures are explained with `explain` in the flow, "
             "else once their window is over",
         )  # fmt: skip
+
+
+def _lasts_s(stop: Mapping[str, Any]) -> float:
+    """One that goes on is the longest."""
+    lasts = stop.get("duration_s")
+    return float("inf") if lasts is None else float(lasts)
+
+
+def _count_of(lot: Mapping[str, Any]) -> float:
+    return float(lot.get("count") or 0)
 
 
 def _touches(stop: Mapping[str, Any], start_ns: int, end_ns: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +107,13 @@ def _built_in(index: int, entry: FlowEntry) -> Told | None:
     inputs = tuple(Input(each.pattern, each.kind) for each in entry.inputs)
     flow = found.build(entry.name, inputs, config, version=entry.version, time=TimePolicy())
     template, levels = str(config.output), getattr(config, "levels", None)
+    depths = levels if isinstance(levels, tuple) else (levels,)
     is_passed_on = entry.type in PASS_KIND_ON and getattr(config, "kind", None) is None
     reads = [(Pattern.parse(each.pattern), each.kind) for each in entry.inputs]
     read_kinds = {kind for _, kind in reads}
     says: list[Data] = []
-    for pattern, read_kind in reads:
-        said = Pattern.parse(f"{'/'.join(_place(pattern.asset, levels))}:{'/'.join(_names(template, pattern.names))}")
+    for (pattern, read_kind), depth in product(reads, depths):
+        said = Pattern.parse(f"{'/'.join(_place(pattern.asset, depth))}:{'/'.join(_names(template, pattern.names))}")
         others = read_kinds - {read_kind} if is_passed_on else set()
         says += [(said, kind) for kind in flow.outputs if kind not in others]
     names = getattr(config, "names", None)

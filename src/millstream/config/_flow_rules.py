@@ -18,6 +18,7 @@ from millstream.protocols.module import MODEL, is_module_digest
 from millstream.protocols.uns_pattern import Pattern
 
 SOURCE_BYTES_MAX = 4 << 20
+BY_EVENT_TYPE = frozenset({"oee_total"})  # they take events of another flow's type only, never what they say themselves
 
 
 def check_flow_rules(raw: Sequence[Any], loc: Loc, findings: Findings, context: dict[str, Any]) -> None:
@@ -77,7 +78,7 @@ def _check_inputs(entry: FlowEntry, outputs: Sequence[str], loc: Loc, findings: 
             names = Pattern.parse(each.pattern).names
         except DecodeError:
             continue
-        if each.kind in outputs and names[-1] in ("*", "**"):
+        if each.kind in outputs and names[-1] in ("*", "**") and entry.type not in BY_EVENT_TYPE:
             findings.add(
                 (*loc, "inputs", i), f"takes every {each.kind} there, the flow's own outputs too: {each.pattern!r:.80}",
                 hint="name the tags, such as 'acme/plant1/**:barrier'",

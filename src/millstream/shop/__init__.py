@@ -71,7 +71,7 @@ if TYPE_CHECKING:
         clip,
         figures,
     )
-    from millstream.shop._oee_total import OeeWindow, chosen_windows, oee_by_place, oee_total, read_window
+    from millstream.shop._oee_total import OeeTold, OeeWindow, chosen_windows, oee_by_place, oee_total, read_window
     from millstream.shop._order_made import TYPE as ORDER_MADE_TYPE
     from millstream.shop._order_made import OrderMade, OrdersMade, add_window, made_data
     from millstream.shop._orders import OrderSpan, order_at, order_doubts, order_spans, orders_at, put_order, read_order
@@ -159,7 +159,7 @@ else:
             "_life": "LifeLine LifeRules Remaining",
             "_line": "Standing Wait waits",
             "_oee": "CATEGORIES SMALL_CATEGORIES TOLERANCE Category Figures Made added clip figures",
-            "_oee_total": "OeeWindow chosen_windows oee_by_place oee_total read_window",
+            "_oee_total": "OeeTold OeeWindow chosen_windows oee_by_place oee_total read_window",
             "_order_made": "TYPE=ORDER_MADE_TYPE OrderMade OrdersMade add_window made_data",
             "_orders": "OrderSpan order_at order_doubts order_spans orders_at put_order read_order",
             "_packml": (
@@ -229,6 +229,7 @@ __all__ = [
     "PACKML_STEPS",
     "SMALL_CATEGORIES",
     "added",
+    "OeeTold",
     "OeeWindow",
     "chosen_windows",
     "clip",

@@ -135,3 +135,16 @@ def test_hubs_and_single_machines_are_checked_too(tmp_path: Path) -> None:
     )  # fmt: skip
     up, findings = load_up(one, {}, FLOW_TYPES)
     assert (up, [(f.path, f.code) for f in findings]) == (None, [("hub_flows[0].inputs", "MS-0708")])
+
+
+def test_places_that_are_added_up_feed_neither_their_machines_nor_each_other(tmp_path: Path) -> None:
+    oee = (
+        "{name: oee, type: oee, inputs: [{pattern: 'acme/p1/**:state', kind: state}], "
+        "config: {names: {state: state}, explain: 5s}}"
+    )
+    reads = "inputs: [{pattern: 'acme/p1/**:oee/*', kind: event}]"
+    places = [
+        f"{{name: {name}, type: oee_total, {reads}, config: {{levels: {to}}}}}"
+        for name, to in (("lines", "[4, 3]"), ("site", "[2]"))
+    ]
+    assert problems(tmp_path, oee, *places) == []

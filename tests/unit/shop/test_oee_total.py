@@ -144,9 +144,13 @@ def test_windows_that_lie_over_one_another_count_once_and_the_running_one_behind
     live = hour(place, 24, window="live", end=format_time(BASE + DAY + HOUR // 2), produced=7)
     told = [*hours, hour(place, 0, **day), live, hour(place, 3, window="live")]
     found = chosen_windows(told, BASE, BASE + DAY + HOUR)[place]
+    assert ([window.told.window for window in found], found[-1]) == (["day", "live"], live), "as much, and not cut"
+    found = chosen_windows([*hours, live], BASE, BASE + DAY + HOUR)[place]
     assert (len(found), {window.told.window for window in found}, found[-1]) == (25, {"hour", "live"}, live)
     found = chosen_windows([hour(place, 3), hour(place, 0, **day)], BASE, BASE + DAY + HOUR)[place]
     assert [window.told.window for window in found] == ["day"], "it tells more of the time"
+    shift = hour(place, 0, window="live", end=format_time(BASE + 5 * HOUR // 2))
+    assert chosen_windows([hour(place, 0), hour(place, 1), shift], BASE, BASE + 3 * HOUR)[place] == [shift]
 
 
 def test_between_shifts_nothing_is_missing_and_all_of_it_counts_for_teep() -> None:

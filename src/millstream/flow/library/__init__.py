@@ -13,6 +13,7 @@ _WHERE = {
     "rate": ("_rate", "RATE"),
     "machine_state": ("_machine_state", "MACHINE_STATE"),
     "oee": ("_oee", "OEE"),
+    "oee_total": ("_oee_total", "OEE_TOTAL"),
     "energy": ("_energy", "ENERGY"),
     "change_of_state": ("_change_of_state", "CHANGE_OF_STATE"),
     "runs": ("_runs", "RUNS"),

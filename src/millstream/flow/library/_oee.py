@@ -238,25 +238,17 @@ class _Oee:
         """The running window so far, and at times all that it is made of."""
         if window is None:
             return []
-        tags = self._shown(kept, key, window, now_ns)
+        is_late = now_ns < kept.newest_ns  # something came late, and is shown for itself
+        span = (window[0], now_ns)
+        found = self.figures(kept, span) if is_late else self._live(kept, span, window[1])
+        tags = self._tags(key, "live", found, now_ns, 0)
+        if not is_late and self._config.live == "input":
+            tags = _changed(kept.machine.live, tags)
         if not self._explain_ns or now_ns < kept.machine.explained_ns + self._explain_ns:
             return tags
         kept.machine.explained_ns = now_ns
-        data = {"window": "live", "revision": 0, **self.told(kept, self.figures(kept, (window[0], now_ns)))}
+        data = {"window": "live", "revision": 0, "until": format_time(window[1]), **self.told(kept, found)}
         return [*tags, EmitEvent(self.path(key, "live"), "millstream.oee", data, now_ns)]
-
-    def _shown(self, kept: Kept, key: str, window: tuple[int, int], now_ns: int) -> Sequence[Emit]:
-        """With each input only what is another figure than before."""
-        if now_ns < kept.newest_ns:  # something came late, and is shown for itself
-            return self._tags(key, "live", self.figures(kept, (window[0], now_ns)), now_ns, 0)
-        tags = self._tags(key, "live", self._live(kept, (window[0], now_ns), window[1]), now_ns, 0)
-        live = kept.machine.live
-        if self._config.live != "input" or live is None or not tags:
-            return tags
-        told = [(each.value, int(each.quality)) for each in tags]
-        before = live.told if live.told and len(live.told) == len(told) else [(None, -1)] * len(told)
-        live.told = told
-        return [each for each, new, old in zip(tags, told, before, strict=True) if new != old]
 
     def told(self, kept: Kept, found: Figures) -> dict[str, Any]:
         """All that figures are made of."""
@@ -470,6 +462,16 @@ class _Oee:
             )
             for name, value in values.items()
         ]  # fmt: skip
+
+
+def _changed(live: Live | None, tags: list[Emit]) -> list[Emit]:
+    """With each input only what is another figure than before."""
+    if live is None or not tags:
+        return tags
+    told = [(each.value, int(each.quality)) for each in tags]
+    before = live.told if live.told and len(live.told) == len(told) else [(None, -1)] * len(told)
+    live.told = told
+    return [each for each, new, old in zip(tags, told, before, strict=True) if new != old]
 
 
 def _by_order(
