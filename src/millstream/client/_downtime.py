@@ -11,6 +11,7 @@ import msgspec
 from millstream.client._commands import Commands
 from millstream.client._context import PlantContext
 from millstream.client._flow_desk import FlowDesk
+from millstream.client._history import Historian
 from millstream.client._part_quality import PartQuality
 from millstream.client._paths import Where, to_patterns
 from millstream.client._streams import Store, Streams, Whom
@@ -49,11 +50,13 @@ LATE_NS = 3 * 86_400 * 10**9  # so long after its time a window or stop may be p
 class Downtime:
     """The stops of what can be seen from here. Made by `Plant.downtime`."""
 
-    def __init__(self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock) -> None:
+    def __init__(
+        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, historian: Historian
+    ) -> None:
         self._clock = clock
-        self._desk = FlowDesk(streams, store, whom, commands, clock)
+        self._desk = FlowDesk(streams, store, whom, commands, clock, historian)
         self._context = PlantContext(streams, store, whom, commands, clock)
-        self._quality = PartQuality(streams, store, whom, commands, clock)
+        self._quality = PartQuality(streams, store, whom, commands, clock, historian)
 
     async def people(self) -> Sequence[Presence]:
         """Who was at which machine, as it was told as context, by time."""
@@ -63,11 +66,11 @@ class Downtime:
         self, *patterns: Where, start: Time = "-1d", end: Time = "now", lasts: Span | None = None
     ) -> Sequence[Mapping[str, Any]]:
         """Stops that have a part in this time, as they were put right last, oldest first, each with its `path`; with
-        `lasts` those that last so long at least. As far as the node's streams reach back."""
+        `lasts` those that last so long at least. As far as the node's streams reach back, and its history."""
         now_ns = self._clock.now_ns()
         start_ns, end_ns = to_time_ns(start, now_ns), to_time_ns(end, now_ns)
         newest: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for path, event in await self._desk.events(to_patterns(patterns), start_ns - LATE_NS, STOP_TYPE):
+        for path, event in (await self._desk.told(to_patterns(patterns), start_ns - LATE_NS, STOP_TYPE)).events:
             newest[path, str(event.data["start"])] = {"path": path, **event.data}
         shortest_s = 0.0 if lasts is None else to_span_ns(lasts) / 1e9
         found = [stop for stop in newest.values() if not stop.get("removed") and _touches(stop, start_ns, end_ns)]
@@ -100,14 +103,14 @@ class Downtime:
         ``acme/plant1/press:oee/shift/availability``. Of a place (`oee_total`) with the machines or places below it that
         lost most, and of stops and rejects the 100 largest. Raises NotFoundError."""
         at_ns, tag = to_time_ns(at, self._clock.now_ns()), Pattern.parse(path).tag
+        doubt = ""
         for names in (tag.names[:-1], tag.names):
             if not names:
                 continue
             window = Pattern.parse(TagPath(tag.asset, names))
-            told = [
-                event.data for _, event in await self._desk.events([window], at_ns - LATE_NS, "millstream.*")
-                if event.type in _EXPLAINED
-            ]  # fmt: skip
+            found = await self._desk.told([window], at_ns - LATE_NS, "millstream.*")
+            doubt = doubt or found.doubt
+            told = [event.data for _, event in found.events if event.type in _EXPLAINED]
             windows = [data for data in told if parse_time_ns(data["start"]) <= at_ns]
             if windows:
                 last = max(data["start"] for data in windows)
@@ -128,7 +131,7 @@ class Downtime:
                 }  # fmt: skip
         raise NotFoundError(
             "no window of this figure is known", where=str(tag),
-            expected="a figure that the flow `oee`, `oee_total` or `energy` gives",
+            expected="a figure that the flow `oee`, `oee_total` or `energy` gives", got=doubt or None,
             next_step="`millstream tree --kind kpi` lists them; live figures are explained with `explain` in the flow, "
             "else once their window is over",
         )  # fmt: skip

@@ -3,29 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from millstream.client._commands import Commands
+from millstream.client._history import Historian, stored_event
 from millstream.client._owners import nodes_above
 from millstream.client._paths import Where, to_address
 from millstream.client._streams import Store, StoredFrame, Streams, Whom
-from millstream.kernel import Clock, DecodeError, PlantError
+from millstream.kernel import Clock, DecodeError, NotFoundError, PlantError
 from millstream.model import TagPath
-from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event
+from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event, format_time, parse_time_ns
 from millstream.protocols.uns_pattern import Pattern
 from millstream.protocols.uns_subject import decode_subject
 
 LOOK_INTERVAL_S = 0.1
 SAID_NS = 60 * 10**9  # so long before an outcome is asked for it may have been stored
+TAGS_MAX = 1000  # of one question to the history
+ROWS_MAX = 20_000  # of one answer
+PAGES_MAX = 1000  # of answers to one question
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Events with their paths in the order in which they were stored. What was stored before `since_ns` (UTC) is no
+    more, and `why` the history does not have it either; None: all that was ever told is here."""
+
+    events: Sequence[tuple[str, CloudEvent]]
+    since_ns: int | None = None
+    why: str = ""
+
+    @property
+    def doubt(self) -> str:
+        """The same for people; "" when nothing is missing."""
+        if self.since_ns is None:
+            return ""
+        return (
+            f"the streams reach back to {format_time(self.since_ns)[:19]}Z, and the history was of no help: {self.why}"
+        )
 
 
 class FlowDesk:
-    """Of what can be seen from here."""
+    """Of what can be seen from here. With a `historian` also of what the streams hold no more."""
 
-    def __init__(self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock) -> None:
+    def __init__(
+        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock,
+        historian: Historian | None = None,
+    ) -> None:  # fmt: skip
         self._streams, self._store, self._whom = streams, store, whom
-        self._commands, self._clock = commands, clock
+        self._commands, self._clock, self._historian = commands, clock, historian
 
     async def say(
         self, tag: TagPath, command: str, said: tuple[str, CloudEvent], ask: Mapping[str, Any]
@@ -60,6 +87,74 @@ class FlowDesk:
                     await asyncio.sleep(LOOK_INTERVAL_S)
         except TimeoutError:
             return None
+
+    async def told(
+        self, patterns: Sequence[Pattern], since_ns: int, type: str, *, fits: Callable[[TagPath], bool] | None = None
+    ) -> Told:  # fmt: skip
+        """Events of a type as `events` gives them; where the streams have dropped some of that time, those of the
+        history before them. `fits` says which paths are wanted, where many others have events too."""
+        found = await self.events(patterns, since_ns, type)
+        reach_ns = await self._reach_ns(patterns)
+        if reach_ns is None or reach_ns <= since_ns:
+            return Told(found)
+        try:
+            older = await self._recorded(patterns, since_ns, type, fits)
+        except PlantError as error:
+            return Told(found, reach_ns, error.what)
+        return Told([*older, *found])
+
+    async def _reach_ns(self, patterns: Sequence[Pattern]) -> int | None:
+        """Since when the streams with such events hold what was stored; None: since ever."""
+        streams = await self._streams.of_data()
+        holding = [stream for stream in streams if await self._subjects(stream, patterns)]
+        reach_ns = None
+        for stream in holding or streams:
+            state = (await self._streams.info(stream)).get("state", {})
+            first_seq, last_seq = int(state.get("first_seq", 0)), int(state.get("last_seq", 0))
+            if first_seq <= 1:
+                continue
+            is_empty = first_seq > last_seq
+            first_ns = self._clock.now_ns() if is_empty else parse_time_ns(str(state["first_ts"]))
+            reach_ns = max(reach_ns or 0, first_ns)
+        return reach_ns
+
+    async def _recorded(
+        self, patterns: Sequence[Pattern], since_ns: int, type: str, fits: Callable[[TagPath], bool] | None
+    ) -> list[tuple[str, CloudEvent]]:  # fmt: skip
+        """What the history has, by path and time, as it was put right. Raises PlantError."""
+        if self._historian is None:
+            raise PlantError("it is not asked here")
+        try:
+            names = await self._historian.resolve(patterns, "event")
+        except NotFoundError:
+            return []
+        names = [name for name in names if fits is None or fits(TagPath.parse(name))]
+        found: list[tuple[str, CloudEvent]] = []
+        for at in range(0, len(names), TAGS_MAX):
+            found += await self._recorded_of(self._historian, names[at : at + TAGS_MAX], since_ns, type)
+        return found
+
+    async def _recorded_of(
+        self, historian: Historian, names: Sequence[str], since_ns: int, type: str
+    ) -> list[tuple[str, CloudEvent]]:  # fmt: skip
+        request = {"kind": "events", "data_kind": "event", "tags": list(names), "type": type, "limit": ROWS_MAX}
+        found: dict[tuple[str, str, str, int | None], tuple[str, CloudEvent]] = {}
+        for _ in range(PAGES_MAX):
+            table = await historian.ask({**request, "start_ns": since_ns, "end_ns": self._clock.now_ns()})
+            at = table.schema.get_field_index("timestamp")
+            rows = table.set_column(at, "timestamp", table.column(at).cast("int64")).to_pylist() if at >= 0 else []
+            for row in rows:
+                event = stored_event(row)
+                if isinstance(event.data, dict):
+                    found[row["tag"], event.source, event.id, event.time_ns] = (row["tag"], event)
+            if len(rows) < ROWS_MAX:
+                return list(found.values())
+            if rows[-1]["timestamp"] == since_ns:
+                break
+            since_ns = rows[-1]["timestamp"]  # what is of the same moment comes again
+        raise PlantError(
+            "there is too much of it", got=f"{ROWS_MAX} events of one moment", next_step="ask for fewer places"
+        )
 
     async def events(
         self, patterns: Sequence[Pattern], since_ns: int, type: str

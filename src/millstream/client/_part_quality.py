@@ -10,6 +10,7 @@ import msgspec
 
 from millstream.client._commands import Commands
 from millstream.client._flow_desk import FlowDesk
+from millstream.client._history import Historian
 from millstream.client._paths import Where, to_patterns
 from millstream.client._streams import Store, Streams, Whom
 from millstream.client._times import Time, to_time_ns
@@ -26,16 +27,18 @@ LATE_NS = 3 * 86_400 * 10**9  # so long after its time something may be said
 class PartQuality:
     """The rejects of what can be seen from here. Made by `Plant.quality`."""
 
-    def __init__(self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock) -> None:
-        self._desk, self._clock = FlowDesk(streams, store, whom, commands, clock), clock
+    def __init__(
+        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, historian: Historian
+    ) -> None:
+        self._desk, self._clock = FlowDesk(streams, store, whom, commands, clock, historian), clock
 
     async def list(self, *patterns: Where, start: Time = "-1d", end: Time = "now") -> Sequence[Mapping[str, Any]]:
         """Lots of scrap and rework that have a part in this time, as they stand now, oldest first, each with its
         `path` and `lot`: those that were counted, by minute and reason, and what people said."""
         now_ns = self._clock.now_ns()
         start_ns, end_ns = to_time_ns(start, now_ns), to_time_ns(end, now_ns)
-        found = await self._desk.events(to_patterns(patterns), start_ns - LATE_NS, REJECT_TYPE)
-        return lots_of(((path, event.data) for path, event in found), start_ns, end_ns)
+        found = await self._desk.told(to_patterns(patterns), start_ns - LATE_NS, REJECT_TYPE)
+        return lots_of(((path, event.data) for path, event in found.events), start_ns, end_ns)
 
     async def say(
         self, path: Where, count: float, kind: str, *, start: Time = "-1h", end: Time = "now", reason: str = "",

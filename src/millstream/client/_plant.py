@@ -90,8 +90,9 @@ class Plant:
         self.commands = self.fleet.commands
         self.archive = Archive(self._historian, link, self.fleet.whom, clock)
         asking = (self._streams, self._store, self.fleet.whom, self.commands, clock)
-        self.alarms, self.context, self.downtime = Alarms(*asking), PlantContext(*asking), Downtime(*asking)
-        self.quality, self.oee = PartQuality(*asking), Oee(*asking)
+        self.alarms, self.context = Alarms(*asking), PlantContext(*asking)
+        recalling = (*asking, self._historian)
+        self.downtime, self.quality, self.oee = Downtime(*recalling), PartQuality(*recalling), Oee(*recalling)
         self.twins = Twins(self._streams, clock)
         self.letters = LetterActs(self._streams, self.replay, self._acts)
         self.dropped_count = 0

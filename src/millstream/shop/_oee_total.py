@@ -85,14 +85,14 @@ def chosen_windows(told: Iterable[OeeWindow], start_ns: int, end_ns: int) -> dic
 
 def oee_total(
     windows: Mapping[str, Sequence[OeeWindow]], start_ns: int, end_ns: int, *, missing: Sequence[str] = (),
-    known_min: float = KNOWN_MIN,
+    known_min: float = KNOWN_MIN, remark: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """The figures of all these machines together over [start_ns, end_ns), with what they are made of.
 
     `covered` is the share of that time that windows tell of, from the first to the last one of a machine where these
     are shifts, between which nothing is planned. With less than 95 % of it (`known_min`), less than that known, or a
     doubt in any window, the figures are not sure (`is_sure`). `missing` are machines that should tell of this time and
-    do not: a doubt each.
+    do not: a doubt each. `remark` is a doubt of all of it.
     """
     every = [window for each in windows.values() for window in each]
     spent = _sums(window.told.spent_s for window in every)
@@ -107,6 +107,7 @@ def oee_total(
     failures, known = sum(w.told.failures for w in every), 1.0 - (_ratio(unknown_s, planned_s) or 0.0)
     quality = _ratio(good_s, ideal_s) if ideal_s else _ratio(produced - rejected, produced)
     doubts = [
+        *({"path": "", "start": format_time(start_ns), "doubt": each} for each in [remark] if each),
         *({"path": each, "start": format_time(start_ns), "doubt": "it told nothing of this time"} for each in missing),
         *({"path": w.machine, "start": w.told.start, "doubt": doubt} for w in every for doubt in w.told.doubts),
     ]  # fmt: skip

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from fake_node import NOW_NS, PASSWORD, USER, FakeNode
 from nats.errors import FlushTimeoutError
+from nats.js.api import StreamConfig
 
 import millstream
 from millstream.client import Plant, Reading
@@ -379,3 +380,35 @@ async def test_live_goes_on_after_the_server_was_killed(edge: FakeNode) -> None:
                     await plant.publish(TEMPERATURE, 1)
                 await asyncio.sleep(0.02)
     assert len(seen.result()) == 2
+
+
+def an_hour(start: str, end: str, production_s: float) -> dict[str, object]:
+    """A window as the flow `oee` tells it."""
+    return {
+        "window": "hour", "revision": 0, "start": start, "end": end, "planned_s": 3600.0,
+        "spent_s": {"production": production_s, "down": 3600.0 - production_s}, "produced": 60.0, "rejected": 0.0,
+        "ideal_s": 1800.0, "losses_s": {}, "small_stops": 0, "failures": 1, "doubts": [],
+    }  # fmt: skip
+
+
+async def test_no_total_is_sure_of_a_time_that_the_stream_has_dropped_and_no_history_has(edge: FakeNode) -> None:
+    js = edge.client.jetstream()
+    day = {"start": "2026-01-02T00:00:00Z", "end": "2026-01-02T02:00:00Z"}
+    async with millstream.connect(edge.folder) as plant:
+        for hour, machine in ((0, "press"), (1, "press"), (0, "saw"), (1, "saw")):
+            data = an_hour(f"2026-01-02T0{hour}:00:00Z", f"2026-01-02T0{hour + 1}:00:00Z", 1800.0 + 1800 * hour)
+            await plant.event(f"acme/{machine}:oee/hour", "millstream.oee", data)
+        found = await plant.oee.total("acme", **day)
+        assert (found["machines"], found["is_sure"], found["availability"]) == (2, True, 0.75)
+        config = (await js.stream_info("E_edge1_I")).config
+        await js.update_stream(config=StreamConfig(**{**config.__dict__, "max_msgs": 2}))
+        found = await plant.oee.total("acme", **day)
+        assert (found["machines"], found["is_sure"]) == (1, False), "the press is not told of any more"
+        (doubt,) = found["doubts"]
+        assert doubt["doubt"].startswith("the streams reach back to 20")
+        assert "no historian answers" in doubt["doubt"]
+        await js.update_stream(config=StreamConfig(**{**config.__dict__, "max_msgs": 1}))
+        await plant.event("acme/press:other", "acme.other", {})
+        for ask in (plant.oee.total("acme", **day), plant.downtime.why("acme/press:oee/hour/oee", day["end"])):
+            with pytest.raises(NotFoundError, match=r"the streams reach back to 20.*no historian answers"):
+                await ask

@@ -26,7 +26,6 @@ FILE = """
 edge: {name: e1, path: acme/p1, data_dir: edge}
 hub: {name: hub, data_dir: hub}
 streams: {integrity: {max_bytes: 64MiB}, flow_max_bytes: 64MiB}
-historian: null
 connectors: []
 flows:
   - name: watch
@@ -252,6 +251,29 @@ async def its_figures_are_tags(start_ns: int, edge: Plant, above: Plant) -> None
     await until(is_raised, "an alarm of the place")
 
 
+async def figures_outlive_the_streams(above: Plant) -> None:
+    """The hub's stream has dropped all that it had of the windows: they are those of the history, as they were put
+    right."""
+    hour_ns = 3600 * 10**9
+    start_ns = SystemClock().now_ns() // hour_ns * hour_ns - 2 * hour_ns
+    span = {"start": start_ns, "end": start_ns + hour_ns}
+    before = dict(await above.oee.total("acme/p1", **span))
+    stops = await above.downtime.list("acme/p1", **span)
+    assert (before["windows"] > 0, len(stops)) == (True, 2)
+    last_seq = (await above._streams.info("H_INTEGRITY"))["state"]["last_seq"]
+
+    async def is_kept() -> bool:
+        table = await above.event_history("acme/**", start_ns, type="millstream.oee")
+        return any(json.loads(row)["revision"] for row in table.column("data").to_pylist())
+
+    await until(is_kept, "the corrected windows are in the history")
+    config = (await above._streams.info("H_INTEGRITY"))["config"]
+    await above._streams._api("STREAM.UPDATE.H_INTEGRITY", {**config, "max_msgs": 1})
+    assert (await above._streams.info("H_INTEGRITY"))["state"]["first_seq"] >= last_seq
+    assert dict(await above.oee.total("acme/p1", **span)) == before
+    assert await above.downtime.list("acme/p1", **span) == stops
+
+
 async def parts_are_explained(folder: Path, edge: Plant, above: Plant, capsys: pytest.CaptureFixture[str]) -> None:
     """Scrap of hours ago is told from the hub and put right at the edge; the figures that it touches follow."""
     hour_ns = 3600 * 10**9
@@ -397,6 +419,7 @@ async def test_what_people_say_at_the_edge_or_at_the_hub_counts_once_at_the_edge
             await parts_are_explained(tmp_path, edge, above, capsys)
             await two_sources_disagree(tmp_path, edge, above, capsys)
             await a_twin_shows_what_is_and_what_was(tmp_path, edge, above, capsys)
+            await figures_outlive_the_streams(above)
             rows = await edge.alarms.history("acme/p1")
             told = [(row.note.change, row.note.who) for row in rows if row.path == "acme/p1/press:alarm/hi"]
             assert told[:3] == [("raised", None), ("acknowledged", "ada"), ("shelved", "bob")]
