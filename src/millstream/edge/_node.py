@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,7 @@ from millstream.edge._new_token import NewToken
 from millstream.edge._service_scope import ServiceScope
 from millstream.edge._settings import forward_settings, make_data_dir, server_settings
 from millstream.edge._shared_config import SharedShelf
+from millstream.edge._shared_tokens import SharedTokens
 from millstream.edge._store_watch import StoreWatch
 from millstream.edge._turns import Turns
 from millstream.edge._update import TYPE as UPDATE
@@ -100,6 +101,8 @@ class EdgeNode:
         self._clock = clock or SystemClock()
         self._sink = log
         self._log = LineLog(config.edge.name, log)
+        creds = None if config.uplink is None else config.uplink.credentials
+        self._new_token = None if creds is None else NewToken(creds.absolute(), self._clock, self._log)
         self.turns: Turns | None = None
         """This box among the site's, when there are several."""
         self._stop = asyncio.Event()
@@ -218,7 +221,23 @@ class EdgeNode:
                 shelf = SharedShelf(connection, config.edge.name)
                 await self._try(shelf, lambda own: self._work(own, server, room, stop), stop)
 
-        await self.turns.run(turn, stop, lambda: self._stand_by(server))
+        async with self._sharing_tokens(self.turns):
+            await self.turns.run(turn, stop, lambda: self._stand_by(server))
+
+    @asynccontextmanager
+    async def _sharing_tokens(self, turns: Turns) -> AsyncIterator[None]:
+        """Whichever box the hub gives new tokens to, each takes its own; works or not."""
+        if self._new_token is None:
+            yield
+            return
+        shared = SharedTokens(turns.connection, self._new_token.take, self._log)
+        self._new_token.share = shared.store
+        task = asyncio.ensure_future(self._kept("tokens of the uplink", shared.run))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _stand_by(self, server: NatsServer) -> None:
         """What a box does while another one works: keep the site's history too."""
@@ -490,9 +509,8 @@ class EdgeNode:
 
         server, base = self.server, f"millstream.node.{self.config.edge.name}"
         asked = {**self._works.asked(), "config": self._configuration.answer}
-        if self.config.uplink is not None and self.config.uplink.credentials is not None:
-            token = NewToken(self.config.uplink.credentials.absolute(), self._clock, self._log)
-            asked["uplink_token"] = token.answer
+        if self._new_token is not None:
+            asked["uplink_token"] = self._new_token.answer
         if self._fleet is not None:
             asked["facts"] = self._fleet.answer_request
         asked_from = self._works.asked_from()

@@ -54,6 +54,11 @@ class Turns:
         finally:
             await self._stack.aclose()
 
+    @property
+    def connection(self) -> RawConnection:
+        """This box's own, whether it works or not."""
+        return self._connection
+
     async def run(
         self, work: Callable[[], Awaitable[None]], stop: asyncio.Event, beside: Callable[[], Awaitable[None]]
     ) -> None:

@@ -7,7 +7,7 @@ can be stored (no majority, the server restarts) events wait, a bounded number o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from millstream.bus import (
@@ -20,12 +20,21 @@ from millstream.bus import (
     StreamInfo,
     decode_answer,
 )
+from millstream.hub._losses import Losses
 from millstream.kernel import Clock, PlantError, Signal, Unreachable
 from millstream.model import AssetPath
-from millstream.protocols.cloudevents import CloudEvent, encode_event
+from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event
 from millstream.protocols.ledger import WRITER_HEADER
 from millstream.protocols.nats_wire import WireMessage, parse_headers
-from millstream.protocols.server_advisory import EVENT_TYPE, AlarmWatch, LimitWatch, ServerEvent, read_advisory
+from millstream.protocols.server_advisory import (
+    EVENT_TYPE,
+    LEADER_ELECTED,
+    QUORUM_LOST,
+    AlarmWatch,
+    LimitWatch,
+    ServerEvent,
+    read_advisory,
+)
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
 from millstream.sdk import Log
 
@@ -121,31 +130,38 @@ class _Repeats:
 
 class HeardEvents:
     """Events that nobody has stored yet, as far as is known here, a bounded number. A member of a cluster hears what
-    happens while another leads, too: what that one stores is forgotten, and the rest is told by whoever leads next."""
+    happens while another leads, too: what that one stores is forgotten, and the rest is told by whoever leads next.
+    Majorities that are lost wait for one another, and are one event."""
 
     def __init__(self) -> None:
         self._events: dict[str, ServerEvent] = {}
         self._seen: dict[str, None] = {}
+        self._losses = Losses()
         self.dropped_count = 0
         self.added = Signal()
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._events) + len(self._losses.waiting)
 
     def add(self, event: ServerEvent) -> bool:
         """True for one that is new."""
         if event.id in self._seen:
             return False
         self._note(event.id)
-        self._events[event.id] = event
-        if len(self._events) > WAITING_COUNT_MAX:
-            del self._events[next(iter(self._events))]
-            self.dropped_count += 1
+        if event.what == QUORUM_LOST:
+            is_told = self._losses.lost(event)
+        else:
+            is_told = True
+            self._put(event)
+        if event.what == LEADER_ELECTED:
+            self._put_new(self._losses.elected(event))
         self.added.tell()
-        return True
+        return is_told
 
-    def first(self) -> ServerEvent | None:
-        """The oldest."""
+    def first(self, now_ns: int) -> ServerEvent | None:
+        """The oldest that may be told."""
+        for event in self._losses.due(now_ns):
+            self._put(event)
         return next(iter(self._events.values()), None)
 
     def done(self, id: str) -> None:
@@ -157,6 +173,19 @@ class HeardEvents:
         """Hear what JetStream announces in this account; `stored` is where events are heard as they are stored."""
         connection.subscribe(ADVISORIES, self._hear)
         connection.subscribe(stored, self._hear_stored)
+
+    def _put(self, event: ServerEvent) -> None:
+        self._note(event.id)
+        self._events[event.id] = event
+        if len(self._events) > WAITING_COUNT_MAX:
+            del self._events[next(iter(self._events))]
+            self.dropped_count += 1
+
+    def _put_new(self, events: Sequence[ServerEvent]) -> None:
+        """Events of this member's own making; another one may have stored the same."""
+        for event in events:
+            if event.id not in self._seen:
+                self._put(event)
 
     def _note(self, id: str) -> None:
         self._seen[id] = None
@@ -170,12 +199,22 @@ class HeardEvents:
     def _hear_stored(self, messages: list[WireMessage]) -> None:
         for message in messages:
             if message[3] is not None:
-                self.done(parse_headers(message[3]).values.get("ce-id", ""))
+                headers = parse_headers(message[3]).values
+                self.done(headers.get("ce-id", ""))
+                if headers.get("ce-type") == f"{EVENT_TYPE}.{QUORUM_LOST}":
+                    with contextlib.suppress(PlantError):  # of a version that tells it otherwise
+                        self._losses.told_by_another(_read_back(dict(headers), bytes(message[4])))
 
 
 def _events_in(messages: list[WireMessage]) -> list[ServerEvent]:
     found = (read_advisory(bytes(m[1]).decode("utf-8", "replace"), bytes(m[4]), domain=HUB_DOMAIN) for m in messages)
     return [event for event in found if event is not None]
+
+
+def _read_back(headers: Mapping[str, str], payload: bytes) -> ServerEvent:
+    event = decode_event(headers, payload)
+    data = dict(event.data) if isinstance(event.data, Mapping) else {}
+    return ServerEvent(QUORUM_LOST, "alarm", str(data.get("text", "")), event.id, "MS-2610", event.time_ns, data)
 
 
 class ServerEventTeller:
@@ -249,7 +288,7 @@ class ServerEventTeller:
                     self.keep(found)
 
     async def _tell(self) -> None:
-        while (event := self._heard.first()) is not None:
+        while (event := self._heard.first(self._clock.monotonic_ns())) is not None:
             subject = self._shelf.subject(f"{EVENT_TYPE}.{event.what}")
             if subject is not None:
                 try:

@@ -8,8 +8,8 @@ Advisories of JetStream (ADR-8, ``io.nats.jetstream.advisory.v1.*``) and of the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from millstream.protocols.nats_jwt import read_token
 Severity = Literal["info", "warning", "alarm"]
 
 EVENT_TYPE = "millstream.server"
+QUORUM_LOST, QUORUM_BACK, LEADER_ELECTED = "quorum_lost", "quorum_back", "leader_elected"
 NEAR_RATIO, FAR_RATIO = 0.8, 0.7
 """A limit counts as near from the first on, until the second."""
 _JETSTREAM, _SERVER = "io.nats.jetstream.advisory.v1.", "io.nats.server.advisory.v1."
@@ -71,6 +72,8 @@ def read_advisory(subject: str, payload: bytes, *, domain: str) -> ServerEvent |
         return None
     what, severity, text, code, names = found
     data = {name: _short(raw[name]) for name in names if raw.get(name) is not None}
+    if "replicas" in data:
+        data["replicas"] = _gone(raw)
     account = str(raw.get("account") or _client(raw).get("acc") or "")
     return ServerEvent(what, severity, text[:400], str(raw.get("id", "")), code, _time_ns(raw), data, account)
 
@@ -88,14 +91,14 @@ def _leader(raw: Mapping[str, Any]) -> _Found:
     behind = [str(r.get("name")) for r in raw.get("replicas") or () if not r.get("current", True)]
     text = f"{raw.get('leader')} leads {raw.get('stream') or 'the cluster'}"
     text += f"; not level yet: {', '.join(sorted(behind))}" if behind else ""
-    return "leader_elected", "info", text, None, ("stream", "leader")
+    return LEADER_ELECTED, "info", text, None, ("stream", "leader")
 
 
 def _quorum(raw: Mapping[str, Any]) -> _Found:
-    gone = [str(r.get("name")) for r in raw.get("replicas") or () if not r.get("current", True)]
+    gone = _gone(raw)
     of = f"consumer {raw['consumer']} of {raw.get('stream')}" if "consumer" in raw else f"stream {raw.get('stream')}"
-    text = f"{of} has no majority of its replicas; not there: {', '.join(sorted(gone)) or 'unknown'}"
-    return "quorum_lost", "alarm", text, "MS-2610", ("stream", "consumer")
+    text = f"{of} has no majority of its replicas; not there: {', '.join(gone) or 'unknown'}"
+    return QUORUM_LOST, "alarm", text, "MS-2610", ("stream", "consumer", "replicas")
 
 
 def _deliveries(raw: Mapping[str, Any]) -> _Found:
@@ -222,6 +225,45 @@ class AlarmWatch:
         ]  # fmt: skip
         self.raised = dict(alarms)
         return events
+
+
+def merged_losses(events: Sequence[ServerEvent]) -> ServerEvent:
+    """One event of all that lost their majority together: a server announces each stream and consumer by itself. It
+    has the id of the first, the worst (with the most replicas gone) by its name, and all of them in `streams` and
+    `consumers`."""
+    worst = max(events, key=lambda one: (len(one.data.get("replicas", ())), "consumer" not in one.data))
+    streams, consumers = (sorted({_lost_name(e) for e in events if ("consumer" in e.data) is is_one})
+                          for is_one in (False, True))  # fmt: skip
+    count = len(streams) + len(consumers)
+    kinds = [f"{len(found)} {what}{'s' if len(found) > 1 else ''}"
+             for found, what in ((streams, "stream"), (consumers, "consumer")) if found]  # fmt: skip
+    text = f"{' and '.join(kinds)} have no majority of their replicas; the worst: {worst.text}"
+    data = {"count": count, "worst": _lost_name(worst), "streams": streams, "consumers": consumers}
+    first = events[0]
+    return replace(first, text=(worst.text if count == 1 else text)[:400], data=data)
+
+
+def majority_back(lost: ServerEvent, now_ns: int) -> ServerEvent:
+    """All that one event of `merged_losses` named have a leader again."""
+    data = {name: lost.data[name] for name in ("count", "streams", "consumers")} | {"lost": lost.id}
+    seconds = max(0, now_ns - (lost.time_ns or now_ns)) / 1e9
+    text = f"the majority of {lost.data['count']} streams and consumers is back after {seconds:.0f} s"
+    return ServerEvent(QUORUM_BACK, "info", text, f"{lost.id}/back", "MS-2610", now_ns, data, lost.account)
+
+
+def stream_key(event: ServerEvent) -> str:
+    """Which stream it is about, with whose it is where several have one of that name."""
+    tenant = event.data.get("tenant")
+    return f"{tenant}/{event.data.get('stream')}" if tenant is not None else str(event.data.get("stream"))
+
+
+def _lost_name(event: ServerEvent) -> str:
+    consumer = event.data.get("consumer")
+    return stream_key(event) if consumer is None else f"{stream_key(event)} > {consumer}"
+
+
+def _gone(raw: Mapping[str, Any]) -> list[str]:
+    return sorted(str(r.get("name")) for r in raw.get("replicas") or () if not r.get("current", True))
 
 
 def _client(raw: Mapping[str, Any]) -> Mapping[str, Any]:

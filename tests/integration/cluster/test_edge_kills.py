@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 from cluster_site import MEMBERS, Boxes, free_ports
 from forward_site import until
-from trust_site import Operator, Site, hub_of
+from trust_site import Operator, Site, hub_of, now_s
 
 from millstream.bus import START_PATIENCE_S, Credentials, RawConnection, StreamApi, StreamReader
 from millstream.client import joined_keys
 from millstream.edge import join_hub
 from millstream.kernel import PlantError
+from millstream.protocols.nats_jwt import KeyPair, parse_creds, read_token
+from millstream.trust import note_change, rekey_tenant
 
 ROWS_S = 20
 CLASSES = {"I": "integrity", "T": "throughput", "S": "site"}
@@ -137,6 +139,32 @@ async def values_in(connection: RawConnection, stream: str, name: str) -> list[i
     return values
 
 
+async def keys_are_replaced(operator: Operator, site: Site, boxes: EdgeBoxes, worker: str) -> None:
+    """While one box is off. Each box goes on with a new token for the key that it has, that one when it is back."""
+    off, other = (m for m in MEMBERS if m != worker)
+    creds = {m: boxes.folder / m / "secrets" / "uplink.creds" for m in MEMBERS}
+    plant, before = operator.trust.tenants["acme"], {m: path.read_text("ascii") for m, path in creds.items()}
+    await boxes.kill(off)
+    with operator.changing() as trust:
+        rekey_tenant(plant, ["edge"], now_s())
+        note_change(trust, "test", "tenant_rekeyed", "acme", "acme", {}, now_s())
+    await site.taken()
+
+    async def are_back(*members: str) -> bool:
+        found = {m: parse_creds(creds[m].read_text("ascii"), where=m) for m in members}
+        assert all(key.public == parse_creds(before[m], where=m)[1].public for m, (_, key) in found.items())
+        issuer = KeyPair(plant.roles["edge"]).public
+        linked = (await site.hub.server.monitor("/leafz")).get("leafs") or []
+        return all(read_token(token).issuer == issuer for token, _ in found.values()) and len(linked) == len(members)
+
+    await until(
+        lambda: are_back(worker, other), "the boxes that are there have new tokens, and are at the hub with them"
+    )
+    assert creds[off].read_text("ascii") == before[off]
+    await boxes.start(off)
+    await until(lambda: are_back(*MEMBERS), "the box that was off has its new token, too")
+
+
 async def test_boxes_of_a_site_are_killed_one_by_one_and_two_at_once(tmp_path: Path) -> None:
     operator = Operator(tmp_path)
     listen = {"server": {"leaf_port": free_ports(1)[0]}}
@@ -181,6 +209,7 @@ async def test_boxes_of_a_site_are_killed_one_by_one_and_two_at_once(tmp_path: P
         assert all(last[kind] > seq for kind, seq in accepted.items())
         async with hub_of(operator, listen) as site, tenant(site) as connection:
             await wait_at_hub(connection, last)
+            await keys_are_replaced(operator, site, boxes, worker)
             assert await values_in(connection, "H_INTEGRITY", "integrity")
             assert await values_in(connection, "H_THROUGHPUT", "throughput")
             found = await accounts(connection)

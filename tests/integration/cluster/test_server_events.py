@@ -78,7 +78,7 @@ async def test_a_majority_that_was_lost_is_told_once_it_is_back(tmp_path: Path) 
         async with cluster.connection(leader) as connection:
             connection.subscribe(
                 "$JS.EVENT.ADVISORY.STREAM.QUORUM_LOST.>",
-                lambda messages: lost.extend(json.loads(message[4])["id"] for message in messages),
+                lambda messages: lost.extend(json.loads(message[4])["stream"] for message in messages),
             )
             await connection.request("$SYS.REQ.USER.INFO")
             await cluster.kill(*others)
@@ -86,18 +86,20 @@ async def test_a_majority_that_was_lost_is_told_once_it_is_back(tmp_path: Path) 
         await cluster.start(*others)
         await cluster.wait_leader()
 
-        async def told() -> list[dict[str, Any]]:
+        async def told(what: str) -> list[dict[str, Any]]:
             words = warm.command("events", "--json", "--start", "-1h", "--node", str(tmp_path / leader))
             asked = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
             out, _ = await asked.communicate()
             found = [json.loads(line) for line in out.decode().splitlines()]
-            return [event for event in found if event["type"] == "millstream.server.quorum_lost"]
+            return [event for event in found if event["type"] == f"millstream.server.{what}"]
 
         async def is_told() -> bool:
-            return set(lost) <= {event["id"] for event in await told()}
+            return bool(await told("quorum_back"))
 
-        await until(is_told, "what nobody could store when it happened")
-        found = await told()
+        await until(is_told, "what nobody could store when it happened, and that it is over")
+        found = await told("quorum_lost")
         assert {event["data"]["code"] for event in found} == {"MS-2610"}
-        ids = [event["id"] for event in found]
-        assert len(ids) == len(set(ids)), "each of them once"
+        assert {stream for stream in lost if stream} <= {one for event in found for one in event["data"]["streams"]}
+        assert len(found) == 1 < found[0]["data"]["count"], "all of them at once"
+        (back,) = await told("quorum_back")
+        assert back["data"]["lost"] == found[0]["id"]

@@ -12,10 +12,15 @@ from cluster_site import MEMBERS
 from forward_site import Edge, running_edge, until
 from identity_provider import Idp, idp
 from tenant_cluster import TenantCluster, running_tenants
-from trust_site import messages_of, now_s
+from trust_site import creds_of, messages_of, now_s
 
+from millstream.bus import node_service
 from millstream.edge import join_hub
-from millstream.trust import restore_site, revoke_site
+from millstream.edge._log import LineLog, to_logging
+from millstream.edge._new_token import NewToken
+from millstream.kernel import SystemClock
+from millstream.protocols.uplink_token import tokens_subject
+from millstream.trust import edge_token, new_key, note_change, rekey_tenant, restore_site, revoke_site
 
 TENANTS = ("acme", "beta")
 BACKLOG = 4_000
@@ -43,6 +48,37 @@ async def heard_of_beta(cluster: TenantCluster, beta: Edge, member: str) -> tupl
         connection.publish("uns.v1.acme.mark", b"{}")
         await until(lambda: "uns.v1.acme.mark" in heard, "a message of its own")
     return len(heard), [subject for subject in heard if "beta" in subject]
+
+
+async def keys_are_replaced(cluster: TenantCluster, beta: Edge, folder: Path, *there: str) -> list[str]:
+    """All of beta's, while a member is away: at those that are there the old ones open nothing, and its site goes on
+    with the token that it is given. What an old key signed: the site's credentials, and a thief's own."""
+    tenant, creds = cluster.operator.trust.tenants["beta"], folder / "secrets" / "uplink.creds"
+    thief = new_key("user")
+    stolen = edge_token(tenant.plant_public, tenant.roles["edge"], "plant1", "beta/plant1", thief.public, now_s())
+    old = [creds.read_text(encoding="ascii"), creds_of(stolen, thief)]
+    site = NewToken(creds, SystemClock(), LineLog("plant1", to_logging))
+    service = node_service(
+        beta.server.url, beta.server.credentials, name="millstream-edge", version="1.0.0", endpoints={},
+        asked={"uplink_token": (tokens_subject("plant1"), site.answer)},
+    )  # fmt: skip
+    async with service:
+        with cluster.operator.changing() as trust:
+            rekey_tenant(tenant, [], now_s())
+            note_change(trust, "test", "tenant_rekeyed", "beta", "beta", {}, now_s())
+        cluster.hand_over(there[-1])
+        await cluster.wait_taken(*there)
+        for member in there:
+            await refuses(cluster, member, old)
+        await beta.send(300)
+        await cluster.wait_counted("beta", beta.sent)
+    assert creds.read_text(encoding="ascii") not in old
+    return old
+
+
+async def refuses(cluster: TenantCluster, member: str, creds: list[str]) -> None:
+    for each in creds:
+        await until(lambda each=each: cluster.is_refused(member, each), f"an old key opens nothing at {member}")  # type: ignore[misc]
 
 
 async def audited(cluster: TenantCluster, member: str) -> list[str]:
@@ -92,6 +128,7 @@ async def test_tenants_of_a_hub_of_three_lose_nothing_and_a_site_that_is_locked_
 
         # Locked out while one member is away; it hears of that when it is back, whatever its own file says.
         await cluster.kill(away)
+        old = await keys_are_replaced(cluster, beta, tmp_path / "beta" / "plant1", leader, third)
         await comes_back_to_others(visitor, (leader, third))
         async with bob.at(leader) as client:
             assert (await client.delete("/api/v1/session")).status_code == 200
@@ -106,6 +143,7 @@ async def test_tenants_of_a_hub_of_three_lose_nothing_and_a_site_that_is_locked_
         await cluster.start(away)
         await cluster.wait_taken(away)
         assert await cluster.is_refused(away, creds)
+        await refuses(cluster, away, old)
         await bob.wait_status(away, 401)
         await cluster.wait_current(away)
         before: list[int] = []

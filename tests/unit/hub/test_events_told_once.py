@@ -104,7 +104,7 @@ def test_a_member_forgets_what_the_one_that_leads_has_stored_and_keeps_a_bounded
         assert heard.add(ServerEvent("leaf_lost", "warning", "gone", f"e{number}"))
     assert (len(heard), heard.dropped_count) == (WAITING_COUNT_MAX, 5)
     heard.done("e5")
-    first = heard.first()
+    first = heard.first(0)
     assert first is not None
     assert first.id == "e6"
     assert not heard.add(ServerEvent("leaf_lost", "warning", "gone", "e5"))  # it comes late, and is stored
