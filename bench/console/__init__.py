@@ -17,8 +17,9 @@ on a wall's screen, beside those of a page with nothing on it.
 
 At last a hub that knows a hundred thousand tags, each with a value that came over the bus: how soon the tree stands
 there, how soon a search shows a tag with its value, and what the page holds. There, too, a trend of a hundred thousand
-samples, and one of four such, is moved and zoomed: the processor time of the page's process for each view. Needs
-chromium, playwright and a built console; where they are missing nothing is measured.
+samples, and one of four such, is moved and zoomed: the processor time of the page's process for each view, and in a
+second run of the same the frames that came too late. Needs chromium, playwright and a built console; where they are
+missing nothing is measured.
 """
 
 from __future__ import annotations

@@ -112,18 +112,18 @@ async def _row(browser: Browser, address: str, span_ms: tuple[int, int], seconds
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/api/v1/range" in request.url else None)
     moving = [f"#/trend?{tags}", begin_ms, end_ms, seconds, VIEWS_PER_S]
-    steps, (_, dropped, longest_ms), (share, _) = await asyncio.gather(
-        page.evaluate(_MOVE, moving), frames(page, seconds), page_cost(seconds)
-    )
+    # Counting frames keeps a page busy by itself: what a view costs is measured without it, and frames in a second run.
+    steps, (share, _) = await asyncio.gather(page.evaluate(_MOVE, moving), page_cost(seconds))
+    _, (_, dropped, longest_ms) = await asyncio.gather(page.evaluate(_MOVE, moving), frames(page, seconds))
     await page.context.close()
     _, after, _ = await blank_frames(browser, seconds / 2, {"width": 1280, "height": 900})
     view_ms = 1000 * share * seconds / steps
     is_met = view_ms < FRAME_MS and dropped - before - after <= DROPPED_RATIO_MAX * 60 * seconds and not asked
     return Row(
         "", f"{view_ms:.1f} ms a picture", f"under {FRAME_MS:.1f} ms, {DROPPED_RATIO_MAX:.0%} dropped", None, is_met,
-        f"of the page's processor for each of {VIEWS_PER_S} views a second, moved and zoomed by its address; "
-        f"{dropped} frames dropped in {seconds:g} s, {before + after} by a page with nothing on it; "
-        f"the longest took {longest_ms:.0f} ms; {len(asked)} questions to the hub",
+        f"of the page's processor for each of {VIEWS_PER_S} views a second, moved and zoomed by its address; in another "
+        f"run {dropped} frames dropped in {seconds:g} s, {before + after} by a page with nothing on it; the longest took "
+        f"{longest_ms:.0f} ms; {len(asked)} questions to the hub",
         details={
             "view_ms": view_ms, "dropped": dropped, "blank_dropped": before + after, "longest_ms": longest_ms,
             "lines": lines, "questions": len(asked),

@@ -5,7 +5,7 @@ import { useEffect } from "preact/hooks";
 import { ageText, plain } from "./format";
 import { PlantPage } from "./pages/plant";
 import { later } from "./parts/later";
-import { address, PAGES, route, type Page } from "./router";
+import { address, page as shownPage, PAGES, type Page } from "./router";
 import { clockError, connections, leave, linkState, POLL_S, problem, session } from "./state/hub";
 import { theme, THEMES, type Theme } from "./theme";
 import { times, TIMES, type Times } from "./times";
@@ -31,7 +31,7 @@ const OF_A_HUB: ReadonlySet<Page> = new Set(["fleet", "admin"]);
 const NEEDS_LINK: ReadonlySet<Page> = new Set(["alarms", "fleet", "pipeline"]);
 
 export function App(): preact.JSX.Element {
-  const { page } = route.value;
+  const page = shownPage.value;
   const title = session.value === null ? t("logIn") : t(page);
   useEffect(() => {
     document.title = `${title} · Millstream`;

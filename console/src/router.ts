@@ -13,6 +13,7 @@ const hash = signal(location.hash);
 addEventListener("hashchange", () => (hash.value = location.hash));
 
 export const route = computed<Route>(() => parseRoute(hash.value));
+export const page = computed<Page>(() => route.value.page);
 
 export function parseRoute(text: string): Route {
   const [, name = "", query = ""] = /^#\/?([^?]*)\??(.*)$/.exec(text) ?? [];

@@ -1,9 +1,11 @@
 /** Many tags over time: history and live without a seam, zoomed by drawing over it; the address holds all of it. */
+import { computed } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { numberText, plain } from "../format";
 import { Chart, DASHES } from "../parts/chart";
 import { saveBlob, savePicture } from "../parts/keep";
 import { spectrumOf } from "../parts/spectrum";
+import { endOf, placeOf } from "../parts/thin";
 import { ValueCell } from "../parts/value";
 import { address, go, route } from "../router";
 import { client, connections, now, session } from "../state/hub";
@@ -23,6 +25,7 @@ const DRAW_MS = 200;
 const MISSING_MS = 3000;
 const LINES_MAX = 8;
 const START_MAX = 8;
+const KNOWN_MAX = 500;
 const NUMERIC = ["tag", "count", "kpi"];
 
 export function TrendPage(): preact.JSX.Element {
@@ -106,10 +109,13 @@ function zoomOf(from: string | null, to: string | null): [number, number] | unde
   return from !== null && to !== null && first < last ? [first, last] : undefined;
 }
 
+const numbers = computed(() => [...tags.value.values()].filter((tag) => NUMERIC.includes(tag.kind)));
+/** The same element until tags change: nothing of it is looked at when the page is drawn again. */
+const known = computed(() => <datalist id="known">{numbers.value.slice(0, KNOWN_MAX).map((tag) => <option key={tag.key} value={tag.path} />)}</datalist>);
+
 function AddTag({ onAdd, isFull }: { onAdd: (key: string) => void; isFull: boolean }): preact.JSX.Element {
-  const numbers = [...tags.value.values()].filter((tag) => NUMERIC.includes(tag.kind));
   const add = (input: HTMLInputElement): void => {
-    const found = numbers.find((tag) => tag.path === input.value || tag.key === input.value);
+    const found = numbers.peek().find((tag) => tag.path === input.value || tag.key === input.value);
     if (found === undefined) return;
     input.value = "";
     onAdd(found.key);
@@ -119,16 +125,15 @@ function AddTag({ onAdd, isFull }: { onAdd: (key: string) => void; isFull: boole
       <label for="add">{t("addTag")}</label>
       <input id="add" class="grow" list="known" disabled={isFull} autocomplete="off" spellcheck={false}
         onChange={(event) => add(event.currentTarget)} />
-      <datalist id="known">{numbers.slice(0, 500).map((tag) => <option key={tag.key} value={tag.path} />)}</datalist>
+      {known.value}
     </>
   );
 }
 
 /** Nothing is chosen yet: some tags to begin with. */
 function Start({ onAdd }: { onAdd: (key: string) => void }): preact.JSX.Element {
-  const known = [...tags.value.values()].filter((tag) => NUMERIC.includes(tag.kind));
   const isNumber = (tag: Tag): boolean => typeof tag.reading.peek()?.value === "number";
-  const some = [...known.filter(isNumber), ...known.filter((tag) => !isNumber(tag))].slice(0, START_MAX);
+  const some = [...numbers.value.filter(isNumber), ...numbers.value.filter((tag) => !isNumber(tag))].slice(0, START_MAX);
   return (
     <div class="empty">
       <p>{t("noTags")}{some.length > 0 && ` ${t("someTags")}:`}</p>
@@ -224,9 +229,8 @@ function Share({ fromMs, toMs }: { fromMs: number; toMs: number }): preact.JSX.E
 /** The amplitude at each frequency, of the samples in sight. */
 function Spectra({ lines, fromMs, toMs }: { lines: TrendLine[]; fromMs: number; toMs: number }): preact.JSX.Element {
   const found = lines.map(({ line }) => {
-    const from = line.times.findIndex((time) => time >= fromMs);
-    const to = line.times.findLastIndex((time) => time <= toMs) + 1;
-    const spectrum = line.isRaw && from >= 0 ? spectrumOf(line.times.slice(from, to), line.values.slice(from, to)) : "few";
+    const [from, to] = [placeOf(line.times, fromMs), endOf(line.times, toMs)];
+    const spectrum = line.isRaw ? spectrumOf(line.times.slice(from, to), line.values.slice(from, to)) : "few";
     return { line, spectrum };
   });
   const shown = found.flatMap(({ line, spectrum }) => (typeof spectrum === "string" ? [] : [{ label: line.label, times: spectrum.hz, values: spectrum.amplitude }]));

@@ -1,12 +1,13 @@
 /** The one place that knows the chart library: lines over time, in colours and dashes that differ. */
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { numberText } from "../format";
 import { theme } from "../theme";
 import { isUtc, times, zone } from "../times";
 import { language, locale } from "../words";
-import { thinned } from "./thin";
+import { drawLine } from "./lines";
+import { extentOf, placeOf } from "./thin";
 
 /** Unix ms and numbers; null makes a gap. With `low` the area down to it is filled: extremes of a window. */
 export interface Line {
@@ -41,57 +42,169 @@ interface ChartProps {
 
 const LABEL_PX = 80; // of a time with its seconds
 const STRIPE_PX = 6;
-const COLUMNS_MIN = 150; // before it knows how wide it is
-const COLUMN_PX = 2;
-const DENSE = 1000; // values in sight: the line then goes up and down through most of the picture
-const DENSE_DASH = 8;
+const PAD = 0.1; // above and below the lines
 export const DASHES = [[], [8, 4], [2, 3], [12, 4, 2, 4], [4, 2], [1, 2], [10, 2], [6, 6]];
+
+/** What was drawn last: the same is not drawn again. */
+interface Drawn {
+  lines: Line[];
+  ends: number[];
+  fromMs: number;
+  toMs: number;
+}
 
 export function Chart(props: ChartProps): preact.JSX.Element {
   const box = useRef<HTMLDivElement>(null);
-  const plot = useRef<uPlot>(undefined);
+  const plot = useRef<Plot>(undefined);
   const zoom = useRef(props.onZoom);
   zoom.current = props.onZoom;
-  const lines = useRef(props.lines);
-  lines.current = props.lines;
-  const factor = props.isHertz ? 1 : 1000;
-  const shape = `${props.lines.map((line) => `${line.label}${line.low === undefined ? "" : " –"}`).join("\n")}|${theme.value}|${language.value}|${times.value}`;
-  useEffect(() => {
+  const shape = `${props.lines.map((line) => line.label).join("\n")}|${theme.value}|${language.value}|${times.value}`;
+  useLayoutEffect(() => {
     const element = box.current as HTMLDivElement;
-    const made = new uPlot(optionsOf(props, element.clientWidth, (from, to) => zoom.current?.(from, to)), [[]], element);
-    made.hooks.drawClear = [(drawn) => shade(drawn, lines.current)];
+    const made = new Plot(props, element, (from, to) => zoom.current?.(from, to));
     plot.current = made;
-    if (props.canvas) props.canvas.current = made.ctx.canvas;
-    const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: props.height ?? 220 }));
+    const observer = new ResizeObserver(() => made.resize(element.clientWidth));
     observer.observe(element);
     return () => {
       observer.disconnect();
-      made.destroy();
+      made.close();
     };
   }, [shape]);
-  useEffect(() => {
-    plot.current?.batch((made: uPlot) => {
-      const seen = props.lines.map((line) => thinned(line, props.fromMs, props.toMs, Math.max(COLUMNS_MIN, made.bbox.width / COLUMN_PX)));
-      let at = 1;
-      seen.forEach((line, index) => {
-        for (const [series, of] of [line.values, line.low].entries()) if (of !== undefined) made.series[at + series].dash = dashOf(line, index);
-        at += line.low === undefined ? 1 : 2;
-      });
-      made.setData(dataOf(seen, factor), false);
-      made.setScale("x", { min: props.fromMs / factor, max: props.toMs / factor });
-    });
-  });
+  useLayoutEffect(() => plot.current?.show(props.lines, props.fromMs, props.toMs)); // in the same picture as all else
   return <div class="chart" ref={box} role="img" aria-label={props.label} />;
 }
 
-/** Of a line that goes up and down all the time the dashes are longer: each costs as much, and they would be too fine to see. */
-function dashOf(line: Line, index: number): number[] {
-  return DASHES[index % 8].map((px) => px * (line.times.length > DENSE ? DENSE_DASH : 1));
+/** Axes, the cursor and what is drawn with it are the library's; the lines are drawn here. */
+class Plot {
+  private readonly made: uPlot;
+  private readonly colors: string[];
+  private readonly stale: string;
+  private readonly factor: number;
+  private readonly height: number;
+  private lines: Line[] = [];
+  private extent: [number, number] | undefined;
+  private drawn: Drawn | undefined;
+  private readonly marks: HTMLElement[] = [];
+
+  constructor(props: ChartProps, element: HTMLElement, onZoom: (fromMs: number, toMs: number) => void) {
+    const style = getComputedStyle(document.documentElement);
+    const color = (name: string): string => style.getPropertyValue(name).trim();
+    this.colors = props.lines.map((_line, index) => color(`--s${(index % 8) + 1}`));
+    this.stale = color("--stale");
+    this.factor = props.isHertz ? 1 : 1000;
+    this.height = props.height ?? 220;
+    const options = optionsOf(props, color, element.clientWidth, onZoom);
+    options.scales = { x: { time: !props.isHertz }, y: { range: () => this.range() } };
+    options.hooks = {
+      ...options.hooks,
+      drawClear: [() => this.clipped((ctx) => this.shade(ctx))], draw: [() => this.clipped((ctx) => this.draw(ctx))],
+      setCursor: [() => this.mark()],
+    };
+    this.made = new uPlot(options, [[]], element);
+    if (props.canvas) props.canvas.current = this.made.ctx.canvas;
+  }
+
+  show(lines: Line[], fromMs: number, toMs: number): void {
+    const next = { lines, ends: lines.map((line) => line.times[line.times.length - 1]), fromMs, toMs };
+    if (this.drawn !== undefined && isSame(this.drawn, next)) return;
+    this.drawn = next;
+    this.lines = lines;
+    const seen = lines.flatMap(({ times, values, low = values }) => [values, low].flatMap((list) => extentOf(times, list, fromMs, toMs) ?? []));
+    this.extent = seen.length === 0 ? undefined : [Math.min(...seen), Math.max(...seen)];
+    this.made.batch((made: uPlot) => {
+      made.setData([[fromMs / this.factor, toMs / this.factor]], false);
+      made.setScale("x", { min: fromMs / this.factor, max: toMs / this.factor });
+    });
+  }
+
+  resize(width: number): void {
+    if (width !== this.made.width) this.made.setSize({ width, height: this.height });
+  }
+
+  close(): void {
+    this.made.destroy();
+  }
+
+  private range(): uPlot.Range.MinMax {
+    return this.extent === undefined ? [null, null] : uPlot.rangeNum(...this.extent, PAD, true);
+  }
+
+  private clipped(draw: (ctx: CanvasRenderingContext2D) => void): void {
+    const { ctx, bbox } = this.made;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    draw(ctx);
+    ctx.restore();
+  }
+
+  private draw(ctx: CanvasRenderingContext2D): void {
+    const { bbox, scales } = this.made;
+    if (this.drawn === undefined || typeof scales.y.min !== "number" || typeof scales.y.max !== "number") return;
+    const { fromMs, toMs } = this.drawn;
+    const frame = { left: bbox.left, top: bbox.top, width: bbox.width, height: bbox.height, fromMs, toMs, least: scales.y.min, most: scales.y.max };
+    this.lines.forEach((line, index) => drawLine(ctx, line, frame, { color: this.colors[index], dash: DASHES[index % 8], ratio: devicePixelRatio }));
+  }
+
+  /** Behind the lines: stripes where a value is bad, half as dense where it is uncertain. */
+  private shade(ctx: CanvasRenderingContext2D): void {
+    const { bbox } = this.made;
+    if (this.drawn === undefined) return;
+    const { fromMs, toMs } = this.drawn;
+    const scale = bbox.width / (toMs - fromMs);
+    ctx.strokeStyle = this.stale;
+    ctx.globalAlpha = 0.45;
+    for (const line of this.lines) {
+      let drawnTo = -Infinity; // of many in one column of pixels, one
+      for (const mark of line.marks ?? []) {
+        const [from, to] = [Math.max(mark.fromMs, fromMs), Math.min(mark.toMs, toMs)];
+        if (from >= to) continue;
+        const [left, right] = [bbox.left + (from - fromMs) * scale, bbox.left + (to - fromMs) * scale];
+        if (right <= drawnTo) continue;
+        drawnTo = left + Math.max(1, right - left);
+        stripes(ctx, left, drawnTo - left, bbox, STRIPE_PX * (mark.isBad ? 1 : 2));
+      }
+    }
+  }
+
+  /** Of each line the sample that is nearest to the cursor, of all that there are. */
+  private mark(): void {
+    const { cursor, scales, over } = this.made;
+    const { fromMs, toMs } = this.drawn ?? { fromMs: 0, toMs: 0 };
+    const [least, most] = [scales.y.min, scales.y.max];
+    const cursorMs = fromMs + ((cursor.left ?? -1) / over.clientWidth) * (toMs - fromMs);
+    this.lines.forEach((line, index) => {
+      const at = (cursor.left ?? -1) < 0 || typeof least !== "number" || typeof most !== "number" ? -1 : nearest(line, cursorMs);
+      const [x, y] = at < 0 ? [0, 0] : [(line.times[at] - fromMs) / (toMs - fromMs), ((line.values[at] as number) - (least as number)) / ((most as number) - (least as number))];
+      const element = (this.marks[index] ??= this.newMark(index));
+      element.hidden = at < 0 || x < 0 || x > 1;
+      if (!element.hidden) element.style.transform = `translate(${x * over.clientWidth}px, ${(1 - y) * over.clientHeight}px)`;
+    });
+  }
+
+  private newMark(index: number): HTMLElement {
+    const element = document.createElement("i");
+    element.className = "at";
+    element.style.background = this.colors[index];
+    return this.made.over.appendChild(element);
+  }
 }
 
-function optionsOf(props: ChartProps, width: number, onZoom: (fromMs: number, toMs: number) => void): uPlot.Options {
-  const style = getComputedStyle(document.documentElement);
-  const color = (name: string): string => style.getPropertyValue(name).trim();
+function isSame(one: Drawn, other: Drawn): boolean {
+  return one.fromMs === other.fromMs && one.toMs === other.toMs && one.lines.length === other.lines.length &&
+    one.lines.every((line, index) => line === other.lines[index] && one.ends[index] === other.ends[index]);
+}
+
+/** The index of the value that is nearest to a time; -1 where the two samples around it have none. */
+function nearest({ times, values }: Line, ms: number): number {
+  const behind = placeOf(times, ms);
+  const [early, late] = [values[behind - 1] ?? null, values[behind] ?? null];
+  if (late === null) return early === null ? -1 : behind - 1;
+  return early !== null && ms - times[behind - 1] < times[behind] - ms ? behind - 1 : behind;
+}
+
+function optionsOf(props: ChartProps, color: (name: string) => string, width: number, onZoom: (fromMs: number, toMs: number) => void): uPlot.Options {
   const axis = { stroke: color("--muted"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line") } };
   return {
     width, height: props.height ?? 220, legend: { show: false },
@@ -104,69 +217,30 @@ function optionsOf(props: ChartProps, width: number, onZoom: (fromMs: number, to
         made.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
       }],
     },
-    scales: { x: { time: !props.isHertz }, y: { auto: true } },
     axes: [{ ...axis, space: LABEL_PX, values: (_made, ticks, _axis, _space, step) => ticks.map((s) => (props.isHertz ? numberText(s) : clockText(s * 1000, step))) }, { ...axis, size: 70, values: (_made, ticks) => ticks.map(numberText) }],
-    series: [
-      {},
-      ...props.lines.flatMap((line, index) => {
-        const stroke = color(`--s${(index % 8) + 1}`);
-        const look = { label: line.label, stroke, width: 1.5, dash: DASHES[index % 8], spanGaps: true, points: { show: false } };
-        return line.low === undefined ? [look] : [look, { ...look, label: `${line.label} ` }];
-      }),
-    ],
-    bands: bandsOf(props.lines, color),
+    series: [{}],
   };
 }
 
 /** In the language of the page, and no finer than the distance of the ticks. */
 function clockText(ms: number, stepS: number): string {
-  const time = { hour: "2-digit", minute: "2-digit", second: stepS < 60 ? "2-digit" : undefined, timeZone: zone() } as const;
-  const day = { day: "2-digit", month: "2-digit", timeZone: zone() } as const;
-  return new Date(ms).toLocaleString(locale(), stepS >= 86_400 ? day : stepS >= 7200 ? { ...day, ...time } : time);
+  return clock(locale(), zone(), stepS >= 86_400 ? "day" : stepS >= 7200 ? "hours" : stepS < 1 ? "parts" : stepS < 60 ? "seconds" : "minutes").format(ms);
 }
 
-function bandsOf(lines: Line[], color: (name: string) => string): uPlot.Band[] {
-  const bands: uPlot.Band[] = [];
-  let at = 1;
-  lines.forEach((line, index) => {
-    if (line.low !== undefined) bands.push({ series: [at, at + 1], fill: `${color(`--s${(index % 8) + 1}`)}40` });
-    at += line.low === undefined ? 1 : 2;
-  });
-  return bands;
-}
+const clocks = new Map<string, Intl.DateTimeFormat>();
 
-/** All lines over one axis of time. */
-function dataOf(lines: Line[], factor: number): uPlot.AlignedData {
-  const tables = lines.map((line): uPlot.AlignedData => {
-    const times = line.times.map((ms) => ms / factor);
-    return line.low === undefined ? [times, line.values] : [times, line.values, line.low];
-  });
-  if (tables.length === 0) return [[]];
-  return tables.length === 1 ? tables[0] : uPlot.join(tables);
-}
-
-/** Behind the lines: stripes where a value is bad, half as dense where it is uncertain. */
-function shade(made: uPlot, lines: Line[]): void {
-  const { ctx, bbox } = made;
-  const [least, most] = [made.scales.x.min ?? 0, made.scales.x.max ?? 0];
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-  ctx.clip();
-  ctx.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--stale").trim();
-  ctx.globalAlpha = 0.45;
-  for (const line of lines) {
-    let drawnTo = -Infinity; // of many in one column of pixels, one
-    for (const mark of line.marks ?? []) {
-      const [from, to] = [Math.max(mark.fromMs / 1000, least), Math.min(mark.toMs / 1000, most)];
-      if (from >= to) continue;
-      const [left, right] = [made.valToPos(from, "x", true), made.valToPos(to, "x", true)];
-      if (right <= drawnTo) continue;
-      drawnTo = left + Math.max(1, right - left);
-      stripes(ctx, left, drawnTo - left, bbox, STRIPE_PX * (mark.isBad ? 1 : 2));
-    }
+/** A browser takes longer to make one than to write a hundred times with it. */
+function clock(language: string, timeZone: string | undefined, detail: "day" | "hours" | "minutes" | "seconds" | "parts"): Intl.DateTimeFormat {
+  const key = `${language} ${timeZone} ${detail}`;
+  let found = clocks.get(key);
+  if (found === undefined) {
+    const isFine = detail === "seconds" || detail === "parts";
+    const time = { hour: "2-digit", minute: "2-digit", second: isFine ? "2-digit" : undefined, fractionalSecondDigits: detail === "parts" ? 3 : undefined } as const;
+    const day = { day: "2-digit", month: "2-digit" } as const;
+    const parts = detail === "day" ? day : detail === "hours" ? { ...day, ...time } : time;
+    clocks.set(key, (found = new Intl.DateTimeFormat(language, { ...parts, timeZone })));
   }
-  ctx.restore();
+  return found;
 }
 
 function stripes(ctx: CanvasRenderingContext2D, left: number, width: number, box: uPlot.BBox, step: number): void {

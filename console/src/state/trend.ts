@@ -1,7 +1,8 @@
 /** One tag over time: history first, then live, without a seam. What is wide is asked for as extremes of windows. */
 import { severity, type Reading } from "@millstream/client";
 import { type Line, type Mark } from "../parts/chart";
-import { placeOf } from "../parts/thin";
+import { peaksOf } from "../parts/peaks";
+import { endOf, placeOf } from "../parts/thin";
 import { client, connections } from "./hub";
 import { extend, marksOf } from "./marks";
 import { isRatio } from "./ratio";
@@ -11,6 +12,7 @@ export const RAW_MS_MAX = 20 * 60_000;
 const WINDOWS = 1000;
 const SURE = 0.9; // of the time that one answer held: the next stretch may be a little denser
 const POINTS_MAX = 120_000;
+const SPARE_MAX = 5000; // beyond it, so that not each sample that comes moves all others
 
 export class TrendLine {
   line: Line;
@@ -47,23 +49,25 @@ export class TrendLine {
     if (this.held === undefined || fromMs < this.held.fromMs || toMs > this.held.toMs || over !== this.held.over) {
       this.early ??= [];
       const heldToMs = Math.min(toMs, client.now());
+      let isNew = false;
       try {
         const line = await this.stored(fromMs - this.earlierMs, toMs - this.earlierMs);
         if (mine !== this.asked) return; // something newer was asked for, and comes
         this.line = line;
+        isNew = true;
         this.held = line.isRaw && !this.isCut ? { fromMs, toMs: heldToMs, over } : undefined;
       } finally {
-        if (mine === this.asked) this.goOn();
+        if (mine === this.asked) this.goOn(isNew);
       }
-    } else this.goOn();
+    } else this.goOn(false);
   }
 
   /** What came meanwhile, and all that comes from now on. */
-  private goOn(): void {
+  private goOn(isNew: boolean): void {
     const early = this.early ?? [];
     this.early = undefined;
     this.append(early);
-    this.onChange();
+    if (isNew || early.length > 0) this.onChange();
   }
 
   private async stored(fromMs: number, toMs: number): Promise<Line> {
@@ -102,14 +106,12 @@ export class TrendLine {
   /** The least and the greatest value of a span; null where there is none. */
   extremes(fromMs: number, toMs: number): [number | null, number | null] {
     const { times, values, low } = this.line;
-    let [least, greatest]: [number | null, number | null] = [null, null];
-    for (let at = placeOf(times, fromMs); at < times.length && times[at] <= toMs; at++) {
-      const high = values[at];
-      const small = low === undefined ? high : low[at];
-      if (high !== null && (greatest === null || high > greatest)) greatest = high;
-      if (small !== null && (least === null || small < least)) least = small;
-    }
-    return [least, greatest];
+    const [first, end] = [placeOf(times, fromMs), endOf(times, toMs)];
+    const [lows, highs] = [peaksOf(low ?? values), peaksOf(values)];
+    lows.look(first, end);
+    const least = lows.least;
+    highs.look(first, end);
+    return [least === Infinity ? null : least, highs.greatest === -Infinity ? null : highs.greatest];
   }
 
   close(): void {
@@ -137,10 +139,10 @@ export class TrendLine {
       values.push(value);
       low?.push(value);
     }
-    const spare = times.length - POINTS_MAX;
-    if (spare <= 0) return;
-    for (const list of [times, values, low]) list?.splice(0, spare);
-    if (this.held !== undefined) this.held.fromMs = Math.max(this.held.fromMs, times[0]);
+    if (times.length <= POINTS_MAX + SPARE_MAX) return;
+    const [kept, marks] = [<T>(list: T[]): T[] => list.slice(-POINTS_MAX), this.line.marks];
+    this.line = { ...this.line, times: kept(times), values: kept(values), low: low && kept(low), marks };
+    if (this.held !== undefined) this.held.fromMs = Math.max(this.held.fromMs, this.line.times[0]);
   }
 }
 
