@@ -121,9 +121,9 @@ async def _row(browser: Browser, address: str, span_ms: tuple[int, int], seconds
     is_met = view_ms < FRAME_MS and dropped - before - after <= DROPPED_RATIO_MAX * 60 * seconds and not asked
     return Row(
         "", f"{view_ms:.1f} ms a picture", f"under {FRAME_MS:.1f} ms, {DROPPED_RATIO_MAX:.0%} dropped", None, is_met,
-        f"of the page's processor for each of {VIEWS_PER_S} views a second, moved and zoomed by its address; another run "
-        f"of the same dropped {dropped} frames in {seconds:g} s, a page with nothing on it {before + after}; the longest "
-        f"took {longest_ms:.0f} ms; {len(asked)} questions to the hub",
+        f"of the page's processor for each of {VIEWS_PER_S} views a second, moved and zoomed by its address; another "
+        f"run of the same dropped {dropped} frames in {seconds:g} s, a page with nothing on it {before + after}; the "
+        f"longest took {longest_ms:.0f} ms; {len(asked)} questions to the hub",
         details={
             "view_ms": view_ms, "dropped": dropped, "blank_dropped": before + after, "longest_ms": longest_ms,
             "lines": lines, "questions": len(asked),
