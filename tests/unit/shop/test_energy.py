@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream.flow import Event, Input, drive
+from millstream.flow import Event, Input, TimePolicy, drive, with_ticks
 from millstream.flow.library import FLOW_TYPES
+from millstream.model import Quality
+from millstream.protocols.cloudevents import parse_time_ns
 from millstream.protocols.uns_payload import decode_sample, encode_sample
 from millstream.sdk import Received
 from millstream.shop import Draw, Meter, energy, forecast_w, held, metered
@@ -213,3 +215,108 @@ def test_an_alarm_watches_what_the_demand_interval_will_come_to() -> None:
     )
     raised = drive(alarm, [received(n, m.subject, m.payload) for n, m in enumerate(said, 1)]).messages
     assert any(b'"peak"' in m.payload or ".peak" in m.subject for m in raised)
+
+
+# -- a meter that is silent in a demand interval -----------------------------------------------------------------------
+
+TIME = TimePolicy(idle_ns=5 * 10**9)
+QUIET = 10_000.0 / 60  # Wh of a minute
+
+
+def peak_watch(readings: list[tuple[int, float, int]]) -> tuple[dict[tuple[str, int], Any], dict[str, list[int]]]:
+    """What is told of a meter's readings (at minute, Wh, stored at minute): samples as last given by name and minute,
+    and at which minutes the alarms `peak`, `blind` and `was` were raised or over."""
+    arrivals: list[Any] = [n * MIN + 20 * 10**9 for n in range(readings[-1][2])]  # the clock goes on
+    for n, (at, wh, stored) in enumerate(readings, 1):
+        payload = encode_sample(wh, quality=0, source_time_ns=at * MIN, ingest_time_ns=at * MIN)
+        arrivals.append(Received("uns.v1.acme._tag.e", payload, None, n, stored * MIN + 1))
+    arrivals.sort(key=lambda each: each if isinstance(each, int) else each.stored_time_ns)
+    config = {"names": {"meter": "e"}, "max_power": 90_000, "wait": "60s"}
+    flow = FLOW_TYPES["energy"].make("energy", [Input("acme:**")], config, time=TIME)
+    made = [m for m in drive(flow, with_ticks(flow, arrivals)).messages if "._kpi.energy.demand." in m.subject]
+    samples = [(m.subject.rpartition("demand.")[2], decode_sample(m.payload)) for m in made]
+    names = {"forecast": "energy/demand/forecast", "power": "energy/demand/power"}
+    conditions = [
+        {"name": "peak", "of": "forecast", "above": 40_000}, {"name": "was", "of": "power", "above": 40_000},
+        {"name": "blind", "of": "forecast", "missing": "2min"},
+    ]  # fmt: skip
+    alarm = FLOW_TYPES["alarm"].make(
+        "alarm", [Input("acme:**", "kpi")], {"names": names, "conditions": conditions}, time=TIME
+    )
+    told = [Received(m.subject, m.payload, None, n, _ingest_ns(m.payload)) for n, m in enumerate(made, 1)]
+    found: dict[str, list[int]] = {}
+    for m in drive(alarm, with_ticks(alarm, told)).messages:
+        if "._alarm." in m.subject:
+            at_ns = dict(m.headers)["ce-time"]
+            found.setdefault(m.subject.rpartition(".")[2], []).append(round(parse_time_ns(at_ns) / MIN))
+    return {(name, each.time_ns // MIN): each for name, each in samples}, found
+
+
+def _ingest_ns(payload: bytes) -> int:
+    return int(msgspec.json.decode(payload)["ingest_ns"])
+
+
+def quality(sample: Any) -> str:
+    found = Quality(sample.quality)
+    return "bad" if found.is_bad else "uncertain" if found.is_uncertain else "good"
+
+
+def metered_minutes(drawn: dict[int, float], told: set[int], late: dict[int, int] | None = None) -> Any:
+    """Readings at the end of each minute that is told, `late` ones later than that."""
+    found, total = [], 0.0
+    for minute in range(max(drawn) + 1):
+        total += drawn.get(minute, 0.0) if minute else 0.0
+        if minute in told:
+            found.append((minute, round(total, 6), (late or {}).get(minute, minute)))
+    return sorted(found, key=lambda each: (each[2], each[0]))
+
+
+def test_a_peak_behind_a_silent_meter_is_no_false_alarm_and_is_not_missed() -> None:
+    """80 kW from the 17th to the 26th minute, of which the meter tells nothing before the 26th."""
+    drawn = {n: 80_000 / 60 if 17 < n <= 26 else QUIET for n in range(36)}
+    found, alarms = peak_watch(metered_minutes(drawn, set(range(36)) - set(range(18, 26))))
+    told = {n: quality(found["forecast", n]) for n in range(16, 30)}
+    assert [told[n] for n in (16, 18, 19)] == ["good"] * 3
+    assert [told[n] for n in (20, 21, 22)] == ["uncertain"] * 3, "two of its steps are over, and none has come"
+    assert [told[n] for n in (23, 24, 25)] == ["bad"] * 3, "a reading stands for five minutes at most"
+    assert [found["forecast", n].value for n in (23, 24, 25)] == [None] * 3
+    assert found["forecast_known", 21].value == pytest.approx(2 / 6)
+    assert alarms["blind"][0] == 24, "nobody watches the peak, and that is told"
+    assert (told[28], found["forecast", 28].value > 40_000) == ("uncertain", True)
+    assert min(alarms["peak"]) == 28, "as soon as anything is known of it, and not before"
+    assert found["power", 30].value == pytest.approx((6 * QUIET + 9 * 80_000 / 60) * 4)
+    assert (quality(found["power", 30]), found["known", 30].value) == ("good", 1.0), "both readings are of it"
+
+
+def test_a_gap_over_the_end_of_an_interval_is_not_known_in_either_until_it_is_told() -> None:
+    """80 kW from the 27th to the 34th minute; the meter has kept its readings and tells them at the 40th."""
+    drawn = {n: 80_000 / 60 if 26 < n <= 34 else QUIET for n in range(60)}
+    silent = set(range(27, 34))
+    found, alarms = peak_watch(metered_minutes(drawn, set(range(60)) - silent))
+    for end, known in ((30, 11 / 15), (45, 11 / 15)):
+        assert (quality(found["power", end]), found["known", end].value) == ("uncertain", pytest.approx(known))
+    assert "was" not in alarms, "24 kW spread over each"
+    later, alarms = peak_watch(metered_minutes(drawn, set(range(60)), dict.fromkeys(silent, 40)))
+    for end, minutes in ((30, 4), (45, 4)):
+        assert later["power", end].value == pytest.approx((minutes * 80_000 / 60 + 11 * QUIET) * 4)
+        assert (quality(later["power", end]), later["known", end].value) == ("good", 1.0)
+
+
+def test_a_meter_that_is_read_each_quarter_is_not_overdue_in_between() -> None:
+    readings = [(n, 1000.0 * n / 15, n) for n in range(0, 61, 15)]
+    config = {"names": {"meter": "e"}, "max_power": 90_000, "gap": "20min"}
+    flow = FLOW_TYPES["energy"].make("energy", [Input("acme:**")], config, time=TIME)
+    arrivals = [
+        Received(
+            "uns.v1.acme._tag.e",
+            encode_sample(wh, quality=0, source_time_ns=at * MIN, ingest_time_ns=at * MIN),
+            None,
+            n,
+            stored * MIN + 1,
+        )
+        for n, (at, wh, stored) in enumerate(readings, 1)
+    ]
+    said = [m for m in drive(flow, with_ticks(flow, arrivals)).messages if m.subject.endswith("demand.forecast")]
+    found = {s.time_ns // MIN: s for s in (decode_sample(m.payload) for m in said)}
+    assert {quality(found[n]) for n in range(31, 44)} == {"good"}
+    assert found[44].value == pytest.approx(4000.0)

@@ -32,6 +32,7 @@ POINTS_MAX = 4320  # readings, minutes of power, minutes of parts: three days, `
 DEMAND_S_MIN = 300.0  # windows are remembered for as long as they may be corrected
 DOUBTS_MAX = 100  # of powers that cannot be right; the oldest go first
 RECENT = 5  # the forecast goes on with the mean power of this part of the interval
+OVERDUE_STEPS = 2
 DEMAND = "demand"
 SOURCES = {"meter", "power"}
 
@@ -303,16 +304,23 @@ class _EnergyStep:
             effects += self._tags(key, "live", self.figures(kept, (window[0], until_ns)), 0)
         interval = self._windows.window(DEMAND, now_ns) if self._demand_ns else None
         if interval is not None:
-            effects.append(self._forecast(kept, key, interval, until_ns, now_ns))
+            effects += self._forecast(kept, key, interval, until_ns, now_ns)
         return effects
 
-    def _forecast(self, kept: Consumer, key: str, interval: tuple[int, int], until_ns: int, now_ns: int) -> Emit:
+    def _forecast(
+        self, kept: Consumer, key: str, interval: tuple[int, int], until_ns: int, now_ns: int
+    ) -> Sequence[Effect]:
+        """What the interval will come to, and the share of its time so far of which it is known what was drawn."""
         over_ns = max(MINUTE_NS, self._demand_ns // RECENT)
         recent = self.figures(kept, (until_ns - over_ns, until_ns))
         so_far = self.figures(kept, (interval[0], until_ns)) if until_ns > interval[0] else None
         is_sure = all(each.is_sure(self._config.known) for each in (recent, so_far) if each is not None)
         watts = forecast_w(so_far, recent, interval)
-        return self._tag(key, f"{DEMAND}/forecast", watts, now_ns, "W", is_sure=is_sure)
+        known = so_far.known_ns / (now_ns - interval[0]) if so_far is not None else 0.0
+        return (
+            self._tag(key, f"{DEMAND}/forecast", watts, now_ns, "W", is_sure=is_sure and not _is_overdue(kept, now_ns)),
+            self._tag(key, f"{DEMAND}/forecast_known", known, now_ns, None, is_sure=True),
+        )
 
     def _tags(self, key: str, kind: str, found: Energy, revision: int) -> list[Effect]:
         share, end_ns = self._config.known, found.end_ns
@@ -343,6 +351,14 @@ class _EnergyStep:
     def path(self, key: str, name: str) -> str:
         """Of a result."""
         return f"{key}:{self._config.output}/{name}"
+
+
+def _is_overdue(consumer: Consumer, now_ns: int) -> bool:
+    """The meter's next reading should have come: it is silent for longer than two of its last steps."""
+    if len(consumer.readings) < 2:
+        return False
+    (before_ns, _), (newest_ns, _) = consumer.readings[-2:]
+    return now_ns - newest_ns > OVERDUE_STEPS * max(newest_ns - before_ns, MINUTE_NS)
 
 
 def _has_room(consumer: Consumer, name: str) -> bool:
