@@ -176,7 +176,7 @@ class SessionDoor:
         return json_response(self._shown(session, await self._desk.credentials(session, wanted.public_key)))
 
     async def _log_out(self, request: Request) -> Response:
-        await self._desk.close(self.session_of(request))
+        await self._desk.close(self.session_of(request), address=address_of(request))
         answer = json_response({"ended": True})
         clear_cookie(answer, self.cookie, is_secure=self._is_secure)
         return answer

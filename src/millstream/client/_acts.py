@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from millstream.bus import VIEW_API
 from millstream.bus._link import Link
 from millstream.client._flows import ask_node
 from millstream.client._streams import Whom
@@ -35,6 +37,21 @@ class Acts:
         self._link = link
         self._whom = whom
         self.origin = socket.gethostname()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether what is done here is told here: by people with log-ins of their own it is told by whom they ask."""
+        return self._link.api != VIEW_API
+
+    async def asked(
+        self, what: str, data: Mapping[str, Any], *, place: str, id: str, act: Awaitable[object] | None = None
+    ) -> None:  # fmt: skip
+        """Store that something is asked for, and what stores that it is (`act`): both are on their way before either
+        is waited for, and whoever asks again with this id is told once. Raises PlantError."""
+        told = self.tell(what, "asked", data, place=place, id=f"{what}|{id}")
+        for outcome in await asyncio.gather(*(() if act is None else (act,)), told, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def tell(
         self, what: str, outcome: str, data: Mapping[str, Any], *, place: str, id: str | None = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from millstream.client._acts import Acts
 from millstream.client._commands import Commands
 from millstream.client._owners import nodes_above
 from millstream.client._paths import Where, to_address, to_patterns
@@ -29,6 +30,7 @@ from millstream.protocols.alarm import (
     check_ask,
     read_note,
 )
+from millstream.protocols.audit import act_data
 from millstream.protocols.cloudevents import decode_event, encode_event, format_time
 from millstream.protocols.uns_pattern import Pattern
 from millstream.protocols.uns_subject import decode_subject
@@ -56,9 +58,11 @@ class AlarmRow:
 class Alarms:
     """The alarms of what can be seen from here. Made by `Plant.alarms`."""
 
-    def __init__(self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock) -> None:
+    def __init__(
+        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, acts: Acts
+    ) -> None:  # fmt: skip
         self._streams, self._store, self._whom = streams, store, whom
-        self._commands, self._clock = commands, clock
+        self._commands, self._clock, self._acts = commands, clock, acts
 
     async def list(self, *patterns: Where, is_all: bool = False) -> Sequence[AlarmRow]:
         """How each alarm stands, by path; without `is_all` those that are normal are left out."""
@@ -106,11 +110,22 @@ class Alarms:
         if nodes == [name]:
             subject, event = ask_event(row.path, asked, self._clock.now_ns())
             headers, payload = encode_event(event)
-            await self._store(subject, payload, {**headers, "Nats-Msg-Id": f"alarm|{asked.id}"})
+            stored = self._store(subject, payload, {**headers, "Nats-Msg-Id": f"alarm|{asked.id}"})
+            place = str(TagPath.parse(row.path).asset)
+            await self._acts.asked(COMMAND, self._told(row, asked), place=place, id=asked.id, act=stored)
             return asked.id
         args = {k: v for k, v in msgspec.to_builtins(asked).items() if k not in ("id", "who")} | {"alarm": row.path}
         await self._commands.send(COMMAND, args, nodes=nodes, who=asked.who, key=asked.id, expires="7d")
         return asked.id
+
+    def _told(self, row: AlarmRow, asked: AlarmAsk) -> Mapping[str, Any]:
+        after: dict[str, Any] = {"action": asked.action}
+        if asked.until_ns:
+            after["until"] = format_time(asked.until_ns)
+        before = {name: value for name, value in msgspec.to_builtins(row.note).items() if value not in (None, "")}
+        return act_data(
+            asked.who, self._acts.origin, before, after, path=row.path, why=asked.why or None, id=asked.id
+        )  # fmt: skip
 
     async def outcome(self, row: AlarmRow, id: str, *, timeout_s: float = 10.0) -> AlarmRow | None:
         """How the alarm stands once it has taken what was asked; None when it has not by then. Raises PlantError when

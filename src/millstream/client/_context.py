@@ -6,11 +6,13 @@ import csv
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from millstream.client._acts import Acts
 from millstream.client._commands import Commands
 from millstream.client._orders_made import OrderTotal, orders_made
 from millstream.client._owners import nodes_above
@@ -19,6 +21,7 @@ from millstream.client._streams import Store, StoredFrame, Streams, Whom, newest
 from millstream.client._writes import me
 from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, suggest
 from millstream.model import TagPath
+from millstream.protocols.audit import act_data
 from millstream.protocols.cloudevents import decode_event, encode_event, format_time
 from millstream.protocols.uns_subject import decode_subject
 from millstream.shop import EVENT_TYPE, FACTS, REJECT_KINDS, ContextTables, Fact, Problem, Row, fact_event
@@ -49,9 +52,11 @@ class KnownFact:
 class PlantContext:
     """The context of what can be seen from here. Made by `Plant.context`."""
 
-    def __init__(self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock) -> None:
+    def __init__(
+        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, acts: Acts
+    ) -> None:  # fmt: skip
         self._streams, self._store, self._whom = streams, store, whom
-        self._commands, self._clock = commands, clock
+        self._commands, self._clock, self._acts = commands, clock, acts
 
     async def list(self, *patterns: Where, what: str | None = None) -> Sequence[KnownFact]:
         """The newest fact of each path, without what was removed."""
@@ -119,15 +124,30 @@ class PlantContext:
                 above = [] if role == "edge" else await nodes_above(self._streams, levels)
                 owners[levels] = next((node for node in above if node != name), name)
             for_edges.setdefault(owners[levels], []).append(fact)
-        for fact in for_edges.pop(name, []):
-            subject, event = fact_event(fact, said_by, str(uuid.uuid4()), self._clock.now_ns())
-            headers, payload = encode_event(event)
-            await self._store(subject, payload, {**headers, "Nats-Msg-Id": f"context|{event.id}"})
+        if own := for_edges.pop(name, []):
+            await self._put(own, known, said_by)
         for node, theirs in for_edges.items():
             for part in _parts(theirs):
                 args = {"facts": [{"path": f.path, "what": f.what, "data": dict(f.data)} for f in part]}
                 await self._commands.send(COMMAND, args, nodes=[node], who=said_by, expires="7d")
         return len(fresh)
+
+    async def _put(self, facts: Sequence[Fact], known: Mapping[str, Mapping[str, Any]], who: str) -> None:
+        """Store them, told by one event at the place in which they all lie."""
+        places = [TagPath.parse(fact.path).asset.levels for fact in facts]
+        shared = list(takewhile(lambda level: len(set(level)) == 1, zip(*places, strict=False)))
+        place = "/".join(level[0] for level in shared) or "/".join(places[0])
+        told = act_data(
+            who, self._acts.origin, {fact.path: known.get(fact.path) for fact in facts},
+            {fact.path: dict(fact.data) for fact in facts}, count=len(facts),
+        )  # fmt: skip
+        await self._acts.asked(COMMAND, told, place=place, id=str(uuid.uuid4()), act=self._store_all(facts, who))
+
+    async def _store_all(self, facts: Sequence[Fact], who: str) -> None:
+        for fact in facts:
+            subject, event = fact_event(fact, who, str(uuid.uuid4()), self._clock.now_ns())
+            headers, payload = encode_event(event)
+            await self._store(subject, payload, {**headers, "Nats-Msg-Id": f"context|{event.id}"})
 
     async def read(self, files: Sequence[Path], place: str) -> tuple[Sequence[Fact], Sequence[Problem]]:
         """The facts of CSV files, whose names say what they hold (`orders.csv`), and what is wrong with them. Orders

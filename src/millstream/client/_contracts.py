@@ -9,9 +9,12 @@ from typing import Any
 
 from millstream.bus._link import Link
 from millstream.bus._streams import CONTRACTS, CONTRACTS_COPY, CONTRACTS_PREFIX
+from millstream.client._acts import Acts
 from millstream.client._deadletter import CARRIED, DeadLetter
 from millstream.client._streams import Streams, refuse
+from millstream.client._writes import me
 from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, PlantError
+from millstream.protocols.audit import act_data
 from millstream.protocols.cloudevents import decode_event
 from millstream.protocols.contract import (
     EVENT_KINDS,
@@ -73,8 +76,9 @@ class Review:
 class Registry:
     """The contracts of one node. What is read is kept, and asked for again when it is older than two seconds."""
 
-    def __init__(self, link: Link, streams: Streams, clock: Clock) -> None:
+    def __init__(self, link: Link, streams: Streams, clock: Clock, acts: Acts) -> None:
         self._link = link
+        self._acts = acts
         self._streams = streams
         self._clock = clock
         self._contracts: list[Contract] = []
@@ -154,7 +158,22 @@ class Registry:
         )  # fmt: skip
         refuse(json.loads(reply.payload), f"contract {new.label}")
         self._looked_ns = None
+        await self._tell(old, new, verdict, changes)
         return verdict, new
+
+    async def _tell(self, old: Contract | None, new: Contract, verdict: Verdict, changes: Sequence[Change]) -> None:
+        """Where the plant begins; where nobody reports yet, at the place that the contract begins with."""
+        told = act_data(
+            me(), self._acts.origin, None if old is None else old.as_dict(), new.as_dict(), name=new.name,
+            verdict=verdict, changes=[f"{change.where}: {change.what}" for change in changes] or None,
+        )  # fmt: skip
+        try:
+            place = await self._acts.place_of()
+        except NotFoundError:
+            place = new.paths[0].partition(":")[0].partition("/")[0]
+            if "*" in place:
+                return  # of no place at all
+        await self._acts.tell("contract", "put", told, place=place, id=f"contract|{new.label}|{new.published_ns}")
 
     # -- what is published --------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from millstream.client._acts import Acts
 from millstream.client._commands import Commands
 from millstream.client._context import PlantContext
 from millstream.client._flow_desk import FlowDesk
@@ -51,12 +52,13 @@ class Downtime:
     """The stops of what can be seen from here. Made by `Plant.downtime`."""
 
     def __init__(
-        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, historian: Historian
-    ) -> None:
+        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, acts: Acts,
+        historian: Historian,
+    ) -> None:  # fmt: skip
         self._clock = clock
-        self._desk = FlowDesk(streams, store, whom, commands, clock, historian)
-        self._context = PlantContext(streams, store, whom, commands, clock)
-        self._quality = PartQuality(streams, store, whom, commands, clock, historian)
+        self._desk = FlowDesk(streams, store, whom, commands, clock, acts, historian)
+        self._context = PlantContext(streams, store, whom, commands, clock, acts)
+        self._quality = PartQuality(streams, store, whom, commands, clock, acts, historian)
 
     async def people(self) -> Sequence[Presence]:
         """Who was at which machine, as it was told as context, by time."""
@@ -89,7 +91,13 @@ class Downtime:
         said = StopAsk(id or str(uuid.uuid4()), action, who or me(), at_ns, reason, why, category)
         ask = check_stop_ask(msgspec.to_builtins(said))
         event = stop_ask_event(str(tag), ask, self._clock.now_ns())
-        await self._desk.say(tag, COMMAND, event, msgspec.to_builtins(ask))
+
+        async def before() -> Mapping[str, Any] | None:
+            """The stop that is meant."""
+            found = await self.list(str(tag), start=at_ns, end=at_ns + 1)
+            return found[-1] if found else None
+
+        await self._desk.say(tag, COMMAND, event, msgspec.to_builtins(ask), before)
         return ask.id
 
     async def outcome(self, path: Where, id: str, *, timeout_s: float = 10.0) -> Mapping[str, Any] | None:

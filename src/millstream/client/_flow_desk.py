@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from millstream.client._acts import Acts
 from millstream.client._commands import Commands
 from millstream.client._history import Historian, stored_event
 from millstream.client._owners import nodes_above
@@ -14,6 +15,7 @@ from millstream.client._paths import Where, to_address
 from millstream.client._streams import Store, StoredFrame, Streams, Whom
 from millstream.kernel import Clock, DecodeError, NotFoundError, PlantError
 from millstream.model import TagPath
+from millstream.protocols.audit import act_data
 from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event, format_time, parse_time_ns
 from millstream.protocols.uns_pattern import Pattern
 from millstream.protocols.uns_subject import decode_subject
@@ -44,28 +46,43 @@ class Told:
         )
 
 
+Before = Callable[[], Awaitable[Mapping[str, Any] | None]]
+
+
 class FlowDesk:
     """Of what can be seen from here. With a `historian` also of what the streams hold no more."""
 
     def __init__(
-        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock,
+        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, acts: Acts,
         historian: Historian | None = None,
     ) -> None:  # fmt: skip
         self._streams, self._store, self._whom = streams, store, whom
-        self._commands, self._clock, self._historian = commands, clock, historian
+        self._commands, self._clock, self._acts, self._historian = commands, clock, acts, historian
 
     async def say(
-        self, tag: TagPath, command: str, said: tuple[str, CloudEvent], ask: Mapping[str, Any]
+        self, tag: TagPath, command: str, said: tuple[str, CloudEvent], ask: Mapping[str, Any], before: Before
     ) -> None:  # fmt: skip
         """Store what somebody says where its flow reads it: here, or by a command to the edge that has the place. The
-        same id counts once. Raises NotFoundError, Unreachable."""
+        same id counts once. Here it is told with how that of which something is said stands (`before`); a command is
+        told by the hub. Raises NotFoundError, Unreachable."""
         role, name = await self._whom()
         nodes = [name] if role == "edge" else await nodes_above(self._streams, tag.asset.levels)
         edge = next((node for node in nodes if node != name), None)
         if edge is None:
             subject, event = said
             headers, payload = encode_event(event)
-            await self._store(subject, payload, {**headers, "Nats-Msg-Id": f"{command}|{event.id}"})
+            after = {name: value for name, value in ask.items() if name not in ("id", "who", "why") and value}
+            told = act_data(
+                ask["who"],
+                self._acts.origin,
+                await before(),
+                after,
+                path=str(tag),
+                why=ask.get("why"),
+                id=ask["id"],
+            )
+            stored = self._store(subject, payload, {**headers, "Nats-Msg-Id": f"{command}|{event.id}"})
+            await self._acts.asked(command, told, place=str(tag.asset), id=ask["id"], act=stored)
             return
         args = {k: v for k, v in ask.items() if k not in ("id", "who")} | {"path": str(tag)}
         await self._commands.send(command, args, nodes=[edge], who=ask["who"], key=ask["id"], expires="7d")

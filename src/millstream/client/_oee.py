@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from millstream.client._acts import Acts
 from millstream.client._commands import Commands
 from millstream.client._flow_desk import FlowDesk
 from millstream.client._history import Historian
@@ -24,9 +25,10 @@ class Oee:
     """What can be seen from here. Made by `Plant.oee`."""
 
     def __init__(
-        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, historian: Historian
-    ) -> None:
-        self._desk, self._clock = FlowDesk(streams, store, whom, commands, clock, historian), clock
+        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, acts: Acts,
+        historian: Historian,
+    ) -> None:  # fmt: skip
+        self._desk, self._clock = FlowDesk(streams, store, whom, commands, clock, acts, historian), clock
 
     async def total(
         self, *patterns: Where, start: Time = "-1d", end: Time = "now", levels: int | None = None, name: str = "oee"

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from millstream.client._acts import Acts
 from millstream.client._commands import Commands
 from millstream.client._flow_desk import FlowDesk
 from millstream.client._history import Historian
@@ -28,9 +29,10 @@ class PartQuality:
     """The rejects of what can be seen from here. Made by `Plant.quality`."""
 
     def __init__(
-        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, historian: Historian
-    ) -> None:
-        self._desk, self._clock = FlowDesk(streams, store, whom, commands, clock, historian), clock
+        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, acts: Acts,
+        historian: Historian,
+    ) -> None:  # fmt: skip
+        self._desk, self._clock = FlowDesk(streams, store, whom, commands, clock, acts, historian), clock
 
     async def list(self, *patterns: Where, start: Time = "-1d", end: Time = "now") -> Sequence[Mapping[str, Any]]:
         """Lots of scrap and rework that have a part in this time, as they stand now, oldest first, each with its
@@ -72,6 +74,13 @@ class PartQuality:
 
     async def _say(self, path: Where, said: RejectAsk) -> str:
         ask, tag = check_reject_ask(msgspec.to_builtins(said)), Pattern.parse(path).tag
-        event = reject_ask_event(str(tag), ask, self._clock.now_ns())
-        await self._desk.say(tag, COMMAND, event, msgspec.to_builtins(ask))
+        now_ns = self._clock.now_ns()
+        event = reject_ask_event(str(tag), ask, now_ns)
+
+        async def before() -> Mapping[str, Any] | None:
+            """The lot that is put right."""
+            lots = await self.list(str(tag), start=now_ns - LATE_NS, end=now_ns) if ask.of else ()
+            return next((lot for lot in lots if lot["lot"] == ask.of), None)
+
+        await self._desk.say(tag, COMMAND, event, msgspec.to_builtins(ask), before)
         return ask.id

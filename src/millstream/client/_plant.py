@@ -80,16 +80,16 @@ class Plant:
     def __init__(self, link: Link, address: NodeAddress, clock: Clock) -> None:
         self._link, self._address, self._clock = link, address, clock
         self._streams = Streams(link)
-        self._registry = Registry(link, self._streams, clock)
-        self.put_aside = self._registry.put_aside
         self._historian = Historian(link, address.name if address.role == "edge" else None)
         self._units: dict[str, str] | None = None
         self.fleet = Fleet(link, address, self._services, clock)
         self._acts = Acts(self.event, link, self.fleet.whom)
+        self._registry = Registry(link, self._streams, clock, self._acts)
+        self.put_aside = self._registry.put_aside
         self.configs = SiteConfigs(link, self._streams, self.fleet.whom, clock, self._acts)
         self.commands = self.fleet.commands
         self.archive = Archive(self._historian, link, self.fleet.whom, clock)
-        asking = (self._streams, self._store, self.fleet.whom, self.commands, clock)
+        asking = (self._streams, self._store, self.fleet.whom, self.commands, clock, self._acts)
         self.alarms, self.context = Alarms(*asking), PlantContext(*asking)
         recalling = (*asking, self._historian)
         self.downtime, self.quality, self.oee = Downtime(*recalling), PartQuality(*recalling), Oee(*recalling)
@@ -546,8 +546,8 @@ class Plant:
         """Write one value to a machine, None for a null; returns once it took it. `valid` is how long the request may
         wait; the same `id` again is carried out once. Raises NotWritten with what became of it."""
         subjects, tag = await self._node_subjects("write"), str(Pattern.parse(path).tag)
-        now_ns, valid_ns = self._clock.now_ns(), to_span_ns(valid)
-        return await write_tag(self._link, subjects, tag, value, now_ns=now_ns, valid_ns=valid_ns, id=id, who=who)
+        times, told = (self._clock.now_ns(), to_span_ns(valid)), (self._acts, self.last)
+        return await write_tag(self._link, subjects, tag, value, times, told, id=id, who=who)
 
     async def _node_subjects(self, what: str) -> list[str]:
         endpoints = [e for service in await self._services() for e in service.get("endpoints") or ()]

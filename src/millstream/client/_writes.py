@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
 from millstream.bus._link import Link
+from millstream.client._acts import Acts
 from millstream.client._flows import ask_node
+from millstream.client._reading import Reading
 from millstream.kernel import NotFoundError, PlantError, Unreachable, suggest
-from millstream.model import Value
+from millstream.model import TagPath, Value
+from millstream.protocols.audit import act_data
+from millstream.protocols.cloudevents import format_time
 from millstream.protocols.write_request import WritableTag, WriteAnswer, WriteRequest, encode_write
 
+TELL_S_MAX = 1.0  # a write waits no longer for the audit
 ANSWER_SLACK_S = 15.0  # for the machine's answer and its read-back, behind the expiry
+
+Last = Callable[[str], Awaitable[Sequence[Reading]]]
 
 
 class NotWritten(PlantError):
@@ -46,10 +55,12 @@ async def writable_tags(link: Link, subjects: Sequence[str]) -> dict[str, list[W
 
 
 async def write_tag(
-    link: Link, subjects: Sequence[str], tag: str, value: Value | None, *, now_ns: int, valid_ns: int, id: str | None,
-    who: str | None,
+    link: Link, subjects: Sequence[str], tag: str, value: Value | None, times_ns: tuple[int, int],
+    told: tuple[Acts, Last], *, id: str | None, who: str | None,
 ) -> WriteAnswer:  # fmt: skip
-    """One write, carried out when this returns. Raises NotWritten, NotFoundError, Unreachable."""
+    """One write, carried out when this returns. `times_ns`: now, and how long it is valid; `told`: the audit, and what
+    gives the last reading of the tag. Raises NotWritten, NotFoundError, Unreachable."""
+    now_ns, valid_ns = times_ns
     tags = await writable_tags(link, subjects)
     nodes = [node for node, listed in tags.items() if any(item.tag == tag for item in listed)]
     if not nodes:
@@ -59,12 +70,28 @@ async def write_tag(
             next_step=suggest(tag, every) or "`millstream write --list` shows what may be written", code="MS-2001",
         )  # fmt: skip
     request = WriteRequest(id or str(uuid.uuid4()), tag, value, now_ns + valid_ns, who or me())
+    await _tell(request, *told)
     timeout_s = valid_ns / 1e9 + ANSWER_SLACK_S
     raw = await ask_node(link, f"millstream.node.{nodes[0]}.write", encode_write(request), timeout_s=timeout_s)
     answer: WriteAnswer = msgspec.convert(dict(raw), WriteAnswer)
     if answer.state != "done":
         raise NotWritten(answer, tag)
     return answer
+
+
+async def _tell(request: WriteRequest, acts: Acts, last: Last) -> None:
+    """That it is asked for, from here: the edge tells the same again, and what comes of it, but not from where. A
+    stream that takes nothing now stops no write."""
+    if not acts.is_told:
+        return
+    with suppress(PlantError, TimeoutError):
+        async with asyncio.timeout(TELL_S_MAX):
+            found = await last(request.tag)
+            before = {"value": found[0].value, "time": format_time(found[0].time_ns)} if found else None
+            told = act_data(
+                request.who, acts.origin, before, {"value": request.value}, path=request.tag, id=request.id
+            )  # fmt: skip
+            await acts.asked("write", told, place=str(TagPath.parse(request.tag).asset), id=request.id)
 
 
 def me() -> str:

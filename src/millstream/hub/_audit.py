@@ -214,7 +214,13 @@ class Auditor:
         """Store what is due."""
         self._attribute()
         for tenant, what, data in self._refusals.take(self._clock.now_ns()):
-            await self.tell(tenant, what, "refused", data)
+            await self.tell(tenant, what, "refused", refusal_data(data))
+
+
+def refusal_data(data: Mapping[str, object]) -> dict[str, object]:
+    """With the fields that every event of the audit has. Who was refused is what it said of itself."""
+    who = next((str(data[name]) for name in ("name", "key", "user") if data.get(name)), "")
+    return {"who": who, "from": str(data.get("host") or ""), "before": None, "after": None, **data}
 
 
 def describe_refusal(payload: bytes, server: str | None = None) -> tuple[str, dict[str, Any]] | None:

@@ -179,11 +179,16 @@ class Listening:
         self._violated = violated
         self._clock = clock
         self._book = ListeningBook()
+        self._origins: dict[str, str] = {}
 
     def listen(self) -> None:
         """From here on it is known whose each new link is."""
         self._system.subscribe(CONNECTED_SUBJECT, self._hear_connected)
         self._system.subscribe(GONE_SUBJECT, self._hear_gone)
+
+    def origin_of(self, key: str) -> str:
+        """The address from which the holder of a key linked to any server of the hub last; "" when it did not."""
+        return self._origins.get(key, "")
 
     async def run(self) -> None:
         """Look at what the links listen to, until cancelled."""
@@ -241,21 +246,32 @@ class Listening:
 
     def _hear_connected(self, messages: list[WireMessage]) -> None:
         for message in messages:
-            known = _read_client(message[4], self._server())
-            if known is not None:
-                self._book.connected(*known)
+            told = _read_link(message[4])
+            if told is None:
+                continue
+            client, who = told
+            self._origins.pop(who.token.subject, None)  # the newest stand last
+            self._origins[who.token.subject] = client.client.host
+            while len(self._origins) > LINKS_COUNT_MAX:
+                del self._origins[next(iter(self._origins))]
+            if self._is_own(client):
+                self._book.connected(client.client.id, who)
 
     def _hear_gone(self, messages: list[WireMessage]) -> None:
         for message in messages:
-            known = _read_client(message[4], self._server())
-            if known is not None:
-                self._book.gone(known[0])
+            told = _read_link(message[4])
+            if told is not None and self._is_own(told[0]):
+                self._book.gone(told[0].client.id)
+
+    def _is_own(self, told: _Announced) -> bool:
+        return told.server.id == self._system.info.get("server_id")
 
 
 class _Client(msgspec.Struct, frozen=True):
     id: int
     kind: str = ""
     jwt: str = ""
+    host: str = ""
 
 
 class _Server(msgspec.Struct, frozen=True):
@@ -267,13 +283,11 @@ class _Announced(msgspec.Struct, frozen=True):
     server: _Server
 
 
-def _read_client(payload: bytes, server: str) -> tuple[int, Who] | None:
-    """The link that an announcement of this server is of; None for another's, and for what is no link."""
+def _read_link(payload: bytes) -> tuple[_Announced, Who] | None:
+    """What is announced of a link; None for what is none."""
     try:
         told = msgspec.json.decode(payload, type=_Announced)
-        token = read_token(told.client.jwt)
+        token = read_token(told.client.jwt) if told.client.kind == "Leafnode" else None
     except (msgspec.DecodeError, AuthError):
         return None
-    if told.client.kind != "Leafnode" or not server.endswith(f".{told.server.id}"):
-        return None
-    return told.client.id, Who(token, str(token.claims.get("name", ""))[:80])
+    return None if token is None else (told, Who(token, str(token.claims.get("name", ""))[:80]))

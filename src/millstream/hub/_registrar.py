@@ -11,6 +11,7 @@ import msgspec
 
 from millstream.bus import RawConnection, StreamApi, StreamConfig, decode_answer, ensure_stream
 from millstream.kernel import AuthError, Clock, FencedError, PlantError
+from millstream.protocols.audit import act_data
 from millstream.protocols.nats_jwt import read_token
 from millstream.protocols.nats_wire import parse_headers
 from millstream.protocols.trust_chain import CHAIN_STREAM, CHAIN_SUBJECT, Chain
@@ -50,8 +51,9 @@ class Registrar:
 
     def __init__(
         self, connection: RawConnection, tenant: Callable[[], HubTenant], operator: Callable[[], str], clock: Clock,
-        audit: Audit, ca_file: Path | None = None,
+        audit: Audit, ca_file: Path | None = None, origin: Callable[[str], str] = lambda key: "",
     ) -> None:  # fmt: skip
+        """`origin`: from where the holder of a key is connected; "" when that is not known."""
         self._connection = connection
         self._api = StreamApi(connection)
         self._tenant = tenant
@@ -59,6 +61,7 @@ class Registrar:
         self._clock = clock
         self._audit = audit
         self._ca_file = ca_file
+        self._origin = origin
         self._awaited: set[str] = set()
 
     async def prepare(self) -> None:
@@ -72,7 +75,8 @@ class Registrar:
         try:
             token = await self._admit(site, bearer, payload)
         except AuthError as error:
-            await self._audit("join", "refused", {"site": site, "bearer": bearer, "reason": str(error)})
+            told = act_data(f"join file of {site}", self._origin(bearer), None, None, site=site, bearer=bearer)
+            await self._audit("join", "refused", {**told, "reason": str(error)})
             return msgspec.json.encode(JoinAnswer(error=error.as_dict()))
         except PlantError as error:  # the store: the box asks again
             return msgspec.json.encode(JoinAnswer(error=error.as_dict()))
@@ -105,7 +109,9 @@ class Registrar:
                 next_step="if that was not you, revoke the site; for a new box, make a new join file",
             )  # fmt: skip
         if first is joined:
-            await self._audit("join", "done", {"site": site, "bearer": bearer, "public": public})
+            after = {"place": known.place, "public": public}
+            told = act_data(f"join file of {site}", self._origin(bearer), None, after, site=site, bearer=bearer)
+            await self._audit("join", "done", {**told, "public": public})
         # A box that was killed before it had the answer asks again with the same key and gets the same.
         return edge_token(tenant.plant_public, tenant.roles["edge"], site, known.place, public, first.time_s)
 

@@ -452,7 +452,7 @@ class Tenants:
             ca_file = tls.ca_file if tls is not None else None
             registrar = Registrar(
                 plant.connection, lambda: running.tenant, lambda: self._file.trust.operator_public, self._clock, audit,
-                ca_file,
+                ca_file, self._listening.origin_of,
             )  # fmt: skip
             await registrar.prepare()
             desk = JoinDesk(plant.connection, registrar.answer, group, running.joins)

@@ -288,7 +288,8 @@ class LoginDesk:
         for one in open_ones[: max(0, len(open_ones) + 1 - SESSIONS_OF_ONE_MAX)]:
             await self.close(one, "too many of one person")
         await self.book.put_session(session, self._options.session_s + KEPT_AFTER_END_S)
-        data = {"role": session.role, "paths": session.paths, "via": session.via, "host": address}
+        rights = _rights(session)
+        data = act_data(session.name, address, None, {**rights, "expires_s": session.expires_s}, host=address, **rights)
         await self._tell(session, "opened", data)
         return token, session
 
@@ -341,13 +342,15 @@ class LoginDesk:
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    async def close(self, session: Session, reason: str = "logged out") -> None:
-        """End a session and the connections that were made with it. Raises PlantError when server or store do
-        not answer: it has ended all the same, and `run` goes on with what is left to do."""
+    async def close(self, session: Session, reason: str = "logged out", address: str = "") -> None:
+        """End a session and the connections that were made with it; a person that ends its own sits at an `address`.
+        Raises PlantError when server or store do not answer: it has ended all the same, and `run` goes on with what is
+        left to do."""
         ended = msgspec.structs.replace(session, ended_s=self._now_s())
         self.book.mark(ended)  # before anything waits: no request and no connection passes from here on
         self._unsaved[ended.id] = ended
-        await self._tell(ended, "closed", {"reason": reason})
+        who, origin = (session.name, address) if address else ("hub", "")
+        await self._tell(ended, "closed", act_data(who, origin, _rights(session), None, reason=reason))
         tenant = self._around.trust().tenants.get(session.tenant)
         if tenant is not None:
             await self.cutter.sweep(tenant.people_public)
@@ -454,6 +457,10 @@ class LoginDesk:
 def sites_below(tenant: HubTenant, paths: Sequence[str]) -> list[str]:
     """Sites that lie in one of `paths` with all they have; a site that is larger than the path is not among them."""
     return sites_in({name: site.place for name, site in tenant.sites.items() if not site.is_revoked}, paths)
+
+
+def _rights(session: Session) -> dict[str, object]:
+    return {"role": session.role, "paths": session.paths, "via": session.via}
 
 
 def _digest(token: str) -> str:
