@@ -47,7 +47,7 @@ from millstream.bus._server_log import LogTail, explain_start, http_get_json
 from millstream.bus._server_looks import Looks
 from millstream.bus._server_program import connectable, describe_exit, find_program, launching
 from millstream.bus._server_tls import JUDGE_LOOKS, LOOK_INTERVAL_S, ServerCertificates
-from millstream.bus._store_repair import SET_ASIDE_MAX, Descriptions, LostStreamError, find_lost, set_aside
+from millstream.bus._store_repair import SET_ASIDE_MAX, Descriptions, LostStreamError, find_lost, problem_of, set_aside
 from millstream.bus._streams import MQTT_MESSAGES, JetStreamApi, StreamConfig, StreamInfo, ensure_stream
 from millstream.kernel import Backoff, Clock, ConfigError, PlantError, SystemClock, Unreachable, write_private
 from millstream.sdk import TlsFiles
@@ -561,7 +561,7 @@ class NatsServer:
             health = await self.monitor("/healthz")
         except Unreachable as error:
             return error.what
-        problem = None if health.get("status") == "ok" else str(health.get("error") or health.get("status"))
+        problem = problem_of(health, self.data_dir, self._clock.now_ns())
         if self._settings.cluster is None or problem is None or not is_alone(problem):
             self._clear_alarm("MS-2600")
         else:

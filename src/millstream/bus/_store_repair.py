@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from millstream.kernel import PlantError
 
 FOLDER = "set-aside"
+MADE_NS_MAX = 30_000_000_000  # from its folder to its first answer, on a machine that is full
 SET_ASIDE_MAX = 64  # in one start; a node has fewer streams
 _LOST = re.compile(r"stream '(?P<account>[^' ]+) > (?P<stream>[^']+)' could not be recovered")
 
@@ -36,9 +39,27 @@ def find_lost(health: str) -> LostStreamError | None:
     return LostStreamError(match["account"], match["stream"]) if match is not None else None
 
 
+def problem_of(health: Mapping[str, Any], data_dir: Path, now_ns: int) -> str | None:
+    """What a running server's health page complains of; None: nothing, or a stream that it is making or has just
+    deleted. Its folder is there before the stream is, and a hub makes hundreds when many tenants begin."""
+    if health.get("status") == "ok":
+        return None
+    problem = str(health.get("error") or health.get("status"))
+    lost = find_lost(problem)
+    return None if lost is not None and _is_being_made(data_dir, lost, now_ns) else problem
+
+
+def _is_being_made(data_dir: Path, lost: LostStreamError, now_ns: int) -> bool:
+    try:
+        made_ns = _folder(data_dir, lost).stat().st_mtime_ns
+    except FileNotFoundError:
+        return True
+    return now_ns - made_ns < MADE_NS_MAX
+
+
 def set_aside(data_dir: Path, lost: LostStreamError, now_ns: int) -> Path:
     """Move the stream's folder out of the store of a server that does not run; where to. Raises OSError."""
-    found = data_dir / "jetstream" / "jetstream" / lost.account / "streams" / lost.stream
+    found = _folder(data_dir, lost)
     kept = data_dir / FOLDER / f"{lost.stream}-{now_ns}"
     kept.parent.mkdir(mode=0o700, exist_ok=True)
     found.rename(kept)
@@ -72,6 +93,10 @@ class Descriptions:
         async with self._is_busy:
             self._next = None
             await asyncio.to_thread(sync_descriptions, self._data_dir)
+
+
+def _folder(data_dir: Path, lost: LostStreamError) -> Path:
+    return data_dir / "jetstream" / "jetstream" / lost.account / "streams" / lost.stream
 
 
 def _sync(path: Path) -> None:

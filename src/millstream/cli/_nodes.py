@@ -19,7 +19,7 @@ from millstream import __version__
 from millstream.cli._node_log import NodeLog
 from millstream.cli._options import Json, run
 from millstream.cli._output import CHECK_FAILED, OK, json_text, note, print_json, print_text
-from millstream.kernel import calm_allocator, calm_collector
+from millstream.kernel import calm_allocator, calm_collector, end_tasks
 
 if TYPE_CHECKING:
     from millstream.api import ApiAddress, BrowserAccess
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from millstream.edge import EdgeNode
     from millstream.hub import HubNode
 
+LEFT_S = 5.0  # for what a node has left alone
 ConfigFile = Annotated[Path, Parameter(name=["--config", "-c"])]
 
 
@@ -156,13 +157,15 @@ def _refuse(findings: Sequence[Finding], *, is_json: bool) -> int:
 def _serve(
     work: Callable[[asyncio.Event], Coroutine[Any, Any, None]], on_signal: Callable[[int], None] = lambda _: None
 ) -> int:
-    async def serve() -> None:
-        """Give the work an event that a signal sets."""
+    async def serve() -> list[str]:
+        """Give the work an event that a signal sets. Which tasks did not let themselves be ended."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, told, number, stop)
         await work(stop)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        return [task.get_name() for task in await end_tasks(others, LEFT_S)]
 
     def told(number: int, stop: asyncio.Event) -> None:
         """A person, or what supervises this process, wants it to end."""
@@ -175,7 +178,14 @@ def _serve(
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     calm_collector()
     calm_allocator()
-    run(serve())
+    runner, left = asyncio.Runner(), list[str]()
+    try:
+        left = runner.run(serve())
+    finally:
+        if not left:
+            runner.close()
+    if left:  # closing the loop would wait for them for ever
+        note(f"ended while these did not: {', '.join(left)}")
     return OK
 
 

@@ -73,6 +73,23 @@ class ModuleStore:
         except OSError:
             return False
 
+    def has_part(self, digest: str) -> bool:
+        """Whether fetching a module has begun and not ended (blocking)."""
+        return self.path(digest).with_suffix(NOTE).exists()
+
+    def drop_others(self, digest: str, count_max: int) -> list[str]:
+        """Of all modules and parts but this one keep the newest (blocking). The names of those that went."""
+        names: dict[str, int] = {}
+        with contextlib.suppress(OSError):
+            for path in self.folder.iterdir():
+                names[path.stem] = max(names.get(path.stem, 0), path.stat().st_mtime_ns)
+        names.pop(digest.removeprefix("sha256:"), None)
+        gone = sorted(names, key=names.__getitem__, reverse=True)[count_max:]
+        for name in gone:
+            for path in self.folder.glob(f"{name}*"):
+                path.unlink(missing_ok=True)
+        return gone
+
     async def fetch(self, digest: str, hub: StreamApi, prove: Prove) -> None:
         """Have a module here. Raises Unreachable when the hub does not answer (call it again, it goes on),
         NotFoundError (MS-2440), DecodeError (MS-2441), PlantError (MS-2442: the disk is full), AuthError (MS-2443)."""

@@ -67,11 +67,12 @@ from millstream.edge._update_ground import NodeToUpdate, UpdateGround
 from millstream.edge._works import Ground, Works
 from millstream.flow.library import FLOW_TYPES
 from millstream.historian import HistorianService
-from millstream.kernel import Backoff, Clock, PlantError, SystemClock, left_when
+from millstream.kernel import Backoff, Clock, PlantError, SystemClock, end_tasks, left_when
 from millstream.release import Launched, check_data, note_data
 from millstream.sdk import CommandType
 
 SERVICE_NAME = "millstream-edge"
+END_S = 25.0  # a change of the configuration closes connectors and workers, for 10 s each; systemd waits for 90
 KEEP_INTERVAL_S = 1.0
 
 
@@ -298,7 +299,8 @@ class EdgeNode:
         assert self._files is not None
         hub = StreamApi(connection, HUB_DOMAIN) if self.config.uplink is not None else None
         publisher = works.publishers["integrity"][1]
-        async with asyncio.TaskGroup() as group:
+        loop, changing = asyncio.get_running_loop(), list[asyncio.Task[None]]()  # no group waits for these for ever
+        async with self._ended(changing), asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._kept("contracts", contracts.run)),
                 group.create_task(self._kept("uplink watch", forward.run)),
@@ -309,22 +311,35 @@ class EdgeNode:
             if self._history is not None:
                 tasks.append(group.create_task(self._kept("history", self._history.run)))
             works.start(group, self._kept)
-            configuring = group.create_task(
-                self._kept("configuration", lambda: self._configuration.run(works, hub, publisher))
-            )
-            commands = group.create_task(self._kept("commands", self._commands.run))
+            for name, run in (
+                ("configuration", lambda: self._configuration.run(works, hub, publisher)),
+                ("commands", self._commands.run),
+            ):
+                changing.append(loop.create_task(self._kept(name, run), name=name))
             url = self._server.url if self._server else None
             self._log.info("edge is up", connectors=len(works.connectors), url=url)
             self._is_up = True
             self._ready.set()
             await stop.wait()
-            configuring.cancel()
-            commands.cancel()
-            await asyncio.wait([configuring, commands])  # they must not start what is being stopped
+            await self._end(changing)  # they must not start what is being stopped
             await works.stop()
             for task in tasks:
                 task.cancel()
         self._log.info("edge stops")
+
+    @asynccontextmanager
+    async def _ended(self, tasks: list[asyncio.Task[None]]) -> AsyncIterator[None]:
+        """A scope behind which they have ended, however it is left."""
+        try:
+            yield
+        finally:
+            await self._end(tasks)
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        """What has not ended in time is told once, and left alone."""
+        for task in await end_tasks(tasks, END_S):
+            self._log.warning("edge stops while a part of it does not end", part=task.get_name(), after_s=END_S)
+        tasks.clear()
 
     async def _kept(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a part of the node again when it fails: data must go on without it, and a person must know."""

@@ -59,6 +59,8 @@ FETCH_S = 4 * 3600.0  # over a bad link; what is there stays, and the next comma
 AGAIN_S = 5.0  # after a hub that did not answer
 TELL_S = 2.0
 LOOK_S = 0.25
+RESUMED_S = 20.0  # from a start on, so that what worked before works again when it is noted what has to
+FETCHED_OTHERS_MAX = 2  # other releases of which a part lies here; the newest stay
 STEADY_S = 5.0  # so long without a break before a version counts as healthy
 HEALTHY_WITHIN = "2min"
 HEALTHY_WITHIN_S = (2.0, 3600.0)
@@ -93,7 +95,8 @@ class UpdateDesk:
 
     # -- before the switch --------------------------------------------------------------------------------------------
 
-    def _admit(self, command: Command, context: CommandContext) -> Admitted:
+    def _admit(self, command: Command, context: CommandContext, not_before_ns: int = 0) -> Admitted:
+        """`not_before_ns`, monotonic: no sooner is anything switched."""
         launched, package = self._ground.launched, str(command.args["package"])
         within_s = _within_s(command.args)
         if package != INSTALLED and not is_module_digest(package):
@@ -112,13 +115,15 @@ class UpdateDesk:
         async def run() -> Outcome:
             self._busy = command.id
             try:
-                return await self._update(command, context.progress, launched, within_s)
+                return await self._update(command, context.progress, launched, within_s, not_before_ns)
             finally:
                 self._busy = None
 
         return Admitted(run, 2 * FETCH_S, partial(self._ground.audit, command, self._clock))
 
-    async def _update(self, command: Command, progress: Progress, launched: Launched, within_s: float) -> Outcome:
+    async def _update(
+        self, command: Command, progress: Progress, launched: Launched, within_s: float, not_before_ns: int
+    ) -> Outcome:
         package = str(command.args["package"])
         choice = await self._read(launched)
         if choice.trial is not None or choice.runs != launched.held:
@@ -132,6 +137,7 @@ class UpdateDesk:
         await progress(0.7, f"tries {held.version} beside {choice.runs.version}")
         place = self._file.place(held) if held.folder else None
         _check_way_back(await try_version(launched, place, held.version), choice.runs)
+        await self._clock.sleep(max(0.0, (not_before_ns - self._clock.monotonic_ns()) / 1e9))
         trouble = self._node.unsettled()
         if trouble is not None:
             raise _not_now(trouble)
@@ -148,7 +154,7 @@ class UpdateDesk:
         folder = package.removeprefix("sha256:")
         if choice.before is not None and choice.before.folder == folder and folder in self._file.present():
             return choice.before  # it ran here before
-        self._store.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await asyncio.to_thread(self._make_room, package, choice)
         try:
             async with asyncio.timeout(FETCH_S):
                 await self._fetch(package, progress)
@@ -163,6 +169,17 @@ class UpdateDesk:
             return await asyncio.to_thread(self._unpack, package, besides)
         except OSError as error:
             raise disk_error(error, self._file.folder) from error
+
+    def _make_room(self, package: str, choice: Choice) -> None:
+        """What failed before must not fill the disk: versions that nobody starts, and parts of releases, go."""
+        self._store.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        kept = {held.folder for held in (choice.runs, choice.before) if held is not None}
+        gone = sorted(self._file.present() - kept - {package.removeprefix("sha256:")})
+        for name in gone:
+            shutil.rmtree(self._file.folder / name, ignore_errors=True)
+        gone += self._store.drop_others(package, FETCHED_OTHERS_MAX)
+        if gone:
+            self._log.info("releases that were not taken are dropped", count=len(gone), packages=" ".join(gone))
 
     async def _fetch(self, package: str, progress: Progress) -> None:
         hub = self._ground.hub
@@ -212,14 +229,16 @@ class UpdateDesk:
     def _resume(self, command: Command, context: CommandContext) -> Admitted:
         """The end of what had begun when the process ended that began it."""
         return Admitted(
-            lambda: self._see_through(command), 2 * HEALTHY_WITHIN_S[1],
+            lambda: self._see_through(command, context), 2 * FETCH_S,
             partial(self._ground.audit, command, self._clock),
         )  # fmt: skip
 
-    async def _see_through(self, command: Command) -> Outcome:
+    async def _see_through(self, command: Command, context: CommandContext) -> Outcome:
         choice = await self._read(self._ground.launched)
         ended, trial = choice.ended_of(command.id), choice.trial
         if ended is None and (trial is None or trial.command != command.id):
+            if await asyncio.to_thread(self._was_fetching, command):
+                return await self._fetch_on(command, context)
             return Outcome(
                 "failed", "MS-2456", "the edge ended before anything was switched: the version before runs on"
             )
@@ -237,6 +256,17 @@ class UpdateDesk:
             return Outcome("failed", "MS-2455", reason[:400])
         await asyncio.to_thread(self._clean, choice)
         return Outcome("done", result={"version": ended.held.version, "before": ended.before.version})
+
+    def _was_fetching(self, command: Command) -> bool:
+        """Whether a part of its release is here, and nothing was done with it yet."""
+        package = str(command.args["package"])
+        return command.expires_ns > self._now_ns() and self._store.has_part(package)
+
+    async def _fetch_on(self, command: Command, context: CommandContext) -> Outcome:
+        """The edge ended while it fetched: nothing was switched, so all of it may be done once more, from what is here;
+        until the command expires, however often that happens."""
+        self._log.info("a release is fetched on", package=command.args["package"], command=command.id)
+        return await self._admit(command, context, self._clock.monotonic_ns() + int(RESUMED_S * 1e9)).run()
 
     async def _watch(self, choice: Choice, trial: Trial) -> Choice:
         """Until the version that runs here has been healthy for a while; one that is not in time ends itself."""

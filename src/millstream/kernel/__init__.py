@@ -6,6 +6,7 @@ from millstream.kernel._chance import Chance, seeded
 from millstream.kernel._clock import Clock, SystemClock
 from millstream.kernel._collector import calm_allocator, calm_collector
 from millstream.kernel._duration import format_duration, parse_duration_s
+from millstream.kernel._end_tasks import end_tasks
 from millstream.kernel._errors import (
     AuthError,
     ConfigError,
@@ -58,6 +59,7 @@ __all__ = [
     "parse_duration_s",
     "seeded",
     "duration_text",
+    "end_tasks",
     "printable",
     "size_text",
     "suggest",

@@ -13,7 +13,13 @@ import pytest
 import yaml
 
 import peers
+from millstream.bus._server import STOP_TIMEOUT_S as SERVER_STOP_S
+from millstream.cli._nodes import LEFT_S
 from millstream.config import HubConfig
+from millstream.edge._connector_set import STOP_TIMEOUT_S
+from millstream.edge._node import END_S
+from millstream.edge._update import HEALTHY_WITHIN_S
+from millstream.release import STARTS_MAX
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "deploy" / "helm" / "millstream"
@@ -114,3 +120,44 @@ def test_systemd_takes_the_units_and_finds_them_closed(unit: Path, tmp_path: Pat
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert rated.returncode == 0, rated.stdout[-600:] + rated.stderr
+
+
+def _unit(name: str) -> dict[str, list[str]]:
+    """Each setting of a unit with its values, in order."""
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / "deploy" / "systemd" / name).read_text(encoding="utf-8").splitlines():
+        key, is_setting, value = line.partition("=")
+        if is_setting and not line.startswith("#"):
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def _seconds(text: str) -> float:
+    return float(text.removesuffix("s"))
+
+
+def test_the_edges_unit_lets_another_version_be_tried_and_taken_back() -> None:
+    """What `millstream.release` relies on. Killed on trial, the launcher dies too: the count of starts is on disk, so
+    each end has to be followed by another start, whatever the exit status is and however often it comes."""
+    unit = _unit("millstream-edge.service")
+    assert unit["Restart"] == ["always"]
+    assert unit["StartLimitIntervalSec"] == ["0"], "else systemd gives up before the launcher has counted its starts"
+    assert not {"StartLimitBurst", "RestartPreventExitStatus", "RestartForceExitStatus", "RuntimeMaxSec"} & unit.keys()
+    trials_s = STARTS_MAX * _seconds(unit["RestartSec"][0])
+    assert trials_s < HEALTHY_WITHIN_S[1], "what dies is taken back within the time of a trial"
+    # The chosen version replaces the installed one in the same process (execve), and says nothing to systemd.
+    assert unit["Type"] == ["exec"]
+    assert not {"WatchdogSec", "PIDFile", "NotifyAccess"} & unit.keys()
+    (start,) = unit["ExecStart"]
+    program, *words = start.split()
+    assert Path(program).is_absolute()
+    assert (Path(program).name, words[:2]) == ("millstream", ["edge", "-c"])
+    # SIGTERM goes to the launcher alone, which hands it on; it ends before systemd kills what is left.
+    assert unit["KillMode"] == ["mixed"]
+    assert unit["KillSignal"] == ["SIGTERM"]
+    needed_s = END_S + 2 * STOP_TIMEOUT_S + SERVER_STOP_S + LEFT_S
+    assert _seconds(unit["TimeoutStopSec"][0]) > needed_s
+    # Versions lie below the data directory and are run from there.
+    assert unit["WorkingDirectory"] == [f"/var/lib/{unit['StateDirectory'][0]}"]
+    assert not {"NoExecPaths", "MemoryDenyWriteExecute", "ReadOnlyPaths", "RootDirectory"} & unit.keys()
+    assert not any("MILLSTREAM_" in value or "PYTHONPATH" in value for value in unit.get("Environment", []))

@@ -8,7 +8,8 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from ramp import CATALOG
 import warm
 from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader, _server, connect_nats, request_nats
 from millstream.config import load_edge
-from millstream.edge import EdgeNode
+from millstream.edge import EdgeNode, _node
 from millstream.kernel import PlantError, free_port
+from millstream.protocols.command import Command, Delivery
 from millstream.protocols.ledger import LedgerVerifier, is_ledger_subject
-from millstream.sdk import Received
+from millstream.sdk import CommandContext, Received
 
 HERE = Path(__file__).parent
 
@@ -355,3 +357,44 @@ async def test_an_edge_that_cannot_start_says_why_and_leaves_nothing(tmp_path: P
                 pass
     assert caught.value.code == codes[what]
     assert not _servers_of(tmp_path)
+
+
+class Stubborn:
+    """A command that does not let itself be ended."""
+
+    description, is_cancellable, time_limit_s = "Go on.", False, 300.0
+    schema: Mapping[str, Any] = {"type": "object", "additionalProperties": False, "properties": {}}
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def run(self, args: Mapping[str, Any], context: CommandContext) -> Any:
+        self.begun.set()
+        while not self.may_end.is_set():
+            try:
+                await self.may_end.wait()
+            except asyncio.CancelledError:
+                continue
+
+
+async def test_an_edge_stops_though_a_command_does_not_and_says_which_part_it_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_node, "END_S", 0.2)
+    config, _ = load_edge(write_config(tmp_path, 1), CATALOG)
+    assert config is not None
+    stubborn, told = Stubborn(), list[str]()
+
+    def log(*args: object, **more: object) -> None:
+        told.append(f"{args} {more}")
+
+    edge = EdgeNode(config, connectors=CATALOG, commands={"go_on": stubborn}, log=log)
+    async with edge as node, asyncio.timeout(20):
+        now_ns = time.time_ns()
+        command = Command("0123456789abcdef", "go_on", "ada", now_ns, now_ns + 60 * 10**9, {})
+        async with connected(node) as connection:
+            connection.publish("millstream.node.e1.command", msgspec.json.encode(Delivery("f" * 16, command)))
+            await stubborn.begun.wait()
+    assert [line for line in told if "does not end" in line and "commands" in line], told
+    stubborn.may_end.set()
+    await until(lambda: not [each for each in asyncio.all_tasks() if "command" in each.get_name()])

@@ -31,12 +31,13 @@ async def test_killed_at_each_step_it_is_one_version_or_the_other_and_the_comman
     }
     async with site(tmp_path) as made:
         digest = await made.push(release(tmp_path, "9.0.0", changes))
-        for point in ("unpack", "try"):
-            made.kill_at(point)
+        for points in (("fetch", "unpack"), ("try",)):  # what is fetched goes on by itself
+            made.kill_at(*points)
             found = await made.over(await made.send(digest))
             assert (found.state, found.code) == ("failed", "MS-2456"), found
             assert await made.version() == __version__
-        assert len(made.starts) == 3
+            assert (tmp_path / "KILL_AT").read_text(encoding="utf-8") == ""
+        assert len(made.starts) == 4
 
         made.kill_at("switched")
         found = await made.over(await made.send(digest))

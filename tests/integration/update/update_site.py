@@ -81,9 +81,9 @@ class Site:
     def choice(self) -> Choice | None:
         return ChoiceFile(self.data_dir).read()
 
-    def kill_at(self, point: str) -> None:
-        """See `edge_killed`."""
-        (self.folder / "KILL_AT").write_text(point, encoding="utf-8")
+    def kill_at(self, *points: str) -> None:
+        """At each of these, one after the other; see `edge_killed`."""
+        (self.folder / "KILL_AT").write_text(" ".join(points), encoding="utf-8")
 
     async def start(self) -> None:
         listener = self.hub.server.settings.leaf_listener

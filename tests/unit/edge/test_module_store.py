@@ -205,3 +205,15 @@ def test_what_is_needed_stays_and_the_rest_is_bounded_those_used_last_first(tmp_
     (folder / ("f" * 64 + ".part")).write_bytes(b"x")
     store(tmp_path).clean([f"sha256:{names[0]}", f"sha256:{names[4]}"])
     assert {path.name for path in folder.iterdir()} == {names[0], names[4], names[1], names[2], f"{names[0]}.part"}
+
+
+def test_of_other_modules_and_parts_the_newest_stay(tmp_path: Path) -> None:
+    modules = store(tmp_path)
+    modules.folder.mkdir(parents=True)
+    for age_s, name in enumerate(["d.part", "c", "b.part", "a.part", "own.part"]):
+        for path in (modules.folder / name, (modules.folder / name).with_suffix(".note")):
+            path.write_bytes(b"")
+            os.utime(path, (1000 - age_s, 1000 - age_s))
+    assert modules.drop_others("sha256:own", 2) == ["b", "a"]
+    assert {path.stem for path in modules.folder.iterdir()} == {"own", "c", "d"}
+    assert modules.has_part("sha256:own")
