@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
+from urllib.parse import quote
 
 import msgspec
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 SEND_S = 30.0  # of one attempt
 LOOK_S = 1.0
+ASCII = "".join(map(chr, range(0x21, 0x7F)))  # of an id that goes as it is into a header; the rest in percent-encoding
 OVERLAP_NS = 60 * 10**9  # of two looks: what was stored beside the newest may show up a moment later
 WAITING_MAX = 1000  # messages of one channel
 KEPT_NS = 14 * 86_400 * 10**9  # so long it is known what was sent
@@ -232,7 +234,7 @@ def body_of(told: Notification) -> bytes:
 
 async def post(channel: WebhookChannel, told: Notification) -> None:
     """One POST; a 2xx means taken. Raises PlantError."""
-    headers = {"Content-Type": "application/json", "Idempotency-Key": told.id}
+    headers = {"Content-Type": "application/json", "Idempotency-Key": quote(told.id, safe=ASCII)}
     if channel.token is not None:
         headers["Authorization"] = f"Bearer {channel.token.resolve()}"
     tls = TlsFiles(ca_file=channel.ca_file) if channel.url.startswith("https") else None

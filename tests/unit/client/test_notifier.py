@@ -233,6 +233,15 @@ def test_what_is_no_address_is_told_before_anything_is_sent(tmp_path: Path) -> N
     assert "not an e-mail address: 'shift'" in str(findings[0])
 
 
+async def test_the_name_of_a_machine_need_not_be_ascii(tmp_path: Path) -> None:
+    with web() as (url, hooks):
+        said = Said(notification("acme/köln/säge 1:alarm/hi/1/shift/0", "hook"), notification("acme/a:b%2f/1", "hook"))
+        config = config_of(tmp_path, hook={"type": "webhook", "url": url})
+        await run_until(said, config, (said.told[0].id, "hook", "sent"), (said.told[1].id, "hook", "sent"))
+    assert [key for key, _ in hooks] == ["acme/k%C3%B6ln/s%C3%A4ge%201:alarm/hi/1/shift/0", "acme/a:b%2f/1"]
+    assert hooks[0][1]["id"] == said.told[0].id
+
+
 @pytest.mark.parametrize(("again", "keys", "state"), [(True, ["a", "b"], "sent"), (False, ["b"], "left")])
 async def test_what_was_begun_when_the_sender_was_killed_is_sent_again_with_its_id_or_left(
     tmp_path: Path, again: bool, keys: list[str], state: str
