@@ -131,7 +131,11 @@ async def run_until(said: Said, config: Any, *states: tuple[str, str, str]) -> l
     task = asyncio.create_task(sender.run())
     try:
         async with asyncio.timeout(DEADLINE_S):
-            while not all(sender._journal.state(id, name) == state for id, name, state in states):
+            ends = {(id, name, state): f"{id}: {name}: {state.replace('_', ' ')}" for id, name, state in states}
+            while not all(
+                sender._journal.state(id, name) == state and any(line.startswith(end) for line in told)
+                for (id, name, state), end in ends.items()
+            ):
                 assert not task.done(), task.result()
                 await asyncio.sleep(0.01)
     finally:
