@@ -59,20 +59,23 @@ class HistoryJobs:
         if isinstance(job, CopyEnd):
             await self._copies.end()
             return msgspec.json.encode(JobAnswer(0))
-        done = await (self._import(job, rows) if isinstance(job, ImportPart) else self._rollups(job))
-        return msgspec.json.encode(JobAnswer(done))
+        if isinstance(job, ImportPart):
+            return msgspec.json.encode(await self._import(job, rows))
+        return msgspec.json.encode(JobAnswer(await self._rollups(job)))
 
-    async def _import(self, part: ImportPart, rows: bytes) -> int:
+    async def _import(self, part: ImportPart, rows: bytes) -> JobAnswer:
         if part.part == 0:
-            return await self._historian.imported_parts(part.id)
+            return JobAnswer(await self._historian.imported_parts(part.id))
         facts = {"id": part.id, "name": part.name, "who": part.who, "kind": part.kind, "parts": part.parts}
         facts |= {"is_correction": part.is_correction}
         if part.part == 1:  # before the first row: what was done must not be without its event
             await self._events.tell(f"{part.id}/begun", "import.begun", facts)
-        await self._historian.store_import(part.id, part.part, rows, part.kind, is_correction=part.is_correction)
+        late = await self._historian.store_import(
+            part.id, part.part, rows, part.kind, is_correction=part.is_correction
+        )  # fmt: skip
         if part.part == part.parts:
             await self._events.tell(f"{part.id}/done", "import.done", facts)
-        return part.part
+        return JobAnswer(part.part, late)
 
     async def _rollups(self, job: RollupsAgain) -> int:
         span = {"first_day": job.first_day, "last_day": job.last_day}

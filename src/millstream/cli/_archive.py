@@ -120,9 +120,13 @@ def import_(
         ):
             async for file in files:
                 if json:
-                    print_json({"file": str(file.file), "rows": file.rows, "is_new": file.is_new})
+                    print_json({"file": str(file.file), "rows": file.rows, "is_new": file.is_new, "late": file.late})
                 else:
                     print_text(f"{file.file}  {file.rows} rows  {'imported' if file.is_new else 'was in already'}")
+                if file.late:
+                    note(
+                        f"{file.late} rows are of days of which retention has left only aggregates, which stay: dropped"
+                    )
         return OK
 
     return run(work())

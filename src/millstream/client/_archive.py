@@ -40,11 +40,13 @@ SampleKind = Literal["tag", "count", "kpi", "state"]
 
 @dataclass(frozen=True, slots=True)
 class ImportedFile:
-    """What became of one file: `rows` of it are in the history; `is_new`: some of them came in only now."""
+    """What became of one file: `rows` of it are in the history; `is_new`: some of them came in only now. Of these
+    `late` ones are of days of which retention has left only the rollup: they are dropped again, the rollup stays."""
 
     file: Path
     rows: int
     is_new: bool
+    late: int = 0
 
 
 class Archive:
@@ -97,23 +99,25 @@ class Archive:
             raise NotFoundError("no file to import", where=str(path), expected=".parquet or .csv")
         for name in files:
             file = await asyncio.to_thread(look_at, name)
-            is_new = await self._import(subject, file, kind, is_correction=is_correction)
-            yield ImportedFile(name, file.rows, is_new)
+            is_new, late = await self._import(subject, file, kind, is_correction=is_correction)
+            yield ImportedFile(name, file.rows, is_new, late)
 
-    async def _import(self, subject: str, file: RowsFile, kind: SampleKind, *, is_correction: bool) -> bool:
+    async def _import(
+        self, subject: str, file: RowsFile, kind: SampleKind, *, is_correction: bool
+    ) -> tuple[bool, int]:  # fmt: skip
         from millstream.lake import parts_of
 
         id = hashlib.sha256(f"{file.digest} {kind} {is_correction} {PART_ROWS}".encode()).hexdigest()[:32]
         count = -(-file.rows // PART_ROWS)
         part = ImportPart(id, file.path.name, me(), 0, count, kind, is_correction)
-        stored = await self._do(subject, part)
+        stored, late = (await self._do(subject, part)).done, 0
         if not stored:  # else a wrong row behind the first part would leave half of the file in the history
             await asyncio.to_thread(_check, file, kind)
         parts = parts_of(file, PART_ROWS, skip=stored)
         for number in range(stored + 1, count + 1):
             rows = await asyncio.to_thread(_next, parts)
-            await self._do(subject, msgspec.structs.replace(part, part=number), rows)
-        return stored < count
+            late += (await self._do(subject, msgspec.structs.replace(part, part=number), rows)).late
+        return stored < count, late
 
     async def roll_up(self, start: Time, end: Time = "now") -> int:
         """Work the rollups of the sealed days of a time out anew, from their samples; how many days. Raises
@@ -122,7 +126,7 @@ class Archive:
         first, last = to_time_ns(start, now_ns) // DAY_NS, to_time_ns(end, now_ns) // DAY_NS
         done = 0
         for begin in range(first, last + 1, ROLLUP_DAYS):
-            done += await self._do(subject, RollupsAgain(me(), begin, min(begin + ROLLUP_DAYS - 1, last)))
+            done += (await self._do(subject, RollupsAgain(me(), begin, min(begin + ROLLUP_DAYS - 1, last)))).done
         return done
 
     async def _subject(self) -> str:
@@ -131,11 +135,11 @@ class Archive:
             raise NotFoundError("an edge's history takes no such work", where=name, next_step="ask its hub")
         return job_subject(name)
 
-    async def _do(self, subject: str, job: Job, rows: bytes = b"") -> int:
+    async def _do(self, subject: str, job: Job, rows: bytes = b"") -> JobAnswer:
         reply = await self._link.request(subject, encode_job(job, rows), timeout_s=JOB_S)
         if "Ms-Error" in reply.headers:
             raise reported(reply.headers["Ms-Error"])
-        return msgspec.json.decode(reply.payload, type=JobAnswer).done
+        return msgspec.json.decode(reply.payload, type=JobAnswer)
 
 
 def _check(file: RowsFile, kind: SampleKind) -> None:

@@ -9,14 +9,15 @@ from millstream.historian._clickhouse_link import ClickhouseLink
 from millstream.historian._clickhouse_state import base64_of
 from millstream.historian._clickhouse_store import ClickhouseStore
 from millstream.historian._columns import TIME_MAX_NS, TIME_MIN_NS
-from millstream.historian._frozen import Beside
+from millstream.historian._dialect_clickhouse import day_sql
+from millstream.historian._frozen import ROLLED, Beside
 from millstream.historian._ports import DeadLetter
 from millstream.historian._store import DAY_NS, HistoryStoreError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_DAY = f"intDiv(time_ns, {DAY_NS}) - (time_ns % {DAY_NS} < 0)"
+_DAY = day_sql("time_ns")
 _SAMPLES = "tag_id, time_ns, n, kind, value, whole, text, quality"
 _EVENTS = "tag_id, time_ns, n, id, source, type, subject, content_type, data, extensions"
 
@@ -27,6 +28,7 @@ class ClickhouseFrozen:
     def __init__(self, store: ClickhouseStore, link: ClickhouseLink) -> None:
         self._link = link
         self._seen = store.seen()
+        self._left = self._seen if store.rolled_until_ns is None else f"{self._seen} AND {self._not_rolled()}"
         self.order = store.next_order
         state = store.state
         gaps = link.rows(
@@ -48,6 +50,11 @@ class ClickhouseFrozen:
         )
         self.events_count = int(link.rows(f"SELECT toInt64(count()) FROM events WHERE {self._seen}")[0][0])
 
+    def _not_rolled(self) -> str:
+        """As a condition: the server has taken out by and by what has rollups in its place."""
+        days = f"SELECT DISTINCT tag_id, {day_sql('start_ns')} FROM rollups WHERE {self._seen}"
+        return f"(tag_id, {_DAY}) NOT IN ({days})"
+
     def _letters(self) -> list[DeadLetter]:
         rows = self._link.rows(
             "SELECT base64Encode(payload) AS raw, reason, code, source, subject, content_type, time_ns "
@@ -58,15 +65,28 @@ class ClickhouseFrozen:
     def days(self) -> list[tuple[int, int]]:
         """Days with samples, and how many."""
         return self._link.rows(
-            f"SELECT toInt64({_DAY}) AS day, toInt64(count()) AS found FROM readings WHERE {self._seen} "
+            f"SELECT {_DAY} AS day, toInt64(count()) AS found FROM readings WHERE {self._left} "
             "GROUP BY day ORDER BY day"
         )
 
     def samples(self, day: int) -> Iterator[pa.Table]:
         """Those of a day."""
         start, end = max(day * DAY_NS, TIME_MIN_NS), min((day + 1) * DAY_NS, TIME_MAX_NS)
-        where = f"time_ns >= {start:d} AND time_ns < {end:d} AND {self._seen}"
+        where = f"time_ns >= {start:d} AND time_ns < {end:d} AND {self._left}"
         return self._link.parts(f"SELECT {_SAMPLES} FROM readings WHERE {where}", doing="be copied")
+
+    def rolled_days(self) -> list[tuple[int, int]]:
+        """Days with rollups in the place of samples, and how many."""
+        return self._link.rows(
+            f"SELECT {day_sql('start_ns')} AS day, toInt64(count()) AS found FROM rollups WHERE {self._seen} "
+            "GROUP BY day ORDER BY day"
+        )
+
+    def rollups(self, day: int) -> Iterator[pa.Table]:
+        """Those of a day."""
+        start, end = max(day * DAY_NS, TIME_MIN_NS), min((day + 1) * DAY_NS, TIME_MAX_NS)
+        where = f"start_ns >= {start:d} AND start_ns < {end:d} AND {self._seen}"
+        return self._link.parts(f"SELECT {ROLLED} FROM rollups WHERE {where}", doing="be copied")
 
     def events(self) -> Iterator[pa.Table]:
         """All of them."""
@@ -89,15 +109,22 @@ def freeze(store: ClickhouseStore) -> ClickhouseFrozen:
             link.close()
 
 
-def fill(store: ClickhouseStore, beside: Beside, samples: Iterator[pa.Table], events: Iterator[pa.Table]) -> int:
+def fill(
+    store: ClickhouseStore, beside: Beside, samples: Iterator[pa.Table], events: Iterator[pa.Table],
+    rollups: Iterator[pa.Table],
+) -> int:  # fmt: skip
     """Put a whole history into an empty one; the last block makes it count, how many samples. Raises
     HistoryStoreError."""
     with store.filling() as (link, first):
         rows = _fill_rows(link, "readings", samples, first)
         more = _fill_rows(link, "events", events, first + rows)
-        end = first + rows + more
+        rolled = _fill_rows(link, "rollups", rollups, first + rows + more)
+        end = first + rows + more + rolled
         store.put_beside(link, beside, end)
-        for table, sent, begin, stop in (("readings", rows, first, first + rows), ("events", more, first + rows, end)):
+        for table, sent, begin, stop in (
+            ("readings", rows, first, first + rows), ("events", more, first + rows, end - rolled),
+            ("rollups", rolled, end - rolled, end),
+        ):  # fmt: skip
             found = link.rows(f"SELECT toInt64(count()) FROM {table} WHERE n >= {begin:d} AND n < {stop:d}")[0][0]
             if found != sent:
                 raise HistoryStoreError(

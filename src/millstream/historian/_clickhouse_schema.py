@@ -43,3 +43,15 @@ SCHEMA = (
     "WHERE r.n < upto AND NOT arrayExists(v -> r.n >= v.1 AND r.n < v.2, voids)",
     f"CREATE TABLE IF NOT EXISTS schema_version_{SCHEMA_VERSION} (version UInt8) ENGINE = Memory",
 )
+
+# Made also in a history that has been there for longer. `first_ns` and `last_ns` are the times of `opening` and
+# `closing`. Minutes and hours lie in partitions of their own, which go at their own time.
+ROLLUPS = (
+    f"CREATE TABLE IF NOT EXISTS rollups (level_s UInt32, tag_id UInt32 CODEC(Delta(4), ZSTD(1)), "
+    f"start_ns Int64 CODEC(Delta(8), ZSTD(1)), {_ORDER}, rows Int64 CODEC(ZSTD(1)), numbers Int64 CODEC(ZSTD(1)), "
+    "low Nullable(Float64) CODEC(ZSTD(1)), high Nullable(Float64) CODEC(ZSTD(1)), "
+    "total Nullable(Float64) CODEC(ZSTD(1)), opening Nullable(Float64) CODEC(ZSTD(1)), "
+    "closing Nullable(Float64) CODEC(ZSTD(1)), first_ns Int64 CODEC(ZSTD(1)), last_ns Int64 CODEC(ZSTD(1)), "
+    f"{_BY_ORDER}) ENGINE = MergeTree PARTITION BY (level_s, intDiv(start_ns, {PARTITION_NS})) "
+    f"ORDER BY (tag_id, level_s, start_ns) {_KEPT}"
+)

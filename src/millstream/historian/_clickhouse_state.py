@@ -110,6 +110,13 @@ class State:
         """With a stream put back."""
         return self._next(position, self.order + 1, [], self.counters)
 
+    def counted(self, counters: Mapping[str, int]) -> tuple[State, list[StateRow]]:
+        """With one more place, and counters at these values."""
+        order = self.order + 1
+        rows = [StateRow("counter", name, n=order, value=value) for name, value in counters.items()]
+        rows.append(StateRow("order", n=order, value=order))
+        return replace(self, order=order, counters={**self.counters, **counters}), rows
+
     def without(self, void: Void) -> tuple[State, list[StateRow]]:
         """With a void range that holds nothing any more."""
         order, left = self.order + 1, [other for other in self.voids if other != void]

@@ -26,15 +26,17 @@ from millstream.historian._clickhouse_link import (
     is_refused,
     quoted,
 )
-from millstream.historian._clickhouse_schema import PARTITION_NS, SCHEMA, SCHEMA_VERSION
+from millstream.historian._clickhouse_schema import PARTITION_NS, ROLLUPS, SCHEMA, SCHEMA_VERSION
 from millstream.historian._clickhouse_state import State, StateRow, as_columns, base64_of
+from millstream.historian._dialect_clickhouse import day_sql, rollup_sql
+from millstream.historian._dialect_duckdb import Chosen, span_of
 from millstream.historian._events import EventRow, events_arrow
 from millstream.historian._frozen import Beside
 from millstream.historian._last import LastRow, LastValues
 from millstream.historian._ports import DeadLetter
 from millstream.historian._rows import Rows
-from millstream.historian._server import Links
-from millstream.historian._store import Commit, HistoryStoreError, Position
+from millstream.historian._server import ROLLED_UNTIL, Links
+from millstream.historian._store import DAY_NS, Commit, HistoryStoreError, Position
 from millstream.historian._tags import TagEntry
 from millstream.kernel import ConfigError, FencedError
 
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
 
 CLAIMS_MAX = 100  # tries to get a number
 LATE_NS = 3600 * 10**9  # six times what an insert may take: then nothing of an earlier writer can still arrive
-_MARKED = ("readings", "events", "tags", "stream_gaps", "dead_letters")  # tables whose rows have an `n`
+ROLLED_AT_ONCE = 500  # tags whose rollups one statement works out: a server may be silent for a minute over it
+_EXPIRED_UPTO = "expired_upto"  # among the counters: late samples below this place of arrival are counted
+_MARKED = ("readings", "rollups", "events", "tags", "stream_gaps", "dead_letters")  # tables whose rows have an `n`
 
 
 class ClickhouseStore:
@@ -67,6 +71,11 @@ class ClickhouseStore:
     def state(self) -> State:
         """What it stands at; never changed, but replaced."""
         return self._state
+
+    @property
+    def rolled_until_ns(self) -> int | None:
+        """Days that end here or before it may have rollups in the place of samples; None: none has."""
+        return self._state.counters.get(ROLLED_UNTIL)
 
     def seen(self) -> str:
         """As a condition in SQL: the row counts."""
@@ -109,6 +118,8 @@ class ClickhouseStore:
                 got=versions[-1].removeprefix("schema_version_"),
                 next_step="open it with the version of Millstream that wrote it",
             )
+        if "rollups" not in tables:
+            link.run(ROLLUPS, doing="make its table of rollups")
 
     def _refuse_fenced(self) -> None:
         if self._is_fenced:
@@ -186,9 +197,7 @@ class ClickhouseStore:
             for table, (first, end) in places.items()
         )
         writer, *found = link.rows(f"SELECT (SELECT max(writer) FROM state), {counts}")[0]
-        if writer != self._state.writer:
-            self._is_fenced = True
-            self._refuse_fenced()
+        self._refuse_other(writer)
         expected = [end - first for first, end in places.values()]
         expected[-1] = tags
         if found != expected:
@@ -196,6 +205,15 @@ class ClickhouseStore:
                 "history's server stored other rows than it was sent", where=self.server.place, expected=str(expected),
                 got=str(found),
             )  # fmt: skip
+
+    def _refuse_other(self, writer: int) -> None:
+        if writer != self._state.writer:
+            self._is_fenced = True
+            self._refuse_fenced()
+
+    def _check_writer(self, link: ClickhouseLink) -> None:
+        """That nobody took over. Raises HistoryStoreError, FencedError."""
+        self._refuse_other(int(link.rows("SELECT max(writer) FROM state")[0][0]))
 
     def _commit(self, link: ClickhouseLink, after: tuple[State, list[StateRow]]) -> None:
         state, rows = after
@@ -319,20 +337,104 @@ class ClickhouseStore:
         )
         return int(found[0][0])
 
-    def drop(self, tag_ids: Sequence[int], before_ns: int) -> int:
-        """Drop the samples of these tags before a time; how many. The server takes them out by and by."""
-        ids = ", ".join(str(int(i)) for i in tag_ids)
-        return self._delete("readings", f"time_ns < {before_ns:d} AND tag_id IN ({ids})") if ids else 0
+    def days_over(self, tag_ids: Sequence[int], before_day: int) -> list[int]:
+        """Days before one on which these tags have samples that are not rolled up, ascending."""
+        of_tags, before_ns = f"tag_id IN ({_listed(tag_ids)})", before_day * DAY_NS
+        rows = self._all(
+            f"SELECT DISTINCT {day_sql('time_ns')} AS day FROM readings WHERE {of_tags} AND time_ns < {before_ns:d} "
+            f"AND {self.seen()} AND (tag_id, {day_sql('time_ns')}) NOT IN (SELECT tag_id, {day_sql('start_ns')} "
+            f"FROM rollups WHERE {of_tags} AND start_ns < {before_ns:d} AND {self.seen()}) ORDER BY day"
+        )
+        return [int(row[0]) for row in rows]
 
-    def drop_whole(self, table: str, before_ns: int) -> None:
-        """Drop what lies before a time, of all tags, as far as whole partitions go: that costs nothing."""
+    def lapse(self, day: int, tag_ids: Sequence[int], levels_s: Sequence[int]) -> int:
+        """Rollups of these levels take the place of the tags' samples of a day, which `drop` takes out; where there
+        are some already they stay. `drop` also says what came late."""
+        if not levels_s:
+            return 0
+        link, span, seen, n = self._writer(), span_of(day * DAY_NS, (day + 1) * DAY_NS), self.seen(), self._state.order
+        rolled = {
+            row[0]
+            for row in link.rows(
+                f"SELECT DISTINCT tag_id FROM rollups WHERE tag_id IN ({_listed(tag_ids)}) "
+                f"AND start_ns >= {span.start_ns:d} AND start_ns < {span.end_ns:d} AND {seen}"
+            )
+        }
+        left = [tag_id for tag_id in tag_ids if tag_id not in rolled]
+        single = {entry.tag_id for entry in self.tags() if entry.is_single}
+        with self._settling():
+            for at in range(0, len(left), ROLLED_AT_ONCE):
+                some = left[at : at + ROLLED_AT_ONCE]
+                chosen = Chosen(some, [tag_id for tag_id in some if tag_id in single])
+                for level_s in levels_s:
+                    select = rollup_sql(chosen, span, level_s, seen, n)
+                    link.run(f"INSERT INTO rollups {select}", doing="work out rollups")
+            until_ns = max(span.end_ns, self.rolled_until_ns or span.end_ns)
+            self._commit(link, self._state.counted({ROLLED_UNTIL: until_ns}))
+        self._check_writer(link)  # else it does not count, and what it stands for must not be dropped
+        return 0
+
+    def drop(self, tag_ids: Sequence[int], before_ns: int, *, upto: int | None = None) -> int:
+        """Drop the samples of these tags before a time, of places of arrival below `upto`; how many. The server takes
+        them out by and by."""
+        end = self._state.order if upto is None else upto
+        where = f"time_ns < {before_ns:d} AND n < {end:d} AND tag_id IN ({_listed(tag_ids)})"
+        return self._delete("readings", where) if tag_ids else 0
+
+    def late(self, tag_ids: Sequence[int], before_ns: int, upto: int) -> int:
+        """Count samples before a time that came after their day was rolled up, each once; how many are new. They do not
+        count for windows, and are dropped with what is over."""
+        if not tag_ids or self.rolled_until_ns is None:
+            return 0
+        seen, where = self.seen(), f"tag_id IN ({_listed(tag_ids)}) AND %s < {before_ns:d}"
+        told = self._state.counters.get(_EXPIRED_UPTO, 0)
+        late = int(
+            self._all(
+                f"SELECT toInt64(count()) FROM (SELECT tag_id, {day_sql('time_ns')} AS day, n AS came FROM readings "
+                f"WHERE {where % 'time_ns'} AND n >= {told:d} AND n < {upto:d} AND {seen}) AS r INNER JOIN "
+                f"(SELECT tag_id, {day_sql('start_ns')} AS day, max(n) AS at FROM rollups "
+                f"WHERE {where % 'start_ns'} AND {seen} GROUP BY tag_id, day) AS u "
+                "ON r.tag_id = u.tag_id AND r.day = u.day WHERE r.came > u.at"
+            )[0][0]
+        )
+        if late:
+            counters = {"expired": self._state.counters.get("expired", 0) + late, _EXPIRED_UPTO: upto}
+            with self._settling():
+                self._commit(self._writer(), self._state.counted(counters))
+        return late
+
+    def closed(self, pairs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Of tags and days those that have rollups."""
+        days = [day for _, day in pairs]
+        if self.rolled_until_ns is None or not days or min(days) * DAY_NS >= self.rolled_until_ns:
+            return set()
+        start_ns, end_ns = min(days) * DAY_NS, (max(days) + 1) * DAY_NS
+        found = self._all(
+            f"SELECT DISTINCT tag_id, {day_sql('start_ns')} AS day FROM rollups "
+            f"WHERE tag_id IN ({_listed(sorted({tag_id for tag_id, _ in pairs}))}) "
+            f"AND start_ns >= {start_ns:d} AND start_ns < {end_ns:d} AND {self.seen()}"
+        )
+        return {(int(tag_id), int(day)) for tag_id, day in found}.intersection(pairs)
+
+    def drop_rollups(self, level_s: int, tag_ids: Sequence[int], before_ns: int) -> None:
+        """Drop those of a level before a time; the server takes them out by and by."""
+        if tag_ids:
+            where = f"level_s = {level_s:d} AND start_ns < {before_ns:d} AND tag_id IN ({_listed(tag_ids)})"
+            self._delete("rollups", where)
+
+    def drop_whole(self, table: str, before_ns: int, upto: int = 2**63 - 1) -> None:
+        """Drop what lies before a time, of all tags, as far as whole partitions go that nothing came into from the
+        place of arrival `upto` on: that costs nothing."""
         link = self._writer()
         found = link.rows(
-            f"SELECT DISTINCT partition FROM system.parts WHERE active AND table = '{table}' "
-            f"AND database = currentDatabase() AND toInt64(partition) < {before_ns // PARTITION_NS:d}"
+            f"SELECT DISTINCT partition, partition_id FROM system.parts WHERE active AND table = '{table}' "
+            "AND database = currentDatabase() AND toInt64(extract(partition, '(-?[0-9]+)[)]?$')) "
+            f"< {before_ns // PARTITION_NS:d}"
         )
-        for (partition,) in found:
-            link.run(f"ALTER TABLE {table} DROP PARTITION {int(partition):d}", doing="drop what is over")
+        newer = {row[0] for row in link.rows(f"SELECT DISTINCT _partition_id FROM {table} WHERE n >= {upto:d}")}
+        for partition, id in found:
+            if id not in newer:
+                link.run(f"ALTER TABLE {table} DROP PARTITION {partition}", doing="drop what is over")
 
     def drop_events(self, before_ns: int) -> None:
         """Drop all events before a time."""
@@ -358,6 +460,10 @@ class ClickhouseStore:
 
     def _all(self, sql: str) -> list[tuple[Any, ...]]:
         return self._writer().rows(sql)
+
+
+def _listed(tag_ids: Sequence[int]) -> str:
+    return ", ".join(str(int(i)) for i in tag_ids)
 
 
 def _take_over(link: ClickhouseLink) -> State:

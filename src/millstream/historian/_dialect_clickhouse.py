@@ -1,7 +1,8 @@
 """The query model in ClickHouse's SQL. Numbers stand in the text; text is quoted.
 
-Every answer comes from the samples: there are no sealed days here, and no rollups. `seen` is the condition that a row
-counts (see `_clickhouse_store`). Integers wrap around there instead of failing, so distances between times are
+Answers come from the samples: there are no sealed days here. Rollups stand in the place of samples that retention
+drops: the samples of a tag's day that has some do not count for windows of whole minutes. `seen` is the condition that
+a row counts (see `_clickhouse_store`). Integers wrap around there instead of failing, so distances between times are
 unsigned: the farthest of two times do not fit a signed one.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 from millstream.historian._clickhouse_link import quoted
 from millstream.historian._columns import TIME_MAX_NS, TIME_MIN_NS
-from millstream.historian._dialect_duckdb import QUALITY, Chosen, Span, span_of
+from millstream.historian._dialect_duckdb import DAY_NS, QUALITY, Chosen, RolledSpan, Span, rolled_span, span_of
 from millstream.historian._query import Aggregate, AsOf, Count, Events, Range, Window
 from millstream.historian._store import HistoryStoreError
 
@@ -37,7 +38,7 @@ def _condition(tag_ids: Sequence[int], span: Span, seen: str) -> str:
     return f"tag_id IN ({_ids(tag_ids)}) AND time_ns >= {span.start_ns:d} AND time_ns < {span.end_ns:d} AND {seen}"
 
 
-def _samples(chosen: Chosen, span: Span, seen: str) -> str:
+def samples_sql(chosen: Chosen, span: Span, seen: str) -> str:
     """Columns tag_id, t_ns, n and those of the value."""
     single = set(chosen.single_ids)
     plain = [tag_id for tag_id in chosen.tag_ids if tag_id not in single]
@@ -69,7 +70,7 @@ def render_events(query: Events, chosen: Chosen, seen: str) -> str:
 
 def render_range(query: Range, chosen: Chosen, seen: str) -> str:
     """As of the other dialects."""
-    source = _samples(chosen, span_of(query.start_ns, query.end_ns), seen)
+    source = samples_sql(chosen, span_of(query.start_ns, query.end_ns), seen)
     way = "DESC" if query.descending else "ASC"
     return (
         f"SELECT tag_id, t_ns AS ts, {_COLUMNS} FROM ({source}) WHERE {QUALITY[query.quality]} "
@@ -79,7 +80,7 @@ def render_range(query: Range, chosen: Chosen, seen: str) -> str:
 
 def render_count(query: Count, chosen: Chosen, seen: str) -> str:
     """As of the other dialects."""
-    source = _samples(chosen, span_of(query.start_ns, query.end_ns), seen)
+    source = samples_sql(chosen, span_of(query.start_ns, query.end_ns), seen)
     return (
         f"SELECT tag_id, toInt64(count()) AS count FROM ({source}) WHERE {QUALITY[query.quality]} "
         "GROUP BY tag_id ORDER BY tag_id"
@@ -93,11 +94,65 @@ def render_window(query: Window, chosen: Chosen, seen: str) -> str:
     aggregates = list(dict.fromkeys(query.aggregates))
     if "time_weighted_mean" in aggregates:
         return _render_weighted(query, chosen, seen)
+    rolled = rolled_span(query, span, chosen)
+    if rolled is not None:
+        return _render_rolled(query, chosen, span, rolled, seen)
     picks = ", ".join(f"{_PICKS[a]} AS {a}" for a in aggregates)
     return (
         f"SELECT tag_id, {_start(base, every)} AS ts, {picks} FROM (SELECT tag_id, t_ns, n, {_NUMBER} AS number "
-        f"FROM ({_samples(chosen, span, seen)}) WHERE {QUALITY[query.quality]}) "
+        f"FROM ({samples_sql(chosen, span, seen)}) WHERE {QUALITY[query.quality]}) "
         f"GROUP BY tag_id, ts ORDER BY ts, tag_id LIMIT {query.limit + 1:d}"
+    )
+
+
+_PICKS_OF_PARTS: dict[Aggregate, str] = {
+    "count": "sum(rows)",
+    "min": "min(low)",
+    "max": "max(high)",
+    "mean": "sum(total) / sum(numbers)",
+    "sum": "sum(total)",
+    "first": "argMinIf(opening, (open_ns, n), opening IS NOT NULL)",
+    "last": "argMaxIf(closing, (close_ns, n), closing IS NOT NULL)",
+}
+
+
+def day_sql(column: str) -> str:
+    """The day since 1970 that a time lies in; `intDiv` rounds to 0."""
+    return f"toInt64(intDiv({column}, {DAY_NS}) - ({column} % {DAY_NS} < 0))"
+
+
+def _render_rolled(query: Window, chosen: Chosen, span: Span, rolled: RolledSpan, seen: str) -> str:
+    """From rollups, and from the samples of days of tags that have none."""
+    base, every = _grid(query, span)
+    picks = ", ".join(f"{_PICKS_OF_PARTS[a]} AS {a}" for a in dict.fromkeys(query.aggregates))
+    of_tags = f"tag_id IN ({_ids(chosen.tag_ids)})"
+    days = (
+        f"SELECT tag_id, {day_sql('start_ns')} FROM rollups WHERE {of_tags} AND start_ns >= {rolled.day_ns:d} "
+        f"AND start_ns < {span.end_ns:d} AND {seen}"
+    )
+    return (
+        f"SELECT tag_id, {_start(base, every)} AS ts, {picks} FROM (SELECT tag_id, t_ns, t_ns AS open_ns, "
+        "t_ns AS close_ns, n, toInt64(1) AS rows, toInt64(number IS NOT NULL) AS numbers, number AS low, "
+        "number AS high, number AS total, number AS opening, number AS closing FROM (SELECT tag_id, t_ns, n, "
+        f"{_NUMBER} AS number FROM ({samples_sql(chosen, span, seen)}) WHERE {QUALITY['usable']} "
+        f"AND (t_ns >= {chosen.rolled_until_ns:d} OR (tag_id, {day_sql('t_ns')}) NOT IN ({days}))) UNION ALL "
+        "SELECT tag_id, start_ns, first_ns, last_ns, toInt64(-1), rows, numbers, low, high, total, opening, closing "
+        f"FROM rollups WHERE {of_tags} AND level_s = {rolled.level_s:d} AND start_ns >= {rolled.first_ns:d} "
+        f"AND start_ns < {rolled.end_ns:d} AND {seen}) "
+        f"GROUP BY tag_id, ts ORDER BY ts, tag_id LIMIT {query.limit + 1:d}"
+    )
+
+
+def rollup_sql(chosen: Chosen, span: Span, level_s: int, seen: str, n: int) -> str:
+    """The rollups of samples, as rows of their table with the place of arrival `n`."""
+    every = level_s * 10**9
+    start = f"toInt64(intDiv(t_ns, {every:d}) - (t_ns % {every:d} < 0)) * {every:d}"
+    return (
+        f"SELECT toUInt32({level_s:d}), tag_id, {start} AS start_ns, toInt64({n:d}), toInt64(count()), "
+        f"toInt64(count(number)), min(number), max(number), sum(number), {_PICKS['first']}, {_PICKS['last']}, "
+        "minIf(t_ns, number IS NOT NULL), maxIf(t_ns, number IS NOT NULL) FROM (SELECT tag_id, t_ns, "
+        f"n, {_NUMBER} AS number FROM ({samples_sql(chosen, span, seen)}) WHERE {QUALITY['usable']}) "
+        "GROUP BY tag_id, start_ns"
     )
 
 
@@ -139,7 +194,7 @@ def _render_weighted(query: Window, chosen: Chosen, seen: str) -> str:
     number = f"toUInt64(%s - ({base:d}))"
     return (
         f"WITH s AS (SELECT tag_id, t_ns, n, quality, {_NUMBER} AS number FROM "
-        f"({_samples(chosen, span, seen)} UNION ALL {newest})), "
+        f"({samples_sql(chosen, span, seen)} UNION ALL {newest})), "
         f"held AS (SELECT tag_id, quality, number, greatest(t_ns, toInt64({start:d})) AS a, "
         f"least(leadInFrame(t_ns, 1, toInt64({end:d})) OVER (PARTITION BY tag_id ORDER BY t_ns, n "
         f"ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING), toInt64({end:d})) AS b FROM s), "
@@ -161,7 +216,7 @@ def render_asof(query: AsOf, chosen: Chosen, seen: str) -> str:
     times, first_ns, last_ns = _reference(query, chosen.reference_id, seen)
     age = query.max_age_ns
     oldest = TIME_MIN_NS if age is None or first_ns is None else first_ns - age
-    source = _samples(chosen, span_of(oldest, last_ns + 1), seen)
+    source = samples_sql(chosen, span_of(oldest, last_ns + 1), seen)
     young = "" if age is None else f"WHERE toUInt64(w.at_ns - s.t_ns) <= {min(age, 2**64 - 1):d} "
     return (
         "SELECT w.tag_id AS tag_id, w.at_ns AS ts, s.t_ns AS sample_ts, s.kind AS kind, s.value AS value, "

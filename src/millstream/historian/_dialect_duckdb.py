@@ -39,16 +39,29 @@ class Segment:
         """First ns after the day."""
         return (self.day + 1) * DAY_NS
 
+    @property
+    def is_part(self) -> bool:
+        """True when some tags have rollups of it, but no samples any more."""
+        return self.rollup is not None and (self.file is None or is_lapsed(self.file))
+
+
+def is_lapsed(name: str) -> bool:
+    """True for a file that was written anew without what is over: ``days/2026-01-31.80-1.parquet``."""
+    return "-" in name.removesuffix(".parquet").rpartition(".")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The tags that a query is about; `single_ids` of them have one value a time (see `TagEntry.is_single`),
-    and are answered from their samples on `raw_days`."""
+    """The tags that a query is about; `single_ids` of them have one value a time (see `TagEntry.is_single`), and are
+    answered from their samples on `raw_days`; on `whole_days` of these all tags have samples. On a server, of days that
+    end at `rolled_until_ns` or before it some tags have rollups in the place of samples; None: none has."""
 
     tag_ids: Sequence[int]
     single_ids: Sequence[int] = ()
     raw_days: frozenset[int] = frozenset()
+    whole_days: frozenset[int] = frozenset()
     reference_id: int | None = None
+    rolled_until_ns: int | None = None
 
 
 @dataclass(slots=True)
@@ -176,8 +189,11 @@ def render_window(query: Window, chosen: Chosen, segments: Sequence[Segment]) ->
     span = span_of(query.start_ns, query.end_ns)
     rolled = _rolled_segments(query, span, segments, chosen.raw_days)
     base = span.start_ns // query.every_ns * query.every_ns
-    if rolled:
-        return _render_rolled(query, chosen, segments, rolled, base)
+    days = chosen.whole_days.union(s.day for s in rolled)
+    parts = [s for s in segments if s.is_part and s.day not in days] if is_rollable(query) else []
+    parts = [s for s in parts if s.start_ns < span.end_ns and s.end_ns > span.start_ns]
+    if rolled or parts:
+        return _render_rolled(query, chosen, segments, rolled, parts, base)
     source = _samples(chosen, span, segments)
     picks = ", ".join(f"{_FROM_RAW[a]} AS {a}" for a in dict.fromkeys(query.aggregates))
     return Sql(
@@ -189,11 +205,36 @@ def render_window(query: Window, chosen: Chosen, segments: Sequence[Segment]) ->
     )
 
 
+def is_rollable(query: Window) -> bool:
+    """Whether rollups can answer it: windows of whole minutes, with the quality that they are made with."""
+    return not query.every_ns % MINUTE_NS and query.quality == "usable" and _ROLLED.issuperset(query.aggregates)
+
+
+@dataclass(frozen=True, slots=True)
+class RolledSpan:
+    """Which rollups a window query takes on a server: of `level_s`, those wholly inside of its range. `day_ns` is the
+    beginning of the first day that it touches."""
+
+    level_s: int
+    first_ns: int
+    end_ns: int
+    day_ns: int
+
+
+def rolled_span(query: Window, span: Span, chosen: Chosen) -> RolledSpan | None:
+    """None when samples alone answer it."""
+    if chosen.rolled_until_ns is None or span.start_ns >= chosen.rolled_until_ns or not is_rollable(query):
+        return None
+    level_ns = HOUR_NS if query.every_ns % HOUR_NS == 0 else MINUTE_NS
+    first, end = -(-span.start_ns // level_ns) * level_ns, span.end_ns // level_ns * level_ns
+    return RolledSpan(level_ns // 10**9, first, end, span.start_ns // DAY_NS * DAY_NS)
+
+
 def _rolled_segments(query: Window, span: Span, segments: Sequence[Segment], raw_days: frozenset[int]) -> list[Segment]:
     """Days that their rollups can answer for: whole, in windows of whole minutes, with the quality they were made
     with. A correction that came after the rollup was made would be counted beside what it corrects: tags with such
     are answered from their samples as long as there are any."""
-    if query.every_ns % MINUTE_NS or query.quality != "usable" or not _ROLLED.issuperset(query.aggregates):
+    if not is_rollable(query):
         return []
     whole = [s for s in segments if s.rollup and s.start_ns >= span.start_ns and s.end_ns <= span.end_ns]
     return [s for s in whole if s.file is None or s.day not in raw_days]
@@ -204,8 +245,10 @@ def _render_rolled(
     chosen: Chosen,
     segments: Sequence[Segment],
     rolled: Sequence[Segment],
+    parts: Sequence[Segment],
     base: int,
 ) -> Sql:
+    """Whole days from their rollups, of others (`parts`) those of tags that have no samples of them any more."""
     days = {s.day for s in rolled}
     raw = _samples(chosen, span_of(query.start_ns, query.end_ns), [s for s in segments if s.day not in days])
     level = 3600 if query.every_ns % HOUR_NS == 0 else 60
@@ -218,19 +261,27 @@ def _render_rolled(
         "number AS low, number AS high, number AS total, number AS opening, number AS closing FROM s"
     )
     parameters = list(raw.parameters)
-    files, of_tags = [s.rollup for s in rolled], _of_tags(chosen.tag_ids)
+    span = span_of(query.start_ns, query.end_ns)
+    inside = [-(-span.start_ns // (level * 10**9)) * level * 10**9, span.end_ns // (level * 10**9) * level * 10**9]
+    of_tags = _of_tags(chosen.tag_ids)
+    sources = [("true", [s.rollup for s in rolled], list[object]())] if rolled else []
+    for part in parts:
+        where = "start_ns >= ? AND start_ns < ?"
+        if part.file is not None:
+            where += " AND tag_id NOT IN (SELECT tag_id FROM read_parquet(?))"
+        sources.append((where, [part.rollup], [*inside, *([part.file] if part.file is not None else [])]))
     # Each reading of a file reads its footer anew: only what the aggregates need.
     for columns, place, is_needed in (
         ("NULL, rows, numbers, low, high, total, NULL, NULL", [], not {"first", "last"}.issuperset(query.aggregates)),
         ("(first_ns, ?::BIGINT), 0, 0, NULL, NULL, NULL, opening, NULL", [_SEALED_FIRST], "first" in query.aggregates),
         ("(last_ns, ?::BIGINT), 0, 0, NULL, NULL, NULL, NULL, closing", [_SEALED_FIRST], "last" in query.aggregates),
     ):
-        if is_needed:
+        for where, files, bound in sources if is_needed else ():
             text += (
                 f" UNION ALL SELECT tag_id, start_ns, {columns} FROM read_parquet(?) "
-                f"WHERE level_s = ? AND {of_tags.text}"
+                f"WHERE level_s = ? AND {of_tags.text} AND {where}"
             )
-            parameters += [*place, files, level, *of_tags.parameters]
+            parameters += [*place, files, level, *of_tags.parameters, *bound]
     text += (
         ") SELECT tag_id, (at_ns - ?::BIGINT) // ?::BIGINT * ?::BIGINT + ?::BIGINT AS ts, "
         f"{picks} FROM parts GROUP BY 1, 2 ORDER BY 2, 1 LIMIT ?"

@@ -1,6 +1,7 @@
 """The query model in PostgreSQL's SQL. Numbers stand in the text, so that the planner sees them; text is bound.
 
-Every answer comes from the samples: there are no sealed days here, and no rollups. The newest sample at or before a
+Answers come from the samples: there are no sealed days here. Rollups stand in the place of samples that retention has
+dropped, so of a tag's day there are either, and windows of whole minutes take both. The newest sample at or before a
 time is one look into the index of tag and time.
 """
 
@@ -9,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from millstream.historian._columns import TIME_MAX_NS, TIME_MIN_NS
-from millstream.historian._dialect_duckdb import QUALITY, Chosen, Span, Sql, span_of
+from millstream.historian._dialect_duckdb import (
+    DAY_NS,
+    QUALITY,
+    Chosen,
+    RolledSpan,
+    Span,
+    Sql,
+    rolled_span,
+    span_of,
+)
 from millstream.historian._query import Aggregate, AsOf, Count, Events, Range, Window
 
 _INT64_MAX = 2**63 - 1
@@ -35,7 +45,7 @@ def _condition(tag_ids: Sequence[int], span: Span) -> str:
     return f"tag_id = ANY({_ids(tag_ids)}) AND time_ns >= {span.start_ns:d} AND time_ns < {span.end_ns:d}"
 
 
-def _samples(chosen: Chosen, span: Span) -> str:
+def samples_sql(chosen: Chosen, span: Span) -> str:
     """Columns tag_id, t_ns, n and those of the value."""
     where = _condition(chosen.tag_ids, span)
     if not chosen.single_ids:
@@ -65,7 +75,7 @@ def render_events(query: Events, chosen: Chosen) -> Sql:
 
 def render_range(query: Range, chosen: Chosen) -> Sql:
     """As of the other dialect."""
-    source = _samples(chosen, span_of(query.start_ns, query.end_ns))
+    source = samples_sql(chosen, span_of(query.start_ns, query.end_ns))
     way = "DESC" if query.descending else "ASC"
     return Sql(
         f"SELECT tag_id, t_ns AS ts, {_COLUMNS} FROM ({source}) s WHERE {QUALITY[query.quality]} "
@@ -75,7 +85,7 @@ def render_range(query: Range, chosen: Chosen) -> Sql:
 
 def render_count(query: Count, chosen: Chosen) -> Sql:
     """As of the other dialect."""
-    source = _samples(chosen, span_of(query.start_ns, query.end_ns))
+    source = samples_sql(chosen, span_of(query.start_ns, query.end_ns))
     return Sql(
         f"SELECT tag_id, count(*) AS count FROM ({source}) s WHERE {QUALITY[query.quality]} GROUP BY 1 ORDER BY 1"
     )
@@ -86,11 +96,53 @@ def render_window(query: Window, chosen: Chosen) -> Sql:
     span = span_of(query.start_ns, query.end_ns)
     if "time_weighted_mean" in query.aggregates:
         return _render_weighted(query, chosen, span)
+    rolled = rolled_span(query, span, chosen)
+    if rolled is not None:
+        return _render_rolled(query, chosen, span, rolled)
     picks = ", ".join(f"{_PICKS[a]} AS {a}" for a in dict.fromkeys(query.aggregates))
     return Sql(
-        f"WITH s AS (SELECT tag_id, t_ns, n, {_NUMBER} AS number FROM ({_samples(chosen, span)}) raw "
+        f"WITH s AS (SELECT tag_id, t_ns, n, {_NUMBER} AS number FROM ({samples_sql(chosen, span)}) raw "
         f"WHERE {QUALITY[query.quality]}) SELECT tag_id, {_start(query, span)} AS ts, {picks} FROM s "
         f"GROUP BY 1, 2 ORDER BY 2, 1 LIMIT {query.limit + 1:d}"
+    )
+
+
+_PICKS_OF_PARTS: dict[Aggregate, str] = {
+    "count": "sum(rows)::bigint",
+    "min": "min(low)",
+    "max": "max(high)",
+    "mean": "sum(total) / nullif(sum(numbers), 0)",
+    "sum": "sum(total)",
+    "first": "(array_agg(opening ORDER BY open_ns, n) FILTER (WHERE opening IS NOT NULL))[1]",
+    "last": "(array_agg(closing ORDER BY close_ns DESC, n DESC) FILTER (WHERE closing IS NOT NULL))[1]",
+}
+
+
+def day_sql(column: str) -> str:
+    """The day since 1970 that a time lies in; `/` rounds to 0."""
+    return f"({column} / {DAY_NS} - ({column} % {DAY_NS} < 0)::integer)"
+
+
+def _render_rolled(query: Window, chosen: Chosen, span: Span, rolled: RolledSpan) -> Sql:
+    """From rollups, and from the samples of days of tags that have none."""
+    picks = ", ".join(f"{_PICKS_OF_PARTS[a]} AS {a}" for a in dict.fromkeys(query.aggregates))
+    of_tags = f"tag_id = ANY({_ids(chosen.tag_ids)})"
+    days = (
+        f"SELECT DISTINCT tag_id, {day_sql('start_ns')} AS day FROM rollups WHERE {of_tags} "
+        f"AND level_s IN (60, 3600) AND start_ns >= {rolled.day_ns:d} AND start_ns < {span.end_ns:d}"
+    )
+    return Sql(
+        f"WITH days AS MATERIALIZED ({days}), s AS (SELECT raw.tag_id, t_ns, n, {_NUMBER} AS number FROM "
+        f"({samples_sql(chosen, span)}) raw LEFT JOIN days ON days.tag_id = raw.tag_id "
+        f"AND days.day = {day_sql('t_ns')} WHERE days.tag_id IS NULL AND {QUALITY['usable']}), "
+        "parts AS (SELECT tag_id, t_ns, t_ns AS open_ns, t_ns AS close_ns, n, 1::bigint AS rows, "
+        "(number IS NOT NULL)::integer::bigint AS numbers, number AS low, number AS high, number AS total, "
+        "number AS opening, number AS closing FROM s UNION ALL "
+        "SELECT tag_id, start_ns, first_ns, last_ns, -1, rows, numbers, low, high, total, opening, closing "
+        f"FROM rollups WHERE {of_tags} AND level_s = {rolled.level_s:d} AND start_ns >= {rolled.first_ns:d} "
+        f"AND start_ns < {rolled.end_ns:d}) "
+        f"SELECT tag_id, {_start(query, span)} AS ts, {picks} FROM parts GROUP BY 1, 2 ORDER BY 2, 1 "
+        f"LIMIT {query.limit + 1:d}"
     )
 
 
@@ -98,6 +150,24 @@ def _start(query: Window, span: Span) -> str:
     """The start of the window that `t_ns` lies in; it is not before the first one's, so `/` rounds down."""
     base, every = _grid(query, span)
     return f"(t_ns - ({base:d})) / {every:d} * {every:d} + ({base:d})"
+
+
+_SUMMED_MAX = 1e290  # so many as a minute may have of these do not exceed what a number holds, which would be an error
+
+
+def rollup_sql(chosen: Chosen, span: Span, level_s: int) -> str:
+    """The rollups of samples, as rows of their table."""
+    every = level_s * 10**9
+    start = f"(t_ns / {every:d} - (t_ns % {every:d} < 0)::integer) * {every:d}"
+    first, last = _PICKS["first"], _PICKS["last"]
+    return (
+        f"SELECT {level_s:d}, tag_id, {start}, count(*), count(number), min(number), max(number), "
+        f"CASE WHEN bool_or(abs(number) >= {_SUMMED_MAX:g}) THEN 'NaN'::double precision "
+        f"ELSE sum(number) FILTER (WHERE abs(number) < {_SUMMED_MAX:g}) END, {first}, {last}, "
+        "min(t_ns) FILTER (WHERE number IS NOT NULL), max(t_ns) FILTER (WHERE number IS NOT NULL) "
+        f"FROM (SELECT tag_id, t_ns, n, {_NUMBER} AS number FROM ({samples_sql(chosen, span)}) raw "
+        f"WHERE {QUALITY['usable']}) s GROUP BY 2, 3"
+    )
 
 
 def _grid(query: Window, span: Span) -> tuple[int, int]:
@@ -120,7 +190,7 @@ def _render_weighted(query: Window, chosen: Chosen, span: Span) -> Sql:
         for a in dict.fromkeys(query.aggregates)
     )
     return Sql(
-        f"WITH raw AS ({_samples(chosen, span)} UNION ALL SELECT b.* FROM unnest({_ids(chosen.tag_ids)}) AS i(id) "
+        f"WITH raw AS ({samples_sql(chosen, span)} UNION ALL SELECT b.* FROM unnest({_ids(chosen.tag_ids)}) AS i(id) "
         f"CROSS JOIN LATERAL (SELECT tag_id, time_ns AS t_ns, n, {_COLUMNS} FROM readings WHERE tag_id = i.id "
         f"AND time_ns < {start:d} ORDER BY time_ns DESC, n DESC LIMIT 1) b), "
         f"s AS (SELECT tag_id, t_ns, n, quality, {_NUMBER} AS number FROM raw), "

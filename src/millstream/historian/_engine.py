@@ -16,6 +16,7 @@ from millstream.historian._dialect_duckdb import (
     Chosen,
     Segment,
     Sql,
+    is_lapsed,
     render_asof,
     render_count,
     render_events,
@@ -24,7 +25,6 @@ from millstream.historian._dialect_duckdb import (
 )
 from millstream.historian._last import LastValues
 from millstream.historian._query import TAGS_COUNT_MAX, AsOf, Count, Events, Last, Names, Query, Range, Window, refuse
-from millstream.historian._seal import is_lapsed
 from millstream.historian._store import DAY_NS, HistoryStore, HistoryStoreError
 from millstream.historian._tags import TagDictionary, TagEntry
 
@@ -233,16 +233,19 @@ def _with_raw_days(cursor: duckdb.DuckDBPyConnection, chosen: Chosen, segments: 
         [DAY_NS, DAY_NS, ids],
     ).fetchall()
     days = {row[0] for row in rows}
+    whole, single = set(), set(ids)
     for segment in segments:
         if segment.file is not None and not is_lapsed(segment.file):
             days.add(segment.day)
         elif segment.file is not None:
             found = cursor.execute(
-                "SELECT 1 FROM read_parquet(?) WHERE tag_id IN (SELECT unnest(?::UINTEGER[])) LIMIT 1",
-                [segment.file, ids],
+                "SELECT DISTINCT tag_id FROM read_parquet(?) WHERE tag_id IN (SELECT unnest(?::UINTEGER[]))",
+                [segment.file, list(chosen.tag_ids)],
             ).fetchall()
-            days |= {segment.day} if found else set()
-    return replace(chosen, raw_days=frozenset(days))
+            has_samples = {row[0] for row in found}
+            days |= {segment.day} if has_samples & single else set()
+            whole |= {segment.day} if has_samples.issuperset(chosen.tag_ids) else set()
+    return replace(chosen, raw_days=frozenset(days), whole_days=frozenset(whole))
 
 
 def _run(cursor: duckdb.DuckDBPyConnection, sql: Sql, *, is_plain: bool) -> pa.Table:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_AT_ONCE = 100_000
+ROLLED = "level_s, tag_id, start_ns, rows, numbers, low, high, total, opening, closing, first_ns, last_ns"
+"""The columns of rollups, of any engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,14 @@ class Frozen(Protocol):
 
     def samples(self, day: int) -> Iterator[pa.Table]:
         """Those of a day."""
+        ...
+
+    def rolled_days(self) -> list[tuple[int, int]]:
+        """Days with rollups in the place of samples, and how many."""
+        ...
+
+    def rollups(self, day: int) -> Iterator[pa.Table]:
+        """Those of a day, with the columns `ROLLED`."""
         ...
 
     def events(self) -> Iterator[pa.Table]:

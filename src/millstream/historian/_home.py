@@ -74,7 +74,9 @@ class PostgresHome:
 
     def furnish(self, tags: TagDictionary, keeping: Keeping) -> tuple[Questions, Upkeep]:
         """As `Home.furnish`."""
-        upkeep = ServerUpkeep(self.store, keeping.book, on_writer=keeping.on_writer, clock=keeping.clock)
+        upkeep = ServerUpkeep(
+            self.store, keeping.book, on_writer=keeping.on_writer, clock=keeping.clock, log=keeping.log
+        )  # fmt: skip
         return PostgresQuestions(self.store, tags), upkeep
 
 
@@ -86,7 +88,9 @@ class ClickhouseHome:
 
     def furnish(self, tags: TagDictionary, keeping: Keeping) -> tuple[Questions, Upkeep]:
         """As `Home.furnish`."""
-        upkeep = ClickhouseUpkeep(self.store, keeping.book, on_writer=keeping.on_writer, clock=keeping.clock)
+        upkeep = ClickhouseUpkeep(
+            self.store, keeping.book, on_writer=keeping.on_writer, clock=keeping.clock, log=keeping.log
+        )  # fmt: skip
         return ClickhouseQuestions(self.store, tags), upkeep
 
 

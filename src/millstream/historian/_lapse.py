@@ -6,13 +6,24 @@ written anew only when something of it has come to its end, once for each kind o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from millstream.historian._dialect_duckdb import is_lapsed
 from millstream.historian._keep import NEVER, Gone
-from millstream.historian._seal import Sealer, is_lapsed, quoted
+from millstream.historian._seal import Sealer, quoted
 from millstream.historian._store import DAY_NS, HistoryStore
 
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+_ROLLUP_COLUMNS = (
+    "level_s INTEGER, tag_id UINTEGER, start_ns BIGINT, rows BIGINT, numbers BIGINT, low DOUBLE, high DOUBLE, "
+    "total DOUBLE, opening DOUBLE, closing DOUBLE, first_ns BIGINT, last_ns BIGINT"
+)
 _ROLLUP_OVER = "(level_s = 60 AND tag_id IN ({minutes})) OR (level_s = 3600 AND tag_id IN ({hours}))"
 
 
@@ -96,6 +107,32 @@ class Lapser:
             cursor.close()
         return Lapsed(day, (file, rollup), (file, new), rows)
 
+    def take_rollups(self, day: int, parts: Iterable[pa.Table]) -> int:
+        """Put rollups of tags that have no samples of a day beside what there is of it, from elsewhere; how many.
+        Raises HistoryStoreError."""
+        with self._store.transaction("take rollups") as con:
+            found = con.execute("SELECT file, rollup, rows FROM segments WHERE day = ?", [day]).fetchall()
+            file, rollup, rows = found[0] if found else (None, None, 0)
+            con.execute(f"CREATE OR REPLACE TEMP TABLE taken ({_ROLLUP_COLUMNS})")
+            for part in parts:
+                con.register("incoming_rollups", part)
+                try:
+                    con.execute("INSERT INTO taken BY NAME SELECT * FROM incoming_rollups")
+                finally:
+                    con.unregister("incoming_rollups")
+            count = int(con.execute("SELECT count(*) FROM taken").fetchall()[0][0])
+            date = datetime.date(1970, 1, 1) + datetime.timedelta(days=day)
+            new = _next_name(rollup or f"rollups/{date.isoformat()}.{count}.parquet")
+            select = "SELECT * FROM taken"
+            if rollup is not None:
+                select += f" UNION ALL BY NAME SELECT * FROM read_parquet({quoted(self._store.folder / rollup)})"
+            self._sealer.copy(con, f"SELECT * FROM ({select}) ORDER BY level_s, tag_id, start_ns", new)
+            con.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?)", [day, file, rows, new])
+            con.execute("DROP TABLE taken")
+        if rollup is not None:
+            self._sealer.remove([rollup])
+        return count
+
     def name(self, lapsed: Lapsed) -> tuple[str, ...]:
         """Make the new files part of the history; the files to remove once no query reads them: the old ones, or, when
         the day was sealed anew meanwhile, the new ones. Raises HistoryStoreError."""
@@ -118,23 +155,61 @@ class Lapser:
             with self._store.transaction("drop old events") as con:
                 con.execute("DELETE FROM events WHERE ts < make_timestamp_ns(?)", [before_day * DAY_NS])
 
-    def drop_late(self, day: int, tag_ids: Sequence[int]) -> int:
-        """Drop hot rows of a sealed day that came after their tags' samples of it were dropped; how many. Raises
-        HistoryStoreError."""
-        if not tag_ids:
-            return 0
+    def drop_late(self, day: int, gone: Gone) -> int:
+        """Drop hot rows of a sealed day that came after their tags' samples of it were dropped; how many. A rollup
+        stays as it was made; of a tag without one the rows stay, and make one. Raises HistoryStoreError."""
         with self._store.transaction("drop late rows") as con:
+            found = con.execute("SELECT file, rollup FROM segments WHERE day = ?", [day]).fetchall()
+            if not found:
+                return 0
+            span = [day * DAY_NS, (day + 1) * DAY_NS]
+            here = "ts >= make_timestamp_ns(?) AND ts < make_timestamp_ns(?)"
+            hot = {row[0] for row in con.execute(f"SELECT DISTINCT tag_id FROM readings WHERE {here}", span).fetchall()}
+            file, rollup = found[0]
+            late = self._closed(con, file, rollup, hot) | hot.intersection(gone.samples, gone.minutes, gone.hours)
+            if not late:
+                return 0
             dropped = int(
                 con.execute(
-                    "DELETE FROM readings WHERE ts >= make_timestamp_ns(?) AND ts < make_timestamp_ns(?) "
-                    "AND tag_id IN (SELECT unnest(?::UINTEGER[])) AND EXISTS (SELECT 1 FROM segments WHERE day = ?)",
-                    [day * DAY_NS, (day + 1) * DAY_NS, list(tag_ids), day],
+                    f"DELETE FROM readings WHERE {here} AND tag_id IN (SELECT unnest(?::UINTEGER[]))",
+                    [*span, sorted(late)],
                 ).fetchall()[0][0]
             )
-            if dropped:
-                self._store.count(con, "expired", dropped)
-                self._store.write_last(con)
+            self._store.count(con, "expired", dropped)
+            self._store.write_last(con)
             return dropped
+
+    def closed(self, pairs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Of tags and days those of which only the rollup is left. Raises HistoryStoreError."""
+        by_day: dict[int, set[int]] = {}
+        for tag_id, day in pairs:
+            by_day.setdefault(day, set()).add(tag_id)
+        cursor = self._store.cursor()
+        try:
+            with self._store.faults("look at its days"):
+                found = cursor.execute(
+                    "SELECT day, file, rollup FROM segments WHERE day IN (SELECT unnest(?::BIGINT[]))", [list(by_day)]
+                ).fetchall()
+                return {
+                    (tag_id, day)
+                    for day, file, rollup in found
+                    for tag_id in self._closed(cursor, file, rollup, by_day[day])
+                }
+        finally:
+            cursor.close()
+
+    def _closed(self, con: duckdb.DuckDBPyConnection, file: str | None, rollup: str | None, tags: set[int]) -> set[int]:
+        """Of these tags those whose samples of a day are gone."""
+        folder = self._store.folder
+        if file is not None and not is_lapsed(file):
+            return set()
+        if rollup is None:
+            return tags if file is None else set()
+        listed = f"tag_id IN ({_list(sorted(tags))})"
+        sql = f"SELECT DISTINCT tag_id FROM read_parquet({quoted(folder / rollup)}) WHERE {listed}"
+        if file is not None:
+            sql += f" AND tag_id NOT IN (SELECT tag_id FROM read_parquet({quoted(folder / file)}) WHERE {listed})"
+        return {row[0] for row in con.execute(sql).fetchall()}
 
 
 def _list(tag_ids: Sequence[int]) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from millstream.historian._columns import TIME_MAX_NS, TIME_MIN_NS
-from millstream.historian._frozen import Beside
+from millstream.historian._dialect_postgres import day_sql
+from millstream.historian._frozen import ROLLED, Beside
 from millstream.historian._ports import DeadLetter
 from millstream.historian._postgres_link import PostgresLink
 from millstream.historian._postgres_store import KIND_ESCAPED, PostgresStore, load_last, plain, store_tags, unescaped
@@ -17,7 +18,7 @@ from millstream.historian._tags import TagEntry
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_DAY = f"(time_ns / {DAY_NS} - (time_ns % {DAY_NS} < 0)::integer)"
+_DAY = day_sql("time_ns")
 _SAMPLES = "tag_id, time_ns, n, kind, value, whole, text, quality"
 _EVENT_TEXTS = ("id", "source", "type", "subject", "content_type", "data", "extensions")
 
@@ -54,6 +55,17 @@ class PostgresFrozen:
         sql = f"SELECT {_SAMPLES} FROM readings WHERE time_ns >= {start:d} AND time_ns < {end:d}"
         return (unescaped(table) for table in self._link.parts(sql, doing="be copied"))
 
+    def rolled_days(self) -> list[tuple[int, int]]:
+        """Days with rollups in the place of samples, and how many."""
+        rows = self._link.rows(f"SELECT {day_sql('start_ns')} AS day, count(*) FROM rollups GROUP BY 1 ORDER BY 1")
+        return [(int(day), int(count)) for day, count in rows]
+
+    def rollups(self, day: int) -> Iterator[pa.Table]:
+        """Those of a day."""
+        start, end = max(day * DAY_NS, TIME_MIN_NS), min((day + 1) * DAY_NS, TIME_MAX_NS)
+        sql = f"SELECT {ROLLED} FROM rollups WHERE start_ns >= {start:d} AND start_ns < {end:d}"
+        return self._link.parts(sql, doing="be copied")
+
     def events(self) -> Iterator[pa.Table]:
         """All of them."""
         return self._link.parts(f"SELECT tag_id, time_ns, n, {', '.join(_EVENT_TEXTS)} FROM events", doing="be copied")
@@ -75,11 +87,16 @@ def freeze(store: PostgresStore) -> PostgresFrozen:
             link.close()
 
 
-def fill(store: PostgresStore, beside: Beside, samples: Iterator[pa.Table], events: Iterator[pa.Table]) -> int:
+def fill(
+    store: PostgresStore, beside: Beside, samples: Iterator[pa.Table], events: Iterator[pa.Table],
+    rollups: Iterator[pa.Table],
+) -> int:  # fmt: skip
     """Put a whole history into an empty one, in one transaction; how many samples. Raises HistoryStoreError."""
     with store.reading() as link, link.transaction("be filled"):
         rows = _fill_rows(link, "readings", (_escaped(part) for part in samples), 0)
         order = rows + _fill_rows(link, "events", (_plain(part) for part in events), rows)
+        for part in rollups:
+            link.insert("rollups", _narrowed(part))
         store_tags(link, beside.tags)
         link.run_each(
             "INSERT INTO sink_pos VALUES ($1, $2, $3, $4)",
@@ -116,6 +133,15 @@ def _fill_rows(link: PostgresLink, name: str, parts: Iterator[pa.Table], first: 
         link.insert(name, pa.table(columns))
         n += len(part)
     return n - first
+
+
+def _narrowed(part: pa.Table) -> pa.Table:
+    import pyarrow as pa
+
+    types = {"level_s": pa.int32(), "tag_id": pa.int32()}
+    return pa.table(
+        {name: part.column(name).cast(types.get(name, part.column(name).type)) for name in part.column_names}
+    )
 
 
 def _escaped(part: pa.Table) -> pa.Table:

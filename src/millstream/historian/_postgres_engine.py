@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from millstream.historian._dialect import Dialect
@@ -34,7 +35,8 @@ class PostgresQuestions(Questions):
         self._server = store
 
     def _raw(self, query: Query, plan: Plan, running: Running) -> pa.Table:
-        sql = _POSTGRES.render(query, plan.chosen if plan.chosen.tag_ids else _NO_TAG)
+        chosen = replace(plan.chosen if plan.chosen.tag_ids else _NO_TAG, rolled_until_ns=self._server.rolled_until_ns)
+        sql = _POSTGRES.render(query, chosen)
         with self._server.reading() as link, running.holding(link):
             try:
                 table = link.ask(sql.text, sql.parameters, doing="answer")

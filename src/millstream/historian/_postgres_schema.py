@@ -33,3 +33,12 @@ SCHEMA = (
     "to_timestamp(r.time_ns / 1e9) AS time, r.value, r.whole, r.text, r.quality, t.tag_id "
     "FROM readings r JOIN tags t USING (tag_id)",
 )
+
+# Made also in a history that has been there for longer: whoever does not know them reads on without. `first_ns` and
+# `last_ns` are the times of `opening` and `closing`. The key finds the rollups of a tag in the order of time.
+ROLLUPS = (
+    "CREATE TABLE IF NOT EXISTS rollups (level_s integer NOT NULL, tag_id integer NOT NULL, start_ns bigint NOT NULL, "
+    "rows bigint NOT NULL, numbers bigint NOT NULL, low double precision, high double precision, "
+    "total double precision, opening double precision, closing double precision, first_ns bigint, last_ns bigint, "
+    "PRIMARY KEY (tag_id, level_s, start_ns))"
+)

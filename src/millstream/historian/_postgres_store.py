@@ -14,14 +14,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from millstream.historian._columns import KIND_TEXT
+from millstream.historian._dialect_duckdb import Chosen, span_of
+from millstream.historian._dialect_postgres import day_sql, rollup_sql
 from millstream.historian._events import EventRow
 from millstream.historian._last import LastRow, LastValues
 from millstream.historian._ports import DeadLetter
 from millstream.historian._postgres_link import PostgresLink, PostgresServer, identifier
-from millstream.historian._postgres_schema import CHUNK_NS, SCHEMA, SCHEMA_VERSION
+from millstream.historian._postgres_schema import CHUNK_NS, ROLLUPS, SCHEMA, SCHEMA_VERSION
 from millstream.historian._rows import Rows
-from millstream.historian._server import Links
-from millstream.historian._store import Commit, HistoryStoreError, Position
+from millstream.historian._server import ROLLED_UNTIL, Links
+from millstream.historian._store import DAY_NS, Commit, HistoryStoreError, Position
 from millstream.historian._tags import TagEntry
 from millstream.kernel import ConfigError, FencedError
 
@@ -40,6 +42,7 @@ class PostgresStore:
     def __init__(self, server: PostgresServer) -> None:
         self.server = server
         self.last = LastValues()
+        self.rolled_until_ns: int | None = None
         self._order = 0
         self._links = Links(lambda: PostgresLink(server), _answers)
 
@@ -109,7 +112,10 @@ class PostgresStore:
                 got=str(version),
                 next_step="open it with the version of Millstream that wrote it",
             )
-        self._order = dict(link.rows("SELECT name, value FROM counters")).get("order", 0)
+        if link.rows("SELECT to_regclass('rollups') IS NULL")[0][0]:
+            link.run(ROLLUPS, doing="make its table of rollups")
+        counters = dict(link.rows("SELECT name, value FROM counters"))
+        self._order, self.rolled_until_ns = counters.get("order", 0), counters.get(ROLLED_UNTIL)
         self.last = LastValues(load_last(link))
 
     def _make_hypertable(self, link: PostgresLink) -> None:
@@ -227,20 +233,89 @@ class PostgresStore:
             )[0][0]
         )
 
-    def drop(self, tag_ids: Sequence[int], before_ns: int) -> int:
-        """Drop the samples of these tags before a time; how many."""
+    def drop(self, tag_ids: Sequence[int], before_ns: int, *, upto: int | None = None) -> int:
+        """Drop the samples of these tags before a time, of places of arrival below `upto`; how many."""
         link = self._writer()
         with link.transaction("drop what is over"):
             dropped = int(
                 link.rows(
-                    "WITH gone AS (DELETE FROM readings WHERE tag_id = ANY($1::integer[]) AND time_ns < $2 "
+                    "WITH gone AS (DELETE FROM readings WHERE tag_id = ANY($1::integer[]) AND time_ns < $2 AND n < $3 "
                     "RETURNING 1) SELECT count(*) FROM gone",
-                    [list(tag_ids), before_ns],
+                    [list(tag_ids), before_ns, self._order if upto is None else upto],
                 )[0][0]
             )
             if dropped:
                 count_up(link, "rows", -dropped)
         return dropped
+
+    def late(self, tag_ids: Sequence[int], before_ns: int, upto: int) -> int:
+        """None: `lapse` counts them."""
+        return 0
+
+    def days_over(self, tag_ids: Sequence[int], before_day: int) -> list[int]:
+        """Days before one that these tags have samples on, ascending."""
+        rows = self._all(
+            f"SELECT DISTINCT {day_sql('time_ns')} FROM readings WHERE tag_id = ANY($1::integer[]) AND time_ns < $2 "
+            "ORDER BY 1",
+            [list(tag_ids), before_day * DAY_NS],
+        )
+        return [int(row[0]) for row in rows]
+
+    def lapse(self, day: int, tag_ids: Sequence[int], levels_s: Sequence[int]) -> int:
+        """In one transaction: rollups of these levels take the place of the tags' samples of a day. Of a tag that has
+        rollups of it already they stay, and samples that came since are dropped; how many those are."""
+        link, span = self._writer(), span_of(day * DAY_NS, (day + 1) * DAY_NS)
+        bounds = [list(tag_ids), span.start_ns, span.end_ns]
+        here = "tag_id = ANY($1::integer[]) AND {0} >= $2 AND {0} < $3"
+        with link.transaction("drop what is over"):
+            late = int(
+                link.rows(
+                    "WITH rolled AS (SELECT DISTINCT tag_id FROM rollups WHERE level_s IN (60, 3600) AND "
+                    f"{here.format('start_ns')}), gone AS (DELETE FROM readings r USING rolled "
+                    "WHERE r.tag_id = rolled.tag_id AND time_ns >= $2 AND time_ns < $3 RETURNING 1) "
+                    "SELECT count(*) FROM gone",
+                    bounds,
+                )[0][0]
+            )
+            found = link.rows(
+                "SELECT tag_id, kind <> 'tag' OR is_corrected FROM tags WHERE tag_id = ANY($1::integer[])", bounds[:1]
+            )
+            single = {tag_id for tag_id, is_single in found if is_single}
+            for level_s in levels_s:
+                for chosen in (Chosen([i for i in tag_ids if i not in single]), Chosen(sorted(single), sorted(single))):
+                    if chosen.tag_ids:
+                        link.run(f"INSERT INTO rollups {rollup_sql(chosen, span, level_s)}", doing="work out rollups")
+            gone = f"DELETE FROM readings WHERE {here.format('time_ns')} RETURNING 1"
+            dropped = int(link.rows(f"WITH gone AS ({gone}) SELECT count(*) FROM gone", bounds)[0][0])
+            count_up(link, "rows", -dropped - late)
+            if late:
+                count_up(link, "expired", late)
+            until_ns = span.end_ns if self.rolled_until_ns is None else max(self.rolled_until_ns, span.end_ns)
+            if levels_s:
+                link.run_each(_SET_COUNTER, [(ROLLED_UNTIL, until_ns)])
+        if levels_s:
+            self.rolled_until_ns = until_ns
+        return late
+
+    def closed(self, pairs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Of tags and days those that have rollups."""
+        first_ns = min((day * DAY_NS for _, day in pairs), default=0)
+        if self.rolled_until_ns is None or first_ns >= self.rolled_until_ns:
+            return set()
+        found = self._all(
+            "SELECT w.tag_id, w.day FROM unnest($1::integer[], $2::bigint[]) AS w(tag_id, day) WHERE EXISTS "
+            "(SELECT 1 FROM rollups r WHERE r.tag_id = w.tag_id AND r.level_s IN (60, 3600) "
+            f"AND r.start_ns >= w.day * {DAY_NS} AND r.start_ns < (w.day + 1) * {DAY_NS})",
+            [[tag_id for tag_id, _ in pairs], [day for _, day in pairs]],
+        )
+        return {(int(tag_id), int(day)) for tag_id, day in found}
+
+    def drop_rollups(self, level_s: int, tag_ids: Sequence[int], before_ns: int) -> None:
+        """Drop those of a level before a time."""
+        self._writer().run(
+            "DELETE FROM rollups WHERE tag_id = ANY($1::integer[]) AND level_s = $2::integer AND start_ns < $3",
+            [list(tag_ids), level_s, before_ns],
+        )
 
     def drop_events(self, before_ns: int) -> None:
         """Drop all events before a time."""

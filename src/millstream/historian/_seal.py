@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from millstream.historian._dialect_duckdb import DAY_NS, HOUR_NS, MINUTE_NS, Segment
+from millstream.historian._dialect_duckdb import DAY_NS, HOUR_NS, MINUTE_NS, Segment, is_lapsed
 from millstream.historian._store import HistoryStore, HistoryStoreError
 
 ROW_GROUP_ROWS = 122_880  # about 25 tags at 20 s: what one tag's query has to read
@@ -68,9 +68,10 @@ class Sealer:
     def _path(self, name: str | None) -> str | None:
         return None if name is None else str(self._store.folder / name)
 
-    def write(self, day: int, upto: int, *, mark: int | None = None) -> Sealed | None:
+    def write(self, day: int, upto: int, *, mark: int | None = None, is_part: bool = False) -> Sealed | None:
         """Write the file of one day from its hot rows below `upto` and its old file; None when there is nothing to do.
-        The file's name has `mark`, left out: `upto`. Raises HistoryStoreError."""
+        The file's name has `mark`, left out: `upto`; with `is_part` it tells that some tags' samples are over. Raises
+        HistoryStoreError."""
         folder = self._store.folder
         cursor = self._store.cursor()
         try:
@@ -85,7 +86,7 @@ class Sealer:
                 found = cursor.execute("SELECT file, rows, rollup FROM segments WHERE day = ?", [day]).fetchall()
                 old_file, old_rows, old_rollup = found[0] if found else (None, 0, None)
                 stem = f"{_date(day)}.{upto if mark is None else mark}" + (
-                    "-0" if old_file is not None and is_lapsed(old_file) else ""
+                    "-0" if is_part or (found and (old_file is None or is_lapsed(old_file))) else ""
                 )
                 file, rollup = f"{_DAYS}/{stem}.parquet", f"{_ROLLUPS}/{stem}.parquet"
                 source = (
@@ -162,22 +163,6 @@ class Sealer:
             self._step("named")
         self._step("committed")
         return sealed.old
-
-    def drop_late(self, day: int) -> int:
-        """Drop hot rows of a day whose samples retention has dropped already (its rollup stays as it is); how many.
-        Raises HistoryStoreError."""
-        with self._store.transaction("drop late rows") as con:
-            if not con.execute("SELECT 1 FROM segments WHERE day = ? AND file IS NULL", [day]).fetchall():
-                return 0
-            dropped = int(
-                con.execute(
-                    "DELETE FROM readings WHERE ts >= make_timestamp_ns(?) AND ts < make_timestamp_ns(?)",
-                    [day * DAY_NS, (day + 1) * DAY_NS],
-                ).fetchall()[0][0]
-            )
-            self._store.count(con, "expired", dropped)
-            self._store.write_last(con)
-            return dropped
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove files that `segments` no longer names."""
@@ -264,11 +249,6 @@ def _joined_sql(parts: Sequence[Path], file: Path, old: Path | None) -> str:
         f"WHERE tag_id NOT IN (SELECT tag_id FROM read_parquet({quoted(file)}))"
     )
     return f"SELECT * FROM (SELECT * FROM read_parquet([{listed}]){kept}) ORDER BY level_s, tag_id, start_ns"
-
-
-def is_lapsed(name: str) -> bool:
-    """True for a file that was written anew without what is over: ``days/2026-01-31.80-1.parquet``."""
-    return "-" in name.removesuffix(".parquet").rpartition(".")[2]
 
 
 def quoted(path: Path) -> str:

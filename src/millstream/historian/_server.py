@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from millstream.historian._keep import NEVER, KeepBook
+from millstream.historian._keep import NEVER, KeepBook, TagsByKeep
 from millstream.historian._store import DAY_NS, HistoryStoreError
 from millstream.historian._tags import TagDictionary
-from millstream.historian._upkeep import OnWriter
+from millstream.historian._upkeep import OnWriter, TagDay
 from millstream.kernel import Clock
+from millstream.sdk import Log
 
 LINKS_KEPT_MAX = 2  # idle ones, for questions
+MINUTE_S, HOUR_S = 60, 3600
+ROLLED_UNTIL = "rolled_until_ns"
+"""Among the counters: days that end here or before may have rollups in the place of samples."""
 
 
 class HistoryServerError(HistoryStoreError):
@@ -99,8 +104,35 @@ class Links(Generic[L]):
 class DropsRows(Protocol):
     """A store, as far as retention goes."""
 
-    def drop(self, tag_ids: Sequence[int], before_ns: int) -> int:
-        """Drop the samples of these tags before a time; how many."""
+    @property
+    def next_order(self) -> int:
+        """The place of arrival of the next row."""
+        ...
+
+    def days_over(self, tag_ids: Sequence[int], before_day: int) -> list[int]:
+        """Days before one on which these tags have samples that are not rolled up, ascending."""
+        ...
+
+    def lapse(self, day: int, tag_ids: Sequence[int], levels_s: Sequence[int]) -> int:
+        """Rollups of these levels take the place of the tags' samples of a day, for questions at once. Of a tag that
+        has rollups of it already they stay, and samples that came since are dropped; how many those are."""
+        ...
+
+    def late(self, tag_ids: Sequence[int], before_ns: int, upto: int) -> int:
+        """Count what came late where `lapse` does not: samples of these tags before a time, of places of arrival below
+        `upto`, of days that were rolled up before. Each is told once."""
+        ...
+
+    def drop(self, tag_ids: Sequence[int], before_ns: int, *, upto: int | None = None) -> int:
+        """Drop the samples of these tags before a time, of places of arrival below `upto`; how many."""
+        ...
+
+    def drop_rollups(self, level_s: int, tag_ids: Sequence[int], before_ns: int) -> None:
+        """Drop those of a level before a time."""
+        ...
+
+    def closed(self, pairs: Sequence[TagDay]) -> set[TagDay]:
+        """Of tags and days those that have rollups."""
         ...
 
     def drop_events(self, before_ns: int) -> None:
@@ -113,13 +145,16 @@ class DropsRows(Protocol):
 
 
 class ServerUpkeep:
-    """Retention by rows. Days are not sealed here, and there are no rollups: windows are worked out from samples."""
+    """Retention by rows. Days are not sealed here; rollups are made when samples go, and take their place."""
 
-    def __init__(self, store: DropsRows, book: KeepBook, *, on_writer: OnWriter, clock: Clock) -> None:
+    def __init__(
+        self, store: DropsRows, book: KeepBook, *, on_writer: OnWriter, clock: Clock, log: Log | None = None
+    ) -> None:  # fmt: skip
         self._store = store
         self._book = book
         self._on_writer = on_writer
         self._clock = clock
+        self._log = log
 
     async def begin(self) -> None:
         """Nothing was left half done."""
@@ -128,15 +163,34 @@ class ServerUpkeep:
         """Nothing runs beside."""
 
     async def maintain(self, tags: TagDictionary) -> None:
-        """Drop what is too old. Raises HistoryStoreError."""
-        now_ns = self._clock.now_ns()
-        for keep, tag_ids in self._book.by_keep(tags.find("*", None)).items():
-            end = keep.ends(now_ns).samples
-            if end > NEVER:
-                await self._on_writer(lambda ids=tag_ids, day=end: self._store.drop(ids, day * DAY_NS))  # type: ignore[misc]
+        """Roll up and drop what is too old. Raises HistoryStoreError."""
+        now_ns, store = self._clock.now_ns(), self._store
+        by_keep = self._book.by_keep(tags.find("*", None))
+        late, upto = 0, await self._on_writer(lambda: store.next_order)
+        for keep, tag_ids in by_keep.items():
+            ends = keep.ends(now_ns)
+            if ends.samples > NEVER:
+                for day in await self._on_writer(partial(store.days_over, tag_ids, ends.samples)):
+                    levels = [s for s, end in ((MINUTE_S, ends.minutes), (HOUR_S, ends.hours)) if day >= end]
+                    late += await self._on_writer(partial(store.lapse, day, tag_ids, levels))
+                late += await self._on_writer(partial(store.late, tag_ids, ends.samples * DAY_NS, upto))
+        if late and self._log is not None:
+            self._log.warning("history drops late samples of days that are rolled up", samples=late)
+        await self._drop(by_keep, now_ns, upto)
+
+    async def _drop(self, tags: TagsByKeep, now_ns: int, upto: int) -> None:
+        """What is over. All that arrived below `upto` and is to be rolled up is; the rest waits for the next time."""
+        store = self._store
+        for keep, tag_ids in tags.items():
+            ends = keep.ends(now_ns)
+            if ends.samples > NEVER:
+                await self._on_writer(partial(store.drop, tag_ids, ends.samples * DAY_NS, upto=upto))
+            for level_s, end in ((MINUTE_S, ends.minutes), (HOUR_S, ends.hours)):
+                if end > NEVER:
+                    await self._on_writer(partial(store.drop_rollups, level_s, tag_ids, end * DAY_NS))
         end = self._book.default.ends(now_ns).samples
         if end > NEVER:
-            await self._on_writer(lambda: self._store.drop_events(end * DAY_NS))
+            await self._on_writer(partial(store.drop_events, end * DAY_NS))
 
     async def seal(self, day: int) -> bool:
         """Never: rows stay where they are."""
@@ -147,8 +201,12 @@ class ServerUpkeep:
         return []
 
     async def roll_up_again(self, day: int) -> bool:
-        """There are no rollups."""
+        """Nothing to do: of a day there are either samples or rollups."""
         return False
+
+    async def closed(self, pairs: Sequence[TagDay]) -> set[TagDay]:
+        """As `Upkeep.closed`."""
+        return await self._on_writer(partial(self._store.closed, pairs))  # type: ignore[no-any-return]
 
     def sealed_count(self) -> int:
         """None."""

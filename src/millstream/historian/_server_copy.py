@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from millstream.historian import _clickhouse_copy, _postgres_copy
 from millstream.historian._clickhouse_store import ClickhouseStore
-from millstream.historian._frozen import ROWS_AT_ONCE, Beside, Frozen
+from millstream.historian._frozen import ROLLED, ROWS_AT_ONCE, Beside, Frozen
 from millstream.historian._home import Server
+from millstream.historian._lapse import Lapser
 from millstream.historian._last import LastValues
 from millstream.historian._ports import DeadLetter
 from millstream.historian._postgres_link import PostgresServer
 from millstream.historian._postgres_store import PostgresStore
-from millstream.historian._seal import Sealer
+from millstream.historian._seal import Sealer, quoted
+from millstream.historian._server import ROLLED_UNTIL
 from millstream.historian._store import COPY_FOLDER, HistoryStore, HistoryStoreError, Position
 from millstream.historian._storing import Store
 from millstream.historian._tags import TagEntry
@@ -48,13 +50,16 @@ def copy_server(frozen: Frozen, place: Path) -> Path:
     try:
         store.open()
         _put_beside(store, frozen.beside, frozen.order)  # first: rollups need the tags
-        sealer = Sealer(store)
+        sealer, rolled = Sealer(store), dict(frozen.rolled_days())
         for day, count in frozen.days():
             _put_rows(store, "readings", _SAMPLES, frozen.samples(day))
-            sealed = sealer.write(day, frozen.order, mark=count)
+            sealed = sealer.write(day, frozen.order, mark=count, is_part=day in rolled)
             _refuse_cut(count, 0 if sealed is None else sealed.rows)
             if sealed is not None:
                 sealer.name(sealed)
+        lapser = Lapser(store, sealer)
+        for day, count in rolled.items():
+            _refuse_cut(count, lapser.take_rollups(day, frozen.rollups(day)))
         _refuse_cut(frozen.events_count, _put_rows(store, "events", _EVENTS, frozen.events()))
     finally:
         store.close()
@@ -121,10 +126,11 @@ def fill_server(server: Server, folder: Path) -> int:
         source.open()
         store.open()
         _refuse_full(store)
-        parts = _parts(source, "readings"), _parts(source, "events")
+        parts = _parts(source, "readings"), _parts(source, "events"), _rolled_parts(source)
+        beside = _beside(source)
         if isinstance(store, PostgresStore):
-            return _postgres_copy.fill(store, _beside(source), *parts)
-        return _clickhouse_copy.fill(store, _beside(source), *parts)
+            return _postgres_copy.fill(store, beside, *parts)
+        return _clickhouse_copy.fill(store, beside, *parts)
     finally:
         store.close()
         source.close()
@@ -155,12 +161,34 @@ def _beside(source: HistoryStore) -> Beside:
             ).fetchall()
     finally:
         cursor.close()
-    counters = {k: v for k, v in source.counters().items() if k not in ("order", "last_order")}
+    counters = {k: v for k, v in source.counters().items() if k not in ("order", "last_order", "expired_upto")}
+    rolled = [segment.end_ns for segment in Sealer(source).segments() if segment.is_part]
+    counters |= {ROLLED_UNTIL: max(rolled)} if rolled else {}
     return Beside(
         [TagEntry(*row) for row in tags], [Position(*row) for row in positions], gaps,
         [(stream, origin, bytes(state)) for stream, origin, state in ledger], counters,
         [DeadLetter(bytes(payload), *rest) for payload, *rest in letters],
     )  # fmt: skip
+
+
+def _rolled_parts(source: HistoryStore) -> Iterator[pa.Table]:
+    """Rollups of the days of tags that have no samples of them any more."""
+    import pyarrow as pa
+
+    cursor = source.cursor()
+    try:
+        with source.faults("be read"):
+            for segment in Sealer(source).segments():
+                if segment.rollup is None or not segment.is_part:
+                    continue
+                sql = f"SELECT {ROLLED} FROM read_parquet({quoted(Path(segment.rollup))})"
+                if segment.file is not None:
+                    sql += f" WHERE tag_id NOT IN (SELECT tag_id FROM read_parquet({quoted(Path(segment.file))}))"
+                for batch in cursor.sql(sql).to_arrow_reader(ROWS_AT_ONCE):
+                    if len(batch):
+                        yield pa.Table.from_batches([batch])
+    finally:
+        cursor.close()
 
 
 def _parts(source: HistoryStore, name: str) -> Iterator[pa.Table]:

@@ -24,7 +24,7 @@ from millstream.historian._server import HistoryServerError
 from millstream.historian._server_copy import copy_server, freeze
 from millstream.historian._sink import StreamSink
 from millstream.historian._stats import Counted, HistorianState, HistorianStats, StreamStats, count
-from millstream.historian._store import MEMORY_BYTES_MAX, Commit, HistoryStore, HistoryStoreError, Position
+from millstream.historian._store import DAY_NS, MEMORY_BYTES_MAX, Commit, HistoryStore, HistoryStoreError, Position
 from millstream.historian._tags import TagDictionary, TagEntry
 from millstream.historian._view import HistoryView
 from millstream.kernel import Backoff, Clock, PlantError, SystemClock
@@ -364,21 +364,23 @@ class HistorianService:
         self._check_open()
         return (await self._on_writer(partial(self._store.position, f"import:{id}", 0))).last_seq
 
-    async def store_import(self, id: str, part: int, rows: bytes, kind: str, *, is_correction: bool = False) -> bool:
-        """Store one part (from 1) of an import, in order; False when it is stored already. Raises DecodeError,
-        HistoryStoreError, FencedError for a part that is not the next one."""
+    async def store_import(self, id: str, part: int, rows: bytes, kind: str, *, is_correction: bool = False) -> int:
+        """Store one part (from 1) of an import, in order, unless it is stored already; how many of its rows are of days
+        of which retention has left only the rollup: they will be dropped again. Raises DecodeError, HistoryStoreError,
+        FencedError for a part that is not the next one."""
         self._check_open()
         taken = import_rows(rows, self._tags, kind, (part - 1) * PART_ROWS + 1)
         if is_correction:
             for tag_id in set(taken.tag_id.tolist()):
                 self._tags.mark_corrected(tag_id)
+        pairs = list(zip(taken.tag_id.tolist(), (taken.time_ns // DAY_NS).tolist(), strict=True))
+        closed = await self._upkeep.closed(sorted(set(pairs)))
         tags, position = self._tags.dirty(), Position(f"import:{id}", 0, part)
         counts = {"imported": len(taken)}
         commit = Commit(position, part - 1, taken, tags, counts=counts, now_ns=self._clock.now_ns())
-        is_stored = await self._on_writer(partial(self._store.commit, commit))
-        if is_stored:
+        if await self._on_writer(partial(self._store.commit, commit)):
             self._tags.stored(tags)
-        return is_stored
+        return sum(pair in closed for pair in pairs)
 
     async def query(self, query: Query) -> pa.Table:
         """Answer one query as Arrow: tag, kind, timestamp, value, quality; windows have a column for each aggregate.

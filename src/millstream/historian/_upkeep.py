@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
@@ -18,6 +18,8 @@ from millstream.historian._tags import TagDictionary
 from millstream.kernel import Clock
 from millstream.sdk import Log
 
+TagDay = tuple[int, int]
+"""A tag's number, and a day since 1970."""
 OnWriter = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a call on the one thread that writes."""
 
@@ -47,6 +49,10 @@ class Upkeep(Protocol):
 
     async def roll_up_again(self, day: int) -> bool:
         """Work the rollup of a sealed day out anew; False when it has none."""
+        ...
+
+    async def closed(self, pairs: Sequence[TagDay]) -> set[TagDay]:
+        """Those of which only the rollup is left: what comes for them is dropped again, the rollup stays."""
         ...
 
     def sealed_count(self) -> int:
@@ -92,9 +98,10 @@ class DayUpkeep:
         for day in await self._on_writer(self._store.hot_days):
             if (day + 1) * DAY_NS + self._hot_window_s * 1e9 > now_ns:
                 continue
-            late = partial(self._lapser.drop_late, day, book.gone(day, by_keep, now_ns).samples)
-            if not await self._on_writer(partial(self._sealer.drop_late, day)) and not await self._on_writer(late):
-                await self.seal(day)
+            late = await self._on_writer(partial(self._lapser.drop_late, day, book.gone(day, by_keep, now_ns)))
+            if late:
+                self._log.warning("history drops late samples of a day whose samples are over", day=day, samples=late)
+            await self.seal(day)
         await self._lapse(by_keep, now_ns)
         await self._keep_bound()
         removable = self._engine.removable()
@@ -143,6 +150,10 @@ class DayUpkeep:
         if made is not None:
             self._engine.doom(await self._on_writer(partial(self._lapser.name, made)))
         return made is not None
+
+    async def closed(self, pairs: Sequence[TagDay]) -> set[TagDay]:
+        """As `Upkeep.closed`."""
+        return await self._on_writer(partial(self._lapser.closed, pairs))  # type: ignore[no-any-return]
 
     def sealed_count(self) -> int:
         """How many days are sealed."""

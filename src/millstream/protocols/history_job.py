@@ -79,9 +79,11 @@ class CopyAnswer(msgspec.Struct, frozen=True):
 
 
 class JobAnswer(msgspec.Struct, frozen=True):
-    """Of an import: how many parts are stored. Of rollups: how many days were worked out."""
+    """Of an import: how many parts are stored, and how many rows of this one are `late`: of days of which retention has
+    left only the rollup. Of rollups: how many days were worked out."""
 
     done: int
+    late: int = 0
 
 
 Job: TypeAlias = ImportPart | RollupsAgain | CopyBegin | CopyPart | CopyEnd

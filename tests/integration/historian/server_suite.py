@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -252,6 +253,111 @@ async def check_retention(filled: Filled, upkeep_of: Callable[[Any, KeepBook, An
         assert len(rows) == 3 + 10 + days
     about = Plan(Chosen([0]), "event", {0: filled.tags.path(0)})
     assert not rows_of(filled.engine.answer(Events(tags=("*",)), about))
+
+
+async def check_rollups(
+    filled: Filled, upkeep_of: Callable[[Any, KeepBook, Any, Any], Upkeep], folder: Path,
+    server: PostgresServer | ClickhouseServer,
+) -> None:  # fmt: skip
+    """Windows have the same numbers before and after the samples went, those of the embedded history; a rollup goes at
+    its own time; what comes late to a day that is rolled up is dropped and counted, also a correction."""
+    values: list[Any] = [1.5, -3.0, True, 2**60, "text", math.nan, math.inf, None, 7, 0.25]
+    samples = [
+        S(tag, T0 + day * DAY_NS + i * 1_800 * 10**9 + 1, values[(i + day) % 10], (0, 0, BAD, 0x40000000)[i % 4])
+        for tag in TAGS for day in (-1, 0, 1, 2) for i in range(30)
+    ]  # fmt: skip
+    counts = [S(TAGS[0], T0 + i % 7 * 3600 * 10**9, float(i), 0, "count") for i in range(20)]  # corrects itself
+    windows = [
+        Window(tags=("acme/p1:[ab]",), start_ns=T0 - DAY_NS, end_ns=T0 + 3 * DAY_NS, every_ns=every,
+               aggregates=AGGREGATES[:7], data_kind=kind, limit=10_000)
+        for every in (60 * 10**9, 3600 * 10**9, DAY_NS, 7 * DAY_NS) for kind in ("tag", "count")
+    ]  # fmt: skip
+    filled.clear()
+    filled.add(samples)
+    filled.add(counts)
+    filled.add([S("acme/p1:huge", T0 + i, 1.7e308) for i in range(3)])  # their sum is no number, and stops nothing
+    days = partial(_kept, filled, upkeep_of)
+    with history() as embedded:
+        embedded.add(samples)
+        embedded.add(counts)
+        for day in range(DAY - 1, DAY + 3):
+            embedded.seal(day)
+        before = [rows_of(filled.ask(window)) for window in windows]
+        filled.store.lapse(DAY - 1, [filled.tags.intern(TAGS[0])], (60, 3600))
+        filled.store.reopen()  # the hub died before the samples that they stand for were dropped, where that is apart
+        filled.look()
+        for window, was in zip(windows, before, strict=True):
+            _check_close(rows_of(filled.ask(window)), was, window)
+        rule = KeepRule((Pattern.parse(TAGS[1]),), Keep(None))
+        await days(DAY + 2, Keep(0.0), (rule,))
+        embedded.lapse(DAY + 2, rules=(rule,))
+        assert {r["tag"]: r["count"] for r in rows_of(filled.ask(Count(tags=TAGS)))} == {
+            TAGS[0]: 30, TAGS[1]: 120, TAGS[2]: 30,
+        }  # fmt: skip
+        for window, was in zip(windows, before, strict=True):
+            _check_close(rows_of(filled.ask(window)), was, window)
+            _check_close(rows_of(filled.ask(window)), rows_of(embedded.ask(window)), window)
+    pairs = [(filled.tags.intern(tag), day) for tag in TAGS[:2] for day in (DAY - 1, DAY, DAY + 2)]
+    assert filled.store.closed(pairs) == {(filled.tags.intern(TAGS[0]), day) for day in (DAY - 1, DAY)}
+    expired = filled.store.counters().get("expired", 0)
+    filled.add([S(TAGS[0], T0 + 5, 1e6), S(TAGS[0], T0, 1e6, 0, "count"), S("acme/p1:new", T0 + 5, 3.0)])
+    for _ in range(2):
+        for window, was in zip(windows, before, strict=True):
+            _check_close(rows_of(filled.ask(window)), was, window)
+        await days(DAY + 2, Keep(0.0), (rule,))
+    assert filled.store.counters()["expired"] - expired == 2
+    backfilled = Window(tags=("acme/p1:new",), start_ns=T0, end_ns=T0 + DAY_NS, every_ns=DAY_NS, aggregates=("sum",))
+    assert [r["sum"] for r in rows_of(filled.ask(backfilled))] == [3.0]  # nothing was rolled up there before
+    huge = Window(tags=("acme/p1:huge",), start_ns=T0, end_ns=T0 + DAY_NS, every_ns=DAY_NS, aggregates=("count", "max"))
+    assert [(r["count"], r["max"]) for r in rows_of(filled.ask(huge))] == [(3, 1.7e308)]
+    filled.store.reopen()
+    filled.look()
+    _check_close(rows_of(filled.ask(windows[0])), before[0], windows[0])
+    check_copied_rollups(filled, windows, folder, server)
+    await days(DAY + 5, Keep(0.0, 3 * 86_400.0, None))
+    assert {r["timestamp"] // DAY_NS for r in rows_of(filled.ask(windows[0]))} == {DAY + 2}  # minutes of two days
+    _check_close(rows_of(filled.ask(windows[2])), before[2], windows[2])
+
+
+def check_copied_rollups(
+    filled: Filled, windows: Sequence[Window], folder: Path, server: PostgresServer | ClickhouseServer
+) -> None:
+    """A backup has them, and `server`, which is empty, takes them from it."""
+    expected = [rows_of(filled.ask(window)) for window in windows]
+    made = copy_server(freeze(filled.store), folder)
+    with history(made) as embedded:
+        for window, was in zip(windows, expected, strict=True):
+            _check_close(rows_of(embedded.ask(window)), was, window)
+    fill_server(server, made)
+    other = type(filled)(type(filled.store)(server), is_new=False)
+    try:
+        for window, was in zip(windows, expected, strict=True):
+            _check_close(rows_of(other.ask(window)), was, window)
+    finally:
+        other.store.close()
+
+
+async def _kept(
+    filled: Filled, upkeep_of: Callable[[Any, KeepBook, Any, Any], Upkeep], before_day: int, keep: Keep,
+    rules: Sequence[KeepRule] = (),
+) -> None:  # fmt: skip
+    """Retention, when `before_day` has just begun to be kept."""
+
+    async def on_writer(work: Callable[[], Any]) -> Any:
+        return work()
+
+    clock = SimpleNamespace(now_ns=lambda: before_day * DAY_NS)
+    await upkeep_of(filled.store, KeepBook(keep, rules), on_writer, clock).maintain(filled.tags)
+    filled.settle()
+
+
+def _check_close(found: list[dict[str, Any]], expected: list[dict[str, Any]], about: object) -> None:
+    """But for the order in which numbers are added up."""
+    assert len(found) == len(expected), about
+    for left, right in zip(found, expected, strict=True):
+        for name, value in right.items():
+            is_same = left[name] == value or (value is not None and math.isclose(left[name], value, rel_tol=1e-12))
+            assert is_same, (about, name, left, right)
 
 
 def check_a_stopped_question(filled: Filled) -> None:

@@ -21,6 +21,7 @@ from server_suite import (
     check_a_stopped_question,
     check_all_questions,
     check_retention,
+    check_rollups,
     check_values_times_and_corrections,
     check_what_is_beside,
     kill_again_and_again,
@@ -76,13 +77,13 @@ class InClickhouse(Filled):
 
     def empty(self) -> None:
         with self.store.reading() as link:
-            for table in ("readings", "events", "tags", "last_value"):
+            for table in ("readings", "rollups", "events", "tags", "last_value"):
                 link.run(f"TRUNCATE TABLE {table}")
         self.store.last = LastValues()
 
     def settle(self) -> None:
         with self.store.reading() as link:
-            for table in ("readings", "events"):  # waits for what is under way
+            for table in ("readings", "rollups", "events"):  # waits for what is under way
                 link.run(f"ALTER TABLE {table} DELETE WHERE 0 SETTINGS mutations_sync = 1")
 
     def questions(self, tags: TagDictionary) -> ClickhouseQuestions:
@@ -112,6 +113,15 @@ async def test_each_tag_is_kept_as_its_rule_says(filled: InClickhouse) -> None:
     await check_retention(
         filled, lambda store, book, on_writer, clock: ClickhouseUpkeep(store, book, on_writer=on_writer, clock=clock)
     )
+
+
+async def test_windows_have_the_same_numbers_after_the_samples_went(
+    filled: InClickhouse, database: Clickhouse, tmp_path: Path
+) -> None:
+    await check_rollups(
+        filled, lambda store, book, on_writer, clock: ClickhouseUpkeep(store, book, on_writer=on_writer, clock=clock),
+        tmp_path, server_of(database, "rolled"),
+    )  # fmt: skip
 
 
 def test_a_backup_has_all_of_it_and_another_server_takes_it(

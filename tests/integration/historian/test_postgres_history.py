@@ -21,6 +21,7 @@ from server_suite import (
     check_a_stopped_question,
     check_all_questions,
     check_retention,
+    check_rollups,
     check_values_times_and_corrections,
     check_what_is_beside,
     kill_again_and_again,
@@ -80,8 +81,8 @@ class InPostgres(Filled):
 
     def empty(self) -> None:
         with self.store.reading() as link:
-            link.run("TRUNCATE readings, events, tags, sink_pos, counters, dead_letters")
-        self.store.last, self.store._order = LastValues(), 0
+            link.run("TRUNCATE readings, rollups, events, tags, sink_pos, counters, dead_letters")
+        self.store.last, self.store._order, self.store.rolled_until_ns = LastValues(), 0, None
 
     def questions(self, tags: TagDictionary) -> PostgresQuestions:
         return PostgresQuestions(self.store, tags)
@@ -110,6 +111,15 @@ async def test_each_tag_is_kept_as_its_rule_says(filled: InPostgres) -> None:
     await check_retention(
         filled, lambda store, book, on_writer, clock: ServerUpkeep(store, book, on_writer=on_writer, clock=clock)
     )
+
+
+async def test_windows_have_the_same_numbers_after_the_samples_went(
+    filled: InPostgres, database: Postgres, tmp_path: Path
+) -> None:
+    await check_rollups(
+        filled, lambda store, book, on_writer, clock: ServerUpkeep(store, book, on_writer=on_writer, clock=clock),
+        tmp_path, server_of(database, "rolled"),
+    )  # fmt: skip
 
 
 def test_a_backup_has_all_of_it_and_another_server_takes_it(

@@ -174,6 +174,10 @@ async def test_a_contract_says_for_how_long_and_its_change_is_an_event_and_holds
         await historian.maintain()
         await historian.maintain()  # the first one sealed the day
         assert sorted(await values(plant)) == [n for n in range(30) if n % 3]
+        file.write_text(
+            "tag,time,value\nacme/e1/old:a,2026-01-31T00:00:01.5Z,1\nacme/e1/old:b,2026-01-31T00:00:01.5Z,2\n"
+        )
+        assert [each.late async for each in plant.archive.import_files(file)] == [1]  # of b the samples are there
         async with asyncio.timeout(DEADLINE_S):
             while len(told := await plant.event_history("acme", "-1h", type="millstream.history.retention.*")) < 2:
                 await asyncio.sleep(0.05)

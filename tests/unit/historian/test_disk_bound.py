@@ -8,6 +8,7 @@ from history_kit import DAY, T0, TAGS, S, history, rows_of
 
 from millstream.historian import Count
 from millstream.historian._bound import DiskBound, SizedDay, choose
+from millstream.historian._keep import Gone
 from millstream.historian._store import DAY_NS
 
 
@@ -52,7 +53,7 @@ def test_a_day_that_still_fills_takes_samples_after_its_first_ones_were_dropped(
         made.seal(DAY)
         made.sealer.remove(DiskBound(made.store, 1).drop(DAY))
         made.add(days(1, 6))
-        assert made.sealer.drop_late(DAY) == 0
+        assert made.lapser.drop_late(DAY, Gone()) == 0
         made.seal(DAY)
         assert sum(r["count"] for r in rows_of(made.ask(Count(tags=TAGS)))) == 6
 

@@ -10,6 +10,7 @@ from history_kit import DAY, T0, TAGS, History, S, rows_of
 
 from millstream.historian import Count, Range, Window
 from millstream.historian._engine import QueryEngine
+from millstream.historian._keep import Gone
 from millstream.historian._seal import Sealer
 from millstream.historian._store import DAY_NS, HistoryStore
 from millstream.historian._tags import TagDictionary
@@ -156,11 +157,11 @@ def test_retention_drops_whole_days_and_keeps_their_rollups(tmp_path: Path) -> N
 def test_data_later_than_retention_leaves_the_days_rollup_as_it_is(tmp_path: Path) -> None:
     made = History(tmp_path)
     made.add(samples(30))
-    assert made.sealer.drop_late(DAY) == 0
+    assert made.lapser.drop_late(DAY, Gone()) == 0
     made.seal(DAY)
     made.lapse(DAY + 1)
     made.add(samples(5, 30))
-    assert made.sealer.drop_late(DAY) == 5
+    assert made.lapser.drop_late(DAY, Gone()) == 5
     query = Window(tags=TAGS[:1], start_ns=T0, end_ns=T0 + DAY_NS, every_ns=DAY_NS, aggregates=("count",))
     assert [r["count"] for r in rows_of(made.ask(query))] == [10]
     assert made.store.counters()["expired"] == 5

@@ -10,7 +10,7 @@ from history_kit import DAY, HOUR_NS, MINUTE_NS, T0, TAGS, History, S, history, 
 
 from millstream.config import HubConfig
 from millstream.historian import Count, Keep, KeepRule, Range, Window
-from millstream.historian._keep import NEVER, KeepBook
+from millstream.historian._keep import NEVER, Gone, KeepBook
 from millstream.historian._store import DAY_NS
 from millstream.historian._tags import TagEntry
 from millstream.protocols.uns_pattern import Pattern
@@ -67,13 +67,35 @@ def test_late_data_of_a_day_leaves_the_rollups_of_what_is_over(tmp_path: Path) -
         two_samples_a_tag(made)
         made.lapse(DAY + 2, rules=RULES)
         made.add([S(TAGS[0], T0 + 5, 100.0), S(TAGS[1], T0 + 5, 100.0)])
-        ids = [made.tags.intern(TAGS[0])]
-        assert made.lapser.drop_late(DAY, ids) == 1
+        assert made.lapser.drop_late(DAY, Gone()) == 1
         assert made.store.counters()["expired"] == 1
         made.seal(DAY)
         assert windows(made, TAGS[0], DAY_NS) == [(0, 2, 1.0)]
         assert windows(made, TAGS[1], DAY_NS) == [(0, 3, 100.0)]
-        assert made.lapser.drop_late(DAY + 1, ids) == 0  # not sealed yet: its rollup is still to be made
+        assert made.lapser.drop_late(DAY + 1, Gone()) == 0  # not sealed yet: its rollup is still to be made
+
+
+@pytest.mark.parametrize("is_whole", [False, True])  # beside samples of others, and where only rollups are left
+def test_a_tag_that_is_backfilled_into_a_day_whose_samples_are_over_gets_its_rollup(
+    tmp_path: Path, is_whole: bool
+) -> None:
+    kept, keep = (RULES[:1], Keep(0.0)) if is_whole else (RULES, Keep())
+    with history(tmp_path) as made:
+        two_samples_a_tag(made)
+        made.lapse(DAY + 2, rules=kept, keep=keep)
+        before = {tag: windows(made, tag, HOUR_NS) for tag in TAGS}
+        made.add([S("acme/p1:old", T0 + i, float(i)) for i in range(4)] + [S(TAGS[0], T0 + 1, 99.0)])
+        made.tags.mark_corrected(made.tags.intern(TAGS[0]))
+        made.add([S(TAGS[0], T0, 98.0)])  # what it corrects is not known any more
+        rules = (rule("acme/p1:old", DAY_S), *kept)
+        for _ in range(2):
+            assert made.lapser.drop_late(DAY, Gone()) in (2, 0)
+            made.seal(DAY)
+            made.lapse(DAY + 2, rules=rules, keep=keep)
+        assert made.store.counters()["expired"] == 2
+        assert counts(made) == ({} if is_whole else {TAGS[1]: 2, TAGS[2]: 2})
+        assert windows(made, "acme/p1:old", DAY_NS) == [(0, 4, 3.0)]
+        assert {tag: windows(made, tag, HOUR_NS) for tag in TAGS} == before
 
 
 def test_a_corrected_tag_is_answered_from_its_rollup_once_its_samples_are_over(tmp_path: Path) -> None:
@@ -89,6 +111,26 @@ def test_a_corrected_tag_is_answered_from_its_rollup_once_its_samples_are_over(t
         made.seal(DAY)  # another tag's late sample
         assert windows(made, TAGS[0], DAY_NS) == [(0, 1, 2.0)]
         assert windows(made, TAGS[2], DAY_NS) == [(0, 2, 6.0)]
+
+
+def test_a_part_of_a_day_whose_samples_are_over_is_answered_from_its_rollups(tmp_path: Path) -> None:
+    """By whole minutes or hours; of one tag beside another one that has its samples, also where both are corrected."""
+    with history(tmp_path) as made:
+        made.add([S(tag, T0 + i * HOUR_NS + i, float(i)) for tag in TAGS[:2] for i in range(6)])
+        made.seal(DAY)
+        for is_corrected in (False, True):
+            if is_corrected:
+                for tag in TAGS[:2]:
+                    made.tags.mark_corrected(made.tags.intern(tag))
+            made.lapse(DAY + 2, rules=RULES)
+            for start_ns, end_ns, expected in (
+                (T0 + 2 * HOUR_NS, T0 + DAY_NS, [2, 3, 4, 5]), (T0, T0 + 3 * HOUR_NS, [0, 1, 2]),
+                (T0 + 2 * HOUR_NS - 1, T0 + 4 * HOUR_NS + 1, [2, 3]), (T0, T0 + DAY_NS, [0, 1, 2, 3, 4, 5]),
+            ):  # fmt: skip
+                query = Window(tags=TAGS[:2], start_ns=start_ns, end_ns=end_ns, every_ns=HOUR_NS, aggregates=("last",))
+                found = rows_of(made.ask(query))
+                for tag in TAGS[:2]:
+                    assert [r["last"] for r in found if r["tag"] == tag] == expected, (tag, query, is_corrected)
 
 
 def test_a_tag_that_is_corrected_later_counts_one_value_a_time_also_on_days_that_are_sealed(tmp_path: Path) -> None:
