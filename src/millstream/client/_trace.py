@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from millstream.client._streams import StoredFrame, Streams, newest
@@ -20,7 +21,10 @@ from millstream.protocols.uns_subject import decode_subject
 
 FLOW_HEADER, INPUT_HEADER, SOURCE_HEADER = "Ms-Flow", "Ms-Flow-In", "Nats-Stream-Source"
 PARENTS_MAX = 20  # flows behind one another, back to the source
-SCAN_MESSAGES_MAX = 50_000  # of one stream, for what was made of a message and for a trace id
+SCAN_MESSAGES_MAX = 50_000  # of one stream for a trace id; of all that flows write, for what was made of a message
+SUBJECTS_MAX = 2000  # of which it is seen whether a flow writes them
+OWN_FLOWS = ("python", "wasm")
+FLOW_KINDS = ("tag", "event", "state", "count", "kpi", "alarm", "context")
 PAGE_MESSAGES = 500
 EARLIER_NS = 5_000_000_000  # that one source of a hub's stream is behind another
 HALVINGS_MAX = 64
@@ -75,10 +79,8 @@ async def find_trace(
     for each in past:
         trace.stations += _stations(each)
     trace.stations += _stations(frame)
-    made = _made_of(streams, frame, within_ns, trace)
-    async with aclosing(made) as frames:
-        async for each in frames:
-            trace.stations += _stations(each)
+    for each in await _made_of(streams, statuses, frame, within_ns, trace):
+        trace.stations += _stations(each)
     trace.stations += _further(statuses, frame)
     return trace
 
@@ -179,15 +181,22 @@ async def _parents(streams: Streams, frame: StoredFrame) -> list[StoredFrame]:
 
 
 async def _by_origin(streams: Streams, child: StoredFrame, place: tuple[str, int]) -> StoredFrame | None:
-    """At a hub, whose streams have other sequences: by halves, since each origin's messages are in order. What came
-    from another origin may have come before what it was made of."""
+    """At a hub, whose streams have other sequences: among what lies at its place and below, of which built-in flows
+    make something, then among all."""
+    near = _place_filter(_asset_of(child.subject))
+    return await _among(streams, child, place, near) or await _among(streams, child, place, ">")
+
+
+async def _among(streams: Streams, child: StoredFrame, place: tuple[str, int], subject: str) -> StoredFrame | None:
+    """By halves, since each origin's messages are in order. What came from another origin may have come before what it
+    was made of."""
     info = await streams.info(child.stream)
     low, high = int(info["state"]["first_seq"]), int(info["state"]["last_seq"])
     for _ in range(HALVINGS_MAX):
         if low > high:
             return None
         middle = (low + high) // 2
-        of_origin = await _first_of(streams, child.stream, range(middle, high + 1), place[0])
+        of_origin = await _first_of(streams, child.stream, range(middle, high + 1), place[0], subject)
         if not of_origin or origin_of(of_origin[0])[1] > place[1]:
             high = middle - 1
             continue
@@ -198,11 +207,11 @@ async def _by_origin(streams: Streams, child: StoredFrame, place: tuple[str, int
     return None
 
 
-async def _first_of(streams: Streams, stream: str, seqs: range, origin: str) -> list[StoredFrame]:
+async def _first_of(streams: Streams, stream: str, seqs: range, origin: str, subject: str) -> list[StoredFrame]:
     """The first page of a stream that has messages of an origin, and those; empty when there is none, or far away."""
     start_seq = seqs.start
     for _ in range(SCAN_MESSAGES_MAX // PAGE_MESSAGES):
-        page = await streams.range(stream, start_seq=start_seq, count=PAGE_MESSAGES)
+        page = await streams.range(stream, start_seq=start_seq, count=PAGE_MESSAGES, subject=subject)
         found = [frame for frame in page if frame.seq < seqs.stop and origin_of(frame)[0] == origin]
         if found or not page or page[-1].seq >= seqs.stop:
             return found
@@ -214,26 +223,93 @@ async def _first_of(streams: Streams, stream: str, seqs: range, origin: str) -> 
 
 
 async def _made_of(
-    streams: Streams, frame: StoredFrame, within_ns: int, trace: Trace
-) -> AsyncGenerator[StoredFrame, None]:
-    """What flows made of a message, and of that, in order; it stands behind it, and at a hub, to which both came by
-    ways of their own, perhaps a little before."""
-    known = {origin_of(frame)}
+    streams: Streams, statuses: Sequence[Mapping[str, Any]], frame: StoredFrame, within_ns: int, trace: Trace
+) -> list[StoredFrame]:
+    """What flows made of a message, and of that, in order of time; it stands behind it, and at a hub, to which both
+    came by ways of their own, perhaps a little before. Only subjects that flows write are read."""
     is_forwarded = origin_of(frame) != (frame.stream, frame.seq)
     since_ns = frame.time_ns - (EARLIER_NS if is_forwarded else 0)
+    may_be_anywhere = _own_flow_takes(statuses, frame.subject)
+    children: dict[tuple[str, int], list[StoredFrame]] = {}
+    looked = 0
     for stream in await streams.of_data():
-        looked = 0
-        async with aclosing(streams.since(stream, ">", since_ns)) as frames:
-            async for each in frames:
-                looked += 1
-                if each.time_ns > frame.time_ns + within_ns:
-                    break
-                if looked > SCAN_MESSAGES_MAX * (1 + is_forwarded):
-                    trace.is_complete = False
-                    break
-                if not is_ledger_subject(each.subject) and _input_of(each) in known:
-                    known.add(origin_of(each))
-                    yield each
+        subjects, is_whole = await _written_by_flows(streams, stream, frame.subject, may_be_anywhere)
+        trace.is_complete &= is_whole
+        for subject in subjects:
+            async with aclosing(streams.since(stream, subject, since_ns)) as frames:
+                async for each in frames:
+                    if each.time_ns > frame.time_ns + within_ns:
+                        break
+                    looked += 1
+                    if looked > SCAN_MESSAGES_MAX:
+                        trace.is_complete = False
+                        break
+                    place = _input_of(each)
+                    if place is not None:
+                        children.setdefault(place, []).append(each)
+    return sorted(_all_below(children, origin_of(frame)), key=lambda each: each.time_ns)
+
+
+def _all_below(
+    children: Mapping[tuple[str, int], Sequence[StoredFrame]], first: tuple[str, int]
+) -> list[StoredFrame]:  # fmt: skip
+    """What was made of the first, of that, and so on; each once."""
+    found: dict[tuple[str, int], StoredFrame] = {}
+    places = [first]
+    for place in places:  # grows while it is gone through
+        for child in children.get(place, ()):
+            origin = origin_of(child)
+            if origin != first and origin not in found:
+                found[origin] = child
+                places.append(origin)
+    return list(found.values())
+
+
+async def _written_by_flows(
+    streams: Streams, stream: str, subject: str, may_be_anywhere: bool
+) -> tuple[list[str], bool]:  # fmt: skip
+    """Subjects whose newest message is a flow's, and whether there cannot be more that matter. Built-in flows write at
+    the place of what they take, or at one above it; a flow of one's own may write elsewhere."""
+    asset = _asset_of(subject)
+    filters = [f"uns.v1.{'.'.join(asset[: n + 1])}._{kind}.>" for n in range(len(asset)) for kind in FLOW_KINDS]
+    is_whole = True
+    if may_be_anywhere:
+        is_whole = int((await streams.info(stream))["state"].get("num_subjects", 0)) <= SUBJECTS_MAX
+        filters = [">"] if is_whole else filters
+    known: dict[str, None] = {}
+    for each in filters:
+        known |= dict.fromkeys(name for name in await streams.subjects(stream, each) if not is_ledger_subject(name))
+    names = list(known)[:SUBJECTS_MAX]
+    newest_of_each = await streams.last(stream, names)
+    return [each.subject for each in newest_of_each if FLOW_HEADER in each.headers], is_whole and len(names) == len(
+        known
+    )
+
+
+def _own_flow_takes(statuses: Sequence[Mapping[str, Any]], subject: str) -> bool:
+    """By what the nodes say, a flow in a file of its own."""
+    try:
+        address = decode_subject(subject)
+    except DecodeError:
+        return False
+    inputs = [
+        each for node in statuses for flow in node.get("flows") or () if flow.get("type") in OWN_FLOWS
+        for each in flow.get("inputs") or ()
+    ]  # fmt: skip
+    return any(
+        contract_of(each["kind"]) == address.contract and Pattern.parse(each["pattern"]).matches(address)
+        for each in inputs
+    )
+
+
+def _asset_of(subject: str) -> list[str]:
+    """The levels of the place in a subject, as they stand there."""
+    tokens = subject.split(".")[2:]
+    return list(takewhile(lambda token: not token.startswith("_"), tokens))
+
+
+def _place_filter(asset: Sequence[str]) -> str:
+    return f"uns.v1.{'.'.join(asset)}.>" if asset else ">"
 
 
 # -- what each says ---------------------------------------------------------------------------------------------------
