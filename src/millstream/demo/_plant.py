@@ -12,6 +12,12 @@ SITE = "acme/plant1"
 PLACE = {"latitude": "50.94", "longitude": "6.96"}  # on the map of the console
 EDGE = "plant1"
 OPCUA_COUNTERS = 20
+OPCUA_UNITS = {
+    "spindle_temperature": "degC",
+    "coolant_pressure": "bar",
+    "spindle_speed": "1/min",
+    "vibration_rms": "mm/s",
+}
 SHDR_SPEED = 20
 SHDR_BEGIN_S = 2745  # of the recording: there the machine begins to work, and makes part after part
 SHDR_PARTS = "PartCountAct"
@@ -110,7 +116,10 @@ def _opcua(ready: Mapping[str, Any]) -> dict[str, Any]:
         "path": OPCUA.name,
         "sampling_interval": "50ms",
         "config": {"endpoint": ready["endpoint"], "security": {"policy": "none"}},
-        "tags": [{"name": name, "address": address} for name, address in names.items()],
+        "tags": [
+            {"name": name, "address": address} | ({"unit": OPCUA_UNITS[name]} if name in OPCUA_UNITS else {})
+            for name, address in names.items()
+        ],
     }
 
 

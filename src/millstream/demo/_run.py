@@ -254,12 +254,13 @@ async def _behind(hub: Plant, edge: Plant) -> int:
 
 
 async def _progress_line(course: Course, hub: Plant, edge: Plant, elapsed_s: float) -> None:
-    at_hub = samples_at_hub((await _origins(hub)).values())  # first, so that it is never ahead
+    origins = await _origins(hub)  # first, so that it is never ahead; none: a busy hub did not answer in time
+    at_hub = f"{samples_at_hub(origins.values()):,}" if origins else "-"
     status, ledger = await _status(edge), await edge.ledger()
     at_edge = samples_at_edge(status, ledger.rows)
     age = percentile(course.ages_ms[-2000:], 0.99)
     course.say.say(
-        f"{elapsed_s:5.0f} s  edge {at_edge:>9,}  hub {at_hub:>9,} samples  "
+        f"{elapsed_s:5.0f} s  edge {at_edge:>9,}  hub {at_hub:>9} samples  "
         f"live age p99 {'-' if age is None else f'{age:.0f} ms'}  edge memory {status['rss_mb']:.0f} MB"
     )
 

@@ -17,6 +17,20 @@ STATE = "execution"  # the controllers' own word for it, at both machines
 SHIFT_HOURS = 8
 IDLE = "2s"  # so long nothing may come until a timer is due all the same
 MINUTE_NS = 60 * 10**9
+_CONDITIONS = [
+    {
+        "name": "spindle-hot", "of": "temperature", "above": 51.5, "deadband": 2, "priority": "high",
+        "message": "the spindle is hot", "response": "look at the coolant",
+    },
+    {
+        "name": "coolant-low", "of": "pressure", "below": 5.3, "deadband": 0.2, "priority": "medium",
+        "message": "little coolant", "response": "look at the filter",
+    },
+    {
+        "name": "guard", "of": "guard", "states": [1], "on_delay": "5s", "priority": "low",
+        "message": "the guard stays open",
+    },
+]  # fmt: skip
 
 
 def flows(start_ns: int) -> list[dict[str, Any]]:
@@ -59,17 +73,7 @@ def flows(start_ns: int) -> list[dict[str, Any]]:
             "inputs": [f"{PRESS}:{name}" for name in ("spindle_temperature", "coolant_pressure", "guard_open")],
             "config": {
                 "names": {"temperature": "spindle_temperature", "pressure": "coolant_pressure", "guard": "guard_open"},
-                "conditions": [
-                    {
-                        "name": "spindle-hot", "of": "temperature", "above": 51.5, "deadband": 2, "priority": "high",
-                        "message": "the spindle is hot", "response": "look at the coolant",
-                    },
-                    {
-                        "name": "coolant-low", "of": "pressure", "below": 5.3, "deadband": 0.2, "priority": "medium",
-                        "message": "little coolant", "response": "look at the filter",
-                    },
-                    {"name": "guard", "of": "guard", "states": [1], "priority": "low", "message": "the guard is open"},
-                ],
+                "conditions": _CONDITIONS,
             },
         },
         {

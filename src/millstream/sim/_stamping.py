@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 
@@ -10,6 +11,11 @@ STROKE_S = 0.44
 REJECT_RATIO = 0.04
 REJECT_CODES = (7, 7, 7, 9)  # burrs, and now and then scratches
 SIGNALS = ("execution", "strokes", "rejected", "reject_code", "infeed", "guard_open")
+
+STRAIN_FIRST_S, STRAIN_S, STRAIN_EVERY_S = 3.0, 24.0, 600.0
+STRAINED = {"spindle_temperature": 1.6, "coolant_pressure": -1.6}
+"""How far a whole strain moves a signal, in its amplitudes."""
+QUIET_RATIO = 0.35  # of the amplitude, as long as nothing strains it
 
 Step = tuple[int, float, bool, bool]
 """A state, for how many seconds, whether parts are fed to it, whether its guard is open."""
@@ -20,6 +26,13 @@ _FIRST: tuple[Step, ...] = (
     (EXECUTE, 10.0, True, False), (ABORTED, 4.0, True, False), (STOPPED, 1.0, True, False), (IDLE, 0.5, True, False),
 )  # fmt: skip
 """Each kind of stop once in the first minute, for whoever does not look for longer."""
+
+
+def strain(elapsed_s: float) -> float:
+    """How much its cooling is behind, 0 to 1: for half a minute in ten, the first one at once, for whoever does not
+    look for longer."""
+    since_s = (elapsed_s - STRAIN_FIRST_S) % STRAIN_EVERY_S
+    return math.sin(math.pi * since_s / STRAIN_S) ** 2 if since_s < STRAIN_S else 0.0
 
 
 class Stamping:

@@ -5,8 +5,9 @@ tags are counters (``s=counter_000`` counts 1, 2, 3 ..), so that a lost or repea
 few signals of a machine with units. Each has history: what was produced while no client was connected can be read
 later; with ``--history FILE`` also after the process was killed. The truth file says how many values each tag got,
 written each second. With ``--machine`` it is a stamping press, too: a state of PackML, strokes, rejects and their
-codes, infeed and guard, each told when it changes. SIGUSR2 starts a plant that was started with --paused, SIGUSR1
-stops producing and writes the final truth while the server goes on serving, SIGTERM ends the process.
+codes, infeed and guard, each told when it changes, and each ten minutes its cooling falls behind for half a minute.
+SIGUSR2 starts a plant that was started with --paused, SIGUSR1 stops producing and writes the final truth while the
+server goes on serving, SIGTERM ends the process.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from asyncua.server.history import HistoryStorageInterface
 from asyncua.server.user_managers import UserManager
 
 from millstream.kernel import free_port
+from millstream.sim._stamping import QUIET_RATIO, STRAINED, Stamping, strain
 from millstream.sim._stamping import SIGNALS as MACHINE_SIGNALS
-from millstream.sim._stamping import Stamping
 from millstream.sim._whims import DeviceClock, Freeze, add_clock, add_freeze
 
 NAMESPACE = "urn:millstream:sim:plant"
@@ -123,13 +124,17 @@ class Point:
     kind: Any
     signal: tuple[float, float, float] | None
     count: int = 0
+    strained: float = 0.0  # of a machine: how far a strain moves it, in its amplitudes
 
     def value_at(self, elapsed_s: float, rng: random.Random) -> int | float:
         """The next value."""
         if self.signal is None:
             return self.count
         mean, amplitude, period_s = self.signal
-        return mean + amplitude * math.sin(2 * math.pi * elapsed_s / period_s) + rng.gauss(0.0, amplitude / 20)
+        wave = math.sin(2 * math.pi * elapsed_s / period_s)
+        if self.strained:
+            wave = QUIET_RATIO * wave + self.strained * strain(elapsed_s)
+        return mean + amplitude * wave + rng.gauss(0.0, amplitude / 20)
 
 
 @dataclass(slots=True)
@@ -249,7 +254,8 @@ async def _build(server: Any, tags_count: int, history: RingHistory, *, has_mach
         await node.add_property(
             ua.NodeId(f"{name}.EngineeringUnits", index), ua.QualifiedName("EngineeringUnits", 0), information
         )
-        points.append(Point(name, node, ua.VariantType.Double, (mean, amplitude, period_s)))
+        strained = STRAINED.get(name, 0.0) if has_machine else 0.0
+        points.append(Point(name, node, ua.VariantType.Double, (mean, amplitude, period_s), strained=strained))
     for name in MACHINE_SIGNALS if has_machine else ():
         node = await folder.add_variable(
             ua.NodeId(name, index), ua.QualifiedName(name, index), 0, varianttype=ua.VariantType.Int64
