@@ -24,6 +24,7 @@ from millstream.model import (
     BAD_NO_COMMUNICATION,
     BAD_OUT_OF_RANGE,
     BAD_TYPE_MISMATCH,
+    BAD_WAITING_FOR_INITIAL_DATA,
     GOOD,
     AssetPath,
     Block,
@@ -83,11 +84,13 @@ class Output:
 class PipelineCounters:
     """Samples since the connector's first start. `received` = stored or queued + `filtered` + `dead` - `added`.
     `repeated`, of this run: stored by the run before without a record of it, given again by the source, not stored
-    again."""
+    again. `waiting`: nothing was there yet, which is no fault and not in `bad`."""
 
     received: int = 0
     filtered: int = 0
     bad: int = 0
+    uncertain: int = 0
+    waiting: int = 0
     added: int = 0
     dead: int = 0
     clock_flags: int = 0
@@ -198,8 +201,8 @@ class Pipeline:
         value, quality, source_ns = sample.value, sample.quality, sample.source_time_ns
         if value is None and quality >> 30 == 0:
             quality = BAD_DATA_UNAVAILABLE
-        if quality >> 30 >= 2:
-            self.counters.bad += 1
+        if quality >> 30:
+            self._count_not_good(quality)
         if state.is_scaled:
             value = scale_value(value, state.factor, state.offset)
         if state.check is not None and value is not None and quality >> 30 < 2:
@@ -344,6 +347,14 @@ class Pipeline:
         out.messages.append(Message(state.subject, payload))
         out.bytes += len(payload)
 
+    def _count_not_good(self, quality: Quality) -> None:
+        if quality >> 30 == 1:
+            self.counters.uncertain += 1
+        elif quality >> 16 == BAD_WAITING_FOR_INITIAL_DATA >> 16:
+            self.counters.waiting += 1
+        else:
+            self.counters.bad += 1
+
     def _is_block_broken(self, state: _TagState, block: Block, payload: bytes, now_ns: int, out: Output) -> bool:
         """Whether a block breaks a contract; then it is in quarantine as a whole."""
         if state.check is None:
@@ -484,7 +495,10 @@ class Pipeline:
         times = np.asarray(block.source_time_ns, np.int64)
         quality = None if block.quality is None else np.asarray(block.quality, np.uint32)
         if quality is not None:
-            self.counters.bad += int(np.count_nonzero(quality >= 0x80000000))
+            waiting = int(np.count_nonzero(quality >> 16 == BAD_WAITING_FOR_INITIAL_DATA >> 16))
+            self.counters.waiting += waiting
+            self.counters.bad += int(np.count_nonzero(quality >= 0x80000000)) - waiting
+            self.counters.uncertain += int(np.count_nonzero(quality >> 30 == 1))
         clock = None
         if int(times.max()) - now_ns > CLOCK_AHEAD_NS_MAX:
             clock = "ahead"

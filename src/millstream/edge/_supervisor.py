@@ -122,6 +122,8 @@ class Supervisor:
             "samples_received": counters.received,
             "samples_filtered": counters.filtered,
             "samples_bad": counters.bad,
+            "samples_uncertain": counters.uncertain,
+            "samples_waiting": counters.waiting,
             "samples_added": counters.added,
             "samples_dead": counters.dead,
             "samples_stored": self.outbox.samples_stored_count + counters.repeated,
@@ -141,6 +143,8 @@ class Supervisor:
             "received": counters.received,
             "filtered": counters.filtered,
             "bad": counters.bad,
+            "uncertain": counters.uncertain,
+            "waiting": counters.waiting,
             "added": counters.added,
             "dead": counters.dead,
             "quarantined": self.frames_quarantined_count,
@@ -149,7 +153,7 @@ class Supervisor:
 
     def _adopt_counters(self, kept: Mapping[str, int]) -> None:
         counters = self.pipeline.counters
-        for name in ("received", "filtered", "bad", "added", "dead"):
+        for name in ("received", "filtered", "bad", "uncertain", "waiting", "added", "dead"):
             setattr(counters, name, getattr(counters, name) + kept.get(name, 0))
         self.frames_quarantined_count += kept.get("quarantined", 0)
         self.source_gaps_count += kept.get("gaps", 0)

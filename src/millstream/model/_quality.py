@@ -56,6 +56,8 @@ BAD_OUT_OF_RANGE = Quality(0x803C0000)
 BAD_TYPE_MISMATCH = Quality(0x80740000)
 BAD_DATA_LOST = Quality(0x809D0000)
 BAD_DATA_UNAVAILABLE = Quality(0x809E0000)
+BAD_WAITING_FOR_INITIAL_DATA = Quality(0x80320000)
+"""Nothing is wrong: the source has had no value so far."""
 
 _LABELS = {
     0x00000000: "Good",
@@ -67,6 +69,7 @@ _LABELS = {
     0x80070000: "BadDecodingError",
     0x801F0000: "BadUserAccessDenied",
     0x80310000: "BadNoCommunication",
+    0x80320000: "BadWaitingForInitialData",
     0x80330000: "BadNodeIdInvalid",
     0x80340000: "BadNodeIdUnknown",
     0x803A0000: "BadNotReadable",

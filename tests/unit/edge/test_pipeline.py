@@ -19,7 +19,9 @@ from millstream.model import (
     BAD_NO_COMMUNICATION,
     BAD_OUT_OF_RANGE,
     BAD_TYPE_MISMATCH,
+    BAD_WAITING_FOR_INITIAL_DATA,
     GOOD,
+    UNCERTAIN,
     Block,
     Quality,
     Sample,
@@ -108,6 +110,17 @@ def test_quality_changes_always_pass_the_deadband() -> None:
     out = feed(made, Sample(KEY, 1.0), Sample(KEY, 1.0), Sample(KEY, 1.0, Quality(0x40000000)), Sample(KEY, 1.0))
     assert len(out.messages) == 3
     assert made.counters.filtered == 1
+
+
+def test_what_is_not_good_is_counted_as_what_it_is_singly_and_in_blocks() -> None:
+    qualities = [GOOD, BAD_NO_COMMUNICATION, UNCERTAIN, UNCERTAIN, *[BAD_WAITING_FOR_INITIAL_DATA] * 3]
+    single, blocks = pipeline(), pipeline()
+    feed(single, *(Sample(KEY, None if quality >> 30 else 1, quality, NOW) for quality in qualities))
+    count = len(qualities)
+    times = np.arange(NOW, NOW + count, dtype=np.int64)
+    blocks.feed_block(Block(KEY, times, np.zeros(count), np.array(qualities, np.uint32)), NOW, NOW, Output())
+    for counters in (single.counters, blocks.counters):
+        assert (counters.bad, counters.uncertain, counters.waiting) == (1, 2, 3)
 
 
 def test_nan_is_sent_once_and_leaves_again() -> None:
