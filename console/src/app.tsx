@@ -1,4 +1,5 @@
 /** The frame around each page: where one is, how the link is, who is logged in. */
+import { type Session } from "@millstream/client";
 import { signal } from "@preact/signals";
 import { type ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
@@ -84,6 +85,8 @@ function Notices(): preact.JSX.Element {
   );
 }
 
+const whom = (who: Session): string => plain(t("asWhom", { user: who.user ?? t("someone"), role: roleText(who.role) }), 120);
+
 function Choices(): preact.JSX.Element {
   const who = session.value;
   return (
@@ -102,7 +105,7 @@ function Choices(): preact.JSX.Element {
         onChange={(event) => (times.value = event.currentTarget.value as Times)}>
         {TIMES.map((one) => <option key={one} value={one}>{t(one)}</option>)}
       </select>
-      {who && <span class="who">{t("asWhom", { user: who.user ?? t("someone"), role: roleText(who.role) })}</span>}
+      {who && <span class="who" title={whom(who)}>{whom(who)}</span>}
       {who && <button type="button" onClick={() => void leave()}>{t("logOut")}</button>}
     </div>
   );

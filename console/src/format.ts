@@ -6,6 +6,7 @@ import { language, locale, t, type Language, type Word } from "./words";
 
 const TEXT_MAX = 120;
 const DIGITS = 7;
+const DIGITS_FEW = [6, 5, 4, 3];
 /** Between thousands, and before what is less than one. By hand: making the browser's own format costs a slow panel a
  * good part of its first picture, and numbers come by the thousand. */
 const MARKS: Record<Language, [string, string]> = { de: [".", ","], en: [",", "."] };
@@ -25,6 +26,24 @@ export function valueText(value: Value | undefined): string {
   if (value instanceof Uint8Array) return t("bytes", { n: value.length });
   if (Array.isArray(value)) return t("values", { n: value.length });
   return plain(typeof value === "string" ? value : JSON.stringify(value, bigints), TEXT_MAX);
+}
+
+/** A value and what stands behind it in so many letters: the whole unit and `word` where there is room, else the word alone, then
+ * fewer digits behind the point. */
+export function cellText(value: Value | undefined, unit: string, word: string, max: number): string {
+  const text = valueText(value);
+  const short = word || unit;
+  for (const behind of [`${unit} ${word}`.trim(), short]) {
+    const whole = `${text} ${behind}`.trimEnd();
+    if (whole.length <= max) return whole;
+  }
+  if (typeof value === "number" && !Number.isInteger(value)) {
+    for (const digits of DIGITS_FEW) {
+      const shorter = `${numberText(Number(value.toPrecision(digits)))} ${short}`;
+      if (shorter.length <= max) return shorter;
+    }
+  }
+  return plain(`${text} ${short}`, max - 1);
 }
 
 /** Of units as they are stored (`degC`, `m**3/h`): what people write. Others stay as they are. */

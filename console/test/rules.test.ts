@@ -1,10 +1,11 @@
 import { expect, test } from "vitest";
-import { lookOf, numberText } from "../src/format";
+import { cellText, lookOf, numberText } from "../src/format";
 import { bandsOf, shownFrom } from "../src/parts/bands";
 import { machineState } from "../src/parts/states";
-import { currentAlarms, floodsOf } from "../src/state/alarms";
+import { currentAlarms, factsText, floodsOf } from "../src/state/alarms";
 import { accountOf } from "../src/state/fleet_query";
 import { madeOf, ordersOf, runningOrder } from "../src/state/orders";
+import { lagOf } from "../src/state/lag";
 import { nextSlice } from "../src/state/pace";
 import { buildTree, firstOpen, fits, rowsOf, sorted } from "../src/state/tree";
 import { language } from "../src/words";
@@ -183,4 +184,26 @@ test("a ratio is read in percent, and a value that was never there is none, not 
   expect(shownValue(kpi("a:oee/live/oee"), 0.7134)).toBe(71.3);
   expect([shownValue(kpi("a:oee/live/oee", "tag"), 0.7), shownValue(kpi("a:x/mtbf"), 0.7), shownValue(kpi("a:oee/live/oee"), null)]).toEqual([0.7, 0.7, null]);
   expect(lookOf({ quality: 0x8032_0000, timeMs: 0 } as never, 1, 1)).toBe("none");
+});
+
+test("a cell of the wall says all that it has room for: what is not good before the unit, both before digits", () => {
+  expect(cellText(47.5, "%", "uncertain", 20)).toBe("47.5 % uncertain");
+  expect(cellText(47.5, "%", "uncertain", 14)).toBe("47.5 uncertain");
+  expect(cellText(0.8789063, "kW", "stale", 14)).toBe("0.878906 stale");
+  expect(cellText(9.576842, "bar", "", 14)).toBe("9.576842 bar");
+  expect(cellText(null, "", "bad", 14)).toBe("– bad");
+  expect(cellText(12_345_678, "kWh", "uncertain", 14)).toBe("12,345,678 un…");
+});
+
+test("an event without a message says its first facts, and never markup of a machine as anything but text", () => {
+  expect(factsText({ window: "live", oee: 0.726_312, made: null, losses: { a: 1 } })).toBe("window live · oee 0.7263");
+  expect(factsText({ losses: { a: 1 } })).toBe('{"losses":{"a":1}}');
+  expect(factsText(Object.fromEntries(Array.from({ length: 9 }, (_, at) => [`f${at}`, at])))).toMatch(/f7 7 …$/);
+});
+
+test("a flow is as far behind as its slowest part on each stream, and nobody guesses where it stands", () => {
+  const streams = [{ name: "E_a_I", last_seq: 100 }, { name: "E_a_F", last_seq: 10 }];
+  const flow = { partitions: [{ offsets: { E_a_I: 90, E_a_F: 12 } }, { offsets: { E_a_I: 70, other: 1 } }] };
+  expect(lagOf(flow, streams)).toBe(30);
+  expect([lagOf({}, streams), lagOf({ partitions: [{ offsets: { other: 1 } }] }, streams)]).toEqual([undefined, undefined]);
 });

@@ -1,8 +1,9 @@
 /** The ledger: of each origin what was stored there and counted here, and each gap by its sequences. */
-import { numberText, plain } from "../format";
+import { ageText, numberText, plain } from "../format";
 import { OkMark } from "../parts/mark";
 import { Table } from "../parts/table";
-import { isNodesKnown, ledger, type LedgerAccount } from "../state/nodes";
+import { now } from "../state/hub";
+import { isNodesKnown, ledger, nodesMs, type LedgerAccount } from "../state/nodes";
 import { t } from "../words";
 
 interface Gap {
@@ -20,7 +21,7 @@ export function LedgerSection(): preact.JSX.Element {
   return (
     <section aria-label={t("ledger")}>
       <h1>{t("ledger")}</h1>
-      <p class={dirty.length > 0 ? "act" : ""} role="status" data-clean={dirty.length === 0}>{dirty.length > 0 ? "■ " : accounts.length > 0 ? "✓ " : ""}{verdict}</p>
+      <p class={dirty.length > 0 ? "act" : ""} role="status" data-clean={dirty.length === 0}>{dirty.length > 0 ? "■ " : accounts.length > 0 ? "✓ " : ""}{verdict}{nodesMs.value > 0 && <span class="muted"> {t("asOf", { age: ageText(Math.max(0, now.value - nodesMs.value)) })}</span>}</p>
       <Table caption={t("ledger")} rows={accounts} keyOf={([origin]) => origin} empty={none} columns={[
         { head: t("origin"), cell: ([origin]) => plain(origin) },
         { head: t("state"), cell: ([, one]) => <OkMark isOk={one.is_clean} word={one.is_clean ? "isClean" : "isNotClean"} /> },

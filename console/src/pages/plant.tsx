@@ -2,6 +2,7 @@
 import { computed, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { numberText, plain } from "../format";
+import { FullScreen } from "../parts/full_screen";
 import { StateMark } from "../parts/mark";
 import { machineState } from "../parts/states";
 import { RowCells } from "../parts/value";
@@ -57,6 +58,7 @@ export function PlantPage(): preact.JSX.Element {
         <span class="muted" role="status">{t("tagsCount", { n: numberText(searched.value.trim() === "" ? Math.max(tagsCount.value, found.value.length) : found.value.length) })}</span>
         {isTruncated.value && <span class="look">{t("truncated", { n: numberText(tags.value.size) })}</span>}
         <a class="button" href={address("plant", { search: searched.value, view: isWall ? undefined : "wall" })}>{t(isWall ? "asTree" : "asWall")}</a>
+        {isWall && <FullScreen />}
       </div>
       {isWall ? <Wall tags={found.value} search={searched.value} /> : (
         <div class={selected ? "plant open" : "plant"}>
@@ -155,7 +157,7 @@ function PlaceCells({ row }: { row: Row & { type: "place" } }): preact.JSX.Eleme
       <span role="gridcell" class="indent place foreign">
         <span aria-hidden="true">{row.isOpen ? "▾" : "▸"}</span> {plain(row.place.name)}
       </span>
-      <span role="gridcell" class="muted number">{t("tagsCount", { n: numberText(row.place.count) })}</span>
+      <span role="gridcell" class="muted number below">{t("tagsCount", { n: numberText(row.place.count) })}</span>
     </>
   );
 }

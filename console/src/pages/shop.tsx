@@ -1,5 +1,5 @@
 /** The shop floor: one tile a machine, readable from five metres; full screen for the wall. */
-import { severity, type Fact, type StoredEvent } from "@millstream/client";
+import { assetSubject, severity, type Fact, type StoredEvent } from "@millstream/client";
 import { computed } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { numberText, plain, valueText, type Look } from "../format";
@@ -29,7 +29,8 @@ const WINDOWS = ["live", "shift", "hour", "day"];
 const COUNTS_MAX = 3;
 const OF_A_MINUTE = /\/(scrap|rework)$/; // as the flow `quality` tells them, beside totals they would mislead
 
-const ORDERS_MS = 30_000;
+const ORDERS_MS = 600_000; // should one be missed: each change is heard
+const ORDERS_SOON_MS = 500; // many that come at once are asked for once
 const MADE_MS = 10_000;
 const TOLD_MAX = 500; // of each sort of event; the newest of a machine counts
 const LIVE_START = "-15min"; // what was worked out before then is no longer live
@@ -48,7 +49,8 @@ export function ShopPage(): preact.JSX.Element {
     const stops = assets.flatMap((asset) => ["state", "count", "kpi"].map((kind) => follow(asset, kind)));
     return () => stops.forEach((stop) => stop());
   }, [wanted]);
-  const { data: facts } = useLoaded(() => client.acts.facts("", "order"), [], ORDERS_MS);
+  const { data: facts, reload } = useLoaded(() => client.acts.facts("", "order"), [], ORDERS_MS);
+  useEffect(() => hearOrders(wanted === "" ? [] : wanted.split("\n"), reload), [wanted]);
   const { data: told } = useLoaded(loadMade, [], MADE_MS);
   if (machines.value.length === 0) {
     return <p class="empty">{isLoaded.value ? <>{t("noMachines")} <a href="docs/how-to/oee.html">{t("howOee")}</a></> : `${t("loading")}…`}</p>;
@@ -83,6 +85,14 @@ function Opened(): preact.JSX.Element | null {
   );
 }
 
+/** What is told of the machines' orders, from now on; the function ends it. */
+function hearOrders(assets: string[], changed: () => void): () => void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const soon = (): void => void (timer ??= setTimeout(() => { timer = undefined; changed(); }, ORDERS_SOON_MS));
+  const stops = assets.map((asset) => client.liveMessages(`${assetSubject(asset)}._context.order.>`, soon));
+  return () => { clearTimeout(timer); stops.forEach((stop) => stop()); };
+}
+
 async function loadMade(): Promise<StoredEvent[]> {
   const [live, totals] = await Promise.all([
     client.history.events("*", "event", TOLD_MAX, WINDOW, LIVE_START), client.history.events("*", "event", TOLD_MAX, TOTAL),
@@ -101,8 +111,8 @@ function Tile({ machine, known }: { machine: Machine; known?: Known }): preact.J
       <p class="muted"><span class="foreign">{valueText(reading?.value)}</span> · <LookCell tag={machine.state} /> · <AgeCell tag={machine.state} /><HeardCell tag={machine.state} /></p>
       {known && <RunningOrder asset={machine.asset} known={known} />}
       <div class="figures">
-        {machine.figures.map(({ word, tag }) => <Figure key={tag.key} word={t(word)} text={percent(tag)} look={figureLook(tag)} why={tag.path} />)}
-        {machine.counts.map((tag) => <Figure key={tag.key} word={tag.name === "parts" ? t("parts") : plain(tag.name, 30)} text={`${valueText(tag.reading.value?.value)} ${plain(unitOf(tag), 8)}`} />)}
+        {machine.figures.map(({ word, tag }) => <Figure key={tag.key} tag={tag} word={t(word)} text={percent(tag)} look={figureLook(tag)} why={tag.path} />)}
+        {machine.counts.map((tag) => <Figure key={tag.key} tag={tag} word={tag.name === "parts" ? t("parts") : plain(tag.name, 30)} text={`${valueText(tag.reading.value?.value)} ${plain(unitOf(tag), 8)}`} />)}
       </div>
       <StateBand tag={machine.state} />
       <p><a href={address("shop", { machine: machine.asset })} aria-label={t("stopsOf", { what: plain(machine.asset, 200) })}>{t("stops")}</a></p>
@@ -127,6 +137,7 @@ function RunningOrder({ asset, known }: { asset: string; known: Known }): preact
 }
 
 interface FigureProps {
+  tag: Tag;
   word: string;
   text: string;
   look?: Look;
@@ -134,8 +145,8 @@ interface FigureProps {
 }
 
 /** A figure that is not sure looks as any other value that is not. */
-function Figure({ word, text, look = "good", why }: FigureProps): preact.JSX.Element {
-  const shown = <><b><span class="value" data-look={look}>{text}</span></b> <small class="foreign">{word}{look === "uncertain" && ` · ${t("uncertain")}`}</small></>;
+function Figure({ tag, word, text, look = "good", why }: FigureProps): preact.JSX.Element {
+  const shown = <><b><span class="value" data-look={look}>{text}</span></b> <small class="foreign">{word}{look === "uncertain" && ` · ${t("uncertain")}`} · <AgeCell tag={tag} /></small></>;
   return why === undefined ? <span>{shown}</span> : <a href={address("shop", { why })} title={t("why", { what: word })}>{shown}</a>;
 }
 

@@ -1,12 +1,12 @@
 /** Many tags over time: history and live without a seam, zoomed by drawing over it; the address holds all of it. */
 import { computed } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { numberText, plain } from "../format";
+import { numberText, plain, timeText } from "../format";
 import { Chart, DASHES } from "../parts/chart";
 import { saveBlob, savePicture } from "../parts/keep";
 import { spectrumOf } from "../parts/spectrum";
 import { endOf, placeOf } from "../parts/thin";
-import { ValueCell } from "../parts/value";
+import { AgeCell, ValueCell } from "../parts/value";
 import { address, go, route } from "../router";
 import { client, connections, now, session } from "../state/hub";
 import { findMore, isLoaded, tags, unitOf, type Tag } from "../state/tags";
@@ -23,6 +23,7 @@ const SPANS: [string, number, Word, number][] = [
 ];
 const DRAW_MS = 200;
 const MISSING_MS = 3000;
+const LATE_MS = 30_000;
 const LINES_MAX = 8;
 const START_MAX = 8;
 const KNOWN_MAX = 500;
@@ -48,15 +49,15 @@ export function TrendPage(): preact.JSX.Element {
     <>
       <div class="bar">
         <AddTag onAdd={(key) => show({ tag: [...new Set([...keys, key])] })} isFull={keys.length >= LINES_MAX} />
-        <label for="span">{t("span")}</label>
+        <span class="pair"><label for="span">{t("span")}</label>
         <select id="span" value={span[0]} onChange={(event) => show({ span: event.currentTarget.value, from: undefined, to: undefined })}>
           {SPANS.map(([name, , word, n]) => <option key={name} value={name}>{t(word, { n })}</option>)}
-        </select>
-        <label for="earlier">{t("compare")}</label>
+        </select></span>
+        <span class="pair"><label for="earlier">{t("compare")}</label>
         <select id="earlier" value={earlier?.[0] ?? ""} onChange={(event) => show({ earlier: event.currentTarget.value || undefined })}>
           <option value="">{t("compareNone")}</option>
           {EARLIER.map(([name, word, n]) => <option key={name} value={name}>{t("earlier", { time: t(word, { n }) })}</option>)}
-        </select>
+        </select></span>
         <label><input type="checkbox" checked={isSpectrum} onChange={(event) => show({ show: event.currentTarget.checked ? "spectrum" : undefined })} /> {t("spectrum")}</label>
         {session.value && !session.value.site && <label title={t("fromSiteHint")}><input type="checkbox" checked={isFromSite} disabled={!isFromSite && spanMs > RAW_MS_MAX} onChange={(event) => show({ source: event.currentTarget.checked ? "site" : undefined })} /> {t("fromSite")}</label>}
         {keys.length > 0 && <Steps spanMs={spanMs} toMs={zoom?.[1]} go={(from, to) => show({ from: String(Math.round(from)), to: String(Math.round(to)) })} />}
@@ -175,6 +176,7 @@ function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite, onRemov
     const [from, to] = zoom ?? [now.peek() - minutes * 60_000, now.peek() + 60_000];
     Promise.all(lines.current.map((line) => line.load(from, to))).then(() => setWhy(""), (error: Error) => setWhy(error.message));
   }), [minutes, zoom?.[0], zoom?.[1]]);
+  const lateMs = useLate(lines, isFromSite ? undefined : zoom, setWhy);
   const [fromMs, toMs] = zoom ?? [now.value - minutes * 60_000, now.value];
   const shown = [...lines.current]; // another list each time: of the same one nothing is drawn again
   return (
@@ -185,12 +187,13 @@ function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite, onRemov
             <svg viewBox="0 0 32 8" aria-hidden="true">
               <line x1="0" y1="4" x2="32" y2="4" stroke={`var(--s${(index % 8) + 1})`} stroke-width="3" stroke-dasharray={DASHES[index % 8].join(" ")} />
             </svg>
-            <span class="foreign">{plain(tag.path, 80)}</span> <ValueCell tag={tag} /> {plain(unitOf(tag), 12)}
+            <span class="foreign">{plain(tag.path, 80)}</span> <ValueCell tag={tag} /> {plain(unitOf(tag), 12)} <AgeCell tag={tag} />
             <button type="button" aria-label={t("remove", { what: plain(tag.path, 80) })} onClick={() => onRemove(tag.key)}>×</button>
           </li>
         ))}
       </ul>
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
+      {lateMs > 0 && <p role="status"><b>+</b> {t("lateCame", { time: timeText(lateMs) })}</p>}
       {lines.current.some((line) => line.isCut) && <p class="look" role="status">{t("cutShort")}</p>}
       <Chart lines={lines.current.map((line) => line.line)} label={t("chartOf", { what: chosen.map((tag) => plain(tag.path, 80)).join(", ") })}
         fromMs={fromMs} toMs={toMs} height={isSpectrum ? 240 : 420} onZoom={onZoom} canvas={canvas} />
@@ -205,6 +208,35 @@ function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite, onRemov
       </p>
     </section>
   );
+}
+
+/** A span that stands may get values late: each half minute, and when one comes back to the page, the hub is asked whether what
+ * it has of it is still the same, and what moved is loaded again. Tells when that was last; 0 while nothing moved. */
+function useLate(lines: preact.RefObject<TrendLine[]>, zoom: [number, number] | undefined, failed: (why: string) => void): number {
+  const [lateMs, setLate] = useState(0);
+  useEffect(() => {
+    setLate(0);
+    if (zoom === undefined) return;
+    const [fromMs, toMs] = zoom;
+    const known = new Map<TrendLine, string>();
+    const look = async (line: TrendLine): Promise<boolean> => {
+      const [before, stamp] = [known.get(line), await line.stamp(fromMs, toMs)];
+      known.set(line, stamp);
+      if (before === undefined || before === stamp) return false;
+      await line.load(fromMs, toMs, true);
+      return true;
+    };
+    let isOver = false;
+    const ask = (): void => void Promise.all((lines.current ?? []).filter((line) => line.isNumeric).map(look)).then(
+      (moved) => { if (!isOver && moved.includes(true)) setLate(now.peek()); },
+      (error: Error) => { if (!isOver) failed(error.message); },
+    );
+    ask();
+    const timer = setInterval(ask, LATE_MS);
+    addEventListener("focus", ask);
+    return () => { isOver = true; clearInterval(timer); removeEventListener("focus", ask); };
+  }, [zoom?.[0], zoom?.[1]]);
+  return lateMs;
 }
 
 /** A link to exactly this: a span that ends now becomes one that stands. */
@@ -254,11 +286,12 @@ function Extremes({ lines, fromMs, toMs }: { lines: TrendLine[]; fromMs: number;
       <tbody>
         {lines.map((line) => {
           const [low, high] = line.extremes(fromMs, toMs);
+          const text = (value: number | null): string => (value === null ? "–" : `${numberText(value)} ${plain(unitOf(line.tag), 12)}`.trimEnd());
           return (
             <tr key={line.line.label}>
               <td class="foreign">{plain(line.line.label, 120)}</td>
-              <td class="number">{low === null ? "–" : numberText(low)}</td>
-              <td class="number">{high === null ? "–" : numberText(high)}</td>
+              <td class="number">{text(low)}</td>
+              <td class="number">{text(high)}</td>
             </tr>
           );
         })}

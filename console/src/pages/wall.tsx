@@ -1,22 +1,24 @@
 /** All values at once, for a wall: a small cell each, by place. What a search leaves, up to as many as a screen holds. */
 import { useEffect } from "preact/hooks";
 import { numberText, plain } from "../format";
-import { FullScreen } from "../parts/full_screen";
 import { CellValue } from "../parts/value";
 import { address } from "../router";
-import { follow, type Tag } from "../state/tags";
+import { follow, hasValues, type Tag } from "../state/tags";
 import { sorted } from "../state/tree";
 import { t } from "../words";
 
 /** Each cell hears its tag, also one that nobody scrolls to. */
 const CELLS_MAX = 1000;
 const NAME_MAX = 24;
+const NAME_MAX_ROOMY = 28;
 const ROOMY_MAX = 200; // of so many the names have room
 const COLUMN_MAX = 25;
 const CELL_REM = 1.5; // a finger's, as well
 
 export function Wall({ tags, search }: { tags: Tag[]; search: string }): preact.JSX.Element {
-  const shown = tags.slice(0, CELLS_MAX);
+  const values = tags.filter(hasValues); // an event is told once, and has none
+  const shown = values.slice(0, CELLS_MAX);
+  const isRoomy = shown.length <= ROOMY_MAX;
   const wanted = [...new Set(shown.map((tag) => `${tag.kind} ${tag.asset}`))].sort().join("\n");
   useEffect(() => {
     const stops = (wanted === "" ? [] : wanted.split("\n")).map((line) => {
@@ -29,16 +31,13 @@ export function Wall({ tags, search }: { tags: Tag[]; search: string }): preact.
   for (const tag of shown) (assets.get(tag.asset) ?? assets.set(tag.asset, []).get(tag.asset))?.push(tag);
   return (
     <>
-      <p class="bar">
-        {shown.length < tags.length && <span class="look">{t("truncated", { n: numberText(shown.length) })}</span>}
-        <FullScreen />
-      </p>
+      {shown.length < values.length && <p class="look">{t("truncated", { n: numberText(shown.length) })}</p>}
       {[...assets.keys()].sort().map((asset) => (
-        <section key={asset} class={shown.length <= ROOMY_MAX ? "roomy" : undefined} aria-label={plain(asset, 200)}>
+        <section key={asset} class={isRoomy ? "roomy" : undefined} aria-label={plain(asset, 200)}>
           <h2 class="foreign">{plain(asset, 200)}</h2>
           <div class="wall">{columnsOf(sorted(assets.get(asset) ?? [])).map((column) => (
             <ul key={column[0].key} style={{ height: `${column.length * CELL_REM}rem` }}>
-              {column.map((tag) => <Cell key={tag.key} tag={tag} search={search} />)}
+              {column.map((tag) => <Cell key={tag.key} tag={tag} search={search} isRoomy={isRoomy} />)}
             </ul>
           ))}</div>
         </section>
@@ -47,9 +46,9 @@ export function Wall({ tags, search }: { tags: Tag[]; search: string }): preact.
   );
 }
 
-function Cell({ tag, search }: { tag: Tag; search: string }): preact.JSX.Element {
+function Cell({ tag, search, isRoomy }: { tag: Tag; search: string; isRoomy: boolean }): preact.JSX.Element {
   return (
-    <li><a href={address("plant", { search, tag: tag.key })} title={plain(tag.path, 400)}><span>{plain(tag.name, NAME_MAX)}</span> <CellValue tag={tag} /></a></li>
+    <li><a href={address("plant", { search, tag: tag.key })} title={plain(tag.path, 400)}><span>{plain(tag.name, isRoomy ? NAME_MAX_ROOMY : NAME_MAX)}</span> <CellValue tag={tag} isRoomy={isRoomy} /></a></li>
   );
 }
 

@@ -4,20 +4,20 @@ import { address, go, route } from "../router";
 import { auditRows, KINDS, type AuditRow } from "../state/audit";
 import { client } from "../state/hub";
 import { useLoaded } from "../state/loaded";
-import { t } from "../words";
+import { t, type Word } from "../words";
 import { Table } from "./table";
 import { Age } from "./value";
 
 const AUDIT_MS = 10_000;
 const ROWS_MAX = 1000;
 const CHANGES_MAX = 12; // lines of one act; what else differs is in the event
-const SPANS = ["-1h", "-1d", "-7d", "-30d", "-365d"];
+const SPANS: Record<string, [Word, number]> = { "-1h": ["unitH", 1], "-1d": ["unitD", 1], "-7d": ["unitD", 7], "-30d": ["unitD", 30], "-365d": ["unitD", 365] };
 
 export function Audit(): preact.JSX.Element {
   const query = route.value.query;
   const kind = KINDS.find((one) => one.name === query.get("kind")) ?? KINDS[0];
   const text = query.get("text") ?? "";
-  const span = SPANS.find((one) => one === query.get("span")) ?? "-7d";
+  const span = Object.keys(SPANS).find((one) => one === query.get("span")) ?? "-7d";
   const { data, why } = useLoaded(() => load(kind.types, span), [kind.name, span], AUDIT_MS);
   const rows = auditRows(data ?? [], text);
   const show = (more: Record<string, string>, isStep = true): void => go(address("admin", { view: "audit", kind: kind.name, text, span, ...more }), isStep);
@@ -28,7 +28,7 @@ export function Audit(): preact.JSX.Element {
           {KINDS.map((one) => <option key={one.name} value={one.name}>{t(one.name)}</option>)}
         </select></label>
         <label>{t("span")} <select value={span} onChange={(event) => show({ span: event.currentTarget.value })}>
-          {SPANS.map((one) => <option key={one} value={one}>{one.slice(1)}</option>)}
+          {Object.entries(SPANS).map(([one, [word, n]]) => <option key={one} value={one}>{t(word, { n })}</option>)}
         </select></label>
         <label class="grow">{t("search")} <input type="search" value={text} maxLength={200} onInput={(event) => show({ text: event.currentTarget.value }, false)} /></label>
       </div>

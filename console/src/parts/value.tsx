@@ -2,7 +2,7 @@
  * only where it differs: no component is drawn again for it. */
 import { effect } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { ageText, bothText, lookOf, plain, valueText, type Look } from "../format";
+import { ageText, bothText, cellText, lookOf, plain, valueText, type Look } from "../format";
 import { now } from "../state/hub";
 import { sourceNow } from "../state/heard";
 import { UNKNOWN, type Source } from "../state/source";
@@ -11,7 +11,8 @@ import { hasValues, unitOf, type Tag } from "../state/tags";
 import { t } from "../words";
 
 const UNIT_MAX = 12;
-const CELL_MAX = 13;
+const CELL_MAX = 14;
+const ROOMY_MAX = 20;
 const intervalOf = (tag: Tag): number => Number(tag.info.description?.sampling_interval_s ?? 1);
 
 const OLD_MS = 10_000; // what came later needs nobody's word that its source is there
@@ -21,7 +22,9 @@ function sourceOfOld(tag: Tag): Source {
   return reading !== undefined && now.value - reading.timeMs > OLD_MS ? sourceNow(tag) : UNKNOWN;
 }
 
+/** Of an event none: it is told once, and has no value that could be missing or old. */
 function lookNow(tag: Tag): Look {
+  if (!hasValues(tag)) return "none";
   const source = sourceOfOld(tag);
   return lookOf(tag.reading.value, now.value, intervalOf(tag), source);
 }
@@ -31,12 +34,14 @@ export function ValueCell({ tag }: { tag: Tag }): preact.JSX.Element {
   return <span ref={cell} class="value" onPointerEnter={hint} />;
 }
 
-/** A value with its unit in one line, which says of what is not good what it is. */
-export function CellValue({ tag }: { tag: Tag }): preact.JSX.Element {
+/** A value with its unit in one line, which says of what is not good what it is. Where there is no room for both, the word
+ * goes before the unit, and both before digits behind the point. */
+export function CellValue({ tag, isRoomy = false }: { tag: Tag; isRoomy?: boolean }): preact.JSX.Element {
   const cell = useWritten((element) => {
     const look = lookNow(tag);
-    const word = look === "good" || look === "none" ? plain(unitOf(tag), UNIT_MAX) : t(look);
-    write(element, plain(`${valueText(shownValue(tag, tag.reading.value?.value))} ${word}`, CELL_MAX));
+    const unit = plain(unitOf(tag), UNIT_MAX);
+    const word = look === "good" || look === "none" ? "" : t(look);
+    write(element, cellText(shownValue(tag, tag.reading.value?.value), unit, word, isRoomy ? ROOMY_MAX : CELL_MAX));
     if (element.dataset.look !== look) element.dataset.look = look;
   }, tag);
   return <span ref={cell} class="value" onPointerEnter={(event) => (event.currentTarget.title = hintOf(tag))} />;
@@ -68,7 +73,7 @@ export function RowCells({ tag, mark }: { tag: Tag; mark?: preact.JSX.Element })
   const first = useWritten((element) => {
     const [value, unit, look, age] = cellsFrom(element);
     const found = lookNow(tag);
-    writeValue(value.firstElementChild as HTMLElement, tag, hasValues(tag) ? found : "none");
+    writeValue(value.firstElementChild as HTMLElement, tag, found);
     if (mark === undefined) write(unit, plain(unitOf(tag), UNIT_MAX));
     const says = look.firstElementChild as HTMLElement;
     if (hasValues(tag)) writeLook(says, found);

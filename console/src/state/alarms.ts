@@ -1,6 +1,6 @@
 /** Alarms after ISA-18.2: each event tells the whole alarm, so the newest of a path is how it stands. Pure. */
 import { type StoredEvent } from "@millstream/client";
-import { numberText } from "../format";
+import { numberText, timeText } from "../format";
 import { type Severity } from "../parts/severity";
 
 export interface Alarm {
@@ -42,7 +42,22 @@ export function severityOf(row: StoredEvent): Severity {
 export function textOf(row: StoredEvent): string {
   const { text, message, severity: _severity, ...others } = dataOf(row);
   const said = [text, message].find((one) => typeof one === "string" && one !== "");
-  return typeof said === "string" ? said : JSON.stringify(others);
+  return typeof said === "string" ? said : factsText(others);
+}
+
+const DIGITS = 4;
+const FACTS_MAX = 8;
+const A_TIME = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
+
+/** What an event without a message says, in one line: its first facts by their names, without those made of others. */
+export function factsText(data: AlarmData): string {
+  const shown = Object.entries(data).flatMap(([name, value]) => {
+    if (value === null || typeof value === "object") return [];
+    if (typeof value === "number") return [`${name} ${numberText(Number(value.toPrecision(DIGITS)))}`];
+    return [`${name} ${A_TIME.test(String(value)) ? timeText(Date.parse(String(value))) : String(value)}`];
+  });
+  if (shown.length === 0) return JSON.stringify(data);
+  return shown.slice(0, FACTS_MAX).join(" · ") + (shown.length > FACTS_MAX ? " …" : "");
 }
 
 /** Who asked for a change, and why; empty where nobody did. */

@@ -14,6 +14,7 @@ export interface EdgeInfo {
   path: string;
   reached_ns: number | null;
   status?: NodeStatus;
+  /** A second, by "connector NAME", "stream NAME" or "flow NAME". */
   rates: ReadonlyMap<string, number>;
 }
 
@@ -35,9 +36,13 @@ export interface LedgerAccount {
 }
 
 export const hub = signal<NodeStatus | undefined>(undefined);
+/** As those of an edge. */
+export const hubRates = signal<ReadonlyMap<string, number>>(new Map());
 export const edges = signal<EdgeInfo[]>([]);
 export const ledger = signal<Record<string, LedgerAccount> | undefined>(undefined);
 export const nodesProblem = signal("");
+/** When the nodes answered last, by the hub's clock; 0 before. */
+export const nodesMs = signal(0);
 /** Whether the nodes have answered yet: before that nobody knows that there is none. */
 export const isNodesKnown = signal(false);
 
@@ -65,9 +70,11 @@ async function ask(): Promise<void> {
     const found = await client.http.json<{ node: NodeStatus | null }>("/api/v1/status");
     const isEdge = found.node?.role === "edge";
     hub.value = isEdge ? undefined : (found.node ?? undefined);
+    hubRates.value = hub.value === undefined ? new Map() : ratesOf(`hub ${hub.value.name}`, hub.value);
     ledger.value = (await client.http.json<{ origins: Record<string, LedgerAccount> }>("/api/v1/ledger")).origins;
     edges.value = isEdge ? [itself(found.node as NodeStatus)] : await askEdges(found.node?.edges ?? []);
     isNodesKnown.value = true;
+    nodesMs.value = client.now();
     nodesProblem.value = "";
   } catch (error) {
     nodesProblem.value = (error as Error).message;
@@ -94,18 +101,29 @@ async function askEdges(known: NonNullable<NodeStatus["edges"]>): Promise<EdgeIn
   return found;
 }
 
-/** Samples a second of each connector, since the round before. */
-function ratesOf(edge: string, status: NodeStatus | undefined): Map<string, number> {
+type Raw = Record<string, unknown>;
+
+/** What a node counts, by what it counts: samples of a connector, messages of a stream and over a bridge, events of a flow. */
+function countsOf(status: NodeStatus | undefined): [string, number][] {
+  const partitions = (flow: Raw): Raw[] => (flow.partitions ?? []) as Raw[];
+  return [
+    ...(status?.connectors ?? []).map((one): [string, number] => [`connector ${String(one.name)}`, Number(one.samples_received ?? 0)]),
+    ...(status?.streams ?? []).map((one): [string, number] => [`stream ${String(one.name)}`, Number(one.last_seq ?? 0)]),
+    ...(status?.sources ?? []).map((one): [string, number] => [`bridge ${String(one.stream)} ${String(one.origin)}`, Number(one.cursor_seq ?? 0)]),
+    ...(status?.flows ?? []).map((one): [string, number] => [`flow ${String(one.name)}`, partitions(one).reduce((sum, part) => sum + Number(part.events ?? 0), 0)]),
+  ];
+}
+
+/** Of each of these what came a second since the round before. */
+function ratesOf(node: string, status: NodeStatus | undefined): Map<string, number> {
   const rates = new Map<string, number>();
   const atMs = performance.now();
-  for (const connector of status?.connectors ?? []) {
-    const name = String(connector.name);
-    const count = Number(connector.samples_received ?? 0);
-    const last = before.get(`${edge} ${name}`);
+  for (const [name, count] of countsOf(status)) {
+    const last = before.get(`${node} ${name}`);
     if (last !== undefined && count >= last.count && atMs > last.atMs) {
       rates.set(name, ((count - last.count) * 1000) / (atMs - last.atMs));
     }
-    before.set(`${edge} ${name}`, { count, atMs });
+    before.set(`${node} ${name}`, { count, atMs });
   }
   return rates;
 }

@@ -42,11 +42,16 @@ export class TrendLine {
     if (earlierMs === 0) this.stops.push(hearAll((readings) => this.hear(readings)), follow(tag.asset, tag.kind));
   }
 
+  /** What is stored of a span, as a mark that moves when something of it came late. Throws MillstreamError. */
+  async stamp(fromMs: number, toMs: number): Promise<string> {
+    return client.history.stamp(this.tag.path, fromMs - this.earlierMs, toMs - this.earlierMs, this.tag.kind);
+  }
+
   /** History of a span; live values that come meanwhile are kept and put behind it. What lies within samples that are there is
-   * not asked for again, while the link held. Throws MillstreamError. */
-  async load(fromMs: number, toMs: number): Promise<void> {
+   * not asked for again, while the link held, unless it `isMoved`. Throws MillstreamError. */
+  async load(fromMs: number, toMs: number, isMoved = false): Promise<void> {
     const [mine, over] = [++this.asked, connections.peek()];
-    if (this.held === undefined || fromMs < this.held.fromMs || toMs > this.held.toMs || over !== this.held.over) {
+    if (isMoved || this.held === undefined || fromMs < this.held.fromMs || toMs > this.held.toMs || over !== this.held.over) {
       this.early ??= [];
       const heldToMs = Math.min(toMs, client.now());
       let isNew = false;

@@ -209,6 +209,7 @@ class ConsoleSite:
     edge_url: str
     polish: Polish
     unplugged: asyncio.Event  # set: the saw is gone
+    plant: Plant  # at the edge
 
     @property
     def page(self) -> str:
@@ -283,7 +284,9 @@ async def console_site(folder: Path) -> AsyncIterator[ConsoleSite]:
             ):
                 shop = asyncio.ensure_future(_run_shop(plant))
                 try:
-                    yield ConsoleSite(hub, edge, uplink, websocket, address.url, edge_address.url, polish, unplugged)
+                    yield ConsoleSite(
+                        hub, edge, uplink, websocket, address.url, edge_address.url, polish, unplugged, plant
+                    )
                 finally:
                     shop.cancel()
                     await asyncio.gather(shop, return_exceptions=True)

@@ -23,6 +23,10 @@ from tenants_apart import OF_ACME, OF_BETA, ask_for_it, follow_links, hear_what_
 from trending import see_a_trend
 from trust_site import until
 
+from millstream.kernel import SystemClock
+from millstream.protocols.cloudevents import format_time
+from millstream.shop import Fact
+
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page, Route
 
@@ -257,14 +261,17 @@ async def see_each_page(page: Page, site: ConsoleSite) -> None:
         await check_outline(page, name)
 
 
-async def see_the_shop_floor(page: Page) -> None:
-    """State in words, OEE, parts that go on."""
+async def see_the_shop_floor(page: Page, site: ConsoleSite) -> None:
+    """State in words, OEE, parts that go on; an order that is told now stands there without being asked for."""
     await page.get_by_role("link", name="Shop floor").click()
     tile = page.get_by_role("article", name=f"{PLACE}/press")
     await tile.locator(".state").get_by_text("producing").wait_for()
     await tile.get_by_text("82 %").wait_for()
     await page.get_by_role("article", name=f"{PLACE}/oven").locator(".state").get_by_text("down").wait_for()
     await tile.get_by_text("No order runs.").wait_for()
+    order = {"start": format_time(SystemClock().now_ns() - 10**9), "product": "cup"}
+    await site.plant.context.put([Fact(f"{PLACE}/press:order/4713", "order", order)])
+    await tile.get_by_text("4713", exact=True).wait_for()
     saw = page.get_by_role("article", name=f"{PLACE}/saw")
     await saw.get_by_text("4711", exact=True).wait_for()
     await saw.get_by_text("60 of 5,000 good parts").wait_for()
@@ -462,7 +469,7 @@ async def test_whoever_has_the_token_sees_the_plant(tmp_path: Path) -> None:
         await walk_by_keyboard(page)
         await see_all_values(page)
         await see_what_has_not_changed(page, site)
-        await see_the_shop_floor(page)
+        await see_the_shop_floor(page, site)
         await explain_a_stop(page)
         await say_what_was_no_good(page)
         await ask_why(page)

@@ -54,6 +54,25 @@ async def see_a_trend(page: Page, site: ConsoleSite) -> None:
     await page.get_by_label("Compare").select_option("")
     await until(partial(is_read_at_the_site, page), "samples as the site holds them")
     assert "source=site" in page.url
+    await see_what_comes_late(page, site)
+
+
+async def see_what_comes_late(page: Page, site: ConsoleSite) -> None:
+    """A past hour stands open, and holds nothing; a value of it that comes now is in the picture, with a word on it."""
+    hour_ms, now_ms = 3_600_000, int(await page.evaluate("Date.now()"))
+    tag = f"count+{PLACE.replace('/', '%2F')}%2Fpress%3Aparts"
+    async with page.expect_response(re.compile("aggregate=mean")):
+        await page.goto(f"{site.url}/#/trend?tag={tag}&from={now_ms - 2 * hour_ms}&to={now_ms - hour_ms}")
+    cell = page.locator("main tbody td.number").first
+    assert await cell.inner_text() == "–"
+    await site.plant.publish(f"{PLACE}/press:parts", 17, kind="count", time=(now_ms - 3 * hour_ms // 2) * 10**6)
+
+    async def is_told() -> bool:
+        await page.evaluate("dispatchEvent(new Event('focus'))")  # else it is asked for each half minute
+        return await page.get_by_text("have come late").count() == 1
+
+    await until(is_told, "a word that something came late")
+    assert await cell.inner_text() == "17"
 
 
 async def walk_through_time(page: Page) -> None:

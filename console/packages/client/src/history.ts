@@ -100,6 +100,14 @@ export class History {
     return { times, min: table.column("min").map(number), max: table.column("max").map(number), bad };
   }
 
+  /** What is stored of a span, as a text that is another one once something came late or was put right: how many samples, and
+   * their least, greatest and mean. One short answer, whatever the span holds. */
+  async stamp(tag: string, startMs: number, endMs: number, kind = "tag"): Promise<string> {
+    const windows = { tag, kind, start: ns(startMs), end: ns(endMs), every: ns(Math.max(1, endMs - startMs)), quality: "any" };
+    const table = await this.columns("window", { ...windows, aggregate: ["count", "min", "max", "mean"] });
+    return ["count", "min", "max", "mean"].map((name) => table.column(name).join(",")).join(" ");
+  }
+
   /** The newest first; `type` is a CloudEvents type, a final `*` stands for any ending, `start` such as "-7d". */
   async events(pattern = "*", kind = "event", limit = 200, type?: string, start?: string): Promise<StoredEvent[]> {
     const path = `/api/v1/events${search({ tag: pattern, kind, limit, descending: "true", type, start })}`;
