@@ -167,4 +167,7 @@ test("the audit names who, marks what was refused, and is searched by all words"
   expect(row.changes).toEqual([{ name: "state", before: "running", after: "stopped" }, { name: "reason", before: null, after: "hot" }]);
   expect(auditRows([event("x", { who: "ann", before: null, after: null })], "")[0].changes).toEqual([]);
   expect(auditRows([event("x", "no object" as never)], "")[0].who).toBe("");
+  const text = auditRows([event("x", { expires_s: 1_795_366_395, lasts_s: 300, since_ns: 1_795_366_395e9 })], "")[0].text;
+  expect(text).toMatch(/^expires=\d.+ lasts_s=300 since=\d/);
+  expect(text).not.toContain("1795366395");
 });

@@ -47,7 +47,8 @@ export function Audit(): preact.JSX.Element {
 }
 
 /** A line for each value that differs. The arrow is read as a word, too. */
-function Changes({ of }: { of: AuditRow }): preact.JSX.Element {
+function Changes({ of }: { of: AuditRow }): preact.JSX.Element | null {
+  if (of.changes.length === 0) return null;
   const state = (text: string | null): preact.JSX.Element => (text === null ? <span class="muted">{t("notThere")}</span> : <span>{plain(text, 120)}</span>);
   return (
     <ul class="changes">

@@ -1,5 +1,6 @@
 /** The audit as rows: who, what, where, with the rest in a line. Pure. */
 import { type StoredEvent } from "@millstream/client";
+import { timeText } from "../format";
 import { type Word } from "../words";
 import { dataOf } from "./alarms";
 
@@ -35,6 +36,7 @@ export const KINDS: { name: Word; types: string[] }[] = [
   { name: "deadLetters", types: ["millstream.audit.dead_letter.*"] },
 ];
 
+const YEAR_2001_MS = 1e12; // no length of a time is as long
 const APART = ["from", "before", "after"];
 const WHO = ["who", "name", "author", "by", "user"];
 const REFUSED = /(refused|failed|locked|violation|unknown)$/;
@@ -51,7 +53,7 @@ export function auditRows(events: StoredEvent[], text: string): AuditRow[] {
       key: `${event.tag} ${event.id} ${event.timestamp_ns}`, timeMs: Number(event.timestamp_ns) / 1e6,
       type: event.type.replace(/^millstream\./, ""), who: named === undefined ? "" : String(data[named]),
       from: String(data.from ?? data.host ?? ""), changes, path: event.tag.split(":")[0],
-      text: rest.map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`).join(" "),
+      text: rest.map(([name, value]) => factOf(name, value)).join(" "),
       isRefused: REFUSED.test(event.type),
     };
   });
@@ -60,6 +62,13 @@ export function auditRows(events: StoredEvent[], text: string): AuditRow[] {
     const all = `${row.type} ${row.who} ${row.from} ${row.path} ${changed} ${row.text}`.toLowerCase();
     return words.every((word) => all.includes(word));
   });
+}
+
+/** Unix seconds or nanoseconds, as their names say that they are, are told as a time. */
+function factOf(name: string, value: unknown): string {
+  const ms = typeof value !== "number" ? 0 : name.endsWith("_ns") ? value / 1e6 : name.endsWith("_s") ? value * 1000 : 0;
+  if (ms > YEAR_2001_MS) return `${name.replace(/_n?s$/, "")}=${timeText(ms)}`;
+  return `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`;
 }
 
 /** What differs between two states, by the path of each value; nothing for an event that tells of none. */
