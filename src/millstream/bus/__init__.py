@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from millstream.bus._jetstream import Refused, StreamApi, StreamState, decode_answer
     from millstream.bus._lease import CLUSTER_BUCKET, CLUSTER_PREFIX, Lease, LostLeaseError
     from millstream.bus._memory import MemoryPublisher, MemoryReader, MemoryStream
+    from millstream.bus._mqtt_wake import mqtt_taken
     from millstream.bus._nats_py import NatsPyConnection
     from millstream.bus._node_file import NodeFile, ProcessMeter, node_tls, tls_of
     from millstream.bus._node_service import node_service
@@ -128,6 +129,7 @@ else:
             "_jetstream": "Refused StreamApi StreamState decode_answer",
             "_lease": "CLUSTER_BUCKET CLUSTER_PREFIX Lease LostLeaseError",
             "_memory": "MemoryPublisher MemoryReader MemoryStream",
+            "_mqtt_wake": "mqtt_taken",
             "_nats_py": "NatsPyConnection",
             "_node_file": "NodeFile ProcessMeter node_tls tls_of",
             "_node_service": "node_service",
@@ -175,6 +177,7 @@ __all__ = [
     "rollouts_stream",
     "HISTORY_BELOW",
     "modules_stream",
+    "mqtt_taken",
     "HUB_INBOX",
     "JOINING",
     "NobodyAnswers",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 
-from millstream.bus._streams import MQTT_MESSAGES, JetStreamApi
-from millstream.kernel import AuthError, Unreachable
+from millstream.bus._patience import patiently
+from millstream.bus._streams import MQTT_MESSAGES, JetStreamApi, StreamConfig, StreamInfo, ensure_stream
+from millstream.kernel import AuthError, Clock, PlantError, Unreachable
 from millstream.sdk import TlsFiles, client_context, tls_fault
 
 WAKE_TIMEOUT_S = 10.0
+TAKEN_TIMEOUT_S = 120.0  # a large store is scanned first
+TAKEN_LOOK_S = 1.0
 _CONNECT, _CONNACK, _DISCONNECT = 0x10, 0x20, b"\xe0\x00"
 _REFUSED_CREDENTIALS = (4, 5)
 
@@ -57,6 +62,33 @@ def _length(body: bytes) -> bytes:
         found.append(low | (128 if rest else 0))
         if not rest:
             return bytes(found)
+
+
+async def make_mqtt_stream(
+    api: JetStreamApi, config: StreamConfig, wake: Callable[[], Awaitable[None]], clock: Clock, *, patience_s: float
+) -> StreamInfo:  # fmt: skip
+    """Make the stream of what devices publish, and return once it takes that; `wake` is `wake_mqtt`, asked again for
+    `patience_s`: of several boxes the listener takes nobody before they have a majority. Raises PlantError."""
+    await patiently(wake, patience_s=patience_s, where="the MQTT listener")
+    info = await ensure_stream(api, config)
+    async with asyncio.timeout(TAKEN_TIMEOUT_S):
+        while not await _is_taken(api):
+            await clock.sleep(0.05)
+    await bound_mqtt(api, int(config["max_bytes"]))
+    return info
+
+
+async def mqtt_taken(api: JetStreamApi, clock: Clock) -> None:
+    """Return once a stream takes what devices publish: at a box of several, when the one that works has made it."""
+    while True:
+        with contextlib.suppress(PlantError):  # no majority just now, or no device's stream yet
+            if await _is_taken(api):
+                return
+        await clock.sleep(TAKEN_LOOK_S)
+
+
+async def _is_taken(api: JetStreamApi) -> bool:
+    return bool((await api.request(f"CONSUMER.NAMES.{MQTT_MESSAGES}")).get("consumers"))
 
 
 async def bound_mqtt(api: JetStreamApi, max_bytes: int) -> None:

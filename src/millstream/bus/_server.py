@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from millstream.bus._abilities import check_abilities
-from millstream.bus._cluster_config import LIVE_PATH, WRITE_ERROR, is_alone, is_own
+from millstream.bus._cluster_config import LIVE_PATH, WRITE_ERROR, is_alone, is_own, shared_secret
 from millstream.bus._connection import RawConnection
 from millstream.bus._credentials import Credentials
-from millstream.bus._mqtt_wake import bound_mqtt, wake_mqtt
+from millstream.bus._mqtt_wake import make_mqtt_stream, wake_mqtt
 from millstream.bus._patience import START_PATIENCE_S
 from millstream.bus._scope import leave_group
 from millstream.bus._server_config import (
@@ -48,7 +48,7 @@ from millstream.bus._server_looks import Looks
 from millstream.bus._server_program import connectable, describe_exit, find_program, launching
 from millstream.bus._server_tls import JUDGE_LOOKS, LOOK_INTERVAL_S, ServerCertificates
 from millstream.bus._store_repair import SET_ASIDE_MAX, Descriptions, LostStreamError, find_lost, problem_of, set_aside
-from millstream.bus._streams import MQTT_MESSAGES, JetStreamApi, StreamConfig, StreamInfo, ensure_stream
+from millstream.bus._streams import JetStreamApi, StreamConfig, StreamInfo
 from millstream.kernel import Backoff, Clock, ConfigError, PlantError, SystemClock, Unreachable, write_private
 from millstream.sdk import TlsFiles
 
@@ -276,25 +276,31 @@ class NatsServer:
 
     async def open_mqtt(self, api: JetStreamApi, config: StreamConfig, token: str | None = None) -> StreamInfo:
         """Make the stream of what MQTT devices publish (`mqtt_stream`), then admit them. In operator mode `token` is a
-        device's of the account, and nobody needs admitting. Raises PlantError.
-
-        Until the stream's consumer stands on ``$MQTT_msgs``, the server would acknowledge a PUBLISH and drop it. Both
-        survive restarts, so this matters once; it is repeated at each start all the same.
-        """
+        device's of the account, and nobody needs admitting. Until the stream's consumer stands on ``$MQTT_msgs``, the
+        server would acknowledge a PUBLISH and drop it. Both survive restarts, so this matters once; it is repeated at
+        each start all the same. Raises PlantError."""
         port, secrets = self._settings.mqtt_port, self._secrets
         if port is None or secrets is None:
             raise PlantError("this server has no MQTT listener", where=self.domain, code="MS-0600")
-        host = connectable(self._settings.mqtt_host)
-        await wake_mqtt(host, port, MQTT_SETUP_USER, token or secrets.mqtt_setup, tls=self.client_tls)
-        info = await ensure_stream(api, config)
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not (await api.request(f"CONSUMER.NAMES.{MQTT_MESSAGES}")).get("consumers"):
-                await self._clock.sleep(0.05)
-        await bound_mqtt(api, int(config["max_bytes"]))
-        if not self._is_mqtt_open and token is None:
+        host, login = connectable(self._settings.mqtt_host), token or secrets.mqtt_setup
+        info = await make_mqtt_stream(
+            api, config, lambda: wake_mqtt(host, port, MQTT_SETUP_USER, login, tls=self.client_tls), self._clock,
+            patience_s=0.0 if self._settings.cluster is None else START_TIMEOUT_S,
+        )  # fmt: skip
+        if token is None:
+            await self.admit_devices()
+        return info
+
+    async def admit_devices(self) -> None:
+        """Let MQTT devices in, after a stream takes what they publish."""
+        if not self._is_mqtt_open:
             self._is_mqtt_open = True
             await self._reload()
-        return info
+
+    def _device_secret(self) -> str:
+        """Of several boxes a device knows one password: it goes to another box when one is gone."""
+        cluster = self._settings.cluster
+        return load_secret(self.data_dir, MQTT_USER) if cluster is None else shared_secret(cluster.secret, MQTT_USER)
 
     async def __aenter__(self) -> Self:
         if self.is_given:
@@ -311,7 +317,7 @@ class NatsServer:
             if self._certificates is not None:
                 await asyncio.to_thread(self._certificates.open)
             if self._settings.mqtt_port is not None and not self._settings.mqtt_users:
-                device = MqttUser(MQTT_USER, load_secret(self.data_dir, MQTT_USER))
+                device = MqttUser(MQTT_USER, self._device_secret())
                 self._settings = replace(self._settings, mqtt_users=(device,))
             self._stack.push_async_callback(self._stop)
             await self._start_first()

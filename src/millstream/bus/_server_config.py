@@ -244,6 +244,7 @@ def render_config(
             "ack_wait": "5s",
             "max_ack_pending": 1000,
             "authorization": {"timeout": LOGIN_TIMEOUT_S},
+            **({} if settings.cluster is None else {"stream_replicas": settings.cluster.replicas}),
             **_tls(settings, "mqtt"),
         }
     if settings.websocket_port is not None:

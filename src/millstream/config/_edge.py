@@ -375,11 +375,10 @@ class EdgeConfig(Section):
     def _one_box_or_several(self) -> EdgeConfig:
         if self.cluster is None:
             return self
-        for name, is_set in (
-            ("server.url", self.server.url is not None), ("server.mqtt_port", self.server.mqtt_port is not None),
-        ):  # fmt: skip
-            if is_set:
-                raise ValueError(f"{name!r} does not work with 'cluster' yet")
+        if self.server.url is not None:
+            raise ValueError(
+                "'server.url' does not work with 'cluster': how a server of others syncs, nobody can check"
+            )
         return self
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ from millstream.bus import (
     RawConnection,
     StreamApi,
     disk_error,
+    mqtt_taken,
     node_service,
     node_tls,
     store_room_bytes,
@@ -222,23 +223,30 @@ class EdgeNode:
                 shelf = SharedShelf(connection, config.edge.name)
                 await self._try(shelf, lambda own: self._work(own, server, room, stop), stop)
 
-        async with self._sharing_tokens(self.turns):
+        async with self._whether_it_works_or_not(server, self.turns.connection):
             await self.turns.run(turn, stop, lambda: self._stand_by(server))
 
     @asynccontextmanager
-    async def _sharing_tokens(self, turns: Turns) -> AsyncIterator[None]:
-        """Whichever box the hub gives new tokens to, each takes its own; works or not."""
-        if self._new_token is None:
-            yield
-            return
-        shared = SharedTokens(turns.connection, self._new_token.take, self._log)
-        self._new_token.share = shared.store
-        task = asyncio.ensure_future(self._kept("tokens of the uplink", shared.run))
+    async def _whether_it_works_or_not(self, server: NatsServer, connection: RawConnection) -> AsyncIterator[None]:
+        """Each box lets devices in, and takes its own of the tokens that the hub gives to the one that works."""
+        tasks = []
+        if self._new_token is not None:
+            shared = SharedTokens(connection, self._new_token.take, self._log)
+            self._new_token.share = shared.store
+            tasks.append(self._kept("tokens of the uplink", shared.run))
+        if self.config.server.mqtt_port is not None:
+            tasks.append(self._kept("devices", lambda: self._let_devices_in(server, connection)))
+        running = [asyncio.ensure_future(task) for task in tasks]
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _let_devices_in(self, server: NatsServer, connection: RawConnection) -> None:
+        await mqtt_taken(StreamApi(connection), self._clock)
+        await server.admit_devices()
 
     async def _stand_by(self, server: NatsServer) -> None:
         """What a box does while another one works: keep the site's history too."""

@@ -104,8 +104,10 @@ class UpdateDesk:
                 "not a release", got=package, expected=f"sha256: and 64 hexadecimal digits, or {INSTALLED!r}",
                 next_step="`millstream code list` shows them", code="MS-2304",
             )  # fmt: skip
+        if self._ground.config.cluster is not None:
+            raise _not_now("it is one of several boxes of a site, which are updated at the boxes, one after the other")
         if launched is None:
-            raise _not_now("it was not started by `millstream edge`, or is one of several boxes of a site")
+            raise _not_now("it was not started by `millstream edge`")
         if self._ground.hub is None and package != INSTALLED:
             raise _not_now("it has no hub to fetch a release from")
         trouble = f"command {self._busy} updates it" if self._busy else self._node.unsettled()

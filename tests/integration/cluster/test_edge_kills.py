@@ -3,7 +3,9 @@ file of its own, and what one of them accepted is at the hub, once."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import msgspec
 from cluster_site import MEMBERS, Boxes, free_ports
 from forward_site import until
+from roaming_device import TOPIC, RoamingDevice
 from trust_site import Operator, Site, hub_of, now_s
 
 from millstream.bus import START_PATIENCE_S, Credentials, RawConnection, StreamApi, StreamReader
@@ -22,6 +25,10 @@ from millstream.trust import note_change, rekey_tenant
 
 ROWS_S = 20
 CLASSES = {"I": "integrity", "T": "throughput", "S": "site"}
+SCALE = {
+    "name": "scale", "type": "mqtt", "path": "scale", "config": {"source": "stream"},
+    "tags": [{"name": "n", "address": f"{TOPIC}#$.n"}],
+}  # fmt: skip
 
 
 class EdgeBoxes(Boxes):
@@ -50,7 +57,8 @@ class EdgeBoxes(Boxes):
                     "config": {"file": str(self.folder / "counter.csv"), "times": "shift", "time_unit": "ms"},
                 }
                 for name in CLASSES.values()
-            ],
+            ] + [SCALE],
+            "server": {"mqtt_port": 0},
         }  # fmt: skip
 
     async def wait_worker(self) -> str:
@@ -135,8 +143,21 @@ async def values_in(connection: RawConnection, stream: str, name: str) -> list[i
             values += [int(msgspec.json.decode(m.payload)["value"]) for m in messages if m.subject == subject]
             if messages and messages[-1].seq >= last_seq:
                 break
-    assert values == list(range(len(values))), f"{name} in {stream}"
     return values
+
+
+async def has_all(connection: RawConnection, stream: str, name: str, count: int = 1) -> bool:
+    """Whether a connector's numbers are there, each once and in order, so many at least."""
+    values = await values_in(connection, stream, name)
+    return values == list(range(len(values))) and len(values) >= count
+
+
+async def has_all_of(device: RoamingDevice, connection: RawConnection) -> bool:
+    """Whether the hub has what a box acknowledged to the device; twice at most what that sent again."""
+    values = await values_in(connection, "H_INTEGRITY", "scale")
+    twice = {value for value, count in Counter(values).items() if count > 1}
+    assert twice <= device.sent_again
+    return set(range(device.next)) <= set(values)
 
 
 async def keys_are_replaced(operator: Operator, site: Site, boxes: EdgeBoxes, worker: str) -> None:
@@ -181,6 +202,10 @@ async def test_boxes_of_a_site_are_killed_one_by_one_and_two_at_once(tmp_path: P
             assert (len(keys), set(known)) == (3, keys)  # `site revoke` locks out each of them
             boxes = await stack.enter_async_context(running_boxes(tmp_path, operator.trust.hub_url))
             worker = await boxes.wait_worker()
+            first = worker  # which is killed next
+            device = RoamingDevice(lambda: [tmp_path / m for m in sorted(boxes.running, key=lambda m: m != first)])
+            publishing = asyncio.ensure_future(device.run())
+            stack.callback(publishing.cancel)
             async with tenant(site) as connection:
                 await wait_at_hub(connection, await boxes.wait_more(worker, "the first values"))
 
@@ -210,11 +235,16 @@ async def test_boxes_of_a_site_are_killed_one_by_one_and_two_at_once(tmp_path: P
         async with hub_of(operator, listen) as site, tenant(site) as connection:
             await wait_at_hub(connection, last)
             await keys_are_replaced(operator, site, boxes, worker)
-            assert await values_in(connection, "H_INTEGRITY", "integrity")
-            assert await values_in(connection, "H_THROUGHPUT", "throughput")
+            publishing.cancel()
+            await asyncio.wait([publishing])
+            assert await has_all(connection, "H_INTEGRITY", "integrity")
+            assert await has_all(connection, "H_THROUGHPUT", "throughput")
+            assert device.next > 0
+            assert len(device.seen_at) > 1
+            await until(lambda: has_all_of(device, connection), "what was acknowledged to the device")
             found = await accounts(connection)
             assert {name: account["is_clean"] for name, account in found.items() if "plant1" in name} == {
                 "E_plant1_I": True, "E_plant1_T": True,
             }  # fmt: skip
         async with boxes.connection(worker) as connection:  # what stays at the site is with the boxes, and only there
-            assert len(await values_in(connection, "E_plant1_S", "site")) > accepted["S"] // 2
+            assert await has_all(connection, "E_plant1_S", "site", accepted["S"] // 2)

@@ -101,6 +101,12 @@ def test_sites_dial_again_at_their_own_pace() -> None:
     assert all(0.5 <= pace <= 1.5 for pace in paces)
 
 
+def test_what_is_kept_for_devices_is_on_as_many_boxes_as_all_else() -> None:
+    cluster = ClusterSettings("e1", "a", {"a": "h-a:6222", "b": "h-b:6222", "c": "h-c:6222"}, "s")
+    assert _rendered(replace(_EDGE, mqtt_port=4, cluster=cluster))["mqtt"]["stream_replicas"] == 3  # type: ignore[index]
+    assert "stream_replicas" not in _rendered(replace(_EDGE, mqtt_port=4))["mqtt"]  # type: ignore[operator]
+
+
 def test_devices_are_admitted_only_once_their_stream_is_connected() -> None:
     settings = replace(_EDGE, mqtt_port=5, mqtt_users=(MqttUser("mqtt", "z"),))
     names = [

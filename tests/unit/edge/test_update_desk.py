@@ -48,12 +48,16 @@ class Edge:
     restarts: list[int] = field(default_factory=list)
     is_launched: bool = True
     has_hub: bool = True
+    has_boxes: bool = False
 
     def __post_init__(self) -> None:
         self.file = ChoiceFile(self.folder)
 
     def desk(self, clock: LoopClock) -> UpdateDesk:
-        raw = {"edge": {"name": "e1", "path": "acme/e1", "data_dir": self.folder}}
+        raw: dict[str, Any] = {"edge": {"name": "e1", "path": "acme/e1", "data_dir": self.folder}}
+        if self.has_boxes:
+            members = {name: f"{name}:6222" for name in "abc"}
+            raw["cluster"] = {"member": "a", "members": members, "secret": {"file": "site.secret"}}
         keeper: Any = SimpleNamespace(state=SimpleNamespace(phase=self.phase))
         launched = Launched(WORDS, WORDS[2:], "1.0", self.held) if self.is_launched else None
         hub = StreamApi(SimpleNamespace(), "hub") if self.has_hub else None  # type: ignore[arg-type]
@@ -75,6 +79,7 @@ def command(**args: Any) -> Command:
 @pytest.mark.parametrize(("edge", "args", "code", "said"), [
     ({"is_launched": False}, {}, "MS-2454", "not started by `millstream edge`"),
     ({"has_hub": False}, {}, "MS-2454", "no hub"),
+    ({"has_boxes": True}, {}, "MS-2454", "one of several boxes of a site"),
     ({"phase": "watching"}, {}, "MS-2454", "a configuration from the hub is watching"),
     ({}, {"package": "sha256:abc"}, "MS-2304", "not a release"),
     ({}, {"healthy_within": "soon"}, "MS-2304", "no such time"),
