@@ -20,6 +20,7 @@ from millstream.client._desks import ask_desk, places_of
 from millstream.client._flows import ask_node
 from millstream.client._streams import Streams, refuse
 from millstream.kernel import DecodeError, NotFoundError, PlantError, Unreachable
+from millstream.protocols.audit import put_name
 from millstream.protocols.below import CONFIG as CONFIG_DESK
 from millstream.protocols.below import place_subject
 from millstream.protocols.config_desk import SEQ, STALE, ConfigAsk
@@ -95,7 +96,7 @@ class BucketBook:
             return None
 
     async def store(self, edge: str, revision: bytes, last_seq: int) -> bool:
-        """See ConfigBook. It is told once it is stored: killed between, the revision itself says who put it."""
+        """See ConfigBook. It is told once it is stored: killed between, by the hub at its next start."""
         before = await self.streams.last(CONFIG, [CONFIG_PREFIX + edge])
         headers = {"Nats-Expected-Last-Subject-Sequence": str(last_seq)}
         answer = json.loads((await self.link.request(CONFIG_PREFIX + edge, revision, headers=headers)).payload)
@@ -111,7 +112,7 @@ class BucketBook:
         place = await self.acts.place_of(edge)
         decoded = decode_revision(after, edge)
         data = await asyncio.to_thread(put_told, _revision_in(before, edge), decoded, place, self.acts.origin)
-        await self.acts.tell("config", "put", data, place=place)
+        await self.acts.tell("config", "put", data, place=place, id=put_name(edge, decoded[0].revision))
 
     async def missing(self, digests: Collection[str]) -> list[str]:
         """See ConfigBook."""

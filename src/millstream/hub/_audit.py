@@ -139,9 +139,10 @@ class Auditor:
 
     async def tell(
         self, tenant: str, what: str, outcome: str, data: Mapping[str, object], once: str = ""
-    ) -> None:  # fmt: skip
-        """Store one event. A store that does not take it is counted: an administrative act is not undone by that.
-        Members of a cluster who have all heard of one thing name it by the same `once`; the stream takes the first."""
+    ) -> bool:  # fmt: skip
+        """Store one event; whether it is stored. A store that does not take it is counted: an administrative act is not
+        undone by that. Who tells one thing twice, such as members of a cluster that have all heard of it, names it by
+        the same `once`; the stream takes the first within two minutes."""
         kind = ("millstream", "audit", what, outcome)
         now_ns = self._clock.now_ns()
         event = CloudEvent(secrets.token_hex(12), f"/{self._hub}", ".".join(kind), dict(data), now_ns)
@@ -158,6 +159,8 @@ class Auditor:
             decode_answer((await connection.request(subject, payload, header_lines=lines))[4], where=subject)
         except PlantError:
             self.failures_count += 1
+            return False
+        return True
 
     def gather(self, tenant: str, what: str, data: Mapping[str, object]) -> None:
         """A refusal of which there may be many: equal ones become one event with a count."""

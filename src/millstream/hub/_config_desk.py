@@ -16,6 +16,7 @@ from millstream.config import put_told
 from millstream.historian import Reply
 from millstream.hub._desk import DONE, Asker, DeskAround, no_name
 from millstream.kernel import DecodeError, FencedError, NotFoundError, PlantError, Unreachable
+from millstream.protocols.audit import put_name
 from millstream.protocols.below import sites_below
 from millstream.protocols.config_desk import SEQ, STALE, STATUS, ConfigAsk, decode_ask
 from millstream.protocols.module import MODULES, info_subject, is_module_digest
@@ -86,7 +87,7 @@ class ConfigDesk:
         return [digest for digest in digests if await self._api.last(MODULES, info_subject(digest)) is None]
 
     async def _put(self, ask: ConfigAsk, path: str, body: bytes, origin: str) -> None:
-        """Store a revision that may be, and tell it. Killed between, the revision itself says who put it, and when.
+        """Store a revision that may be, and tell it; killed between, it is told at the next start (`_told_configs`).
         Raises PlantError with the reason."""
         revision, text = await asyncio.to_thread(decode_revision, body, ask.edge)
         self._around.authors.check_revision(revision, path)
@@ -104,7 +105,8 @@ class ConfigDesk:
         except FencedError as error:
             raise _stale(ask.edge) from error
         told = await asyncio.to_thread(put_told, before, (revision, text), path, origin)
-        await self._around.audit.tell("config", "put", told)
+        once = f"/{path}|{put_name(ask.edge, revision.revision)}"
+        await self._around.audit.tell("config", "put", told, once)
 
 
 def _revision_in(message: Received | None, edge: str) -> tuple[Revision, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -30,12 +31,20 @@ Answer = Callable[[Asker, bytes], AsyncGenerator[Reply, None]]
 """From who asks, and the question, to the replies."""
 
 
+class TellAct(Protocol):
+    """what, outcome, data; what bears the same `once` is told once."""
+
+    def __call__(self, what: str, outcome: str, data: Mapping[str, object], once: str = "") -> Awaitable[object]:
+        """Tell it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PeopleAudit:
     """Where it is told who did what (`tell`: what, outcome, data), and of refusals, of which there may be many
     (`gather`: what, data)."""
 
-    tell: Callable[[str, str, Mapping[str, object]], Awaitable[None]]
+    tell: TellAct
     gather: Callable[[str, Mapping[str, object]], None]
 
 

@@ -25,7 +25,7 @@ LOOKS_AWAITED, LOOK_AWAITED_S = 20, 0.1
 HAND_ON_TRIES_MAX = 4  # members that lead at one time are two at most, for a moment
 SERIAL_HEADER = "Millstream-Serial"
 
-Audit = Callable[[str, str, dict[str, object]], Awaitable[None]]
+Audit = Callable[[str, str, dict[str, object]], Awaitable[object]]
 
 
 class Joined(msgspec.Struct, frozen=True, kw_only=True):

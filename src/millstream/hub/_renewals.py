@@ -28,7 +28,7 @@ SITES_TOLD_MAX = 500  # by name, in one event
 class Tell(Protocol):
     """`Auditor.tell`."""
 
-    def __call__(self, tenant: str, what: str, outcome: str, data: Mapping[str, object]) -> Awaitable[None]:
+    def __call__(self, tenant: str, what: str, outcome: str, data: Mapping[str, object]) -> Awaitable[object]:
         """Store an audit event."""
         ...
 

@@ -7,9 +7,11 @@ operator's file and the accounts of its server; who leads has the plants, the ot
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,9 @@ from millstream.hub._registrar import Registrar
 from millstream.hub._renewals import EdgeKeys, renew_sites
 from millstream.hub._shared_trust import SharedTrust
 from millstream.hub._standing_history import history_dir, standing_history
-from millstream.hub._told_changes import ToldChanges
+from millstream.hub._told_changes import BucketMark, FileMark, Mark, ToldChanges
 from millstream.hub._trust import TrustFile
-from millstream.kernel import AuthError, Backoff, Clock, PlantError, Signal
+from millstream.kernel import AuthError, Backoff, Clock, PlantError, Signal, Unreachable
 from millstream.login import ClaimRule, LoginAround, LoginDesk, LoginOptions, OidcProvider
 from millstream.protocols.nats_jwt import read_token
 from millstream.protocols.server_advisory import ServerEvent
@@ -278,7 +280,9 @@ class Tenants:
 
     async def run(self) -> None:
         """Keep the tenants' plants as the operator's file says, until cancelled."""
+        told = await self._told_changes(FileMark(self._data_dir / "secrets" / "told.json"))
         async with asyncio.TaskGroup() as group:
+            group.create_task(told.run(self._clock), name="the operator's acts")
             group.create_task(self._events.run(), name="events of the servers")
             group.create_task(self._work(self._serve), name="plants")
             group.create_task(self.watch(), name="the operator's file")
@@ -303,8 +307,6 @@ class Tenants:
                 if self._file.trust.serial != before:
                     self._taken.tell()
                     self._log.info("the operator's file was taken", serial=self._file.trust.serial)
-                    if self._shared is None:
-                        await self._tell_changes(before)
                     before = self._file.trust.serial
 
     async def _tell_refusals(self) -> None:
@@ -331,19 +333,26 @@ class Tenants:
         except PlantError as error:  # its supervisor restarts the server; then it is told
             self._raise_alarm("push", "MS-2109", f"the server was not told of the newest accounts: {error}")
 
-    async def _tell_changes(self, before: int) -> None:
-        """What the operator did since the file of that serial."""
-        for change in self._file.trust.changes:
-            if change.serial > before:
-                await self._auditor.tell(change.tenant, "operator", change.action, told_change(change))
+    async def _told_changes(self, mark: Mark) -> ToldChanges:
+        """Behind what was told before. Raises PlantError."""
+        told = ToldChanges(mark, lambda: self._file.trust, self._tell_changes)
+        await told.begin()
+        return told
 
-    async def _tell_in_plants(self, before: int) -> None:
-        """The same by a member that has just begun to lead: each act is for its tenant's audit, once that is up."""
+    async def _tell_changes(self, before: int) -> None:
+        """What the operator did since the file of that serial: each act is for its tenant's audit, once that is up.
+        Raises Unreachable when one could not be stored now."""
+        trust = self._file.trust
+        changes = [change for change in trust.changes if change.serial > before]
+        concerned = {change.tenant for change in changes} & trust.tenants.keys()
         with suppress(TimeoutError):
             async with asyncio.timeout(PLANTS_UP_S):
-                while any(self._place_of(name) is None for name in self._file.trust.tenants):
+                while any(self._place_of(name) is None for name in concerned):
                     await self._clock.sleep(LOOK_INTERVAL_S)
-        await self._tell_changes(before)
+        for change in changes:
+            once = f"operator {trust.operator_public} {hashlib.sha256(msgspec.json.encode(change)).hexdigest()}"
+            if not await self._auditor.tell(change.tenant, "operator", change.action, told_change(change), once):
+                raise Unreachable("an act of the operator could not be told", where=change.action)
 
     # -- the work of one of several boxes ------------------------------------------------------------------------------
 
@@ -353,8 +362,7 @@ class Tenants:
         await self._events.prepare()
         if self.logins is not None:
             await self.logins.prepare()
-        told = ToldChanges(self._provider, lambda: self._file.trust, self._tell_in_plants)
-        await told.begin()
+        told = await self._told_changes(BucketMark(self._provider))
         async with asyncio.TaskGroup() as group:
             group.create_task(told.run(self._clock), name="the operator's acts")
             group.create_task(self._events.run(), name="events of the servers")
@@ -484,7 +492,7 @@ class Tenants:
     def _people_audit(self, tenant: str) -> PeopleAudit:
         """Where a tenant's desks tell who did what."""
         return PeopleAudit(
-            lambda what, outcome, data: self._auditor.tell(tenant, what, outcome, data),
+            partial(self._auditor.tell, tenant),
             lambda what, data: self._auditor.gather(tenant, what, data),
         )
 

@@ -49,7 +49,7 @@ class Audit(Protocol):
 
     def __call__(
         self, tenant: str, what: str, outcome: str, data: Mapping[str, object], once: str = ""
-    ) -> Awaitable[None]:
+    ) -> Awaitable[object]:
         """Tell it; what bears the same `once`, from whichever member, is told once."""
         ...
 

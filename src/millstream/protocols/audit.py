@@ -35,6 +35,11 @@ def act_data(
     }  # fmt: skip
 
 
+def put_name(edge: str, revision: int) -> str:
+    """By which id it is told that a revision of a site's configuration was put: by whoever tells it, once."""
+    return f"config|{edge}|{revision}"
+
+
 def host_of(who: str) -> str:
     """The host in ``ann@box3``; "" when none is named."""
     return who.partition("@")[2]

@@ -15,7 +15,7 @@ from millstream.protocols.ledger import WRITER_HEADER
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
 from millstream.worker._control import FlowControl
 
-TellFlow = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+TellFlow = Callable[[str, Mapping[str, Any]], Awaitable[object]]
 """outcome, data"""
 OUTCOMES = {"pause": "paused", "resume": "resumed", "replay": "replayed", "reset": "reset"}
 

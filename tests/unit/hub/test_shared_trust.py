@@ -15,7 +15,7 @@ from millstream.bus import ClusterSettings, LeafListener, RawConnection, ServerS
 from millstream.bus._scout import render_scout
 from millstream.hub._accounts import CLAIMS_SUBJECT, Accounts
 from millstream.hub._shared_trust import PART_BYTES, SharedTrust
-from millstream.hub._told_changes import Told, ToldChanges
+from millstream.hub._told_changes import BucketMark, Told, ToldChanges
 from millstream.hub._trust import TrustFile
 from millstream.kernel import AuthError, SystemClock, Unreachable
 from millstream.protocols.nats_jwt import read_token
@@ -319,7 +319,7 @@ async def test_the_member_that_leads_goes_on_behind_the_acts_that_are_told(
     async def tell(before: int) -> None:
         told.append(before)
 
-    changes = ToldChanges(bucket, lambda: trust, tell)
+    changes = ToldChanges(BucketMark(bucket), lambda: trust, tell)
     await changes.begin()
     task = asyncio.ensure_future(changes.run(SystemClock()))
     try:
@@ -337,7 +337,7 @@ async def test_a_member_that_leads_no_longer_does_not_note_what_is_behind_the_ne
         told.append(before)
         bucket.by_another = trust.serial + 5
 
-    changes = ToldChanges(bucket, lambda: trust, tell)
+    changes = ToldChanges(BucketMark(bucket), lambda: trust, tell)
     await changes.begin()
     await changes._look()
     await changes._look()
