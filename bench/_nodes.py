@@ -85,6 +85,12 @@ def _cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+def tree_cpu_s(pid: int) -> float:
+    """Processor time of a process with all that it started."""
+    process = psutil.Process(pid)
+    return sum(map(_cpu_s, (process, *process.children(recursive=True))))
+
+
 def slope_mb_per_h(points: list[tuple[float, float]]) -> float:
     """The least-squares slope of (seconds, MB), as MB an hour."""
     n = len(points)
@@ -106,4 +112,4 @@ async def poll(is_done: Any, *, timeout_s: float, what: str, every_s: float = PO
         raise SystemExit(f"bench: {what} did not happen within {timeout_s:g} s") from None
 
 
-__all__ = ["Meter", "Rig", "Row", "open_rig", "plain_connection", "poll", "slope_mb_per_h"]
+__all__ = ["Meter", "Rig", "Row", "open_rig", "plain_connection", "poll", "slope_mb_per_h", "tree_cpu_s"]

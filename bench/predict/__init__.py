@@ -24,6 +24,23 @@ from typing import Any
 import numpy as np
 
 from bench._report import Row, digest, finish, parser
+from bench.predict._cuts import (
+    BANDS,
+    BLOCK,
+    BLOCK_MS,
+    CUT,
+    DELAY_MS_MAX,
+    LOADS,
+    MS_NS,
+    PERIOD,
+    RATE_HZ,
+    SAID,
+    SETTINGS,
+    START_NS,
+    TOOL,
+    breaks_of,
+    force,
+)
 from bench.predict._edge import edge_row
 from millstream.flow import FlowCore, Input, KeyStore, TimePolicy
 from millstream.flow.library import FLOW_TYPES
@@ -32,31 +49,17 @@ from millstream.protocols.nats_wire import VERSION_LINE, encode_header_lines
 from millstream.protocols.uns_payload import ARROW_TYPE, encode_block, encode_sample
 from millstream.sdk import Message, Received
 
-START_NS = 1_767_225_600_000_000_000
-RATE_HZ = 1000
-BLOCK = 32
-MS_NS = 1_000_000
 CORES_MAX = 1.0
-DELAY_MS_MAX = 100.0
 ARROW = VERSION_LINE + b"\r\n" + encode_header_lines((("Content-Type", ARROW_TYPE),)) + b"\r\n"
-WAVEFORM = {"rate_hz": RATE_HZ, "window": "32ms", "features": ["rms", "peak", "crest_factor", "kurtosis"],
-            "bands": {"meshing": {"low_hz": 180, "high_hz": 260}}}  # fmt: skip
+WAVEFORM = {"rate_hz": RATE_HZ, "window": f"{BLOCK_MS}ms", "features": ["rms", "peak", "crest_factor", "kurtosis"],
+            "bands": BANDS}  # fmt: skip
 ANOMALY = {"names": {"level": "force/rms"}, "learn": "5s"}
-TOOL = {
-    "loads": {"level": "force/rms", "meshing": "force/band/meshing"},
-    "tool": "tool",
-    "operation": {"program": "program"},
-    "cutting": "cutting",
-    "learn": 3,
-}
-PERIOD, CUT = 2000, 1600  # samples from cut to cut, and of one
-AIR = 0.1  # of the load
 
 
 class _Stage:
     """One flow with its core, and the processor time that it took."""
 
-    def __init__(self, kind: str, config: dict[str, Any], *inputs: Input) -> None:
+    def __init__(self, kind: str, config: Mapping[str, Any], *inputs: Input) -> None:
         flow = FLOW_TYPES[kind].make(kind, inputs, config, time=TimePolicy(idle_ns=None))
         self._core: FlowCore[Any] = FlowCore(flow, KeyStore(), created={"IN": "made"})
         self._core.begin()
@@ -142,13 +145,10 @@ def _run(seconds: int, channels: int) -> _Plant:
     """All flows after so much time of the plant."""
     waves = _Stage("waveform", WAVEFORM, Input("acme/plant1/**:force"))
     odd = _Stage("anomaly", ANOMALY, Input("acme/plant1/**:force/rms", "kpi"))
-    context = [Input(f"acme/plant1/**:{name}") for name in ("tool", "program", "cutting")]
-    features = [Input(f"acme/plant1/**:force/{name}", "kpi") for name in ("rms", "band/meshing")]
+    context = [Input(f"acme/plant1/**:{name}") for name in SAID]
+    features = [Input(f"acme/plant1/**:force/{name}", "kpi") for name in LOADS]
     plant = _Plant(waves, odd, _Stage("tool", TOOL, *features, *context))
-    last_cut = (seconds * RATE_HZ // PERIOD - 1) * PERIOD
-    breaks = {  # somewhere in the middle of the last cut
-        channel: last_cut + 300 + int(np.random.default_rng(channel).integers(1000)) for channel in range(channels)
-    }
+    breaks = breaks_of(channels, seconds)
     for first in range(0, seconds * RATE_HZ - BLOCK + 1, BLOCK):
         _round(plant, first, breaks)
     return plant
@@ -160,7 +160,7 @@ def _round(plant: _Plant, first: int, breaks: Mapping[int, int]) -> None:
     features = [_received(message) for message in plant.waves.take(_blocks(first, breaks))]
     plant.odd.take(features)
     said = plant.tools.take([*_context(first, len(breaks)), *features])
-    waves_ms, filling_ms = (plant.waves.cpu_s - waves_s) * 1000, BLOCK * 1000 / RATE_HZ
+    waves_ms, filling_ms = (plant.waves.cpu_s - waves_s) * 1000, BLOCK_MS
     tools_ms = (plant.tools.cpu_s - tools_s) * 1000
     plant.scores_ms.append(filling_ms + waves_ms + (plant.odd.cpu_s - odd_s) * 1000)
     plant.tools_ms.append(filling_ms + waves_ms + tools_ms)
@@ -178,9 +178,7 @@ def _blocks(first: int, breaks: Mapping[int, int]) -> list[Received]:
     times = START_NS + numbers * (1000 // RATE_HZ) * MS_NS
     for channel, broken in breaks.items():
         noise = np.random.default_rng(first * len(breaks) + channel).normal(size=BLOCK)
-        load = np.where((numbers % PERIOD < CUT) & (numbers < broken), 1.0, AIR)
-        values = load * (noise + 3 * np.sin(2 * np.pi * 200 * numbers / RATE_HZ))
-        block = Block(f"acme/plant1/mill{channel}:force", times, values)
+        block = Block(f"acme/plant1/mill{channel}:force", times, force(numbers, broken, noise))
         payload = encode_block(block, ingest_time_ns=int(times[-1]))
         found.append(Received(f"uns.v1.acme.plant1.mill{channel}._tag.force", payload, ARROW, 0, int(times[-1])))
     return found
@@ -188,7 +186,7 @@ def _blocks(first: int, breaks: Mapping[int, int]) -> list[Received]:
 
 def _context(first: int, channels: int) -> list[Received]:
     """What the controllers tell within this block."""
-    told: list[tuple[str, Any, int]] = [("tool", 7, 0), ("program", "O100", 0)] if first == 0 else []
+    told: list[tuple[str, Any, int]] = [(name, value, 0) for name, value in SETTINGS.items()] if first == 0 else []
     edges = [number for number in range(first, first + BLOCK) if number % PERIOD in (0, CUT)]
     told += [("cutting", number % PERIOD == 0, number) for number in edges]
     return [
@@ -219,7 +217,7 @@ def _delay(measure: str, delays_ms: Sequence[float], cores: float, *, is_short: 
     ordered = sorted(delays_ms)
     p50, p99 = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)]
     is_met = is_short or (p99 <= DELAY_MS_MAX and cores <= CORES_MAX)
-    note = f"the block fills for {BLOCK * 1000 // RATE_HZ} ms, the rest is time of the processor; {cores:.2f} cores"
+    note = f"the block fills for {BLOCK_MS} ms, the rest is time of the processor; {cores:.2f} cores"
     return Row(
         measure, f"{p99:.0f} ms", f"at most {DELAY_MS_MAX:g} ms on one core", None,
         is_met, note, digest([len(delays_ms)]), {"p99_ms": p99, "p50_ms": p50, "cores": cores},

@@ -18,22 +18,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
-from bench._nodes import open_rig, plain_connection, poll
+from bench._nodes import open_rig, plain_connection, poll, tree_cpu_s
 from bench._report import Row, digest
+from bench.predict._cuts import (
+    BANDS,
+    BLOCK_MS,
+    CUT,
+    DELAY_MS_MAX,
+    LOADS,
+    MS_NS,
+    PERIOD,
+    RATE_HZ,
+    SAID,
+    SETTINGS,
+    START_NS,
+    TOOL,
+    breaks_of,
+    force,
+)
 from millstream.bus import RawConnection, StreamApi, StreamReader
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.uns_payload import decode_block
 
-START_NS = 1_767_225_600_000_000_000
-RATE_HZ = 1000
-BLOCK = 32
-MS_NS = 1_000_000
-PERIOD, CUT = 2000, 1600  # samples from cut to cut, and of one
-AIR = 0.1  # of the load
-DELAY_MS_MAX = 100.0
-SAID = ("tool", "program", "cutting")
 FLOWS, SITE = "E_e1_F", "E_e1_S"
 ALARM = "uns.v1.acme.plant1.*._alarm.tool.broken"
 FORCE = "uns.v1.acme.plant1.*._tag.force"
@@ -41,18 +48,18 @@ FORCE = "uns.v1.acme.plant1.*._tag.force"
 
 async def edge_row(channels: int, seconds: int, *, is_short: bool) -> Row:
     """How late the alarms of all breaks were, and what the edge took of the processor."""
-    breaks = _breaks(channels, seconds)
+    breaks = {f"mill{channel}": broken for channel, broken in breaks_of(channels, seconds).items()}
     async with open_rig() as rig:
         _record(rig.folder, breaks, seconds)
         child, node = await rig.start_node("edge", _document(rig.folder, channels))
-        before = _cpu_s(child.process.pid)
+        before = tree_cpu_s(child.process.pid)
         async with plain_connection(node) as connection:
 
             async def has_all() -> bool:
                 return len(await _alarms(connection)) == channels
 
             await poll(has_all, timeout_s=3 * seconds + 60, what="the alarms of all breaks")
-            after = _cpu_s(child.process.pid)
+            after = tree_cpu_s(child.process.pid)
             alarms, taken = await _alarms(connection), await _taken(connection, breaks)
     late_ms = sorted((alarms[mill] - taken[mill]) / MS_NS for mill in breaks)
     cores = (after - before) / seconds
@@ -65,36 +72,21 @@ async def edge_row(channels: int, seconds: int, *, is_short: bool) -> Row:
     )  # fmt: skip
 
 
-def _cpu_s(pid: int) -> float:
-    """Of a node with all that it started."""
-    node = psutil.Process(pid)
-    return sum(sum(each.cpu_times()[:2]) for each in (node, *node.children(recursive=True)))
-
-
-def _breaks(channels: int, seconds: int) -> dict[str, int]:
-    """The sample of each machine's break, somewhere in the middle of the last cut."""
-    last_cut = (seconds * RATE_HZ // PERIOD - 1) * PERIOD
-    return {
-        f"mill{channel}": last_cut + 300 + int(np.random.default_rng(channel).integers(1000))
-        for channel in range(channels)
-    }
-
-
 def _record(folder: Path, breaks: Mapping[str, int], seconds: int) -> None:
     """Noise about a tone while it cuts; and what the controllers say, at the same times."""
     numbers = np.arange(seconds * RATE_HZ)
-    tone = 3 * np.sin(2 * np.pi * 200 * numbers / RATE_HZ)
-    forces = {}
-    for channel, (mill, broken) in enumerate(breaks.items()):
-        load = np.where((numbers % PERIOD < CUT) & (numbers < broken), 1.0, AIR)
-        forces[mill] = load * (np.random.default_rng(channel).normal(size=len(numbers)) + tone)
+    forces = {
+        mill: force(numbers, broken, np.random.default_rng(channel).normal(size=len(numbers)))
+        for channel, (mill, broken) in enumerate(breaks.items())
+    }
     np.savez(folder / "force.npz", allow_pickle=False, rate_hz=RATE_HZ, **forces)
     with (folder / "controllers.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
+        settings = [str(value) for value in SETTINGS.values()]
         rows.writerow(["time", *(f"{mill}.{name}" for mill in breaks for name in SAID)])
         for number in range(0, seconds * RATE_HZ, PERIOD):
             for at, cutting in ((number, "true"), (number + CUT, "false")):
-                rows.writerow([format_time(START_NS + at * MS_NS), *(len(breaks) * ["7", "O100", cutting])])
+                rows.writerow([format_time(START_NS + at * MS_NS), *(len(breaks) * [*settings, cutting])])
 
 
 def _document(folder: Path, channels: int) -> dict[str, Any]:
@@ -108,7 +100,7 @@ def _document(folder: Path, channels: int) -> dict[str, Any]:
                 **replayed, "name": "sensors", "durability": "site",
                 "config": {
                     "file": str(folder / "force.npz"), "start_time": format_time(START_NS),
-                    "block_duration": f"{BLOCK * 1000 // RATE_HZ}ms",
+                    "block_duration": f"{BLOCK_MS}ms",
                 },
                 "tags": [{"name": "force", "address": mill, "path": mill} for mill in mills],
             },
@@ -121,20 +113,17 @@ def _document(folder: Path, channels: int) -> dict[str, Any]:
             {
                 "name": "features", "type": "waveform", "inputs": ["acme/plant1/*:force"],
                 "config": {
-                    "rate_hz": RATE_HZ, "window": f"{BLOCK * 1000 // RATE_HZ}ms", "features": ["rms"],
-                    "bands": {"meshing": {"low_hz": 180, "high_hz": 260}},
+                    "rate_hz": RATE_HZ, "window": f"{BLOCK_MS}ms", "features": ["rms"],
+                    "bands": BANDS,
                 },
             },
             {
                 "name": "tools", "type": "tool",
                 "inputs": [
-                    *({"pattern": f"acme/plant1/*:force/{name}", "kind": "kpi"} for name in ("rms", "band/meshing")),
+                    *({"pattern": f"acme/plant1/*:force/{name}", "kind": "kpi"} for name in LOADS),
                     *(f"acme/plant1/*:{name}" for name in SAID),
                 ],
-                "config": {
-                    "loads": {"level": "force/rms", "meshing": "force/band/meshing"}, "tool": "tool",
-                    "operation": {"program": "program"}, "cutting": "cutting", "learn": 3,
-                },
+                "config": TOOL,
             },
         ],
     }  # fmt: skip
@@ -163,7 +152,7 @@ async def _alarms(connection: RawConnection) -> dict[str, int]:
 
 async def _taken(connection: RawConnection, breaks: Mapping[str, int]) -> dict[str, float]:
     """When the first sample of each break was there, in ns: before the end of its block, as the recording is played."""
-    found = {}
+    found: dict[str, float] = {}
     for received in await _messages(connection, SITE, FORCE):
         mill = received.subject.split(".")[4]
         block = decode_block(received.payload)
