@@ -42,9 +42,10 @@ ADVISORIES = "$JS.EVENT.ADVISORY.*.>"  # not .API, of each call: the server make
 SYSTEM_EVENTS = (ADVISORIES, "$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.DISCONNECT", "$SYS.SERVER.*.SHUTDOWN")
 ROUND_TRIP = "$SYS.REQ.USER.INFO"  # any answer says that what was asked before it is done
 WAITING_COUNT_MAX = 1000  # while nothing can be stored; then the oldest goes
+RETRY_S = 0.5
 LOOK_INTERVAL_S = 1.0  # at what nobody announces; what is heard is told at once
 SEEN_COUNT_MAX = 4096  # ids; a member may hear of one thing from several servers
-REPEATED = ("limit_reached", "slow_consumer")  # who is turned away comes again within a second
+REPEATED = ("limit_reached", "slow_consumer", "api_limit")  # who is turned away comes again within a second
 REPEAT_S = 60.0  # one that says the same within this is counted, and said by the next
 PROVIDER_EVENTS = "P_EVENTS"
 PROVIDER_EVENT_PREFIX = "event."
@@ -116,7 +117,7 @@ class _Repeats:
         """The event to tell; None when it was just said."""
         if event.what not in REPEATED:
             return event
-        key = (event.what, event.text)
+        key = (event.what, str(event.data.get("server") or event.text))  # a text with a count is another each time
         told_ns, count = self.said.get(key, (0, 0))
         if key in self.said and now_ns - told_ns < REPEAT_S * 1e9:
             self.said[key] = told_ns, count + 1
@@ -257,7 +258,7 @@ class ServerEventTeller:
             while True:
                 self._look()
                 await self._tell()
-                await self._heard.added.wait(LOOK_INTERVAL_S)
+                await self._heard.added.wait(RETRY_S if len(self._heard) else LOOK_INTERVAL_S)
         finally:
             if self._sid is not None:
                 self._connection.unsubscribe(self._sid)

@@ -133,7 +133,9 @@ def _full(raw: Mapping[str, Any]) -> _Found:
     return "storage_full", "alarm", text, "MS-2614", ("server", "stream")
 
 
-def _api_limit(raw: Mapping[str, Any]) -> _Found:
+def _api_limit(raw: Mapping[str, Any]) -> _Found | None:
+    if raw.get("dropped") == 0:  # what waited had been taken by then
+        return None
     text = f"server {raw.get('server')} dropped {raw.get('dropped')} requests to JetStream: too many waited"
     return "api_limit", "warning", text, "MS-2615", ("server", "dropped")
 

@@ -35,10 +35,11 @@ def _state_of(thread: Path) -> str:
 class Server:
     """One nats-server process, loopback only."""
 
-    def __init__(self, root: Path, sync: str = "always") -> None:
+    def __init__(self, root: Path, sync: str = "always", *, domain: str = "edge1", jetstream: str = "") -> None:
         self.root = root
         self.port = 0
         self.sync = sync
+        self.domain, self.jetstream = domain, jetstream
         self.process: subprocess.Popen[bytes] | None = None
         self.credentials = Credentials("edge", "only-for-tests")
 
@@ -51,9 +52,11 @@ class Server:
         config = self.root / "server.conf"
         config.write_text(
             f'listen: "127.0.0.1:{self.port or -1}"\nserver_name: "t"\nports_file_dir: "{self.root}"\n'
-            f'jetstream {{ store_dir: "{self.root}/js", domain: "edge1", sync_interval: {self.sync} }}\n'
+            f'jetstream {{ store_dir: "{self.root}/js", domain: "{self.domain}", sync_interval: {self.sync}\n'
+            f"{self.jetstream} }}\n"
             f"accounts {{ PLANT: {{ jetstream: enabled, "
-            f'users: [{{user: edge, password: "only-for-tests"}}] }} }}\n'
+            f'users: [{{user: edge, password: "only-for-tests"}}] }}\n'
+            f'SYS: {{ users: [{{user: system, password: "only-for-tests"}}] }} }}\nsystem_account: SYS\n'
         )
         with (self.root / "server.log").open("ab") as log:
             self.process = _spawn([NATS_SERVER, "-c", str(config)], log)

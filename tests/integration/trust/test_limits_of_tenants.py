@@ -79,11 +79,17 @@ async def test_each_limit_stops_who_reaches_it_says_so_and_touches_nobody_else(t
 
         # Connections: the people's account has none of the hub's own.
         url = site.hub.server.url
-        links = [await enter(connect(url=url, creds_file=viewers["acme"])) for _ in range(GRANTED.connections)]
+        links = [await enter(connect(url=url, creds_file=viewers["acme"])) for _ in range(GRANTED.connections - 1)]
+        subjects = [f"live.uns.v1.acme.x{number}" for number in range(GRANTED.subscriptions + 1)]
+        wide = await enter(open_link(url, Credentials(creds_file=viewers["acme"])))
+        await enter(wide.subscribe(subjects[: GRANTED.subscriptions * 9 // 10]))
         with pytest.raises(PlantError) as refused:
             await enter(connect(url=url, creds_file=viewers["acme"]))
         assert (refused.value.code, refused.value.got) == ("MS-2619", "maximum account active connections exceeded")
-        assert len(links) == GRANTED.connections
+        assert len(links) == GRANTED.connections - 1
+        for who in ("acme", PROVIDER):
+            for text in ("acme: people's connections is 100%", "acme: people's subscriptions of one connection is 9"):
+                await until(lambda who=who, text=text: is_told(who, text), text)  # type: ignore[misc]
         change(operator, "acme", connections=20)
 
         async def is_let_in() -> bool:
@@ -95,7 +101,6 @@ async def test_each_limit_stops_who_reaches_it_says_so_and_touches_nobody_else(t
         await until(is_let_in, "more is granted")
 
         # Subscriptions, of one connection.
-        subjects = [f"live.uns.v1.acme.x{number}" for number in range(GRANTED.subscriptions + 1)]
         for _ in range(8):  # whoever asks hears of it before it goes on, each time
             async with open_link(url, Credentials(creds_file=viewers["acme"])) as link:
                 with pytest.raises(PlantError, match="a limit of the account is reached") as refused:
