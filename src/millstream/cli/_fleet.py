@@ -38,6 +38,8 @@ def query(
     The filter is CEL over the facts of a node and runs at each edge, so only matches answer in full. `and` and `or`
     may stand for && and ||. A node without a fact that the filter asks for does not fit, and is counted apart.
     Exit status 6 when a node did not answer, or could not.
+    With --tenant provider it is who runs a hub of tenants that asks: of all tenants' sites, called tenant/site, what
+    their statuses tell, such as version, link, connectors and codes of alarms.
 
     Examples:
 

@@ -97,6 +97,10 @@ class Fleet:
         subjects = subjects_below(self._link, FLEET)
         if not subjects:
             role, name = await self.whom()
+            if self.provider.is_asked:
+                async for found in self.provider.matches(name, question):
+                    yield found
+                return
             if role == "edge":
                 async for found in self._of_edge(name, question):
                     yield found

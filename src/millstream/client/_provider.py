@@ -6,19 +6,23 @@ The provider's account has no history of its own: these are its streams, which k
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from millstream.bus._link import Link
 from millstream.client._node import PROVIDER, NodeAddress
+from millstream.client._provider_facts import site_facts
 from millstream.client._streams import Streams
 from millstream.client._times import Time, to_time_ns
 from millstream.kernel import Clock, DecodeError, NotFoundError, PlantError, Unreachable
 from millstream.protocols.cloudevents import CloudEvent, decode_event
+from millstream.protocols.fleet_filter import FleetFilter
+from millstream.protocols.fleet_query import ALL, FleetMatch, FleetQuestion, FleetSummary, pick
 
 EVENT_STREAMS = {"P_EVENTS": "event.>", "P_AUDIT": "audit.>"}
 ASKED_AT_ONCE = 32
@@ -42,6 +46,13 @@ class TenantSite:
     behind_messages: int | None = None
     connectors: int | None = None
     alarms: tuple[str, ...] = ()
+
+
+class _Told(NamedTuple):
+    name: str
+    place: str
+    reached_ns: int | None
+    status: Mapping[str, Any] | None
 
 
 class Provider:
@@ -71,32 +82,72 @@ class Provider:
     async def sites(self, hub: str, *, tenants: Sequence[str] | None = None) -> list[TenantSite]:
         """All tenants' sites, asked by way of what each tenant exports to its provider: how hub and sites are, no
         value of theirs. `hub` is the hub's name. Raises Unreachable when the hub does not answer."""
-        status = await self._ask(f"millstream.node.{hub}.status")
+        found: list[TenantSite] = []
+        async for tenant, told in self._told(hub, tenants, ASK_S):
+            if told is None:
+                found.append(TenantSite(tenant, None, None, "unknown"))
+            else:
+                found += [_site(tenant, each.name, each.place, each.reached_ns, each.status) for each in told]
+        return found
+
+    async def matches(self, hub: str, question: FleetQuestion) -> AsyncGenerator[FleetMatch | FleetSummary, None]:
+        """As `Fleet.query`: of the facts that statuses tell, judged here. Sites are called ``tenant/site``, and so may
+        be those that are asked. Raises Unreachable when the hub does not answer."""
+        filter = None if question.filter is None else FleetFilter.parse(question.filter)
+        named, begun_ns = question.nodes, self._clock.monotonic_ns()
+        counts, missing = Counter[str](), dict[str, int | None]()
+        kinds: dict[str, list[str]] = {"absent": [], "error": []}
+        async for tenant, told in self._told(hub, None, question.deadline_s):
+            if told is None and (named is None or any(each.startswith(f"{tenant}/") for each in named)):
+                missing[f"{tenant}/{ALL}"] = None
+            for each in told or ():
+                name = f"{tenant}/{each.name}"
+                if named is not None and name not in named and each.name not in named:
+                    continue
+                if each.status is None:
+                    missing[name] = each.reached_ns
+                    continue
+                facts = site_facts(tenant, each.name, each.place, each.status, self._clock.now_ns())
+                verdict = None if filter is None else filter.judge(facts)
+                state = "match" if verdict is None else verdict.outcome
+                counts[state] += 1
+                kinds.setdefault(state, []).append(name)
+                if state == "match":
+                    yield FleetMatch(name, "match", pick(facts, question.select))
+                elif state == "error" and verdict is not None:
+                    yield FleetMatch(name, "error", None, verdict.reason, "MS-2206")
+        answered, took_ms = counts.total(), (self._clock.monotonic_ns() - begun_ns) / 1e6
+        absent, failed = kinds["absent"], kinds["error"]
+        yield FleetSummary(
+            answered + len(missing), answered, counts["match"], absent, failed, [], missing, [], took_ms
+        )  # fmt: skip
+
+    async def _told(
+        self, hub: str, tenants: Sequence[str] | None, timeout_s: float
+    ) -> AsyncGenerator[tuple[str, list[_Told] | None], None]:
+        """Tenant by tenant its sites; None: its plant did not answer. Raises Unreachable when the hub does not."""
+        status = await self._ask(f"millstream.node.{hub}.status", timeout_s)
         if status is None:
             raise Unreachable("the hub does not answer", where=f"{self._link.url} {hub}")
         names = [str(tenant["name"]) for tenant in status.get("tenants") or ()]
         limit = asyncio.Semaphore(ASKED_AT_ONCE)
 
-        async def bounded(tenant: str, name: str, place: str, reached_ns: int | None) -> TenantSite:
+        async def bounded(tenant: str, edge: Mapping[str, Any]) -> _Told:
+            name = str(edge.get("name"))
             async with limit:
-                return _site(tenant, name, place, reached_ns, await self._ask(_of_tenant(tenant, name)))
+                status = await self._ask(_of_tenant(tenant, name), timeout_s)
+                return _Told(name, str(edge.get("path")), edge.get("reached_ns"), status)
 
-        found: list[TenantSite] = []
         for tenant in names if tenants is None else [name for name in names if name in tenants]:
-            plant = await self._ask(_of_tenant(tenant, hub))
-            if plant is None:
-                found.append(TenantSite(tenant, None, None, "unknown"))
-                continue
-            edges = [edge for edge in plant.get("edges") or () if isinstance(edge, dict)]
-            found += await asyncio.gather(
-                *(bounded(tenant, str(e.get("name")), str(e.get("path")), e.get("reached_ns")) for e in edges)
-            )
-        return found
+            plant = await self._ask(_of_tenant(tenant, hub), timeout_s)
+            edges = [] if plant is None else [edge for edge in plant.get("edges") or () if isinstance(edge, dict)]
+            told = await asyncio.gather(*(bounded(tenant, edge) for edge in edges))
+            yield tenant, None if plant is None else list(told)
 
-    async def _ask(self, subject: str) -> Mapping[str, Any] | None:
+    async def _ask(self, subject: str, timeout_s: float) -> Mapping[str, Any] | None:
         """None while nobody answers; what a site says is a tenant's, so it may be anything."""
         try:
-            raw = msgspec.json.decode((await self._link.request(subject, timeout_s=ASK_S)).payload)
+            raw = msgspec.json.decode((await self._link.request(subject, timeout_s=timeout_s)).payload)
         except (Unreachable, msgspec.DecodeError):
             return None
         return raw if isinstance(raw, dict) else None

@@ -59,6 +59,27 @@ async def test_the_provider_sees_all_sites_and_no_value_and_no_tenant_reaches_ba
             assert found[0]["uplink"] in ("idle", "flowing", "behind")
             assert (await sites("--of", "acme"))[0] == 0
 
+            # What they say of themselves, for a filter.
+            async def query(*words: str) -> tuple[int, list[dict[str, Any]]]:
+                asked = ["--json", "--node", str(tmp_path / "hub"), "--tenant", "provider"]
+                code = await asyncio.to_thread(main, ["fleet", "query", *words, *asked])
+                return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+            code, (found_site, account) = await query("link.state != 'cut'", "--select", "tenant,path,role")
+            assert code == 6
+            assert found_site == {
+                "node": "acme/plant1", "state": "match",
+                "facts": {"tenant": "acme", "path": "acme/plant1", "role": "edge"},
+            }  # fmt: skip
+            assert (account["summary"]["expected"], account["summary"]["matching"]) == (2, 1)
+            assert list(account["summary"]["missing"]) == ["beta/plant1"]
+            code, (found_site, _) = await query("--of", "acme/plant1", "--select", "*")
+            assert code == 0
+            assert str(SECRET) not in str(found_site)
+            assert {"version", "link", "connectors", "streams", "alarms"} <= found_site["facts"].keys()
+            code, (account,) = await query("disk.free_ratio < 2.0", "--of", "acme/plant1")
+            assert account["summary"]["absent"] == ["acme/plant1"], "its disk is not told"
+
             # All that comes over to the provider while values flow, and what it may ask.
             creds = tmp_path / "hub" / "secrets" / "tenants" / "provider.creds"
             heard: list[str] = []
