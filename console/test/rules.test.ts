@@ -7,7 +7,7 @@ import { accountOf } from "../src/state/fleet_query";
 import { madeOf, ordersOf, runningOrder } from "../src/state/orders";
 import { lagOf } from "../src/state/lag";
 import { nextSlice } from "../src/state/pace";
-import { buildTree, firstOpen, fits, rowsOf, sorted } from "../src/state/tree";
+import { belowOf, buildTree, firstOpen, fits, rowsOf, sorted } from "../src/state/tree";
 import { language } from "../src/words";
 import { en } from "../src/words/en";
 import { de } from "../src/words/de";
@@ -45,6 +45,7 @@ test("the tree has each place once, counts what is below, and opens what a searc
   expect(rowsOf(root, new Set(), false)).toHaveLength(1);
   expect(rowsOf(root, new Set(), true).map((row) => row.level)).toEqual([1, 2, 3, 4, 4, 2, 3, 2]);
   expect([...firstOpen(root)]).toContain("a/b");
+  expect(belowOf(["a/b/c:x", "a/bc:y", "a/b:w"].map(tag), "a/b").map((one) => one.path)).toEqual(["a/b/c:x", "a/b:w"]);
   expect(fits(tag("a/b:Pressure"), "press BAR")).toBe(true);
   expect(fits(tag("a/b:Pressure"), "press degC")).toBe(false);
 });

@@ -13,6 +13,7 @@ import { later } from "../parts/later";
 import { kindText, t } from "../words";
 
 const TagDetail = later(() => import("./tag").then((found) => found.TagDetail));
+const AssetDetail = later(() => import("./asset").then((found) => found.AssetDetail));
 const Wall = later(() => import("./wall").then((found) => found.Wall));
 const ROW_PX = 32;
 const FRAME_PX = 120; // about what the frame takes, until it can be measured
@@ -46,10 +47,11 @@ const heard = computed(() =>
 export function PlantPage(): preact.JSX.Element {
   const key = route.value.query.get("tag");
   const selected = key === null ? undefined : tags.value.get(key);
+  const asset = key === null ? route.value.query.get("asset") : null;
   const isWall = route.value.query.get("view") === "wall";
   useFollows(isWall ? "" : heard.value);
   useEffect(() => opened.subscribe((now) => now.forEach((path) => void loadPlace(path))), []);
-  useMore(searched.value.trim() || (selected === undefined ? (key ?? "").replace(/^\w+ /, "") : ""));
+  useMore(searched.value.trim() || (selected === undefined ? (key ?? "").replace(/^\w+ /, "") : "") || (asset ?? ""));
   return (
     <>
       <div class="bar">
@@ -61,9 +63,10 @@ export function PlantPage(): preact.JSX.Element {
         {isWall && <FullScreen />}
       </div>
       {isWall ? <Wall tags={found.value} search={searched.value} /> : (
-        <div class={selected ? "plant open" : "plant"}>
-          <Tree selected={selected?.key} />
+        <div class={selected || asset ? "plant open" : "plant"}>
+          <Tree selected={selected?.key ?? (asset === null ? undefined : `place ${asset}`)} />
           {selected && <TagDetail key={selected.key} tag={selected} />}
+          {asset && <AssetDetail key={asset} path={asset} />}
         </div>
       )}
     </>
@@ -158,6 +161,10 @@ function PlaceCells({ row }: { row: Row & { type: "place" } }): preact.JSX.Eleme
         <span aria-hidden="true">{row.isOpen ? "▾" : "▸"}</span> {plain(row.place.name)}
       </span>
       <span role="gridcell" class="muted number below">{t("tagsCount", { n: numberText(row.place.count) })}</span>
+      <span role="gridcell" class="way">
+        <a href={address("plant", { search: searched.value, asset: row.place.path })} aria-label={`${t("details")}: ${plain(row.place.path, 200)}`}
+          onClick={(event) => event.stopPropagation()} onKeyDown={(event) => { if (event.key === "Enter") event.stopPropagation(); }}>{t("details")}</a>
+      </span>
     </>
   );
 }

@@ -42,6 +42,10 @@ function onTheWay(root: Place, asset: string): Place[] {
   return found;
 }
 
+/** The tags at a place and below it, as the tree has them. */
+export const belowOf = (tags: Tag[], path: string): Tag[] =>
+  tags.filter((tag) => tag.asset === path || tag.asset.startsWith(`${path}/`)).sort((a, b) => (a.path < b.path ? -1 : 1));
+
 /** Rows from top to bottom; a search opens all that it leaves. */
 export function rowsOf(root: Place, open: ReadonlySet<string>, isAllOpen: boolean): Row[] {
   const rows: Row[] = [];

@@ -94,6 +94,13 @@ async def see_a_tag(page: Page, site: ConsoleSite) -> None:
     assert await faults_shown(page) == []
     await page.keyboard.press("Escape")
     await details.wait_for(state="detached")
+    await page.get_by_role("link", name=f"Details: {PLACE}/saw", exact=True).click()
+    await details.get_by_role("row", name="door").get_by_text("closed").wait_for()
+    assert await details.get_by_role("link", name="Stops").get_attribute("href") == "#/shop?machine=acme%2Fplant1%2Fsaw"
+    assert "saw%3Adoor" in str(await details.get_by_role("link", name="Open in trend").get_attribute("href"))
+    assert await faults_shown(page) == []
+    await page.keyboard.press("Escape")
+    await details.wait_for(state="detached")
 
 
 async def walk_by_keyboard(page: Page) -> None:
