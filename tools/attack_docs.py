@@ -17,7 +17,7 @@ This page is written by `tools/docs_gen.py` from the marks of the tests (`@pytes
 Each attempt is made against a real node, most of them a hub in operator mode, by a test that runs with `make test`, and
 fails the build when it gets in. Where the server or the hub can know of an attempt, the test also asks for its audit
 event. Of a site that only *listens* where it may not nats-server tells when it names one subject; wildcards it takes in
-silence and delivers nothing of, so the hub looks at what stands, once a second: one that stands for less may be missed.
+silence and delivers nothing of, so the hub looks at what stands, within seconds: what stands for less may be missed.
 
 | attempt | refused by | shown by |
 |---|---|---|

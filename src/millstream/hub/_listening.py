@@ -3,8 +3,9 @@
 nats-server refuses a site's subscription to one subject that it may not hear, hangs up, and says so in its log. One
 with wildcards it takes in silence, and delivers of it what may be heard: an edge where a program listens to ``>`` sends
 just that, and is told of, once. One that has nothing in common with what the site may hear no edge's server sends: who
-has such a one is hung up on. The server announces no subscription, so the hub asks it, once a second: what stands for
-less may be missed, and has heard nothing either.
+has such a one is hung up on. The server announces no subscription, so the hub asks it, once a second for how many there
+are and for which when that has changed, else in each fifth second: what stands for less may be missed, and has heard
+nothing either.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from millstream.trust import HubTenant
 CONNECTED_SUBJECT, GONE_SUBJECT = "$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.DISCONNECT"
 LOOK_INTERVAL_S = 1.0
 LOOK_REST = 50  # so many times longer than a look took is the pause behind it, however many sites there are
+RESTS_COUNT_MAX = 4  # looks in which no list is asked for, while no link has more or fewer subscriptions than before
 LINKS_COUNT_MAX = 16_384  # of whom it is remembered who they are; of the oldest no more
 SUBSCRIPTIONS_COUNT_MAX = 5000  # of one link, some hundred with an edge's; a list of more is not even asked for
 TOLD_COUNT_MAX = 16  # subscriptions of one link that are told one by one in a look; more are one
@@ -180,6 +182,8 @@ class Listening:
         self._clock = clock
         self._book = ListeningBook()
         self._origins: dict[str, str] = {}
+        self._counts: dict[int, int] = {}
+        self._rested = 0
 
     def listen(self) -> None:
         """From here on it is known whose each new link is."""
@@ -201,12 +205,19 @@ class Listening:
 
     async def look(self) -> None:
         """Once. Raises PlantError."""
-        links = await self._ask("")
+        links = await self._ask({})
         found = self._book.count(links)
+        counts = {link.id: link.subscriptions for link in links}
+        if counts == self._counts and self._rested < RESTS_COUNT_MAX:
+            self._rested += 1
+            return
+        self._counts, self._rested = counts, 0
         tenants = {tenant.plant_public: tenant for tenant in self._tenants().values()}
         excessive = {each.link.account for each in found}
-        for account in sorted({link.account for link in links} - excessive):
-            found += self._book.judge(await self._ask(account), tenants, self._clock.monotonic_ns())
+        others = sorted({link.account for link in links} - excessive)
+        for wanted in [{"account": account} for account in others] if excessive else [{}] if links else []:
+            listed = await self._ask({"subscriptions": True, **wanted})
+            found += self._book.judge(listed, tenants, self._clock.monotonic_ns())
         for each in found:
             self._tell(each, tenants.get(each.link.account))
         for id in dict.fromkeys(each.link.id for each in found if each.is_cut):
@@ -229,11 +240,10 @@ class Listening:
     def _server(self) -> str:
         return f"$SYS.REQ.SERVER.{self._system.info.get('server_id', '')}"
 
-    async def _ask(self, account: str) -> Sequence[LinkInfo]:
-        """The links to this box's own server (each member asks its own): all of them, of an account with lists."""
+    async def _ask(self, options: Mapping[str, object]) -> Sequence[LinkInfo]:
+        """The links to this box's own server: each member asks its own."""
         await self._system.wait_connected()
-        asked = msgspec.json.encode({"subscriptions": True, "account": account} if account else {})
-        payload = (await self._system.request(f"{self._server()}.LEAFZ", asked))[4]
+        payload = (await self._system.request(f"{self._server()}.LEAFZ", msgspec.json.encode(options)))[4]
         try:
             return msgspec.json.decode(payload, type=_Answer).data.leafs or ()
         except msgspec.DecodeError as error:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from millstream.bus import RawConnection
 from millstream.hub._listening import (
+    RESTS_COUNT_MAX,
     SUBSCRIPTIONS_COUNT_MAX,
     TOLD_COUNT_MAX,
     WIDER_AGAIN_S,
     WIDER_COUNT_MAX,
     LinkInfo,
+    Listening,
     ListeningBook,
     Who,
 )
 from millstream.protocols.nats_jwt import read_token
+from millstream.sdk.testing import LoopClock
 from millstream.trust import (
     HubTenant,
     Limits,
@@ -93,6 +102,49 @@ def test_a_list_that_is_too_long_is_not_asked_for() -> None:
     book = ListeningBook()
     many = LinkInfo(1, TENANT.plant_public, "10.0.0.7", SUBSCRIPTIONS_COUNT_MAX + 1)
     assert [(found.link, found.is_cut) for found in book.count([many, link(">", id=2)])] == [(many, True)]
+
+
+class Server:
+    """The system account of a server with these links."""
+
+    def __init__(self, *links: LinkInfo) -> None:
+        self.links, self.asked, self.cut = list(links), list[dict[str, object]](), list[int]()
+        self.info, self.inbox = {"server_id": "NA"}, "_INBOX.x"
+
+    async def wait_connected(self) -> None:
+        """At once."""
+
+    async def request(self, subject: str, payload: bytes) -> tuple[int, bytes, None, None, bytes]:
+        """A list of links."""
+        assert subject == "$SYS.REQ.SERVER.NA.LEAFZ"
+        self.asked.append(msgspec.json.decode(payload))
+        found = [one for one in self.links if self.asked[-1].get("account", one.account) == one.account]
+        return 1, b"", None, None, msgspec.json.encode({"data": {"leafs": found or None}})
+
+    def publish(self, subject: str, payload: bytes, *, reply: str) -> None:
+        """What is hung up on."""
+        assert (subject, bool(reply)) == ("$SYS.REQ.SERVER.NA.KICK", True)
+        self.cut.append(msgspec.json.decode(payload)["cid"])
+
+
+async def test_lists_are_asked_for_when_a_number_changed_else_now_and_then() -> None:
+    server, told = Server(), list[Any]()
+    clock = LoopClock()
+    listening = Listening(cast("RawConnection", server), lambda: {"acme": TENANT}, _never, told.append, clock)
+    await listening.look()
+    assert server.asked == [{}]
+    server.links = [link("millstream.node.p1.>")]
+    for _ in range(2 + RESTS_COUNT_MAX):
+        await listening.look()
+    assert server.asked.count({"subscriptions": True}) == 2
+    server.links = [link("$KV.>"), LinkInfo(2, "AOTHER", "10.0.0.8", SUBSCRIPTIONS_COUNT_MAX + 1), link("live.>", id=3)]
+    await listening.look()
+    assert server.asked[-1] == {"subscriptions": True, "account": TENANT.plant_public}
+    assert (server.cut, [one.subject for one in told]) == ([2, 1, 3], ["", "$KV.>", "live.>"])
+
+
+def _never(tenant: str, data: Mapping[str, object]) -> None:
+    raise AssertionError(f"nobody is known, and {tenant} is told of {data}")
 
 
 def test_who_was_not_heard_to_connect_may_be_any_site_and_nobody_else() -> None:
