@@ -15,6 +15,7 @@ from millstream.historian._query import Aggregate, AsOf, Count, Events, QualityF
 
 DAY_NS = 86_400 * 10**9
 MINUTE_NS, HOUR_NS = 60 * 10**9, 3600 * 10**9
+_DAYS_MAX = 2**20  # more than there are days in all times, before and after 1970
 _SEALED_FIRST = -(2**62)  # sealed rows sort before any hot row of the same time
 QUALITY: dict[QualityFilter, str] = {"any": "true", "usable": "quality < 2147483648", "good": "quality < 1073741824"}
 _NUMBER = "CASE WHEN kind BETWEEN 1 AND 3 AND isfinite(value) THEN value END"
@@ -54,12 +55,14 @@ def is_lapsed(name: str) -> bool:
 class Chosen:
     """The tags that a query is about; `single_ids` of them have one value a time (see `TagEntry.is_single`), and are
     answered from their samples on `raw_days`; on `whole_days` of these all tags have samples. On a server, of days that
-    end at `rolled_until_ns` or before it some tags have rollups in the place of samples; None: none has."""
+    end at `rolled_until_ns` or before it some tags have rollups in the place of samples; None: none has. `late` are
+    tags and days of which only the rollup is left: samples that came since do not count."""
 
     tag_ids: Sequence[int]
     single_ids: Sequence[int] = ()
     raw_days: frozenset[int] = frozenset()
     whole_days: frozenset[int] = frozenset()
+    late: frozenset[tuple[int, int]] = frozenset()
     reference_id: int | None = None
     rolled_until_ns: int | None = None
 
@@ -109,6 +112,10 @@ def _samples(chosen: Chosen, span: Span, segments: Sequence[Segment]) -> Sql:
     condition, bound = found.text, found.parameters
     columns = "kind, value, whole, text, quality"
     sql = Sql(f"SELECT tag_id, ts, n, {columns} FROM readings WHERE {condition}", list(bound))
+    if chosen.late:
+        day = f"epoch_ns(ts) // {DAY_NS} - (epoch_ns(ts) % {DAY_NS} < 0)::BIGINT"
+        sql.text += f" AND tag_id::BIGINT * {_DAYS_MAX} + {day} NOT IN (SELECT unnest(?::BIGINT[]))"
+        sql.parameters.append([tag_id * _DAYS_MAX + number for tag_id, number in sorted(chosen.late)])
     files = [s.file for s in segments if s.file and s.start_ns < span.end_ns and s.end_ns > span.start_ns]
     if files:
         sql.text += (

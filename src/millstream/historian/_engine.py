@@ -17,6 +17,7 @@ from millstream.historian._dialect_duckdb import (
     Segment,
     Sql,
     is_lapsed,
+    is_rollable,
     render_asof,
     render_count,
     render_events,
@@ -25,6 +26,7 @@ from millstream.historian._dialect_duckdb import (
 )
 from millstream.historian._last import LastValues
 from millstream.historian._query import TAGS_COUNT_MAX, AsOf, Count, Events, Last, Names, Query, Range, Window, refuse
+from millstream.historian._seal import closed_tags
 from millstream.historian._store import DAY_NS, HistoryStore, HistoryStoreError
 from millstream.historian._tags import TagDictionary, TagEntry
 
@@ -175,6 +177,7 @@ class QueryEngine(Questions):
                     segments, chosen = self._segments(cursor), plan.chosen
                     if isinstance(query, Window):
                         chosen = _with_raw_days(cursor, chosen, segments)
+                        chosen = _without_late(cursor, chosen, segments) if is_rollable(query) else chosen
                     return _run(
                         cursor, self._render(query, chosen, segments), is_plain=isinstance(query, Window | Count)
                     )
@@ -246,6 +249,25 @@ def _with_raw_days(cursor: duckdb.DuckDBPyConnection, chosen: Chosen, segments: 
             days |= {segment.day} if has_samples & single else set()
             whole |= {segment.day} if has_samples.issuperset(chosen.tag_ids) else set()
     return replace(chosen, raw_days=frozenset(days), whole_days=frozenset(whole))
+
+
+def _without_late(cursor: duckdb.DuckDBPyConnection, chosen: Chosen, segments: Sequence[Segment]) -> Chosen:
+    """What came for a rollup that stays as it was made, until it is dropped. Nearly always there is nothing."""
+    parts = {segment.day: segment for segment in segments if segment.is_part}
+    if not parts:
+        return chosen
+    rows = cursor.execute(
+        "SELECT DISTINCT epoch_ns(ts) // ? - (epoch_ns(ts) % ? < 0)::BIGINT, tag_id FROM readings "
+        "WHERE ts < make_timestamp_ns(?) AND tag_id IN (SELECT unnest(?::UINTEGER[]))",
+        [DAY_NS, DAY_NS, (max(parts) + 1) * DAY_NS, list(chosen.tag_ids)],
+    ).fetchall()
+    hot: dict[int, set[int]] = {}
+    for day, tag_id in rows:
+        hot.setdefault(day, set()).add(tag_id)
+    late = {
+        (tag_id, day) for day in parts.keys() & hot.keys() for tag_id in closed_tags(cursor, parts[day], hot[day])
+    }  # fmt: skip
+    return replace(chosen, late=frozenset(late))
 
 
 def _run(cursor: duckdb.DuckDBPyConnection, sql: Sql, *, is_plain: bool) -> pa.Table:

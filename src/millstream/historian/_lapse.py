@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from millstream.historian._dialect_duckdb import is_lapsed
+from millstream.historian._dialect_duckdb import Segment, is_lapsed
 from millstream.historian._keep import NEVER, Gone
-from millstream.historian._seal import Sealer, quoted
+from millstream.historian._seal import Sealer, closed_tags, quoted
 from millstream.historian._store import DAY_NS, HistoryStore
 
 if TYPE_CHECKING:
@@ -200,16 +200,10 @@ class Lapser:
 
     def _closed(self, con: duckdb.DuckDBPyConnection, file: str | None, rollup: str | None, tags: set[int]) -> set[int]:
         """Of these tags those whose samples of a day are gone."""
-        folder = self._store.folder
-        if file is not None and not is_lapsed(file):
-            return set()
         if rollup is None:
             return tags if file is None else set()
-        listed = f"tag_id IN ({_list(sorted(tags))})"
-        sql = f"SELECT DISTINCT tag_id FROM read_parquet({quoted(folder / rollup)}) WHERE {listed}"
-        if file is not None:
-            sql += f" AND tag_id NOT IN (SELECT tag_id FROM read_parquet({quoted(folder / file)}) WHERE {listed})"
-        return {row[0] for row in con.execute(sql).fetchall()}
+        folder = self._store.folder
+        return closed_tags(con, Segment(0, str(folder / file) if file else None, str(folder / rollup)), tags)
 
 
 def _list(tag_ids: Sequence[int]) -> str:

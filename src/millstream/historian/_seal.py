@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,17 @@ class Sealer:
             with contextlib.suppress(FileNotFoundError):  # DuckDB removes its spill files at any time
                 total += path.stat().st_size
         return total
+
+
+def closed_tags(cursor: object, segment: Segment, tags: Collection[int]) -> set[int]:
+    """Of these tags those of which only the rollup of a day is left. Raises DuckDB's errors."""
+    if not segment.is_part or segment.rollup is None or not tags:
+        return set()
+    listed = f"tag_id IN ({', '.join(map(str, sorted(tags)))})"
+    sql = f"SELECT DISTINCT tag_id FROM read_parquet({quoted(Path(segment.rollup))}) WHERE {listed}"
+    if segment.file is not None:
+        sql += f" AND tag_id NOT IN (SELECT tag_id FROM read_parquet({quoted(Path(segment.file))}) WHERE {listed})"
+    return {row[0] for row in _fetched(cursor, sql)}
 
 
 def _fetched(cursor: object, select: str) -> list[tuple[Any, ...]]:

@@ -89,8 +89,10 @@ def test_a_tag_that_is_backfilled_into_a_day_whose_samples_are_over_gets_its_rol
         made.add([S(TAGS[0], T0, 98.0)])  # what it corrects is not known any more
         rules = (rule("acme/p1:old", DAY_S), *kept)
         for _ in range(2):
+            assert {tag: windows(made, tag, HOUR_NS) for tag in TAGS} == before  # also before it is dropped
             assert made.lapser.drop_late(DAY, Gone()) in (2, 0)
             made.seal(DAY)
+            assert {tag: windows(made, tag, HOUR_NS) for tag in TAGS} == before  # beside the samples of the new one
             made.lapse(DAY + 2, rules=rules, keep=keep)
         assert made.store.counters()["expired"] == 2
         assert counts(made) == ({} if is_whole else {TAGS[1]: 2, TAGS[2]: 2})
