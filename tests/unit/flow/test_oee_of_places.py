@@ -321,8 +321,40 @@ def test_many_places_are_given_in_steps_that_a_unit_holds_and_each_counts_once()
     assert not outcome.rejected
     said = [m.subject for m in outcome.messages if "._event.oee.hour" in m.subject]
     assert len(said) == len(set(said)) == 150 + 15 + 1
+    assert (
+        outcome.said() == drive(places_flow(every="0s"), items, unit_items=7, kills=Kills({len(items) - 1: 200})).said()
+    )
     site = newest(outcome, "acme/p1", "hour")
     assert (site["machines"], site["parts_count"], len(site["parts"])) == (150, 15, 15)
+
+
+def test_live_figures_of_many_places_all_come_in_each_round() -> None:
+    until = format_time(BASE + HOUR)
+    machines = [f"acme/p1/hall{n // 10}/l{n}/m{n}" for n in range(90)]
+    items = [
+        window(
+            machine, 0, "live", end_ns=BASE + MIN + second * 10**9 + n * 10**6, spent_s={"down": 60.0 - second},
+            until=until,
+        )
+        for second in range(5) for n, machine in enumerate(machines)
+    ]  # fmt: skip
+    outcome = drive(places_flow(every="1s", explain="0s"), numbered([*items, Tick(BASE + 2 * MIN)]))
+    said = [place for place, w, n, *_ in figures_of(outcome) if (w, n) == ("live", "availability")]
+    assert {said.count(place) for place in said if place.count("/") == 3} == {1}, "it has not changed"
+    values = [(place, s.value) for place, w, n, s, _ in figures_of(outcome) if (w, n) == ("live", "oee")]
+    assert len({place for place, _ in values}) == 90 + 9 + 1
+    lines = [place for place, _ in values if place.count("/") == 3]
+    assert {lines.count(place) for place in lines} == {5}, "each in each second"
+
+
+def test_what_many_machines_told_is_let_go_in_steps() -> None:
+    machines = [f"acme/p1/hall1/l{n // 10}/m{n}" for n in range(450)]
+    items = [window(machine, n) for n in (0, 1) for machine in machines]
+    later = [window(machines[0], n) for n in (49, 51, 52, 53)]
+    outcome = drive(places_flow(every="0s"), numbered([*items, *later, Tick(BASE + 55 * HOUR)]))
+    assert not outcome.rejected
+    assert outcome.state_bytes < 20_000
+    assert newest(outcome, "acme/p1", "hour")["machines"] == 1
 
 
 def test_it_is_told_which_machines_of_a_line_lost_most() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import Field, model_validator
 
@@ -16,7 +16,7 @@ from millstream.flow.library._calendar_windows import (
     figure_quality,
 )
 from millstream.flow.library._inputs import Inputs, Names
-from millstream.flow.library._oee_kept import Bucket, Kept, Live, Machine, Odd, Piece
+from millstream.flow.library._oee_kept import Bucket, Kept, Live, Machine, Odd, OrderMade, OrderTimes, Piece
 from millstream.flow.library._type import FlowType, OutputName, nanoseconds, number
 from millstream.kernel import ConfigError
 from millstream.protocols.cloudevents import format_time
@@ -38,6 +38,8 @@ from millstream.shop import (
     put_order,
     read_order,
 )
+
+T = TypeVar("T", bound=tuple[Any, ...])
 
 COUNTS = ("produced", "good", "rejected")
 REJECTS = ("scrap", "rework")
@@ -247,18 +249,23 @@ class _Oee:
         if not self._explain_ns or now_ns < kept.machine.explained_ns + self._explain_ns:
             return tags
         kept.machine.explained_ns = now_ns
-        data = {"window": "live", "revision": 0, "until": format_time(window[1]), **self.told(kept, found)}
+        told = self._told(kept, found, None if is_late else window)
+        data = {"window": "live", "revision": 0, "until": format_time(window[1]), **told}
         return [*tags, EmitEvent(self.path(key, "live"), "millstream.oee", data, now_ns)]
 
     def told(self, kept: Kept, found: Figures) -> dict[str, Any]:
         """All that figures are made of."""
+        return self._told(kept, found, None)
+
+    def _told(self, kept: Kept, found: Figures, running: tuple[int, int] | None) -> dict[str, Any]:
+        """The same, of a window that runs with what is worked out of it."""
         told = _explained(found)
         if self._rejects or "inspected" in self._config.names:
             told |= {kind: getattr(found.made, kind) for kind in (*self._rejects, "inspected")}
             told |= self._reject_figures(found)
         if self._startup_ns:
             told |= self._start_ups(kept, found, told["losses_s"])
-        return {**told, "orders": self._orders(kept, found)} if self._config.orders else told
+        return {**told, "orders": self._orders(kept, found, running)} if self._config.orders else told
 
     def _start_ups(self, kept: Kept, found: Figures, losses_s: Mapping[str, float]) -> dict[str, Any]:
         """The rejects of minutes soon after a set-up, and their share of the time that rejects cost."""
@@ -320,7 +327,11 @@ class _Oee:
     def _go_on(self, kept: Kept, live: Live, planned: Sequence[tuple[int, int]]) -> None:
         """Add what is over: runs of a state that have ended, and minutes before the newest."""
         begun_ns = live.tail[-1][0] if live.tail else 0
+        are_orders_told = bool(self._explain_ns and self._config.orders)
         if begun_ns > live.at_ns:
+            if are_orders_told:
+                times = self._order_times(kept, live.tail, planned, (live.at_ns, begun_ns))
+                live.order_times = _added(live.order_times, times)
             found = self._figures_of(live.tail, planned, (live.at_ns, begun_ns))
             live.spent_ns = added(live.spent_ns, {each.value: ns for each, ns in found.spent_ns.items() if ns})
             live.states_ns = added(live.states_ns, found.states_ns)
@@ -331,7 +342,10 @@ class _Oee:
         newest = kept.machine.bucket
         if newest is None or newest.start_ns <= live.minute_ns:
             return
-        made, odd = self._made(kept, self._buckets(kept, clip(planned, live.minute_ns, newest.start_ns)))
+        minutes = clip(planned, live.minute_ns, newest.start_ns)
+        if are_orders_told:
+            live.order_made = _added(live.order_made, self._order_made(kept, minutes))
+        made, odd = self._made(kept, self._buckets(kept, minutes))
         live.produced += made.produced
         live.rejected += made.rejected
         live.ideal_ns += made.ideal_ns
@@ -362,40 +376,50 @@ class _Oee:
             found += [f"parts were made without an order ({odd.without} min)"] if odd.without else []
         return found
 
-    def _orders(self, kept: Kept, found: Figures) -> list[dict[str, Any]]:
+    def _orders(self, kept: Kept, found: Figures, running: tuple[int, int] | None) -> list[dict[str, Any]]:
         """What was made for which order in a window, and how long the machine produced and was set up for it."""
-        made: dict[str, Made] = {}
-        products: dict[str, str] = {}
-        planned = self._planned_in(found.start_ns, found.end_ns)
-        times = self._order_times(kept, planned, found)
-        for name, (product, _, _) in times.items():
-            made[name], products[name] = Made(), product
-        for order, buckets in _by_order(kept.orders, self._buckets(kept, planned)):
-            name = order.name if order is not None else ""
-            products[name] = order.product if order is not None else ""
-            made[name] = made.get(name, Made()) + self._made_for(order, buckets)[0]
+        start_ns, end_ns = found.start_ns, found.end_ns
+        live = kept.machine.live
+        if running is None or live is None:
+            planned = self._planned_in(start_ns, end_ns)
+            times = self._order_times(kept, kept.transitions(start_ns, end_ns), planned, (start_ns, end_ns))
+            made = self._order_made(kept, planned)
+        else:
+            planned = self._planned_in(*running)
+            times = _added(live.order_times, self._order_times(kept, live.tail, planned, (live.at_ns, end_ns)))
+            made = _added(live.order_made, self._order_made(kept, clip(planned, live.minute_ns, end_ns)))
+        products = {name: part[0] for name, part in (*times.items(), *made.items())}
         return [
             {
-                "order": name or None, "product": products[name] or None, "produced": part.produced,
-                "rejected": part.rejected, "ideal_s": part.ideal_ns / 1e9,
-                **dict(zip(("production_s", "setup_s"), times.get(name, ("", 0.0, 0.0))[1:], strict=True)),
+                "order": name or None, "product": product or None,
+                "produced": part[1], "rejected": part[2], "ideal_s": part[3] / 1e9, "production_s": spent[1] / 1e9,
+                "setup_s": spent[2] / 1e9,
             }
-            for name, part in made.items()
+            for name, product in products.items()
+            for part, spent in [(made.get(name, ("", 0.0, 0.0, 0.0)), times.get(name, ("", 0, 0)))]
         ]  # fmt: skip
 
     def _order_times(
-        self, kept: Kept, planned: Sequence[tuple[int, int]], found: Figures
-    ) -> dict[str, tuple[str, float, float]]:
-        """Product, seconds of production and of set-up of each order for which there are any."""
-        times: dict[str, tuple[str, float, float]] = {}
-        transitions = kept.transitions(found.start_ns, found.end_ns)
-        for order, start_ns, end_ns in order_spans(kept.orders, found.start_ns, found.end_ns):
+        self, kept: Kept, transitions: Sequence[tuple[int, str]], planned: Sequence[tuple[int, int]],
+        span: tuple[int, int],
+    ) -> dict[str, OrderTimes]:  # fmt: skip
+        """Product, ns of production and of set-up of each order for which there are any."""
+        times: dict[str, OrderTimes] = {}
+        for order, start_ns, end_ns in order_spans(kept.orders, *span):
             spent = self._figures_of(transitions, planned, (start_ns, end_ns)).spent_ns
-            production_s, setup_s = spent[Category.PRODUCTION] / 1e9, spent[Category.SETUP] / 1e9
-            if production_s or setup_s:
-                _, before, before_setup = times.get(order.name, ("", 0.0, 0.0))
-                times[order.name] = (order.product, before + production_s, before_setup + setup_s)
+            production_ns, setup_ns = spent[Category.PRODUCTION], spent[Category.SETUP]
+            if production_ns or setup_ns:
+                times = _added(times, {order.name: (order.product, production_ns, setup_ns)})
         return times
+
+    def _order_made(self, kept: Kept, planned: Sequence[tuple[int, int]]) -> dict[str, OrderMade]:
+        """Product, parts, rejected ones and ideal ns of each order with parts, and of those without one."""
+        made: dict[str, OrderMade] = {}
+        for order, buckets in _by_order(kept.orders, self._buckets(kept, planned)):
+            part = self._made_for(order, buckets)[0]
+            name, product = (order.name, order.product) if order is not None else ("", "")
+            made = _added(made, {name: (product, part.produced, part.rejected, part.ideal_ns)})
+        return made
 
     @staticmethod
     def _buckets(kept: Kept, planned: Sequence[tuple[int, int]]) -> list[Bucket]:
@@ -462,6 +486,17 @@ class _Oee:
             )
             for name, value in values.items()
         ]  # fmt: skip
+
+
+def _added(before: Mapping[str, T], more: Mapping[str, T]) -> dict[str, T]:
+    """The sums by name, behind the product."""
+    found = dict(before)
+    for name, part in more.items():
+        if name in found:
+            found[name] = cast(T, (part[0], *(a + b for a, b in zip(found[name][1:], part[1:], strict=True))))
+        else:
+            found[name] = part
+    return found
 
 
 def _changed(live: Live | None, tags: list[Emit]) -> list[Emit]:

@@ -19,6 +19,8 @@ TAIL_MAX = 50  # changes since the live figures were last worked out; behind tha
 GIVEN, ORDERS, HOURS = "given", "orders", "hours"
 
 Change = tuple[int, str]
+OrderTimes = tuple[str, int, int]
+OrderMade = tuple[str, float, float, float]
 
 
 class Bucket(msgspec.Struct, array_like=True):
@@ -73,7 +75,8 @@ class Piece(msgspec.Struct, array_like=True):
 class Live(msgspec.Struct, array_like=True):
     """The running window as far as it is worked out: states up to `at_ns`, where the newest run of one state begins,
     and minutes before `minute_ns`. `tail` are the changes from there on, with the one before them; `told` are the
-    figures with their quality as they were given last."""
+    figures with their quality as they were given last. By order, where that is told of a running window: its product,
+    ns of production and of set-up; its product, parts, rejected ones and ideal ns."""
 
     start_ns: int
     at_ns: int
@@ -95,6 +98,8 @@ class Live(msgspec.Struct, array_like=True):
     inspected: float = 0.0
     unknown: list[str] = []
     apart: float = 0.0
+    order_times: dict[str, OrderTimes] = {}
+    order_made: dict[str, OrderMade] = {}
 
 
 class Machine(msgspec.Struct, array_like=True):

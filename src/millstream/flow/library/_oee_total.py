@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from millstream.flow._model import SECOND_NS, Effect, Emit, EmitEvent, Event, Flow, Input, SetTimer, TimePolicy
 from millstream.flow.library._calendar_windows import DAY_NS, figure_quality, late_input
-from millstream.flow.library._oee_total_kept import Head, Kept, Place, name_of, span_of
+from millstream.flow.library._oee_total_kept import Head, Kept, Place, name_of, span_of, with_place
 from millstream.flow.library._type import FlowConfig, FlowType, OutputName, nanoseconds
 from millstream.model import AssetPath
 from millstream.protocols.cloudevents import parse_time_ns
@@ -21,11 +21,13 @@ MACHINE_TYPE = "millstream.oee"
 TOTAL_TYPE = "millstream.oee.total"  # another one: who adds up machines does not take a line for one
 PLACES_AT_ONCE = 40  # that one step gives; the rest follow
 PARTS_MAX = 50  # of a place, in its event: those that lost most
+NEVER_NS = 2**63
 FIGURES = (
     "oee", "availability", "performance", "quality", "scrap_ratio", "rework_ratio", "first_pass_yield", "known",
 )  # fmt: skip
 OF_PART = ("machines", "oee", "availability", "performance", "quality", "known", "busy_s", "losses_s", "is_sure")
-SHOW, GIVE = "show", "give"
+SHOW, GIVE, MORE = "show", "give", "more"
+LIVE = ""  # the name of a window that runs
 
 
 class OeeTotalConfig(FlowConfig):
@@ -80,7 +82,7 @@ class _Total:
         kept = Kept(head, event.pieces)
         if event.is_timer:
             now_ns = head.newest_ns = max(head.newest_ns, event.time_ns)
-            effects = self._show(kept, now_ns) if event.timer == SHOW else self._give(kept, now_ns)
+            effects = self._next(kept, now_ns)
         else:
             effects = self._take(kept, event)
         kept.store()
@@ -104,18 +106,17 @@ class _Total:
         name = name_of(window)
         if not kept.put_window(name, window, places[0]):
             return ()
-        head.due.setdefault(name, {})[places[0]] = None
-        return self._give_soon(kept)
+        head.due[name] = with_place(head.due.get(name, []), places[0])
+        return self._next(kept, head.newest_ns)
 
     def _take_live(self, kept: Kept, window: OeeWindow, place: str) -> Sequence[Effect]:
         until_ns = parse_time_ns(window.told.until) if window.told.until else window.end_ns + DAY_NS
         if not kept.put_live(window, until_ns, place) or not self._every_ns:
             return ()
         head = kept.head
-        head.dirty[place] = None
+        head.dirty = with_place(head.dirty, place)
         head.shown_ns = head.shown_ns or head.newest_ns  # the first of all is not given alone
-        due_ns = head.shown_ns + self._every_ns
-        return self._show(kept, head.newest_ns) if head.newest_ns >= due_ns else [SetTimer(SHOW, due_ns)]
+        return self._next(kept, head.newest_ns)
 
     def _places_of(self, below: str) -> list[str]:
         """The places above a machine, or above a place; the nearest first."""
@@ -124,22 +125,58 @@ class _Total:
 
     def _with_those_above(self, places: Iterable[str]) -> list[str]:
         """The lowest first."""
-        found = {above for place in places for above in (place, *self._places_of(place))}
-        return sorted(found, key=lambda place: (-place.count("/"), place))
+        return sorted({above for place in places for above in (place, *self._places_of(place))}, key=_rank)
 
-    # -- giving: windows that run -------------------------------------------------------------------------------------
+    # -- giving -------------------------------------------------------------------------------------------------------
 
-    def _show(self, kept: Kept, now_ns: int) -> Sequence[Effect]:
-        """All places below which a machine has told something."""
+    def _next(self, kept: Kept, now_ns: int) -> Sequence[Effect]:
+        """What is due of all places, in steps that a unit holds; no round begins before the one before it is over."""
         head = kept.head
-        head.shown_ns = now_ns
-        places = self._with_those_above(head.dirty)
-        head.dirty = dict.fromkeys(places[PLACES_AT_ONCE:])
-        effects = [effect for place in places[:PLACES_AT_ONCE] for effect in self._shown(kept, place, now_ns)]
-        return [*effects, SetTimer(SHOW, now_ns + 1)] if head.dirty else effects
+        is_over = not head.rounds
+        if is_over and head.dirty and now_ns >= head.shown_ns + self._every_ns:
+            head.shown_ns = now_ns
+            head.rounds.append((LIVE, head.dirty, ""))
+            head.dirty = []
+        if is_over and self._over_ns(head) <= now_ns:
+            head.given_ns = now_ns
+            due = [name for name in head.due if span_of(name)[1] + self._wait_ns <= now_ns]
+            head.rounds += [(name, head.due.pop(name), "") for name in sorted(due, key=span_of)]
+        effects = self._step(kept)
+        if not head.rounds and not head.due:  # nothing goes that is still to be given
+            kept.forget(now_ns - self._keep_ns)
+        if head.rounds or (head.is_forgetting and not head.due):
+            return [*effects, SetTimer(MORE, now_ns + 1)]
+        if head.dirty:
+            effects.append(SetTimer(SHOW, head.shown_ns + self._every_ns))
+        if head.due:
+            effects.append(SetTimer(GIVE, self._over_ns(head)))
+        return effects
 
-    def _shown(self, kept: Kept, place: str, now_ns: int) -> Iterator[Effect]:
-        windows = {name: [each] for name, each in kept.running(place, now_ns)}
+    def _step(self, kept: Kept) -> list[Effect]:
+        """So many places of the rounds that have begun."""
+        effects: list[Effect] = []
+        rounds, left = kept.head.rounds, PLACES_AT_ONCE
+        while rounds and left:
+            name, named, last = rounds.pop(0)
+            every = self._with_those_above(kept.lowest(named))
+            places = [place for place in every if not last or _rank(place) > _rank(last)]
+            for place in places[:left]:
+                effects += self._shown(kept, place) if name == LIVE else self._given(kept, name, place)
+            if places[left:]:
+                rounds.insert(0, (name, named, places[left - 1]))
+            left -= len(places[:left])
+        return effects
+
+    def _over_ns(self, head: Head) -> int:
+        """When windows that are over are given: once their machines have told of them, and not more often than live
+        figures."""
+        if not head.due:
+            return NEVER_NS
+        return max(min(span_of(name)[1] for name in head.due) + self._wait_ns, head.given_ns + self._apart_ns)
+
+    def _shown(self, kept: Kept, place: str) -> Iterator[Effect]:
+        """The running windows of a place together."""
+        windows = {name: [each] for name, each in kept.running(place, kept.head.newest_ns)}
         if not windows:
             return
         start_ns = min(each[0].start_ns for each in windows.values())
@@ -158,42 +195,8 @@ class _Total:
         if explained_ns == end_ns:
             yield self._event(place, "live", {"revision": 0, **found}, windows, (start_ns, end_ns))
 
-    # -- giving: windows that are over --------------------------------------------------------------------------------
-
-    def _give_soon(self, kept: Kept) -> Sequence[Effect]:
-        """Now, or once its machines have told of it; not more often than live figures."""
-        head = kept.head
-        if not head.due:
-            return ()
-        ready_ns = min(span_of(name)[1] for name in head.due) + self._wait_ns
-        due_ns = max(ready_ns, head.given_ns + self._apart_ns)
-        return self._give(kept, head.newest_ns) if head.newest_ns >= due_ns else [SetTimer(GIVE, due_ns)]
-
-    def _give(self, kept: Kept, now_ns: int) -> Sequence[Effect]:
-        """Windows that are due: those that were never given, and those that are others than they were."""
-        head = kept.head
-        head.given_ns = now_ns
-        effects: list[Effect] = []
-        left = PLACES_AT_ONCE
-        for name in sorted(head.due, key=span_of):
-            if span_of(name)[1] + self._wait_ns > now_ns or not left:
-                continue
-            places = self._with_those_above(head.due.pop(name))
-            if places[left:]:
-                head.due[name] = dict.fromkeys(places[left:])
-            effects += [effect for place in places[:left] for effect in self._given(kept, name, place)]
-            left -= len(places[:left])
-        if kept.forget(now_ns - self._keep_ns):
-            return [*effects, SetTimer(GIVE, now_ns + 1)]
-        return [*effects, *self._next(kept, now_ns)]
-
-    def _next(self, kept: Kept, now_ns: int) -> Sequence[Effect]:
-        if not kept.head.due:
-            return ()
-        ready_ns = min(span_of(name)[1] for name in kept.head.due) + self._wait_ns
-        return [SetTimer(GIVE, max(ready_ns, now_ns + 1))]
-
     def _given(self, kept: Kept, name: str, place: str) -> Sequence[Effect]:
+        """A window that is over, unless it was given as it is."""
         start_ns, end_ns = span_of(name)
         windows = {machine: [each] for machine, each in kept.told(name, place)}
         if not windows:
@@ -240,6 +243,11 @@ class _Total:
             "parts": [{name: part[name] for name in ("path", *OF_PART)} for part in parts[:PARTS_MAX]],
         }  # fmt: skip
         return EmitEvent(f"{place}:{self._config.output}/{kind}", TOTAL_TYPE, data, span[1])
+
+
+def _rank(place: str) -> tuple[int, str]:
+    """The lowest places first."""
+    return -place.count("/"), place
 
 
 def _build(

@@ -16,21 +16,35 @@ from millstream.shop import OeeTold, OeeWindow
 MACHINES_MAX = 5000  # below one key; a site with more has a flow for each of its areas
 WINDOWS_MAX = 200  # that are kept: the hours, shifts and days of two days are 60, where all have one calendar
 DROPPED_MAX = 500  # pieces in one step
+NAMED_MAX = 30  # places that are named; of more all are looked at, and what has not changed is not given
+ALL = "**"
 ROSTER, INDEX = "roster", "index"
+
+
+Round = tuple[str, list[str], str]
+"""A window (without a name: the running ones), its lowest places, and the one that was given last."""
 
 
 class Head(msgspec.Struct, array_like=True):
     """Of a key: the newest time that was told (UTC ns), when live figures and windows were given, from where on
-    corrections are possible, the places of which live figures are due, and those of windows; whether there is more to
-    let go."""
+    corrections are possible, the lowest places of which live figures are due, and those of windows; whether there is
+    more to let go; what is given in steps. `["**"]` stands for all places."""
 
     newest_ns: int = 0
     shown_ns: int = 0
     given_ns: int = 0
     gone_ns: int = 0
-    dirty: dict[str, None] = {}
-    due: dict[str, dict[str, None]] = {}
+    dirty: list[str] = []
+    due: dict[str, list[str]] = {}
     is_forgetting: bool = False
+    rounds: list[Round] = []
+
+
+def with_place(places: list[str], place: str) -> list[str]:
+    """A place more, unless all are meant."""
+    if place in places or places == [ALL]:
+        return places
+    return [*places, place] if len(places) < NAMED_MAX else [ALL]
 
 
 class Place(msgspec.Struct, array_like=True):
@@ -138,6 +152,10 @@ class Kept:
 
     # -- what places are made of --------------------------------------------------------------------------------------
 
+    def lowest(self, places: Sequence[str]) -> Sequence[str]:
+        """Those that are named, or all."""
+        return list(self._get(ROSTER).roster) if ALL in places else places
+
     def machines(self, place: str) -> list[str]:
         """All below a place, by name."""
         roster = self._get(ROSTER).roster
@@ -203,11 +221,11 @@ class Kept:
         self._put(f"g {name}", piece)
         return revision
 
-    def forget(self, gone_ns: int) -> bool:
+    def forget(self, gone_ns: int) -> None:
         """Let windows go that no correction may reach any more, and machines that have told nothing since: once an
-        hour, and as many as one step may; True when there are more."""
+        hour, and as many as one step may."""
         if not self.head.is_forgetting and gone_ns < self.head.gone_ns + HOUR_NS:
-            return False
+            return
         if not self.head.is_forgetting:
             self.head.gone_ns = gone_ns
         names = [*self._forgotten_windows(), *self._forgotten_machines()]
@@ -216,7 +234,6 @@ class Kept:
         self.head.is_forgetting = len(names) > DROPPED_MAX
         if not self.head.is_forgetting:
             self._shorten()
-        return self.head.is_forgetting
 
     def _forgotten_windows(self) -> Iterator[str]:
         every = [machine for machines in self._get(ROSTER).roster.values() for machine in machines]
