@@ -24,6 +24,9 @@ interface Machine {
   figures: { word: Word; tag: Tag }[];
 }
 
+/** A line, an area, a site: its figures are those of its machines together. */
+type Place = Pick<Machine, "asset" | "figures">;
+
 const FIGURES: Record<string, Word> = { oee: "oee", availability: "availability", performance: "performance", quality: "qualityRate" };
 const WINDOWS = ["live", "shift", "hour", "day"];
 const COUNTS_MAX = 3;
@@ -41,14 +44,12 @@ interface Known {
 }
 
 const machines = computed(() => machinesOf([...tags.value.values()]));
+const places = computed(() => placesOf([...tags.value.values()], machines.value));
 
 export function ShopPage(): preact.JSX.Element {
   const wanted = machines.value.map((one) => one.asset).join("\n");
-  useEffect(() => {
-    const assets = wanted === "" ? [] : wanted.split("\n");
-    const stops = assets.flatMap((asset) => ["state", "count", "kpi"].map((kind) => follow(asset, kind)));
-    return () => stops.forEach((stop) => stop());
-  }, [wanted]);
+  useFollowed(wanted, ["state", "count", "kpi"]);
+  useFollowed(places.value.map((one) => one.asset).join("\n"), ["kpi"]);
   const { data: facts, reload } = useLoaded(() => client.acts.facts("", "order"), [], ORDERS_MS);
   useEffect(() => hearOrders(wanted === "" ? [] : wanted.split("\n"), reload), [wanted]);
   const { data: told } = useLoaded(loadMade, [], MADE_MS);
@@ -62,9 +63,21 @@ export function ShopPage(): preact.JSX.Element {
         <FullScreen />
       </div>
       <Opened />
-      <div class="tiles">{machines.value.map((one) => <Tile key={one.asset} machine={one} known={facts && { facts, told: told ?? [] }} />)}</div>
+      <div class="tiles">
+        {places.value.map((one) => <PlaceTile key={one.asset} place={one} />)}
+        {machines.value.map((one) => <Tile key={one.asset} machine={one} known={facts && { facts, told: told ?? [] }} />)}
+      </div>
     </>
   );
+}
+
+/** Assets, one a line. */
+function useFollowed(wanted: string, kinds: string[]): void {
+  useEffect(() => {
+    const assets = wanted === "" ? [] : wanted.split("\n");
+    const stops = assets.flatMap((asset) => kinds.map((kind) => follow(asset, kind)));
+    return () => stops.forEach((stop) => stop());
+  }, [wanted]);
 }
 
 /** What the address asks for, above the tiles: why a figure is what it is, or the stops of a machine. */
@@ -100,20 +113,43 @@ async function loadMade(): Promise<StoredEvent[]> {
   return [...live, ...totals];
 }
 
+function PlaceTile({ place }: { place: Place }): preact.JSX.Element {
+  const what = plain(place.asset, 200);
+  return (
+    <article class="tile place" aria-label={plain(place.asset)}>
+      <TileHead asset={place.asset} />
+      <Figures of={place.figures} />
+      <p><a href={address("trend", { tag: place.figures[0].tag.key })} aria-label={`${t("openTrend")}: ${what}`}>{t("openTrend")}</a></p>
+    </article>
+  );
+}
+
+function TileHead({ asset }: { asset: string }): preact.JSX.Element {
+  const levels = asset.split("/");
+  return <h2 class="foreign">{plain(levels[levels.length - 1])} <small>{plain(levels.slice(0, -1).join("/"))}</small></h2>;
+}
+
+function Figures({ of, children }: { of: Place["figures"]; children?: preact.ComponentChildren }): preact.JSX.Element {
+  return (
+    <div class="figures">
+      {of.map(({ word, tag }) => <Figure key={tag.key} tag={tag} word={t(word)} text={percent(tag)} look={figureLook(tag)} why={tag.path} />)}
+      {children}
+    </div>
+  );
+}
+
 function Tile({ machine, known }: { machine: Machine; known?: Known }): preact.JSX.Element {
   const reading = machine.state.reading.value;
   const state = machineState(reading?.value);
-  const levels = machine.asset.split("/");
   return (
     <article class="tile" data-state={state} aria-label={plain(machine.asset)}>
-      <h2 class="foreign">{plain(levels[levels.length - 1])} <small>{plain(levels.slice(0, -1).join("/"))}</small></h2>
+      <TileHead asset={machine.asset} />
       <p class="state"><StateMark state={state} /></p>
       <p class="muted"><span class="foreign">{valueText(reading?.value)}</span> · <LookCell tag={machine.state} /> · <AgeCell tag={machine.state} /><HeardCell tag={machine.state} /></p>
       {known && <RunningOrder asset={machine.asset} known={known} />}
-      <div class="figures">
-        {machine.figures.map(({ word, tag }) => <Figure key={tag.key} tag={tag} word={t(word)} text={percent(tag)} look={figureLook(tag)} why={tag.path} />)}
+      <Figures of={machine.figures}>
         {machine.counts.map((tag) => <Figure key={tag.key} tag={tag} word={tag.name === "parts" ? t("parts") : plain(tag.name, 30)} text={`${valueText(tag.reading.value?.value)} ${plain(unitOf(tag), 8)}`} />)}
-      </div>
+      </Figures>
       <StateBand tag={machine.state} />
       <p><a href={address("shop", { machine: machine.asset })} aria-label={t("stopsOf", { what: plain(machine.asset, 200) })}>{t("stops")}</a></p>
     </article>
@@ -173,6 +209,18 @@ export function machinesOf(all: Tag[]): Machine[] {
     machine.figures = figuresOf(mine.filter((tag) => tag.kind === "kpi"));
   }
   return [...found.values()].sort((a, b) => a.asset.localeCompare(b.asset));
+}
+
+/** Whoever tells OEE and stands above a machine; the topmost first. */
+export function placesOf(all: Tag[], below: Machine[]): Place[] {
+  const above = new Set(below.flatMap(({ asset }) => asset.split("/").map((_, n, steps) => steps.slice(0, n).join("/"))));
+  const kpis = new Map<string, Tag[]>();
+  for (const tag of all) {
+    if (tag.kind === "kpi" && above.has(tag.asset)) kpis.set(tag.asset, [...(kpis.get(tag.asset) ?? []), tag]);
+  }
+  return [...kpis].map(([asset, mine]) => ({ asset, figures: figuresOf(mine) }))
+    .filter(({ figures }) => figures.some(({ word }) => word === "oee"))
+    .sort((a, b) => a.asset.split("/").length - b.asset.split("/").length || a.asset.localeCompare(b.asset));
 }
 
 function figuresOf(kpis: Tag[]): Machine["figures"] {

@@ -2,6 +2,7 @@
 import { type Why } from "@millstream/client";
 import { useEffect, useState } from "preact/hooks";
 import { durationText, numberText, plain, timeText } from "../format";
+import { address } from "../router";
 import { client } from "../state/hub";
 import { t, type Word } from "../words";
 import { stepsOf } from "./steps";
@@ -41,15 +42,39 @@ export function WhyPanel({ tag, close }: { tag: string; close: () => void }): pr
 }
 
 function Parts({ found }: { found: Why }): preact.JSX.Element {
-  const rows = Object.entries(found).filter(([name, value]) => !SHOWN_ELSEWHERE.has(name) && value !== null);
+  const rows = Object.entries(found).filter(([name, value]) => !SHOWN_ELSEWHERE.has(name) && value !== null && !isBelow(name, value));
   return (
     <>
       <p><b>{valueOf(found)}</b> <span class="muted">
         {timeText(Date.parse(found.start))} – {timeText(Date.parse(found.end))}</span></p>
       <Waterfall found={found} />
-      <dl>{rows.map(([name, value]) => <Part key={name} name={name} value={value} />)}</dl>
+      {isBelow("parts", found.parts) && <Below tag={found.path} parts={found.parts as Part[]} />}
+      <dl>{rows.map(([name, value]) => <Detail key={name} name={name} value={value} />)}</dl>
       <Table caption={t("stops")} rows={found.stops} keyOf={(row) => `${row.path} ${row.start}`} empty={t("noStops")} columns={stopColumns()} />
     </>
+  );
+}
+
+interface Part {
+  path: string;
+  oee: number | null;
+  losses_s: Record<string, number>;
+}
+
+/** Of energy, `parts` is how many were made. */
+function isBelow(name: string, value: unknown): boolean {
+  return name === "parts" && Array.isArray(value);
+}
+
+/** What a line or a site is made of, those that lost most first; each leads to why it is what it is. */
+function Below({ tag, parts }: { tag: string; parts: Part[] }): preact.JSX.Element {
+  const name = tag.slice(tag.indexOf(":"));
+  return (
+    <Table caption={t("below")} rows={parts} keyOf={(row) => row.path} empty="" columns={[
+      { head: t("name"), cell: (row) => <a class="foreign" href={address("shop", { why: row.path + name })}>{plain(row.path, 200)}</a> },
+      { head: t("oee"), isNumber: true, cell: (row) => (row.oee === null ? "–" : `${numberText(Math.round(row.oee * 1000) / 10)} %`) },
+      { head: t("lost"), isNumber: true, cell: (row) => durationText(Object.values(row.losses_s).reduce((sum, one) => sum + one, 0)) },
+    ]} />
   );
 }
 
@@ -76,7 +101,7 @@ function Waterfall({ found }: { found: Why }): preact.JSX.Element | null {
   );
 }
 
-function Part({ name, value }: { name: string; value: unknown }): preact.JSX.Element {
+function Detail({ name, value }: { name: string; value: unknown }): preact.JSX.Element {
   return <><dt class="foreign">{plain(name, 60)}</dt><dd class="foreign">{partText(name, value)}</dd></>;
 }
 

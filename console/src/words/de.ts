@@ -51,6 +51,7 @@ export const de: Words = {
   cutShort: "Der Standort hat in dieser Zeit mehr Werte, als eine Antwort fasst: Das Ende fehlt. Näher heranholen.",
   shaded: "Gestreift: schlechte Qualität; weitere Streifen: unsicher.", zoomOut: "Ganz zeigen", zoomIn: "Näher", backInTime: "Früher", forwardInTime: "Später", chartOf: "Werte von {what} über die Zeit", lowest: "kleinster",
   highest: "größter", newest: "neuester",
+  below: "Orte und Maschinen darunter", lost: "Verloren",
   machines: "Maschinen", noMachines: "Noch meldet keine Maschine ihren Zustand: ein Flow vom Typ machine_state tut das.", howOee: "Wie Maschinen zu Zustand, Stillständen und OEE kommen",
   parts: "Teile", oee: "OEE", availability: "Verfügbarkeit", performance: "Leistung", qualityRate: "Qualitätsrate",
   since: "seit", asWall: "Alle Werte", asTree: "Als Baum", andon: "Vollbild", leave: "Vollbild verlassen",

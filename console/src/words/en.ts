@@ -45,6 +45,7 @@ export const en = {
   cutShort: "The site has more samples in this time than one answer holds: the end is missing. Zoom in.",
   shaded: "Striped: bad quality; wider stripes: uncertain.", zoomOut: "Zoom out", zoomIn: "Zoom in", backInTime: "Back in time", forwardInTime: "Forward in time",
   chartOf: "Values of {what} over time", lowest: "lowest", highest: "highest", newest: "newest",
+  below: "Places and machines below", lost: "Lost",
   machines: "Machines", noMachines: "No machine tells its state yet: add a flow of type machine_state.", howOee: "How machines get their state, stops and OEE",
   parts: "Parts", oee: "OEE", availability: "Availability", performance: "Performance", qualityRate: "Quality rate",
   since: "since", asWall: "All values", asTree: "As a tree", andon: "Full screen", leave: "Leave full screen",

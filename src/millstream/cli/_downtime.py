@@ -208,12 +208,13 @@ def why(path: str, /, *, at: Start = "now", json: Json = False, target: Target =
             print_json(found)
             return OK
         stops = found["stops"]
-        apart = ("stops", "rejects", "operators", "parts")
-        rows = [(name, json_text(value)) for name, value in found.items() if name not in apart]
+        apart = ("stops", "rejects", "operators")
+        parts = found["parts"] if isinstance(found.get("parts"), list) else []  # of energy it is how many were made
+        rows = [(n, json_text(value)) for n, value in found.items() if n not in apart and value is not parts]
         print_table(("what", "is"), rows)
-        if found.get("parts"):
+        if parts:
             columns = ("place", "oee", "availability", "performance", "quality", "known", "lost")
-            print_table(columns, [_part(part) for part in found["parts"]])
+            print_table(columns, [_part(part) for part in parts])
         print_table(("stop", "start", "lasts", "state", "category", "reason", "by", "who"), [_row(s) for s in stops])
         print_lots(found["rejects"])
         there = [(p["operator"], p["name"], p["start"][:19], duration(p["seconds"])) for p in found["operators"]]

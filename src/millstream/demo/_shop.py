@@ -31,6 +31,11 @@ _CONDITIONS = [
         "message": "the guard stays open",
     },
 ]  # fmt: skip
+_PLACES = {
+    "name": "places", "type": "oee_total", "idle": IDLE,
+    "inputs": [{"pattern": f"{SITE}/**:oee/*", "kind": "event"}],
+    "config": {"levels": [SITE.count("/") + 1], "every": "2s", "known": 0.0},
+}  # fmt: skip
 
 
 def flows(start_ns: int) -> list[dict[str, Any]]:
@@ -92,6 +97,7 @@ def flows(start_ns: int) -> list[dict[str, Any]]:
                 "known": 0.0,  # in the shift's first minute the plant was not there yet: the figures are of the rest
             },
         },
+        _PLACES,
     ]  # fmt: skip
 
 

@@ -259,6 +259,7 @@ async def publish_shop(plant: Plant, number: int) -> None:
     await plant.publish(f"{PLACE}/press:parts", 1000 + number, kind="count")
     await plant.publish(f"{PLACE}/press:oee/shift/oee", 0.82, kind="kpi")
     await plant.publish(f"{PLACE}/press:oee/shift/availability", 0.93, kind="kpi")
+    await plant.publish(f"{PLACE}:oee/shift/oee", 0.71, kind="kpi")
 
 
 @contextlib.asynccontextmanager
@@ -333,6 +334,8 @@ async def _publish_past(plant: Plant) -> None:
         "known": 1.0,
     }
     await plant.event(f"{PLACE}/press:oee/shift", "millstream.oee", shift)
+    parts = [{"path": f"{PLACE}/press", "oee": 0.82, "losses_s": {"setup": 600.0}}]
+    await plant.event(f"{PLACE}:oee/shift", "millstream.oee.total", shift | {"oee": 0.71, "parts": parts})
 
 
 async def _run_shop(plant: Plant) -> None:

@@ -283,10 +283,28 @@ async def see_the_shop_floor(page: Page, site: ConsoleSite) -> None:
     await saw.get_by_text("4711", exact=True).wait_for()
     await saw.get_by_text("60 of 5,000 good parts").wait_for()
     assert await saw.get_by_role("progressbar").evaluate("one => one.value / one.max") == 60 / 5000
+    await see_a_place_and_what_it_is_made_of(page)
     await page.get_by_role("button", name="Full screen").click()
     await page.get_by_role("button", name="Leave full screen").click()  # of the wall: nothing but the machines
     await page.get_by_role("button", name="Full screen", exact=True).wait_for()
     assert await page.evaluate("document.fullscreenElement") is None
+
+
+async def see_a_place_and_what_it_is_made_of(page: Page) -> None:
+    """The OEE of all its machines; why it is that leads to the machine, and its tile to the trend."""
+    place = page.get_by_role("article", name=PLACE, exact=True)
+    await place.get_by_role("link", name="71 %").click()
+    why = page.get_by_role("region", name=f"Why: {PLACE}:oee/shift/oee")
+    below = why.get_by_role("table", name="Places and machines below")
+    await below.get_by_role("row", name=f"{PLACE}/press").get_by_text("10 min").wait_for()
+    assert await faults_shown(page) == []
+    await below.get_by_role("link", name=f"{PLACE}/press").click()
+    why = page.get_by_role("region", name=f"Why: {PLACE}/press:oee/shift/oee")
+    await why.get_by_text("82 %").first.wait_for()
+    await why.get_by_role("button", name="Close").click()
+    await place.get_by_role("link", name=f"Open in trend: {PLACE}").click()
+    await page.get_by_role("img", name=f"Values of {PLACE}:oee/shift/oee over time").wait_for()
+    await page.get_by_role("link", name="Shop floor").click()
 
 
 async def see_an_alarm(page: Page) -> None:

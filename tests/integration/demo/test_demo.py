@@ -125,6 +125,7 @@ async def _machines_are_seen(plant: Plant) -> None:
         assert f"{machine}:downtime/state" in states
         assert 0 < figures[f"{machine}:oee/live/availability"].value <= 1
     assert figures["acme/plant1/press:oee/live/oee"].quality.is_good
+    assert 0 < figures["acme/plant1:oee/live/availability"].value <= 1, "of both together"
     orders = await plant.context.list("acme/plant1/**", what="order")
     assert [order.path for order in orders] == ["acme/plant1/mazak1:order/4712", "acme/plant1/press:order/4711"]
 
