@@ -63,6 +63,8 @@ async def keys_are_replaced(cluster: TenantCluster, beta: Edge, folder: Path, *t
         asked={"uplink_token": (tokens_subject("plant1"), site.answer)},
     )  # fmt: skip
     async with service:
+        await beta.send(100)
+        await cluster.wait_counted("beta", beta.sent)  # so it is linked again, if it was to the one that is away
         with cluster.operator.changing() as trust:
             rekey_tenant(tenant, [], now_s())
             note_change(trust, "test", "tenant_rekeyed", "beta", "beta", {}, now_s())

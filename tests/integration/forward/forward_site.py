@@ -133,7 +133,8 @@ async def running_edge(
         creds = str(folder / name / "secrets" / "uplink.creds") if tenant else None
         url = f"nats://127.0.0.1:{leaf_port}"
         remote = LeafRemote(url, name, secret, more_urls=more_urls, creds_file=creds)
-    settings = ServerSettings(name, leaf_remote=remote, leaf_reconnect_s=0.2, mqtt_port=0 if has_mqtt else None)
+    pace_s = None if more_ports else 0.2  # in front of several boxes as the product does it
+    settings = ServerSettings(name, leaf_remote=remote, leaf_reconnect_s=pace_s, mqtt_port=0 if has_mqtt else None)
     log: list[str] = []
     data_dir, place = folder / name, f"{tenant or 'acme'}/{name}"
     async with (

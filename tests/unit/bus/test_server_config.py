@@ -101,6 +101,17 @@ def test_sites_dial_again_at_their_own_pace() -> None:
     assert all(0.5 <= pace <= 1.5 for pace in paces)
 
 
+def test_an_edge_dials_another_box_of_its_hub_after_who_leads_has_connected_its_sources() -> None:
+    assert _EDGE.leaf_remote is not None
+
+    def pace_ms(*more_urls: str) -> int:
+        settings = replace(_EDGE, leaf_remote=replace(_EDGE.leaf_remote, more_urls=more_urls))
+        return int(_rendered(settings)["leafnodes"]["reconnect"].removesuffix("ms"))  # type: ignore[index]
+
+    assert pace_ms("nats://b:7422") >= 1500
+    assert pace_ms("nats://b:7422") - pace_ms() == 1000
+
+
 def test_what_is_kept_for_devices_is_on_as_many_boxes_as_all_else() -> None:
     cluster = ClusterSettings("e1", "a", {"a": "h-a:6222", "b": "h-b:6222", "c": "h-c:6222"}, "s")
     assert _rendered(replace(_EDGE, mqtt_port=4, cluster=cluster))["mqtt"]["stream_replicas"] == 3  # type: ignore[index]
