@@ -2,13 +2,15 @@
 
     python -m bench fleet [--json] [--short] [--sites 200]
     python -m bench fleet --raw 4 [--json] [--short]
+    python -m bench fleet --update [--json]
 
 Each site is real: an edge of its own with its own nats-server (told that its box has one core), JetStream store and
 leaf link, which stores a value each five seconds, synced. What is simulated: 25 edges share a process, all stand on one
 machine beside the hub, and the links are loopback.
 
 With `--raw` only this: a minute of one and of eight channels at 1 kHz, asked of so many sites at once. It is kept as
-`fleet-raw`.
+`fleet-raw`. With `--update` only how long a site does not collect while another version is started at it, kept as
+`fleet-update`.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from bench._nodes import Meter, Rig, open_rig, poll
 from bench._report import Row, digest, finish, parser
 from bench.fleet._plant import connector, hub_document, site_name, write_recording
 from bench.fleet._raw import raw_rows
+from bench.fleet._update import update_rows
 from millstream.client import Ledger, Plant, connect
 from millstream.config import load_folder
 from millstream.rig import Child, write_document
@@ -108,7 +111,10 @@ def main(argv: list[str]) -> int:
     options = parser("fleet", __doc__ or "")
     options.add_argument("--sites", type=int, default=200)
     options.add_argument("--raw", type=int, default=0, help="only this: raw waveforms of so many sites")
+    options.add_argument("--update", action="store_true", help="only this: the gap in collecting at an update")
     chosen = options.parse_args(argv)
+    if chosen.update:
+        return finish("fleet-update", argv, asyncio.run(update_rows()), chosen, scenario="fleet")
     if chosen.raw:
         rows = asyncio.run(raw_rows(chosen.raw, is_short=chosen.short))
         return finish("fleet-raw", argv, rows, chosen, scenario="fleet")
