@@ -8,7 +8,8 @@ live OEE that contains it arrives at a reader. Each machine has two days of stat
 minutes with parts behind it. They all begin at once, so that the window of each has to be worked out anew: how long
 it takes until nothing older than a second waits is a row of its own, and ages count from there. A line is given again
 when an order of a whole day is told late: the hours, shifts and the day of ten machines, from the input to the
-encoded results, in processor time, without any stream.
+encoded results, in processor time, without any stream. So is what the OEE of the lines and of the site costs
+(`oee_total`): each machine tells once a second what its running hour is made of.
 """
 
 from __future__ import annotations
@@ -21,7 +22,17 @@ from typing import Any
 
 from bench._report import Row, digest, finish, parser
 from bench._server import BenchServer
-from bench.shop._plant import DAY_NS, UNTIL_NS, count, oee_flow, order, seeded_entries, state
+from bench.shop._plant import (
+    DAY_NS,
+    UNTIL_NS,
+    count,
+    oee_flow,
+    order,
+    places_flow,
+    running,
+    seeded_entries,
+    state,
+)
 from millstream.flow import FlowCore, KeyStore
 from millstream.flow._codec import COMMIT_FORMAT, Commit
 
@@ -39,7 +50,7 @@ def main(argv: list[str]) -> int:
     options.add_argument("--no-live", action="store_true", help="without the part that needs a server")
     chosen = options.parse_args(argv)
     machines, seconds, line = (5, 2, 1) if chosen.short else (chosen.machines, chosen.seconds, LINE)
-    rows = [_event(chosen.short), _restated(line, is_short=chosen.short)]
+    rows = [_event(chosen.short), _restated(line, is_short=chosen.short), _places(machines, is_short=chosen.short)]
     if not chosen.no_live:
         rows += _live(machines, seconds, is_short=chosen.short)
     return finish("shop", argv, rows, chosen)
@@ -99,6 +110,33 @@ def _restated(machines: int, *, is_short: bool) -> Row:
         None, is_short or cpu_s < RESTATE_S_MAX, f"{given} windows, {len(messages)} results; on the clock of this run "
         f"{seconds:.2f} s", digest((m.subject, m.payload) for m in messages if "._event." not in m.subject),
         {"cpu_s": cpu_s, "seconds": seconds, "windows": given, "results": len(messages)},
+    )  # fmt: skip
+
+
+def _places(machines: int, *, is_short: bool) -> Row:
+    """Each machine tells once a second what its running hour is made of; its line and the site follow once a second."""
+    seconds = 2 if is_short else 10
+    core: FlowCore[Any] = FlowCore(places_flow(), KeyStore(), created={"IN": "made"})
+    core.begin()
+    words = ((second, machine) for second in range(seconds) for machine in range(machines))
+    inputs = [running(machine, second, seq) for seq, (second, machine) in enumerate(words, 1)]
+    begun, longest_s, outputs = time.process_time(), 0.0, 0
+    for n, received in enumerate(inputs):
+        before = time.process_time()
+        is_taken = core.feed("IN", received)
+        longest_s = max(longest_s, time.process_time() - before)
+        while n % 10 == 9 or not is_taken:
+            outputs += len(core.take().messages)
+            core.committed(n + 2)
+            if is_taken:
+                break
+            is_taken = core.feed("IN", received)
+    us = (time.process_time() - begun) / len(inputs) * 1e6
+    return Row(
+        f"OEE of the lines and the site of {machines:,} machines: one word of a machine", f"{us:.0f} us",
+        f"at most {US_MAX:g} us", None, is_short or us <= US_MAX, f"{outputs} live figures of {len(inputs)} events, "
+        f"each place at most once a second; the longest step {longest_s * 1000:.0f} ms", digest([outputs]),
+        {"us_per_event": us, "longest_ms": longest_s * 1000},
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from millstream.flow import Flow, FlowCore, Input, KeyStore, TimePolicy
 from millstream.flow.library import FLOW_TYPES
-from millstream.protocols.cloudevents import encode_event, format_time
+from millstream.protocols.cloudevents import CloudEvent, encode_event, format_time
 from millstream.protocols.nats_wire import VERSION_LINE, encode_header_lines
 from millstream.protocols.uns_payload import encode_sample
 from millstream.sdk import Received
@@ -67,6 +67,32 @@ def oee_flow(idle_ns: int | None = None, **changes: Any) -> Flow[Any]:
         Input("acme/**:order/*", "context"),
     ]
     return FLOW_TYPES["oee"].make("oee", inputs, {**OEE, **changes}, time=TimePolicy(idle_ns=idle_ns))
+
+
+def places_flow(idle_ns: int | None = None) -> Flow[Any]:
+    """OEE of each line and of the site, from what machines tell of theirs."""
+    inputs = [Input("acme/**:oee/*", "event")]
+    return FLOW_TYPES["oee_total"].make("places", inputs, {"levels": [3, 2]}, time=TimePolicy(idle_ns=idle_ns))
+
+
+def running(machine: int, second: int, seq: int) -> Received:
+    """What the flow `oee` tells of a running hour with `explain`, half an hour after it began."""
+    at_ns = START_NS + HOUR_NS // 2 + second * 10**9 + machine * 10**9 // 1000
+    spent_s = (at_ns - START_NS) / 1e9
+    split = {"production": spent_s * 0.7, "delay": spent_s * 0.2, "down": spent_s * 0.1}
+    data = {
+        "window": "live", "revision": 0, "until": format_time(START_NS + HOUR_NS), "start": format_time(START_NS),
+        "end": format_time(at_ns), "oee": 0.6, "availability": 0.7, "performance": 0.9, "quality": 0.95, "teep": 0.6,
+        "known": 1.0, "planned_s": spent_s, "busy_s": spent_s, "spent_s": split,
+        "states_s": {"Execute": split["production"], "Held": split["delay"], "Aborted": split["down"]},
+        "produced": 2000.0 + second, "rejected": 100.0, "ideal_s": spent_s * 0.63,
+        "losses_s": {"failures": split["down"], "small_stops": split["delay"], "speed": spent_s * 0.07},
+        "small_stops": 40, "failures": 3, "mttr_s": 60.0, "mtbf_s": 420.0, "doubts": [],
+    }  # fmt: skip
+    event = CloudEvent(str(seq), "/flows/oee", "millstream.oee", data, at_ns, f"{place(machine)}:oee/live")
+    headers, payload = encode_event(event)
+    block = VERSION_LINE + b"\r\n" + encode_header_lines(tuple(headers.items())) + b"\r\n"
+    return Received(f"uns.v1.{place(machine).replace('/', '.')}._event.oee.live", payload, block, seq, at_ns)
 
 
 def seeded_entries(machines: int, until_ns: int) -> Iterator[tuple[str, bytes | None]]:
