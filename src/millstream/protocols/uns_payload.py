@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from millstream.kernel import DecodeError
 from millstream.model import Block, Quality, Value
+from millstream.protocols.block_layout import PLAIN, Columns, Kind, Layouts
 
 JSON_TYPE = "application/json"
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
@@ -180,11 +181,38 @@ def _check_nulls(missing: Sequence[int], quality: npt.NDArray[np.uint32] | None)
 
 
 def encode_block(block: Block, *, ingest_time_ns: int, unit: str | None = None, clock: str | None = None) -> bytes:
-    """Many samples as one Arrow IPC stream. Cost: about 60 us plus 10 ns a sample. Raises DecodeError when a good value
-    is missing."""
+    """Many samples as one Arrow IPC stream. Cost: about 25 us plus 10 ns a sample, for numbers like those of an earlier
+    block 5 us. Raises DecodeError when a good value is missing."""
+    values, times = block.values, block.source_time_ns
+    if (
+        isinstance(values, np.ndarray)
+        and values.dtype.str in PLAIN
+        and times.dtype == np.int64
+        and len(values) == len(times)
+    ):
+        quality = block.quality.astype(np.uint32) if block.quality is not None and block.quality.any() else None
+        if quality is None or len(quality) == len(values):
+            ingest = str(ingest_time_ns).encode()
+            kind = Kind(len(values), values.dtype.str, quality is not None, unit, clock, len(ingest))
+            if kind.is_plain and ingest.isdigit():
+                return _layouts().write(kind, Columns(ingest, times, values, quality))
+    return _write_block(block, str(ingest_time_ns), unit, clock)
+
+
+@cache
+def _layouts() -> Layouts:
+    return Layouts(_write_plain)
+
+
+def _write_plain(kind: Kind, columns: Columns) -> bytes:
+    block = Block("", columns.time_ns, columns.values, columns.quality)
+    return _write_block(block, columns.ingest.decode(), kind.unit, kind.clock)
+
+
+def _write_block(block: Block, ingest: str, unit: str | None, clock: str | None) -> bytes:
     import pyarrow as pa
 
-    metadata = {"ingest_ns": str(ingest_time_ns)}
+    metadata = {"ingest_ns": ingest}
     if unit is not None:
         metadata["unit"] = unit
     if clock is not None:
@@ -216,6 +244,21 @@ def encode_block(block: Block, *, ingest_time_ns: int, unit: str | None = None, 
 
 def decode_block(payload: bytes) -> BlockRecord:
     """One Arrow IPC stream; numeric columns without copy. Raises DecodeError with the reason."""
+    plain = _layouts().read(payload)
+    if plain is not None:
+        kind, columns = plain
+        return BlockRecord(
+            columns.time_ns, columns.values, columns.quality, int(columns.ingest), kind.unit, kind.clock
+        )  # fmt: skip
+    record, ingest = _read_block(payload)
+    if isinstance(record.values, np.ndarray):
+        of = record.values.dtype.str
+        has_quality = record.quality is not None
+        _layouts().learn(payload, Kind(len(record), of, has_quality, record.unit, record.clock, len(ingest)))
+    return record
+
+
+def _read_block(payload: bytes) -> tuple[BlockRecord, str]:
     import pyarrow as pa
 
     try:
@@ -250,7 +293,8 @@ def decode_block(payload: bytes) -> BlockRecord:
     ingest = metadata.get("ingest_ns", "0")
     if not ingest.isascii() or not ingest.isdigit():
         raise DecodeError("Arrow block has a malformed ingest_ns", got=repr(ingest[:40]), code="MS-0303")
-    return BlockRecord(_times(stamps), values, quality, int(ingest), metadata.get("unit"), metadata.get("clock"))
+    found = BlockRecord(_times(stamps), values, quality, int(ingest), metadata.get("unit"), metadata.get("clock"))
+    return found, ingest
 
 
 def _times(stamps: Any) -> npt.NDArray[np.int64]:
