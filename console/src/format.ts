@@ -11,6 +11,7 @@ const DIGITS_FEW = [6, 5, 4, 3];
  * good part of its first picture, and numbers come by the thousand. */
 const MARKS: Record<Language, [string, string]> = { de: [".", ","], en: [",", "."] };
 const UNITS: Record<string, string> = { degC: "°C", degF: "°F", percent: "%", kelvin: "K", hour: "h", deg: "°", dimensionless: "" };
+const UNITS_MAX = 1000;
 const STALE_MS = 60_000;
 const WAITING = 0x8032; // BadWaitingForInitialData (OPC 10000-4, 7.39): nothing is wrong, nothing was there so far
 const AGES: [number, Word][] = [
@@ -48,6 +49,18 @@ export function cellText(value: Value | undefined, unit: string, word: string, m
 
 /** Of units as they are stored (`degC`, `m**3/h`): what people write. Others stay as they are. */
 export function unitText(unit: string): string {
+  let found = units.get(unit);
+  if (found === undefined) {
+    if (units.size >= UNITS_MAX) units.clear();
+    units.set(unit, (found = writtenUnit(unit)));
+  }
+  return found;
+}
+
+/** Few units, of thousands of values a second. */
+const units = new Map<string, string>();
+
+function writtenUnit(unit: string): string {
   return unit.replace(/\b(degC|degF|percent|kelvin|hour|deg|dimensionless)\b/g, (word) => UNITS[word]).replaceAll("**2", "²").replaceAll("**3", "³");
 }
 

@@ -21,6 +21,7 @@ export interface ClientOptions {
   begun?: Map<string, Promise<Begun>>;
 }
 
+const OPEN_BRACE = "{".charCodeAt(0);
 const REQUEST_MS = 4000;
 const DISCOVERY_QUIET_MS = 400;
 const ANSWERS_MAX = 2000;
@@ -178,7 +179,8 @@ export function readLive(
 ): void {
   const address = known ?? fromSubject(message.subject);
   if (address === undefined) return;
-  const type = message.headers?.get("Content-Type") ?? "";
+  // No block begins so: headers are not taken apart for nothing.
+  const type = message.data[0] === OPEN_BRACE ? "" : (message.headers?.get("Content-Type") ?? "");
   if (type !== ARROW_TYPE) hear([decodeJson(address.path, address.kind, message.data)]);
   else void decodeMessage(address.path, address.kind, message.data, type).then(hear);
 }

@@ -16,6 +16,7 @@ export interface Reading {
 export const ARROW_TYPE = "application/vnd.apache.arrow.stream";
 const BAD_DECODING_ERROR = 0x80070000;
 const LONG_DIGITS = /[:[,]\s*-?\d{16,}/;
+const SAMPLE_TIMES = /"(?:timestamp|ingest)_ns":\s*\d+/g;
 const SPECIAL_NUMBERS: Record<string, number> = { NaN, Infinity, "-Infinity": -Infinity };
 const decoder = new TextDecoder();
 
@@ -52,7 +53,7 @@ function unreadable(path: string, kind: string): Reading {
 
 /** One JSON sample. Throws for what is none. */
 export function decodeSample(path: string, kind: string, text: string): Reading {
-  const raw = parseJson(text) as Record<string, unknown>;
+  const raw = parseSample(text);
   const nanoseconds = raw.timestamp_ns ?? raw.ingest_ns;
   const timeMs = nanoseconds === undefined ? Number(raw.timestamp_ms) : Number(nanoseconds) / 1e6;
   if (!Number.isFinite(timeMs)) throw new Error("a sample without a time");
@@ -63,6 +64,16 @@ export function decodeSample(path: string, kind: string, text: string): Reading 
 /** Whether this browser can read integers of JSON without losing digits. */
 export const keepsDigits: boolean = JSON.parse("1", ((_name: string, _value: unknown, context?: { source?: string }) =>
   context?.source !== undefined) as (name: string, value: unknown) => unknown) as boolean;
+
+/** Of a sample it is the value whose digits count: its times are shown to the millisecond, and keeping all of theirs would cost
+ * more than all else that is done with it. */
+function parseSample(text: string): Record<string, unknown> {
+  if (!LONG_DIGITS.test(text.replace(SAMPLE_TIMES, ""))) {
+    const raw = JSON.parse(text) as Record<string, unknown>;
+    if (typeof raw.value !== "object") return raw; // within another one, what looks like a time may be a value
+  }
+  return parseJson(text) as Record<string, unknown>;
+}
 
 /** JSON whose integers keep all their digits: those that a double cannot hold become a bigint. */
 export function parseJson(text: string): unknown {

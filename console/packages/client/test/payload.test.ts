@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
-import { decodeMessage, decodeSample, fromJson, parseJson, severity } from "../src/payload";
+import { type Msg } from "@nats-io/nats-core";
+import { readLive } from "../src/client";
+import { decodeMessage, decodeSample, fromJson, keepsDigits, parseJson, severity, type Reading } from "../src/payload";
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
@@ -32,4 +34,24 @@ test("what cannot be decoded is one bad reading, whatever it is", async () => {
     expect(severity(found[0].quality)).toBe("bad");
     expect(found[0].value).toBeNull();
   }
+});
+
+test("a sample's value keeps its digits, wherever they stand, and its time is that of all its digits", () => {
+  const sample = (value: string): string => `{"timestamp_ms":1700000000000,"value":${value},"timestamp_ns":1700000000123456789,"ingest_ns":1700000000123456999}`;
+  const decoded = (value: string): unknown => decodeSample("a:b", "tag", sample(value)).value;
+  const long = (digits: string): unknown => (keepsDigits ? BigInt(digits) : Number(digits));
+  expect(decoded("9007199254740993")).toBe(long("9007199254740993"));
+  expect(decoded("[1,9007199254740993]")).toEqual([1, long("9007199254740993")]);
+  expect(decoded('{"timestamp_ns":1700000000123456789}')).toEqual({ timestamp_ns: long("1700000000123456789") });
+  expect(decoded('"\\"timestamp_ns\\":1700000000123456789"')).toBe('"timestamp_ns":1700000000123456789');
+  expect([decoded("null"), decoded("2.5"), decoded("true")]).toEqual([null, 2.5, true]);
+  expect(decodeSample("a:b", "tag", sample("1")).timeMs).toBe(Number(1700000000123456789n) / 1e6);
+});
+
+test("headers of a live message are read only where its bytes do not say what it is", () => {
+  const message = (data: Uint8Array, headers: unknown): Msg => ({ subject: "uns.v1.a._tag.b", data, get headers() { return headers ?? expect.unreachable("headers"); } }) as unknown as Msg;
+  const heard: Reading[] = [];
+  readLive(message(new TextEncoder().encode('{"timestamp_ms":5,"value":1}'), undefined), (found) => heard.push(...found));
+  readLive(message(new TextEncoder().encode("nothing"), new Map([["Content-Type", "text/plain"]])), (found) => heard.push(...found));
+  expect(heard.map(({ path, value, timeMs }) => [path, value, timeMs])).toEqual([["a:b", 1, 5], ["a:b", null, 0]]);
 });
