@@ -376,3 +376,36 @@ def test_it_is_told_which_machines_of_a_line_lost_most() -> None:
 def test_what_cannot_be_is_refused(config: dict[str, Any], why: str) -> None:
     with pytest.raises(Exception, match=why):
         FLOW_TYPES["oee_total"].make("places", [Input("acme/**:oee/*", "event")], config)
+
+
+def test_what_a_running_window_is_made_of_by_order_is_what_it_is_once_it_is_over() -> None:
+    press, begun_ns = MACHINES[0], BASE + HOUR
+    hours = [format_time(begun_ns + n * HOUR) for n in range(3)]
+    orders = [
+        {"product": name, "ideal_cycle_s": 60.0, "start": hours[n], "end": hours[n + 1]}
+        for n, name in enumerate(("M6", "M8"))
+    ]
+    said: list[Said] = [(begun_ns + n, f"{press}:order/{4711 + n}", order) for n, order in enumerate(orders)]
+    for minute in range(180):
+        at_ns = begun_ns + minute * MIN + 10**9
+        state = ("Execute", "Setup", "Execute", "Aborted")[minute // 7 % 4]
+        said += [(at_ns, f"{press}:state", state), (at_ns + 1, f"{press}:parts", 2 * minute)]
+    said.append((begun_ns + 3 * HOUR - 10**9, f"{press}:state", "Execute"))
+    items: list[Any] = [received(number, each) for number, each in enumerate(said, 1)]
+    outcome = drive(machines_flow(), [*items, Tick(begun_ns + 4 * HOUR)])
+    assert not outcome.rejected
+    live = newest_before(outcome, press, "live", begun_ns + 3 * HOUR)
+    over = newest(outcome, press, "shift")
+    assert {each["order"] for each in over["orders"]} == {"4711", "4712", None}
+    assert {each["order"] for each in live["orders"]} == {"4711", "4712", None}
+    by_order = {each["order"]: each for each in live["orders"]}
+    for each in over["orders"]:
+        if each["order"] is not None:  # what runs without one goes on until the end
+            assert by_order[each["order"]] == pytest.approx(each)
+        assert by_order[each["order"]]["produced"] == each["produced"]
+
+
+def newest_before(outcome: Outcome, place: str, kind: str, end_ns: int) -> dict[str, Any]:
+    subject = f"uns.v1.{place.replace('/', '.')}._event.oee.{kind}"
+    told = [msgspec.json.decode(m.payload) for m in outcome.messages if m.subject == subject]
+    return [each for each in told if parse_time_ns(each["end"]) <= end_ns][-1]
