@@ -42,9 +42,9 @@ class View:
 
 VIEWS: Mapping[str, View] = {
     "plant": View("#/plant", "good"),
-    "wall": View("#/plant?view=wall", "acme/plant1/press"),
     "trend": View("", "lowest"),
-    "shop": View("#/shop", "Quality rate"),
+    "wall": View("#/plant?view=wall", "acme/plant1/press"),
+    "shop": View("#/shop", "good parts"),
     "why": View("#/shop?why=acme%2Fplant1%2Fpress%3Aoee%2Flive%2Foee", "Fully used"),
     "alarms": View("#/alarms", "the spindle is hot"),
     "fleet": View("#/fleet", "reached"),

@@ -11,6 +11,14 @@ import { Table } from "./table";
 
 const SHOWN_ELSEWHERE: ReadonlySet<string> = new Set(["path", "value", "unit", "start", "end", "stops"]);
 
+/** What a flow calls it, in words where there are any. */
+const NAMES: Record<string, Word> = {
+  oee: "oee", availability: "availability", performance: "performance", quality: "qualityRate", until: "endsAt", revision: "revision",
+  scrap: "scrap", rework: "rework", rejected: "lossRejects", orders: "orders",
+};
+const RATIO = /^(oee|teep|availability|performance|quality|known|first_pass_yield|.*_ratio)$/;
+const A_TIME = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
+
 const STEPS: Record<string, Word> = {
   planned: "plannedTime", used: "fullyUsed",
   failures: "lossFailures", setup: "setup", idling: "lossIdling", small_stops: "lossSmall", speed: "lossSpeed", rejects: "lossRejects",
@@ -102,11 +110,13 @@ function Waterfall({ found }: { found: Why }): preact.JSX.Element | null {
 }
 
 function Detail({ name, value }: { name: string; value: unknown }): preact.JSX.Element {
-  return <><dt class="foreign">{plain(name, 60)}</dt><dd class="foreign">{partText(name, value)}</dd></>;
+  return <><dt class="foreign">{Object.hasOwn(NAMES, name) ? t(NAMES[name]) : plain(name, 60)}</dt><dd class="foreign">{partText(name, value)}</dd></>;
 }
 
 /** Names that end with `_s` are seconds, also of what stands below them. */
 export function partText(name: string, value: unknown): string {
+  if (typeof value === "number" && RATIO.test(name)) return `${numberText(Math.round(value * 1000) / 10)} %`;
+  if (typeof value === "string" && A_TIME.test(value)) return timeText(Date.parse(value));
   if (typeof value === "number") return name.endsWith("_s") ? durationText(value) : numberText(value);
   if (Array.isArray(value)) return value.length === 0 ? "–" : value.map((one) => partText(name, one)).join("; ");
   if (value !== null && typeof value === "object") {

@@ -46,7 +46,9 @@ export const nodesMs = signal(0);
 /** Whether the nodes have answered yet: before that nobody knows that there is none. */
 export const isNodesKnown = signal(false);
 
-const before = new Map<string, { count: number; atMs: number }>();
+/** Some counts are looked at by their node every few seconds only: one that stands still so long has kept its rate. */
+const STILL_MS = 10_000;
+const before = new Map<string, { count: number; atMs: number; rate?: number }>();
 let watchers = 0;
 let isAsking = false;
 
@@ -120,10 +122,13 @@ function ratesOf(node: string, status: NodeStatus | undefined): Map<string, numb
   const atMs = performance.now();
   for (const [name, count] of countsOf(status)) {
     const last = before.get(`${node} ${name}`);
-    if (last !== undefined && count >= last.count && atMs > last.atMs) {
-      rates.set(name, ((count - last.count) * 1000) / (atMs - last.atMs));
+    if (last !== undefined && count === last.count && atMs - last.atMs < STILL_MS) {
+      if (last.rate !== undefined) rates.set(name, last.rate);
+      continue;
     }
-    before.set(`${node} ${name}`, { count, atMs });
+    const rate = last !== undefined && count >= last.count && atMs > last.atMs ? ((count - last.count) * 1000) / (atMs - last.atMs) : undefined;
+    if (rate !== undefined) rates.set(name, rate);
+    before.set(`${node} ${name}`, { count, atMs, rate });
   }
   return rates;
 }
