@@ -12,7 +12,7 @@ from millstream.client._export import ExportedDay
 from millstream.client._fleet import Fleet, FleetResult, FleetRun
 from millstream.client._fleet_data import DataPart, FleetDataRun
 from millstream.client._joined import joined_keys
-from millstream.client._ledger import Ledger, LedgerRow
+from millstream.client._ledger import Ledger, LedgerRow, account_from
 from millstream.client._letter_acts import LetterActs
 from millstream.client._logins import LoginUsers, login_users
 from millstream.client._node import PROVIDER, NodeAddress, find_node, is_process
@@ -99,6 +99,7 @@ __all__ = [
     "WritableTag",
     "WriteAnswer",
     "build_tree",
+    "account_from",
     "connect",
     "kind_of",
     "me",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from millstream.client import Plant, connect
+from millstream.client import Plant, account_from, connect
 from millstream.demo._account import TagAccount, exit_status, samples_at_edge, samples_at_hub, totals
 from millstream.demo._history import device_accounts
 from millstream.demo._options import DemoOptions
@@ -37,7 +37,7 @@ DRAIN_TIMEOUT_S = 60.0
 QUIET_POLLS = 3  # in a row with equal counts everywhere
 ARRIVAL_S_MAX = 30.0  # what the devices produced last is on its way so long; what is not there then is lost
 POLL_S = 0.25
-QUESTIONS_COUNT_MAX = 5  # of a node that does not answer, each of them waited for by the client
+ANSWER_S_MAX = 60.0  # a node on a busy machine may miss questions for so long
 AGES_COUNT_MAX = 1_000_000  # live samples whose age is kept; a demo of minutes makes fewer
 
 Counts = tuple[int, int, int]
@@ -154,18 +154,25 @@ async def _start_mqtt(course: Course, edge_node: Mapping[str, Any]) -> Child:
     return child
 
 
-async def _status(plant: Plant) -> Mapping[str, Any]:
-    """The status of the node that `plant` is connected to; on a busy machine it may miss a question."""
-    for _ in range(QUESTIONS_COUNT_MAX):
-        for node in await plant.status():
-            if node.get("name") == plant.node.name:
-                return node
-    raise PlantError("the node does not answer", where=plant.node.name, code="MS-0690")
+async def _status(plant: Plant, patience_s: float = ANSWER_S_MAX) -> Mapping[str, Any]:
+    """The status of the node that `plant` is connected to. On a busy machine it may miss a question: it is asked again
+    for as long as `patience_s`. Raises Unreachable."""
+    clock = SystemClock()
+    until_ns = clock.monotonic_ns() + int(patience_s * 1e9)
+    while True:
+        with suppress(Unreachable):
+            for node in await plant.status():
+                if node.get("name") == plant.node.name:
+                    return node
+        if clock.monotonic_ns() >= until_ns:
+            raise Unreachable("the node does not answer", where=plant.node.name, code="MS-0690")
+        await asyncio.sleep(POLL_S)
 
 
-async def _origins(hub: Plant) -> Mapping[str, OriginAccount]:
-    """The hub's recount, by edge stream; what the hub stored itself is not the plant's."""
-    return {name: account for name, account in (await hub.ledger()).accounts.items() if name.startswith("E_")}
+async def _origins(hub: Plant, patience_s: float = ANSWER_S_MAX) -> Mapping[str, OriginAccount]:
+    """The hub's recount, by edge stream; what the hub stored itself is not the plant's. Raises Unreachable."""
+    told = (await _status(hub, patience_s)).get("ledger") or {}
+    return {name: account_from(raw) for name, raw in told.items() if name.startswith("E_")}
 
 
 async def _wait_connected(course: Course, edge: Plant) -> None:
@@ -240,8 +247,8 @@ async def _cut(course: Course, hub: Plant, edge: Plant, proxy: FaultProxy) -> No
     say(f"caught up {course.catch_up_s:.1f} s after the link was back")
 
 
-async def _stream_ends(edge: Plant) -> dict[str, int]:
-    status = await _status(edge)
+async def _stream_ends(edge: Plant, patience_s: float = ANSWER_S_MAX) -> dict[str, int]:
+    status = await _status(edge, patience_s)
     return {s["name"]: int(s["last_seq"]) for s in status["streams"] if not s["name"].endswith(("_MQTT", "_DLQ"))}
 
 
@@ -250,18 +257,17 @@ def _reached(origins: Mapping[str, OriginAccount], goal: Mapping[str, int]) -> b
 
 
 async def _behind(hub: Plant, edge: Plant) -> int:
-    ends, origins = await _stream_ends(edge), await _origins(hub)
+    ends, origins = await _stream_ends(edge, 0), await _origins(hub, 0)
     return sum(max(0, last - (origins[name].last_seq if name in origins else 0)) for name, last in ends.items())
 
 
 async def _progress_line(course: Course, hub: Plant, edge: Plant, elapsed_s: float) -> None:
-    origins = await _origins(hub)  # first, so that it is never ahead; none: a busy hub did not answer in time
-    at_hub = f"{samples_at_hub(origins.values()):,}" if origins else "-"
-    status, ledger = await _status(edge), await edge.ledger()
+    at_hub = samples_at_hub((await _origins(hub, 0)).values())  # first, so that it is never ahead
+    status, ledger = await _status(edge, 0), await edge.ledger()
     at_edge = samples_at_edge(status, ledger.rows)
     age = percentile(course.ages_ms[-2000:], 0.99)
     course.say.say(
-        f"{elapsed_s:5.0f} s  edge {at_edge:>9,}  hub {at_hub:>9} samples  "
+        f"{elapsed_s:5.0f} s  edge {at_edge:>9,}  hub {at_hub:>9,} samples  "
         f"live age p99 {'-' if age is None else f'{age:.0f} ms'}  edge memory {status['rss_mb']:.0f} MB"
     )
 
