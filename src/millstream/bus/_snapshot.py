@@ -16,13 +16,14 @@ import msgspec
 
 from millstream.bus._jetstream import StreamApi, decode_answer
 from millstream.bus._streams import for_replicas
-from millstream.bus._transport import Transport
+from millstream.bus._transport import NobodyAnswers, Transport
 from millstream.kernel import PlantError, Unreachable
 from millstream.protocols.nats_wire import WireMessage, parse_headers
 
 CHUNK_BYTES = 128 * 1024
 CHUNKS_WAITING_MAX = 1024  # the server sends 8 MB ahead of what is acknowledged
 SILENCE_S_MAX = 30.0
+KNOWN_S_MAX, KNOWN_POLL_S = 10.0, 0.05  # until each box of a cluster knows who takes a restore
 START_S_MAX = 60.0  # a snapshot begins when the stream's blocks are written
 
 
@@ -76,11 +77,24 @@ async def give_snapshot(
     raw = await api.request(f"STREAM.RESTORE.{stream}", {"config": config, "state": head.state}, timeout_s=START_S_MAX)
     subject = str(raw["deliver_subject"])
     async for chunk in chunks:
-        answer = await connection.request(subject, chunk, timeout_s=SILENCE_S_MAX)
+        answer = await _give(connection, subject, chunk, timeout_s=SILENCE_S_MAX)
         if answer[4]:  # an error instead of the empty acknowledgement
             decode_answer(answer[4], where=stream)
-    answer = await connection.request(subject, b"", timeout_s=START_S_MAX)
+    answer = await _give(connection, subject, b"", timeout_s=START_S_MAX)
     restored = decode_answer(answer[4], where=stream)
     if not isinstance(restored.get("state"), dict):
         raise PlantError("a stream was not restored", where=stream, got=str(restored)[:200], code="MS-2623")
     return msgspec.to_builtins(restored["state"])  # type: ignore[no-any-return]
+
+
+async def _give(connection: Transport, subject: str, chunk: bytes, *, timeout_s: float) -> WireMessage:
+    """The answer to one part. Of three boxes the one that is asked may not have heard who takes the parts:
+    then nobody got this one, and it is given again. Raises Unreachable."""
+    until_s = asyncio.get_running_loop().time() + KNOWN_S_MAX
+    while True:
+        try:
+            return await connection.request(subject, chunk, timeout_s=timeout_s)
+        except NobodyAnswers:
+            if asyncio.get_running_loop().time() >= until_s:
+                raise
+        await asyncio.sleep(KNOWN_POLL_S)
