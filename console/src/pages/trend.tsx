@@ -217,24 +217,24 @@ function useLate(lines: preact.RefObject<TrendLine[]>, zoom: [number, number] | 
   useEffect(() => {
     setLate(0);
     if (zoom === undefined) return;
-    const [fromMs, toMs] = zoom;
-    const known = new Map<TrendLine, string>();
-    const look = async (line: TrendLine): Promise<boolean> => {
-      const [before, stamp] = [known.get(line), await line.stamp(fromMs, toMs)];
-      known.set(line, stamp);
-      if (before === undefined || before === stamp) return false;
-      await line.load(fromMs, toMs, true);
-      return true;
+    let [isOver, isAsking] = [false, false];
+    const ask = async (): Promise<void> => {
+      if (isAsking) return; // one at a time: the later of two would tell of what the earlier one still loads
+      isAsking = true;
+      try {
+        const shown = (lines.current ?? []).filter((line) => line.isNumeric);
+        const moved = await Promise.all(shown.map((line) => line.refresh(...zoom)));
+        if (!isOver && moved.includes(true)) setLate(now.peek());
+      } catch (error) {
+        if (!isOver) failed((error as Error).message);
+      } finally {
+        isAsking = false;
+      }
     };
-    let isOver = false;
-    const ask = (): void => void Promise.all((lines.current ?? []).filter((line) => line.isNumeric).map(look)).then(
-      (moved) => { if (!isOver && moved.includes(true)) setLate(now.peek()); },
-      (error: Error) => { if (!isOver) failed(error.message); },
-    );
-    ask();
-    const timer = setInterval(ask, LATE_MS);
-    addEventListener("focus", ask);
-    return () => { isOver = true; clearInterval(timer); removeEventListener("focus", ask); };
+    const onFocus = (): void => void ask();
+    const timer = setInterval(onFocus, LATE_MS);
+    addEventListener("focus", onFocus);
+    return () => { isOver = true; clearInterval(timer); removeEventListener("focus", onFocus); };
   }, [zoom?.[0], zoom?.[1]]);
   return lateMs;
 }

@@ -50,6 +50,7 @@ export function ConfigEditor({ config, reload }: { config: SiteConfig; reload: (
   };
   return (
     <>
+      {newest === 0 && <ReplacesFile edge={config.edge} />}
       {newest > base && isMine && <p class="look" role="alert">{t("changedMeanwhile", { n: newest, author: plain(config.history[0]?.author ?? "", 80) })} <button type="button" onClick={load}>{t("loadNewest")}</button></p>}
       <div class="editor">
         <div>
@@ -61,10 +62,17 @@ export function ConfigEditor({ config, reload }: { config: SiteConfig; reload: (
       <Told outcome={asking.outcome} />
       {judged && <Changes rows={judged.changes} />}
       {config.needs_signature ? <NeedsSignature config={config} text={text} /> : (
-        <PutForm config={config} text={text} base={base} stored={setBase} asking={asking} isFine={judged?.text === text && judged.findings.length === 0 && judged.changes.length > 0} />
+        <PutForm isFirst={newest === 0} config={config} text={text} base={base} stored={setBase} asking={asking} isFine={judged?.text === text && judged.findings.length === 0 && judged.changes.length > 0} />
       )}
     </>
   );
+}
+
+/** Until there is a revision the site's own file counts, which the hub does not have. */
+function ReplacesFile({ edge }: { edge: string }): preact.JSX.Element {
+  const running = edges.value.find((one) => one.name === edge)?.status?.connectors ?? [];
+  const names = running.map((one) => plain(String(one.name), 80)).join(", ");
+  return <p class="look" role="status">{t("replacesFile")} {names && t("replacesThese", { names })}</p>;
 }
 
 /** What the hub says of a text, a moment after the last letter. */
@@ -160,10 +168,12 @@ interface PutProps {
   stored: (revision: number) => void;
   asking: ReturnType<typeof useAsking>;
   isFine: boolean;
+  /** The site's own file counted so far. */
+  isFirst: boolean;
 }
 
 /** To this site, or with others in stages: the first alone, then the rest once it is healthy. */
-function PutForm({ config, text, base, stored, asking, isFine }: PutProps): preact.JSX.Element {
+function PutForm({ config, text, base, stored, asking, isFine, isFirst }: PutProps): preact.JSX.Element {
   const [comment, setComment] = useState("");
   const [others, setOthers] = useState<string[]>([]);
   const [stages, setStages] = useState("1,all");
@@ -186,6 +196,7 @@ function PutForm({ config, text, base, stored, asking, isFine }: PutProps): prea
         </fieldset>
       )}
       {others.length > 0 && <label>{t("stages")} <input value={stages} pattern="[0-9]+%?(,([0-9]+%?|all))*|all" maxLength={100} onInput={(event) => setStages(event.currentTarget.value)} /></label>}
+      {isFirst && <label class="inline"><input type="checkbox" required /> {t("replacesSure")}</label>}
       <p class="muted">{t("goesBack")}</p>
       <div class="bar"><button type="submit" disabled={asking.isBusy || !isFine}>{t("rollOut")}</button></div>
     </form>

@@ -26,6 +26,8 @@ export class TrendLine {
   private rawMs = RAW_MS_MAX;
   /** What the samples that are there were asked for. */
   private held: { fromMs: number; toMs: number; over: number } | undefined;
+  /** The span that was loaded, and how it stood just before. */
+  private watched: { fromMs: number; toMs: number; stamp: Promise<string | undefined> } | undefined;
   private asked = 0;
 
   constructor(
@@ -42,8 +44,21 @@ export class TrendLine {
     if (earlierMs === 0) this.stops.push(hearAll((readings) => this.hear(readings)), follow(tag.asset, tag.kind));
   }
 
-  /** What is stored of a span, as a mark that moves when something of it came late. Throws MillstreamError. */
-  async stamp(fromMs: number, toMs: number): Promise<string> {
+  /** Whether something of what is shown came late or was put right since it was loaded; then it is loaded again. A new span
+   * that was not loaded since it stood begins to be watched here. Throws MillstreamError. */
+  async refresh(fromMs: number, toMs: number): Promise<boolean> {
+    const span = this.held ?? { fromMs, toMs };
+    const watched = this.watched;
+    const before = watched?.fromMs === span.fromMs && watched.toMs === span.toMs ? await watched.stamp : undefined;
+    const stamp = await this.stampOf(span.fromMs, span.toMs);
+    if (before === undefined) this.watched = { fromMs: span.fromMs, toMs: span.toMs, stamp: Promise.resolve(stamp) };
+    if (before === undefined || before === stamp) return false;
+    await this.load(span.fromMs, span.toMs, true);
+    return true;
+  }
+
+  /** What is stored of a span, as a mark that moves when something of it came late. */
+  private stampOf(fromMs: number, toMs: number): Promise<string> {
     return client.history.stamp(this.tag.path, fromMs - this.earlierMs, toMs - this.earlierMs, this.tag.kind);
   }
 
@@ -55,10 +70,13 @@ export class TrendLine {
       this.early ??= [];
       const heldToMs = Math.min(toMs, client.now());
       let isNew = false;
+      // Before the samples: what comes between the two is loaded once more, and never missed. Of what goes on, nothing is late.
+      const stamp = toMs > heldToMs || this.isFromSite ? undefined : this.stampOf(fromMs, toMs).catch(() => undefined);
       try {
         const line = await this.stored(fromMs - this.earlierMs, toMs - this.earlierMs);
         if (mine !== this.asked) return; // something newer was asked for, and comes
         this.line = line;
+        this.watched = stamp && { fromMs, toMs, stamp };
         isNew = true;
         this.held = line.isRaw && !this.isCut ? { fromMs, toMs: heldToMs, over } : undefined;
       } finally {

@@ -90,6 +90,8 @@ export const de: Words = {
   progress: "Fortschritt", result: "Ergebnis", fetchFile: "Datei holen",
   edit: "Bearbeiten", revisions: "Fassungen", blame: "Wer was gesetzt hat", revision: "Fassung", author: "Von", signed: "signiert",
   backTo: "Zurück zu", wentBack: "ging zurück:", trying: "versucht Fassung", ownFile: "eigene Datei", runsOf: "läuft mit {n}, neueste {all}",
+  replacesFile: "Bisher gilt die eigene Datei des Standorts, die der Hub nicht hat. Eine Fassung tritt an die Stelle aller Konnektoren, Flows und Grenzen der Streams darin.",
+  replacesThese: "Er betreibt diese Konnektoren: {names}.", replacesSure: "Hier steht alles, was der Standort betreiben soll.",
   ownFileOnly: "Es gilt die eigene Datei: der Hub hat noch keine Fassung.", changesOf: "Änderungen der Fassung {n} gegen {before}",
   changes: "Änderungen", noChanges: "Nichts ist anders.", before: "Vorher", afterwards: "Nachher", added: "neu", removed: "entfernt", changed: "Geändert",
   document: "Dokument", checking: "Wird geprüft…", noFindings: "Daran ist nichts falsch.", line: "Zeile {n}", mayStandHere: "Was hier stehen darf",

@@ -85,6 +85,8 @@ export const en = {
   progress: "Progress", result: "Result", fetchFile: "Fetch the file",
   edit: "Edit", revisions: "Revisions", blame: "Who set what", revision: "Revision", author: "Author", signed: "signed",
   backTo: "Back to", wentBack: "went back:", trying: "tries revision", ownFile: "its own file", runsOf: "runs {n}, newest {all}",
+  replacesFile: "The site's own file counts so far, which the hub does not have. A revision takes the place of all connectors, flows and bounds of streams in it.",
+  replacesThese: "It runs these connectors: {names}.", replacesSure: "All that the site is to run stands here.",
   ownFileOnly: "Its own file counts: the hub has no revision yet.", changesOf: "Changes of revision {n} against {before}",
   changes: "Changes", noChanges: "Nothing differs.", before: "Before", afterwards: "Afterwards", added: "added", removed: "removed", changed: "Changed",
   document: "Document", checking: "Checking…", noFindings: "Nothing is wrong with it.", line: "Line {n}", mayStandHere: "What may stand here",

@@ -119,8 +119,14 @@ async def configure_a_site(page: Page) -> None:
     await page.get_by_text("Nothing is wrong with it.").wait_for()
     await page.get_by_role("region", name="Changes").get_by_text("connectors[boiler].config.port").wait_for()
     assert await faults_shown(page) == []
+    await page.get_by_text("The site's own file counts so far").wait_for()
+    await form.get_by_role("button", name="Roll out").click()  # not before it is said that this is all
+    sure = form.get_by_label("All that the site is to run stands here.")
+    assert await sure.evaluate("field => field.validity.valueMissing")
+    await sure.check()
     await form.get_by_role("button", name="Roll out").click()
     await page.get_by_text("Done: away").wait_for()
+    await sure.wait_for(state="detached")  # a revision is replaced by a revision
     await document.fill(FIRST.replace("prot", "port").replace("10.0.0.1", "10.0.0.2"))
     await form.get_by_label("Comment").fill("it has moved")
     await form.get_by_role("button", name="Roll out").click()
