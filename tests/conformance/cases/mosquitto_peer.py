@@ -67,10 +67,13 @@ class Mosquitto:
         )
 
     async def stop(self) -> None:
-        """SIGTERM: sessions are written down."""
+        """SIGTERM: sessions are written down. One that comes just before its loop begins is forgotten: told again."""
         if self.process is not None and self.process.returncode is None:
-            self.process.terminate()
-            await asyncio.wait_for(self.process.wait(), 60)
+            async with asyncio.timeout(60):
+                while self.process.returncode is None:
+                    self.process.terminate()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self.process.wait(), 5)
         self.process = None
 
 

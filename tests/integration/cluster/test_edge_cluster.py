@@ -186,9 +186,15 @@ async def wait_held(site: Site, count: int) -> None:
         assert node.historian is not None
         found = await node.historian.query(Range(tags=("acme/e1:n",), limit=count))
         assert found.column("value").to_pylist() == list(range(count)), member
-        near = await node.historian.query(Range(tags=("acme/e1/near:n",), limit=count))
-        values = near.column("value").to_pylist()
-        assert values, f"{member} has what stays at the site, too"
+        values: list[int] = []
+
+        async def has_near(node: EdgeNode = node, values: list[int] = values) -> bool:
+            assert node.historian is not None
+            near = await node.historian.query(Range(tags=("acme/e1/near:n",), limit=count))
+            values[:] = near.column("value").to_pylist()
+            return bool(values)
+
+        await until(has_near, f"what stays at the site in the history of {member}, too")
         assert values == list(range(len(values))), member
 
 
