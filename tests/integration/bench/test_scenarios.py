@@ -27,6 +27,7 @@ KEPT_ROWS_MAX = ROWS | {
     "connectors": 16,
     "count-instances": 5,
     "fleet-raw": 2,
+    "fleet-update": 2,
     "predict-edge": 2,
 }  # at two sizes each; with --instances 1,2
 ROW_KEYS = {"measure", "figure", "target", "ratio", "is_met", "note", "result_hash", "details"}
@@ -119,5 +120,6 @@ def test_every_scenario_has_a_kept_result() -> None:
         *ROWS,
         "count-instances",
         "fleet-raw",
+        "fleet-update",
         "predict-edge",
     }
