@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from millstream.bus._connection import RawConnection
     from millstream.bus._contract_log import ContractLog
     from millstream.bus._credentials import Credentials, api_prefix, read_creds
-    from millstream.bus._direct_batch import get_batch
+    from millstream.bus._direct_batch import get_all, get_batch
     from millstream.bus._fast_ingest import FastIngestPublisher
     from millstream.bus._group_commit import GroupCommitPublisher
     from millstream.bus._jetstream import Refused, StreamApi, StreamState, decode_answer
@@ -123,7 +123,7 @@ else:
             "_connection": "RawConnection",
             "_contract_log": "ContractLog",
             "_credentials": "Credentials api_prefix read_creds",
-            "_direct_batch": "get_batch",
+            "_direct_batch": "get_all get_batch",
             "_fast_ingest": "FastIngestPublisher",
             "_group_commit": "GroupCommitPublisher",
             "_jetstream": "Refused StreamApi StreamState decode_answer",
@@ -272,6 +272,7 @@ __all__ = [
     "find_stream",
     "fit_bounds",
     "flow_stream",
+    "get_all",
     "get_batch",
     "get_last",
     "hub_stream",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -60,6 +60,19 @@ async def get_batch(
     finally:
         ended.cancel()
         connection.let_go(inbox)
+
+
+async def get_all(
+    connection: Transport, stream: str, subject_filter: str, *, count: int = 200, bytes_max: int = 256 * 1024
+) -> AsyncGenerator[Received, None]:
+    """Every message that fits, the oldest first, batch by batch (`count` and `bytes_max` are of one). Raises
+    Unreachable."""
+    seq, is_more = 1, True
+    while is_more:
+        found, is_more = await get_batch(connection, stream, subject_filter, seq=seq, count=count, bytes_max=bytes_max)
+        for message in found:
+            yield message
+            seq = message.seq + 1
 
 
 def _keep(message: WireMessage, stream: str, found: list[Received], ended: asyncio.Future[bool]) -> None:

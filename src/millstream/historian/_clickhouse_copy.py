@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from millstream.historian._clickhouse_link import ClickhouseLink
 from millstream.historian._clickhouse_state import base64_of
 from millstream.historian._clickhouse_store import ClickhouseStore
-from millstream.historian._columns import TIME_MAX_NS, TIME_MIN_NS
 from millstream.historian._dialect_clickhouse import day_sql
-from millstream.historian._frozen import ROLLED, Beside
+from millstream.historian._frozen import ROLLED, Beside, of_day
 from millstream.historian._ports import DeadLetter
-from millstream.historian._store import DAY_NS, HistoryStoreError
+from millstream.historian._store import HistoryStoreError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,8 +70,7 @@ class ClickhouseFrozen:
 
     def samples(self, day: int) -> Iterator[pa.Table]:
         """Those of a day."""
-        start, end = max(day * DAY_NS, TIME_MIN_NS), min((day + 1) * DAY_NS, TIME_MAX_NS)
-        where = f"time_ns >= {start:d} AND time_ns < {end:d} AND {self._left}"
+        where = f"{of_day('time_ns', day)} AND {self._left}"
         return self._link.parts(f"SELECT {_SAMPLES} FROM readings WHERE {where}", doing="be copied")
 
     def rolled_days(self) -> list[tuple[int, int]]:
@@ -84,8 +82,7 @@ class ClickhouseFrozen:
 
     def rollups(self, day: int) -> Iterator[pa.Table]:
         """Those of a day."""
-        start, end = max(day * DAY_NS, TIME_MIN_NS), min((day + 1) * DAY_NS, TIME_MAX_NS)
-        where = f"start_ns >= {start:d} AND start_ns < {end:d} AND {self._seen}"
+        where = f"{of_day('start_ns', day)} AND {self._seen}"
         return self._link.parts(f"SELECT {ROLLED} FROM rollups WHERE {where}", doing="be copied")
 
     def events(self) -> Iterator[pa.Table]:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from millstream.historian._columns import TIME_MAX_NS, TIME_MIN_NS
 from millstream.historian._last import LastRow
 from millstream.historian._ports import DeadLetter
-from millstream.historian._store import Position
+from millstream.historian._store import DAY_NS, Position
 from millstream.historian._tags import TagEntry
 
 if TYPE_CHECKING:
@@ -77,3 +78,9 @@ class Frozen(Protocol):
     def close(self) -> None:
         """It is read."""
         ...
+
+
+def of_day(column: str, day: int) -> str:
+    """The condition that a time in ns lies in a day since 1970; the first and the last one end where times do."""
+    start, end = max(day * DAY_NS, TIME_MIN_NS), min((day + 1) * DAY_NS, TIME_MAX_NS)
+    return f"{column} >= {start:d} AND {column} < {end:d}"

@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from millstream.historian._columns import TIME_MAX_NS, TIME_MIN_NS
 from millstream.historian._dialect_postgres import day_sql
-from millstream.historian._frozen import ROLLED, Beside
+from millstream.historian._frozen import ROLLED, Beside, of_day
 from millstream.historian._ports import DeadLetter
 from millstream.historian._postgres_link import PostgresLink
 from millstream.historian._postgres_store import KIND_ESCAPED, PostgresStore, load_last, plain, store_tags, unescaped
-from millstream.historian._store import DAY_NS, Position
+from millstream.historian._store import Position
 from millstream.historian._tags import TagEntry
 
 if TYPE_CHECKING:
@@ -51,8 +50,7 @@ class PostgresFrozen:
 
     def samples(self, day: int) -> Iterator[pa.Table]:
         """Those of a day."""
-        start, end = max(day * DAY_NS, TIME_MIN_NS), min((day + 1) * DAY_NS, TIME_MAX_NS)
-        sql = f"SELECT {_SAMPLES} FROM readings WHERE time_ns >= {start:d} AND time_ns < {end:d}"
+        sql = f"SELECT {_SAMPLES} FROM readings WHERE {of_day('time_ns', day)}"
         return (unescaped(table) for table in self._link.parts(sql, doing="be copied"))
 
     def rolled_days(self) -> list[tuple[int, int]]:
@@ -62,8 +60,7 @@ class PostgresFrozen:
 
     def rollups(self, day: int) -> Iterator[pa.Table]:
         """Those of a day."""
-        start, end = max(day * DAY_NS, TIME_MIN_NS), min((day + 1) * DAY_NS, TIME_MAX_NS)
-        sql = f"SELECT {ROLLED} FROM rollups WHERE start_ns >= {start:d} AND start_ns < {end:d}"
+        sql = f"SELECT {ROLLED} FROM rollups WHERE {of_day('start_ns', day)}"
         return self._link.parts(sql, doing="be copied")
 
     def events(self) -> Iterator[pa.Table]:

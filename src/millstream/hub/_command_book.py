@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from millstream.bus import RawConnection, StreamApi, StreamConfig, decode_answer, ensure_stream, get_batch
+from millstream.bus import RawConnection, StreamApi, StreamConfig, decode_answer, ensure_stream, get_all, get_batch
 from millstream.kernel import Clock, FencedError, PlantError
 from millstream.protocols.command import FINAL, RANK, Command, State
 from millstream.sdk import Received
@@ -81,13 +81,8 @@ class CommandBook:
 
     async def all(self) -> AsyncGenerator[tuple[Record, int], None]:
         """Every record, in the order of their last change, as (record, sequence)."""
-        seq, has_more = 1, True
-        while has_more:
-            found, has_more = await get_batch(self._connection, STREAM, f"{SUBJECT}.>", seq=seq, count=1000)
-            for message in found:
-                yield _record_of(message), message.seq
-            if found:
-                seq = found[-1].seq + 1
+        async for message in get_all(self._connection, STREAM, f"{SUBJECT}.>", count=1000):
+            yield _record_of(message), message.seq
 
     async def newest(self, limit: int, node: str | None = None) -> list[Record]:
         """The records that were changed last, of one node or of all, the newest last. Looks from the end of the stream

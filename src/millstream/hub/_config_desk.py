@@ -11,20 +11,19 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from millstream.bus import CONFIG, CONFIG_PREFIX, StreamApi, decode_answer, get_batch
+from millstream.bus import CONFIG, CONFIG_PREFIX, StreamApi, decode_answer
 from millstream.config import put_told
 from millstream.historian import Reply
 from millstream.hub._desk import DONE, Asker, DeskAround, no_name
+from millstream.hub._kept_configs import kept_configs, revision_in
 from millstream.kernel import DecodeError, FencedError, NotFoundError, PlantError, Unreachable
 from millstream.protocols.audit import put_name
 from millstream.protocols.below import sites_below
 from millstream.protocols.config_desk import SEQ, STALE, STATUS, ConfigAsk, decode_ask
 from millstream.protocols.module import MODULES, info_subject, is_module_digest
-from millstream.protocols.site_config import Revision, decode_revision, is_edge_name
-from millstream.sdk import Received
+from millstream.protocols.site_config import decode_revision, is_edge_name
 
 REPORT_TIMEOUT_S = 2.0
-PAGE_BYTES = 1 << 20
 MODULES_COUNT_MAX = 64
 
 
@@ -56,20 +55,8 @@ class ConfigDesk:
             await self._put(ask, places[ask.edge], body, asker.origin)
             yield Reply(b"", DONE)
 
-    async def _kept(self, edge: str) -> AsyncGenerator[Received, None]:
-        """What the hub still has for a site, oldest first."""
-        seq, is_more = 1, True
-        while is_more:
-            found, is_more = await get_batch(
-                self._around.connection, CONFIG, CONFIG_PREFIX + edge, seq=seq, bytes_max=PAGE_BYTES
-            )
-            for message in found:
-                yield message
-                seq = message.seq + 1
-            is_more = is_more and bool(found)
-
     async def _history(self, edge: str) -> AsyncGenerator[Reply, None]:
-        async for message in self._kept(edge):
+        async for message in kept_configs(self._around.connection, edge):
             yield Reply(message.payload, ((STATUS, "part"), (SEQ, str(message.seq))))
         yield Reply(b"", DONE)
 
@@ -94,7 +81,7 @@ class ConfigDesk:
         last = await self._api.last(CONFIG, CONFIG_PREFIX + ask.edge)
         if (0 if last is None else last.seq) != ask.last_seq:
             raise _stale(ask.edge)
-        before = await asyncio.to_thread(_revision_in, last, ask.edge)
+        before = await asyncio.to_thread(revision_in, last, ask.edge)
         newest = 0 if before is None else before[0].revision
         if revision.revision <= newest or revision.based_on != newest:
             raise _stale(ask.edge)
@@ -107,14 +94,6 @@ class ConfigDesk:
         told = await asyncio.to_thread(put_told, before, (revision, text), path, origin)
         once = f"/{path}|{put_name(ask.edge, revision.revision)}"
         await self._around.audit.tell("config", "put", told, once)
-
-
-def _revision_in(message: Received | None, edge: str) -> tuple[Revision, str] | None:
-    """What came last, with its document; None when that is no revision."""
-    try:
-        return None if message is None else decode_revision(message.payload, edge)
-    except DecodeError:
-        return None
 
 
 def _stale(edge: str) -> PlantError:

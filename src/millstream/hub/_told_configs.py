@@ -13,20 +13,19 @@ import contextlib
 
 import msgspec
 
-from millstream.bus import CONFIG, CONFIG_PREFIX, HUB_LOCAL, StreamApi, get_batch
+from millstream.bus import CONFIG, CONFIG_PREFIX, HUB_LOCAL, StreamApi
 from millstream.config import put_told
 from millstream.hub._desk import DeskAround
-from millstream.kernel import DecodeError, PlantError, beside_one_another
+from millstream.hub._kept_configs import kept_configs, revision_in
+from millstream.kernel import PlantError, beside_one_another
 from millstream.model import AssetPath
 from millstream.protocols.audit import AUDIT_TYPE, put_name
-from millstream.protocols.site_config import Revision, decode_revision
+from millstream.protocols.site_config import Revision
 from millstream.protocols.uns_subject import UnsAddress, encode_subject
-from millstream.sdk import Received
 
 SITES_AT_ONCE = 8
 AGAIN_S = 5.0
 QUIET_S = 60.0  # who has put something has told it by then, or never will
-PAGE_BYTES = 1 << 20
 Known = tuple[Revision, str]
 
 
@@ -61,15 +60,15 @@ class ToldConfigs:
     async def _look_at(self, edge: str, place: str, since_ns: int) -> None:
         """One site. What was stored before `since_ns` may have been told: the stream reaches back no further."""
         last = await self._api.last(CONFIG, CONFIG_PREFIX + edge)
-        newest = await _revision_in(last, edge)
+        newest = await asyncio.to_thread(revision_in, last, edge)
         if last is None or newest is None or last.stored_time_ns < since_ns:
             return
         told = await self._newest_told(edge, place)
         if newest[0].revision <= told:
             return
         before: Known | None = None
-        for message in await self._kept(edge):
-            after = await _revision_in(message, edge)
+        async for message in kept_configs(self._around.connection, edge):
+            after = await asyncio.to_thread(revision_in, message, edge)
             if after is None:
                 continue
             is_due = after[0].revision > told and message.stored_time_ns >= since_ns
@@ -88,23 +87,3 @@ class ToldConfigs:
             return int(raw["after"]["revision"]) if raw.get("edge") == edge else 0
         except (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError):
             return 0
-
-    async def _kept(self, edge: str) -> list[Received]:
-        """What the hub still has for a site, oldest first."""
-        kept: list[Received] = []
-        seq, is_more = 1, True
-        while is_more:
-            found, is_more = await get_batch(
-                self._around.connection, CONFIG, CONFIG_PREFIX + edge, seq=seq, bytes_max=PAGE_BYTES
-            )
-            kept += found
-            seq, is_more = (found[-1].seq + 1, is_more) if found else (seq, False)
-        return kept
-
-
-async def _revision_in(message: Received | None, edge: str) -> Known | None:
-    """None: it is no revision."""
-    try:
-        return None if message is None else await asyncio.to_thread(decode_revision, message.payload, edge)
-    except DecodeError:
-        return None

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from millstream.bus import RawConnection, StreamApi, StreamConfig, decode_answer, ensure_stream, get_batch
+from millstream.bus import RawConnection, StreamApi, StreamConfig, decode_answer, ensure_stream, get_all
 from millstream.kernel import ConfigError
 from millstream.login._records import LoginUser, Session
 from millstream.protocols.nats_wire import WireMessage
@@ -185,14 +185,8 @@ class LoginBook:
         answer = await self._connection.request(subject, payload, header_lines=lines.encode())
         return int(decode_answer(answer[4], where=subject)["seq"])
 
-    async def _all(self, subjects: str) -> AsyncGenerator[Received, None]:
-        seq, has_more = 1, True
-        while has_more:
-            found, has_more = await get_batch(self._connection, STREAM, subjects, seq=seq, count=1000)
-            for message in found:
-                yield message
-            if found:
-                seq = found[-1].seq + 1
+    def _all(self, subjects: str) -> AsyncGenerator[Received, None]:
+        return get_all(self._connection, STREAM, subjects, count=1000)
 
     def _on_change(self, messages: list[WireMessage]) -> None:
         self._stale |= {bytes(message[1]).decode(): (bytes(message[4]), 0) for message in messages}
