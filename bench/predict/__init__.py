@@ -24,23 +24,7 @@ from typing import Any
 import numpy as np
 
 from bench._report import Row, digest, finish, parser
-from bench.predict._cuts import (
-    BANDS,
-    BLOCK,
-    BLOCK_MS,
-    CUT,
-    DELAY_MS_MAX,
-    LOADS,
-    MS_NS,
-    PERIOD,
-    RATE_HZ,
-    SAID,
-    SETTINGS,
-    START_NS,
-    TOOL,
-    breaks_of,
-    force,
-)
+from bench.predict import _cuts as cuts
 from bench.predict._edge import edge_row
 from millstream.flow import FlowCore, Input, KeyStore, TimePolicy
 from millstream.flow.library import FLOW_TYPES
@@ -51,8 +35,10 @@ from millstream.sdk import Message, Received
 
 CORES_MAX = 1.0
 ARROW = VERSION_LINE + b"\r\n" + encode_header_lines((("Content-Type", ARROW_TYPE),)) + b"\r\n"
-WAVEFORM = {"rate_hz": RATE_HZ, "window": f"{BLOCK_MS}ms", "features": ["rms", "peak", "crest_factor", "kurtosis"],
-            "bands": BANDS}  # fmt: skip
+WAVEFORM = {
+    "rate_hz": cuts.RATE_HZ, "window": f"{cuts.BLOCK_MS}ms", "features": ["rms", "peak", "crest_factor", "kurtosis"],
+    "bands": cuts.BANDS,
+}  # fmt: skip
 ANOMALY = {"names": {"level": "force/rms"}, "learn": "5s"}
 
 
@@ -145,11 +131,11 @@ def _run(seconds: int, channels: int) -> _Plant:
     """All flows after so much time of the plant."""
     waves = _Stage("waveform", WAVEFORM, Input("acme/plant1/**:force"))
     odd = _Stage("anomaly", ANOMALY, Input("acme/plant1/**:force/rms", "kpi"))
-    context = [Input(f"acme/plant1/**:{name}") for name in SAID]
-    features = [Input(f"acme/plant1/**:force/{name}", "kpi") for name in LOADS]
-    plant = _Plant(waves, odd, _Stage("tool", TOOL, *features, *context))
-    breaks = breaks_of(channels, seconds)
-    for first in range(0, seconds * RATE_HZ - BLOCK + 1, BLOCK):
+    context = [Input(f"acme/plant1/**:{name}") for name in cuts.SAID]
+    features = [Input(f"acme/plant1/**:force/{name}", "kpi") for name in cuts.LOADS]
+    plant = _Plant(waves, odd, _Stage("tool", cuts.TOOL, *features, *context))
+    breaks = cuts.breaks_of(channels, seconds)
+    for first in range(0, seconds * cuts.RATE_HZ - cuts.BLOCK + 1, cuts.BLOCK):
         _round(plant, first, breaks)
     return plant
 
@@ -160,25 +146,25 @@ def _round(plant: _Plant, first: int, breaks: Mapping[int, int]) -> None:
     features = [_received(message) for message in plant.waves.take(_blocks(first, breaks))]
     plant.odd.take(features)
     said = plant.tools.take([*_context(first, len(breaks)), *features])
-    waves_ms, filling_ms = (plant.waves.cpu_s - waves_s) * 1000, BLOCK_MS
+    waves_ms, filling_ms = (plant.waves.cpu_s - waves_s) * 1000, cuts.BLOCK_MS
     tools_ms = (plant.tools.cpu_s - tools_s) * 1000
     plant.scores_ms.append(filling_ms + waves_ms + (plant.odd.cpu_s - odd_s) * 1000)
     plant.tools_ms.append(filling_ms + waves_ms + tools_ms)
     for message in said:
         if "._alarm.tool.broken" in message.subject:
             channel = int(message.subject.split(".mill")[1].partition(".")[0])
-            waited_ms = (first + BLOCK - breaks[channel]) * 1000 / RATE_HZ
+            waited_ms = (first + cuts.BLOCK - breaks[channel]) * 1000 / cuts.RATE_HZ
             plant.breaks_ms.setdefault(channel, waited_ms + waves_ms + tools_ms)
 
 
 def _blocks(first: int, breaks: Mapping[int, int]) -> list[Received]:
     """Noise about a tone while it cuts, the same in each run."""
     found = []
-    numbers = np.arange(first, first + BLOCK, dtype=np.int64)
-    times = START_NS + numbers * (1000 // RATE_HZ) * MS_NS
+    numbers = np.arange(first, first + cuts.BLOCK, dtype=np.int64)
+    times = cuts.START_NS + numbers * (1000 // cuts.RATE_HZ) * cuts.MS_NS
     for channel, broken in breaks.items():
-        noise = np.random.default_rng(first * len(breaks) + channel).normal(size=BLOCK)
-        block = Block(f"acme/plant1/mill{channel}:force", times, force(numbers, broken, noise))
+        noise = np.random.default_rng(first * len(breaks) + channel).normal(size=cuts.BLOCK)
+        block = Block(f"acme/plant1/mill{channel}:force", times, cuts.force(numbers, broken, noise))
         payload = encode_block(block, ingest_time_ns=int(times[-1]))
         found.append(Received(f"uns.v1.acme.plant1.mill{channel}._tag.force", payload, ARROW, 0, int(times[-1])))
     return found
@@ -186,14 +172,15 @@ def _blocks(first: int, breaks: Mapping[int, int]) -> list[Received]:
 
 def _context(first: int, channels: int) -> list[Received]:
     """What the controllers tell within this block."""
-    told: list[tuple[str, Any, int]] = [(name, value, 0) for name, value in SETTINGS.items()] if first == 0 else []
-    edges = [number for number in range(first, first + BLOCK) if number % PERIOD in (0, CUT)]
-    told += [("cutting", number % PERIOD == 0, number) for number in edges]
+    told: list[tuple[str, Any, int]] = [(name, value, 0) for name, value in cuts.SETTINGS.items()] if first == 0 else []
+    edges = [number for number in range(first, first + cuts.BLOCK) if number % cuts.PERIOD in (0, cuts.CUT)]
+    told += [("cutting", number % cuts.PERIOD == 0, number) for number in edges]
     return [
         Received(
             f"uns.v1.acme.plant1.mill{channel}._tag.{name}",
-            encode_sample(value, quality=GOOD, source_time_ns=START_NS + at * MS_NS, ingest_time_ns=START_NS), None, 0,
-            START_NS + at * MS_NS,
+            encode_sample(
+                value, quality=GOOD, source_time_ns=cuts.START_NS + at * cuts.MS_NS, ingest_time_ns=cuts.START_NS
+            ), None, 0, cuts.START_NS + at * cuts.MS_NS,
         )
         for name, value, at in told
         for channel in range(channels)
@@ -202,7 +189,7 @@ def _context(first: int, channels: int) -> list[Received]:
 
 def _received(message: Message) -> Received:
     headers = VERSION_LINE + b"\r\n" + encode_header_lines(message.headers) + b"\r\n"
-    return Received(message.subject, message.payload, headers, 0, START_NS)
+    return Received(message.subject, message.payload, headers, 0, cuts.START_NS)
 
 
 def _cost(name: str, stage: _Stage, seconds: int, channels: int) -> Row:
@@ -216,10 +203,10 @@ def _cost(name: str, stage: _Stage, seconds: int, channels: int) -> Row:
 def _delay(measure: str, delays_ms: Sequence[float], cores: float, *, is_short: bool) -> Row:
     ordered = sorted(delays_ms)
     p50, p99 = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)]
-    is_met = is_short or (p99 <= DELAY_MS_MAX and cores <= CORES_MAX)
-    note = f"the block fills for {BLOCK_MS} ms, the rest is time of the processor; {cores:.2f} cores"
+    is_met = is_short or (p99 <= cuts.DELAY_MS_MAX and cores <= CORES_MAX)
+    note = f"the block fills for {cuts.BLOCK_MS} ms, the rest is time of the processor; {cores:.2f} cores"
     return Row(
-        measure, f"{p99:.0f} ms", f"at most {DELAY_MS_MAX:g} ms on one core", None,
+        measure, f"{p99:.0f} ms", f"at most {cuts.DELAY_MS_MAX:g} ms on one core", None,
         is_met, note, digest([len(delays_ms)]), {"p99_ms": p99, "p50_ms": p50, "cores": cores},
     )  # fmt: skip
 
@@ -227,9 +214,10 @@ def _delay(measure: str, delays_ms: Sequence[float], cores: float, *, is_short: 
 def _breaks(plant: _Plant, channels: int, *, is_short: bool) -> Row:
     ordered = sorted(plant.breaks_ms.values())
     worst = ordered[-1] if ordered else float("inf")
-    is_met = len(ordered) == channels and (is_short or worst <= DELAY_MS_MAX)
+    is_met = len(ordered) == channels and (is_short or worst <= cuts.DELAY_MS_MAX)
     return Row(
-        "tool: from the sample of a break to its alarm, the slowest", f"{worst:.0f} ms", f"at most {DELAY_MS_MAX:g} ms",
-        None, is_met, f"{len(ordered)} of {channels} breaks told", digest(sorted(plant.breaks_ms)),
+        "tool: from the sample of a break to its alarm, the slowest", f"{worst:.0f} ms",
+        f"at most {cuts.DELAY_MS_MAX:g} ms", None, is_met,
+        f"{len(ordered)} of {channels} breaks told", digest(sorted(plant.breaks_ms)),
         {"worst_ms": worst, "p50_ms": ordered[len(ordered) // 2] if ordered else None, "found": len(ordered)},
     )  # fmt: skip

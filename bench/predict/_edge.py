@@ -21,22 +21,7 @@ import numpy as np
 
 from bench._nodes import open_rig, plain_connection, poll, tree_cpu_s
 from bench._report import Row, digest
-from bench.predict._cuts import (
-    BANDS,
-    BLOCK_MS,
-    CUT,
-    DELAY_MS_MAX,
-    LOADS,
-    MS_NS,
-    PERIOD,
-    RATE_HZ,
-    SAID,
-    SETTINGS,
-    START_NS,
-    TOOL,
-    breaks_of,
-    force,
-)
+from bench.predict import _cuts as cuts
 from millstream.bus import RawConnection, StreamApi, StreamReader
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.uns_payload import decode_block
@@ -48,7 +33,7 @@ FORCE = "uns.v1.acme.plant1.*._tag.force"
 
 async def edge_row(channels: int, seconds: int, *, is_short: bool) -> Row:
     """How late the alarms of all breaks were, and what the edge took of the processor."""
-    breaks = {f"mill{channel}": broken for channel, broken in breaks_of(channels, seconds).items()}
+    breaks = {f"mill{channel}": broken for channel, broken in cuts.breaks_of(channels, seconds).items()}
     async with open_rig() as rig:
         _record(rig.folder, breaks, seconds)
         child, node = await rig.start_node("edge", _document(rig.folder, channels))
@@ -61,12 +46,12 @@ async def edge_row(channels: int, seconds: int, *, is_short: bool) -> Row:
             await poll(has_all, timeout_s=3 * seconds + 60, what="the alarms of all breaks")
             after = tree_cpu_s(child.process.pid)
             alarms, taken = await _alarms(connection), await _taken(connection, breaks)
-    late_ms = sorted((alarms[mill] - taken[mill]) / MS_NS for mill in breaks)
+    late_ms = sorted((alarms[mill] - taken[mill]) / cuts.MS_NS for mill in breaks)
     cores = (after - before) / seconds
     p50, worst = late_ms[len(late_ms) // 2], late_ms[-1]
     return Row(
         f"a break at 1 kHz through an edge, {channels} machines: from sample to stored alarm, the slowest",
-        f"{worst:.0f} ms", f"at most {DELAY_MS_MAX:g} ms", None, is_short or worst <= DELAY_MS_MAX,
+        f"{worst:.0f} ms", f"at most {cuts.DELAY_MS_MAX:g} ms", None, is_short or worst <= cuts.DELAY_MS_MAX,
         f"half of them within {p50:.0f} ms; node, flows and nats-server took {cores:.2f} cores",
         digest(sorted(breaks.items())), {"worst_ms": worst, "p50_ms": p50, "cores": cores},
     )  # fmt: skip
@@ -74,19 +59,19 @@ async def edge_row(channels: int, seconds: int, *, is_short: bool) -> Row:
 
 def _record(folder: Path, breaks: Mapping[str, int], seconds: int) -> None:
     """Noise about a tone while it cuts; and what the controllers say, at the same times."""
-    numbers = np.arange(seconds * RATE_HZ)
+    numbers = np.arange(seconds * cuts.RATE_HZ)
     forces = {
-        mill: force(numbers, broken, np.random.default_rng(channel).normal(size=len(numbers)))
+        mill: cuts.force(numbers, broken, np.random.default_rng(channel).normal(size=len(numbers)))
         for channel, (mill, broken) in enumerate(breaks.items())
     }
-    np.savez(folder / "force.npz", allow_pickle=False, rate_hz=RATE_HZ, **forces)
+    np.savez(folder / "force.npz", allow_pickle=False, rate_hz=cuts.RATE_HZ, **forces)
     with (folder / "controllers.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        settings = [str(value) for value in SETTINGS.values()]
-        rows.writerow(["time", *(f"{mill}.{name}" for mill in breaks for name in SAID)])
-        for number in range(0, seconds * RATE_HZ, PERIOD):
-            for at, cutting in ((number, "true"), (number + CUT, "false")):
-                rows.writerow([format_time(START_NS + at * MS_NS), *(len(breaks) * [*settings, cutting])])
+        settings = [str(value) for value in cuts.SETTINGS.values()]
+        rows.writerow(["time", *(f"{mill}.{name}" for mill in breaks for name in cuts.SAID)])
+        for number in range(0, seconds * cuts.RATE_HZ, cuts.PERIOD):
+            for at, cutting in ((number, "true"), (number + cuts.CUT, "false")):
+                rows.writerow([format_time(cuts.START_NS + at * cuts.MS_NS), *(len(breaks) * [*settings, cutting])])
 
 
 def _document(folder: Path, channels: int) -> dict[str, Any]:
@@ -99,31 +84,33 @@ def _document(folder: Path, channels: int) -> dict[str, Any]:
             {
                 **replayed, "name": "sensors", "durability": "site",
                 "config": {
-                    "file": str(folder / "force.npz"), "start_time": format_time(START_NS),
-                    "block_duration": f"{BLOCK_MS}ms",
+                    "file": str(folder / "force.npz"), "start_time": format_time(cuts.START_NS),
+                    "block_duration": f"{cuts.BLOCK_MS}ms",
                 },
                 "tags": [{"name": "force", "address": mill, "path": mill} for mill in mills],
             },
             {
                 **replayed, "name": "controllers", "config": {"file": str(folder / "controllers.csv")},
-                "tags": [{"name": name, "address": f"{mill}.{name}", "path": mill} for mill in mills for name in SAID],
+                "tags": [
+                    {"name": name, "address": f"{mill}.{name}", "path": mill} for mill in mills for name in cuts.SAID
+                ],
             },
         ],
         "flows": [
             {
                 "name": "features", "type": "waveform", "inputs": ["acme/plant1/*:force"],
                 "config": {
-                    "rate_hz": RATE_HZ, "window": f"{BLOCK_MS}ms", "features": ["rms"],
-                    "bands": BANDS,
+                    "rate_hz": cuts.RATE_HZ, "window": f"{cuts.BLOCK_MS}ms", "features": ["rms"],
+                    "bands": cuts.BANDS,
                 },
             },
             {
                 "name": "tools", "type": "tool",
                 "inputs": [
-                    *({"pattern": f"acme/plant1/*:force/{name}", "kind": "kpi"} for name in LOADS),
-                    *(f"acme/plant1/*:{name}" for name in SAID),
+                    *({"pattern": f"acme/plant1/*:force/{name}", "kind": "kpi"} for name in cuts.LOADS),
+                    *(f"acme/plant1/*:{name}" for name in cuts.SAID),
                 ],
-                "config": TOOL,
+                "config": cuts.TOOL,
             },
         ],
     }  # fmt: skip
@@ -156,7 +143,7 @@ async def _taken(connection: RawConnection, breaks: Mapping[str, int]) -> dict[s
     for received in await _messages(connection, SITE, FORCE):
         mill = received.subject.split(".")[4]
         block = decode_block(received.payload)
-        number = (int(block.time_ns[0]) - START_NS) // MS_NS
+        number = (int(block.time_ns[0]) - cuts.START_NS) // cuts.MS_NS
         if number <= breaks[mill] < number + len(block):
-            found[mill] = block.ingest_ns - (number + len(block) - breaks[mill]) * MS_NS
+            found[mill] = block.ingest_ns - (number + len(block) - breaks[mill]) * cuts.MS_NS
     return found

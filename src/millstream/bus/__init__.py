@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from millstream.bus._publisher import read_after_control
     from millstream.bus._reader import StreamReader
     from millstream.bus._scout import scouting
-    from millstream.bus._server import NatsServer, ServerAlarm
+    from millstream.bus._server import NatsServer
+    from millstream.bus._server_alarms import ServerAlarm
     from millstream.bus._server_config import (
         HUB_DOMAIN,
         LeafListener,
@@ -144,7 +145,8 @@ else:
             "_publisher": "read_after_control",
             "_reader": "StreamReader",
             "_scout": "scouting",
-            "_server": "NatsServer ServerAlarm",
+            "_server": "NatsServer",
+            "_server_alarms": "ServerAlarm",
             "_server_config": (
                 "HUB_DOMAIN LeafListener LeafRemote LeafUser MqttUser ServerSettings ServerTls ServerTrust"
             ),

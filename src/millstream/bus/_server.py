@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import signal
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from millstream.bus._abilities import check_abilities
-from millstream.bus._cluster_config import LIVE_PATH, WRITE_ERROR, is_alone, is_own, shared_secret
+from millstream.bus._cluster_config import is_alone, is_own, shared_secret
 from millstream.bus._connection import RawConnection
 from millstream.bus._credentials import Credentials
 from millstream.bus._mqtt_wake import make_mqtt_stream, wake_mqtt
 from millstream.bus._patience import START_PATIENCE_S
 from millstream.bus._scope import leave_group
+from millstream.bus._server_alarms import ServerAlarm, StandingAlarms
+from millstream.bus._server_child import START_TIMEOUT_S, STOP_TIMEOUT_S, ServerChild
 from millstream.bus._server_config import (
     MQTT_SETUP_USER,
     MQTT_USER,
@@ -39,45 +40,21 @@ from millstream.bus._server_files import (
     load_secret,
     load_secrets,
     make_directories,
-    note_child,
     pick_ports,
     save_ports,
 )
-from millstream.bus._server_log import LogTail, explain_start, http_get_json
-from millstream.bus._server_looks import Looks
-from millstream.bus._server_program import connectable, describe_exit, find_program, launching
+from millstream.bus._server_log import LogTail, http_get_json
+from millstream.bus._server_looks import HealthJudge, Looks
+from millstream.bus._server_program import connectable, describe_exit
 from millstream.bus._server_tls import JUDGE_LOOKS, LOOK_INTERVAL_S, ServerCertificates
-from millstream.bus._store_repair import SET_ASIDE_MAX, Descriptions, LostStreamError, find_lost, problem_of, set_aside
+from millstream.bus._store_repair import SET_ASIDE_MAX, Descriptions, LostStreamError, problem_of, set_aside
 from millstream.bus._streams import JetStreamApi, StreamConfig, StreamInfo
 from millstream.kernel import Backoff, Clock, ConfigError, PlantError, SystemClock, Unreachable, write_private
 from millstream.sdk import TlsFiles
 
-START_TIMEOUT_S = 120.0  # a store of tens of gigabytes is scanned before the server is ready
-STOP_TIMEOUT_S = 10.0
 RELOAD_TIMEOUT_S = 10.0
-HEALTH_FAILURES_MAX = 10  # in a row; then the server is restarted (a stream frozen by an I/O error needs that)
 DISK_FREE_BYTES_MIN = 4 << 20  # below it nothing can be promised; also what a start of the server needs at most
 PORT_TRIES_MAX = 5  # a picked port may be taken by another program before the server binds it
-
-
-@dataclass(frozen=True, slots=True)
-class ServerAlarm:
-    """A condition of the server that a person should know, until it is cleared."""
-
-    code: str
-    message: str
-    since_ns: int
-
-    def as_dict(self) -> dict[str, object]:
-        """As the node's status shows it."""
-        return {"code": self.code, "message": self.message, "since_ns": self.since_ns}
-
-
-@dataclass(slots=True)
-class _State:
-    process: asyncio.subprocess.Process | None = None
-    starts_count: int = 0
-    alarms: dict[str, ServerAlarm] = field(default_factory=dict)
 
 
 class NatsServer:
@@ -100,9 +77,8 @@ class NatsServer:
         self.data_dir = data_dir.absolute()
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._program = program
         self._on_log = on_log
-        self._state = _State()
+        self._alarms = StandingAlarms(self._clock, self._log)
         self._secrets: ServerSecrets | None = None
         self._certificates = ServerCertificates.needed(settings, self.data_dir / "server", self._clock)
         self._ports: dict[str, int] = {}
@@ -115,6 +91,9 @@ class NatsServer:
         self._looks = Looks()
         self._backoff = Backoff(floor_s=0.1, ceiling_s=30.0)
         self._log_tail = LogTail(self.data_dir / "server" / "nats-server.log")
+        self._child = ServerChild(
+            self.data_dir, self._log_tail, self._clock, program, self.monitor, self._is_disk_full
+        )  # fmt: skip
 
     # --- what callers read -------------------------------------------------------------------------------------------
 
@@ -180,18 +159,18 @@ class NatsServer:
     @property
     def pid(self) -> int | None:
         """The running process."""
-        process = self._state.process
-        return None if process is None or process.returncode is not None else process.pid
+        process = self._child.running
+        return None if process is None else process.pid
 
     @property
     def restarts_count(self) -> int:
         """Starts after the first."""
-        return max(0, self._state.starts_count - 1)
+        return max(0, self._child.starts_count - 1)
 
     @property
     def alarms(self) -> list[ServerAlarm]:
         """What is wrong now."""
-        return list(self._state.alarms.values())
+        return self._alarms.all()
 
     @contextlib.asynccontextmanager
     async def connect(self, name: str) -> AsyncIterator[RawConnection]:
@@ -199,7 +178,7 @@ class NatsServer:
         async with self.connection(name) as connection:
             if self.is_given:
                 await check_abilities(connection, domain=self.domain)
-                self._raise_alarm(
+                self._alarms.set(
                     "MS-0604",
                     f"whether {connection.where} syncs each message cannot be seen from outside: "
                     "set `sync_interval: always` there",
@@ -251,12 +230,11 @@ class NatsServer:
         """Have the server read its file again, and wait until it has: while it swaps its accounts, a request may be
         told that nobody answers, which the caller's next one must not meet."""
         self._write_config()
-        process = self._state.process
-        if process is None or process.returncode is not None:
+        process = self._child.running
+        if process is None:
             return  # it will start with the new file
         before = await self._loaded_at()
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGHUP)
+        self._child.reread()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RELOAD_TIMEOUT_S):
                 while process.returncode is None and await self._loaded_at() in (None, before):
@@ -389,96 +367,16 @@ class NatsServer:
                 return await self._start_once()
             except LostStreamError as lost:
                 kept = await asyncio.to_thread(set_aside, self.data_dir, lost, self._clock.now_ns())
-                self._raise_alarm("MS-0624", f"the store of {lost.stream} was damaged; it was set aside at {kept}")
+                self._alarms.set("MS-0624", f"the store of {lost.stream} was damaged; it was set aside at {kept}")
         return await self._start_once()
 
     async def _start_once(self) -> None:
-        """Start the process and wait until it is ready and checked; on failure it is stopped again."""
-        self._log_tail.skip_to_end()
-        folder = self.data_dir / "server"
-        program = self._program or find_program()
-        early = folder / "nats-server.err"  # what the server says before it has opened its log file
-        with early.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                *launching(is_hub=self._settings.leaf_listener is not None),
-                *(program, "-c", str(folder / "nats-server.conf")),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=folder,
-                process_group=0,  # a Ctrl-C in the terminal is for the node, which needs its server to stop in order
-            )
-        self._state.process = process
-        self._state.starts_count += 1
-        try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                await self._wait_healthy(process)
-            note_child(self.data_dir, process.pid)
-            await self._check_sync()
-        except TimeoutError as error:
-            await self._stop()
-            raise PlantError(
-                "nats-server is not ready", where=self.domain, expected=f"ready within {START_TIMEOUT_S:g} s",
-                next_step=f"read {self._log_tail.path}", code="MS-0600",
-            ) from error  # fmt: skip
-        except BaseException:
-            await self._stop()
-            raise
+        await self._child.start(self._settings)
         self._ready.set()
-
-    async def _wait_healthy(self, process: asyncio.subprocess.Process) -> None:
-        delay_s = 0.02
-        while True:
-            if process.returncode is not None:
-                early = (self.data_dir / "server" / "nats-server.err").read_text(encoding="utf-8", errors="replace")
-                raise explain_start(
-                    self._log_tail.peek() + early.splitlines(), where=self.domain, log_path=self._log_tail.path
-                )
-            with contextlib.suppress(Unreachable):
-                health = await self.monitor("/healthz" if self._settings.cluster is None else LIVE_PATH)
-                if health.get("status") == "ok" or (WRITE_ERROR in str(health.get("error")) and self._is_disk_full()):
-                    return  # on a full disk it runs, serves what it has, and is watched
-                if (lost := find_lost(str(health.get("error")))) is not None:
-                    raise lost
-            await self._clock.sleep(delay_s)
-            delay_s = min(0.25, delay_s * 1.5)
-
-    async def _check_sync(self) -> None:
-        """The promise of this product: the running server, not only its file, syncs before it acknowledges."""
-        try:
-            page = await self.monitor("/jsz?config=true")
-        except Unreachable as error:
-            raise PlantError("the server does not tell how it syncs", where=self.domain, code="MS-0604") from error
-        config = page.get("config") or {}
-        if config.get("domain") != self.domain:
-            raise PlantError(
-                "a port is taken", where=f"127.0.0.1:{self._settings.monitor_port}",
-                expected=f"the monitor of {self.domain}", got=f"another server, of domain {config.get('domain')}",
-                next_step="end that server, or set another monitor_port", code="MS-0601",
-            )  # fmt: skip
-        if not config.get("sync_always"):
-            raise PlantError(
-                "the server does not sync every message", where=self.domain, expected="sync_interval: always",
-                got=str(config.get("sync_interval")), code="MS-0604",
-            )  # fmt: skip
 
     async def _stop(self) -> None:
         self._ready.clear()
-        process = self._state.process
-        if process is None:
-            return
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await process.wait()
-            finally:
-                if process.returncode is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        process.kill()
-                    await asyncio.shield(process.wait())
-        self._state.process = None
+        await self._child.stop()
 
     async def _watch_certificates(self, certificates: ServerCertificates) -> None:
         """New files are used without a restart; live connections stay. Whatever is wrong with them is an alarm."""
@@ -491,9 +389,9 @@ class NatsServer:
                 if certificates.has_news or looks_count % JUDGE_LOOKS == 0:
                     alarms = await asyncio.to_thread(certificates.alarms)
                     for code in told - alarms.keys():
-                        self._clear_alarm(code)
+                        self._alarms.set(code, None)
                     for code, message in alarms.items():
-                        self._raise_alarm(code, message)
+                        self._alarms.set(code, message)
                     told = frozenset(alarms)
             except (OSError, ConfigError) as error:  # a full disk, or files that go away while they are read
                 self._log(f"TLS files of {self.domain}: {error}")
@@ -502,7 +400,7 @@ class NatsServer:
 
     async def _supervise(self) -> None:
         while True:
-            process = self._state.process
+            process = self._child.process
             assert process is not None
             # Once, not at each look: asyncio keeps every waiter of a process until it ends.
             ended = asyncio.ensure_future(process.wait())
@@ -513,16 +411,16 @@ class NatsServer:
                 ended.cancel()
                 await asyncio.wait([ended])
             self._ready.clear()
-            self._raise_alarm("MS-0607", f"nats-server {self.domain} is restarted: {reason}")
+            self._alarms.set("MS-0607", f"nats-server {self.domain} is restarted: {reason}")
             with contextlib.suppress(TimeoutError):
                 await self._stop()
             await self._start_again()
-            self._clear_alarm("MS-0607")
-            self._clear_alarm("MS-0606")
+            self._alarms.set("MS-0607", None)
+            self._alarms.set("MS-0606", None)
 
     async def _watch(self, process: asyncio.subprocess.Process) -> str:
         """Return the reason for a restart."""
-        failures, was_full = 0, False
+        health = HealthJudge()
         self._looks = looks = Looks()
         while True:
             with contextlib.suppress(TimeoutError):
@@ -536,30 +434,23 @@ class NatsServer:
                 return reason
             problem = await self._health_problem() if looks.is_due() else None
             is_full = self._is_disk_full()
-            if problem is not None and was_full and not is_full:
-                return "the disk has room again"  # streams that met the full disk are frozen until a restart
-            was_full = is_full
             if is_full:
                 looks.doubt()
+            verdict = health.judge(problem, is_full=is_full)
+            if verdict.alarm is not None:
+                self._alarms.set("MS-0606", f"nats-server {self.domain} {verdict.alarm}" if verdict.alarm else None)
+            if verdict.restart is not None:
+                return verdict.restart
             if looks.note(is_well=problem is None):
                 self._backoff.reset()
-            if problem is None:
-                failures = 0
-                self._clear_alarm("MS-0606")
-                continue
-            failures += not is_full  # a restart would not help
-            if failures >= 3:
-                self._raise_alarm("MS-0606", f"nats-server {self.domain} is unhealthy: {problem}")
-            if failures >= HEALTH_FAILURES_MAX:
-                return f"unhealthy: {problem}"
 
     def _is_disk_full(self) -> bool:
         """Also raises and clears the alarm."""
         free = shutil.disk_usage(self.data_dir).free
         if free >= DISK_FREE_BYTES_MIN:
-            self._clear_alarm("MS-0609")
+            self._alarms.set("MS-0609", None)
             return False
-        self._raise_alarm("MS-0609", f"the disk of {self.data_dir} is full: sources are held back")
+        self._alarms.set("MS-0609", f"the disk of {self.data_dir} is full: sources are held back")
         return True
 
     async def _health_problem(self) -> str | None:
@@ -569,9 +460,9 @@ class NatsServer:
             return error.what
         problem = problem_of(health, self.data_dir, self._clock.now_ns())
         if self._settings.cluster is None or problem is None or not is_alone(problem):
-            self._clear_alarm("MS-2600")
+            self._alarms.set("MS-2600", None)
         else:
-            self._raise_alarm("MS-2600", f"{self._settings.cluster.server_name} is without the others: {problem}")
+            self._alarms.set("MS-2600", f"{self._settings.cluster.server_name} is without the others: {problem}")
         return problem if self._settings.cluster is None or is_own(problem or "") else None
 
     async def _start_again(self) -> None:
@@ -581,18 +472,7 @@ class NatsServer:
                 await self._start()
                 return
             except (PlantError, OSError) as error:
-                self._raise_alarm("MS-0607", f"nats-server {self.domain} does not start again: {error}")
-
-    def _raise_alarm(self, code: str, message: str) -> None:
-        known = self._state.alarms.get(code)
-        if known is None or known.message != message:
-            since_ns = known.since_ns if known is not None else self._clock.now_ns()
-            self._state.alarms[code] = ServerAlarm(code, message, since_ns)
-            self._log(message)
-
-    def _clear_alarm(self, code: str) -> None:
-        if self._state.alarms.pop(code, None) is not None:
-            self._log(f"{code} is over")
+                self._alarms.set("MS-0607", f"nats-server {self.domain} does not start again: {error}")
 
     def _log(self, line: str) -> None:
         if self._on_log is not None:

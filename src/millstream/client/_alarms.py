@@ -10,14 +10,13 @@ from typing import Any
 
 import msgspec
 
-from millstream.client._acts import Acts
-from millstream.client._commands import Commands
+from millstream.client._desk_tools import DeskTools
 from millstream.client._owners import nodes_above
 from millstream.client._paths import Where, to_address, to_patterns
-from millstream.client._streams import Store, StoredFrame, Streams, Whom, newest
+from millstream.client._streams import StoredFrame, newest
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._writes import me
-from millstream.kernel import Clock, DecodeError, NotFoundError, PlantError
+from millstream.kernel import DecodeError, NotFoundError, PlantError
 from millstream.model import TagPath
 from millstream.protocols.alarm import (
     EVENT_TYPE,
@@ -58,11 +57,9 @@ class AlarmRow:
 class Alarms:
     """The alarms of what can be seen from here. Made by `Plant.alarms`."""
 
-    def __init__(
-        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, acts: Acts
-    ) -> None:  # fmt: skip
-        self._streams, self._store, self._whom = streams, store, whom
-        self._commands, self._clock, self._acts = commands, clock, acts
+    def __init__(self, tools: DeskTools) -> None:
+        self._streams, self._store, self._whom = tools.streams, tools.store, tools.whom
+        self._commands, self._clock, self._acts = tools.commands, tools.clock, tools.acts
 
     async def list(self, *patterns: Where, is_all: bool = False) -> Sequence[AlarmRow]:
         """How each alarm stands, by path; without `is_all` those that are normal are left out."""

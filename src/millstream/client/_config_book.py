@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,9 +16,10 @@ from millstream.bus import VIEW_API
 from millstream.bus._link import Frame, Link
 from millstream.bus._streams import CONFIG, CONFIG_PREFIX
 from millstream.client._acts import Acts
+from millstream.client._desk_tools import DeskTools
 from millstream.client._desks import ask_desk, places_of
 from millstream.client._flows import ask_node
-from millstream.client._streams import Streams, refuse
+from millstream.client._streams import Streams, Whom, refuse
 from millstream.kernel import DecodeError, NotFoundError, PlantError, Unreachable
 from millstream.protocols.audit import put_name
 from millstream.protocols.below import CONFIG as CONFIG_DESK
@@ -30,7 +31,6 @@ from millstream.protocols.site_config import Revision, decode_revision
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})  # the second of a cluster, while another write is under way
 REPORT_TIMEOUT_S = 2.0
 
-Whom = Callable[[], Awaitable[tuple[str, str]]]
 Kept = tuple[int, bytes]
 """A revision as it is stored, and its sequence."""
 
@@ -59,9 +59,10 @@ class ConfigBook(Protocol):
         ...
 
 
-def book_of(link: Link, streams: Streams, whom: Whom, acts: Acts) -> ConfigBook:
+def book_of(tools: DeskTools) -> ConfigBook:
     """The one for this log-in: people have no bucket."""
-    return DeskBook(link) if link.api == VIEW_API else BucketBook(link, streams, whom, acts)
+    link = tools.streams.link
+    return DeskBook(link) if link.api == VIEW_API else BucketBook(link, tools.streams, tools.whom, tools.acts)
 
 
 @dataclass(frozen=True, slots=True)

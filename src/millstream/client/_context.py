@@ -12,14 +12,13 @@ from typing import Any
 
 import msgspec
 
-from millstream.client._acts import Acts
-from millstream.client._commands import Commands
+from millstream.client._desk_tools import DeskTools
 from millstream.client._orders_made import OrderTotal, orders_made
 from millstream.client._owners import nodes_above
 from millstream.client._paths import Where, to_address, to_patterns
-from millstream.client._streams import Store, StoredFrame, Streams, Whom, newest
+from millstream.client._streams import StoredFrame, newest
 from millstream.client._writes import me
-from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, suggest
+from millstream.kernel import ConfigError, DecodeError, NotFoundError, suggest
 from millstream.model import TagPath
 from millstream.protocols.audit import act_data
 from millstream.protocols.cloudevents import decode_event, encode_event, format_time
@@ -52,11 +51,9 @@ class KnownFact:
 class PlantContext:
     """The context of what can be seen from here. Made by `Plant.context`."""
 
-    def __init__(
-        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, acts: Acts
-    ) -> None:  # fmt: skip
-        self._streams, self._store, self._whom = streams, store, whom
-        self._commands, self._clock, self._acts = commands, clock, acts
+    def __init__(self, tools: DeskTools) -> None:
+        self._streams, self._store, self._whom = tools.streams, tools.store, tools.whom
+        self._commands, self._clock, self._acts = tools.commands, tools.clock, tools.acts
 
     async def list(self, *patterns: Where, what: str | None = None) -> Sequence[KnownFact]:
         """The newest fact of each path, without what was removed."""

@@ -8,17 +8,14 @@ from typing import Any
 
 import msgspec
 
-from millstream.client._acts import Acts
-from millstream.client._commands import Commands
 from millstream.client._context import PlantContext
+from millstream.client._desk_tools import DeskTools
 from millstream.client._flow_desk import FlowDesk
-from millstream.client._history import Historian
 from millstream.client._part_quality import PartQuality
 from millstream.client._paths import Where, to_patterns
-from millstream.client._streams import Store, Streams, Whom
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._writes import me
-from millstream.kernel import Clock, NotFoundError
+from millstream.kernel import NotFoundError
 from millstream.model import TagPath
 from millstream.protocols.cloudevents import parse_time_ns
 from millstream.protocols.uns_pattern import Pattern
@@ -51,14 +48,9 @@ LATE_NS = 3 * 86_400 * 10**9  # so long after its time a window or stop may be p
 class Downtime:
     """The stops of what can be seen from here. Made by `Plant.downtime`."""
 
-    def __init__(
-        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, acts: Acts,
-        historian: Historian,
-    ) -> None:  # fmt: skip
-        self._clock = clock
-        self._desk = FlowDesk(streams, store, whom, commands, clock, acts, historian)
-        self._context = PlantContext(streams, store, whom, commands, clock, acts)
-        self._quality = PartQuality(streams, store, whom, commands, clock, acts, historian)
+    def __init__(self, tools: DeskTools) -> None:
+        self._clock, self._desk = tools.clock, FlowDesk(tools)
+        self._context, self._quality = PlantContext(tools), PartQuality(tools)
 
     async def people(self) -> Sequence[Presence]:
         """Who was at which machine, as it was told as context, by time."""

@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from millstream.client._acts import Acts
-from millstream.client._commands import Commands
-from millstream.client._history import Historian, stored_event
+from millstream.client._desk_tools import DeskTools
+from millstream.client._history import stored_event
 from millstream.client._owners import nodes_above
 from millstream.client._paths import Where, to_address
-from millstream.client._streams import Store, StoredFrame, Streams, Whom
-from millstream.kernel import Clock, DecodeError, NotFoundError, PlantError
+from millstream.client._streams import StoredFrame
+from millstream.kernel import DecodeError, NotFoundError, PlantError
 from millstream.model import TagPath
 from millstream.protocols.audit import act_data
 from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event, format_time, parse_time_ns
@@ -50,14 +49,12 @@ Before = Callable[[], Awaitable[Mapping[str, Any] | None]]
 
 
 class FlowDesk:
-    """Of what can be seen from here. With a `historian` also of what the streams hold no more."""
+    """Of what can be seen from here, and of what the streams hold no more."""
 
-    def __init__(
-        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, acts: Acts,
-        historian: Historian | None = None,
-    ) -> None:  # fmt: skip
-        self._streams, self._store, self._whom = streams, store, whom
-        self._commands, self._clock, self._acts, self._historian = commands, clock, acts, historian
+    def __init__(self, tools: DeskTools) -> None:
+        self._streams, self._store, self._whom = tools.streams, tools.store, tools.whom
+        self._commands, self._clock, self._acts = tools.commands, tools.clock, tools.acts
+        self._historian = tools.historian
 
     async def say(
         self, tag: TagPath, command: str, said: tuple[str, CloudEvent], ask: Mapping[str, Any], before: Before
@@ -139,8 +136,6 @@ class FlowDesk:
         self, patterns: Sequence[Pattern], since_ns: int, type: str, fits: Callable[[TagPath], bool] | None
     ) -> list[tuple[str, CloudEvent]]:  # fmt: skip
         """What the history has, by path and time, as it was put right. Raises PlantError."""
-        if self._historian is None:
-            raise PlantError("it is not asked here")
         try:
             names = await self._historian.resolve(patterns, "event")
         except NotFoundError:
@@ -148,16 +143,14 @@ class FlowDesk:
         names = [name for name in names if fits is None or fits(TagPath.parse(name))]
         found: list[tuple[str, CloudEvent]] = []
         for at in range(0, len(names), TAGS_MAX):
-            found += await self._recorded_of(self._historian, names[at : at + TAGS_MAX], since_ns, type)
+            found += await self._recorded_of(names[at : at + TAGS_MAX], since_ns, type)
         return found
 
-    async def _recorded_of(
-        self, historian: Historian, names: Sequence[str], since_ns: int, type: str
-    ) -> list[tuple[str, CloudEvent]]:  # fmt: skip
+    async def _recorded_of(self, names: Sequence[str], since_ns: int, type: str) -> list[tuple[str, CloudEvent]]:
         request = {"kind": "events", "data_kind": "event", "tags": list(names), "type": type, "limit": ROWS_MAX}
         found: dict[tuple[str, str, str, int | None], tuple[str, CloudEvent]] = {}
         for _ in range(PAGES_MAX):
-            table = await historian.ask({**request, "start_ns": since_ns, "end_ns": self._clock.now_ns()})
+            table = await self._historian.ask({**request, "start_ns": since_ns, "end_ns": self._clock.now_ns()})
             at = table.schema.get_field_index("timestamp")
             rows = table.set_column(at, "timestamp", table.column(at).cast("int64")).to_pylist() if at >= 0 else []
             for row in rows:

@@ -6,9 +6,8 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from millstream.client._acts import Acts
 from millstream.client._deadletter import DeadLetter, read_letter, remove_letter
-from millstream.client._streams import Streams
+from millstream.client._desk_tools import DeskTools
 from millstream.model import TagPath
 from millstream.protocols.audit import act_data
 from millstream.protocols.cloudevents import format_time
@@ -25,10 +24,8 @@ class LetterActs:
     """`Plant.letters`. Each act is an event ``millstream.audit.dead_letter.…`` at the letter's place, or that of its
     node."""
 
-    def __init__(self, streams: Streams, replay: Replay, acts: Acts) -> None:
-        self._streams = streams
-        self._replay = replay
-        self._acts = acts
+    def __init__(self, tools: DeskTools, replay: Replay) -> None:
+        self._streams, self._acts, self._replay = tools.streams, tools.acts, replay
 
     async def replay(
         self, id: str, *, who: str, why: str = "", path: Where | None = None, payload: bytes | None = None,

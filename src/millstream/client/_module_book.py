@@ -14,6 +14,7 @@ import msgspec
 from millstream.bus import VIEW_API
 from millstream.bus._link import Link
 from millstream.client._acts import Acts
+from millstream.client._desk_tools import DeskTools
 from millstream.client._desks import ask_again, ask_desk, places_of
 from millstream.client._streams import Streams, refuse
 from millstream.kernel import Clock, DecodeError, PlantError
@@ -58,9 +59,10 @@ class ModuleBook(Protocol):
         ...
 
 
-def module_book_of(link: Link, streams: Streams, clock: Clock, acts: Acts) -> ModuleBook:
+def module_book_of(tools: DeskTools) -> ModuleBook:
     """The one for this log-in: people have no bucket."""
-    return DeskModules(link) if link.api == VIEW_API else BucketModules(link, streams, clock, acts)
+    link = tools.streams.link
+    return DeskModules(link) if link.api == VIEW_API else BucketModules(link, tools.streams, tools.clock, tools.acts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from millstream.client._acts import Acts
-from millstream.client._commands import Commands
+from millstream.client._desk_tools import DeskTools
 from millstream.client._flow_desk import FlowDesk
-from millstream.client._history import Historian
 from millstream.client._paths import Where, to_patterns
-from millstream.client._streams import Store, Streams, Whom
 from millstream.client._times import Time, to_time_ns
-from millstream.kernel import Clock, DecodeError, NotFoundError
+from millstream.kernel import DecodeError, NotFoundError
 from millstream.model import TagPath
 from millstream.shop import OeeWindow, chosen_windows, oee_by_place, oee_total, read_window
 
@@ -24,11 +21,8 @@ DAY_NS = 86_400 * 10**9
 class Oee:
     """What can be seen from here. Made by `Plant.oee`."""
 
-    def __init__(
-        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, acts: Acts,
-        historian: Historian,
-    ) -> None:  # fmt: skip
-        self._desk, self._clock = FlowDesk(streams, store, whom, commands, clock, acts, historian), clock
+    def __init__(self, tools: DeskTools) -> None:
+        self._desk, self._clock = FlowDesk(tools), tools.clock
 
     async def total(
         self, *patterns: Where, start: Time = "-1d", end: Time = "now", levels: int | None = None, name: str = "oee"

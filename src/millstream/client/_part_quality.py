@@ -8,15 +8,11 @@ from typing import Any
 
 import msgspec
 
-from millstream.client._acts import Acts
-from millstream.client._commands import Commands
+from millstream.client._desk_tools import DeskTools
 from millstream.client._flow_desk import FlowDesk
-from millstream.client._history import Historian
 from millstream.client._paths import Where, to_patterns
-from millstream.client._streams import Store, Streams, Whom
 from millstream.client._times import Time, to_time_ns
 from millstream.client._writes import me
-from millstream.kernel import Clock
 from millstream.protocols.uns_pattern import Pattern
 from millstream.shop import REJECT_TYPE, RejectAsk, check_reject_ask, lots_of, reject_ask_event
 
@@ -28,11 +24,8 @@ LATE_NS = 3 * 86_400 * 10**9  # so long after its time something may be said
 class PartQuality:
     """The rejects of what can be seen from here. Made by `Plant.quality`."""
 
-    def __init__(
-        self, streams: Streams, store: Store, whom: Whom, commands: Commands, clock: Clock, acts: Acts,
-        historian: Historian,
-    ) -> None:  # fmt: skip
-        self._desk, self._clock = FlowDesk(streams, store, whom, commands, clock, acts, historian), clock
+    def __init__(self, tools: DeskTools) -> None:
+        self._desk, self._clock = FlowDesk(tools), tools.clock
 
     async def list(self, *patterns: Where, start: Time = "-1d", end: Time = "now") -> Sequence[Mapping[str, Any]]:
         """Lots of scrap and rework that have a part in this time, as they stand now, oldest first, each with its

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -27,13 +25,16 @@ from millstream.client._deadletter import (
     remove_letter,
     repaired,
 )
+from millstream.client._desk_tools import DeskTools
 from millstream.client._downtime import Downtime
 from millstream.client._fleet import Fleet
 from millstream.client._flows import ask_flow, flow_lists
 from millstream.client._history import EVENT_KINDS, SAMPLE_KINDS, Historian, check_kind, stored_event
 from millstream.client._ledger import Ledger, account_from, read_rows, recount
 from millstream.client._letter_acts import LetterActs
+from millstream.client._namespace import Namespace
 from millstream.client._node import NodeAddress, find_node
+from millstream.client._node_services import NodeServices
 from millstream.client._oee import Oee
 from millstream.client._part_quality import PartQuality
 from millstream.client._paths import (
@@ -41,14 +42,14 @@ from millstream.client._paths import (
     disjoint,
     event_place,
     to_address,
-    to_entry,
     to_names,
     to_patterns,
     to_subject,
 )
+from millstream.client._publisher import Publisher
 from millstream.client._reading import Reading, last_reading, readings_of
 from millstream.client._site_configs import SiteConfigs
-from millstream.client._streams import StoredFrame, Streams, newest, refuse
+from millstream.client._streams import Streams
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.client._trace import Trace, find_trace
 from millstream.client._tree import TagEntry, TreeNode, build_tree
@@ -56,12 +57,11 @@ from millstream.client._twin import Twins
 from millstream.client._writes import writable_tags, write_tag
 from millstream.kernel import Clock, DecodeError, NotFoundError, SystemClock, Unreachable, suggest
 from millstream.model import GOOD, AssetPath, Quality, TagPath, Value
-from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event, parse_time_ns
+from millstream.protocols.cloudevents import CloudEvent, decode_event, encode_event
 from millstream.protocols.contract import Contract, Verdict
-from millstream.protocols.ledger import WRITER_HEADER
-from millstream.protocols.uns_pattern import KINDS, Pattern, contract_of
+from millstream.protocols.uns_pattern import Pattern, contract_of
 from millstream.protocols.uns_payload import encode_sample
-from millstream.protocols.uns_subject import PREFIX, UnsAddress, decode_subject, encode_subject
+from millstream.protocols.uns_subject import UnsAddress, decode_subject, encode_subject
 from millstream.protocols.write_request import WritableTag, WriteAnswer
 from millstream.sdk import Stored, TlsFiles
 
@@ -69,9 +69,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LIVE_PREFIX = "live."
-STATUS_QUIET_S = 0.5  # nodes that have not answered by then are listed as away
-PUBLISH_ATTEMPTS_MAX = 2  # the second one only after a look that the first is not stored
-CLOCK_SLACK_NS = 10_000_000_000  # between this machine's clock and the server's, when both tell one moment
 
 
 class Plant:
@@ -81,20 +78,22 @@ class Plant:
         self._link, self._address, self._clock = link, address, clock
         self._streams = Streams(link)
         self._historian = Historian(link, address.name if address.role == "edge" else None)
-        self._units: dict[str, str] | None = None
-        self.fleet = Fleet(link, address, self._services, clock)
+        self._namespace = Namespace(self._streams)
+        self._services = NodeServices(link, address)
+        self.fleet = Fleet(link, address, self._services.all, clock)
+        self.commands = self.fleet.commands
         self._acts = Acts(self.event, link, self.fleet.whom)
         self._registry = Registry(link, self._streams, clock, self._acts)
         self.put_aside = self._registry.put_aside
-        self.configs = SiteConfigs(link, self._streams, self.fleet.whom, clock, self._acts)
-        self.commands = self.fleet.commands
+        self._publisher = Publisher(link, self._streams, self._registry, clock)
+        tools = DeskTools(
+            self._streams, self._publisher.store, self.fleet.whom, self.commands, clock, self._acts, self._historian
+        )
+        self.configs, self.letters = SiteConfigs(tools), LetterActs(tools, self.replay)
+        self.alarms, self.context = Alarms(tools), PlantContext(tools)
+        self.downtime, self.quality, self.oee = Downtime(tools), PartQuality(tools), Oee(tools)
         self.archive = Archive(self._historian, link, self.fleet.whom, clock)
-        asking = (self._streams, self._store, self.fleet.whom, self.commands, clock, self._acts)
-        self.alarms, self.context = Alarms(*asking), PlantContext(*asking)
-        recalling = (*asking, self._historian)
-        self.downtime, self.quality, self.oee = Downtime(*recalling), PartQuality(*recalling), Oee(*recalling)
         self.twins = Twins(self._streams, clock)
-        self.letters = LetterActs(self._streams, self.replay, self._acts)
         self.dropped_count = 0
         """Live messages that were dropped because this program did not keep up; they stay in the history."""
 
@@ -114,7 +113,7 @@ class Plant:
         what was missed meanwhile is in the history. Consume under `aclosing` when you leave early.
         """
         checked, contract = to_patterns(patterns), contract_of(kind)
-        units = await self._known_units()
+        units = await self._namespace.units()
         async with self._listen(checked, contract) as arrivals:
             if initial:
                 for reading in await self.last(*patterns, kind=kind):
@@ -191,74 +190,20 @@ class Plant:
 
     async def last(self, *patterns: Where, kind: str = "tag") -> list[Reading]:
         """The last stored reading of every tag that fits, in order of path; empty when none does."""
-        checked, units = to_patterns(patterns), await self._known_units()
-        frames = await self._last_frames(checked, contract_of(kind))
+        checked, units = to_patterns(patterns), await self._namespace.units()
+        frames = await self._namespace.last_frames(checked, contract_of(kind))
         return [
             last_reading(path, frame.payload, frame.headers, unit=units.get(path))
             for path, frame in sorted((str(decode_subject(subject).tag), frame) for subject, frame in frames.items())
         ]
 
-    async def _last_frames(self, patterns: Sequence[Pattern], contract: str) -> Mapping[str, StoredFrame]:
-        frames: list[StoredFrame] = []
-        for stream in await self._streams.of_data(with_local=True):
-            subjects = {pattern.subject_filter(contract) for pattern in patterns if pattern.is_exact}
-            for pattern in patterns:
-                if not pattern.is_exact:
-                    subjects.update((await self._subjects(stream, pattern, contract)).keys())
-            frames += await self._streams.last(stream, sorted(subjects))
-        return newest(frames)
-
-    async def _subjects(self, stream: str, pattern: Pattern, contract: str | None) -> Mapping[str, int]:
-        """Subjects of a stream that fit; `contract` None means any that carries plant data."""
-        contracts = {f"_{kind}" for kind in KINDS} if contract is None else {contract}
-        subject_filter = f"{PREFIX}>" if contract is None else pattern.subject_filter(contract)
-        found = await self._streams.subjects(stream, subject_filter)
-        return {
-            subject: count
-            for subject, count in found.items()
-            if (address := to_address(subject)) is not None
-            and address.contract in contracts
-            and pattern.matches(address)
-        }
-
     async def tags(self, *patterns: Where, kind: str | None = None) -> list[TagEntry]:
         """What there is: every tag that fits, with its description; `kind` None means every kind but descriptions."""
-        counts: dict[tuple[str, str], int] = {}
-        for stream in await self._streams.of_data(with_local=True):
-            for pattern in to_patterns(patterns):
-                found = await self._subjects(stream, pattern, None if kind is None else contract_of(kind))
-                for subject, count in found.items():
-                    address = decode_subject(subject)
-                    key = (str(address.tag), address.contract[1:])
-                    counts[key] = max(count, counts.get(key, 0))
-        described = await self._descriptions()
-        return [
-            to_entry(path, of_kind, count, described.get(path, {}))
-            for (path, of_kind), count in sorted(counts.items())
-            if of_kind != "meta" or kind == "meta"
-        ]
+        return await self._namespace.tags(to_patterns(patterns), kind)
 
     async def tree(self, *patterns: Where, kind: str | None = None) -> TreeNode:
         """The namespace as a tree of places, as far as it fits."""
         return build_tree(await self.tags(*patterns, kind=kind))
-
-    async def _descriptions(self) -> Mapping[str, Mapping[str, Any]]:
-        found: dict[str, Mapping[str, Any]] = {}
-        for subject, frame in (await self._last_frames([Pattern.parse("**:**")], "_meta")).items():
-            try:
-                raw = json.loads(frame.payload)
-            except ValueError:
-                continue  # a description that cannot be read describes nothing
-            if isinstance(raw, dict):
-                found[str(decode_subject(subject).tag)] = raw
-        self._units = {path: raw["unit"] for path, raw in found.items() if isinstance(raw.get("unit"), str)}
-        return found
-
-    async def _known_units(self) -> Mapping[str, str]:
-        if self._units is None:
-            await self._descriptions()
-        assert self._units is not None
-        return self._units
 
     async def history(
         self,
@@ -369,7 +314,7 @@ class Plant:
             ingest_time_ns=now_ns,
             unit=unit,
         )
-        return await self._store(subject, payload, {"Nats-Msg-Id": str(uuid.uuid4()), **revised})
+        return await self._publisher.store(subject, payload, {"Nats-Msg-Id": str(uuid.uuid4()), **revised})
 
     async def event(
         self, path: Where, type: str, data: Any = None, *, id: str | None = None, source: str | None = None,
@@ -387,48 +332,7 @@ class Plant:
         )  # fmt: skip
         headers, payload = encode_event(event)
         headers["Nats-Msg-Id"] = headers["ce-source"] + "|" + headers["ce-id"]
-        return await self._store(encode_subject(UnsAddress(asset, "_event", names)), payload, headers)
-
-    async def _store(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Stored:
-        """Check the contracts, publish and wait for the answer; without one, look whether it is stored before sending
-        it again. What breaks a contract goes into quarantine, and ContractBroken is raised."""
-        violation = await self._registry.violation(subject, payload, headers)
-        if violation is not None:
-            raise await self._registry.quarantine(subject, payload, headers, violation)
-        begun_ns = self._clock.now_ns()
-        for _ in range(PUBLISH_ATTEMPTS_MAX):
-            try:
-                reply = await self._link.request(subject, payload, headers={WRITER_HEADER: "sdk", **headers})
-            except Unreachable as error:
-                if "nobody answers" in error.what:
-                    raise Unreachable(
-                        "no stream takes this path", where=subject,
-                        next_step="publish below the path of the edge that you are connected to", code="MS-0480",
-                    ) from error  # fmt: skip
-                stored = await self._stored_since(subject, begun_ns, headers)
-                if stored is not None:
-                    return stored
-                continue
-            answer = json.loads(reply.payload)
-            refuse(answer, subject)
-            return Stored(str(answer["stream"]), int(answer["seq"]))
-        raise Unreachable("not stored: no answer in time", where=subject, next_step="publish it again")
-
-    async def _stored_since(self, subject: str, begun_ns: int, headers: Mapping[str, str]) -> Stored | None:
-        """Where the message with these headers is stored, None when it is not. Raises Unreachable when others wrote
-        the same subject since, so that it cannot be told."""
-        frames = [
-            f for s in await self._streams.of_data(with_local=True) for f in await self._streams.last(s, [subject])
-        ]
-        for frame in frames:
-            if frame.headers.get("Nats-Msg-Id") == headers["Nats-Msg-Id"]:
-                return Stored(frame.stream, frame.seq)
-        if any(frame.time_ns > begun_ns - CLOCK_SLACK_NS for frame in frames):
-            raise Unreachable(
-                "it is not known whether the value is stored", where=subject,
-                next_step="look at it with `last` before you publish it again",
-            )  # fmt: skip
-        return None
+        return await self._publisher.store(encode_subject(UnsAddress(asset, "_event", names)), payload, headers)
 
     async def ledger(self, *, recounted: bool = False) -> Ledger:
         """What every publisher says it stored. With `recounted` all messages are read and counted again here;
@@ -474,7 +378,10 @@ class Plant:
         if letter.content_type is not None:
             headers["Content-Type"] = letter.content_type
         found = await find_replayed(self._streams, letter, subject, headers["Nats-Msg-Id"])
-        stored = Stored(found.stream, found.seq) if found else await self._store(subject, letter.payload, headers)
+        if found:
+            stored = Stored(found.stream, found.seq)
+        else:
+            stored = await self._publisher.store(subject, letter.payload, headers)
         if not keep:
             await remove_letter(self._streams, letter.id)
         return stored
@@ -505,72 +412,32 @@ class Plant:
     async def clock_skews(self) -> Mapping[str, float]:
         """By name: how many seconds the clocks of this node and of its hub are ahead of this machine's. What cannot be
         asked is left out. Accurate to half a round trip."""
-        found: dict[str, float] = {}
-        for name, prefix in ((self._address.name or "the node", "$JS.API"), ("the hub", "$JS.hub.API")):
-            streams = await self._streams.names() if prefix == "$JS.API" else ["H_LOCAL"]
-            if not streams or (prefix != "$JS.API" and self._address.role == "hub"):
-                continue
-            before_ns = self._clock.now_ns()
-            try:
-                reply = await self._link.request(f"{prefix}.STREAM.INFO.{streams[0]}", timeout_s=2.0)
-                server_ns = parse_time_ns(str(json.loads(reply.payload)["ts"]))
-            except (Unreachable, ValueError, KeyError, DecodeError):
-                continue
-            found[name] = (server_ns - (before_ns + self._clock.now_ns()) // 2) / 1e9
-        return found
+        return await self._services.clock_skews(self._streams, self._clock)
 
     async def status(self) -> list[Mapping[str, Any]]:
         """How the nodes that can be seen from here are: this one first, then by name."""
-        subjects = set(await self._node_subjects("status"))
-        if self._address.name is not None:
-            subjects.add(f"millstream.node.{self._address.name}.status")
-        answers = await asyncio.gather(*(self._node_status(subject) for subject in subjects))
-        found = {str(answer.get("name")): answer for answer in answers if answer is not None}
-        return sorted(found.values(), key=lambda a: (a.get("name") != self._address.name, str(a.get("name"))))
+        return await self._services.statuses()
 
     async def flows(self) -> list[Mapping[str, Any]]:
         """The flows of each node that can be seen from here: ``{"node": ..., "flows": [...]}``."""
-        return await flow_lists(self._link, await self._node_subjects("flows"))
+        return await flow_lists(self._link, await self._services.subjects("flows"))
 
     async def ask_flow(self, flow: str, action: str, **more: Any) -> Mapping[str, Any]:
         """Status, lag, pause, resume or replay of one flow, named ``name`` or ``node/name``. Raises NotFoundError."""
-        return await ask_flow(self._link, await self._node_subjects("flows"), flow, action, more)
+        return await ask_flow(self._link, await self._services.subjects("flows"), flow, action, more)
 
     async def writable(self) -> Mapping[str, Sequence[WritableTag]]:
         """By edge, the tags that may be written, with their bounds."""
-        return await writable_tags(self._link, await self._node_subjects("write"))
+        return await writable_tags(self._link, await self._services.subjects("write"))
 
     async def write(
         self, path: Where, value: Value | None, *, valid: Span = 10.0, id: str | None = None, who: str | None = None
     ) -> WriteAnswer:
         """Write one value to a machine, None for a null; returns once it took it. `valid` is how long the request may
         wait; the same `id` again is carried out once. Raises NotWritten with what became of it."""
-        subjects, tag = await self._node_subjects("write"), str(Pattern.parse(path).tag)
+        subjects, tag = await self._services.subjects("write"), str(Pattern.parse(path).tag)
         times, told = (self._clock.now_ns(), to_span_ns(valid)), (self._acts, self.last)
         return await write_tag(self._link, subjects, tag, value, times, told, id=id, who=who)
-
-    async def _node_subjects(self, what: str) -> list[str]:
-        endpoints = [e for service in await self._services() for e in service.get("endpoints") or ()]
-        subjects = {str(endpoint.get("subject", "")) for endpoint in endpoints}
-        return sorted(s for s in subjects if s.startswith("millstream.node.") and s.endswith(f".{what}"))
-
-    async def _services(self) -> list[Mapping[str, Any]]:
-        found = []
-        request = self._link.request_many("$SRV.INFO", quiet_s=STATUS_QUIET_S)
-        async with aclosing(request) as replies:
-            async for reply in replies:
-                raw = json.loads(reply.payload)
-                if str(raw.get("name", "")).startswith("millstream-"):
-                    found.append(raw)
-        return found
-
-    async def _node_status(self, subject: str) -> Mapping[str, Any] | None:
-        try:
-            reply = await self._link.request(subject, timeout_s=2.0)
-            raw = json.loads(reply.payload)
-        except (Unreachable, ValueError):
-            return None
-        return raw if isinstance(raw, dict) else None
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from millstream.bus._link import Link
 from millstream.bus._streams import ROLLOUTS, ROLLOUTS_PREFIX
 from millstream.client._acts import Acts
 from millstream.client._config_book import WRONG_LAST_SEQUENCE
+from millstream.client._desk_tools import DeskTools
 from millstream.client._desks import ask_again, ask_desk, place_of_all, places_of
 from millstream.client._streams import Streams, refuse
 from millstream.kernel import AuthError, Clock, PlantError
@@ -57,9 +58,10 @@ class RolloutBook(Protocol):
         ...
 
 
-def rollout_book_of(link: Link, streams: Streams, clock: Clock, acts: Acts) -> RolloutBook:
+def rollout_book_of(tools: DeskTools) -> RolloutBook:
     """The one for this log-in: people have no bucket."""
-    return DeskRollouts(link) if link.api == VIEW_API else BucketRollouts(link, streams, clock, acts)
+    link = tools.streams.link
+    return DeskRollouts(link) if link.api == VIEW_API else BucketRollouts(link, tools.streams, tools.clock, tools.acts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import getpass
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from millstream.bus._link import Link
 from millstream.bus._streams import CONFIG_HISTORY
-from millstream.client._acts import Acts
 from millstream.client._config_book import book_of
+from millstream.client._desk_tools import DeskTools
 from millstream.client._signing import Signer
-from millstream.client._streams import Streams
 from millstream.kernel import (
     AuthError,
-    Clock,
     ConfigError,
     DecodeError,
     NotFoundError,
@@ -80,15 +77,9 @@ class SiteConfigs:
     """`Plant.configs` at a hub. Its methods raise NotFoundError for a site that the hub does not know, and
     Unreachable."""
 
-    def __init__(
-        self, link: Link, streams: Streams, whom: Callable[[], Awaitable[tuple[str, str]]], clock: Clock, acts: Acts
-    ) -> None:
-        """`whom` gives role and name of the node, `acts` the audit."""
-        self._link = link
-        self._streams = streams
-        self._acts = acts
-        self._book = book_of(link, streams, whom, acts)
-        self._clock = clock
+    def __init__(self, tools: DeskTools) -> None:
+        self._tools, self._clock = tools, tools.clock
+        self._book = book_of(tools)
         self.signer: Signer | None = None
         """Who signs what is put from here on; None: nobody."""
 
@@ -98,7 +89,7 @@ class SiteConfigs:
         from millstream.client._code import Code
         from millstream.client._module_book import module_book_of
 
-        return Code(module_book_of(self._link, self._streams, self._clock, self._acts), self, self._clock)
+        return Code(module_book_of(self._tools), self, self._clock)
 
     @property
     def rollouts(self) -> Rollouts:
@@ -106,7 +97,7 @@ class SiteConfigs:
         from millstream.client._rollout_book import rollout_book_of
         from millstream.client._rollouts import Rollouts
 
-        return Rollouts(rollout_book_of(self._link, self._streams, self._clock, self._acts), self, self._clock)
+        return Rollouts(rollout_book_of(self._tools), self, self._clock)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

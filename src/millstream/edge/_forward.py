@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -32,17 +32,14 @@ from millstream.bus import (
     delete_stream,
     ensure_stream,
     find_stream,
-    fit_bounds,
     flow_stream,
     integrity_stream,
     is_retired,
     list_streams,
     mqtt_stream,
-    purge_below,
     retired_stream,
     site_stream,
     throughput_stream,
-    trim_below,
 )
 from millstream.edge._boot import (
     BootDecision,
@@ -56,6 +53,7 @@ from millstream.edge._boot import (
 )
 from millstream.edge._forward_settings import EdgeStreams, ForwardSettings
 from millstream.edge._positions import PositionKeeper
+from millstream.edge._stream_room import Cursors, StreamRoom
 from millstream.edge._told_cursors import ToldCursors
 from millstream.edge._uplink import (
     BUSY_PATIENCE,
@@ -69,7 +67,7 @@ from millstream.edge._uplink import (
     redial_pauses,
     stuck_s,
 )
-from millstream.kernel import Clock, NotFoundError, PlantError, StoreFullError, SystemClock
+from millstream.kernel import Clock, NotFoundError, PlantError, SystemClock
 
 CALM_CHECKS = 3  # so many times longer is the pause while little is stored and nothing waits
 CALM_MESSAGES_MAX = 100  # of a stream between two checks
@@ -78,16 +76,10 @@ HUB_TIMEOUT_S = 2.0
 ASK_AGAIN_S = 10.0  # below `HANG_S`: a hub that is slow for all its edges is not made slower by their questions
 LETTERS_CHECKS = 5  # dead letters are few: their stream is looked at in each fifth check
 FILL_ALARM_RATIO = 0.8
-REFRESH_ABOVE_RATIO = 0.4  # of a stream's bound: from here on its older half may soon be dropped
-MQTT_BYTES_MAX = 256 << 20
-POSITIONS_ROOM_BYTES = 1 << 20  # records of some hundred bytes a connector; writers that wait may take of it too
 _Kind = Literal["I", "T", "S", "F"]
 _MAKE: Mapping[_Kind, Callable[[str, StreamBounds], StreamConfig]] = {
     "I": integrity_stream, "T": throughput_stream, "S": site_stream, "F": flow_stream,
 }  # fmt: skip
-InputFloor = Callable[[str], Awaitable[int | None]]
-Floor = Callable[[], Awaitable[int]]
-"""Gives the sequence of the flow stream from which on its records are needed. Raises PlantError."""
 
 
 @dataclass(slots=True)
@@ -123,6 +115,7 @@ class EdgeForward:
         self._start_api = StreamApi(connection, patience_s=START_PATIENCE_S)
         self._hub = StreamApi(connection, HUB_DOMAIN)
         self._positions = PositionKeeper(connection, settings.edge, settings.path)
+        self.room = StreamRoom(self._api, self._positions)
         self._watched: list[_Watched] = []
         self._mqtt: StreamInfo | None = None
         self._alarms: dict[str, ServerAlarm] = {}
@@ -136,9 +129,6 @@ class EdgeForward:
         self._shaping = asyncio.Lock()
         self._checks_count = 0
         self._is_calm = False
-        self.flow_floor: Floor | None = None
-        self.input_floor: InputFloor | None = None
-        self.history_floor: InputFloor | None = None
 
     # -- what the node reads ------------------------------------------------------------------------------------------
 
@@ -214,23 +204,10 @@ class EdgeForward:
         return EdgeStreams(found["I"], found.get("T"), mqtt, found["DLQ"], found.get("F"), found.get("S"))
 
     def _fitted(self) -> dict[str, StreamBounds]:
-        settings = self._settings
-        wanted = {"I": settings.integrity}
-        if settings.throughput is not None:
-            wanted["T"] = settings.throughput
-        if settings.site is not None:
-            wanted["S"] = settings.site
-        if settings.flow is not None:
-            wanted["F"] = settings.flow
-        if settings.has_mqtt:
-            wanted["MQTT"] = StreamBounds(min(MQTT_BYTES_MAX, settings.integrity.max_bytes))
-        if settings.room_bytes is None:
-            return wanted
-        sizes = fit_bounds({k: b.max_bytes for k, b in wanted.items()}, settings.room_bytes)
-        if any(sizes[k] < b.max_bytes for k, b in wanted.items()):
-            text = ", ".join(f"{k} {size >> 20} MiB" for k, size in sizes.items())
-            self._raise("MS-0611", f"the disk has room for {settings.room_bytes >> 20} MiB of streams: {text}")
-        return {k: replace(b, max_bytes=sizes[k]) for k, b in wanted.items()}
+        fitted, lack = self._settings.fitted()
+        if lack is not None:
+            self._raise("MS-0611", lack)
+        return fitted
 
     async def _prepare_stream(
         self,
@@ -343,7 +320,7 @@ class EdgeForward:
             is_silent = self._settings.has_uplink and self.told.fresh_s() <= 0
             left_s = interval_s * (1 if is_silent or not self._is_calm else CALM_CHECKS) - passed_s
 
-    async def _cursors_now(self) -> Mapping[str, tuple[int, str | None]]:
+    async def _cursors_now(self) -> Cursors:
         """As told by the hub a moment ago, else as asked. Raises Unreachable."""
         if self.told.fresh_s() > 0:
             return self.told.newest
@@ -374,7 +351,7 @@ class EdgeForward:
             self._noted = note
 
     async def _check(self) -> None:
-        cursors: Mapping[str, tuple[int, str | None]] | None = None
+        cursors: Cursors | None = None
         if self._settings.has_uplink:
             with contextlib.suppress(PlantError):
                 cursors = await self._cursors_now()
@@ -403,7 +380,7 @@ class EdgeForward:
             await self._trim(cursors)
         await self._act()
 
-    async def _measure(self, cursors: Mapping[str, tuple[int, str | None]] | None) -> None:
+    async def _measure(self, cursors: Cursors | None) -> None:
         """From cursors to state, age and depth."""
         now_ns = self._clock.now_ns()
         flows = []
@@ -485,55 +462,22 @@ class EdgeForward:
                     await self._clock.sleep(0.05)
 
     async def _keep_positions(self) -> None:
-        """Before a stream that drops or ages its oldest messages comes to them."""
         for watched in self._watched:
-            info = watched.info
-            is_filling = info.bytes > REFRESH_ABOVE_RATIO * int(info.config.get("max_bytes", 0)) > 0
-            if watched.kind in ("I", "T", "S") and (is_filling or info.config.get("max_age")):
-                await self._positions.refresh(info, info.first_seq + info.messages // 2)
+            if watched.kind in ("I", "T", "S"):
+                await self.room.keep_positions(watched.info)
 
-    async def _trim(self, cursors: Mapping[str, tuple[int, str | None]] | None) -> None:
-        """Make room before a `block` stream is full: what the hub has had for long goes first."""
+    async def _trim(self, cursors: Cursors | None) -> None:
         for watched in self._watched:
-            if cursors is None or watched.name not in cursors or watched.kind == "F":
-                continue
-            seq = trim_below(watched.info, cursors[watched.name][0])
-            for floor in (self.input_floor, self.history_floor):  # what a flow or the history has still to read stays
-                unread = await floor(watched.name) if seq is not None and floor is not None else None
-                seq = min(seq, unread) if seq is not None and unread is not None else seq
-            if seq is None or seq <= watched.info.first_seq:
-                continue
-            try:
-                await self._positions.refresh(watched.info, seq)
-            except StoreFullError:
-                await self._trim_full(watched.info, seq)
-            else:
-                await purge_below(self._api, watched.name, seq)
+            if cursors is not None and watched.name in cursors and watched.kind != "F":
+                await self.room.trim(watched.info, cursors[watched.name][0])
 
-    async def _trim_full(self, info: StreamInfo, seq: int) -> None:
-        """A position has to be written again before the stream forgets it, and a full stream does not even take that:
-        the bound is raised a little until there is room."""
-        raised = int(info.config["max_bytes"]) + POSITIONS_ROOM_BYTES
-        await ensure_stream(self._api, {**info.config, "max_bytes": raised})
-        try:
-            await self._positions.refresh(info, seq)
-            await purge_below(self._api, info.name, seq)
-        finally:
-            await ensure_stream(self._api, info.config)
-
-    async def _trim_flow(self, cursors: Mapping[str, tuple[int, str | None]] | None) -> None:
-        """The same for what flows said: what no flow needs to find its state again, and the hub has."""
+    async def _trim_flow(self, cursors: Cursors | None) -> None:
         for watched in self._watched:
-            if watched.kind != "F" or self.flow_floor is None:
-                continue
-            cursor = watched.info.last_seq
-            if self._settings.has_uplink:
-                cursor = (cursors or {}).get(watched.name, (0, None))[0]
-            if trim_below(watched.info, cursor) is None:
-                continue
-            seq = trim_below(watched.info, min(cursor, await self.flow_floor() - 1))
-            if seq is not None:
-                await purge_below(self._api, watched.name, seq)
+            if watched.kind == "F":
+                cursor_seq = watched.info.last_seq
+                if self._settings.has_uplink:
+                    cursor_seq = (cursors or {}).get(watched.name, (0, None))[0]
+                await self.room.trim_flow(watched.info, cursor_seq)
 
     # -- alarms -------------------------------------------------------------------------------------------------------
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from millstream.bus import StreamBounds
+from millstream.bus import StreamBounds, fit_bounds
 from millstream.model import AssetPath
 
 CHECK_INTERVAL_S = 1.0
+MQTT_BYTES_MAX = 256 << 20
 HANG_S = 15.0  # a little above two missed pings, which the server sees by itself
 
 
@@ -30,6 +31,22 @@ class ForwardSettings:
     boot_wait_s: float = 3.0
     hang_s: float = HANG_S
     check_interval_s: float = CHECK_INTERVAL_S
+
+    def fitted(self) -> tuple[dict[str, StreamBounds], str | None]:
+        """The bounds of each kind of stream that is wanted, made smaller where the disk has not the room for all of
+        them, and then what to tell of that."""
+        asked = {"I": self.integrity, "T": self.throughput, "S": self.site, "F": self.flow}
+        wanted = {kind: bounds for kind, bounds in asked.items() if bounds is not None}
+        if self.has_mqtt:
+            wanted["MQTT"] = StreamBounds(min(MQTT_BYTES_MAX, self.integrity.max_bytes))
+        if self.room_bytes is None:
+            return wanted, None
+        sizes = fit_bounds({kind: bounds.max_bytes for kind, bounds in wanted.items()}, self.room_bytes)
+        lack = None
+        if any(sizes[kind] < bounds.max_bytes for kind, bounds in wanted.items()):
+            text = ", ".join(f"{kind} {size >> 20} MiB" for kind, size in sizes.items())
+            lack = f"the disk has room for {self.room_bytes >> 20} MiB of streams: {text}"
+        return {kind: replace(bounds, max_bytes=sizes[kind]) for kind, bounds in wanted.items()}, lack
 
 
 @dataclass(frozen=True, slots=True)

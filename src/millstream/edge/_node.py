@@ -466,7 +466,7 @@ class EdgeNode:
             edge.name, edge.data_dir, config, connection, self._works.streams, clock=self._clock, log=self._log
         )
         assert self._forward is not None
-        self._forward.history_floor = history.floor
+        self._forward.room.history_floor = history.floor
         return history
 
     def _open_fleet(self, stack: AsyncExitStack, connection: RawConnection) -> None:

@@ -357,7 +357,7 @@ class Works:
         config, ground, streams = self.config, self._require(), self._streams
         assert streams is not None
         if streams.flow is None or not config.flows:
-            ground.forward.flow_floor = ground.forward.input_floor = None
+            ground.forward.room.flow_floor = ground.forward.room.input_floor = None
             return None
         server = ground.server
         held = (streams.integrity, streams.throughput, streams.site, streams.flow)
@@ -369,7 +369,7 @@ class Works:
         )  # fmt: skip
         director = FlowDirector(config.flows, around, ground.connection, clock=self._clock, log=self._log)
         await director.prepare()
-        ground.forward.flow_floor, ground.forward.input_floor = director.floor, director.input_floor
+        ground.forward.room.flow_floor, ground.forward.room.input_floor = director.floor, director.input_floor
         return director
 
     async def _publish_meta(self) -> None:

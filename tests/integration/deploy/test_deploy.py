@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import peers
-from millstream.bus._server import STOP_TIMEOUT_S as SERVER_STOP_S
+from millstream.bus._server_child import STOP_TIMEOUT_S as SERVER_STOP_S
 from millstream.cli._nodes import LEFT_S
 from millstream.config import HubConfig
 from millstream.edge._connector_set import STOP_TIMEOUT_S

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ramp import CATALOG
 
-from millstream.bus._server import find_program
+from millstream.bus._server_program import find_program
 from millstream.config import load_edge
 from millstream.edge import EdgeNode
 from millstream.kernel import PlantError

@@ -24,7 +24,7 @@ from millstream.bus import (
     StreamBounds,
     StreamReader,
 )
-from millstream.bus._server import find_program
+from millstream.bus._server_program import find_program
 from millstream.config import HubConfig
 from millstream.edge._forward import EdgeForward
 from millstream.edge._forward_settings import EdgeStreams, ForwardSettings

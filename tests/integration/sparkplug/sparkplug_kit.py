@@ -16,7 +16,7 @@ import paho.mqtt.client as paho
 from cases.sparkplug_peer import end
 
 import peers
-from millstream.bus._server import find_program
+from millstream.bus._server_program import find_program
 from millstream.connectors.sparkplug import SparkplugConfig, SparkplugConnector, SparkplugSession
 from millstream.kernel import Unreachable, free_port
 from millstream.model import Sample
