@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from millstream.client._paths import to_address, to_entry
+from millstream.client._reading import Reading, last_reading
 from millstream.client._streams import StoredFrame, Streams, newest
 from millstream.client._tree import TagEntry
+from millstream.kernel import beside_one_another
 from millstream.protocols.uns_pattern import KINDS, Pattern, contract_of
 from millstream.protocols.uns_subject import PREFIX, decode_subject
+
+STREAMS_AT_ONCE = 8  # of a node; it has a few
 
 
 class Namespace:
@@ -22,14 +26,27 @@ class Namespace:
 
     async def last_frames(self, patterns: Sequence[Pattern], contract: str) -> Mapping[str, StoredFrame]:
         """By subject the last message of each tag that fits."""
-        frames: list[StoredFrame] = []
-        for stream in await self._streams.of_data(with_local=True):
-            subjects = {pattern.subject_filter(contract) for pattern in patterns if pattern.is_exact}
+        exact = {pattern.subject_filter(contract) for pattern in patterns if pattern.is_exact}
+
+        async def of_stream(stream: str) -> Sequence[StoredFrame]:
+            """What this one has."""
+            subjects = set(exact)
             for pattern in patterns:
                 if not pattern.is_exact:
                     subjects.update((await self._subjects(stream, pattern, contract)).keys())
-            frames += await self._streams.last(stream, sorted(subjects))
-        return newest(frames)
+            return await self._streams.last(stream, sorted(subjects))
+
+        streams = await self._streams.of_data(with_local=True)
+        found = await beside_one_another(of_stream, streams, at_once=STREAMS_AT_ONCE)
+        return newest(frame for frames in found for frame in frames)
+
+    async def value_of(self, path: str) -> Reading | None:
+        """The last reading of one tag, without the unit that its description may name; None: there is none. It takes
+        two round trips."""
+        frames = await self.last_frames([Pattern.parse(path)], contract_of("tag"))
+        for frame in frames.values():
+            return last_reading(path, frame.payload, frame.headers)
+        return None
 
     async def tags(self, patterns: Sequence[Pattern], kind: str | None) -> list[TagEntry]:
         """Every tag that fits, with its description, by path; `kind` None means every kind but descriptions."""

@@ -436,7 +436,7 @@ class Plant:
         """Write one value to a machine, None for a null; returns once it took it. `valid` is how long the request may
         wait; the same `id` again is carried out once. Raises NotWritten with what became of it."""
         subjects, tag = await self._services.subjects("write"), str(Pattern.parse(path).tag)
-        times, told = (self._clock.now_ns(), to_span_ns(valid)), (self._acts, self.last)
+        times, told = (self._clock.now_ns(), to_span_ns(valid)), (self._acts, self._namespace.value_of)
         return await write_tag(self._link, subjects, tag, value, times, told, id=id, who=who)
 
 

@@ -6,8 +6,9 @@ import asyncio
 import getpass
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
@@ -22,9 +23,12 @@ from millstream.protocols.cloudevents import format_time
 from millstream.protocols.write_request import WritableTag, WriteAnswer, WriteRequest, encode_write
 
 TELL_S_MAX = 1.0  # a write waits no longer for the audit
+BEFORE_S_MAX = 0.1  # nor for the value before: it is asked for beside the check that the tag may be written
+NOT_KNOWN: Mapping[str, Any] = {"known": False}
+"""What stands for the value before when it does not come in time."""
 ANSWER_SLACK_S = 15.0  # for the machine's answer and its read-back, behind the expiry
 
-Last = Callable[[str], Awaitable[Sequence[Reading]]]
+Last = Callable[[str], Awaitable[Reading | None]]
 
 
 class NotWritten(PlantError):
@@ -61,7 +65,12 @@ async def write_tag(
     """One write, carried out when this returns. `times_ns`: now, and how long it is valid; `told`: the audit, and what
     gives the last reading of the tag. Raises NotWritten, NotFoundError, Unreachable."""
     now_ns, valid_ns = times_ns
-    tags = await writable_tags(link, subjects)
+    acts, last = told
+    before, tags = await asyncio.gather(_before(tag, acts, last), writable_tags(link, subjects), return_exceptions=True)
+    if isinstance(tags, BaseException):
+        raise tags
+    if isinstance(before, BaseException):
+        raise before
     nodes = [node for node, listed in tags.items() if any(item.tag == tag for item in listed)]
     if not nodes:
         every = [item.tag for listed in tags.values() for item in listed]
@@ -70,7 +79,7 @@ async def write_tag(
             next_step=suggest(tag, every) or "`millstream write --list` shows what may be written", code="MS-2001",
         )  # fmt: skip
     request = WriteRequest(id or str(uuid.uuid4()), tag, value, now_ns + valid_ns, who or me())
-    await _tell(request, *told)
+    await _tell(request, acts, before)
     timeout_s = valid_ns / 1e9 + ANSWER_SLACK_S
     raw = await ask_node(link, f"millstream.node.{nodes[0]}.write", encode_write(request), timeout_s=timeout_s)
     answer: WriteAnswer = msgspec.convert(dict(raw), WriteAnswer)
@@ -79,15 +88,24 @@ async def write_tag(
     return answer
 
 
-async def _tell(request: WriteRequest, acts: Acts, last: Last) -> None:
+async def _before(tag: str, acts: Acts, last: Last) -> Mapping[str, Any] | None:
+    """The value that is there, for the audit; None for a tag without one, and where nothing is told."""
+    if not acts.is_told:
+        return None
+    with suppress(PlantError, TimeoutError):
+        async with asyncio.timeout(BEFORE_S_MAX):
+            found = await last(tag)
+            return {"value": found.value, "time": format_time(found.time_ns)} if found is not None else None
+    return NOT_KNOWN
+
+
+async def _tell(request: WriteRequest, acts: Acts, before: Mapping[str, Any] | None) -> None:
     """That it is asked for, from here: the edge tells the same again, and what comes of it, but not from where. A
     stream that takes nothing now stops no write."""
     if not acts.is_told:
         return
     with suppress(PlantError, TimeoutError):
         async with asyncio.timeout(TELL_S_MAX):
-            found = await last(request.tag)
-            before = {"value": found[0].value, "time": format_time(found[0].time_ns)} if found else None
             told = act_data(
                 request.who, acts.origin, before, {"value": request.value}, path=request.tag, id=request.id
             )  # fmt: skip
