@@ -12,6 +12,7 @@ import { inputMs, isUtc } from "../times";
 import { t, type Word } from "../words";
 import { AskForm, mayAct, Told, useAsking, type Asking } from "./ask";
 import { Table, type Column } from "./table";
+import { WholeSince } from "./whole";
 
 const RELOAD_MS = 30_000;
 const SHOWN_MAX = 200;
@@ -33,6 +34,7 @@ export function Rejects({ asset, span }: { asset: string; span: string }): preac
   return (
     <>
       {why && <p class="look" role="status">{t("rejects")}: {t("failed", { why: plain(why, 300) })}</p>}
+      <WholeSince since={data?.since} />
       <LotTable lots={(data?.rejects ?? []).slice(-SHOWN_MAX).reverse()} empty={t(data ? "noRejects" : "loading")} asking={asking} open={setOpen} />
       {mayAct() && targets.length > 0 && <p><button type="button" onClick={() => setOpen("new")}>{t("sayParts")}</button></p>}
       <Told outcome={asking.outcome} />

@@ -1,5 +1,5 @@
 /** The stops of a place with their reasons, what people may say of them, and which reasons cost the most time. */
-import { type Asked, type ParetoRow, type Stop, type StopAction } from "@millstream/client";
+import { type Asked, type ParetoRow, type Stop, type StopAction, type Whole } from "@millstream/client";
 import { useEffect, useState } from "preact/hooks";
 import { durationText, numberText, plain, timeText } from "../format";
 import { client, connections } from "../state/hub";
@@ -10,6 +10,7 @@ import { Rejects } from "./rejects";
 import { Timeline } from "./timeline";
 import { AskForm, mayAct, Told, useAsking, type Asking } from "./ask";
 import { Table, type Column } from "./table";
+import { WholeSince } from "./whole";
 
 const RELOAD_MS = 30_000;
 const SHOWN_MAX = 200;
@@ -22,7 +23,7 @@ type Open = { stop: Stop; form: "reason" | "split"; part?: Chosen };
 export function Stops({ asset }: { asset: string }): preact.JSX.Element {
   const [span, setSpan] = useState(SPANS[1][0]);
   const [loads, setLoads] = useState(0);
-  const [found, setFound] = useState<{ stops: Stop[]; pareto: ParetoRow[]; toMs: number }>();
+  const [found, setFound] = useState<{ stops: Stop[]; toMs: number } & Whole<ParetoRow>>();
   const [why, setWhy] = useState("");
   const [open, setOpen] = useState<Open>();
   const asking = useAsking(() => setLoads((count) => count + 1));
@@ -42,6 +43,7 @@ export function Stops({ asset }: { asset: string }): preact.JSX.Element {
         {SPANS.map(([value, word, n]) => <option key={value} value={value}>{t(word, { n })}</option>)}
       </select></label></p>
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
+      <WholeSince since={found?.since} />
       {found && <Timeline asset={asset} stops={found.stops} fromMs={found.toMs - HOURS[span] * 3_600_000} toMs={found.toMs}
         choose={mayAct() ? (part) => setOpen({ stop: part.stop, form: "reason", part }) : undefined} />}
       <StopTable stops={(found?.stops ?? []).slice(-SHOWN_MAX).reverse()} empty={t(found ? "noStops" : "loading")} asking={asking} open={setOpen} />

@@ -63,7 +63,7 @@ export const de: Words = {
   cancel: "Abbrechen", taken: "Erledigt: {what}",
   stored: "Gespeichert: {what}. Der Edge übernimmt es, sobald er kann.", refused: "Abgelehnt: {what}. {why}",
   lookOnly: "Ihre Rolle ({role}) darf ansehen, nicht handeln.",
-  stops: "Stillstände", stopsOf: "Stillstände von {what}", noStops: "Kein Stillstand in dieser Zeit.", lasts: "Dauer",
+  stops: "Stillstände", stopsOf: "Stillstände von {what}", noStops: "Kein Stillstand in dieser Zeit.", wholeSince: "Vor {time} kann hier etwas fehlen: Der Verlauf war nicht abzufragen.", lasts: "Dauer",
   still: "noch", category: "Zählt als", split: "Teilen", merge: "Mit dem davor verbinden", cutAt: "Schnitt bei",
   asBefore: "wie bisher", remark: "Bemerkung", pareto: "Wohin die Zeit ging", share: "Anteil", sum: "Summe",
   why: "Warum: {what}",

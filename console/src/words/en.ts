@@ -56,7 +56,7 @@ export const en = {
   until: "until {time}", saidBy: "Who and why", send: "Send", cancel: "Cancel", taken: "Done: {what}",
   stored: "Stored: {what}. It is taken as soon as its edge can.", refused: "Refused: {what}. {why}",
   lookOnly: "Your role ({role}) may look, not act.",
-  stops: "Stops", stopsOf: "Stops of {what}", noStops: "No stop in this time.", lasts: "Lasts", still: "still",
+  stops: "Stops", stopsOf: "Stops of {what}", noStops: "No stop in this time.", wholeSince: "Earlier than {time} something may be missing here: the history could not be asked.", lasts: "Lasts", still: "still",
   category: "Counts as", split: "Split", merge: "Join to the one before", cutAt: "Cut at", asBefore: "as it did", remark: "Remark",
   pareto: "Where the time went", share: "Share", sum: "Sum", why: "Why: {what}",
   noAlarms: "No alarms and no events.", severity: "Severity", message: "Message", eventsToo: "Events, too",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from millstream.api._door import Actor
-    from millstream.client import AlarmRow
+    from millstream.client import AlarmRow, Listed
 
 LEVELS_MAX = 12
 OUTCOME_S_MAX = 5.0  # then an answer says that it is stored, and the edge takes it as soon as it can
@@ -138,14 +138,16 @@ class Acts:
     async def _stops(self, request: Request) -> Response:
         actor, place, start_ns, end_ns = await self._looking(request)
         async with self._desk.plant(actor) as plant:
-            stops = await plant.downtime.list(place, start=start_ns, end=end_ns)
-        return json_response({"stops": stops, "pareto": [asdict(row) for row in pareto(stops)]})
+            found = await plant.downtime.listed(place, start=start_ns, end=end_ns)
+        rows = [asdict(row) for row in pareto(found.rows)]
+        return json_response({"stops": found.rows, "pareto": rows, **_whole(found)})
 
     async def _lots(self, request: Request) -> Response:
         actor, place, start_ns, end_ns = await self._looking(request)
         async with self._desk.plant(actor) as plant:
-            lots = await plant.quality.list(place, start=start_ns, end=end_ns)
-        return json_response({"rejects": lots, "pareto": [asdict(row) for row in reject_pareto(lots)]})
+            found = await plant.quality.listed(place, start=start_ns, end=end_ns)
+        rows = [asdict(row) for row in reject_pareto(found.rows)]
+        return json_response({"rejects": found.rows, "pareto": rows, **_whole(found)})
 
     async def _oee(self, request: Request) -> Response:
         actor, place, start_ns, end_ns = await self._looking(request)
@@ -173,6 +175,11 @@ class Acts:
         at_ns = parse_time_ns(wanted.get("at", "now"), self._desk.clock.now_ns())
         async with self._desk.plant(actor) as plant:
             return json_response(await plant.downtime.why(str(path), at_ns))
+
+
+def _whole(found: Listed) -> dict[str, str | None]:
+    """Since when a list is whole (null: it is), and why it is not."""
+    return {"since": found.since, "doubt": found.doubt or None}
 
 
 def _only(rows: Sequence[AlarmRow], path: str) -> AlarmRow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from millstream.cli._asked import ask_and_tell
+from millstream.cli._listed import note_doubt, print_listed
 from millstream.cli._lots import print_lots
 from millstream.cli._options import DEFAULT, Json, Start, Target, Wait, Who, run
 from millstream.cli._output import OK, duration, json_text, print_json, print_table
@@ -44,12 +45,13 @@ def list_(
     async def work() -> int:
         """Oldest first."""
         async with target.connect() as plant:
-            stops = await plant.downtime.list(*patterns, start=start, end=end, lasts=lasts)
-        for stop in stops if json else ():
-            print_json(stop)
-        if not json:
+            found = await plant.downtime.listed(*patterns, start=start, end=end, lasts=lasts)
+        if json:
+            print_listed(found)
+        else:
+            note_doubt(found)
             print_table(
-                ("stop", "start", "lasts", "state", "category", "reason", "by", "who"), [_row(s) for s in stops]
+                ("stop", "start", "lasts", "state", "category", "reason", "by", "who"), [_row(s) for s in found.rows]
             )
         return OK
 
@@ -94,9 +96,11 @@ def pareto(
         from millstream.shop import pareto as by_reason
 
         async with target.connect() as plant:
-            stops = await plant.downtime.list(*patterns, start=start, end=end)
+            found = await plant.downtime.listed(*patterns, start=start, end=end)
             parents = await plant.context.reason_parents() if by == "branch" else None
-            rows = by_reason(by_person(stops, await plant.downtime.people()) if by == "person" else stops, parents)
+            stops = by_person(found.rows, await plant.downtime.people()) if by == "person" else found.rows
+            rows = by_reason(stops, parents)
+        note_doubt(found)
         for row in rows if json else ():
             print_json(msgspec.to_builtins(row))
         if not json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from millstream.cli._asked import ask_and_tell
+from millstream.cli._listed import note_doubt, print_listed
 from millstream.cli._lots import print_lots
 from millstream.cli._options import DEFAULT, Json, Start, Target, Wait, Who, run
 from millstream.cli._output import OK, print_json, print_table
@@ -42,11 +43,12 @@ def list_(
     async def work() -> int:
         """Oldest first."""
         async with target.connect() as plant:
-            lots = await plant.quality.list(*patterns, start=start, end=end)
-        for lot in lots if json else ():
-            print_json(lot)
-        if not json:
-            print_lots(lots)
+            found = await plant.quality.listed(*patterns, start=start, end=end)
+        if json:
+            print_listed(found)
+        else:
+            note_doubt(found)
+            print_lots(found.rows)
         return OK
 
     return run(work())
@@ -84,8 +86,9 @@ def pareto(
         from millstream.shop import reject_pareto
 
         async with target.connect() as plant:
-            lots = await plant.quality.list(*patterns, start=start, end=end)
-            rows = reject_pareto(lots, await plant.context.reason_parents() if by == "branch" else None)
+            found = await plant.quality.listed(*patterns, start=start, end=end)
+            rows = reject_pareto(found.rows, await plant.context.reason_parents() if by == "branch" else None)
+        note_doubt(found)
         for row in rows if json else ():
             print_json(msgspec.to_builtins(row))
         if not json:

@@ -11,6 +11,7 @@ from millstream.client._downtime import Downtime
 from millstream.client._export import ExportedDay
 from millstream.client._fleet import Fleet, FleetResult, FleetRun
 from millstream.client._fleet_data import DataPart, FleetDataRun
+from millstream.client._flow_desk import Listed
 from millstream.client._joined import joined_keys
 from millstream.client._ledger import Ledger, LedgerRow, account_from
 from millstream.client._letter_acts import LetterActs
@@ -72,6 +73,7 @@ __all__ = [
     "FleetSummary",
     "Ledger",
     "LetterActs",
+    "Listed",
     "LedgerRow",
     "LoginUsers",
     "NodeAddress",

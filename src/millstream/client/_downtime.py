@@ -10,7 +10,7 @@ import msgspec
 
 from millstream.client._context import PlantContext
 from millstream.client._desk_tools import DeskTools
-from millstream.client._flow_desk import FlowDesk
+from millstream.client._flow_desk import FlowDesk, Listed
 from millstream.client._part_quality import PartQuality
 from millstream.client._paths import Where, to_patterns
 from millstream.client._times import Span, Time, to_span_ns, to_time_ns
@@ -59,18 +59,25 @@ class Downtime:
     async def list(
         self, *patterns: Where, start: Time = "-1d", end: Time = "now", lasts: Span | None = None
     ) -> Sequence[Mapping[str, Any]]:
+        """The rows of `listed`."""
+        return (await self.listed(*patterns, start=start, end=end, lasts=lasts)).rows
+
+    async def listed(
+        self, *patterns: Where, start: Time = "-1d", end: Time = "now", lasts: Span | None = None
+    ) -> Listed:  # fmt: skip
         """Stops that have a part in this time, as they were put right last, oldest first, each with its `path`; with
-        `lasts` those that last so long at least. As far as the node's streams reach back, and its history."""
+        `lasts` those that last so long at least. What the node's streams hold no more is of its history, and where that
+        cannot be asked the list says since when it is whole."""
         now_ns = self._clock.now_ns()
         start_ns, end_ns = to_time_ns(start, now_ns), to_time_ns(end, now_ns)
         newest: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for path, event in (await self._desk.told(to_patterns(patterns), start_ns - LATE_NS, STOP_TYPE)).events:
+        told = await self._desk.told(to_patterns(patterns), start_ns - LATE_NS, STOP_TYPE)
+        for path, event in told.events:
             newest[path, str(event.data["start"])] = {"path": path, **event.data}
         shortest_s = 0.0 if lasts is None else to_span_ns(lasts) / 1e9
         found = [stop for stop in newest.values() if not stop.get("removed") and _touches(stop, start_ns, end_ns)]
-        return sorted(
-            (s for s in found if s.get("duration_s") is None or s["duration_s"] >= shortest_s), key=lambda s: s["start"]
-        )
+        lasting = (s for s in found if s.get("duration_s") is None or s["duration_s"] >= shortest_s)
+        return Listed(sorted(lasting, key=lambda s: s["start"]), told.since_ns, told.doubt)
 
     async def ask(
         self, path: Where, action: StopAction, at: Time, *, reason: str = "", category: str = "", why: str = "",
@@ -101,7 +108,8 @@ class Downtime:
         """All that a figure of `oee` or `energy` is made of: the newest revision of its window that `at` lies in (or
         that ended last before it), the stops in it, and who was at the machine. `path` is the figure's, such as
         ``acme/plant1/press:oee/shift/availability``. Of a place (`oee_total`) with the machines or places below it that
-        lost most, and of stops and rejects the 100 largest. Raises NotFoundError."""
+        lost most, and of stops and rejects the 100 largest. `doubt` is there where the history could not be asked for
+        what the streams hold no more. Raises NotFoundError."""
         at_ns, tag = to_time_ns(at, self._clock.now_ns()), Pattern.parse(path).tag
         doubt = ""
         for names in (tag.names[:-1], tag.names):
@@ -116,7 +124,8 @@ class Downtime:
                 last = max(data["start"] for data in windows)
                 data = [each for each in windows if each["start"] == last][-1]
                 start_ns, end_ns = parse_time_ns(data["start"]), parse_time_ns(data["end"])
-                stops = await self.list(str(tag.asset), start=start_ns, end=end_ns)
+                in_it = await self.listed(str(tag.asset), start=start_ns, end=end_ns)
+                stops, doubt = in_it.rows, found.doubt or in_it.doubt
                 there = present_data(await self.people(), tag.asset.levels, start_ns, end_ns)
                 name, unit = _ENERGY_NAMES.get(tag.names[-1], (tag.names[-1], None))
                 value = {"value": data.get(name)} if unit is None else {"value": data.get(name), "unit": unit}
@@ -127,7 +136,7 @@ class Downtime:
                     rejects = sorted(rejects, key=_count_of, reverse=True)[:LISTED_MAX]
                 return {
                     "path": str(tag), **value, **data, "stops": list(stops), "rejects": list(rejects),
-                    "operators": there,
+                    "operators": there, **({"doubt": doubt} if doubt else {}),
                 }  # fmt: skip
         raise NotFoundError(
             "no window of this figure is known", where=str(tag),

@@ -45,6 +45,20 @@ class Told:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Rows of a time. What was stored before `since_ns` (UTC) may be missing, `doubt` says why; None: nothing is."""
+
+    rows: Sequence[Mapping[str, Any]]
+    since_ns: int | None = None
+    doubt: str = ""
+
+    @property
+    def since(self) -> str | None:
+        """`since_ns` as RFC 3339."""
+        return None if self.since_ns is None else format_time(self.since_ns)
+
+
 Before = Callable[[], Awaitable[Mapping[str, Any] | None]]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from millstream.client._desk_tools import DeskTools
-from millstream.client._flow_desk import FlowDesk
+from millstream.client._flow_desk import FlowDesk, Listed
 from millstream.client._paths import Where, to_patterns
 from millstream.client._times import Time, to_time_ns
 from millstream.client._writes import me
@@ -28,12 +28,18 @@ class PartQuality:
         self._desk, self._clock = FlowDesk(tools), tools.clock
 
     async def list(self, *patterns: Where, start: Time = "-1d", end: Time = "now") -> Sequence[Mapping[str, Any]]:
+        """The rows of `listed`."""
+        return (await self.listed(*patterns, start=start, end=end)).rows
+
+    async def listed(self, *patterns: Where, start: Time = "-1d", end: Time = "now") -> Listed:
         """Lots of scrap and rework that have a part in this time, as they stand now, oldest first, each with its
-        `path` and `lot`: those that were counted, by minute and reason, and what people said."""
+        `path` and `lot`: those that were counted, by minute and reason, and what people said. What the node's streams
+        hold no more is of its history, and where that cannot be asked the list says since when it is whole."""
         now_ns = self._clock.now_ns()
         start_ns, end_ns = to_time_ns(start, now_ns), to_time_ns(end, now_ns)
         found = await self._desk.told(to_patterns(patterns), start_ns - LATE_NS, REJECT_TYPE)
-        return lots_of(((path, event.data) for path, event in found.events), start_ns, end_ns)
+        lots = lots_of(((path, event.data) for path, event in found.events), start_ns, end_ns)
+        return Listed(lots, found.since_ns, found.doubt)
 
     async def say(
         self, path: Where, count: float, kind: str, *, start: Time = "-1h", end: Time = "now", reason: str = "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from nats.errors import FlushTimeoutError
 from nats.js.api import StreamConfig
 
 import millstream
+from millstream.cli import main
 from millstream.client import Plant, Reading
 from millstream.kernel import AuthError, DecodeError, NotFoundError, PlantError, Unreachable
 from millstream.model import BAD, BAD_DECODING_ERROR, Block
@@ -391,7 +393,27 @@ def an_hour(start: str, end: str, production_s: float) -> dict[str, object]:
     }  # fmt: skip
 
 
-async def test_no_total_is_sure_of_a_time_that_the_stream_has_dropped_and_no_history_has(edge: FakeNode) -> None:
+async def lists_say_since_when_they_are_whole(
+    edge: FakeNode, plant: Plant, day: Mapping[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of stops and rejects, also those without a row."""
+    for found in (await plant.downtime.listed("acme", **day), await plant.quality.listed("acme", **day)):
+        assert (found.since or "").startswith("20")
+        assert "no historian answers" in found.doubt
+    times = ["--start", day["start"], "--end", day["end"], "--node", str(edge.folder)]
+    for words in (["downtime", "list"], ["quality", "list"], ["downtime", "pareto"], ["quality", "pareto"]):
+        capsys.readouterr()
+        assert await asyncio.to_thread(main, [*words, "acme", *times]) == 0
+        assert "not sure" in capsys.readouterr().err
+    assert await asyncio.to_thread(main, ["downtime", "list", "acme", *times, "--json"]) == 0
+    told = capsys.readouterr()
+    assert "not sure" in told.err
+    assert "no historian answers" in json.loads(told.out)["doubt"]
+
+
+async def test_no_total_is_sure_of_a_time_that_the_stream_has_dropped_and_no_history_has(
+    edge: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
     js = edge.client.jetstream()
     day = {"start": "2026-01-02T00:00:00Z", "end": "2026-01-02T02:00:00Z"}
     async with millstream.connect(edge.folder) as plant:
@@ -400,6 +422,7 @@ async def test_no_total_is_sure_of_a_time_that_the_stream_has_dropped_and_no_his
             await plant.event(f"acme/{machine}:oee/hour", "millstream.oee", data)
         found = await plant.oee.total("acme", **day)
         assert (found["machines"], found["is_sure"], found["availability"]) == (2, True, 0.75)
+        assert (await plant.downtime.listed("acme", **day)).since is None
         config = (await js.stream_info("E_edge1_I")).config
         await js.update_stream(config=StreamConfig(**{**config.__dict__, "max_msgs": 2}))
         found = await plant.oee.total("acme", **day)
@@ -407,6 +430,9 @@ async def test_no_total_is_sure_of_a_time_that_the_stream_has_dropped_and_no_his
         (doubt,) = found["doubts"]
         assert doubt["doubt"].startswith("the streams reach back to 20")
         assert "no historian answers" in doubt["doubt"]
+        stop = {"start": day["start"], "end": None, "duration_s": None, "state": "Aborted", "category": "down"}
+        await plant.event("acme/saw:downtime", "millstream.stop", stop)
+        await lists_say_since_when_they_are_whole(edge, plant, day, capsys)
         await js.update_stream(config=StreamConfig(**{**config.__dict__, "max_msgs": 1}))
         await plant.event("acme/press:other", "acme.other", {})
         for ask in (plant.oee.total("acme", **day), plant.downtime.why("acme/press:oee/hour/oee", day["end"])):

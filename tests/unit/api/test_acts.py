@@ -17,7 +17,7 @@ from millstream.api._browser import check_site
 from millstream.api._desk import ActDesk
 from millstream.api._door import Actor
 from millstream.api._refusals import plant_error
-from millstream.client import AlarmRow
+from millstream.client import AlarmRow, Listed
 from millstream.kernel import NotFoundError, PlantError, SystemClock
 from millstream.protocols.alarm import AlarmNote
 
@@ -37,8 +37,8 @@ class FakePlant:
         self.opened: list[str | None] = []
         self.refusal: PlantError | None = None
         self.alarms = SimpleNamespace(list=self._rows, ask=self._ask, outcome=self._outcome)
-        self.downtime = SimpleNamespace(list=self._stops, ask=self._ask, outcome=self._outcome, why=self._why)
-        self.quality = SimpleNamespace(list=self._lots, say=self._ask, correct=self._ask, outcome=self._outcome)
+        self.downtime = SimpleNamespace(listed=self._stops, ask=self._ask, outcome=self._outcome, why=self._why)
+        self.quality = SimpleNamespace(listed=self._lots, say=self._ask, correct=self._ask, outcome=self._outcome)
         self.oee = SimpleNamespace(total=self._total)
         self.context = SimpleNamespace(category_of=self._category, reject_kind=self._category)
 
@@ -64,11 +64,12 @@ class FakePlant:
             raise self.refusal
         return None
 
-    async def _stops(self, *patterns: str, start: int, end: int) -> list[dict[str, Any]]:
-        return [{"path": STOP, "start": "2026-01-01T06:00:00Z", "duration_s": 60.0, "reason": "bearing"}]
+    async def _stops(self, *patterns: str, start: int, end: int) -> Listed:
+        return Listed([{"path": STOP, "start": "2026-01-01T06:00:00Z", "duration_s": 60.0, "reason": "bearing"}])
 
-    async def _lots(self, *patterns: str, start: int, end: int) -> list[dict[str, Any]]:
-        return [{"path": PARTS["path"], "kind": "scrap", "count": 12.0, "reason": "scratches"}]
+    async def _lots(self, *patterns: str, start: int, end: int) -> Listed:
+        rows = [{"path": PARTS["path"], "kind": "scrap", "count": 12.0, "reason": "scratches"}]
+        return Listed(rows, 1_790_000_000_000_000_000, "no historian answers")
 
     async def _why(self, path: str, at: int) -> dict[str, Any]:
         return {"path": path, "value": 0.5}
@@ -193,9 +194,11 @@ async def test_a_viewer_may_see_stops_and_what_a_figure_is_made_of() -> None:
     async with Site("viewer").client() as client:
         found = (await client.get("/api/v1/downtime", params={"path": "acme/plant1", "start": "-8h"})).json()
         assert [stop["reason"] for stop in found["stops"]] == ["bearing"]
+        assert (found["since"], found["doubt"]) == (None, None)
         assert [(row["reason"], row["seconds"], row["share"]) for row in found["pareto"]] == [("bearing", 60.0, 1.0)]
         lots = (await client.get("/api/v1/quality", params={"path": "acme/plant1"})).json()
         assert (lots["rejects"][0]["count"], lots["pareto"][0]["reason"]) == (12.0, "scratches")
+        assert (lots["since"], lots["doubt"]) == ("2026-09-21T14:13:20Z", "no historian answers")
         assert (await client.get("/api/v1/why", params={"tag": "acme/plant1/press:oee/shift/oee"})).json()[
             "value"
         ] == 0.5

@@ -94,6 +94,14 @@ export interface ParetoRow {
   cumulative: number;
 }
 
+/** Rows of a time with a Pareto of them. `since`: what was before may be missing (RFC 3339), `doubt` why; null: nothing
+ * is. */
+export interface Whole<Row> {
+  pareto: Row[];
+  since: string | null;
+  doubt: string | null;
+}
+
 /** All that a figure of OEE is made of; the fields: docs/how-to/oee.md. */
 export interface Why {
   path: string;
@@ -141,12 +149,12 @@ export class Acts {
   askParts = (ask: PartAsk): Promise<Asked> => this.http.json("/api/v1/quality/ask", "POST", { ...ask, id: ask.id ?? newId() });
 
   /** Scrap and rework of a place; `start` as for stops. */
-  rejects(path: string, start: string): Promise<{ rejects: Lot[]; pareto: RejectRow[] }> {
+  rejects(path: string, start: string): Promise<{ rejects: Lot[] } & Whole<RejectRow>> {
     return this.http.json(`/api/v1/quality?${new URLSearchParams({ path, start })}`);
   }
 
   /** Stops of a place; `start` is RFC 3339 or relative, such as "-8h". */
-  stops(path: string, start: string): Promise<{ stops: Stop[]; pareto: ParetoRow[] }> {
+  stops(path: string, start: string): Promise<{ stops: Stop[] } & Whole<ParetoRow>> {
     return this.http.json(`/api/v1/downtime?${new URLSearchParams({ path, start })}`);
   }
 

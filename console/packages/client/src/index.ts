@@ -1,4 +1,4 @@
-export { newId, type AlarmAction, type AlarmAsk, type Asked, type Fact, type Lot, type ParetoRow, type PartAsk, type PartKind, type RejectRow, type Stop, type StopAction, type StopAsk, type Why, type WritableTag, type Written } from "./acts";
+export { newId, type AlarmAction, type AlarmAsk, type Asked, type Fact, type Lot, type ParetoRow, type PartAsk, type PartKind, type RejectRow, type Stop, type StopAction, type StopAsk, type Whole, type Why, type WritableTag, type Written } from "./acts";
 export { Client, readLive, type ClientOptions, type NodeStatus, type StoredMessage } from "./client";
 export { type Extremes, type Part, type Series, type StoredEvent, type TagInfo } from "./history";
 export { MillstreamError, type Begun } from "./http";
