@@ -34,6 +34,12 @@ def benchmark_page() -> str:
     return INTRO + "".join(_section(document) for document in results())
 
 
+def _method(scenario: str) -> list[str]:
+    """How its figures come about, where that takes more words than a row has."""
+    path = ROOT / "bench" / scenario / "method.md"
+    return [path.read_text(encoding="utf-8").strip() + "\n"] if path.exists() else []
+
+
 def _section(document: dict[str, Any]) -> str:
     machine = document["machine"]
     lines = [
@@ -41,6 +47,7 @@ def _section(document: dict[str, Any]) -> str:
         f"`{document['command']}`, {document['date']}: {machine['cores']} cores ({machine['processor']}), "
         f"Linux {machine['kernel']}, Python {machine['python']}, {machine['nats_server']}; "
         f"load of the machine at the end {machine['load_1min']:g}.\n",
+        *_method(document["command"].split()[3]),
         "| measure | measured | ratio | to reach | reached | |\n|---|---|---|---|---|---|",
     ]
     for row in document["rows"]:

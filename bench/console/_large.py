@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench._nodes import Rig, plain_connection, poll
 from bench._report import Row
 from bench.console._measures import held_mb
+from bench.console._site import DESK_PX
 from millstream.bus import GroupCommitPublisher
 from millstream.kernel import SystemClock
 from millstream.model import GOOD
@@ -104,7 +105,7 @@ async def large_rows(browser: Browser, address: str, count: int) -> list[Row]:
     for _ in range(PICTURES):
         if page is not None:
             await page.context.close()
-        page = await (await browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 900})).new_page()
+        page = await (await browser.new_context(locale="en-GB", viewport=DESK_PX)).new_page()
         await page.goto(address, wait_until="commit")
         painted = await page.wait_for_function(_PLACES)  # its places are closed: that it has tags stands beside them
         first_s.append(float(await painted.json_value()) / 1000)
@@ -119,13 +120,14 @@ async def large_rows(browser: Browser, address: str, count: int) -> list[Row]:
     return [
         Row(
             "", f"{picture_s:.2f} s", f"under {PICTURE_S_MAX:g} s", None, picture_s < PICTURE_S_MAX,
-            f"processor as it is; the median of {PICTURES}; the page holds {before_mb:.1f} MB",
+            f"processor as it is; the median of {PICTURES}, the slowest {max(first_s):.2f} s; the page holds "
+            f"{before_mb:.1f} MB",
             details={"seconds": first_s, "held_mb": before_mb, "tags": count},
         ),
         Row(
             "", f"{search_s:.2f} s", f"under {SEARCH_S_MAX:g} s", None, search_s < SEARCH_S_MAX,
-            f"from the last letter to the tag with its value, the median of {SEARCHES}; "
-            f"the page waits 0.3 s for another letter, and holds {after_mb:.1f} MB afterwards",
+            f"from the last letter to the tag with its value, the median of {SEARCHES}, the slowest "
+            f"{max(searches):.2f} s; the page waits 0.3 s for another letter, and holds {after_mb:.1f} MB afterwards",
             details={"seconds": searches, "held_mb": after_mb, "tags": count},
         ),
     ]  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 from bench._nodes import Rig, plain_connection, poll
 from bench._report import Row
 from bench.console._measures import FRAME_MS, blank_frames, frames, page_cost
+from bench.console._site import DESK_PX
 from millstream.bus import GroupCommitPublisher
 from millstream.kernel import SystemClock
 from millstream.model import Block
@@ -101,8 +102,8 @@ async def trend_rows(browser: Browser, address: str, begin_ms: int, samples: int
 
 
 async def _row(browser: Browser, address: str, span_ms: tuple[int, int], seconds: float, lines: int) -> Row:
-    _, before, _ = await blank_frames(browser, seconds / 2, {"width": 1280, "height": 900})
-    page = await (await browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 900})).new_page()
+    before = await blank_frames(browser, seconds / 2, DESK_PX)
+    page = await (await browser.new_context(locale="en-GB", viewport=DESK_PX)).new_page()
     tags = "&".join(f"tag={quote(f'tag {PLACE}:wave{number}', safe='')}" for number in range(lines))
     await page.goto(address)
     await page.locator(".link[data-state=connected]").wait_for()
@@ -113,19 +114,21 @@ async def _row(browser: Browser, address: str, span_ms: tuple[int, int], seconds
     page.on("request", lambda request: asked.append(request.url) if "/api/v1/range" in request.url else None)
     moving = [f"#/trend?{tags}", begin_ms, end_ms, seconds, VIEWS_PER_S]
     # Counting frames keeps a page busy by itself: what a view costs is measured without it, and frames in a second run.
-    steps, (share, _) = await asyncio.gather(page.evaluate(_MOVE, moving), page_cost(seconds))
-    _, (_, dropped, longest_ms) = await asyncio.gather(page.evaluate(_MOVE, moving), frames(page, seconds))
+    steps, cost = await asyncio.gather(page.evaluate(_MOVE, moving), page_cost(seconds))
+    _, found = await asyncio.gather(page.evaluate(_MOVE, moving), frames(page, seconds))
     await page.context.close()
-    _, after, _ = await blank_frames(browser, seconds / 2, {"width": 1280, "height": 900})
-    view_ms = 1000 * share * seconds / steps
-    is_met = view_ms < FRAME_MS and dropped - before - after <= DROPPED_RATIO_MAX * 60 * seconds and not asked
+    after = await blank_frames(browser, seconds / 2, DESK_PX)
+    view_ms, worst_ms = (1000 * share * seconds / steps for share in (cost.page, cost.page_worst))
+    nothing = before.dropped + after.dropped
+    is_met = view_ms < FRAME_MS and found.dropped - nothing <= DROPPED_RATIO_MAX * 60 * seconds and not asked
     return Row(
         "", f"{view_ms:.1f} ms a picture", f"under {FRAME_MS:.1f} ms, {DROPPED_RATIO_MAX:.0%} dropped", None, is_met,
-        f"of the page's processor for each of {VIEWS_PER_S} views a second, moved and zoomed by its address; another "
-        f"run of the same dropped {dropped} frames in {seconds:g} s, a page with nothing on it {before + after}; the "
-        f"longest took {longest_ms:.0f} ms; {len(asked)} questions to the hub",
+        f"of the page's processor for each of {VIEWS_PER_S} views a second, moved and zoomed by its address; "
+        f"{worst_ms:.1f} ms in the worst quarter of the {seconds:g} s; another run of the same dropped {found.dropped} "
+        f"of {found.expected} frames, {found.worst} in the worst second, a page with nothing on it {nothing}; the "
+        f"longest took {found.longest_ms:.0f} ms; {len(asked)} questions to the hub",
         details={
-            "view_ms": view_ms, "dropped": dropped, "blank_dropped": before + after, "longest_ms": longest_ms,
-            "lines": lines, "questions": len(asked),
+            "view_ms": view_ms, "worst_ms": worst_ms, "dropped": found.dropped, "worst_second": found.worst,
+            "blank_dropped": nothing, "longest_ms": found.longest_ms, "lines": lines, "questions": len(asked),
         },
     )  # fmt: skip
