@@ -163,11 +163,11 @@ test("the audit names who, marks what was refused, and is searched by all words"
   expect(auditRows(events, "write eve")).toHaveLength(0);
   const told = event("millstream.audit.rollout.stopped", { who: "ann", from: "10.0.0.7", before: { state: "running", sites: { waiting: 1 } }, after: { state: "stopped", sites: { waiting: 1 }, reason: "hot" }, name: "r1" });
   const [row] = auditRows([told], "10.0.0.7 running hot");
-  expect([row.from, row.text]).toEqual(["10.0.0.7", "name=r1"]);
+  expect([row.from, row.text]).toEqual(["10.0.0.7", "name r1"]);
   expect(row.changes).toEqual([{ name: "state", before: "running", after: "stopped" }, { name: "reason", before: null, after: "hot" }]);
   expect(auditRows([event("x", { who: "ann", before: null, after: null })], "")[0].changes).toEqual([]);
   expect(auditRows([event("x", "no object" as never)], "")[0].who).toBe("");
   const text = auditRows([event("x", { expires_s: 1_795_366_395, lasts_s: 300, since_ns: 1_795_366_395e9 })], "")[0].text;
-  expect(text).toMatch(/^expires=\d.+ lasts_s=300 since=\d/);
+  expect(text).toMatch(/^expires \d.+ · lasts_s 300 · since \d/);
   expect(text).not.toContain("1795366395");
 });

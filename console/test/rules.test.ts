@@ -197,7 +197,7 @@ test("a cell of the wall says all that it has room for: what is not good before 
 });
 
 test("an event without a message says its first facts, and never markup of a machine as anything but text", () => {
-  expect(factsText({ window: "live", oee: 0.726_312, made: null, losses: { a: 1 } })).toBe("window live · oee 0.7263");
+  expect(factsText({ window: "live", oee: 0.726_312, made: null, losses: { a: 1 } })).toBe("window what runs now · OEE 72.6 %");
   expect(factsText({ losses: { a: 1 } })).toBe('{"losses":{"a":1}}');
   expect(factsText(Object.fromEntries(Array.from({ length: 9 }, (_, at) => [`f${at}`, at])))).toMatch(/f7 7 …$/);
 });

@@ -12,6 +12,7 @@ import { currentAlarms, floodsOf, saidBy, severityOf, textOf, type Alarm, type F
 import { client, connections, now } from "../state/hub";
 import { edges, hub, useNodes } from "../state/nodes";
 import { stateText, t } from "../words";
+import { eventText } from "../words/codes";
 
 const RELOAD_MS = 3000;
 const TOLD_MAX = 1000;
@@ -125,9 +126,9 @@ function NodeAlarms(): preact.JSX.Element | null {
   );
 }
 
-/** Of an alarm what happened to it, in words; of other events their type as it is. */
+/** Of an alarm what happened to it, of other events what they tell of; a type of somebody's own is shown as it is. */
 function typeText(type: string): string {
-  return type.startsWith(ALARM) ? stateText(type.slice(ALARM.length)) : type;
+  return type.startsWith(ALARM) ? stateText(type.slice(ALARM.length)) : eventText(type) ?? type;
 }
 
 async function eventsOf(hasEvents: boolean): Promise<StoredEvent[]> {

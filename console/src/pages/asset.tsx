@@ -11,6 +11,7 @@ import { useLoaded } from "../state/loaded";
 import { belowOf } from "../state/tree";
 import { follow, hasValues, tags, unitOf, type Tag } from "../state/tags";
 import { t } from "../words";
+import { factText } from "../words/codes";
 
 const TREND_MAX = 8; // as many lines as a trend draws
 const SHOWN_MAX = 100; // what is more is in the tree
@@ -46,7 +47,7 @@ export function AssetDetail({ path }: { path: string }): preact.JSX.Element {
         <a class="button" href={address("alarms")}>{t("alarms")}</a>
       </p>
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
-      <dl>{known.map(([name, value]) => [<dt key={name} class="foreign">{plain(name, 60)}</dt>, <dd key={`${name} is`} class="foreign">{plain(typeof value === "string" ? value : JSON.stringify(value), 300)}</dd>])}</dl>
+      <dl>{known.map(([name, value]) => [<dt key={name} class="foreign" title={plain(name, 60)}>{factText(name)}</dt>, <dd key={`${name} is`} class="foreign">{plain(typeof value === "string" ? value : JSON.stringify(value), 300)}</dd>])}</dl>
       {shown.length < below.filter(hasValues).length && <p class="muted">{t("truncated", { n: numberText(shown.length) })}</p>}
       <Table<Tag> caption={t("tagsCount", { n: numberText(below.length) })} rows={shown} keyOf={(tag) => tag.key} columns={[
         { head: t("name"), cell: (tag) => <a href={address("plant", { tag: tag.key })}>{plain(tag.path.slice(path.length + 1), 80)}</a> },

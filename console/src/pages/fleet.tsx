@@ -12,6 +12,7 @@ import { now } from "../state/hub";
 import { edges, hub, isNodesKnown, useNodes, type EdgeInfo } from "../state/nodes";
 import { spotNow } from "../state/places";
 import { t, type Word } from "../words";
+import { codeText } from "../words/codes";
 import { CommissionPage } from "./commission";
 import { SitePage } from "./site";
 
@@ -83,7 +84,7 @@ function Drift({ edge }: { edge: EdgeInfo }): preact.JSX.Element {
   const found = edge.status?.configuration as Record<string, unknown> | undefined;
   if (found === undefined) return <span class="muted">–</span>;
   const isOk = found.phase === "settled" && !found.is_file_edited && !found.failure;
-  const text = `${String(found.revision)} · ${String(found.phase)}`;
+  const text = `${t("revision")} ${String(found.revision)} · ${codeText("phase", String(found.phase))}`;
   return <span title={plain(text)}><OkMark isOk={isOk} word={isOk ? "inSync" : "differs"} /></span>;
 }
 

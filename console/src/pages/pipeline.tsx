@@ -8,6 +8,7 @@ import { Age } from "../parts/value";
 import { edges, hub, hubRates, isNodesKnown, nodesMs, nodesProblem, useNodes } from "../state/nodes";
 import { lagOf } from "../state/lag";
 import { stateText, t } from "../words";
+import { known } from "../words/codes";
 import { LedgerSection } from "./ledger";
 
 type Raw = Record<string, unknown>;
@@ -126,11 +127,16 @@ function Flows(): preact.JSX.Element {
       columns={[
         { head: t("node"), cell: (row) => plain(row.node) },
         { head: t("name"), cell: (row) => plain(String(row.raw.name)) },
-        { head: t("type"), cell: (row) => plain(String(row.raw.type)) },
+        { head: t("type"), cell: (row) => <FlowType type={String(row.raw.type)} /> },
         { head: t("state"), cell: (row) => <ConnectorState raw={{ state: row.raw.state }} /> },
         { head: t("rate"), isNumber: true, cell: (row) => rateText(row.rate) },
         { head: t("lag"), isNumber: true, cell: (row) => (row.behind === undefined ? "–" : numberText(row.behind)) },
         { head: t("errors"), isNumber: true, cell: (row) => numberText(Number(row.raw.rejected ?? 0) + Number(row.raw.broken ?? 0)) },
       ]} />
   );
+}
+
+/** As configurations call it, with what it does. */
+function FlowType({ type }: { type: string }): preact.JSX.Element {
+  return <><code>{plain(type, 64)}</code> <small>{known("flow", type) ?? ""}</small></>;
 }

@@ -16,6 +16,7 @@ import { useLoaded } from "../state/loaded";
 import { madeOf, runningOrder, TOTAL, WINDOW } from "../state/orders";
 import { follow, isLoaded, tags, unitOf, type Tag } from "../state/tags";
 import { t, type Word } from "../words";
+import { known as wordOf } from "../words/codes";
 
 interface Machine {
   asset: string;
@@ -145,7 +146,7 @@ function Tile({ machine, known }: { machine: Machine; known?: Known }): preact.J
     <article class="tile" data-state={state} aria-label={plain(machine.asset)}>
       <TileHead asset={machine.asset} />
       <p class="state"><StateMark state={state} /></p>
-      <p class="muted"><span class="foreign">{valueText(reading?.value)}</span> · <LookCell tag={machine.state} /> · <AgeCell tag={machine.state} /><HeardCell tag={machine.state} /></p>
+      <p class="muted"><span class="foreign" title={valueText(reading?.value)}>{wordOf("machine", String(reading?.value)) ?? valueText(reading?.value)}</span> · <LookCell tag={machine.state} /> · <AgeCell tag={machine.state} /><HeardCell tag={machine.state} /></p>
       {known && <RunningOrder asset={machine.asset} known={known} />}
       <Figures of={machine.figures}>
         {machine.counts.map((tag) => <Figure key={tag.key} tag={tag} word={tag.name === "parts" ? t("parts") : plain(tag.name, 30)} text={`${valueText(tag.reading.value?.value)} ${plain(unitOf(tag), 8)}`} />)}

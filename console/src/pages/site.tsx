@@ -12,6 +12,7 @@ import { address, go, route } from "../router";
 import { client, session } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { roleText, t, type Word } from "../words";
+import { codeText } from "../words/codes";
 
 const STATE_MS = 3000;
 const PARTS = ["edit", "revisions", "blame"] as const satisfies Word[];
@@ -61,7 +62,7 @@ function Revisions({ config, reload }: { config: SiteConfig; reload: () => void 
         { head: t("revision"), isNumber: true, cell: (row) => <a href={address("fleet", { site: config.edge, part: "revisions", revision: String(row.revision) })}>{row.revision}</a> },
         { head: t("age"), cell: (row) => <Age timeMs={row.time_ns / 1e6} /> },
         { head: t("author"), cell: (row) => <>{plain(row.author, 128)} {row.is_signed && <small>{t("signed")}</small>}</> },
-        { head: t("kind"), cell: (row) => plain([row.kind ?? "put", row.restores ? `→ ${row.restores}` : "", row.rollout ?? ""].join(" "), 80) },
+        { head: t("kind"), cell: (row) => plain([codeText("revision", row.kind ?? "put"), row.restores ?? "", row.rollout ?? ""].join(" "), 80) },
         { head: t("comment"), cell: (row) => plain(row.comment ?? "", 512) },
         { head: t("acts"), cell: (row) => row.revision !== config.history[0]?.revision && mayPut && (
           <button type="button" disabled={asking.isBusy} onClick={() => setBack(row)}>{t("backTo")} {row.revision}</button>

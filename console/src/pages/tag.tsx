@@ -10,6 +10,7 @@ import { connections, now } from "../state/hub";
 import { unitOf, type Tag } from "../state/tags";
 import { TrendLine } from "../state/trend";
 import { kindText, t } from "../words";
+import { factText } from "../words/codes";
 
 const MINUTES = 15;
 const DRAW_MS = 250;
@@ -52,7 +53,7 @@ function Description({ tag }: { tag: Tag }): preact.JSX.Element {
     <>
       {typeof description === "string" && <><dt>{t("description")}</dt><dd class="foreign">{plain(description, 600)}</dd></>}
       {from.length > 0 && (
-        <><dt>{t("source")}</dt><dd class="foreign">{from.map(([name, value]) => `${name} ${plain(String(value), 200)}`).join(" · ")}</dd></>
+        <><dt>{t("source")}</dt><dd class="foreign">{from.map(([name, value]) => `${factText(name)} ${plain(String(value), 200)}`).join(" · ")}</dd></>
       )}
       {Number(sampling) > 0 && <><dt>{t("sampledEvery")}</dt><dd>{numberText(Number(sampling))} s</dd></>}
       {Number(publishing) > 0 && <><dt>{t("publishedEvery")}</dt><dd>{numberText(Number(publishing))} s</dd></>}
@@ -64,7 +65,7 @@ function Description({ tag }: { tag: Tag }): preact.JSX.Element {
 }
 
 function FragmentRow({ name, value }: { name: string; value: unknown }): preact.JSX.Element {
-  return <><dt class="foreign">{plain(name, 60)}</dt><dd class="foreign">{plain(typeof value === "string" ? value : JSON.stringify(value), 300)}</dd></>;
+  return <><dt class="foreign" title={plain(name, 60)}>{factText(name)}</dt><dd class="foreign">{plain(typeof value === "string" ? value : JSON.stringify(value), 300)}</dd></>;
 }
 
 function RecentChart({ tag }: { tag: Tag }): preact.JSX.Element {

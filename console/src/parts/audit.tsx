@@ -5,6 +5,7 @@ import { auditRows, KINDS, type AuditRow } from "../state/audit";
 import { client } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { t, type Word } from "../words";
+import { known, valueOfFact } from "../words/codes";
 import { Table } from "./table";
 import { Age } from "./value";
 
@@ -35,7 +36,7 @@ export function Audit(): preact.JSX.Element {
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
       <Table<AuditRow> caption={t("audit")} rows={rows} keyOf={(row) => row.key} empty={data ? t("noAudit") : t("loading")} columns={[
         { head: t("age"), isShort: true, cell: (row) => <Age timeMs={row.timeMs} /> },
-        { head: t("type"), isShort: true, cell: (row) => (row.isRefused ? <b class="act">■ {plain(row.type, 100)}</b> : plain(row.type, 100)) },
+        { head: t("type"), isShort: true, cell: (row) => <Type of={row} /> },
         { head: t("user"), isShort: true, cell: (row) => plain(row.who, 128) },
         { head: t("fromWhere"), isShort: true, cell: (row) => plain(row.from, 128) },
         { head: t("path"), isShort: true, cell: (row) => plain(row.path, 200) },
@@ -46,14 +47,20 @@ export function Audit(): preact.JSX.Element {
   );
 }
 
+/** What happened, in words, and as a search or a program calls it. */
+function Type({ of }: { of: AuditRow }): preact.JSX.Element {
+  const said = of.type || plain(of.code, 100);
+  return <>{of.isRefused ? <b class="act">■ {said}</b> : said} {of.type && <small>{plain(of.code, 100)}</small>}</>;
+}
+
 /** A line for each value that differs. The arrow is read as a word, too. */
 function Changes({ of }: { of: AuditRow }): preact.JSX.Element | null {
   if (of.changes.length === 0) return null;
-  const state = (text: string | null): preact.JSX.Element => (text === null ? <span class="muted">{t("notThere")}</span> : <span>{plain(text, 120)}</span>);
+  const state = (name: string, text: string | null): preact.JSX.Element => (text === null ? <span class="muted">{t("notThere")}</span> : <span>{valueOfFact(name, text, 120)}</span>);
   return (
     <ul class="changes">
       {of.changes.slice(0, CHANGES_MAX).map((one) => (
-        <li key={one.name}><b>{plain(one.name, 80)}</b>: {state(one.before)} <span aria-label={t("becomes")} role="img">→</span> {state(one.after)}</li>
+        <li key={one.name}><b>{known("fact", one.name) ?? plain(one.name, 80)}</b>: {state(one.name, one.before)} <span aria-label={t("becomes")} role="img">→</span> {state(one.name, one.after)}</li>
       ))}
       {of.changes.length > CHANGES_MAX && <li class="muted">{t("andMore", { n: of.changes.length - CHANGES_MAX })}</li>}
     </ul>

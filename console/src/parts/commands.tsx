@@ -7,6 +7,7 @@ import { edges } from "../state/nodes";
 import { useLoaded } from "../state/loaded";
 import { argumentsFault, commandType, commandTypes, template } from "../state/commands";
 import { roleText, t } from "../words";
+import { codeText } from "../words/codes";
 import { mayAct, mayCommand, Told, useAsking } from "./ask";
 import { Table } from "./table";
 import { Age } from "./value";
@@ -43,9 +44,9 @@ export function Commands(): preact.JSX.Element {
 function CommandState({ row }: { row: SiteCommand }): preact.JSX.Element {
   if (row.is_over) {
     const isWell = WELL.has(row.state);
-    return <span class={`mark ${isWell ? "muted" : "act"}`}>{isWell ? "✓" : "■"} {isWell ? plain(row.state) : <b>{plain(row.state)}</b>}</span>;
+    return <span class={`mark ${isWell ? "muted" : "act"}`}>{isWell ? "✓" : "■"} {isWell ? codeText("command", row.state) : <b>{codeText("command", row.state)}</b>}</span>;
   }
-  return <span>{plain(row.state)} {row.progress !== undefined && <progress max={1} value={row.progress} aria-label={t("progress")} />} <small>{plain(row.text ?? "", 100)}</small></span>;
+  return <span>{codeText("command", row.state)} {row.progress !== undefined && <progress max={1} value={row.progress} aria-label={t("progress")} />} <small>{plain(row.text ?? "", 100)}</small></span>;
 }
 
 function Result({ row }: { row: SiteCommand }): preact.JSX.Element {

@@ -4,6 +4,7 @@ import { numberText, plain } from "../format";
 import { client, session } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { roleText, t, type Word } from "../words";
+import { codeText } from "../words/codes";
 import { mayAct, Told, useAsking } from "./ask";
 import { Table } from "./table";
 import { Age } from "./value";
@@ -27,7 +28,7 @@ export function Rollouts(): preact.JSX.Element {
         { head: t("age"), cell: (row) => <Age timeMs={row.created_ns / 1e6} /> },
         { head: t("author"), cell: (row) => plain(row.author, 128) },
         { head: t("state"), cell: (row) => <State row={row} /> },
-        { head: t("sites"), cell: (row) => <ul>{row.sites.map((one) => <li key={one.edge}>{plain(one.edge)} <small>{plain(one.state ?? "waiting")}</small> {one.reason && <b class="act">{plain(`${one.reason} [${one.code ?? ""}]`, 300)}</b>}</li>)}</ul> },
+        { head: t("sites"), cell: (row) => <ul>{row.sites.map((one) => <li key={one.edge}>{plain(one.edge)} <small>{codeText("stage", one.state ?? "waiting")}</small> {one.reason && <b class="act">{plain(`${one.reason} [${one.code ?? ""}]`, 300)}</b>}</li>)}</ul> },
         { head: t("acts"), cell: (row) => (
           <span class="acts">{(NEXT[row.state ?? "running"] ?? []).map(([action, word]) => (
             <button key={action} type="button" disabled={asking.isBusy} aria-label={`${t(word)}: ${plain(row.name, 40)}`}
@@ -43,7 +44,7 @@ export function Rollouts(): preact.JSX.Element {
 function State({ row }: { row: Rollout }): preact.JSX.Element {
   const state = row.state ?? "running";
   const over = row.sites.filter((one) => ["healthy", "failed", "passed"].includes(one.state ?? "")).length;
-  const text = `${state} · ${t("stageOf", { n: row.stage, all: row.ends.length })}`;
+  const text = `${codeText("rollout", state)} · ${t("stageOf", { n: row.stage, all: row.ends.length })}`;
   return (
     <>
       {state === "stopped" ? <b class="act">■ {plain(text)}</b> : plain(text)}{" "}

@@ -5,6 +5,7 @@ import { durationText, numberText, plain, timeText } from "../format";
 import { client, connections } from "../state/hub";
 import { inputMs, inputText, isUtc } from "../times";
 import { t, type Word } from "../words";
+import { codeText } from "../words/codes";
 import { type Chosen } from "./choice";
 import { Rejects } from "./rejects";
 import { Timeline } from "./timeline";
@@ -64,7 +65,7 @@ const wordOf = (category: string): string => {
 export const stopColumns = (): Column<Stop>[] => [
   { head: t("since"), cell: (row) => timeText(Date.parse(row.start)) },
   { head: t("lasts"), isNumber: true, cell: (row) => (row.duration_s === null ? t("still") : durationText(row.duration_s)) },
-  { head: t("state"), cell: (row) => plain(row.state, 40) },
+  { head: t("state"), cell: (row) => <span title={plain(row.state, 40)}>{codeText("machine", row.state)}</span> },
   { head: t("category"), cell: (row) => wordOf(row.category) },
   { head: t("reason"), cell: (row) => (row.reason === null ? "–" : plain(row.reason, 80)) },
   { head: t("saidBy"), cell: (row) => plain([row.who, row.why].filter(Boolean).join(": "), 200) },

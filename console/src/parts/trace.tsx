@@ -5,6 +5,7 @@ import { address, go, route } from "../router";
 import { client } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { t } from "../words";
+import { known } from "../words/codes";
 import { Table } from "./table";
 
 export function TraceOf({ what, kind = "tag" }: { what: string; kind?: string }): preact.JSX.Element {
@@ -18,8 +19,8 @@ export function TraceOf({ what, kind = "tag" }: { what: string; kind?: string })
       <Table caption={`${t("trace")}: ${plain(`${data.stream}:${data.seq}`, 80)}`} rows={stations} keyOf={(row) => String(row.at)} columns={[
         { head: t("time"), cell: (row) => (row.ms ? <span title={utcText(row.ms)}>{timeText(row.ms)}</span> : "") },
         { head: t("after"), isNumber: true, cell: (row) => (row.ms && row.ms >= begin ? t("unitMs", { n: Math.round(row.ms - begin) }) : "") },
-        { head: t("station"), cell: (row) => plain(row.where, 100) },
-        { head: t("what"), cell: (row) => plain(row.what, 400) },
+        { head: t("station"), cell: (row) => known("station", row.where) ?? plain(row.where, 100) },
+        { head: t("what"), cell: (row) => known("station", row.what) ?? plain(row.what, 400) },
       ]} />
       {data.traceparent !== null && <p class="muted">traceparent <code>{plain(data.traceparent, 80)}</code></p>}
       {!data.is_complete && <p class="look">{t("traceCut")}</p>}

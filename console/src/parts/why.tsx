@@ -2,6 +2,8 @@
 import { type Why } from "@millstream/client";
 import { useEffect, useState } from "preact/hooks";
 import { durationText, numberText, plain, timeText } from "../format";
+import { measured } from "../state/alarms";
+import { codeText, factText, valueOfFact } from "../words/codes";
 import { address } from "../router";
 import { client } from "../state/hub";
 import { t, type Word } from "../words";
@@ -11,12 +13,8 @@ import { Table } from "./table";
 
 const SHOWN_ELSEWHERE: ReadonlySet<string> = new Set(["path", "value", "unit", "start", "end", "stops"]);
 
-/** What a flow calls it, in words where there are any. */
-const NAMES: Record<string, Word> = {
-  oee: "oee", availability: "availability", performance: "performance", quality: "qualityRate", until: "endsAt", revision: "revision",
-  scrap: "scrap", rework: "rework", rejected: "lossRejects", orders: "orders",
-};
-const RATIO = /^(oee|teep|availability|performance|quality|known|first_pass_yield|.*_ratio)$/;
+/** Names that stand for times by what the time was. */
+const BY_CATEGORY: ReadonlySet<string> = new Set(["spent_s", "losses_s"]);
 const A_TIME = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
 
 const STEPS: Record<string, Word> = {
@@ -110,18 +108,27 @@ function Waterfall({ found }: { found: Why }): preact.JSX.Element | null {
 }
 
 function Detail({ name, value }: { name: string; value: unknown }): preact.JSX.Element {
-  return <><dt class="foreign">{Object.hasOwn(NAMES, name) ? t(NAMES[name]) : plain(name, 60)}</dt><dd class="foreign">{partText(name, value)}</dd></>;
+  return <><dt class="foreign" title={plain(name, 60)}>{factText(name)}</dt><dd class="foreign">{partText(name, value)}</dd></>;
 }
 
-/** Names that end with `_s` are seconds, also of what stands below them. */
+/** A name bears the unit of its numbers, also of those below it: `_s` are seconds. */
 export function partText(name: string, value: unknown): string {
-  if (typeof value === "number" && RATIO.test(name)) return `${numberText(Math.round(value * 1000) / 10)} %`;
   if (typeof value === "string" && A_TIME.test(value)) return timeText(Date.parse(value));
-  if (typeof value === "number") return name.endsWith("_s") ? durationText(value) : numberText(value);
+  if (typeof value === "number") return measured(name, value);
+  if (typeof value === "boolean") return t(value ? "yes" : "no");
   if (Array.isArray(value)) return value.length === 0 ? "–" : value.map((one) => partText(name, one)).join("; ");
   if (value !== null && typeof value === "object") {
-    const parts = Object.entries(value).map(([part, one]) => `${plain(part, 40)} ${partText(name, one)}`);
+    const parts = Object.entries(value).map(([part, one]) => `${partName(name, part)} ${partText(typeof one === "number" && UNITLESS.has(name) ? part : name, one)}`);
     return parts.length === 0 ? "–" : parts.join(" · ");
   }
-  return plain(String(value), 300);
+  return valueOfFact(name, String(value));
+}
+
+/** Below these each part has a name of its own that says what it is. */
+const UNITLESS: ReadonlySet<string> = new Set(["orders", "doubts"]);
+
+function partName(name: string, part: string): string {
+  if (BY_CATEGORY.has(name)) return codeText("category", part);
+  if (name === "states_s") return codeText("machine", part);
+  return UNITLESS.has(name) ? factText(part) : plain(part, 40);
 }

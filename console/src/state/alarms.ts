@@ -1,7 +1,9 @@
 /** Alarms after ISA-18.2: each event tells the whole alarm, so the newest of a path is how it stands. Pure. */
 import { type StoredEvent } from "@millstream/client";
-import { numberText, timeText } from "../format";
+import { durationText, numberText, timeText } from "../format";
 import { type Severity } from "../parts/severity";
+import { t } from "../words";
+import { factText, valueOfFact } from "../words/codes";
 
 export interface Alarm {
   path: string;
@@ -53,12 +55,24 @@ const A_TIME = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
 export function factsText(data: AlarmData): string {
   const shown = Object.entries(data).flatMap(([name, value]) => {
     if (value === null || typeof value === "object") return [];
-    if (typeof value === "number") return [`${name} ${numberText(Number(value.toPrecision(DIGITS)))}`];
-    return [`${name} ${A_TIME.test(String(value)) ? timeText(Date.parse(String(value))) : String(value)}`];
+    if (typeof value === "number") return [`${factText(name)} ${measured(name, Number(value.toPrecision(DIGITS)))}`];
+    return [`${factText(name)} ${A_TIME.test(String(value)) ? timeText(Date.parse(String(value))) : valueText(name, value)}`];
   });
   if (shown.length === 0) return JSON.stringify(data);
   return shown.slice(0, FACTS_MAX).join(" · ") + (shown.length > FACTS_MAX ? " …" : "");
 }
+
+/** A number with the unit that its name bears; that of a share is a percent. */
+export function measured(name: string, value: number): string {
+  if (RATIO.test(name)) return `${numberText(Math.round(value * 1000) / 10)} %`;
+  const unit = UNITS.find(([end]) => name.endsWith(end))?.[1];
+  if (unit === "s") return value < 1 ? `${numberText(value)} s` : durationText(value);
+  return unit === undefined ? numberText(value) : `${numberText(value)} ${unit}`;
+}
+
+const RATIO = /^(oee|teep|availability|performance|quality|known|covered|first_pass_yield|.*_ratio)$/;
+const UNITS = [["_wh", "Wh"], ["_w", "W"], ["_s", "s"]] as const;
+const valueText = (name: string, value: unknown): string => (typeof value === "boolean" ? t(value ? "yes" : "no") : valueOfFact(name, String(value)));
 
 /** Who asked for a change, and why; empty where nobody did. */
 export function saidBy(row: StoredEvent): string {

@@ -2,12 +2,15 @@
 import { type StoredEvent } from "@millstream/client";
 import { timeText } from "../format";
 import { type Word } from "../words";
+import { eventText, factText, valueOfFact } from "../words/codes";
 import { dataOf } from "./alarms";
 
 export interface AuditRow {
   key: string;
   timeMs: number;
+  /** In words, where there are any; `code` is what searches, records and programs call it. */
   type: string;
+  code: string;
   who: string;
   from: string;
   path: string;
@@ -36,6 +39,7 @@ export const KINDS: { name: Word; types: string[] }[] = [
   { name: "deadLetters", types: ["millstream.audit.dead_letter.*"] },
 ];
 
+const TEXT_MAX = 1000;
 const YEAR_2001_MS = 1e12; // no length of a time is as long
 const APART = ["from", "before", "after"];
 const WHO = ["who", "name", "author", "by", "user"];
@@ -51,15 +55,15 @@ export function auditRows(events: StoredEvent[], text: string): AuditRow[] {
     const changes = differences(data.before, data.after);
     return {
       key: `${event.tag} ${event.id} ${event.timestamp_ns}`, timeMs: Number(event.timestamp_ns) / 1e6,
-      type: event.type.replace(/^millstream\./, ""), who: named === undefined ? "" : String(data[named]),
+      type: eventText(event.type) ?? "", code: event.type.replace(/^millstream\./, ""), who: named === undefined ? "" : String(data[named]),
       from: String(data.from ?? data.host ?? ""), changes, path: event.tag.split(":")[0],
-      text: rest.map(([name, value]) => factOf(name, value)).join(" "),
+      text: rest.map(([name, value]) => factOf(name, value)).join(" · "),
       isRefused: REFUSED.test(event.type),
     };
   });
   return rows.filter((row) => {
     const changed = row.changes.map((one) => `${one.name} ${one.before ?? ""} ${one.after ?? ""}`).join(" ");
-    const all = `${row.type} ${row.who} ${row.from} ${row.path} ${changed} ${row.text}`.toLowerCase();
+    const all = `${row.type} ${row.code} ${row.who} ${row.from} ${row.path} ${changed} ${row.text}`.toLowerCase();
     return words.every((word) => all.includes(word));
   });
 }
@@ -67,8 +71,7 @@ export function auditRows(events: StoredEvent[], text: string): AuditRow[] {
 /** Unix seconds or nanoseconds, as their names say that they are, are told as a time. */
 function factOf(name: string, value: unknown): string {
   const ms = typeof value !== "number" ? 0 : name.endsWith("_ns") ? value / 1e6 : name.endsWith("_s") ? value * 1000 : 0;
-  if (ms > YEAR_2001_MS) return `${name.replace(/_n?s$/, "")}=${timeText(ms)}`;
-  return `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`;
+  return `${factText(name)} ${ms > YEAR_2001_MS ? timeText(ms) : typeof value === "string" ? valueOfFact(name, value, TEXT_MAX) : JSON.stringify(value)}`;
 }
 
 /** What differs between two states, by the path of each value; nothing for an event that tells of none. */

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from browser import faults_shown
 from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite
+from untranslated import speak_german
 
 from millstream.client import connect
 from millstream.config import load_edge
@@ -153,7 +154,7 @@ async def roll_out_and_command(page: Page, site: ConsoleSite) -> None:
     await table.get_by_role("button", name="Stop").click()
     await table.get_by_text("stopped · stage").wait_for()
     await table.get_by_role("button", name="End").click()
-    await table.get_by_text("cancelled · stage").wait_for()
+    await table.get_by_text("ended · stage").wait_for()
     await page.get_by_role("link", name="Commands").click()
     form = page.get_by_role("form", name="Send a command")
     await form.get_by_label("plant1").check()
@@ -166,7 +167,7 @@ async def roll_out_and_command(page: Page, site: ConsoleSite) -> None:
     table = page.get_by_role("region", name="Commands").last
     await table.get_by_role("row", name="diagnostics plant1").get_by_text("✓ done").wait_for()
     await table.get_by_role("button", name="Call back: diagnostics away").click()
-    await table.get_by_role("row", name="diagnostics away").get_by_text("cancelled", exact=True).wait_for()
+    await table.get_by_role("row", name="diagnostics away").get_by_text("called back", exact=True).wait_for()
     await watch_a_command(page, site)
     assert await faults_shown(page) == []
 
@@ -256,4 +257,5 @@ async def act_on_the_plant(page: Page, site: ConsoleSite) -> None:
     await roll_out_and_command(page, site)
     await commission_a_site(page)
     await read_the_audit(page)
+    await speak_german(page, site.url, PLACE)
     await lose_the_session(page, site)

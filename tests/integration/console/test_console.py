@@ -22,6 +22,7 @@ from spikes import see_each_spike
 from tenants_apart import OF_ACME, OF_BETA, ask_for_it, follow_links, hear_what_is_published
 from trending import see_a_trend
 from trust_site import until
+from untranslated import english_words, untranslated
 
 from millstream.kernel import SystemClock
 from millstream.protocols.cloudevents import format_time
@@ -242,7 +243,7 @@ async def ask_why(page: Page) -> None:
     """A figure says what it is made of."""
     await page.get_by_role("article", name=f"{PLACE}/press").get_by_role("link", name="82 %").click()
     panel = page.get_by_role("region", name=f"Why: {PLACE}/press:oee/shift/oee", exact=True)
-    await panel.get_by_text("setup 10 min").wait_for()
+    await panel.get_by_text("setting up 10 min").wait_for()
     await panel.get_by_text(HOSTILE).wait_for()
     waterfall = panel.get_by_role("region", name="From the planned time to what was used")
     await waterfall.get_by_role("row", name="Fully used").get_by_text("50 min").wait_for()
@@ -253,12 +254,14 @@ async def ask_why(page: Page) -> None:
 
 async def see_each_page(page: Page, site: ConsoleSite) -> None:
     """What stands on each, and that axe has nothing against it: in both languages, light and dark."""
+    english = english_words()
     await page.get_by_label("Language").select_option("de")
     await page.get_by_label("Darstellung").select_option("dark")
     for name, text in GERMAN.items():
         await page.get_by_role("link", name=name, exact=True).click()
         await page.locator("main").get_by_text(text).first.wait_for()
         assert await accessibility_faults(page) == [], name
+        assert await untranslated(page, english) == [], name
     await page.get_by_label("Sprache").select_option("en")
     await page.get_by_label("Appearance").select_option("light")
     for name, text in ENGLISH.items():
