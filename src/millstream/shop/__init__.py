@@ -10,8 +10,10 @@ if TYPE_CHECKING:
         Dispute,
         Said,
         agreed,
+        as_heard,
         disputes,
         merge_said,
+        note_heard,
         put_change,
         put_right,
         settled,
@@ -144,7 +146,10 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "_agreement": ("DISPUTED Dispute Said agreed disputes merge_said put_change put_right settled state_at"),
+            "_agreement": (
+                "DISPUTED Dispute Said agreed as_heard disputes merge_said note_heard put_change put_right settled "
+                "state_at"
+            ),
             "_alarm": (
                 "ANNOUNCED Alarm AlarmRules AlarmState Change NotNow acknowledge observe pass_time reset serve "
                 "shelve suppress unshelve"
@@ -186,6 +191,8 @@ __all__ = [
     "Dispute",
     "Said",
     "agreed",
+    "as_heard",
+    "note_heard",
     "disputes",
     "merge_said",
     "put_change",

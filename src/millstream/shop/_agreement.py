@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 DISPUTED = "Disputed"
 """The state of a machine of which two sources say what cannot both be. It counts as unknown."""
 Change: TypeAlias = "tuple[int, str]"
+Stretch: TypeAlias = "tuple[int, int]"
 Differ: TypeAlias = Callable[[str, str], bool]
 """Whether what the first and the second source say cannot both be; "": that one says nothing."""
 
@@ -114,6 +116,30 @@ def put_change(changes: list[Change], time_ns: int, state: str, *, apart_ns: int
     else:
         changes.insert(at, (time_ns, state))
     return True
+
+
+def note_heard(heard: list[Stretch], time_ns: int, until_ns: int) -> None:
+    """Keep that a source was heard of, also late: its word counts until then. `heard` is a list of stretches (begin,
+    end) in order, which neither meet nor overlap."""
+    at = to = bisect_left(heard, time_ns, key=_end_of)
+    while to < len(heard) and heard[to][0] <= until_ns:
+        time_ns, until_ns, to = min(time_ns, heard[to][0]), max(until_ns, heard[to][1]), to + 1
+    heard[at:to] = [(time_ns, until_ns)]
+
+
+def as_heard(changes: Sequence[Change], heard: Sequence[Stretch], now_ns: int) -> Sequence[Change]:
+    """What a source says, as far as it was heard of: "" from where a stretch ends to where the next one begins. What it
+    said before the first of them stands."""
+    marks: list[Change] = []
+    for (_, end_ns), (begin_ns, _) in pairwise(heard):
+        marks += [(end_ns, ""), (begin_ns, state_at(changes, begin_ns))]
+    if heard and heard[-1][1] <= now_ns:
+        marks.append((heard[-1][1], ""))
+    return sorted({**dict(changes), **dict(marks)}.items()) if marks else changes
+
+
+def _end_of(stretch: Stretch) -> int:
+    return stretch[1]
 
 
 def _both(first: Sequence[Change], second: Sequence[Change]) -> list[tuple[int, str | None, str | None]]:

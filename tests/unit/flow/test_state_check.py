@@ -18,7 +18,7 @@ from millstream.kernel import ConfigError
 from millstream.model import Quality
 from millstream.protocols.uns_payload import decode_sample, encode_sample
 from millstream.sdk import Received
-from millstream.shop import DISPUTED, agreed, put_change, state_at
+from millstream.shop import DISPUTED, agreed, as_heard, note_heard, put_change, state_at
 
 BASE = 1_767_225_600_000_000_000
 SECOND, MINUTE, HOUR = 10**9, 60 * 10**9, 3600 * 10**9
@@ -124,11 +124,23 @@ def keeps_all(said: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
     return sorted(dict(said).items())
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_whatever_comes_late_all_that_was_told_is_as_if_it_had_come_in_time(seed: int) -> None:
+def with_silences(second: Sequence[tuple[int, str]], stale_s: int, now_ns: int) -> list[tuple[int, str]]:
+    """What a source says, and nothing from `stale_s` behind a word on, until the next one."""
+    found: list[tuple[int, str]] = []
+    ends = [time_ns for time_ns, _ in second[1:]] + [now_ns]
+    for (time_ns, word), next_ns in zip(second, ends, strict=True):
+        found.append((time_ns, word))
+        if next_ns - time_ns > stale_s * SECOND:
+            found.append((time_ns + stale_s * SECOND, ""))
+    return found
+
+
+@pytest.mark.parametrize(("seed", "stale_s"), [(0, None), (1, None), (2, 150), (3, 40)])
+def test_whatever_comes_late_all_that_was_told_is_as_if_it_had_come_in_time(seed: int, stale_s: int | None) -> None:
     rng = random.Random(seed)
     arrivals = two_sources(rng, 5)
-    flow = checked(second="cycle")
+    cycle = {"of": "cycle", "states": {"1": "ACTIVE", "0": "READY"}, "stale": stale_s and f"{stale_s}s"}
+    flow = checked(second="cycle", seconds={"cycle": cycle})
     items = with_ticks(flow, [*arrivals, arrivals[-1].stored_time_ns + HOUR])
     whole = drive(replace(flow, piece_type=None), items)
     torn = Kills({n: n % 4 for n in range(3, len(items), 50)})
@@ -142,11 +154,61 @@ def test_whatever_comes_late_all_that_was_told_is_as_if_it_had_come_in_time(seed
             put_change(first, record.time_ns, str(record.value))
         else:
             put_change(second, record.time_ns, {None: "", 1: "Production", 0: "Idle"}[record.value])
-    wanted, _ = agreed(first, second, differ, TOLERANCE_S * SECOND, arrivals[-1].stored_time_ns + HOUR)
+    now_ns = arrivals[-1].stored_time_ns + HOUR
+    if stale_s is not None:
+        second = with_silences(second, stale_s, now_ns)
+        assert [word for _, word in second].count("") > 20
+    wanted, _ = agreed(first, second, differ, TOLERANCE_S * SECOND, now_ns)
     assert sum(state == DISPUTED for _, state in wanted) > 10
     found = keeps_all(told(whole))
     for time_ns, _ in (*found, *wanted):
         assert state_at(found, time_ns) == state_at(wanted, time_ns), time_ns
+
+
+@settings(max_examples=60)
+@given(times=st.lists(st.integers(0, 200), min_size=1, max_size=30), stale=st.integers(1, 20))
+def test_stretches_in_which_a_source_is_heard_are_the_same_in_any_order(times: list[int], stale: int) -> None:
+    """Against a look at each second."""
+    heard: list[tuple[int, int]] = []
+    for time in times:
+        note_heard(heard, time, time + stale)
+    found = as_heard([(time, "a") for time in sorted(set(times))], heard, 300)
+    for t in range(min(times), 230):
+        assert (state_at(found, t) == "a") == any(time <= t < time + stale for time in times), t
+
+
+def test_a_second_source_that_falls_silent_is_not_known_and_is_told_of_once() -> None:
+    """It draws power and says nothing more; the machine stops, which is no dispute; then it is heard of again."""
+    flow = checked(seconds={"power": {"of": "power", "above": 500, "stale": "5min"}})
+    arrivals = [received(1, "state", "Execute", BASE)]
+    arrivals += [received(2 + n, "power", 3000.0, BASE + n * MINUTE) for n in range(10)]
+    arrivals.append(received(20, "state", "Held", BASE + 12 * MINUTE))
+    back = [received(21, "power", 40.0, BASE + 40 * MINUTE), received(22, "power", 3000.0, BASE + 41 * MINUTE)]
+    outcome = drive(flow, with_ticks(flow, [*arrivals, BASE + 39 * MINUTE, *back, BASE + HOUR]), unit_items=1)
+    found = keeps_all(told(outcome))
+    assert [(state, (time_ns - BASE) // MINUTE) for time_ns, state in found] == [
+        ("Execute", 0), (DISPUTED, 12), ("Held", 14), (DISPUTED, 41), ("Held", 46),
+    ]  # fmt: skip
+    events = [msgspec.json.decode(m.payload) for m in outcome.messages if "._event." in m.subject]
+    silent = [event for event in events if "stale_s" in event]
+    assert silent == [
+        {"of": "power", "last": "2026-01-01T00:09:00Z", "stale_s": 300.0},
+        {"of": "power", "last": "2026-01-01T00:41:00Z", "stale_s": 300.0},
+    ]
+    unbounded = keeps_all(told(drive(checked(), with_ticks(checked(), [*arrivals, BASE + 39 * MINUTE]))))
+    assert unbounded[-1][1] == DISPUTED, "without a bound its last word speaks against the state for ever"
+
+
+def test_words_that_come_late_from_a_silence_count_in_their_own_time() -> None:
+    """The meter's link was cut for half an hour; what it had kept comes when the link is back."""
+    flow = checked(seconds={"power": {"of": "power", "above": 500, "stale": "2min"}})
+    arrivals = [received(1, "state", "Execute", BASE), received(2, "power", 3000.0, BASE)]
+    late_ns = BASE + 30 * MINUTE
+    kept = [received(10 + n, "power", 40.0 if n >= 10 else 3000.0, BASE + n * MINUTE, late_ns) for n in range(1, 31)]
+    outcome = drive(flow, with_ticks(flow, [*arrivals, late_ns - SECOND, *kept, late_ns + MINUTE]))
+    first = next(record for record in told(outcome) if record[0] == BASE)
+    assert first[1] == "Execute"
+    assert [(s, (t - BASE) // MINUTE) for t, s in keeps_all(told(outcome))] == [("Execute", 0), (DISPUTED, 10)]
 
 
 def test_an_input_that_puts_right_more_than_is_told_at_once_tells_the_rest() -> None:

@@ -35,8 +35,10 @@ from millstream.shop import (
     Dispute,
     Said,
     agreed,
+    as_heard,
     disputes,
     merge_said,
+    note_heard,
     put_change,
     put_right,
     settled,
@@ -50,7 +52,7 @@ APART_NS = 60 * 10**9  # a signal that says the same again and again is kept onc
 CHANGES_MAX = 5000  # of one source within `keep`; the oldest go first
 TAIL_REST, TAIL_MAX = 16, 64  # changes of both that stay at hand: the others rest when there are more
 TOLD_MAX = 100  # states that one input corrects at once; the rest follow
-TOLERANCE, REST = "tolerance", "rest"
+TOLERANCE, REST, STALE = "tolerance", "rest", "stale"
 CategoryName = Literal["production", "setup", "delay", "idle", "down", "planned", "unknown"]
 _QUALITIES = {UNKNOWN: BAD_DATA_UNAVAILABLE, DISPUTED: UNCERTAIN}
 
@@ -64,6 +66,10 @@ class SecondConfig(FlowConfig):
     """Of a number: the machine produces while it is above this."""
     states: Mapping[str, str] = Field(default_factory=dict, max_length=200)
     """Of another state: what its values mean, where they are none that OEE knows: `{"6": Execute, RUN: Execute}`."""
+    stale: Duration | None = Field(default=None, ge=0.001)
+    """When nothing has come of it for so long it is not known: from then on, until it is heard of again, it speaks
+    neither for nor against the state. Longer than the longest time between two of its samples; left out: its last word
+    counts, as it must for a tag that is only told when it changes."""
 
     @model_validator(mode="after")
     def _one_way(self) -> SecondConfig:
@@ -113,7 +119,8 @@ class Checked(msgspec.Struct, array_like=True):
     """Of one machine: the second source that its context names; the newest word of each second source; what the first
     and the second one said, and what was told, in order of time, from `cut_ns` on with the one before it (how many
     older ones are rested: `_rested`); up to when (UTC ns) that is known; what is older than `gone_ns` is not put right
-    any more; when a difference will have become a dispute."""
+    any more; when a difference will have become a dispute; the stretches of time for which the second one's words
+    count; when it is looked whether it is silent; whether that was told."""
 
     named: str | None = None
     words: dict[str, tuple[int, str]] = {}
@@ -125,6 +132,9 @@ class Checked(msgspec.Struct, array_like=True):
     gone_ns: int = 0
     due_ns: int = 0
     rested: dict[str, int] = {}
+    heard: list[tuple[int, int]] = []
+    look_ns: int = 0
+    is_silent: bool = False
 
 
 class Past(msgspec.Struct, array_like=True):
@@ -133,6 +143,7 @@ class Past(msgspec.Struct, array_like=True):
     first: list[tuple[int, str]] = []
     second: list[tuple[int, str]] = []
     said: list[Said] = []
+    heard: list[tuple[int, int]] = []
 
 
 class _Check:
@@ -160,12 +171,15 @@ class _Check:
         """It is told of what is at hand, which is not too much yet."""
         if event.kind == "context" or event.timer == REST or event.time_ns <= machine.cut_ns:
             return False
-        return len(machine.first) + len(machine.second) < TAIL_MAX and len(machine.said) < TAIL_MAX
+        return all(
+            count < TAIL_MAX
+            for count in (len(machine.first) + len(machine.second), len(machine.said), len(machine.heard))
+        )
 
     def _take(self, machine: Checked, event: Event) -> Sequence[Effect]:
         if event.is_timer:
             machine.now_ns = max(machine.now_ns, event.time_ns)
-            return self._tell(machine, event.key)
+            return [*self._look(machine, event), *self._tell(machine, event.key)]
         name = event.source[len(event.key) + 1 :]
         if event.kind == "context":
             return self._take_asset(machine, event) if name == ASSET else ()
@@ -175,6 +189,7 @@ class _Check:
             return (late_input(f"{event.key}:{self._config.output}/late", event),)
         is_new, refused = self._put(machine, name, event)
         machine.now_ns = max(machine.now_ns, event.time_ns)
+        refused = [*refused, *self._watch(machine)]
         if not is_new and not (machine.due_ns and machine.now_ns >= machine.due_ns):
             return refused
         return [*refused, *self._tell(machine, event.key)]
@@ -193,7 +208,49 @@ class _Check:
                 refused = word is None
                 apart_ns = APART_NS if word in (RUNS, STANDS) else 0
                 is_new = put_change(machine.second, event.time_ns, word or "", apart_ns=apart_ns)
+                is_new = self._hear(machine, each, event.time_ns) or is_new
         return is_new, (Refuse(event, f"not a number: {event.value!r:.60}"),) if refused else ()
+
+    # -- silence ------------------------------------------------------------------------------------------------------
+
+    def _stale_ns(self, name: str | None) -> int | None:
+        stale = None if name is None else self._config.seconds[name].stale
+        return None if stale is None else nanoseconds(stale)
+
+    def _hear(self, machine: Checked, name: str, time_ns: int) -> bool:
+        """Note that the second source was heard of. Whether that is new: mostly it only goes on."""
+        stale_ns = self._stale_ns(name)
+        if stale_ns is None:
+            return False
+        begin_ns, end_ns = machine.heard[-1] if machine.heard else (0, 0)
+        goes_on = begin_ns <= time_ns <= end_ns and end_ns > machine.now_ns
+        note_heard(machine.heard, time_ns, time_ns + stale_ns)
+        machine.is_silent = machine.is_silent and machine.heard[-1][1] <= max(machine.now_ns, time_ns)
+        return not goes_on
+
+    def _watch(self, machine: Checked) -> Sequence[Effect]:
+        """Look at it when its last word will be too old; not at each word anew."""
+        if not machine.heard or machine.look_ns or machine.is_silent:
+            return ()
+        machine.look_ns = machine.heard[-1][1]
+        return (SetTimer(STALE, machine.look_ns),)
+
+    def _look(self, machine: Checked, event: Event) -> Sequence[Effect]:
+        """Tell once that it is silent, else look again later."""
+        if event.timer != STALE:
+            return ()
+        machine.look_ns, name = 0, self._second(machine)
+        if not machine.heard:
+            return ()
+        end_ns, stale_ns = machine.heard[-1][1], self._stale_ns(name)
+        if end_ns > machine.now_ns:
+            return self._watch(machine)
+        if name is None or stale_ns is None or machine.is_silent:
+            return ()
+        machine.is_silent = True
+        second = self._config.seconds[name]
+        data = {"of": second.of, "last": format_time(end_ns - stale_ns), "stale_s": second.stale}
+        return (EmitEvent(f"{event.key}:{self._config.output}", f"{EVENT_TYPE}.silent", data, end_ns),)
 
     def _second(self, machine: Checked) -> str | None:
         return machine.named or self._config.second
@@ -207,7 +264,11 @@ class _Check:
         if after == before:
             return ()
         machine.second = [machine.words[after]] if after in machine.words else []
-        return self._tell(machine, event.key)
+        machine.heard, machine.is_silent, machine.look_ns, stale_ns = [], False, 0, self._stale_ns(after)
+        if stale_ns is not None and machine.second:
+            heard_ns = machine.second[0][0]
+            machine.heard = [(heard_ns, heard_ns + stale_ns)]
+        return [*self._watch(machine), *self._tell(machine, event.key)]
 
     def _named(self, asset: Any) -> str | None:
         if not isinstance(asset, Mapping) or asset.get("removed"):
@@ -232,7 +293,8 @@ class _Check:
 
     def _tell(self, machine: Checked, key: str) -> Sequence[Effect]:
         """What is new, and what was told and is not true any more."""
-        states, due_ns = agreed(machine.first, machine.second, self._differ, self._tolerance_ns, machine.now_ns)
+        second = as_heard(machine.second, machine.heard, machine.now_ns)
+        states, due_ns = agreed(machine.first, second, self._differ, self._tolerance_ns, machine.now_ns)
         told = put_right(machine.said, states, max(machine.cut_ns, machine.gone_ns), TOLD_MAX)
         before = disputes(machine.said)
         machine.said = merge_said(machine.said, told)
@@ -284,14 +346,14 @@ class _Check:
         """Let go what nothing puts right any more, and choose what stays at hand: from a time on at which the sources
         agreed, so that it can be judged without the rest."""
         gone_ns = machine.now_ns - self._keep_ns
-        for changes in (machine.first, machine.second):
+        for changes in (machine.first, machine.second, machine.heard):
             if len(changes) > CHANGES_MAX:
                 gone_ns = max(gone_ns, changes[-CHANGES_MAX + CHANGES_MAX // 10][0])
-        calm = settled(machine.first, machine.second, self._differ)
+        calm = settled(machine.first, as_heard(machine.second, machine.heard, machine.now_ns), self._differ)
         if gone_ns > machine.gone_ns:
             found = bisect_right(calm, gone_ns) - 1
             machine.gone_ns = max(machine.gone_ns, calm[found] if found >= 0 else 0)
-            for each in (machine.first, machine.second, machine.said):
+            for each in (machine.first, machine.second, machine.said, machine.heard):
                 del each[: _count_before(each, machine.gone_ns)]
         behind = sorted(time_ns for time_ns, _ in (*machine.first, *machine.second))[-TAIL_REST:]
         found = bisect_right(calm, behind[0]) - 1 if behind else -1
@@ -324,7 +386,7 @@ def _divide(changes: list[Any], since_ns: int) -> tuple[list[Any], list[Any]]:
     return changes[:count], changes[count:]
 
 
-_RESTED = Rested({"first": _divide, "second": _divide, "said": _divide}, Past)
+_RESTED = Rested({"first": _divide, "second": _divide, "said": _divide, "heard": _divide}, Past)
 
 
 def _build(
@@ -339,6 +401,7 @@ STATE_CHECK = FlowType(
     "Holds the state of each machine against a second source of it: the state of another protocol, a power or current, "
     "a cycle signal. Where they disagree for longer than a tolerance the state is `Disputed`, from when they began to "
     "disagree: `oee` takes that time as unknown, with a doubt. Each dispute is an event when it is known of "
-    "(`millstream.state.disputed`) and when it is over (`millstream.state.settled`). What comes late puts right what "
+    "(`millstream.state.disputed`) and when it is over (`millstream.state.settled`). A second source of which nothing "
+    "came for `stale` is not known, which is told once (`millstream.state.silent`). What comes late puts right what "
     "was told, and so the figures.",
 )  # fmt: skip
