@@ -5,7 +5,9 @@ import { type ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
 import { ageText, plain } from "./format";
 import { PlantPage } from "./pages/plant";
+import { AlarmCount } from "./parts/alarm_count";
 import { later } from "./parts/later";
+import { Pins } from "./parts/pins";
 import { address, page as shownPage, PAGES, type Page } from "./router";
 import { clockError, connections, leave, linkState, POLL_S, problem, session } from "./state/hub";
 import { theme, THEMES, type Theme } from "./theme";
@@ -47,13 +49,17 @@ export function App(): preact.JSX.Element {
         <span class="brand">Millstream{session.value?.site ? ` · ${plain(session.value.site, 60)}` : ""}</span>
         <nav aria-label={t("pages")}>
           {PAGES.filter((one) => !session.value?.site || !OF_A_HUB.has(one)).map((one) => (
-            <a key={one} href={address(one)} aria-current={one === page ? "page" : undefined}>{t(one)}</a>
+            <span key={one}>
+              <a href={address(one)} aria-current={one === page ? "page" : undefined}>{t(one)}</a>
+              {one === "alarms" && session.value && connections.value > 0 && <AlarmCount />}
+            </span>
           ))}
         </nav>
         <LinkMark />
         {isNarrow.value ? <details class="menu"><summary>{t("menu")}</summary><Choices /></details> : <Choices />}
       </header>
       <Notices />
+      {session.value && <Pins />}
       <main id="main" tabIndex={-1} aria-label={t(page)}>
         {isReady ? <View key={page} /> : <p class="empty">{t("connecting")}…</p>}
       </main>

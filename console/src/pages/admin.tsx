@@ -8,6 +8,7 @@ import { Command } from "../parts/panel";
 import { PeopleTable } from "../parts/people";
 import { Table } from "../parts/table";
 import { Age } from "../parts/value";
+import { Coded } from "../parts/written";
 import { address, route } from "../router";
 import { client, session } from "../state/hub";
 import { useLoaded } from "../state/loaded";
@@ -41,7 +42,7 @@ function Me(): preact.JSX.Element | null {
 function WithoutTenants(): preact.JSX.Element {
   return (
     <section class="panel" aria-label={t("people")}>
-      <p>{t("noTenants")}</p>
+      <p><Coded text={t("noTenants")} /></p>
       <Command text="millstream operator init NAME --hub-url nats://HUB:7422" />
     </section>
   );
@@ -54,7 +55,7 @@ function OfTenant({ view }: { view: "people" | "siteKeys" }): preact.JSX.Element
   if (view === "siteKeys") return <><SitesOf letIn={data} /><OfflineActs letIn={data} /></>;
   return (
     <>
-      {data.is_admin ? <PeopleTable letIn={data} reload={reload} /> : <p class="muted">{t("noAdmin", { name: `${data.tenant}/${session.value?.user ?? ""}` })}</p>}
+      {data.is_admin ? <PeopleTable letIn={data} reload={reload} /> : <p class="muted"><Coded text={t("noAdmin", { name: `${data.tenant}/${session.value?.user ?? ""}` })} /></p>}
       <Sessions rows={data.sessions} reload={reload} />
     </>
   );

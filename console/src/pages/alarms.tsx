@@ -5,6 +5,7 @@ import { numberText, plain, timeText } from "../format";
 import { AlarmAskForm, AlarmButtons, type AlarmForm } from "../parts/alarm_acts";
 import { mayAct, Told, useAsking } from "../parts/ask";
 import { SeverityMark } from "../parts/mark";
+import { Path } from "../parts/written";
 import { Table, type Column } from "../parts/table";
 import { Age } from "../parts/value";
 import { address, go, route } from "../router";
@@ -49,9 +50,9 @@ export function AlarmsPage(): preact.JSX.Element {
       <Table caption={t("history")} rows={told.slice(0, SHOWN_MAX)} keyOf={(row) => `${row.tag} ${row.id} ${row.timestamp_ns}`} empty={t("noAlarms")} columns={[
         { head: t("severity"), cell: (row) => <SeverityMark severity={severityOf(row)} /> },
         { head: t("age"), cell: (row) => <Age timeMs={Number(row.timestamp_ns) / 1e6} /> },
-        { head: t("path"), cell: (row) => plain(row.tag, 200) },
         { head: t("type"), cell: (row) => <span title={plain(row.type, 100)}>{plain(typeText(row.type), 100)}</span> },
         { head: t("message"), cell: (row) => plain(textOf(row), 300) },
+        { head: t("path"), cell: (row) => <Path of={row.tag} /> },
         { head: t("saidBy"), cell: (row) => plain(saidBy(row), 300) },
       ]} />
     </>
@@ -74,8 +75,8 @@ function Current({ alarms, again }: { alarms: Alarm[]; again: () => void }): pre
         { head: t("severity"), cell: (row) => <span class={row.state === "unacknowledged" ? "unacknowledged" : ""}><SeverityMark severity={row.severity} /></span> },
         { head: t("state"), cell: (row) => <StateCell alarm={row} /> },
         { head: t("since"), cell: (row) => <Age timeMs={row.sinceMs} /> },
-        { head: t("path"), cell: (row) => plain(row.path, 200) },
-        { head: t("message"), cell: (row) => <>{plain(row.text, 300)} {row.response && <small>→ {plain(row.response, 200)}</small>}</> },
+        { head: t("message"), cell: (row) => <><b>{plain(row.text, 300)}</b> {row.response && <small>→ {plain(row.response, 200)}</small>}</> },
+        { head: t("path"), cell: (row) => <Path of={row.path} /> },
         { head: t("valueAndLimit"), isNumber: true, cell: (row) => plain(row.value, 40) },
         ...(mayAct() ? [acts] : []),
       ]} />
@@ -97,7 +98,7 @@ function FloodPanel({ flood }: { flood: Flood }): preact.JSX.Element {
       <p role="status">{t("floodHint", { n: numberText(flood.count) })}</p>
       <Table caption={t("floodBy")} rows={flood.alarms.slice(0, FLOOD_ROWS)} keyOf={(row) => row.path} columns={[
         { head: t("severity"), cell: (row) => <SeverityMark severity={row.severity} /> },
-        { head: t("path"), cell: (row) => plain(row.path, 200) },
+        { head: t("path"), cell: (row) => <Path of={row.path} /> },
         { head: t("raised"), isNumber: true, cell: (row) => numberText(row.count) },
         { head: t("first"), cell: (row) => <Age timeMs={row.firstMs} /> },
       ]} />

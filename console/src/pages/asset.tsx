@@ -1,8 +1,9 @@
 /** A place beside the tree: what is known of it, its values, and the ways from it to trend, stops and alarms. */
 import { useEffect } from "preact/hooks";
 import { numberText, plain } from "../format";
-import { machineState } from "../parts/states";
 import { StateMark } from "../parts/mark";
+import { PinButton } from "../parts/pins";
+import { machineState } from "../parts/states";
 import { Table } from "../parts/table";
 import { AgeCell, LookCell, ValueCell } from "../parts/value";
 import { address, go, route } from "../router";
@@ -38,6 +39,7 @@ export function AssetDetail({ path }: { path: string }): preact.JSX.Element {
     <section class="detail panel" aria-label={t("details")}>
       <div class="bar">
         <h1 class="grow foreign">{plain(path, 200)}</h1>
+        <PinButton to={address("plant", { asset: path })} name={path} />
         <button type="button" onClick={close}>{t("close")}</button>
       </div>
       <p class="acts">

@@ -49,7 +49,7 @@ const COUNTS = [
 const FAULTS: ReadonlySet<string> = new Set(["gaps", "repeats", "out_of_order", "surplus", "samples_missing"]);
 
 function Count({ count, isFault }: { count: number; isFault: boolean }): preact.JSX.Element {
-  return count > 0 && isFault ? <b class="act">■ {numberText(count)}</b> : <>{numberText(count)}</>;
+  return count > 0 && isFault ? <b class="act">■ {numberText(count)}</b> : <span class={count > 0 ? "" : "muted"}>{numberText(count)}</span>;
 }
 
 /** Newest first. */

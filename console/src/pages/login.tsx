@@ -36,7 +36,7 @@ export function LoginPage(): preact.JSX.Element {
           </>
         )}
         {why && <p class="refused" role="alert"><b>!</b> {why}</p>}
-        {ways && <button type="submit">{t("logIn")}</button>}
+        {ways && <button type="submit" class="primary">{t("logIn")}</button>}
       </form>
       {ways?.oidc.map((name) => (
         <p key={name}><a href={`api/v1/oidc/${encodeURIComponent(name)}`}>{t("withProvider", { name })}</a></p>

@@ -4,7 +4,9 @@ import { computed } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { numberText, plain, valueText, type Look } from "../format";
 import { FullScreen } from "../parts/full_screen";
+import { Glance, stateChosen } from "../parts/glance";
 import { StateMark } from "../parts/mark";
+import { PinButton } from "../parts/pins";
 import { machineState } from "../parts/states";
 import { Stops } from "../parts/stops";
 import { StateBand } from "../parts/state_band";
@@ -57,16 +59,20 @@ export function ShopPage(): preact.JSX.Element {
   if (machines.value.length === 0) {
     return <p class="empty">{isLoaded.value ? <>{t("noMachines")} <a href="docs/how-to/oee.html">{t("howOee")}</a></> : `${t("loading")}…`}</p>;
   }
+  const states = machines.value.map((one) => machineState(one.state.reading.value?.value));
+  const chosen = stateChosen(route.value.query.get("state"));
   return (
     <>
       <div class="bar">
-        <h1 class="grow">{t("machines")}</h1>
+        <h1>{t("machines")}</h1>
+        <Glance states={states} chosen={chosen} />
+        <span class="grow" />
         <FullScreen />
       </div>
       <Opened />
       <div class="tiles">
-        {places.value.map((one) => <PlaceTile key={one.asset} place={one} />)}
-        {machines.value.map((one) => <Tile key={one.asset} machine={one} known={facts && { facts, told: told ?? [] }} />)}
+        {chosen === undefined && places.value.map((one) => <PlaceTile key={one.asset} place={one} />)}
+        {machines.value.filter((_, at) => chosen === undefined || states[at] === chosen).map((one) => <Tile key={one.asset} machine={one} known={facts && { facts, told: told ?? [] }} />)}
       </div>
     </>
   );
@@ -92,6 +98,7 @@ function Opened(): preact.JSX.Element | null {
     <section class="panel" aria-label={t("stopsOf", { what: plain(asset, 200) })}>
       <div class="bar">
         <h2 class="grow foreign">{t("stopsOf", { what: plain(asset, 200) })}</h2>
+        <PinButton to={address("shop", { machine: asset })} name={t("stopsOf", { what: plain(asset, 100) })} />
         <button type="button" onClick={close}>{t("close")}</button>
       </div>
       <Stops key={asset} asset={asset} />
@@ -120,7 +127,7 @@ function PlaceTile({ place }: { place: Place }): preact.JSX.Element {
     <article class="tile place" aria-label={plain(place.asset)}>
       <TileHead asset={place.asset} />
       <Figures of={place.figures} />
-      <p><a href={address("trend", { tag: place.figures[0].tag.key })} aria-label={`${t("openTrend")}: ${what}`}>{t("openTrend")}</a></p>
+      <p class="ways"><a href={address("trend", { tag: place.figures[0].tag.key })} aria-label={`${t("openTrend")}: ${what}`}>{t("openTrend")}</a></p>
     </article>
   );
 }
@@ -152,7 +159,7 @@ function Tile({ machine, known }: { machine: Machine; known?: Known }): preact.J
         {machine.counts.map((tag) => <Figure key={tag.key} tag={tag} word={tag.name === "parts" ? t("parts") : plain(tag.name, 30)} text={`${valueText(tag.reading.value?.value)} ${plain(unitOf(tag), 8)}`} />)}
       </Figures>
       <StateBand tag={machine.state} />
-      <p><a href={address("shop", { machine: machine.asset })} aria-label={t("stopsOf", { what: plain(machine.asset, 200) })}>{t("stops")}</a></p>
+      <p class="ways"><a href={address("shop", { machine: machine.asset })} aria-label={t("stopsOf", { what: plain(machine.asset, 200) })}>{t("stops")}</a></p>
     </article>
   );
 }

@@ -86,7 +86,7 @@ interface BackProps {
 function BackForm({ revision, isBusy, submit, cancel }: BackProps): preact.JSX.Element {
   const [comment, setComment] = useState("");
   return (
-    <AskForm title={`${t("backTo")} ${revision.revision}`} isBusy={isBusy} submit={() => submit(comment)} cancel={cancel}>
+    <AskForm title={`${t("backTo")} ${revision.revision}`} act={`${t("backTo")} ${revision.revision}`} isBusy={isBusy} submit={() => submit(comment)} cancel={cancel}>
       <label>{t("comment")} <input required maxLength={500} value={comment} onInput={(event) => setComment(event.currentTarget.value)} /></label>
     </AskForm>
   );

@@ -3,6 +3,7 @@ import { toSubject } from "@millstream/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { numberText, plain, timeText, utcText } from "../format";
 import { Chart } from "../parts/chart";
+import { PinButton } from "../parts/pins";
 import { TagActs } from "../parts/tag_acts";
 import { AgeCell, HeardCell, LookCell, ValueCell } from "../parts/value";
 import { address, go, route } from "../router";
@@ -28,6 +29,7 @@ export function TagDetail({ tag }: { tag: Tag }): preact.JSX.Element {
       <div class="bar">
         <h1 class="grow foreign">{plain(tag.name, 200)}</h1>
         <a href={address("trend", { tag: tag.key })}>{t("openTrend")}</a>
+        <PinButton to={address("plant", { tag: tag.key })} name={`${tag.asset.split("/").at(-1) ?? ""}:${tag.name}`} />
         <button type="button" onClick={close}>{t("close")}</button>
       </div>
       <p class="now"><ValueCell tag={tag} /> <small>{plain(unitOf(tag), 20)}</small></p>

@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { numberText, plain, timeText } from "../format";
 import { Chart, DASHES } from "../parts/chart";
 import { saveBlob, savePicture } from "../parts/keep";
+import { PinButton } from "../parts/pins";
 import { spectrumOf } from "../parts/spectrum";
 import { endOf, placeOf } from "../parts/thin";
 import { AgeCell, ValueCell } from "../parts/value";
@@ -61,6 +62,7 @@ export function TrendPage(): preact.JSX.Element {
         <label><input type="checkbox" checked={isSpectrum} onChange={(event) => show({ show: event.currentTarget.checked ? "spectrum" : undefined })} /> {t("spectrum")}</label>
         {session.value && !session.value.site && <label title={t("fromSiteHint")}><input type="checkbox" checked={isFromSite} disabled={!isFromSite && spanMs > RAW_MS_MAX} onChange={(event) => show({ source: event.currentTarget.checked ? "site" : undefined })} /> {t("fromSite")}</label>}
         {keys.length > 0 && <Steps spanMs={spanMs} toMs={zoom?.[1]} go={(from, to) => show({ from: String(Math.round(from)), to: String(Math.round(to)) })} />}
+        {chosen.length > 0 && <PinButton to={address("trend", Object.fromEntries([...new Set(query.keys())].map((name) => [name, query.getAll(name)])))} name={`${t("trend")}: ${chosen.map((tag) => tag.name).join(", ")}`} />}
         {zoom && <button type="button" onClick={() => show({ from: undefined, to: undefined })}>{t("zoomOut")}</button>}
       </div>
       {missing.length > 0 && <p class="look" role="status">{t("nothingStored")}: <span class="foreign">{missing.map((key) => plain(pathOf(key), 200)).join(", ")}</span></p>}

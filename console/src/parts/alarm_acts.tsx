@@ -49,7 +49,7 @@ export function AlarmAskForm({ alarm, form, isBusy, ask, cancel }: FormProps): p
     client.acts.askAlarm({ id, path: alarm.path, action: form, why, shelf: form === "shelve" ? shelf : undefined }),
   );
   return (
-    <AskForm title={`${t(form)}: ${plain(alarm.path, 200)}`} isBusy={isBusy} submit={submit} cancel={cancel}>
+    <AskForm title={`${t(form)}: ${plain(alarm.path, 200)}`} act={t(form)} isBusy={isBusy} submit={submit} cancel={cancel}>
       {form === "shelve" && (
         <label>{t("howLong")} <select value={shelf} onChange={(event) => setShelf(event.currentTarget.value)}>
           {SHELVES.map(([span, word, n]) => <option key={span} value={span}>{t(word, { n })}</option>)}

@@ -75,11 +75,15 @@ interface AskFormProps {
   isBusy: boolean;
   submit: () => void;
   cancel: () => void;
+  /** What the button does; "Send" where that says enough. */
+  act?: string;
+  /** What cannot be had back looks like it. */
+  isDanger?: boolean;
   children: ComponentChildren;
 }
 
 /** The fields are the caller's; the first one has the focus, Escape leaves. */
-export function AskForm({ title, isBusy, submit, cancel, children }: AskFormProps): preact.JSX.Element {
+export function AskForm({ title, isBusy, submit, cancel, act, isDanger, children }: AskFormProps): preact.JSX.Element {
   const form = useRef<HTMLFormElement>(null);
   useEffect(() => form.current?.querySelector<HTMLElement>("input, select, textarea")?.focus(), []);
   return (
@@ -89,7 +93,7 @@ export function AskForm({ title, isBusy, submit, cancel, children }: AskFormProp
       <h2 class="foreign">{title}</h2>
       {children}
       <div class="bar">
-        <button type="submit" disabled={isBusy}>{t("send")}</button>
+        <button type="submit" class={isDanger ? "danger" : ""} disabled={isBusy}>{act ?? t("send")}</button>
         <button type="button" onClick={cancel}>{t("cancel")}</button>
       </div>
     </form>

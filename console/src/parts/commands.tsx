@@ -11,6 +11,7 @@ import { codeText } from "../words/codes";
 import { mayAct, mayCommand, Told, useAsking } from "./ask";
 import { Table } from "./table";
 import { Age } from "./value";
+import { Coded } from "./written";
 
 const OPEN_MS = 1500;
 const WELL: ReadonlySet<string> = new Set(["done", "skipped"]);
@@ -81,7 +82,7 @@ function SendForm({ ask, isBusy }: SendProps): preact.JSX.Element {
       <h2>{t("sendCommand")}</h2>
       <label>{t("type")} <select value={type} onChange={(event) => choose(event.currentTarget.value)}>
         {commandTypes(nodes).map((one) => <option key={one} value={one}>{one}</option>)}
-      </select> <small class="muted">{plain(commandType(nodes, type)?.description ?? "", 200)}</small></label>
+      </select> <small class="muted"><Coded text={plain(commandType(nodes, type)?.description ?? "", 200)} /></small></label>
       <fieldset><legend>{t("sites")}</legend>
         {edges.value.map((edge) => (
           <label key={edge.name} class="inline"><input type="checkbox" checked={sites.includes(edge.name)} onChange={(event) => toggle(edge.name, event.currentTarget.checked)} /> {plain(edge.name)}</label>

@@ -107,7 +107,7 @@ function Repair({ letter, asking }: { letter: OpenLetter; asking: Asking }): pre
       <div class="bar">
         <button type="submit" disabled={asking.isBusy || fault !== ""}>{t("replayRepaired")}</button>
         <button type="button" disabled={asking.isBusy} onClick={() => replay()}>{t("replayAsIs")}</button>
-        <button type="button" disabled={asking.isBusy || why.trim() === ""} title={why.trim() === "" ? t("dropNeedsWhy") : undefined} onClick={drop}>{t("drop")}</button>
+        <button type="button" class="danger" disabled={asking.isBusy || why.trim() === ""} title={why.trim() === "" ? t("dropNeedsWhy") : undefined} onClick={drop}>{t("drop")}</button>
       </div>
       {why.trim() === "" && <p class="muted">{t("dropNeedsWhy")}</p>}
     </form>

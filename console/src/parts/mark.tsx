@@ -9,11 +9,15 @@ const SHAPES: Record<Severity, string> = {
 };
 const LETTERS: Record<Severity, string> = { critical: "1", high: "2", medium: "3", low: "4", info: "" };
 
-export function SeverityMark({ severity }: { severity: Severity }): preact.JSX.Element {
+export function SeverityShape({ severity }: { severity: Severity }): preact.JSX.Element {
   const color = severity === "info" ? "var(--muted)" : `var(--${severity})`;
+  return <svg viewBox="0 0 16 16" aria-hidden="true"><path d={SHAPES[severity]} fill={color} /></svg>;
+}
+
+export function SeverityMark({ severity }: { severity: Severity }): preact.JSX.Element {
   return (
     <span class="mark">
-      <svg viewBox="0 0 16 16" aria-hidden="true"><path d={SHAPES[severity]} fill={color} /></svg>
+      <SeverityShape severity={severity} />
       {LETTERS[severity]} {t(severity)}
     </span>
   );

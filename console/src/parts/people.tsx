@@ -34,7 +34,7 @@ export function PeopleTable({ letIn, reload }: { letIn: LetIn; reload: () => voi
       ]} />
       <Told outcome={asking.outcome} />
       {told && <Secret told={told} close={() => setTold(undefined)} />}
-      {leaving && <AskForm key={leaving.name} title={t("reallyTakeOut", { name: plain(leaving.name, 80) })} isBusy={asking.isBusy} cancel={() => setLeaving(undefined)}
+      {leaving && <AskForm key={leaving.name} isDanger act={t("takeOut")} title={t("reallyTakeOut", { name: plain(leaving.name, 80) })} isBusy={asking.isBusy} cancel={() => setLeaving(undefined)}
         submit={() => void change(leaving.name, () => client.people.remove(leaving.name)).then(() => setLeaving(undefined))}><p>{t("takeOutWhy")}</p></AskForm>}
       {isAdding
         ? <AddForm letIn={letIn} isBusy={asking.isBusy} cancel={() => setAdding(false)} add={(ask) => void change(ask.name, () => client.people.add(ask)).then((isDone) => isDone && setAdding(false))} />

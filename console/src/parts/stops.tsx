@@ -49,7 +49,7 @@ export function Stops({ asset }: { asset: string }): preact.JSX.Element {
         choose={mayAct() ? (part) => setOpen({ stop: part.stop, form: "reason", part }) : undefined} />}
       <StopTable stops={(found?.stops ?? []).slice(-SHOWN_MAX).reverse()} empty={t(found ? "noStops" : "loading")} asking={asking} open={setOpen} />
       <Told outcome={asking.outcome} />
-      {open && <StopForm key={`${open.form} ${keyOf(open.stop)} ${open.part?.fromMs ?? ""}`} {...open} asking={asking} close={() => setOpen(undefined)} />}
+      {open && <StopForm key={`${open.form} ${keyOf(open.stop)} ${open.part?.fromMs ?? ""}`} {...open} known={knownReasons(found?.pareto ?? [])} asking={asking} close={() => setOpen(undefined)} />}
       <Pareto rows={found?.pareto ?? []} empty={t(found ? "noStops" : "loading")} />
       <Rejects asset={asset} span={span} />
     </>
@@ -99,7 +99,10 @@ function StopTable({ stops, empty, asking, open }: StopTableProps): preact.JSX.E
 
 const titleOf = (action: StopAction, stop: Stop): string => `${t(action)}: ${timeText(Date.parse(stop.start))}`;
 
-function StopForm({ stop, form, part, asking, close }: Open & { asking: Asking; close: () => void }): preact.JSX.Element {
+/** What was said of other stops here, the costliest first: most often it is one of these again. */
+const knownReasons = (rows: ParetoRow[]): string[] => rows.map((row) => row.reason).filter((reason) => !reason.startsWith("("));
+
+function StopForm({ stop, form, part, known, asking, close }: Open & { known: string[]; asking: Asking; close: () => void }): preact.JSX.Element {
   const [reason, setReason] = useState(stop.reason ?? "");
   const [category, setCategory] = useState("");
   const [why, setWhy] = useState("");
@@ -112,12 +115,13 @@ function StopForm({ stop, form, part, asking, close }: Open & { asking: Asking; 
       .then((isDone) => isDone && close());
   };
   return (
-    <AskForm title={part === undefined ? titleOf(form, stop) : `${t("reason")}: ${timeText(part.fromMs)} – ${timeText(part.toMs)}`} isBusy={asking.isBusy} submit={submit} cancel={close}>
+    <AskForm title={part === undefined ? titleOf(form, stop) : `${t("reason")}: ${timeText(part.fromMs)} – ${timeText(part.toMs)}`} act={t(form === "split" ? "split" : "giveReason")} isBusy={asking.isBusy} submit={submit} cancel={close}>
       {form === "split" && (
         <label>{t("cutAt")}{asUtc && ` (${t("utc")})`} <input type="datetime-local" step="1" required value={at} onInput={(event) => setAt(event.currentTarget.value)} /></label>
       )}
       {form === "reason" && (
-        <label>{t("reason")} <input required maxLength={64} value={reason} onInput={(event) => setReason(event.currentTarget.value)} /></label>
+        <label>{t("reason")} <input required maxLength={64} list="reasons" autocomplete="off" value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
+          <datalist id="reasons">{known.map((one) => <option key={one} value={one} />)}</datalist></label>
       )}
       {form === "reason" && (
         <label>{t("category")} <select value={category} onChange={(event) => setCategory(event.currentTarget.value)}>

@@ -20,6 +20,15 @@ interface TableProps<Row> {
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
+const NOTHING = /^0(\/s)?$/;
+
+/** Nothing is the usual case of what is counted: it steps back, so that what is not nothing is seen. */
+function cellOf<Row>({ head, isNumber, isShort, cell }: Column<Row>, row: Row): preact.JSX.Element {
+  const shown = cell(row);
+  const name = isNumber ? ((typeof shown === "string" && NOTHING.test(shown)) ? "number zero" : "number") : isShort ? "foreign short" : "foreign";
+  return <td key={head} role="cell" data-head={capital(head)} class={name}>{shown}</td>;
+}
+
 export function Table<Row>({ caption, columns, rows, keyOf, empty }: TableProps<Row>): preact.JSX.Element {
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label={caption}>
@@ -31,7 +40,7 @@ export function Table<Row>({ caption, columns, rows, keyOf, empty }: TableProps<
         <tbody role="rowgroup">
           {rows.map((row) => (
             <tr key={keyOf(row)} role="row">
-              {columns.map((one) => <td key={one.head} role="cell" data-head={capital(one.head)} class={one.isNumber ? "number" : one.isShort ? "foreign short" : "foreign"}>{one.cell(row)}</td>)}
+              {columns.map((one) => cellOf(one, row))}
             </tr>
           ))}
           {rows.length === 0 && empty && <tr role="row"><td role="cell" colSpan={columns.length} class="muted">{empty}</td></tr>}

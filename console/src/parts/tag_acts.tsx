@@ -9,6 +9,7 @@ import { parseWritten } from "../state/written";
 import { roleText, t } from "../words";
 import { mayCommand, Told, useAsking } from "./ask";
 import { TraceOf } from "./trace";
+import { Coded } from "./written";
 
 type Open = "write" | "trace" | "contract" | undefined;
 
@@ -48,7 +49,7 @@ function Write({ tag }: { tag: Tag }): preact.JSX.Element {
   if (why) return <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>;
   if (data === undefined) return <p class="muted">{t("loading")}</p>;
   const bounds = data.find((one) => one.tag === tag.path);
-  if (bounds === undefined) return <p class="muted">{t("notWritable")}</p>;
+  if (bounds === undefined) return <p class="muted"><Coded text={t("notWritable")} /></p>;
   if (!mayCommand()) return <p class="muted">{t("commandersOnly", { role: roleText(session.value?.role ?? "") })}</p>;
   return <WriteForm tag={tag} bounds={bounds} />;
 }

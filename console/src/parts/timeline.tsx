@@ -5,16 +5,21 @@ import { durationText, plain, timeText } from "../format";
 import { client } from "../state/hub";
 import { ordersOf, type Order } from "../state/orders";
 import { tags } from "../state/tags";
-import { t } from "../words";
+import { isUtc } from "../times";
+import { t, type Word } from "../words";
 import { bandsOf, PIXELS, shownFrom, type Band } from "./bands";
 import { chosenOf, endOf, startOf, type Chosen } from "./choice";
 import { BAND_COLORS, heightOf } from "./state_band";
-import { machineState } from "./states";
+import { marksOf } from "./hours";
+import { machineState, type MachineState } from "./states";
 import { Table } from "./table";
 
 const CLICK_PX = 4;
 const ALARMS_MAX = 200;
 const [HEIGHT, ORDERS_TOP, ORDERS_PX] = [44, 47, 14];
+/** Each with the middle of its lane. */
+const LANES: [Word, number][] = [["state", 10], ["alarms", 23], ["stops", 35]];
+const ORDERS_LANE: [Word, number] = ["orders", ORDERS_TOP + ORDERS_PX / 2];
 
 interface TimelineProps {
   asset: string;
@@ -43,12 +48,18 @@ export function Timeline({ asset, stops, fromMs: wantedMs, toMs, choose }: Timel
     if (chosen !== undefined) choose?.(chosen);
   };
   const height = orders.length > 0 ? ORDERS_TOP + ORDERS_PX + 1 : HEIGHT;
+  const lanes = orders.length > 0 ? [...LANES, ORDERS_LANE] : LANES;
+  const marks = marksOf(fromMs, toMs, -new Date(toMs).getTimezoneOffset(), isUtc());
+  const share = (ms: number): string => `${(100 * x(ms)) / PIXELS}%`;
   return (
     <figure class="timeline">
+      <div class="lanes" aria-hidden="true">{lanes.map(([word, y]) => <span key={word} style={{ top: `${2 * y}px` }}>{t(word)}</span>)}</div>
+      <div class="over">
       <svg ref={box} class={choose ? "bands act-on" : "bands"} viewBox={`0 0 ${PIXELS} ${height}`} width="100%" height={2 * height} preserveAspectRatio="none"
         role="img" aria-label={t("timelineOf", { what: plain(asset, 200) })}
         onPointerDown={(event) => { event.currentTarget.setPointerCapture(event.pointerId); setDrag([timeAt(event), timeAt(event)]); }}
         onPointerMove={(event) => drag && setDrag([drag[0], timeAt(event)])} onPointerUp={end} onPointerCancel={() => setDrag(undefined)}>
+        {marks.map(({ ms }) => <path key={ms} d={`M${x(ms)} 0V${height}`} stroke="var(--line)" vector-effect="non-scaling-stroke" />)}
         {bands.map((band) => (
           <rect key={band.from} x={band.from} y={heightOf(band.state)} width={band.to - band.from} height={20 - heightOf(band.state)}
             fill={`var(--${BAND_COLORS[band.state]})`}><title>{t(band.state)}</title></rect>
@@ -69,9 +80,30 @@ export function Timeline({ asset, stops, fromMs: wantedMs, toMs, choose }: Timel
         ))}
         {drag && <rect x={x(Math.min(...drag))} y="0" width={Math.abs(x(drag[1]) - x(drag[0]))} height={height} fill="var(--focus)" opacity="0.35" />}
       </svg>
-      <figcaption class="muted">{timeText(fromMs)} – {timeText(toMs)} · {t(choose ? "timelineHint" : "timelineLegend")}{orders.length > 0 && ` · ${t("timelineOrders")}`}</figcaption>
+      <div class="marks muted" aria-hidden="true">{marks.map(({ ms, text }) => <span key={ms} style={{ left: share(ms) }}>{text}</span>)}</div>
+      <figcaption class="muted">
+        {drag === undefined ? `${timeText(fromMs)} – ${timeText(toMs)}` : <b>{spanText(Math.min(...drag), Math.max(...drag))}</b>}
+        {" · "}{t(choose ? "timelineHint" : "timelineLegend")}
+      </figcaption>
+      <Legend states={[...new Set(bands.map((band) => band.state))]} />
+      </div>
       {orders.length > 0 && <Orders orders={orders} />}
     </figure>
+  );
+}
+
+const spanText = (fromMs: number, toMs: number): string => `${timeText(fromMs)} – ${timeText(toMs)} · ${durationText((toMs - fromMs) / 1000)}`;
+
+/** What the states that are in sight look like, by height and by colour. */
+function Legend({ states }: { states: MachineState[] }): preact.JSX.Element {
+  return (
+    <ul class="legend muted">
+      {states.map((state) => (
+        <li key={state}>
+          <svg viewBox="0 0 20 20" aria-hidden="true"><rect y={heightOf(state)} width="20" height={20 - heightOf(state)} fill={`var(--${BAND_COLORS[state]})`} /></svg> {t(state)}
+        </li>
+      ))}
+    </ul>
   );
 }
 

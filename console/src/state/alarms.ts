@@ -89,6 +89,14 @@ export function currentAlarms(told: StoredEvent[]): Alarm[] {
   return alarms.sort((a, b) => rank(a) - rank(b) || b.sinceMs - a.sinceMs);
 }
 
+const SEEN: ReadonlySet<string> = new Set([...QUIET, "acknowledged", "latched_acknowledged"]);
+
+/** How many of them wait for somebody, and how urgent the most urgent of these is. */
+export function waitingOf(alarms: Alarm[]): { count: number; worst: Severity } {
+  const waiting = alarms.filter((one) => !SEEN.has(one.state));
+  return { count: waiting.length, worst: SEVERITIES.find((severity) => waiting.some((one) => one.severity === severity)) ?? "info" };
+}
+
 const FLOOD_MS = 10 * 60_000;
 const FLOOD_COUNT = 10;
 const OPERATOR_LEVELS = 2;
@@ -123,7 +131,8 @@ export function floodsOf(told: StoredEvent[], nowMs: number): Flood[] {
   return floods.filter((one) => one.count > FLOOD_COUNT).sort((a, b) => b.count - a.count);
 }
 
-const shown = (value: unknown): string => (typeof value === "number" ? numberText(value) : Array.isArray(value) ? value.map(shown).join(", ") : String(value));
+const VALUE_DIGITS = 5;
+const shown = (value: unknown): string => (typeof value === "number" ? numberText(Number.isInteger(value) ? value : Number(value.toPrecision(VALUE_DIGITS))) : Array.isArray(value) ? value.map(shown).join(", ") : String(value));
 
 function alarmOf(row: StoredEvent): Alarm | undefined {
   const data = dataOf(row);

@@ -138,7 +138,7 @@ async def configure_a_site(page: Page) -> None:
     await page.get_by_role("region", name="Changes of revision 2 against 1").get_by_text('"10.0.0.2"').wait_for()
     await revisions.get_by_role("button", name="Back to 1").click()
     await page.get_by_role("form").get_by_label("Comment").fill("it has not")
-    await page.get_by_role("form").get_by_role("button", name="Send").click()
+    await page.get_by_role("form").get_by_role("button", name="Back to 1").click()
     await revisions.get_by_role("row", name="it has not").wait_for()
     await page.get_by_role("link", name="Who set what").click()
     blame = page.get_by_role("region", name="Who set what").get_by_role("row", name="connectors[boiler].config.host")

@@ -92,9 +92,16 @@ async def see_a_tag(page: Page, site: ConsoleSite) -> None:
     details = page.get_by_role("region", name="Details")
     await details.locator("canvas").wait_for()
     assert "connector hall" in await details.inner_text()
+    await details.get_by_role("button", name="Pin").click()
+    pinned = page.get_by_role("navigation", name="Pinned")
+    await pinned.get_by_role("link", name="press:speed").wait_for()
+    await page.reload()
+    await page.wait_for_function("() => /\\d 1\\/min/.test(document.querySelector('.pins')?.innerText)")
     assert await faults_shown(page) == []
     await page.keyboard.press("Escape")
     await details.wait_for(state="detached")
+    await page.get_by_role("button", name="No longer pinned: press:speed").click()
+    await pinned.wait_for(state="detached")
     await page.get_by_role("link", name=f"Details: {PLACE}/saw", exact=True).click()
     await details.get_by_role("row", name="door").get_by_text("closed").wait_for()
     assert await details.get_by_role("link", name="Stops").get_attribute("href") == "#/shop?machine=acme%2Fplant1%2Fsaw"
@@ -170,12 +177,12 @@ async def explain_a_stop(page: Page) -> None:
     form = panel.get_by_role("form")
     await form.get_by_label("Cut at").wait_for()
     assert await faults_shown(page) == []
-    await form.get_by_role("button", name="Send").click()
+    await form.get_by_role("button", name="Split").click()
     await stops.get_by_text("15 min", exact=True).nth(1).wait_for()
     await stops.nth(0).get_by_role("button", name="Reason").click()
     await form.get_by_label("Reason").fill("meeting")
     await form.get_by_label("Counts as").select_option("planned")
-    await form.get_by_role("button", name="Send").click()
+    await form.get_by_role("button", name="Save the reason").click()
     pareto = panel.get_by_role("region", name="Where the time went").get_by_role("row", name="meeting")
     await pareto.get_by_text("50 %").first.wait_for()
     assert "token@127.0.0.1" in await stops.nth(0).inner_text()
@@ -186,7 +193,7 @@ async def explain_a_stop(page: Page) -> None:
     await panel.get_by_label("Span").select_option("-8h")
     await until(partial(has_dragged, page), "a part of the stop is chosen")
     await form.get_by_label("Reason").fill("jam")
-    await form.get_by_role("button", name="Send").click()
+    await form.get_by_role("button", name="Save the reason").click()
     await stops.filter(has_text="jam").wait_for()
     assert await stops.count() == 3
 
@@ -287,6 +294,12 @@ async def see_the_shop_floor(page: Page, site: ConsoleSite) -> None:
     await saw.get_by_text("60 of 5,000 good parts").wait_for()
     assert await saw.get_by_role("progressbar").evaluate("one => one.value / one.max") == 60 / 5000
     await see_a_place_and_what_it_is_made_of(page)
+    states = page.get_by_role("group", name="Machines by state")
+    await states.get_by_role("link", name="1 down").click()
+    await tile.wait_for(state="detached")
+    assert await page.get_by_role("article").count() == 1
+    await states.get_by_role("link", name="Show all 3").click()
+    await tile.wait_for()
     await page.get_by_role("button", name="Full screen").click()
     await page.get_by_role("button", name="Leave full screen").click()  # of the wall: nothing but the machines
     await page.get_by_role("button", name="Full screen", exact=True).wait_for()
@@ -328,16 +341,19 @@ async def act_on_alarms(page: Page) -> None:
     assert "[MS-2702]" in await page.locator(".told").inner_text()
     alarm = f"{PLACE}/press:alarm/many"
     row = table.get_by_role("row", name=alarm)
+    waiting = page.get_by_role("navigation", name="Pages").get_by_role("status")
+    await waiting.get_by_text("2 alarms wait for somebody, the most urgent: critical").wait_for()
     await row.get_by_role("button", name="Acknowledge").click()
     await row.get_by_text("acknowledged", exact=True).wait_for()
+    await waiting.get_by_text("1 alarms wait").wait_for()
     await row.get_by_role("button", name="Shelve").click()
     form = page.get_by_role("form", name=f"Shelve: {alarm}")
     assert await faults_shown(page) == []
     await form.get_by_label("How long").select_option("30min")
-    await form.get_by_role("button", name="Send").click()
+    await form.get_by_role("button", name="Shelve").click()
     assert await form.count() == 1, "without a reason it is not sent"
     await form.get_by_label("Reason").fill(f"sensor {HOSTILE}")
-    await form.get_by_role("button", name="Send").click()
+    await form.get_by_role("button", name="Shelve").click()
     await row.get_by_text("until").wait_for()
     await row.get_by_role("button", name="Unshelve").click()
     await row.get_by_text("until").wait_for(state="detached")
@@ -647,7 +663,7 @@ async def keep_people(page: Page, site: LoginSite) -> None:
     assert await faults_shown(page) == []
     await page.get_by_role("link", name="Admin").click()
     await people.get_by_role("button", name="Take out: ann").click()
-    await people.get_by_role("form", name="Take ann out?").get_by_role("button", name="Send").click()
+    await people.get_by_role("form", name="Take ann out?").get_by_role("button", name="Take out").click()
     await people.get_by_role("row", name="ann").wait_for(state="detached")
 
 
