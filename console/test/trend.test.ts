@@ -4,6 +4,7 @@ import { chosenOf } from "../src/parts/choice";
 import { spectrumOf } from "../src/parts/spectrum";
 import { type Line } from "../src/parts/chart";
 import { drawLine } from "../src/parts/lines";
+import { Raster } from "../src/parts/raster";
 import { peaksOf } from "../src/parts/peaks";
 import { stepsOf } from "../src/parts/steps";
 import { columnsOf, extentOf } from "../src/parts/thin";
@@ -108,36 +109,75 @@ test("the extremes of any stretch are known, also of one that has grown since", 
   }
 });
 
-/** What a canvas was told, as far as it costs. */
-function drawn(line: Line, dash: number[], [least, most] = [-0.1, 1.1]): { rects: [number, number, number, number][]; points: number } {
-  const found = { rects: [] as [number, number, number, number][], points: 0 };
-  const ctx = { setLineDash() {}, beginPath() {}, stroke() {}, lineTo: () => found.points++, fillRect: (...rect: [number, number, number, number]) => found.rects.push(rect) };
-  const frame = { left: 0, top: 0, width: WIDTH, height: 400, fromMs: line.times[0], toMs: line.times[line.times.length - 1], least, most };
-  drawLine(ctx as unknown as CanvasRenderingContext2D, line, frame, { color: "red", dash, ratio: 1 });
-  return found;
+/** A picture of a line: how dense each pixel is, from 0 to 1. */
+function drawn(line: Line, dash: number[], [least, most] = [-0.1, 1.1]): (x: number, y: number) => number {
+  const raster = new Raster(WIDTH, 400);
+  const frame = { top: 0, height: 400, fromMs: line.times[0], toMs: line.times[line.times.length - 1], least, most };
+  drawLine(raster, line, frame, { color: "#204060", dash, ratio: 1 });
+  return (x, y) => raster.bytes[4 * (y * WIDTH + x) + 3] / 255;
 }
+const heights = (at: (x: number, y: number) => number): number[] =>
+  Array.from({ length: WIDTH }, (_, x) => Array.from({ length: 400 }, (_, y) => at(x, y)).reduce((sum, dense) => sum + dense, 0));
 
-test("what goes up and down all the time costs what the picture is wide, and a dash hides no extreme", () => {
+test("what goes up and down all the time is drawn from its least to its greatest, and a dash hides no extreme", () => {
   const values = [...NOISE];
   const y = (value: number): number => Math.round(400 - ((value + 0.1) / 1.2) * 400);
   for (const [spike, dash] of [[33_333, []], [33_333, [8, 4]], [33_733, [8, 4]], [33_333, [2, 3]]] as [number, number[]][]) {
     values[spike] = 1.05;
-    const { rects, points } = drawn({ label: "x", times: NOISE_TIMES, values: [...values] }, dash);
-    expect(points).toBe(0);
-    expect(rects.length).toBeLessThanOrEqual(2 * WIDTH);
-    expect(rects.length > WIDTH).toBe(dash.length > 0);
+    const at = drawn({ label: "x", times: NOISE_TIMES, values: [...values] }, dash);
     const column = Math.floor((spike / (NOISE.length - 1)) * WIDTH);
-    expect(rects.some(([x, top, , height]) => x === column && top <= y(1.05) && y(1.05) < top + height)).toBe(true);
+    expect(at(column, y(1.05))).toBe(1);
+    expect([at(column - 3, y(1.05)), at(column + 3, y(1.05))]).toEqual([0, 0]);
+    const full = heights(at).filter((height) => height > 200).length;
+    expect(dash.length === 0 ? full === WIDTH : full > WIDTH / 4 && full < 0.8 * WIDTH).toBe(true);
     values[spike] = 0.5;
   }
-  const { times, values: smooth } = sine(100_000, 0.1, 1000, 3);
-  const path = drawn({ label: "x", times, values: smooth }, [8, 4], [0, 14]);
-  expect([path.rects.length, path.points > 0, path.points <= 2 * WIDTH]).toEqual([0, true, true]);
+});
+
+test("a line that can be followed has its dashes and gaps, of however many samples", () => {
+  for (const rate of [10, 1000]) {
+    const { times, values } = sine(100 * rate, 0.02, rate, 3);
+    const seen = heights(drawn({ label: "x", times, values }, [], [0, 14]));
+    expect(seen.every((height) => height > 1.4 && height < 8)).toBe(true);
+    const dashed = heights(drawn({ label: "x", times, values }, [8, 4], [0, 14])).filter((height) => height === 0).length;
+    expect(dashed / WIDTH).toBeCloseTo(1 / 3, 1);
+  }
+});
+
+test("a stroke is as thick as it is long wherever it goes, and nothing of it is outside", () => {
+  for (const [x0, y0, x1, y1] of [[10, 50, 190, 50], [10, 10, 190, 90], [20, 5, 60, 95], [50, 5, 50, 95], [10, 90, 101, 0.5]]) {
+    for (const thick of [1.5, 3]) {
+      const raster = new Raster(200, 100);
+      raster.color = "#204060";
+      raster.stroke([x0, y0, x1, y1], thick, []);
+      let sum = 0;
+      for (let at = 3; at < raster.bytes.length; at += 4) sum += raster.bytes[at] / 255;
+      expect(sum / (thick * Math.hypot(x1 - x0, y1 - y0))).toBeCloseTo(1, 1);
+    }
+  }
+  const raster = new Raster(20, 10);
+  raster.color = "#ffffff";
+  raster.stroke([-1e6, 20, -5, 30, 25, 30, 1e7, -40], 1.5, [8, 4]);
+  raster.stroke([3, -50, 3, -8, 7, 900], 3, []);
+  expect(raster.bytes.filter((byte, at) => at % 4 === 3 && byte > 0).length).toBeLessThan(60);
+  raster.stroke([10, 5], 2, []); // the only sample
+  expect([...raster.bytes.slice(4 * (5 * 20 + 10), 4 * (5 * 20 + 10) + 4)]).toEqual([255, 255, 255, 255]);
+});
+
+test("one line over another is mixed by how dense it is", () => {
+  const raster = new Raster(1, 2);
+  raster.color = "#ff0000";
+  raster.fill(0, 0, 1, 255);
+  raster.color = "#0000ff";
+  raster.fill(0, -3, 9, 64);
+  expect([...raster.bytes]).toEqual([191, 0, 64, 255, 0, 0, 255, 64]);
 });
 
 test("of windows the least of one and the greatest of another are seen, and the area between", () => {
   const times = Array.from({ length: 5000 }, (_, n) => n);
   const [values, low] = [times.map((n): number | null => (n === 3333 ? 8 : 1)), times.map((n): number | null => (n === 2222 ? -8 : 0))];
-  const { rects } = drawn({ label: "x", times, values, low }, [], [-10, 10]);
-  expect([Math.min(...rects.map(([, top]) => top)), Math.max(...rects.map(([, top, , height]) => top + height))]).toEqual([40, 360]);
+  const at = drawn({ label: "x", times, values, low }, [], [-10, 10]);
+  const dense = (y: number): number => Math.max(...Array.from({ length: WIDTH }, (_, x) => at(x, y)));
+  expect([38, 40, 360, 362].map(dense)).toEqual([0, 1, 1, 0]);
+  expect(at(100, 190)).toBeCloseTo(0.25, 2);
 });

@@ -1,9 +1,9 @@
 /** Many tags over time: history and live without a seam, zoomed by drawing over it; the address holds all of it. */
 import { computed } from "@preact/signals";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { numberText, plain, timeText } from "../format";
 import { Chart, DASHES } from "../parts/chart";
-import { saveBlob, savePicture } from "../parts/keep";
+import { saveBlob, saveFrom, savePicture } from "../parts/keep";
 import { PinButton } from "../parts/pins";
 import { spectrumOf } from "../parts/spectrum";
 import { endOf, placeOf } from "../parts/thin";
@@ -30,63 +30,101 @@ const START_MAX = 8;
 const KNOWN_MAX = 500;
 const NUMERIC = ["tag", "count", "kpi"];
 
+/** What an address asks for. */
+interface Asked {
+  keys: string[];
+  span: (typeof SPANS)[number];
+  zoom?: [number, number];
+  earlier?: (typeof EARLIER)[number];
+  isSpectrum: boolean;
+  isFromSite: boolean;
+}
+
+function askedOf(query: URLSearchParams): Asked {
+  return {
+    keys: query.getAll("tag").slice(0, LINES_MAX),
+    span: SPANS.find(([name]) => name === query.get("span")) ?? SPANS[1],
+    zoom: zoomOf(query.get("from"), query.get("to")),
+    earlier: EARLIER.find(([name]) => name === query.get("earlier")),
+    isSpectrum: query.get("show") === "spectrum",
+    isFromSite: query.get("source") === "site",
+  };
+}
+
+/** The same as now, but for what changes. */
+function show(change: Partial<Asked>): void {
+  const { keys, span, zoom, earlier, isSpectrum, isFromSite } = { ...askedOf(route.peek().query), ...change };
+  const [from, to] = zoom?.map((ms) => String(Math.round(ms))) ?? [];
+  go(address("trend", {
+    tag: keys, span: span[0], from, to, earlier: earlier?.[0], show: isSpectrum ? "spectrum" : undefined, source: isFromSite ? "site" : undefined,
+  }));
+}
+
+const spanOf = ({ zoom, span }: Asked): number => (zoom === undefined ? span[1] * 60_000 : zoom[1] - zoom[0]);
+
 export function TrendPage(): preact.JSX.Element {
-  const query = route.value.query;
-  const keys = query.getAll("tag").slice(0, LINES_MAX);
-  const span = SPANS.find(([name]) => name === query.get("span")) ?? SPANS[1];
-  const zoom = zoomOf(query.get("from"), query.get("to"));
-  const earlier = EARLIER.find(([name]) => name === query.get("earlier"));
-  const isSpectrum = query.get("show") === "spectrum";
-  const isFromSite = query.get("source") === "site";
-  const spanMs = zoom === undefined ? span[1] * 60_000 : zoom[1] - zoom[0];
+  const asked = askedOf(route.value.query);
+  const { keys, span, zoom, earlier, isSpectrum, isFromSite } = asked;
+  const spanMs = spanOf(asked);
   const missing = useMissing(keys);
   const chosen = keys.flatMap((key) => tags.value.get(key) ?? []);
-  const show = (change: Record<string, string | string[] | undefined>): void =>
-    go(address("trend", {
-      tag: keys, span: span[0], from: query.get("from") ?? undefined, to: query.get("to") ?? undefined,
-      earlier: earlier?.[0], show: isSpectrum ? "spectrum" : undefined, source: isFromSite ? "site" : undefined, ...change,
-    }));
+  const shape = { ...asked, isNearest: spanMs <= NEAREST_MS, isShort: spanMs <= RAW_MS_MAX };
+  // The same element while only the time moves: nothing of it is looked at for each picture.
+  const bar = useMemo(() => <Bar {...shape} />, [keys.join("\n"), span, zoom === undefined, earlier, isSpectrum, isFromSite, shape.isNearest, shape.isShort]);
   return (
     <>
-      <div class="bar">
-        <AddTag onAdd={(key) => show({ tag: [...new Set([...keys, key])] })} isFull={keys.length >= LINES_MAX} />
-        <span class="pair"><label for="span">{t("span")}</label>
-        <select id="span" value={span[0]} onChange={(event) => show({ span: event.currentTarget.value, from: undefined, to: undefined })}>
-          {SPANS.map(([name, , word, n]) => <option key={name} value={name}>{t(word, { n })}</option>)}
-        </select></span>
-        <span class="pair"><label for="earlier">{t("compare")}</label>
-        <select id="earlier" value={earlier?.[0] ?? ""} onChange={(event) => show({ earlier: event.currentTarget.value || undefined })}>
-          <option value="">{t("compareNone")}</option>
-          {EARLIER.map(([name, word, n]) => <option key={name} value={name}>{t("earlier", { time: t(word, { n }) })}</option>)}
-        </select></span>
-        <label><input type="checkbox" checked={isSpectrum} onChange={(event) => show({ show: event.currentTarget.checked ? "spectrum" : undefined })} /> {t("spectrum")}</label>
-        {session.value && !session.value.site && <label title={t("fromSiteHint")}><input type="checkbox" checked={isFromSite} disabled={!isFromSite && spanMs > RAW_MS_MAX} onChange={(event) => show({ source: event.currentTarget.checked ? "site" : undefined })} /> {t("fromSite")}</label>}
-        {keys.length > 0 && <Steps spanMs={spanMs} toMs={zoom?.[1]} go={(from, to) => show({ from: String(Math.round(from)), to: String(Math.round(to)) })} />}
-        {chosen.length > 0 && <PinButton to={address("trend", Object.fromEntries([...new Set(query.keys())].map((name) => [name, query.getAll(name)])))} name={`${t("trend")}: ${chosen.map((tag) => tag.name).join(", ")}`} />}
-        {zoom && <button type="button" onClick={() => show({ from: undefined, to: undefined })}>{t("zoomOut")}</button>}
-      </div>
+      {bar}
       {missing.length > 0 && <p class="look" role="status">{t("nothingStored")}: <span class="foreign">{missing.map((key) => plain(pathOf(key), 200)).join(", ")}</span></p>}
-      {chosen.length === 0 ? <Start onAdd={(key) => show({ tag: [key] })} /> : (
+      {chosen.length === 0 ? <Start onAdd={(key) => show({ keys: [key] })} /> : (
         <Lines key={[...chosen.map((tag) => tag.key), earlier?.[0], isFromSite].join("\n")} chosen={chosen} minutes={span[1]} zoom={zoom}
-          earlier={earlier} isSpectrum={isSpectrum} isFromSite={isFromSite}
-          onRemove={(key) => show({ tag: keys.filter((one) => one !== key) })}
-          onZoom={(from, to) => show({ from: String(Math.round(from)), to: String(Math.round(to)) })} />
+          earlier={earlier} isSpectrum={isSpectrum} isFromSite={isFromSite} />
       )}
     </>
   );
 }
 
+function Bar({ keys, span, zoom, earlier, isSpectrum, isFromSite, isNearest, isShort }: Asked & { isNearest: boolean; isShort: boolean }): preact.JSX.Element {
+  return (
+    <div class="bar">
+      <AddTag onAdd={(key) => show({ keys: [...new Set([...keys, key])] })} isFull={keys.length >= LINES_MAX} />
+      <span class="pair"><label for="span">{t("span")}</label>
+      <select id="span" value={span[0]} onChange={(event) => show({ span: SPANS.find(([name]) => name === event.currentTarget.value), zoom: undefined })}>
+        {SPANS.map(([name, , word, n]) => <option key={name} value={name}>{t(word, { n })}</option>)}
+      </select></span>
+      <span class="pair"><label for="earlier">{t("compare")}</label>
+      <select id="earlier" value={earlier?.[0] ?? ""} onChange={(event) => show({ earlier: EARLIER.find(([name]) => name === event.currentTarget.value) })}>
+        <option value="">{t("compareNone")}</option>
+        {EARLIER.map(([name, word, n]) => <option key={name} value={name}>{t("earlier", { time: t(word, { n }) })}</option>)}
+      </select></span>
+      <label><input type="checkbox" checked={isSpectrum} onChange={(event) => show({ isSpectrum: event.currentTarget.checked })} /> {t("spectrum")}</label>
+      {session.value && !session.value.site && <label title={t("fromSiteHint")}><input type="checkbox" checked={isFromSite} disabled={!isFromSite && !isShort} onChange={(event) => show({ isFromSite: event.currentTarget.checked })} /> {t("fromSite")}</label>}
+      {keys.length > 0 && <Steps isNearest={isNearest} isNow={zoom === undefined} />}
+      <Pin />
+      {zoom && <button type="button" onClick={() => show({ zoom: undefined })}>{t("zoomOut")}</button>}
+    </div>
+  );
+}
+
+/** By itself, as it is another one for each address. */
+function Pin(): preact.JSX.Element | null {
+  const { query } = route.value;
+  const names = query.getAll("tag").flatMap((key) => tags.value.get(key)?.name ?? []);
+  if (names.length === 0) return null;
+  return <PinButton to={address("trend", Object.fromEntries([...new Set(query.keys())].map((name) => [name, query.getAll(name)])))} name={`${t("trend")}: ${names.join(", ")}`} />;
+}
+
 /** Nearer and along the time without drawing over the picture: for keyboards, and for fingers (WCAG 2.2, 2.5.7). */
-function Steps({ spanMs, toMs, go }: { spanMs: number; toMs: number | undefined; go: (fromMs: number, toMs: number) => void }): preact.JSX.Element {
+function Steps({ isNearest, isNow }: { isNearest: boolean; isNow: boolean }): preact.JSX.Element {
   const step = (from: number, to: number) => (): void => {
-    const end = toMs ?? now.peek();
-    go(end - spanMs * (1 - from), end - spanMs * (1 - to));
+    const asked = askedOf(route.peek().query);
+    const [spanMs, end] = [spanOf(asked), asked.zoom?.[1] ?? now.peek()];
+    show({ zoom: [end - spanMs * (1 - from), end - spanMs * (1 - to)] });
   };
   return (
     <>
       <button type="button" aria-label={t("backInTime")} title={t("backInTime")} onClick={step(-0.5, 0.5)}>◀</button>
-      <button type="button" disabled={spanMs <= NEAREST_MS} onClick={step(0.25, 0.75)}>{t("zoomIn")}</button>
-      <button type="button" aria-label={t("forwardInTime")} title={t("forwardInTime")} disabled={toMs === undefined} onClick={step(0.5, 1.5)}>▶</button>
+      <button type="button" disabled={isNearest} onClick={step(0.25, 0.75)}>{t("zoomIn")}</button>
+      <button type="button" aria-label={t("forwardInTime")} title={t("forwardInTime")} disabled={isNow} onClick={step(0.5, 1.5)}>▶</button>
     </>
   );
 }
@@ -152,15 +190,14 @@ interface LinesProps {
   earlier?: (typeof EARLIER)[number];
   isSpectrum: boolean;
   isFromSite: boolean;
-  onRemove: (key: string) => void;
-  onZoom: (fromMs: number, toMs: number) => void;
 }
 
-function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite, onRemove, onZoom }: LinesProps): preact.JSX.Element {
+function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite }: LinesProps): preact.JSX.Element {
   const [, redraw] = useState(0);
   const [why, setWhy] = useState("");
   const lines = useRef<TrendLine[]>([]);
   const canvas = useRef<HTMLCanvasElement>(null);
+  const seen = useRef<Seen>({ lines: [], fromMs: 0, toMs: 0 });
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const later = (): void => void (timer ??= setTimeout(() => ((timer = undefined), redraw((n) => n + 1)), DRAW_MS));
@@ -181,34 +218,68 @@ function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite, onRemov
   const lateMs = useLate(lines, isFromSite ? undefined : zoom, setWhy);
   const [fromMs, toMs] = zoom ?? [now.value - minutes * 60_000, now.value];
   const shown = [...lines.current]; // another list each time: of the same one nothing is drawn again
+  seen.current = { lines: shown, fromMs, toMs };
+  const chips = useMemo(() => <Chips chosen={chosen} />, chosen); // always as many: others are other lines
+  const acts = useMemo(() => <Keep chosen={chosen} seen={seen} canvas={canvas} />, chosen);
   return (
     <section class="panel" aria-label={t("trend")}>
-      <ul class="chips">
-        {chosen.map((tag, index) => (
-          <li key={tag.key}>
-            <svg viewBox="0 0 32 8" aria-hidden="true">
-              <line x1="0" y1="4" x2="32" y2="4" stroke={`var(--s${(index % 8) + 1})`} stroke-width="3" stroke-dasharray={DASHES[index % 8].join(" ")} />
-            </svg>
-            <span class="foreign">{plain(tag.path, 80)}</span> <ValueCell tag={tag} /> {plain(unitOf(tag), 12)} <AgeCell tag={tag} />
-            <button type="button" aria-label={t("remove", { what: plain(tag.path, 80) })} onClick={() => onRemove(tag.key)}>×</button>
-          </li>
-        ))}
-      </ul>
+      {chips}
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
       {lateMs > 0 && <p role="status"><b>+</b> {t("lateCame", { time: timeText(lateMs) })}</p>}
       {lines.current.some((line) => line.isCut) && <p class="look" role="status">{t("cutShort")}</p>}
       <Chart lines={lines.current.map((line) => line.line)} label={t("chartOf", { what: chosen.map((tag) => plain(tag.path, 80)).join(", ") })}
-        fromMs={fromMs} toMs={toMs} height={isSpectrum ? 240 : 420} onZoom={onZoom} canvas={canvas} />
+        fromMs={fromMs} toMs={toMs} height={isSpectrum ? 240 : 420} onZoom={(from, to) => show({ zoom: [from, to] })} canvas={canvas} />
       <p class="muted">{t("shaded")}</p>
       {isSpectrum && <Spectra lines={shown} fromMs={fromMs} toMs={toMs} />}
       <Extremes lines={shown} fromMs={fromMs} toMs={toMs} />
-      <p class="acts">
-        <button type="button" onClick={() => saveBlob(new Blob([csvOf(lines.current, fromMs, toMs)], { type: "text/csv" }), "trend.csv")}>{t("exportCsv")}</button>
-        <a class="button" download="trend.parquet" href={client.history.rangeAddress(chosen, fromMs, toMs, "parquet")}>{t("exportParquet")}</a>
-        <button type="button" onClick={() => canvas.current && savePicture(canvas.current, lines.current.map((line) => plain(line.line.label, 120)), "trend.png")}>{t("exportPng")}</button>
-        <Share fromMs={fromMs} toMs={toMs} />
-      </p>
+      {acts}
     </section>
+  );
+}
+
+function Chips({ chosen }: { chosen: Tag[] }): preact.JSX.Element {
+  const remove = (key: string): void => show({ keys: askedOf(route.peek().query).keys.filter((one) => one !== key) });
+  return (
+    <ul class="chips">
+      {chosen.map((tag, index) => (
+        <li key={tag.key}>
+          <svg viewBox="0 0 32 8" aria-hidden="true">
+            <line x1="0" y1="4" x2="32" y2="4" stroke={`var(--s${(index % 8) + 1})`} stroke-width="3" stroke-dasharray={DASHES[index % 8].join(" ")} />
+          </svg>
+          <span class="foreign">{plain(tag.path, 80)}</span> <ValueCell tag={tag} /> {plain(unitOf(tag), 12)} <AgeCell tag={tag} />
+          <button type="button" aria-label={t("remove", { what: plain(tag.path, 80) })} onClick={() => remove(tag.key)}>×</button>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** What the picture shows just now. */
+interface Seen {
+  lines: TrendLine[];
+  fromMs: number;
+  toMs: number;
+}
+
+interface KeepProps {
+  chosen: Tag[];
+  seen: preact.RefObject<Seen>;
+  canvas: { current: HTMLCanvasElement | null };
+}
+
+/** To take along what is shown. */
+function Keep({ chosen, seen, canvas }: KeepProps): preact.JSX.Element {
+  const keep = (how: (seen: Seen) => void) => (): void => void (seen.current && how(seen.current));
+  const csv = keep(({ lines, fromMs, toMs }) => saveBlob(new Blob([csvOf(lines, fromMs, toMs)], { type: "text/csv" }), "trend.csv"));
+  const parquet = keep(({ fromMs, toMs }) => saveFrom(client.history.rangeAddress(chosen, fromMs, toMs, "parquet"), "trend.parquet"));
+  const png = keep(({ lines }) => canvas.current && savePicture(canvas.current, lines.map(({ line }) => plain(line.label, 120)), "trend.png"));
+  return (
+    <p class="acts">
+      <button type="button" onClick={csv}>{t("exportCsv")}</button>
+      <button type="button" onClick={parquet}>{t("exportParquet")}</button>
+      <button type="button" onClick={png}>{t("exportPng")}</button>
+      <Share seen={seen} />
+    </p>
   );
 }
 
@@ -242,12 +313,12 @@ function useLate(lines: preact.RefObject<TrendLine[]>, zoom: [number, number] | 
 }
 
 /** A link to exactly this: a span that ends now becomes one that stands. */
-function Share({ fromMs, toMs }: { fromMs: number; toMs: number }): preact.JSX.Element {
+function Share({ seen }: { seen: preact.RefObject<Seen> }): preact.JSX.Element {
   const [link, setLink] = useState("");
   const share = (): void => {
-    const query = new URLSearchParams(route.value.query);
-    query.set("from", String(Math.round(fromMs)));
-    query.set("to", String(Math.round(toMs)));
+    const query = new URLSearchParams(route.peek().query);
+    query.set("from", String(Math.round(seen.current?.fromMs ?? 0)));
+    query.set("to", String(Math.round(seen.current?.toMs ?? 0)));
     const made = `${location.origin}${location.pathname}#/trend?${query}`;
     setLink(made);
     void navigator.clipboard?.writeText(made).catch(() => undefined); // the field is there for who may not

@@ -7,6 +7,7 @@ import { theme } from "../theme";
 import { isUtc, times, zone } from "../times";
 import { language, locale } from "../words";
 import { drawLine } from "./lines";
+import { Raster } from "./raster";
 import { extentOf, placeOf } from "./thin";
 
 /** Unix ms and numbers; null makes a gap. With `low` the area down to it is filled: extremes of a window. */
@@ -53,6 +54,12 @@ interface Drawn {
   toMs: number;
 }
 
+/** Where the lines are drawn, as large as what lies between the axes. */
+interface Layer {
+  raster: Raster;
+  canvas: CanvasRenderingContext2D;
+}
+
 export function Chart(props: ChartProps): preact.JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot>(undefined);
@@ -84,6 +91,7 @@ class Plot {
   private lines: Line[] = [];
   private extent: [number, number] | undefined;
   private drawn: Drawn | undefined;
+  private layer: Layer | undefined;
   private readonly marks: HTMLElement[] = [];
 
   constructor(props: ChartProps, element: HTMLElement, onZoom: (fromMs: number, toMs: number) => void) {
@@ -97,7 +105,7 @@ class Plot {
     options.scales = { x: { time: !props.isHertz }, y: { range: () => this.range() } };
     options.hooks = {
       ...options.hooks,
-      drawClear: [() => this.clipped((ctx) => this.shade(ctx))], draw: [() => this.clipped((ctx) => this.draw(ctx))],
+      drawClear: [() => this.clipped((ctx) => this.shade(ctx))], draw: [(made) => this.draw(made.ctx)],
       setCursor: [() => this.mark()],
     };
     this.made = new uPlot(options, [[]], element);
@@ -142,9 +150,23 @@ class Plot {
   private draw(ctx: CanvasRenderingContext2D): void {
     const { bbox, scales } = this.made;
     if (this.drawn === undefined || typeof scales.y.min !== "number" || typeof scales.y.max !== "number") return;
+    const [width, height] = [Math.round(bbox.width), Math.round(bbox.height)];
+    if (width < 1 || height < 1) return;
     const { fromMs, toMs } = this.drawn;
-    const frame = { left: bbox.left, top: bbox.top, width: bbox.width, height: bbox.height, fromMs, toMs, least: scales.y.min, most: scales.y.max };
-    this.lines.forEach((line, index) => drawLine(ctx, line, frame, { color: this.colors[index], dash: DASHES[index % 8], ratio: devicePixelRatio }));
+    const frame = { top: 0, height, fromMs, toMs, least: scales.y.min, most: scales.y.max };
+    const { raster, canvas } = this.layerOf(width, height);
+    raster.clear();
+    this.lines.forEach((line, index) => drawLine(raster, line, frame, { color: this.colors[index], dash: DASHES[index % 8], ratio: devicePixelRatio }));
+    canvas.putImageData(new ImageData(raster.bytes, raster.width), 0, 0);
+    ctx.drawImage(canvas.canvas, Math.round(bbox.left), Math.round(bbox.top)); // as it lies over the grid, which `putImageData` would take away
+  }
+
+  private layerOf(width: number, height: number): Layer {
+    if (this.layer?.raster.width === width && this.layer.raster.height === height) return this.layer;
+    const element = document.createElement("canvas");
+    [element.width, element.height] = [width, height];
+    const canvas = element.getContext("2d", { willReadFrequently: true }) as CanvasRenderingContext2D;
+    return (this.layer = { raster: new Raster(width, height), canvas });
   }
 
   /** Behind the lines: stripes where a value is bad, half as dense where it is uncertain. */

@@ -3,11 +3,15 @@
 const LINE_PX = 22;
 
 export function saveBlob(blob: Blob, name: string): void {
+  const address = URL.createObjectURL(blob);
+  saveFrom(address, name);
+  URL.revokeObjectURL(address);
+}
+
+export function saveFrom(address: string, name: string): void {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
+  [link.href, link.download] = [address, name];
   link.click();
-  URL.revokeObjectURL(link.href);
 }
 
 /** A chart as PNG, with the names of its lines below it. */

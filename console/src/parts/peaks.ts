@@ -26,13 +26,24 @@ export class Peaks {
   /** What was found last; `least` is greater than `greatest` where there was no value. */
   least = Infinity;
   greatest = -Infinity;
+  /** The values, side by side in memory: each number of a list of values is an object of its own. NaN, which is neither less nor
+   * greater than any, where there is none. */
+  private floor = new Float64Array(SIZE);
+  private count = 0;
   private readonly levels: Level[] = [];
 
   constructor(private readonly values: Values) {}
 
   /** What has come at the end since. */
   grow(): void {
-    let below = this.values.length;
+    const { length } = this.values;
+    if (length > this.floor.length) {
+      const larger = new Float64Array(Math.max(length, 2 * this.count));
+      larger.set(this.floor.subarray(0, this.count));
+      this.floor = larger;
+    }
+    for (; this.count < length; this.count++) this.floor[this.count] = this.values[this.count] ?? NaN;
+    let below = length;
     for (let at = 0; below >= SIZE; at++) {
       const level = (this.levels[at] ??= { least: [], greatest: [] });
       for (let group = level.least.length; (group + 1) << SHIFT <= below; group++) {
@@ -63,20 +74,13 @@ export class Peaks {
 
   /** Values (-1), or the groups of a level. */
   private see(at: number, first: number, end: number): void {
-    if (at < 0) return this.seeValues(first, end);
-    const { least, greatest } = this.levels[at];
+    const lows = at < 0 ? this.floor : this.levels[at].least;
+    const highs = at < 0 ? this.floor : this.levels[at].greatest;
+    let { least, greatest } = this;
     for (let one = first; one < end; one++) {
-      if (least[one] < this.least) this.least = least[one];
-      if (greatest[one] > this.greatest) this.greatest = greatest[one];
+      if (lows[one] < least) least = lows[one];
+      if (highs[one] > greatest) greatest = highs[one];
     }
-  }
-
-  private seeValues(first: number, end: number): void {
-    for (let one = first; one < end; one++) {
-      const value = this.values[one];
-      if (value === null) continue;
-      if (value < this.least) this.least = value;
-      if (value > this.greatest) this.greatest = value;
-    }
+    [this.least, this.greatest] = [least, greatest];
   }
 }

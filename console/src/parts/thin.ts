@@ -17,17 +17,19 @@ export function columnsOf(times: number[], values: Values, fromMs: number, toMs:
   const end = endOf(times, toMs);
   let at = placeOf(times, fromMs);
   let before = lastOf(values, 0, at);
+  let count = 1; // of samples in the column before: mostly as many as in the next
   const go = (to: number): void => {
     if (before >= 0 && to >= 0) join(found, (times[before] - fromMs) / columnMs, values[before] as number, (times[to] - fromMs) / columnMs, values[to] as number);
   };
   while (at < end) {
     const column = Math.min(width - 1, Math.floor((times[at] - fromMs) / columnMs));
-    const next = column === width - 1 ? end : placeOf(times, fromMs + (column + 1) * columnMs, at + 1, end);
+    const next = column === width - 1 ? end : placeNear(times, fromMs + (column + 1) * columnMs, at + 1, end, at + count);
+    count = next - at;
     peaks.look(at, next);
     if (peaks.least <= peaks.greatest) {
       widen(found, column, peaks.least);
       widen(found, column, peaks.greatest);
-      go(firstOf(values, at, next));
+      go(values[at] === null ? firstOf(values, at, next) : at);
       before = lastOf(values, at, next);
     }
     at = next;
@@ -89,6 +91,15 @@ export function placeOf(times: number[], ms: number, least = 0, most = times.len
     else most = middle;
   }
   return least;
+}
+
+const NEAR = 4;
+
+/** As `placeOf`, where it is thought to be around `guess`. */
+function placeNear(times: number[], ms: number, least: number, most: number, guess: number): number {
+  const [low, high] = [guess - NEAR, guess + NEAR];
+  if (low < least || high >= most || times[low] >= ms || times[high] < ms) return placeOf(times, ms, least, most);
+  return placeOf(times, ms, low + 1, high);
 }
 
 /** The index of the first time that is after `ms`. */
