@@ -1,5 +1,5 @@
-"""Machines live, in a process of its own: `python -m bench.shop._live URL MACHINES SECONDS` prints JSON; with `flows`
-behind it, it is the process of the flows."""
+"""Machines live, in a process of its own: `python -m bench.shop._live URL MACHINES SECONDS` prints JSON; with `lines`
+behind it the figures of their lines are looked at instead; with `flows`, it is the process of the flows."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import json
 import sys
 import time
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
+import msgspec
 import psutil
 
 from bench.count._flow import IN, OUT, Surroundings, make_streams
-from bench.shop._plant import oee_flow, place, seeded_entries
+from bench.shop._plant import EVERY, EXPLAIN, oee_flow, place, places_flow, seeded_entries
 from millstream.bus import FLOW_PREFIX, GroupCommitPublisher, RawConnection, StreamReader
 from millstream.flow import Commit, Flow, FlowRunner, Input, Offset, TimePolicy, Wiring, encode_commit
 from millstream.flow._codec import COMMIT_FORMAT
 from millstream.flow.library import FLOW_TYPES
 from millstream.kernel import SystemClock, calm_collector
+from millstream.protocols.cloudevents import parse_time_ns
 from millstream.protocols.uns_payload import decode_sample, encode_sample
-from millstream.sdk import ConnectorTools, Control, Message
+from millstream.sdk import ConnectorTools, Control, Message, Received
 
 BEAT_S = 0.05
 BEATS = 20  # a second
@@ -35,13 +38,16 @@ STATES = {
 }  # fmt: skip
 
 
-def flows() -> list[Flow[Any]]:
-    """States, counts, OEE."""
+def flows(*, with_lines: bool) -> list[Flow[Any]]:
+    """States, counts, OEE; of the lines, too."""
     idle = TimePolicy(idle_ns=IDLE_NS)
+    oee = [oee_flow(IDLE_NS)]
+    if with_lines:
+        oee = [oee_flow(IDLE_NS, explain=EXPLAIN), places_flow(IDLE_NS, every=EVERY, explain="1ms")]
     return [
         FLOW_TYPES["machine_state"].make("states", [Input("acme/plant1/*/*:execution")], STATES, time=idle),
         FLOW_TYPES["part_counter"].make("counts", [Input("acme/plant1/*/*:counter")], {"mode": "counter"}, time=idle),
-        oee_flow(IDLE_NS),
+        *oee,
     ]  # fmt: skip
 
 
@@ -50,18 +56,18 @@ def ledger(flow: str) -> str:
     return f"uns.v1.acme._ledger.bench.flow-{flow}-1-0"
 
 
-async def run_flows(url: str) -> None:
+async def run_flows(url: str, *, with_lines: bool) -> None:
     """All of them until the process is told to end; says when they are ready."""
     clock, log = SystemClock(), ConnectorTools("bench").log
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-        for flow in flows():
+        for flow in flows(with_lines=with_lines):
             connection = await stack.enter_async_context(RawConnection(url))
             around, subject = Surroundings(connection), ledger(flow.name)
 
             def publisher(partition: int, connection: RawConnection = connection, subject: str = subject) -> Any:
                 return GroupCommitPublisher(connection, OUT, ledger_subject=subject, publish_prefix=FLOW_PREFIX)
 
-            inputs = [OUT] if flow.name == "oee" else [IN]
+            inputs = [OUT] if flow.name in ("oee", "places") else [IN]
             wired = Wiring(
                 inputs, OUT, {0: f"{subject}.state"}, publisher, StreamReader(connection), around, around, clock, log
             )
@@ -106,6 +112,9 @@ class Plant:
     """What was said by the machines, and when a figure had it. They all begin at once, each with what a first event
     costs after two days; ages count from when the flows keep up with them."""
 
+    filters: Sequence[str] = ("uns.v1.acme.plant1.*.*._kpi.oee.live.oee",)
+    state_ago_ns = 0
+
     def __init__(self, machines: int) -> None:
         self.machines = machines
         self.totals = [0] * machines
@@ -145,39 +154,89 @@ class Plant:
         found = [_sample(machine, "counter", self.totals[machine], now_ns)]
         second = beat // BEATS
         if second % 10 == machine % 10:
-            found.append(_sample(machine, "execution", ("ACTIVE", "WAIT")[second // 10 % 2], now_ns))
+            said = ("ACTIVE", "WAIT")[second // 10 % 2]
+            found.append(_sample(machine, "execution", said, now_ns - self.state_ago_ns))
         if second:  # the first reading of a counter is no part
-            self.waiting[place(machine).rpartition("/")[2]].append(now_ns)
+            self._await(machine, now_ns)
             self.events += len(found)
         return found
 
+    def _await(self, machine: int, at_ns: int) -> None:
+        self.waiting[place(machine).rpartition("/")[2]].append(at_ns)
+
     async def watch(self, url: str, start_seq: int) -> None:
         """Take each live figure as it arrives."""
-        filters = ["uns.v1.acme.plant1.*.*._kpi.oee.live.oee"]
         async with RawConnection(url) as connection:
-            reading = StreamReader(connection).read(OUT, start_seq=start_seq, filter_subjects=filters)
+            reading = StreamReader(connection).read(OUT, start_seq=start_seq, filter_subjects=self.filters)
             async with aclosing(reading) as batches:
                 async for batch in batches:
                     now_ns = time.time_ns()
                     for received in batch:
-                        self._shown(received.subject.split(".")[5], decode_sample(received.payload).time_ns, now_ns)
+                        self._look(received, now_ns)
 
-    def _shown(self, machine: str, until_ns: int, now_ns: int) -> None:
+    def _look(self, received: Received, now_ns: int) -> None:
+        """It has all of its machine up to its time."""
         self.figures += 1
-        waiting = self.waiting[machine]
+        until_ns = decode_sample(received.payload).time_ns
+        waiting = self.waiting[received.subject.split(".")[5]]
         while waiting and waiting[0] <= until_ns:
-            at_ns = waiting.popleft()
-            if self.warm_ns and at_ns >= self.warm_ns:
-                self.ages_ms.append((now_ns - at_ns) / 1e6)
+            self._shown(waiting.popleft(), now_ns)
+
+    def _shown(self, at_ns: int, now_ns: int) -> None:
+        if self.warm_ns and at_ns >= self.warm_ns:
+            self.ages_ms.append((now_ns - at_ns) / 1e6)
 
 
-async def live(url: str, machines: int, seconds: int) -> dict[str, Any]:
+class _Running(msgspec.Struct):
+    """Of an event that says what a live figure is made of."""
+
+    produced: float
+    end: str
+
+
+class Lines(Plant):
+    """The same, looked at by line. A figure of a line names no machine: it has those words of its machines, in the
+    order in which they were stored, whose parts add up to its own. So that each part has a word of its own, machines
+    say their states half a second before, and are told at once (`EXPLAIN`)."""
+
+    filters = ("uns.v1.acme.plant1.*.*._event.oee.live", "uns.v1.acme.plant1.*._event.oee.live")
+    state_ago_ns = 10**9 // 2
+
+    def __init__(self, machines: int) -> None:
+        super().__init__(machines)
+        self.produced: dict[str, float] = {}
+        self.sums: dict[str, float] = defaultdict(float)
+        self.parts: dict[str, deque[float]] = defaultdict(deque)
+
+    def _await(self, machine: int, at_ns: int) -> None:
+        """The machine's word will be waited for."""
+
+    def _look(self, received: Received, now_ns: int) -> None:
+        line, name = received.subject.split(".")[4:6]
+        told = msgspec.json.decode(received.payload, type=_Running)
+        waiting, parts = self.waiting[line], self.parts[line]
+        if name != "_event":
+            before = self.produced.get(name)
+            self.produced[name] = told.produced
+            self.sums[line] += told.produced - (before or 0.0)
+            if before is not None and told.produced > before:
+                waiting.append(parse_time_ns(told.end))
+                parts.append(self.sums[line])
+            return
+        self.figures += 1
+        while parts and parts[0] <= told.produced:
+            parts.popleft()
+            self._shown(waiting.popleft(), now_ns)
+
+
+async def live(url: str, machines: int, seconds: int, *, with_lines: bool) -> dict[str, Any]:
     """Ages in ms, from the making of an event to the arrival of the live OEE that has it."""
-    plant = Plant(machines)
+    plant = Lines(machines) if with_lines else Plant(machines)
     async with RawConnection(url) as connection:
         await make_streams(connection)
         kept_bytes = await seed(connection, machines)
-        command = [sys.executable, "-m", "bench.shop._live", url, str(machines), str(seconds), "flows"]
+        more = ["flows", *(["lines"] if with_lines else [])]
+        command = [sys.executable, "-m", "bench.shop._live", url, str(machines), str(seconds), *more]
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         try:
             assert process.stdout is not None
@@ -226,10 +285,11 @@ def main() -> None:
     """Run what the command line says."""
     calm_collector()  # as a node does
     url, machines, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    if sys.argv[4:] == ["flows"]:
-        asyncio.run(run_flows(url))
+    with_lines = "lines" in sys.argv[4:]
+    if "flows" in sys.argv[4:]:
+        asyncio.run(run_flows(url, with_lines=with_lines))
     else:
-        print(json.dumps(asyncio.run(live(url, machines, seconds))))
+        print(json.dumps(asyncio.run(live(url, machines, seconds, with_lines=with_lines))))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ START_NS = 1_767_225_600_000_000_000
 MINUTE_NS, HOUR_NS, DAY_NS = 60 * 10**9, 3600 * 10**9, 86_400 * 10**9
 KEEP_NS = 2 * DAY_NS
 UNTIL_NS = START_NS + KEEP_NS + HOUR_NS // 2
+EXPLAIN, EVERY = "250ms", "500ms"  # how often a machine tells its line, and a line its figures, in the run of the lines
 SEED = "acme/plant1/line0/m0"
 OEE: dict[str, Any] = {
     "names": {"state": "state", "produced": "parts"}, "ideal_cycle": "900ms", "windows": ["shift", "hour", "day"],
@@ -69,10 +70,10 @@ def oee_flow(idle_ns: int | None = None, **changes: Any) -> Flow[Any]:
     return FLOW_TYPES["oee"].make("oee", inputs, {**OEE, **changes}, time=TimePolicy(idle_ns=idle_ns))
 
 
-def places_flow(idle_ns: int | None = None) -> Flow[Any]:
+def places_flow(idle_ns: int | None = None, **changes: Any) -> Flow[Any]:
     """OEE of each line and of the site, from what machines tell of theirs."""
-    inputs = [Input("acme/**:oee/*", "event")]
-    return FLOW_TYPES["oee_total"].make("places", inputs, {"levels": [3, 2]}, time=TimePolicy(idle_ns=idle_ns))
+    inputs, config = [Input("acme/**:oee/*", "event")], {"levels": [3, 2], **changes}
+    return FLOW_TYPES["oee_total"].make("places", inputs, config, time=TimePolicy(idle_ns=idle_ns))
 
 
 def running(machine: int, second: int, seq: int) -> Received:
