@@ -9,5 +9,5 @@ export function Coded({ text }: { text: string }): preact.JSX.Element {
 /** A path breaks behind its levels, never within a name. */
 export function Path({ of }: { of: string }): preact.JSX.Element {
   const parts = plain(of, 200).split(/(?<=[/:])/);
-  return <span class="foreign">{parts.map((part, at) => [at > 0 && <wbr key={at} />, part])}</span>;
+  return <span class="foreign" translate={false}>{parts.map((part, at) => [at > 0 && <wbr key={at} />, part])}</span>;
 }

@@ -22,7 +22,7 @@ SHOWN = """
   const shown = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = shown.nextNode(); node !== null; node = shown.nextNode()) {
     const parent = node.parentElement;
-    const isCode = parent.closest("code, small, pre, textarea, .tree .foreign") !== null;
+    const isCode = parent.closest("code, small, pre, textarea, .tree .foreign, [translate=no]") !== null;
     if (!isCode && parent.checkVisibility()) found.push(node.data);
   }
   const named = document.querySelectorAll("[aria-label], [placeholder]");
