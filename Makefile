@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-JOBS ?= 4  # of the tests, which wait more than they compute; 0: in one process, for --pdb
+JOBS ?= 6  # of the tests, which wait twice as long as they compute; 0: in one process, for --pdb
 
 # Some images set it to stay small, and each of the many processes that the tests start would then compile all again.
 unexport PYTHONDONTWRITEBYTECODE

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 STARTED_AFRESH = ("demo", "torture", "sim", "top", "notify")  # they start other programs, or want a terminal
 NODES = ("hub", "edge", "up")
 WORKER = ("-m", "millstream.worker")
+OPCUA_PLANT = "millstream.sim.opcua_plant"
 _HERE = os.path.abspath(__file__)
 _CLIENT = os.path.join(os.path.dirname(_HERE), "warm_client.py")
 _address: list[str] = []
@@ -140,9 +141,18 @@ def _load(*names: str) -> None:
         for module in pkgutil.iter_modules(package.__path__):
             if module.name != "__main__":
                 importlib.import_module(f"millstream.{name}.{module.name}")
-    # Not pyarrow: it has a thread of its own, and a fork has only the thread that forks.
-    assert len(os.listdir("/proc/self/task")) == 1
+    assert len(os.listdir("/proc/self/task")) == 1, "a fork has only the thread that forks"
     gc.freeze()  # what is here now stays, and shared
+
+
+def _load_history() -> None:
+    """What a node loads at its start to keep a history, without the thread that pyarrow would give its allocator."""
+    import importlib
+
+    os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
+    for module in ("pyarrow.parquet", "pyarrow.compute", "duckdb"):
+        importlib.import_module(module)
+    assert len(os.listdir("/proc/self/task")) == 1
 
 
 def _told(connection: socket.socket, pid: int, poll: object) -> None:
@@ -168,6 +178,7 @@ def _fork(connection: socket.socket, listener: socket.socket) -> int | None:
     is_worker, is_python = tuple(words) == WORKER, words[0] == "-m" or words[0].endswith(".py")
     if (is_python or words[0] in (*NODES, "flow")) and "millstream.edge._node" not in sys.modules:
         _load("edge", "hub", "worker")  # at the first node: most processes of the tests start none
+        _load_history()
     if is_python and not is_worker:
         _load_for(words)
     if pid := os.fork():
@@ -210,7 +221,31 @@ def _load_for(words: list[str]) -> None:
             importlib.import_module(f"millstream.{module}")
         if words[0] == "-m":
             importlib.import_module(words[1])
+            if words[1] == OPCUA_PLANT:
+                _load_address_space()
     assert len(os.listdir("/proc/self/task")) == 1
+
+
+def _load_address_space() -> None:
+    """The nodes of the standard, which each OPC UA server would make anew in most of a second; a fork has its own."""
+    import gc
+
+    from asyncua.server.address_space import AddressSpace, NodeManagementService
+    from asyncua.server.standard_address_space import standard_address_space as standard
+
+    if standard.fill_address_space.__module__ == __name__:
+        return
+    nodes = AddressSpace()
+    gc.disable()
+    standard.fill_address_space(NodeManagementService(nodes))
+    gc.freeze()
+    gc.enable()
+
+    def fill_address_space(service: NodeManagementService) -> None:
+        for name in nodes.keys():  # noqa: SIM118 - it is no mapping
+            service._aspace[name] = nodes[name]
+
+    standard.fill_address_space = fill_address_space
 
 
 def _python(words: list[str]) -> None:

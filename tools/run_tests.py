@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,18 +19,28 @@ import pytest
 
 ALONE_MAX = 6  # one test in a thousand
 WITH_SERVERS = ("tests/integration/", "tests/conformance/", "tests/docs/")
+SHOWN_S = 20.0  # folders that took less are not worth a line
 
 
 class Failures:
-    """The tests that failed, by node id, in the order in which they did."""
+    """The tests that failed, by node id, in the order in which they did; and how long the tests of each folder took."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.seconds: Counter[str] = Counter()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """One phase of one test has ended."""
         if report.failed and report.nodeid not in self.names:
             self.names.append(report.nodeid)
+        self.seconds[report.nodeid.partition("::")[0].rpartition("/")[0]] += report.duration
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """What `tests/lanes.py` deals out by."""
+        shown = [(folder, spent) for folder, spent in self.seconds.most_common() if spent >= SHOWN_S]
+        if shown:
+            words = ", ".join(f"{folder.removeprefix('tests/')} {spent:.0f}" for folder, spent in shown)
+            terminalreporter.write_line(f"seconds of all processes: {self.seconds.total():.0f}; by folder: {words}")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that cannot be read holds tests that nobody ran: no second run makes up for it."""

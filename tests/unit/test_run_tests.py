@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,6 +56,18 @@ def test_a_second_failure_fails(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_not_made_up_for_by_a_second_run(tmp_path: Path) -> None:
     code, said = run(tmp_path, integration__races=RACES, unit__broken="import no_such_module\n")
     assert code != 0, said
+
+
+def test_how_long_each_folder_took_is_shown() -> None:
+    failures, said = run_tests.Failures(), []
+    for name, spent in (("flow/test_a.py::t", 15.0), ("flow/test_b.py::t[x::y]", 7.4), ("bus/test_c.py::t", 19.9)):
+        for when, share in (("setup", 0.25), ("call", 0.5), ("teardown", 0.25)):
+            report = pytest.TestReport(
+                f"tests/integration/{name}", ("", 0, ""), {}, "passed", None, when, duration=spent * share
+            )
+            failures.pytest_runtest_logreport(report)
+    failures.pytest_terminal_summary(SimpleNamespace(write_line=said.append))
+    assert said == ["seconds of all processes: 42; by folder: integration/flow 22"]
 
 
 @pytest.mark.parametrize(
