@@ -9,7 +9,7 @@ import { AlarmCount } from "./parts/alarm_count";
 import { later } from "./parts/later";
 import { Pins } from "./parts/pins";
 import { address, page as shownPage, PAGES, type Page } from "./router";
-import { clockError, connections, leave, linkState, POLL_S, problem, session } from "./state/hub";
+import { clockError, connections, isProvider, leave, linkState, POLL_S, problem, PROVIDER_POLL_S, session } from "./state/hub";
 import { theme, THEMES, type Theme } from "./theme";
 import { times, TIMES, type Times } from "./times";
 import { language, roleText, t, type Language } from "./words";
@@ -23,6 +23,11 @@ const VIEWS: Record<Page, ComponentType> = {
   fleet: later(() => import("./pages/fleet").then((found) => found.FleetPage)),
   pipeline: later(() => import("./pages/pipeline").then((found) => found.PipelinePage)),
   admin: later(() => import("./pages/admin").then((found) => found.AdminPage)),
+};
+/** Of who runs the hub: how its tenants are, and no more. */
+const OF_PROVIDER: Partial<Record<Page, ComponentType>> = {
+  fleet: later(() => import("./pages/provider").then((found) => found.ProviderFleet)),
+  admin: later(() => import("./pages/provider").then((found) => found.ProviderAdmin)),
 };
 /** What is chosen once does not take a phone's first screen. */
 const narrow = matchMedia("(max-width: 60rem)");
@@ -40,7 +45,7 @@ export function App(): preact.JSX.Element {
     document.title = `${title} · Millstream`;
   }, [title]);
   if (session.value === null) return <LoginPage />;
-  const View = VIEWS[page];
+  const View = isProvider.value ? OF_PROVIDER[page] ?? NotOfProvider : VIEWS[page];
   const isReady = session.value !== undefined && (connections.value > 0 || !NEEDS_LINK.has(page));
   return (
     <>
@@ -48,7 +53,7 @@ export function App(): preact.JSX.Element {
       <header>
         <span class="brand">Millstream{session.value?.site ? ` · ${plain(session.value.site, 60)}` : ""}</span>
         <nav aria-label={t("pages")}>
-          {PAGES.filter((one) => !session.value?.site || !OF_A_HUB.has(one)).map((one) => (
+          {PAGES.filter(isOffered).map((one) => (
             <span key={one}>
               <a href={address(one)} aria-current={one === page ? "page" : undefined}>{t(one)}</a>
               {one === "alarms" && session.value && connections.value > 0 && <AlarmCount />}
@@ -59,12 +64,20 @@ export function App(): preact.JSX.Element {
         {isNarrow.value ? <details class="menu"><summary>{t("menu")}</summary><Choices /></details> : <Choices />}
       </header>
       <Notices />
-      {session.value && <Pins />}
+      {session.value && !isProvider.value && <Pins />}
       <main id="main" tabIndex={-1} aria-label={t(page)}>
         {isReady ? <View key={page} /> : <p class="empty">{t("connecting")}…</p>}
       </main>
     </>
   );
+}
+
+function isOffered(page: Page): boolean {
+  return isProvider.value ? page in OF_PROVIDER : !session.value?.site || !OF_A_HUB.has(page);
+}
+
+function NotOfProvider(): preact.JSX.Element {
+  return <p class="empty">{t("notOfProvider")} <a href={address("fleet")}>{t("fleet")}</a> · <a href={address("admin")}>{t("admin")}</a></p>;
 }
 
 function toMain(event: Event): void {
@@ -74,7 +87,7 @@ function toMain(event: Event): void {
 
 function LinkMark(): preact.JSX.Element {
   const state = linkState.value;
-  const text = state === "polling" ? t("polling", { n: POLL_S }) : state === "connected" ? t("connected") : t("connecting");
+  const text = state === "polling" ? t("polling", { n: isProvider.value ? PROVIDER_POLL_S : POLL_S }) : state === "connected" ? t("connected") : t("connecting");
   const isLive = state === "connected" || state === "polling";
   return <span class={`link ${isLive ? "" : "act"}`} data-state={state} role="status">{isLive ? "●" : "○"} {text}</span>;
 }
@@ -91,7 +104,7 @@ function Notices(): preact.JSX.Element {
   );
 }
 
-const whom = (who: Session): string => plain(t("asWhom", { user: who.user ?? t("someone"), role: roleText(who.role) }), 120);
+const whom = (who: Session): string => plain(t("asWhom", { user: who.user ?? t("someone"), role: isProvider.value ? t("provider") : roleText(who.role) }), 120);
 
 function Choices(): preact.JSX.Element {
   const who = session.value;

@@ -10,7 +10,7 @@ import { Table } from "../parts/table";
 import { Age } from "../parts/value";
 import { Coded } from "../parts/written";
 import { address, route } from "../router";
-import { client, session } from "../state/hub";
+import { client, isProvider, session } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { shell } from "../state/commission";
 import { roleText, t, type Word } from "../words";
@@ -32,11 +32,11 @@ export function AdminPage(): preact.JSX.Element {
 }
 
 /** What one is here, in a line. */
-function Me(): preact.JSX.Element | null {
+export function Me(): preact.JSX.Element | null {
   const who = session.value;
   if (!who) return null;
-  const where = who.paths.length > 0 ? who.paths.join(", ") : who.place ?? t("everything");
-  return <p class="muted">{t("youAre", { user: plain(who.user ?? t("someone"), 80), role: roleText(who.role), where: plain(where, 300), until: timeText(who.expires_s * 1000) })}</p>;
+  const where = who.paths.length > 0 ? who.paths.join(", ") : isProvider.value ? t("allTenants") : who.place ?? t("everything");
+  return <p class="muted">{t("youAre", { user: plain(who.user ?? t("someone"), 80), role: isProvider.value ? t("provider") : roleText(who.role), where: plain(where, 300), until: timeText(who.expires_s * 1000) })}</p>;
 }
 
 function WithoutTenants(): preact.JSX.Element {
@@ -48,11 +48,11 @@ function WithoutTenants(): preact.JSX.Element {
   );
 }
 
-function OfTenant({ view }: { view: "people" | "siteKeys" }): preact.JSX.Element {
+export function OfTenant({ view }: { view: "people" | "siteKeys" }): preact.JSX.Element {
   const { data, why, reload } = useLoaded(() => client.people.show(), [], ADMIN_MS);
   if (why && data === undefined) return <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>;
   if (data === undefined) return <p class="muted">{t("loading")}</p>;
-  if (view === "siteKeys") return <><SitesOf letIn={data} /><OfflineActs letIn={data} /></>;
+  if (view === "siteKeys") return <><SitesOf letIn={data} /><OfflineActs acts={actsOf(data)} serial={data.trust_serial} /></>;
   return (
     <>
       {data.is_admin ? <PeopleTable letIn={data} reload={reload} /> : <p class="muted"><Coded text={t("noAdmin", { name: `${data.tenant}/${session.value?.user ?? ""}` })} /></p>}
@@ -91,10 +91,9 @@ function SitesOf({ letIn }: { letIn: LetIn }): preact.JSX.Element {
   );
 }
 
-/** The operator's keys are on no hub: what they sign is asked for where they are. */
-function OfflineActs({ letIn }: { letIn: LetIn }): preact.JSX.Element {
+function actsOf(letIn: LetIn): [Word, string][] {
   const of = `--tenant ${shell(letIn.tenant)}`;
-  const acts: [Word, string][] = [
+  return [
     ["issueCredentials", `millstream user add NAME ${of} --role viewer|engineer|commander|flow|bridge|device --expires 90d`],
     ["revokeCredentials", `millstream user revoke NAME ${of}`],
     ["addSite", `millstream site add NAME ${of}`],
@@ -103,10 +102,14 @@ function OfflineActs({ letIn }: { letIn: LetIn }): preact.JSX.Element {
     ["addTenant", "millstream tenant add NAME"],
     ["keepKeys", "millstream operator export SAFE.keys --remove-identities"],
   ];
+}
+
+/** The operator's keys are on no hub: what they sign is asked for where they are. */
+export function OfflineActs({ acts, serial }: { acts: [Word, string][]; serial: number }): preact.JSX.Element {
   return (
     <section class="panel" aria-label={t("offlineKeys")}>
       <h2>{t("offlineKeys")}</h2>
-      <p>{t("offlineWhy", { n: letIn.trust_serial })}</p>
+      <p>{t("offlineWhy", { n: serial })}</p>
       <dl class="wide">{acts.map(([word, command]) => [<dt key={word}>{t(word)}</dt>, <dd key={command}><Command text={command} /></dd>])}</dl>
     </section>
   );

@@ -12,7 +12,7 @@ import { Age } from "./value";
 const AUDIT_MS = 10_000;
 const ROWS_MAX = 1000;
 const CHANGES_MAX = 12; // lines of one act; what else differs is in the event
-const SPANS: Record<string, [Word, number]> = { "-1h": ["unitH", 1], "-1d": ["unitD", 1], "-7d": ["unitD", 7], "-30d": ["unitD", 30], "-365d": ["unitD", 365] };
+export const SPANS: Record<string, [Word, number]> = { "-1h": ["unitH", 1], "-1d": ["unitD", 1], "-7d": ["unitD", 7], "-30d": ["unitD", 30], "-365d": ["unitD", 365] };
 
 export function Audit(): preact.JSX.Element {
   const query = route.value.query;
@@ -48,13 +48,13 @@ export function Audit(): preact.JSX.Element {
 }
 
 /** What happened, in words, and as a search or a program calls it. */
-function Type({ of }: { of: AuditRow }): preact.JSX.Element {
+export function Type({ of }: { of: AuditRow }): preact.JSX.Element {
   const said = of.type || plain(of.code, 100);
   return <>{of.isRefused ? <b class="act">■ {said}</b> : said} {of.type && <small>{plain(of.code, 100)}</small>}</>;
 }
 
 /** A line for each value that differs. The arrow is read as a word, too. */
-function Changes({ of }: { of: AuditRow }): preact.JSX.Element | null {
+export function Changes({ of }: { of: AuditRow }): preact.JSX.Element | null {
   if (of.changes.length === 0) return null;
   const state = (name: string, text: string | null): preact.JSX.Element => (text === null ? <span class="muted">{t("notThere")}</span> : <span>{valueOfFact(name, text, 120)}</span>);
   return (

@@ -1,7 +1,7 @@
 /** One question to all sites at once, with the account of who has answered and who has not. */
 import { useState } from "preact/hooks";
 import { numberText, plain, timeText } from "../format";
-import { client } from "../state/hub";
+import { client, isProvider } from "../state/hub";
 import { accountOf, type Missing } from "../state/fleet_query";
 import { t } from "../words";
 import { Table } from "./table";
@@ -26,7 +26,7 @@ export function FleetQuery(): preact.JSX.Element {
     setBusy(true);
     try {
       const select = text("select").split(",").map((one) => one.trim()).filter(Boolean);
-      const { nodes, summary } = await client.sites.query(text("filter") || null, select);
+      const { nodes, summary } = await (isProvider.value ? client.tenants : client.sites).query(text("filter") || null, select);
       setFound({ answered: summary.answered, expected: summary.expected, tookMs: summary.took_ms, ...accountOf(nodes, summary) });
       setWhy("");
     } catch (error) {
@@ -43,7 +43,7 @@ export function FleetQuery(): preact.JSX.Element {
         <label for="filter">{t("question")}</label>
         <input id="filter" name="filter" class="grow" aria-describedby="filter-hint" spellcheck={false} maxLength={4000} />
         <label for="select">{t("facts")}</label>
-        <input id="select" name="select" spellcheck={false} placeholder="os.name, disk" maxLength={1000} />
+        <input id="select" name="select" spellcheck={false} placeholder={isProvider.value ? "tenant, version" : "os.name, disk"} maxLength={1000} />
         <button type="submit" disabled={isBusy}>{t("ask")}</button>
       </form>
       <small id="filter-hint">{t("queryHint")}</small>

@@ -2,7 +2,7 @@
 import { type LetIn, type Person, type PersonChanged } from "@millstream/client";
 import { useState } from "preact/hooks";
 import { plain } from "../format";
-import { client, session } from "../state/hub";
+import { client, isProvider, session } from "../state/hub";
 import { roleText, t } from "../words";
 import { AskForm, Told, useAsking } from "./ask";
 import { Panel } from "./panel";
@@ -21,7 +21,7 @@ export function PeopleTable({ letIn, reload }: { letIn: LetIn; reload: () => voi
       <Table caption={t("people")} rows={letIn.users ?? []} keyOf={(row) => row.name} empty={t("noPeople")} columns={[
         { head: t("user"), cell: (row) => plain(row.name, 80) },
         { head: t("role"), cell: (row) => roleText(row.role) },
-        { head: t("paths"), cell: (row) => plain(row.paths.join(", ") || t("everything"), 300) },
+        { head: t("paths"), cell: (row) => plain(row.paths.join(", ") || t(isProvider.value ? "allTenants" : "everything"), 300) },
         { head: t("secondFactor"), cell: (row) => (row.second_factor ? t("yes") : <span class="muted">{t("no")}</span>) },
         { head: t("changed"), cell: (row) => <><Age timeMs={row.changed_s * 1000} /> <small>{plain(row.changed_by, 80)}</small></> },
         { head: t("acts"), cell: (row) => (
@@ -72,7 +72,7 @@ function AddForm({ letIn, isBusy, add, cancel }: AddProps): preact.JSX.Element {
       <label>{t("role")} <select value={role} onChange={(event) => setRole(event.currentTarget.value)}>
         {letIn.roles.map((one) => <option key={one} value={one}>{roleText(one)}</option>)}
       </select></label>
-      <label>{t("paths")} <input value={paths} placeholder={t("everything")} maxLength={2000} onInput={(event) => setPaths(event.currentTarget.value)} /></label>
+      {!isProvider.value && <label>{t("paths")} <input value={paths} placeholder={t("everything")} maxLength={2000} onInput={(event) => setPaths(event.currentTarget.value)} /></label>}
       <label class="inline"><input type="checkbox" checked={hasFactor} onChange={(event) => setFactor(event.currentTarget.checked)} /> {t("secondFactor")}</label>
     </AskForm>
   );

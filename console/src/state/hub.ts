@@ -1,9 +1,11 @@
 /** The one client of this page: who is logged in, how the link is, and what time it is at the hub. */
-import { Client, MillstreamError, type LinkState, type Session } from "@millstream/client";
-import { signal } from "@preact/signals";
-import { takeToken } from "../router";
+import { Client, MillstreamError, PROVIDER, type LinkState, type Session } from "@millstream/client";
+import { computed, signal } from "@preact/signals";
+import { address, go, page, takeToken } from "../router";
 
 export const POLL_S = 2;
+/** Of who runs the hub, whose session has no link with NATS. */
+export const PROVIDER_POLL_S = 10;
 const RETRY_MS = 3000;
 const PAINT_MS_MAX = 500;
 const CLOCK_TOLERANCE_MS = 60_000;
@@ -11,6 +13,8 @@ const CLOCK_TOLERANCE_MS = 60_000;
 export const linkState = signal<LinkState>("connecting");
 /** undefined: not known yet; null: nobody. */
 export const session = signal<Session | null | undefined>(undefined);
+/** Somebody of who runs the hub of tenants. */
+export const isProvider = computed(() => session.value?.tenant === PROVIDER);
 export const problem = signal<string>("");
 export const now = signal(Date.now());
 /** How much this device's clock is wrong, in ms; 0 while that does not matter. */
@@ -80,11 +84,17 @@ export async function enter(found: Session): Promise<void> {
 
 /** Show what is there, and only then load and open what brings live values. */
 async function connect(found: Session): Promise<void> {
+  if (found.tenant === PROVIDER && page.peek() === "plant") go(address("admin"), false);
   session.value = found;
   tick();
   await painted();
-  await client.connect();
-  session.value = client.session ?? null;
+  if (found.tenant === PROVIDER) {
+    linkState.value = "polling";
+    connections.value++;
+  } else {
+    await client.connect();
+    session.value = client.session ?? null;
+  }
   problem.value = "";
   tick();
 }

@@ -4,7 +4,7 @@ import { parsePath, readLive, type Part, type Reading, type TagInfo } from "@mil
 import { signal, type Signal } from "@preact/signals";
 import { unitText } from "../format";
 import { FIRST } from "./first";
-import { client, connections, linkState, POLL_S, session } from "./hub";
+import { client, connections, isProvider, linkState, POLL_S, session } from "./hub";
 import { drawInto, keyOf, put, take, type Latest, type Target } from "./live";
 import { isRatio } from "./ratio";
 
@@ -63,6 +63,7 @@ export async function loadFirst(): Promise<void> {
 
 /** Ask for the list again; of a large plant, for its places and what other pages show. */
 export async function refresh(): Promise<void> {
+  if (isProvider.peek()) return; // who runs the hub has no tags
   try {
     const top = await client.history.tree("", { open: FIRST.open, limit: 0 });
     tagsCount.value = top.count;

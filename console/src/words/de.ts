@@ -141,4 +141,11 @@ export const de: Words = {
   pin: "Anheften", pinned: "Angeheftet", unpin: "Nicht mehr anheften: {what}", alarmsWait: "{n} Alarme warten auf jemanden, der dringendste: {severity}", machinesByState: "Maschinen nach Zustand", showAll: "Alle {n} zeigen",
   mapOfSites: "Karte der Standorte", allSites: "Alle Standorte", wholeWorld: "Ganze Welt", sitesHere: "{n} Standorte", ofThemAway: "{n} davon weg",
   mapSource: "Umrisse: Natural Earth",
+  provider: "Anbieter", tenants: "Mandanten", allTenants: "alle Mandanten", noTenantsYet: "Noch kein Mandant.", plantUp: "läuft", plantDown: "läuft nicht",
+  connections: "Verbindungen", storage: "Speicher", subscriptions: "Abonnements", usedOf: "{n} von {all}", atMost: "höchstens {n}", nearLimit: "nahe der Grenze",
+  linkedOf: "{n} von {all} verbunden", nLockedOut: "{n} ausgesperrt", sitesOnlyOf: "Standorte von {name}.", noSitesOfTenants: "Noch darf kein Standort an diesen Hub melden.",
+  usesHint: "Wie die Server zählen: Verbindungen von Anlage oder Personen, je nachdem, wo es mehr sind; beim Speicher, was auf jedem Gerät liegt; Abonnements der einen Verbindung, die die meisten hat.",
+  changeLimits: "Grenzen eines Mandanten ändern", newKeys: "Schlüssel eines Mandanten ersetzen",
+  notOfProvider: "Davon gibt es für den Anbieter nichts: Daten, Alarme und Handlungen gehören dem Mandanten. Was es gibt:",
+  providerAuditHint: "Was an den Servern geschah, Anmeldungen und Personen des Anbieters, und Handlungen des Betreibers, die keinen Mandanten betreffen. Das Protokoll eines Mandanten gehört ihm.",
 };

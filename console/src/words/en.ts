@@ -133,5 +133,12 @@ export const en = {
   pin: "Pin", pinned: "Pinned", unpin: "No longer pinned: {what}", alarmsWait: "{n} alarms wait for somebody, the most urgent: {severity}", machinesByState: "Machines by state", showAll: "Show all {n}",
   mapOfSites: "Map of the sites", allSites: "All sites", wholeWorld: "Whole world", sitesHere: "{n} sites", ofThemAway: "{n} of them away",
   mapSource: "Outline: Natural Earth",
+  provider: "provider", tenants: "Tenants", allTenants: "all tenants", noTenantsYet: "No tenant yet.", plantUp: "up", plantDown: "not up",
+  connections: "Connections", storage: "Storage", subscriptions: "Subscriptions", usedOf: "{n} of {all}", atMost: "at most {n}", nearLimit: "near the limit",
+  linkedOf: "{n} of {all} linked", nLockedOut: "{n} locked out", sitesOnlyOf: "Sites of {name}.", noSitesOfTenants: "No site may report to this hub yet.",
+  usesHint: "As the servers count: connections of plant or people, whichever has more; of storage what is stored on each box; subscriptions of the one connection that has the most.",
+  changeLimits: "Change a tenant's limits", newKeys: "Replace a tenant's keys",
+  notOfProvider: "There is nothing of this for who runs the hub: data, alarms and acts are the tenant's own. What there is:",
+  providerAuditHint: "What happened at the servers, the log-ins and people of who runs the hub, and acts of the operator that are no tenant's. A tenant's audit is its own.",
 };
 export type Words = Record<keyof typeof en, string>;

@@ -111,14 +111,15 @@ class People:
         users = [_user(user) for user in book.users(me.tenant)] if is_admin else None
         open_ones = [one for one in book.sessions() if one.tenant == me.tenant and one.ended_s is None]
         theirs = [one for one in open_ones if is_admin or (one.name, one.via) == (me.name, me.via)]
-        tenant = self._tenants.trust.tenants[me.tenant]
+        tenant = self._tenants.trust.tenants.get(me.tenant)  # None: the provider
+        place, known = (None, {}) if tenant is None else (tenant.place, tenant.sites)
         sites = [
             {"name": name, "place": site.place, "labels": site.labels, "is_revoked": site.is_revoked}
-            for name, site in sorted(tenant.sites.items())
+            for name, site in sorted(known.items())
             if not me.paths or any(_below(path, site.place) for path in me.paths)
         ]
         return json_response({
-            "tenant": me.tenant, "place": tenant.place, "is_admin": is_admin, "users": users, "sites": sites,
+            "tenant": me.tenant, "place": place, "is_admin": is_admin, "users": users, "sites": sites,
             "roles": LOGIN_ROLES[: LOGIN_ROLES.index(me.role) + 1] if is_admin else [],
             "sessions": [_session(one, me) for one in sorted(theirs, key=lambda one: -one.created_s)],
             "trust_serial": self._tenants.trust.serial,

@@ -8,7 +8,7 @@ program may take the token instead and send it as a bearer; neither stands in an
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -20,10 +20,11 @@ from millstream.api._desk import ActDesk, Plants
 from millstream.api._door import Actor, View, bearer_of
 from millstream.api._login_openapi import LOGIN_PATHS
 from millstream.api._people import PEOPLE_PATHS, People, PeopleAccess
-from millstream.api._request import address_of, json_response
+from millstream.api._provider import PROVIDER_PATHS, ProviderDesk
+from millstream.api._request import FORBIDDEN, address_of, json_response
 from millstream.historian import HistoryView
-from millstream.kernel import Unreachable, needs_extra
-from millstream.login import PASSWORD, LoginDesk, NatsLogin, Session, sites_below
+from millstream.kernel import AuthError, Unreachable, needs_extra
+from millstream.login import PASSWORD, PROVIDER, LoginDesk, NatsLogin, Session, sites_below
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 BEGUN_COOKIE = "millstream_begun"
 BEGUN_S = 600
+FIRST_LOOK = "/api/v1/tree"  # a page asks for it before it knows whose session it has
 
 
 class LoginRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -77,6 +79,8 @@ class SessionDoor:
     async def admit(self, request: Request) -> View:
         """Raises AuthError; Unreachable while the tenant's plant is not up."""
         session = self.session_of(request)
+        if session.tenant == PROVIDER:
+            self._refuse_provider(session, request)
         historian = self._tenants.historian(session.tenant)
         if historian is None:
             raise Unreachable("the tenant's history is not up", where=session.tenant, retry_after_s=2.0, code="MS-2109")
@@ -91,6 +95,15 @@ class SessionDoor:
         return Actor(
             who, session.role, session.tenant, tuple(session.paths), origin,
             lambda what: self._desk.note_refused(session, what, origin),
+        )  # fmt: skip
+
+    def _refuse_provider(self, session: Session, request: Request) -> NoReturn:
+        """Who runs the hub has its own questions, and no way to those of a tenant. Raises AuthError."""
+        if request.url.path != FIRST_LOOK:
+            self._desk.note_refused(session, "see or do anything of a tenant's", address_of(request))
+        raise AuthError(
+            "the provider sees nothing of a tenant's data", where=request.url.path[:200], got=PROVIDER,
+            expected="a log-in of a tenant", next_step="ask /api/v1/provider/…", code=FORBIDDEN,
         )  # fmt: skip
 
     def is_healthy(self) -> bool:
@@ -211,6 +224,8 @@ def create_tenants_app(
     door = SessionDoor(tenants, tenants.logins, websocket_port=websocket_port, public_url=public_url, is_tls=is_tls)
     acts = [] if plants is None else act_routes(ActDesk(door, plants, clock))
     lets_in = [] if people is None else People(door, tenants, tenants.logins, people).routes()
+    provides = [] if plants is None else ProviderDesk(door, tenants, tenants.logins, plants, clock).routes()
     description = LOGIN_PATHS | (ACT_PATHS if acts else {}) | (PEOPLE_PATHS if lets_in else {})
-    routes = [*door.routes(), *acts, *lets_in, *console_routes(websocket_port)]
+    description |= PROVIDER_PATHS if provides else {}
+    routes = [*door.routes(), *acts, *lets_in, *provides, *console_routes(websocket_port)]
     return application(door, clock, routes, description=description)

@@ -41,13 +41,14 @@ def add(
 
         millstream login add ann --tenant acme --role viewer --path acme/plant1
         millstream login add ben --tenant acme --role commander --second-factor --node /var/lib/millstream/hub
+        millstream login add pat --tenant provider --role viewer
 
     Parameters
     ----------
     name
         What the person types.
     tenant
-        Whose.
+        Whose; `provider` is who runs the hub: all tenants and how they are, nothing of their data.
     role
         viewer, engineer or commander.
     paths

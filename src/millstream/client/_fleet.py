@@ -22,7 +22,7 @@ from millstream.client._times import Span, Time, to_span_ns, to_time_ns
 from millstream.kernel import Clock, DecodeError, NotFoundError
 from millstream.protocols.below import FLEET
 from millstream.protocols.fleet_data import BYTES_USUAL, DataQuestion, HistoryAsk, check_range
-from millstream.protocols.fleet_filter import FleetFilter
+from millstream.protocols.fleet_filter import PROVIDER_ROOTS, ROOTS, FleetFilter
 from millstream.protocols.fleet_query import (
     FleetAnswer,
     FleetMatch,
@@ -86,7 +86,7 @@ class Fleet:
         Raises DecodeError for a filter that no node could read, before anything is sent.
         """
         if filter is not None:
-            FleetFilter.parse(filter)
+            FleetFilter.parse(filter, PROVIDER_ROOTS if self.provider.is_asked else ROOTS)
         check_select(select)
         question = FleetQuestion(
             filter, tuple(select), None if nodes is None else tuple(nodes), to_span_ns(deadline) / 1e9

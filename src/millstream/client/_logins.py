@@ -18,6 +18,7 @@ from millstream.login import (
     LoginBook,
     LoginUser,
     check_paths,
+    check_provider,
     check_role,
     check_user_name,
     hash_password,
@@ -41,7 +42,7 @@ class LoginUsers:
 
     async def add(self, tenant: str, name: str, password: str, *, role: str, paths: list[str]) -> LoginUser:
         """A new user. Raises ConfigError."""
-        place = self._place(tenant)
+        paths = self._check(tenant, role, paths)
         if self.book.user(tenant, check_user_name(name)) is not None:
             raise ConfigError("a user of this name exists", where=tenant, got=name, code="MS-2120")
         return await self.book.put_user(
@@ -49,7 +50,7 @@ class LoginUsers:
                 tenant=tenant,
                 name=name,
                 role=check_role(role),
-                paths=check_paths(paths, place),
+                paths=paths,
                 password=await asyncio.to_thread(hash_password, password, name),
                 epoch=self.book.epoch_after(tenant, name),
                 changed_s=_now_s(),
@@ -69,7 +70,8 @@ class LoginUsers:
 
     async def set_role(self, tenant: str, name: str, role: str, paths: list[str]) -> LoginUser:
         """Another role, or other paths; sessions of the user end. Raises NotFoundError, ConfigError."""
-        return await self._change(tenant, name, role=check_role(role), paths=check_paths(paths, self._place(tenant)))
+        paths = self._check(tenant, role, paths)
+        return await self._change(tenant, name, role=check_role(role), paths=paths)
 
     async def remove(self, tenant: str, name: str) -> LoginUser:
         """The user is gone, and so are its sessions. Raises NotFoundError."""
@@ -85,12 +87,17 @@ class LoginUsers:
         about = {"epoch": user.epoch + 1, "changed_s": _now_s(), "changed_by": self.who, "changed_from": self.origin}
         return await self.book.put_user(msgspec.structs.replace(user, **about, **changes))
 
-    def _place(self, tenant: str) -> str:
+    def _check(self, tenant: str, role: str, paths: list[str]) -> list[str]:
+        """The paths in their one form."""
+        if tenant == PROVIDER:
+            check_provider(role, paths)
+            return []
         if tenant not in self.trust.tenants:
             raise NotFoundError(
-                "no tenant of this name", got=tenant, expected=", ".join(sorted(self.trust.tenants)) or "none is there"
-            )
-        return self.trust.tenants[tenant].place
+                "no tenant of this name", got=tenant,
+                expected=", ".join([*sorted(self.trust.tenants), f"or {PROVIDER} for who runs the hub"]),
+            )  # fmt: skip
+        return check_paths(paths, self.trust.tenants[tenant].place)
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from millstream.client._streams import Streams
 from millstream.client._times import Time, to_time_ns
 from millstream.kernel import Clock, DecodeError, NotFoundError, PlantError, Unreachable
 from millstream.protocols.cloudevents import CloudEvent, decode_event
-from millstream.protocols.fleet_filter import FleetFilter
+from millstream.protocols.fleet_filter import PROVIDER_ROOTS, FleetFilter
 from millstream.protocols.fleet_query import ALL, FleetMatch, FleetQuestion, FleetSummary, pick
 
 EVENT_STREAMS = {"P_EVENTS": "event.>", "P_AUDIT": "audit.>"}
@@ -90,10 +90,17 @@ class Provider:
                 found += [_site(tenant, each.name, each.place, each.reached_ns, each.status) for each in told]
         return found
 
+    async def hub(self, name: str, *, timeout_s: float = ASK_S) -> Mapping[str, Any]:
+        """How the hub of this name and its tenants' plants are. Raises Unreachable."""
+        status = await self._ask(f"millstream.node.{name}.status", timeout_s)
+        if status is None:
+            raise Unreachable("the hub does not answer", where=f"{self._link.url} {name}")
+        return status
+
     async def matches(self, hub: str, question: FleetQuestion) -> AsyncGenerator[FleetMatch | FleetSummary, None]:
         """As `Fleet.query`: of the facts that statuses tell, judged here. Sites are called ``tenant/site``, and so may
         be those that are asked. Raises Unreachable when the hub does not answer."""
-        filter = None if question.filter is None else FleetFilter.parse(question.filter)
+        filter = None if question.filter is None else FleetFilter.parse(question.filter, PROVIDER_ROOTS)
         named, begun_ns = question.nodes, self._clock.monotonic_ns()
         counts, missing = Counter[str](), dict[str, int | None]()
         kinds: dict[str, list[str]] = {"absent": [], "error": []}
@@ -126,9 +133,7 @@ class Provider:
         self, hub: str, tenants: Sequence[str] | None, timeout_s: float
     ) -> AsyncGenerator[tuple[str, list[_Told] | None], None]:
         """Tenant by tenant its sites; None: its plant did not answer. Raises Unreachable when the hub does not."""
-        status = await self._ask(f"millstream.node.{hub}.status", timeout_s)
-        if status is None:
-            raise Unreachable("the hub does not answer", where=f"{self._link.url} {hub}")
+        status = await self.hub(hub, timeout_s=timeout_s)
         names = [str(tenant["name"]) for tenant in status.get("tenants") or ()]
         limit = asyncio.Semaphore(ASKED_AT_ONCE)
 

@@ -152,7 +152,8 @@ class LoginConfig(Section):
     public_url: HttpUrl | None = None
     """How browsers reach the API, such as `https://plant.example`; left out: under its own address."""
     admins: Annotated[tuple[str, ...], Field(max_length=100)] = ()
-    """Who may add people to their tenant, give new passwords and take people out in the console: `tenant/user`."""
+    """Who may add people to their tenant, give new passwords and take people out in the console: `tenant/user`;
+    `provider/user` keeps the people of who runs the hub."""
     oidc: Annotated[tuple[OidcConfig, ...], Field(max_length=8)] = ()
     """Identity providers."""
 

@@ -98,7 +98,7 @@ class AccountLimits:
         """Until cancelled."""
         while True:
             with contextlib.suppress(PlantError):  # the server restarts: looked at again
-                self._judge(read_use(await self._ask(STATZ), await self._ask(JSZ), await self._ask(CONNZ)))
+                self._judge(await look(self._system, self._servers_count))
             await self._clock.sleep(LOOK_INTERVAL_S)
 
     def _judge(self, uses: Mapping[str, AccountUse]) -> None:
@@ -114,27 +114,33 @@ class AccountLimits:
                     if event is not None:
                         self._tell(account, event)
 
-    async def _ask(self, question: tuple[str, Mapping[str, Any]]) -> list[Any]:
-        """The answers of all servers; of those that come in time. Raises Unreachable."""
-        answers: list[Any] = []
-        done = asyncio.Event()
 
-        def hear(messages: list[WireMessage]) -> None:
-            for message in messages:
-                with contextlib.suppress(msgspec.DecodeError):
-                    answers.append(msgspec.json.decode(message[4]))
-            if len(answers) >= self._servers_count:
-                done.set()
+async def look(system: RawConnection, servers_count: int) -> dict[str, AccountUse]:
+    """Account -> what it uses, by what all servers say. Raises Unreachable."""
+    return read_use(*await asyncio.gather(*(_ask(system, question, servers_count) for question in (STATZ, JSZ, CONNZ))))
 
-        reply = self._system.gather(hear)
-        try:
-            self._system.publish(question[0], msgspec.json.encode(question[1]), reply=reply)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ANSWER_S):
-                    await done.wait()
-        finally:
-            self._system.let_go(reply)
-        return answers
+
+async def _ask(system: RawConnection, question: tuple[str, Mapping[str, Any]], servers_count: int) -> list[Any]:
+    """The answers of all servers; of those that come in time. Raises Unreachable."""
+    answers: list[Any] = []
+    done = asyncio.Event()
+
+    def hear(messages: list[WireMessage]) -> None:
+        for message in messages:
+            with contextlib.suppress(msgspec.DecodeError):
+                answers.append(msgspec.json.decode(message[4]))
+        if len(answers) >= servers_count:
+            done.set()
+
+    reply = system.gather(hear)
+    try:
+        system.publish(question[0], msgspec.json.encode(question[1]), reply=reply)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await done.wait()
+    finally:
+        system.let_go(reply)
+    return answers
 
 
 def _each(answers: list[Any], name: str) -> Iterator[Mapping[str, Any]]:

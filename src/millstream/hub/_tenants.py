@@ -29,6 +29,7 @@ from millstream.bus import (
 )
 from millstream.config import ClusterConfig, HubConfig, OidcConfig, TenantConfig
 from millstream.historian import HistorianService
+from millstream.hub._account_limits import look
 from millstream.hub._accounts import Accounts
 from millstream.hub._audit import GONE_SUBJECT, REFUSED_SUBJECT, Auditor, AuditPlace
 from millstream.hub._desk import PeopleAudit
@@ -41,6 +42,7 @@ from millstream.hub._registrar import Registrar
 from millstream.hub._renewals import EdgeKeys, renew_sites
 from millstream.hub._shared_trust import SharedTrust
 from millstream.hub._standing_history import history_dir, standing_history
+from millstream.hub._tenant_uses import Use, uses_of
 from millstream.hub._told_changes import BucketMark, FileMark, Mark, ToldChanges
 from millstream.hub._trust import TrustFile
 from millstream.kernel import AuthError, Backoff, Clock, PlantError, Signal, Unreachable
@@ -127,6 +129,12 @@ class Tenants:
             },
             "alarms": [alarm.as_dict() for alarm in self.alarms],
         }  # fmt: skip
+
+    async def uses(self) -> dict[str, dict[str, Use]]:
+        """Tenant -> what it uses of each of its limits, by the servers of all boxes. Raises Unreachable."""
+        cluster = self._config.cluster
+        found = await look(self._system, 1 if cluster is None else len(cluster.members))
+        return {name: uses_of(tenant, found) for name, tenant in self._file.trust.tenants.items()}
 
     def about(self) -> dict[str, Any]:
         """Of one member: how new the operator's file is that its server goes by; None while it does not yet."""

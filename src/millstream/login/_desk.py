@@ -26,7 +26,7 @@ from millstream.login._book import Changed, LoginBook
 from millstream.login._cutter import Cutter
 from millstream.login._oidc import OidcDesk, OidcProvider
 from millstream.login._passwords import Passwords
-from millstream.login._records import PASSWORD, Identity, LoginUser, Session, shown_user
+from millstream.login._records import PASSWORD, PROVIDER, Identity, LoginUser, Session, shown_user
 from millstream.login._totp import used_step
 from millstream.protocols.audit import act_data
 from millstream.protocols.history_query import QUERY_SUBJECT
@@ -216,7 +216,7 @@ class LoginDesk:
         is_right = await self._passwords.is_right(None if kept is None else kept.password, password)
         user = self.book.user(tenant, name)  # it may have changed while its old password was looked at
         is_right = is_right and user is not None and kept is not None and user.epoch == kept.epoch
-        if user is None or not is_right or tenant not in self._around.trust().tenants:
+        if user is None or not is_right or not self._is_there(tenant):
             self._refused(tenant, name, address, "wrong name or password")
             raise _wrong()
         user = await self._second_factor(user, code, address)
@@ -312,6 +312,11 @@ class LoginDesk:
     async def credentials(self, session: Session, public: str) -> NatsLogin:
         """A NATS token for the key that the client made. Raises DecodeError, TooManyAttempts, AuthError."""
         session = self._open_one(session.id)  # it may have ended while the request was read
+        if session.tenant == PROVIDER:
+            raise AuthError(
+                "the provider's people have no NATS credentials", where=PROVIDER, code="MS-2126",
+                expected="a log-in of a tenant", next_step="ask /api/v1/provider/…",
+            )  # fmt: skip
         if not is_public_key(public, "user"):
             raise DecodeError(
                 "not a public key of a user", expected="U…, 56 characters", got=public[:60], code="MS-2125"
@@ -376,7 +381,7 @@ class LoginDesk:
     def _reason_to_end(self, session: Session) -> str | None:
         if self._now_s() >= session.expires_s:
             return "its time is over"
-        if session.tenant not in self._around.trust().tenants:
+        if not self._is_there(session.tenant):
             return "the tenant is gone"
         if session.via != PASSWORD:
             return None if self.oidc.knows(session.via) else "its identity provider is no longer asked"
@@ -419,7 +424,8 @@ class LoginDesk:
 
     def note_refused(self, session: Session, what: str, address: str) -> None:
         """The audit is told of what a session may not do."""
-        self._refused(session.tenant, session.name, address, f"a {session.role} may not {what}")
+        whom = PROVIDER if session.tenant == PROVIDER else session.role
+        self._refused(session.tenant, session.name, address, f"a {whom} may not {what}")
 
     def _refused(self, tenant: str, name: str, address: str, reason: str) -> None:
         data = {"name": name[:80], "host": address, "reason": reason, "tenant": tenant[:40]}
@@ -428,11 +434,15 @@ class LoginDesk:
     def _places(self) -> dict[str, str]:
         return {name: tenant.place for name, tenant in self._around.trust().tenants.items()}
 
+    def _is_there(self, tenant: str) -> bool:
+        return tenant == PROVIDER or tenant in self._around.trust().tenants
+
     def _known(self, tenant: str) -> str:
+        """Whose audit it is; "" is the provider's own, and of whom nobody knows."""
         return tenant if tenant in self._around.trust().tenants else ""
 
     async def _tell(self, session: Session, outcome: str, data: Mapping[str, object]) -> None:
-        about = {"name": session.name, "session": session.id}
+        about = {"name": session.name, "session": session.id, **_whose(session.tenant)}
         await self._around.audit(self._known(session.tenant), "session", outcome, about | dict(data))
 
     async def _tell_user(self, changed: Changed) -> None:
@@ -444,7 +454,7 @@ class LoginDesk:
             "new_second_factor": old is not None and user.totp is not None and old.totp != user.totp,
         }  # fmt: skip
         data = act_data(
-            user.changed_by, user.changed_from, before, shown_user(user), name=user.name,
+            user.changed_by, user.changed_from, before, shown_user(user), name=user.name, **_whose(user.tenant),
             **{name: True for name, is_so in has_new.items() if is_so},
         )  # fmt: skip
         once = f"login_user {user.tenant} {user.name} {user.epoch}" if self.book.is_shared else ""
@@ -461,6 +471,11 @@ def sites_below(tenant: HubTenant, paths: Sequence[str]) -> list[str]:
 
 def _rights(session: Session) -> dict[str, object]:
     return {"role": session.role, "paths": session.paths, "via": session.via}
+
+
+def _whose(tenant: str) -> dict[str, object]:
+    """In the provider's audit, where what could not be told to a tenant lies too."""
+    return {"tenant": tenant} if tenant == PROVIDER else {}
 
 
 def _digest(token: str) -> str:

@@ -14,6 +14,9 @@ from millstream.model import AssetPath
 LoginRole = Literal["viewer", "engineer", "commander"]
 LOGIN_ROLES: tuple[LoginRole, ...] = get_args(LoginRole)
 PASSWORD = "password"  # noqa: S105 (a way to log in)
+PROVIDER = "provider"
+"""In the place of a tenant, whose name it cannot be: who runs the hub. Its people see how all tenants are, by what
+these export, and nothing of their data."""
 PATHS_COUNT_MAX = 8  # of one person: they all stand in its token, and a server reads 4 KiB of one
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}\Z")
 
@@ -91,6 +94,16 @@ def check_role(role: str) -> LoginRole:
         if known == role:
             return known
     raise ConfigError("not a role of people", expected=", ".join(LOGIN_ROLES), got=role[:80], code="MS-2120")
+
+
+def check_provider(role: str, paths: list[str]) -> None:
+    """The rights of somebody of the provider: there is one kind of them. Raises ConfigError."""
+    if role != LOGIN_ROLES[0] or paths:
+        raise ConfigError(
+            "the people of the provider look only, at all tenants", where=PROVIDER, code="MS-2120",
+            expected=f"role {LOGIN_ROLES[0]}, no paths", got=" ".join([role, *paths])[:200],
+            next_step="tenants, sites and credentials are the operator's, with `millstream tenant`, `site` and `user`",
+        )  # fmt: skip
 
 
 def check_paths(paths: list[str], place: str) -> list[str]:

@@ -28,6 +28,8 @@ ROOTS = (
     "flows", "historian", "commands", "link", "alarms", "uptime_s", "time_ns",
 )  # fmt: skip
 """What a filter may begin a fact's name with."""
+PROVIDER_ROOTS = ("tenant", *ROOTS)
+"""The same for who runs a hub of tenants: of its sites it is told whose they are."""
 _MACROS = ("all", "exists", "exists_one", "filter", "map")
 _FUNCTIONS = frozenset(
     (
@@ -66,10 +68,12 @@ class FleetFilter:
 
     text: str
     _program: Any
+    _roots: tuple[str, ...] = ROOTS
 
     @classmethod
-    def parse(cls, text: str) -> FleetFilter:
-        """Check and compile. Raises DecodeError (MS-2200 not CEL, MS-2201 unknown name, MS-2202 too costly)."""
+    def parse(cls, text: str, roots: tuple[str, ...] = ROOTS) -> FleetFilter:
+        """Check and compile; `roots` are what names of facts begin with. Raises DecodeError (MS-2200 not CEL, MS-2201
+        unknown name, MS-2202 too costly)."""
         if len(text) > FILTER_CHARS_MAX:
             raise _costly("too long", f"at most {FILTER_CHARS_MAX} characters", f"{len(text)}")
         if not text.strip():
@@ -80,12 +84,12 @@ class FleetFilter:
         tokens = list(_tokens(plain))
         _check_cost(tokens)
         program = _compile(_in_cel(tokens))
-        _check_names(tokens)
-        return cls(text, program)
+        _check_names(tokens, roots)
+        return cls(text, program, roots)
 
     def judge(self, facts: Mapping[str, Any]) -> Verdict:
         """Run it over the facts of one node; never raises for what the filter or the facts are."""
-        known = {root: facts.get(root, {}) for root in ROOTS}
+        known = {root: facts.get(root, {}) for root in self._roots}
         try:
             found = self._program.execute(known)
         except KeyError as error:
@@ -167,7 +171,7 @@ def _in_cel(tokens: list[_Token]) -> str:
     return "".join(parts)
 
 
-def _check_names(tokens: list[_Token]) -> None:
+def _check_names(tokens: list[_Token], roots: tuple[str, ...]) -> None:
     """Every name that is no field, function or variable of a comprehension is one of a node's facts."""
     variables = {
         tokens[index + 2].text
@@ -179,8 +183,8 @@ def _check_names(tokens: list[_Token]) -> None:
             continue
         is_field = index > 0 and tokens[index - 1].text == "."
         is_call = index + 1 < len(tokens) and tokens[index + 1].text == "("
-        if not is_field and not is_call and token.text not in ROOTS and token.text not in variables:
-            raise _unknown("fact", token.text, ROOTS)
+        if not is_field and not is_call and token.text not in roots and token.text not in variables:
+            raise _unknown("fact", token.text, roots)
 
 
 @lru_cache(maxsize=64)

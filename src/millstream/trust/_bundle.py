@@ -33,7 +33,7 @@ class HubSite(msgspec.Struct, frozen=True, kw_only=True):
 
 class HubTenant(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant as its hub sees it: `hub_token` is the hub's own log-in, `roles` the seeds of scoped keys, `below` of
-    those whose users see some paths only."""
+    those whose users see some paths only. `created_s` is 0 in files of earlier versions."""
 
     name: str
     place: str
@@ -46,6 +46,7 @@ class HubTenant(msgspec.Struct, frozen=True, kw_only=True):
     roles: dict[str, str]
     sites: dict[str, HubSite]
     below: dict[str, str] = {}
+    created_s: int = 0
 
 
 class HubTrust(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +140,7 @@ def _tenant(signer: Signer, operator: KeyPair, tenant: Tenant, hub_of: tuple[str
         disk_bytes=tenant.limits.disk_bytes,
         roles={role: seed for role, seed in tenant.roles.items() if role in ONLINE_ROLES},
         below={str(role): seed for role, seed in tenant.below.items()},
+        created_s=tenant.created_s,
         sites={
             name: HubSite(
                 place=site.place, labels=site.labels, tokens=[token.public for token in site.tokens],

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from acting import act_on_the_plant
+from all_tenants import see_all_tenants
 from browser import DESK, PHONE, a_page, accessibility_faults, chromium, faults_shown
 from client_package import see_the_example_page, the_example
 from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite, console_site
@@ -673,7 +674,9 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
     faults: list[str] = []
     renewals: list[str] = []
     async with (
-        login_site(tmp_path, "acme", "beta", origins=(), credentials="10s", admins=["acme/bea"]) as site,
+        login_site(
+            tmp_path, "acme", "beta", origins=(), credentials="10s", admins=["acme/bea", "provider/pat"]
+        ) as site,
         chromium() as browser,
         a_page(browser, faults=faults, timezone_id="Asia/Kolkata") as page,
     ):
@@ -685,6 +688,7 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
         await site.add("acme", "bea", "commander")
         await site.publish("beta", OF_BETA)
         await site.add("beta", "dora", "commander")
+        await site.add("provider", "pat")
         page.on("request", lambda asked: renewals.append(asked.url) if "credentials" in asked.url else None)
         await log_in(page, site)
         assert await page.get_by_role("row", name="power").count() == 0
@@ -702,6 +706,8 @@ async def test_a_person_sees_its_paths_only_keeps_on_over_new_credentials_and_is
             async with a_page(browser, faults=faults) as other:
                 await see_the_example_page(other, example, site)
             await stay_apart(browser, page, site, example, faults)
+        async with a_page(browser, faults=faults) as other:
+            await see_all_tenants(other, site)
         await page.get_by_role("link", name="Admin").click()
         await page.get_by_text("Only administrators change people").wait_for()
         async with a_page(browser, faults=faults) as other:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.kernel import DecodeError
-from millstream.protocols.fleet_filter import FILTER_CHARS_MAX, FleetFilter, Verdict
+from millstream.protocols.fleet_filter import FILTER_CHARS_MAX, PROVIDER_ROOTS, FleetFilter, Verdict
 
 NODE: dict[str, Any] = {
     "name": "plant1",
@@ -168,3 +168,10 @@ def test_a_filter_as_long_as_allowed_passes() -> None:
     text = 'name == "' + "x" * (FILTER_CHARS_MAX - 10) + '"'
     assert len(text) == FILTER_CHARS_MAX
     assert judge(text).outcome == "no"
+
+
+def test_the_provider_may_ask_whose_a_site_is_and_nobody_else_has_such_a_fact() -> None:
+    filter = FleetFilter.parse('tenant == "acme"', PROVIDER_ROOTS)
+    assert [filter.judge({"tenant": name}).outcome for name in ("acme", "beta")] == ["match", "no"]
+    with pytest.raises(DecodeError, match="names a fact that no node has"):
+        FleetFilter.parse('tenant == "acme"')

@@ -10,6 +10,7 @@ import { People } from "./people";
 import * as sessions from "./session";
 import { Sites } from "./sites";
 import { fromSubject } from "./subject";
+import { Tenants } from "./tenants";
 
 export interface ClientOptions {
   /** Where the hub's HTTP API is; left out: where this page comes from. */
@@ -33,6 +34,7 @@ export class Client {
   readonly letters: Letters;
   readonly sites: Sites;
   readonly people: People;
+  readonly tenants: Tenants;
   private readonly link: Link;
 
   constructor(options: ClientOptions = {}) {
@@ -42,6 +44,7 @@ export class Client {
     this.letters = new Letters(this.http);
     this.sites = new Sites(this.http);
     this.people = new People(this.http);
+    this.tenants = new Tenants(this.http);
     this.link = new Link(this.http, options.onState ?? (() => undefined));
   }
 

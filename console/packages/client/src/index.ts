@@ -6,6 +6,7 @@ export { type Contract, type DeadLetter, type OpenLetter, type Station, type Tra
 export { type LinkState } from "./link";
 export { decodeMessage, severity, type Reading, type Value } from "./payload";
 export { type LetIn, type OpenSession, type Person, type PersonChanged } from "./people";
-export { type LoginForm, type NatsLogin, type Session, type Ways } from "./session";
+export { PROVIDER, type LoginForm, type NatsLogin, type Session, type Ways } from "./session";
 export { type Blame, type Finding, type FleetAccount, type FleetMatch, type PathChange, type Revision, type Rollout, type RolloutAction, type SiteCommand, type SiteConfig, type SiteState } from "./sites";
 export { assetSubject, escapeToken, fromSubject, parsePath, splitPath, toSubject, unescapeToken } from "./subject";
+export { type ProviderEvent, type Tenant, type TenantList, type TenantSite, type Use } from "./tenants";

@@ -21,6 +21,10 @@ export interface NatsLogin {
   history_subjects: string[];
 }
 
+/** In the place of a tenant: somebody of who runs the hub, who sees how all tenants are (`Client.tenants`) and nothing of
+ * their data, and gets no NATS credentials. */
+export const PROVIDER = "provider";
+
 export interface Session {
   tenant: string | null;
   user: string | null;
