@@ -70,7 +70,7 @@ async def publish(case: str, connection: RawConnection, count: int, samples: int
             else:
                 unit = [Message(SUBJECT, data) for _ in range(size)]
             if tracer is not None:
-                unit = list(tracer.stamp(unit, time.monotonic_ns()))
+                unit = list(tracer.stamp(unit, time.monotonic_ns(), time.time_ns()))
             await publisher.submit(unit)
         await publisher.flush()
         return time.perf_counter() - start

@@ -1,6 +1,6 @@
 /** The way of one message: from the source's own clock over each stream and flow to the history. */
 import { useState } from "preact/hooks";
-import { plain, timeText, utcText } from "../format";
+import { numberText, plain, timeText, utcText } from "../format";
 import { address, go, route } from "../router";
 import { client } from "../state/hub";
 import { useLoaded } from "../state/loaded";
@@ -23,6 +23,12 @@ export function TraceOf({ what, kind = "tag" }: { what: string; kind?: string })
         { head: t("what"), cell: (row) => known("station", row.what) ?? plain(row.what, 400) },
       ]} />
       {data.traceparent !== null && <p class="muted">traceparent <code>{plain(data.traceparent, 80)}</code></p>}
+      {data.looked.map((one) => (
+        <p key={one.stream} class="look">{t("traceLooked", {
+          stream: plain(one.stream, 80), n: numberText(one.messages), of: numberText(one.stored),
+          from: timeText((one.from_ns ?? 0) / 1e6), to: timeText((one.to_ns ?? 0) / 1e6),
+        })}</p>
+      ))}
       {!data.is_complete && <p class="look">{t("traceCut")}</p>}
     </>
   );

@@ -76,6 +76,7 @@ export const de: Words = {
   replayOnce: "Es wird einmal gespeichert, so oft es auch gesendet wird.", replayRepaired: "Nachspielen, wie es hier steht", replayAsIs: "Unverändert nachspielen",
   drop: "Endgültig verwerfen", dropNeedsWhy: "Zum Verwerfen braucht es einen Grund: er steht im Protokoll.",
   trace: "Spur", follow: "Verfolgen", traceHint: "Pfad einer Messstelle, STREAM:NUMMER, eine Trace-ID oder ein traceparent",
+  traceLooked: "Gesucht in den neuesten {n} von {of} Nachrichten von {stream}, von {from} bis {to}. Die Spur kann früher begonnen haben.",
   traceCut: "Seither wurde mehr gespeichert, als durchsucht wurde.", station: "Station", what: "Was", after: "Nach",
   write: "Schreiben", noContract: "Für diese Messstelle gilt kein Vertrag.", notEnforced: "nicht durchgesetzt",
   notWritable: "Diese Messstelle darf nicht geschrieben werden: die Datei ihres Edge hat dafür keinen Abschnitt `write`, oder er ist weg.",

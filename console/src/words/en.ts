@@ -71,6 +71,7 @@ export const en = {
   replayOnce: "It is stored once, however often it is sent.", replayRepaired: "Replay as written here", replayAsIs: "Replay as it is",
   drop: "Drop for good", dropNeedsWhy: "To drop it, say why: it stands in the audit.",
   trace: "Trace", follow: "Follow", traceHint: "a tag's path, STREAM:SEQUENCE, a trace id or a traceparent",
+  traceLooked: "Looked for among the newest {n} of {of} messages of {stream}, from {from} to {to}. The trace may have begun before.",
   traceCut: "More was stored since than was looked through.", station: "Station", what: "What", after: "After",
   write: "Write", noContract: "No contract holds for this tag.", notEnforced: "not enforced",
   notWritable: "This tag may not be written: its edge's file has no `write` section for it, or the edge is away.",

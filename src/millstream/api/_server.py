@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import secrets
 import socket
@@ -52,9 +53,10 @@ def load_or_make_token(path: Path) -> str:
 
 @asynccontextmanager
 async def serve_api(
-    app: Starlette, *, host: str = "127.0.0.1", port: int = 0, certificate: Path | None = None
+    app: Starlette, *, host: str = "127.0.0.1", port: int = 0, certificate: Path | None = None, beside: str = ""
 ) -> AsyncIterator[ApiAddress]:
     """Serve while the scope is open; port 0 picks a free one. With a `certificate` (and its key, in one file) by TLS.
+    The module `beside`, which only a person's first act needs, is read meanwhile, so that none has to wait for it.
     Raises ConfigError when the port is taken."""
     with needs_extra("the HTTP API", "api"):
         import uvicorn
@@ -85,6 +87,8 @@ async def serve_api(
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(sockets=[listener]))
+            if beside:
+                group.create_task(asyncio.to_thread(importlib.import_module, beside))
             try:
                 yield ApiAddress(host, listener.getsockname()[1], "http" if certificate is None else "https")
             finally:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import ParseResult
 
@@ -27,6 +28,7 @@ from millstream.sdk import TlsFiles, client_context, tls_fault
 CONNECT_TIMEOUT_S = 5
 CONNECT_ATTEMPTS_MAX = 3  # of a connect that is reset
 RECONNECT_WAIT_S = 1
+HEADER_NAMES_MAX = 256  # kept; a stream's messages have a dozen
 CLOSE_TIMEOUT_S, CANCEL_AGAIN_S = 5.0, 0.25
 
 Callback = Callable[[], Awaitable[None]]
@@ -80,6 +82,16 @@ class RefusedError(nats.errors.Error):
     def __init__(self, fault: PlantError) -> None:
         super().__init__(str(fault))
         self.fault = fault
+
+
+@lru_cache(maxsize=HEADER_NAMES_MAX)
+def _header_name(raw: bytes) -> str | None:
+    """None for what is no name: it has a space in it, or no ASCII."""
+    try:
+        name = raw.strip().decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    return None if any(character.isspace() for character in name) else name
 
 
 class HealingClient(Client):
@@ -136,6 +148,18 @@ class HealingClient(Client):
             except PlantError as fault:
                 raise RefusedError(fault) from fault
         await super()._process_info(info, initial_connection)
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        """As the base class, which looks at each character of each name again: three quarters of what it costs to read
+        a stream's message. A header has few names."""
+        found: dict[str, str] = {}
+        for line in raw.split(b"\r\n"):
+            name, colon, value = line.partition(b":")
+            key = _header_name(name) if colon else None
+            if key is not None:
+                found[key] = value.strip().decode("utf-8", "replace")
+        return found
 
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
         """The base class writes a ping past what waits to be written, so that its answer would say nothing of that: of

@@ -296,7 +296,9 @@ async def _start_api(config: ApiConfig, node: HubNode, stack: AsyncExitStack, lo
             access=_browser_access(node.server), is_tls=node.server.client_tls is not None, plants=plants,
             role=config.role,
         )  # fmt: skip
-    serving = serve_api(app, host=config.host, port=config.port, certificate=_certificate(node))
+    serving = serve_api(
+        app, host=config.host, port=config.port, certificate=_certificate(node), beside="millstream.client"
+    )  # fmt: skip
     await _listen(serving, node, stack, log, **about)
 
 

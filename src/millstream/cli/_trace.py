@@ -43,6 +43,8 @@ def trace(
         print_table(("time", "where", "what"), rows)
         if found.traceparent:
             note(f"traceparent {found.traceparent}")
+        for each in found.looked:
+            note(f"looked for in {each}: it may have begun before")
         if not found.is_complete:
             note("more was stored since than was looked through: choose a shorter --within")
         return OK

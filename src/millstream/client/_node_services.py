@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -48,6 +48,15 @@ class NodeServices:
         answers = await asyncio.gather(*(self._status(subject) for subject in subjects))
         found = {str(answer.get("name")): answer for answer in answers if answer is not None}
         return sorted(found.values(), key=lambda a: (a.get("name") != self._address.name, str(a.get("name"))))
+
+    async def of(self, names: Collection[str]) -> list[Mapping[str, Any]]:
+        """How this node is, and those of the names that answer; nobody is waited for who may not be there. Where this
+        node's own name is not known, all that answer."""
+        if self._address.name is None:
+            return await self.statuses()
+        subjects = [f"millstream.node.{name}.status" for name in dict.fromkeys((self._address.name, *sorted(names)))]
+        answers = await asyncio.gather(*(self._status(subject) for subject in subjects))
+        return [answer for answer in answers if answer is not None]
 
     async def clock_skews(self, streams: Streams, clock: Clock) -> Mapping[str, float]:
         """By name: how many seconds the clocks of this node and of its hub are ahead of this machine's. What cannot be

@@ -349,7 +349,7 @@ class Plant:
 
     async def trace(self, what: str, *, kind: str = "tag", within: Span = 60.0) -> Trace:
         """What touched one message (a path's newest, ``STREAM:SEQUENCE``, a trace id or `traceparent`), and when."""
-        return await find_trace(self._streams, await self.status(), what, kind, to_span_ns(within))
+        return await find_trace(self._streams, self._services.of, what, kind, to_span_ns(within))
 
     async def dead_letters(self, *, limit: int = 100) -> tuple[list[DeadLetter], int]:
         """What could not become data: the newest letters, newest last, and how many there are in all."""

@@ -134,6 +134,16 @@ class Streams:
                 return
             start = {"seq": last + 1}
 
+    async def onward(self, stream: str, start_seq: int) -> AsyncGenerator[StoredFrame, None]:
+        """All messages from a sequence on, in order."""
+        for _ in range(PAGES_COUNT_MAX):
+            page = await self.range(stream, start_seq=start_seq, count=SINCE_COUNT)
+            for frame in page:
+                yield frame
+            if not page:
+                return
+            start_seq = page[-1].seq + 1
+
     async def delete(self, stream: str, seq: int) -> None:
         """Take one message out of a stream. Raises NotFoundError when it is not there."""
         await self._api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})

@@ -3,14 +3,16 @@ a `traceparent` is only needed to find one again that another system names."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
+from typing import Any, TypeAlias
 
 from millstream.client._streams import StoredFrame, Streams, newest
+from millstream.client._trace_id import Looked, first_of_trace
 from millstream.kernel import DecodeError, NotFoundError
 from millstream.protocols.cloudevents import parse_time_ns
 from millstream.protocols.ledger import WRITER_HEADER, is_ledger_subject, parse_stream_source
@@ -21,13 +23,16 @@ from millstream.protocols.uns_subject import decode_subject
 
 FLOW_HEADER, INPUT_HEADER, SOURCE_HEADER = "Ms-Flow", "Ms-Flow-In", "Nats-Stream-Source"
 PARENTS_MAX = 20  # flows behind one another, back to the source
-SCAN_MESSAGES_MAX = 50_000  # of one stream for a trace id; of all that flows write, for what was made of a message
+SCAN_MESSAGES_MAX = 50_000  # of all that flows write, for what was made of a message
 SUBJECTS_MAX = 2000  # of which it is seen whether a flow writes them
 OWN_FLOWS = ("python", "wasm")
 FLOW_KINDS = ("tag", "event", "state", "count", "kpi", "alarm", "context")
 PAGE_MESSAGES = 500
 EARLIER_NS = 5_000_000_000  # that one source of a hub's stream is behind another
 HALVINGS_MAX = 64
+Ask: TypeAlias = Callable[[Collection[str]], Awaitable[Sequence[Mapping[str, Any]]]]
+"""How the node that is asked is, and those of these names."""
+_EDGE = re.compile(r"E_(.+)_(?:[ITF]|MQTT)(?:_g\d+)?\Z")
 _PLACE = re.compile(r"([A-Za-z0-9_-]+):(\d+)\Z")
 _TRACE_ID = re.compile(r"[0-9a-f]{32}\Z")
 
@@ -49,7 +54,8 @@ class Station:
 @dataclass(slots=True)
 class Trace:
     """One message and its stations, in the order in which they came. `is_complete` is False when more was stored since
-    than was looked through."""
+    than was looked through; `looked` tells of a stream of which only a part was, where a trace id does not say when it
+    began: the trace may have begun before."""
 
     stream: str
     seq: int
@@ -57,6 +63,7 @@ class Trace:
     traceparent: str | None
     stations: list[Station] = field(default_factory=list)
     is_complete: bool = True
+    looked: Sequence[Looked] = ()
 
     def as_dict(self) -> dict[str, object]:
         """For output."""
@@ -64,18 +71,18 @@ class Trace:
         return {
             "stream": self.stream, "seq": self.seq, "subject": self.subject, "traceparent": self.traceparent,
             "trace_id": found.trace_id if found is not None else None, "is_complete": self.is_complete,
+            "looked": [each.as_dict() for each in self.looked],
             "stations": [station.as_dict() for station in self.stations],
         }  # fmt: skip
 
 
-async def find_trace(
-    streams: Streams, statuses: Sequence[Mapping[str, Any]], what: str, kind: str, within_ns: int
-) -> Trace:
+async def find_trace(streams: Streams, ask: Ask, what: str, kind: str, within_ns: int) -> Trace:
     """The stations of `what`: a path (its newest message), ``STREAM:SEQUENCE``, a trace id or a whole `traceparent`.
     Raises NotFoundError, DecodeError."""
-    frame = await _find(streams, what, kind)
-    trace = Trace(frame.stream, frame.seq, frame.subject, frame.headers.get(TRACEPARENT))
+    frame, looked = await _find(streams, what, kind)
+    trace = Trace(frame.stream, frame.seq, frame.subject, frame.headers.get(TRACEPARENT), looked=looked)
     past = await _parents(streams, frame)
+    statuses = await ask({name for each in (*past, frame) for name in _edges_of(each)})
     for each in past:
         trace.stations += _stations(each)
     trace.stations += _stations(frame)
@@ -88,16 +95,16 @@ async def find_trace(
 # -- which message ----------------------------------------------------------------------------------------------------
 
 
-async def _find(streams: Streams, what: str, kind: str) -> StoredFrame:
+async def _find(streams: Streams, what: str, kind: str) -> tuple[StoredFrame, Sequence[Looked]]:
     parent = parse_traceparent(what)
     if parent is not None or _TRACE_ID.match(what):
-        return await _by_trace_id(streams, parent.trace_id if parent is not None else what)
+        return await first_of_trace(streams, parent.trace_id if parent is not None else what)
     place = _PLACE.match(what)
     if place is not None and place[1] in await streams.names():
         found = await _at(streams, place[1], int(place[2]))
         if found is None:
             raise NotFoundError("no such message, or it was trimmed", where=what)
-        return found
+        return found, ()
     pattern = Pattern.parse(what)
     if not pattern.is_exact:
         raise DecodeError(
@@ -110,41 +117,18 @@ async def _find(streams: Streams, what: str, kind: str) -> StoredFrame:
         raise NotFoundError(
             "no value is stored for this path", where=what, next_step="list what exists with `millstream tree`"
         )
-    return newest(frames)[subject]
+    return newest(frames)[subject], ()
+
+
+def _edges_of(frame: StoredFrame) -> list[str]:
+    """Of which edge it came: no other one's flows can have taken it."""
+    named = _EDGE.match(origin_of(frame)[0])
+    return [named[1]] if named is not None else []
 
 
 async def _at(streams: Streams, stream: str, seq: int) -> StoredFrame | None:
     found = await streams.range(stream, start_seq=seq, count=1)
     return found[0] if found and found[0].seq == seq else None
-
-
-async def _by_trace_id(streams: Streams, trace_id: str) -> StoredFrame:
-    """The first message of a trace among the newest of each stream."""
-    found: list[StoredFrame] = []
-    for stream in await streams.of_data(with_local=True):
-        last_seq = int((await streams.info(stream))["state"]["last_seq"])
-        async with aclosing(_read(streams, stream, max(1, last_seq - SCAN_MESSAGES_MAX + 1))) as frames:
-            async for frame in frames:
-                if trace_id in frame.headers.get(TRACEPARENT, ""):
-                    found.append(frame)
-                    break
-    if not found:
-        raise NotFoundError(
-            "no message of this trace", got=trace_id, expected=f"one of the newest {SCAN_MESSAGES_MAX:,} of a stream",
-            next_step="name its path, or ask the node that stored it",
-        )  # fmt: skip
-    return min(found, key=lambda frame: frame.time_ns)
-
-
-async def _read(streams: Streams, stream: str, start_seq: int) -> AsyncGenerator[StoredFrame, None]:
-    """At most `SCAN_MESSAGES_MAX` messages from a sequence on."""
-    for _ in range(SCAN_MESSAGES_MAX // PAGE_MESSAGES):
-        page = await streams.range(stream, start_seq=start_seq, count=PAGE_MESSAGES)
-        for frame in page:
-            yield frame
-        if not page:
-            return
-        start_seq = page[-1].seq + 1
 
 
 # -- what it was made of ----------------------------------------------------------------------------------------------
@@ -232,8 +216,9 @@ async def _made_of(
     may_be_anywhere = _own_flow_takes(statuses, frame.subject)
     children: dict[tuple[str, int], list[StoredFrame]] = {}
     looked = 0
-    for stream in await streams.of_data():
-        subjects, is_whole = await _written_by_flows(streams, stream, frame.subject, may_be_anywhere)
+    names = await streams.of_data()
+    written = [_written_by_flows(streams, name, frame.subject, may_be_anywhere) for name in names]
+    for stream, (subjects, is_whole) in zip(names, await asyncio.gather(*written), strict=True):
         trace.is_complete &= is_whole
         for subject in subjects:
             async with aclosing(streams.since(stream, subject, since_ns)) as frames:
@@ -277,8 +262,8 @@ async def _written_by_flows(
         is_whole = int((await streams.info(stream))["state"].get("num_subjects", 0)) <= SUBJECTS_MAX
         filters = [">"] if is_whole else filters
     known: dict[str, None] = {}
-    for each in filters:
-        known |= dict.fromkeys(name for name in await streams.subjects(stream, each) if not is_ledger_subject(name))
+    for page in await asyncio.gather(*(streams.subjects(stream, each) for each in filters)):
+        known |= dict.fromkeys(name for name in page if not is_ledger_subject(name))
     names = list(known)[:SUBJECTS_MAX]
     newest_of_each = await streams.last(stream, names)
     return [each.subject for each in newest_of_each if FLOW_HEADER in each.headers], is_whole and len(names) == len(

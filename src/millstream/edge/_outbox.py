@@ -216,7 +216,7 @@ class Outbox:
     def _make_units(self) -> None:
         taken: Sequence[Message] = self._out.take()
         if self._tracer is not None:
-            taken = self._tracer.stamp(taken, self._clock.monotonic_ns())
+            taken = self._tracer.stamp(taken, self._clock.monotonic_ns(), self._clock.now_ns())
         *parts, messages = _parts(taken, self._unit_bytes_max)
         control = self._control() or (self._presence() if messages else None)
         for part in parts:

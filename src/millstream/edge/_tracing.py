@@ -22,20 +22,20 @@ class Tracer:
         self._number = 0
         self._due_ns: int | None = None
 
-    def stamp(self, messages: Sequence[Message], monotonic_ns: int) -> Sequence[Message]:
+    def stamp(self, messages: Sequence[Message], monotonic_ns: int, time_ns: int) -> Sequence[Message]:
         """The same messages in order, some with the header."""
         if not messages:
             return messages
         if not self._every_ns:
-            return [self._traced(message) for message in messages]
+            return [self._traced(message, time_ns) for message in messages]
         if self._due_ns is not None and monotonic_ns < self._due_ns:
             return messages
         self._due_ns = monotonic_ns + self._every_ns
-        return [self._traced(messages[0]), *messages[1:]]
+        return [self._traced(messages[0], time_ns), *messages[1:]]
 
-    def _traced(self, message: Message) -> Message:
+    def _traced(self, message: Message, time_ns: int) -> Message:
         if any(name == TRACEPARENT for name, _ in message.headers):  # it came with one
             return message
         self._number += 1
-        header = (TRACEPARENT, str(begin_trace(self._seed, self._number)))
+        header = (TRACEPARENT, str(begin_trace(self._seed, self._number, time_ns)))
         return replace(message, headers=(*message.headers, header))

@@ -11,6 +11,7 @@ from millstream.sdk import Message
 from millstream.sdk.testing import run_virtual
 
 SECOND = 1_000_000_000
+NOW_NS = 1_800_000_000 * SECOND
 
 
 def messages(count: int) -> list[Message]:
@@ -24,14 +25,14 @@ def traced(found: list[Message]) -> list[int]:
 
 def test_the_first_message_after_each_interval_carries_one() -> None:
     tracer = Tracer(SECOND, b"seed")
-    assert traced(list(tracer.stamp(messages(3), 0))) == [0]
-    assert traced(list(tracer.stamp(messages(3), SECOND - 1))) == []
-    assert traced(list(tracer.stamp((), SECOND))) == []
-    assert traced(list(tracer.stamp(messages(3), SECOND))) == [0]
+    assert traced(list(tracer.stamp(messages(3), 0, NOW_NS))) == [0]
+    assert traced(list(tracer.stamp(messages(3), SECOND - 1, NOW_NS))) == []
+    assert traced(list(tracer.stamp((), SECOND, NOW_NS))) == []
+    assert traced(list(tracer.stamp(messages(3), SECOND, NOW_NS))) == [0]
 
 
 def test_without_an_interval_each_message_has_one_of_its_own() -> None:
-    found = list(Tracer(0, b"seed").stamp(messages(50), 0))
+    found = list(Tracer(0, b"seed").stamp(messages(50), 0, NOW_NS))
     assert traced(found) == list(range(50))
     assert len({m.headers for m in found}) == 50
     assert [m.payload for m in found] == [m.payload for m in messages(50)]
@@ -39,7 +40,7 @@ def test_without_an_interval_each_message_has_one_of_its_own() -> None:
 
 def test_a_message_that_came_with_one_keeps_it() -> None:
     own = Message("s", b"", headers=((TRACEPARENT, "00-" + "a" * 32 + "-" + "b" * 16 + "-01"), ("ce-id", "1")))
-    assert list(Tracer(0, b"seed").stamp([own], 0)) == [own]
+    assert list(Tracer(0, b"seed").stamp([own], 0, NOW_NS)) == [own]
 
 
 @pytest.mark.parametrize(("every_ns", "share"), [(None, 0), (0, 30), (SECOND, 1)])

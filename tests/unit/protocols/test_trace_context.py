@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from millstream.protocols.trace_context import TraceParent, begin_trace, next_span, parse_traceparent, traceparent_in
+from millstream.protocols.trace_context import (
+    TraceParent,
+    begin_trace,
+    begun_ns,
+    next_span,
+    parse_traceparent,
+    traceparent_in,
+)
 
+NOW_NS = 1_800_000_000 * 10**9
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
@@ -33,10 +41,18 @@ def test_what_the_recommendation_calls_invalid_is_none(text: str) -> None:
 
 
 def test_traces_of_one_seed_are_all_different_and_valid() -> None:
-    made = [begin_trace(b"seed", number) for number in range(1000)]
+    made = [begin_trace(b"seed", number, NOW_NS) for number in range(1000)]
     assert len({each.trace_id for each in made}) == 1000
     assert all(parse_traceparent(str(each)) == each for each in made)
-    assert begin_trace(b"other", 0) != made[0]
+    assert begin_trace(b"other", 0, NOW_NS) != made[0]
+
+
+def test_a_trace_id_tells_the_millisecond_in_which_its_trace_began() -> None:
+    times_ms = [1, 1_800_000_000_123, 2**48 - 1]
+    made = [begin_trace(b"seed", 1, at * 1_000_000 + 999_999) for at in times_ms]
+    assert [begun_ns(each.trace_id) for each in made] == [at * 1_000_000 for at in times_ms]
+    assert all(parse_traceparent(str(each)) == each for each in made)
+    assert len({each.trace_id[12:] for each in made}) == 1, "the rest is by chance"
 
 
 def test_a_station_keeps_the_trace_and_has_a_span_that_is_the_same_when_it_is_made_again() -> None:

@@ -37,6 +37,8 @@ export interface Trace {
   subject: string;
   traceparent: string | null;
   is_complete: boolean;
+  /** Streams of which only the newest messages were looked through for a trace id: the trace may have begun before. */
+  looked: { stream: string; messages: number; stored: number; from_ns: number | null; to_ns: number | null }[];
   stations: Station[];
 }
 
