@@ -14,7 +14,7 @@ from millstream.client._deadletter import CARRIED, DeadLetter
 from millstream.client._streams import Streams, refuse
 from millstream.client._writes import me
 from millstream.kernel import Clock, ConfigError, DecodeError, NotFoundError, PlantError
-from millstream.protocols.audit import act_data
+from millstream.protocols.audit import contract_name
 from millstream.protocols.cloudevents import decode_event
 from millstream.protocols.contract import (
     EVENT_KINDS,
@@ -31,6 +31,7 @@ from millstream.protocols.contract import (
     encode_contract,
     newest_versions,
 )
+from millstream.protocols.contract_audit import by_header, published_told
 from millstream.protocols.uns_pattern import Pattern, overlap
 from millstream.protocols.uns_payload import ARROW_TYPE, JSON_TYPE, decode_block, decode_sample
 from millstream.protocols.uns_subject import decode_subject
@@ -154,26 +155,24 @@ class Registry:
         new = replace(contract, version=(old.version if old else 0) + 1, published_ns=self._clock.now_ns())
         reply = await self._link.request(
             CONTRACTS_PREFIX + contract_key(new), encode_contract(new),
-            headers={"Nats-Expected-Last-Subject-Sequence": "0"},
+            headers={"Nats-Expected-Last-Subject-Sequence": "0", **by_header(me(), self._acts.origin)},
         )  # fmt: skip
         refuse(json.loads(reply.payload), f"contract {new.label}")
         self._looked_ns = None
-        await self._tell(old, new, verdict, changes)
+        await self._tell(old, new)
         return verdict, new
 
-    async def _tell(self, old: Contract | None, new: Contract, verdict: Verdict, changes: Sequence[Change]) -> None:
-        """Where the plant begins; where nobody reports yet, at the place that the contract begins with."""
-        told = act_data(
-            me(), self._acts.origin, None if old is None else old.as_dict(), new.as_dict(), name=new.name,
-            verdict=verdict, changes=[f"{change.where}: {change.what}" for change in changes] or None,
-        )  # fmt: skip
+    async def _tell(self, old: Contract | None, new: Contract) -> None:
+        """Where the plant begins; where nobody reports yet, at the place that the contract begins with. Killed before,
+        a hub with tenants tells it."""
+        told = published_told(old, new, me(), self._acts.origin)
         try:
             place = await self._acts.place_of()
         except NotFoundError:
             place = new.paths[0].partition(":")[0].partition("/")[0]
             if "*" in place:
                 return  # of no place at all
-        await self._acts.tell("contract", "put", told, place=place, id=f"contract|{new.label}|{new.published_ns}")
+        await self._acts.tell("contract", "put", told, place=place, id=contract_name(new.label, new.published_ns))
 
     # -- what is published --------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from millstream.client._desks import ask_again, ask_desk, places_of
 from millstream.client._streams import Streams, refuse
 from millstream.kernel import Clock, DecodeError, PlantError
 from millstream.protocols.act import Act, encode_act, upon_module
-from millstream.protocols.audit import act_data
+from millstream.protocols.audit import act_data, pushed_name
 from millstream.protocols.below import MODULE
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.module import (
@@ -99,24 +99,30 @@ class BucketModules:
             raise
         if old is not None:
             await self._purge(chunks_subject(old.nuid))
-        await self._told("pushed", manifest.author, manifest.digest, () if old is None else old.manifests, manifests)
+        before = () if old is None else old.manifests
+        await self._told("pushed", manifest.author, manifest.digest, before, manifests, manifest.time_ns)
         return manifest
 
     async def remove(self, digest: str, act_upon: Callable[[str], Act]) -> None:
         """See ModuleBook."""
         stored = await self._find(digest)
+        if stored is not None:
+            said = stored.manifests
+            await self._told("removed", act_upon(upon_module(said)).author, digest, said, ())
         await self._purge(info_subject(digest))
         if stored is not None:
             await self._purge(chunks_subject(stored.nuid))
-            said = stored.manifests
-            await self._told("removed", act_upon(upon_module(said)).author, digest, said, ())
 
     async def _told(
-        self, outcome: str, who: str, digest: str, before: Sequence[Manifest], after: Sequence[Manifest]
-    ) -> None:
-        """Once it is done: killed between, nobody is told."""
-        data = act_data(who, self.acts.origin, shown_module(before), shown_module(after), digest=digest)
-        await self.acts.tell("module", outcome, data, place=await self.acts.place_of())
+        self, outcome: str, who: str, digest: str, before: Sequence[Manifest], after: Sequence[Manifest],
+        pushed_ns: int | None = None,
+    ) -> None:  # fmt: skip
+        """What was pushed, once it is; killed between, a hub with tenants tells it. That one is removed is told before:
+        killed between, it is still there, and removing it again is told again."""
+        pushed = None if pushed_ns is None else format_time(pushed_ns)
+        data = act_data(who, self.acts.origin, shown_module(before), shown_module(after), digest=digest, pushed=pushed)
+        once = None if pushed_ns is None else pushed_name(digest, who, pushed_ns)
+        await self.acts.tell("module", outcome, data, place=await self.acts.place_of(), id=once)
 
     async def _find(self, digest: str) -> StoredModule | None:
         frames = await self.streams.last(MODULES, [info_subject(digest)])

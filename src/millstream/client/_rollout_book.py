@@ -21,7 +21,7 @@ from millstream.client._desks import ask_again, ask_desk, place_of_all, places_o
 from millstream.client._streams import Streams, refuse
 from millstream.kernel import AuthError, Clock, PlantError
 from millstream.protocols.act import Act, encode_act, upon_rollout
-from millstream.protocols.audit import act_data
+from millstream.protocols.audit import act_data, rollout_name
 from millstream.protocols.below import EVERYWHERE, ROLLOUT, place_subject
 from millstream.protocols.rollout import STEERED, Rollout, decode_rollout, encode_rollout, shown_rollout, steered
 from millstream.protocols.rollout_desk import RolloutAsk, RolloutPlan, Steering
@@ -90,10 +90,13 @@ class BucketRollouts:
         return rollout
 
     async def _told(self, outcome: str, who: str, before: Rollout | None, after: Rollout) -> None:
-        """Once it is stored: killed between, the roll-out itself says who steered it last."""
+        """Once it is stored: killed between, a hub with tenants tells it."""
         shown = None if before is None else shown_rollout(before)
-        data = act_data(who, self.acts.origin, shown, shown_rollout(after), name=after.name, place=after.place)
-        await self.acts.tell("rollout", outcome, data, place=await self.acts.place_of())
+        data = act_data(
+            who, self.acts.origin, shown, shown_rollout(after), name=after.name, place=after.place, turn=after.turn
+        )  # fmt: skip
+        once = rollout_name(after.name, after.turn)
+        await self.acts.tell("rollout", outcome, data, place=await self.acts.place_of(), id=once)
 
     async def list(self) -> builtins.list[Rollout]:
         """See RolloutBook."""

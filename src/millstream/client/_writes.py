@@ -18,14 +18,12 @@ from millstream.client._flows import ask_node
 from millstream.client._reading import Reading
 from millstream.kernel import NotFoundError, PlantError, Unreachable, suggest
 from millstream.model import TagPath, Value
-from millstream.protocols.audit import act_data
+from millstream.protocols.audit import NOT_KNOWN, act_data
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.write_request import WritableTag, WriteAnswer, WriteRequest, encode_write
 
 TELL_S_MAX = 1.0  # a write waits no longer for the audit
-BEFORE_S_MAX = 0.1  # nor for the value before: it is asked for beside the check that the tag may be written
-NOT_KNOWN: Mapping[str, Any] = {"known": False}
-"""What stands for the value before when it does not come in time."""
+BEFORE_S_MAX = 0.1  # nor for the value before, once it is known that the tag may be written: both are asked for at once
 ANSWER_SLACK_S = 15.0  # for the machine's answer and its read-back, behind the expiry
 
 Last = Callable[[str], Awaitable[Reading | None]]
@@ -66,11 +64,13 @@ async def write_tag(
     gives the last reading of the tag. Raises NotWritten, NotFoundError, Unreachable."""
     now_ns, valid_ns = times_ns
     acts, last = told
-    before, tags = await asyncio.gather(_before(tag, acts, last), writable_tags(link, subjects), return_exceptions=True)
-    if isinstance(tags, BaseException):
-        raise tags
-    if isinstance(before, BaseException):
-        raise before
+    before = asyncio.ensure_future(_before(tag, acts, last))
+    try:
+        tags = await writable_tags(link, subjects)
+        await asyncio.wait([before], timeout=BEFORE_S_MAX)
+        value_before = before.result() if before.done() else NOT_KNOWN
+    finally:
+        before.cancel()
     nodes = [node for node, listed in tags.items() if any(item.tag == tag for item in listed)]
     if not nodes:
         every = [item.tag for listed in tags.values() for item in listed]
@@ -79,7 +79,7 @@ async def write_tag(
             next_step=suggest(tag, every) or "`millstream write --list` shows what may be written", code="MS-2001",
         )  # fmt: skip
     request = WriteRequest(id or str(uuid.uuid4()), tag, value, now_ns + valid_ns, who or me())
-    await _tell(request, acts, before)
+    await _tell(request, acts, value_before)
     timeout_s = valid_ns / 1e9 + ANSWER_SLACK_S
     raw = await ask_node(link, f"millstream.node.{nodes[0]}.write", encode_write(request), timeout_s=timeout_s)
     answer: WriteAnswer = msgspec.convert(dict(raw), WriteAnswer)
@@ -92,10 +92,9 @@ async def _before(tag: str, acts: Acts, last: Last) -> Mapping[str, Any] | None:
     """The value that is there, for the audit; None for a tag without one, and where nothing is told."""
     if not acts.is_told:
         return None
-    with suppress(PlantError, TimeoutError):
-        async with asyncio.timeout(BEFORE_S_MAX):
-            found = await last(tag)
-            return {"value": found.value, "time": format_time(found.time_ns)} if found is not None else None
+    with suppress(PlantError):
+        found = await last(tag)
+        return {"value": found.value, "time": format_time(found.time_ns)} if found is not None else None
     return NOT_KNOWN
 
 

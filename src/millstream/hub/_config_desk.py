@@ -74,7 +74,7 @@ class ConfigDesk:
         return [digest for digest in digests if await self._api.last(MODULES, info_subject(digest)) is None]
 
     async def _put(self, ask: ConfigAsk, path: str, body: bytes, origin: str) -> None:
-        """Store a revision that may be, and tell it; killed between, it is told at the next start (`_told_configs`).
+        """Store a revision that may be, and tell it; killed between, it is told at the next start (`_told_acts`).
         Raises PlantError with the reason."""
         revision, text = await asyncio.to_thread(decode_revision, body, ask.edge)
         self._around.authors.check_revision(revision, path)

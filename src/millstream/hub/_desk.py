@@ -59,6 +59,12 @@ class DeskAround:
     clock: Clock
 
 
+def once_of(around: DeskAround, name: str) -> str:
+    """By which id an act of nobody's place is told, as who does it with the hub's own rights tells it: where the plant
+    begins."""
+    return f"/{min(around.places().values(), default='').partition('/')[0]}|{name}"
+
+
 def below(around: DeskAround, what: str, answer: Answer) -> Callable[[Asker], RequestHandler]:
     """Who answers what was asked below a path. A signature that is refused, and what is malformed, oversized or for
     another site, is told to the audit."""

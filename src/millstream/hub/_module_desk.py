@@ -22,7 +22,7 @@ import msgspec
 
 from millstream.bus import StreamApi, decode_answer
 from millstream.historian import Reply
-from millstream.hub._desk import DONE, PART, Asker, DeskAround
+from millstream.hub._desk import DONE, PART, Asker, DeskAround, once_of
 from millstream.kernel import (
     AuthError,
     ConfigError,
@@ -35,7 +35,7 @@ from millstream.kernel import (
 )
 from millstream.model import AssetPath
 from millstream.protocols.act import decode_act, upon_module
-from millstream.protocols.audit import act_data
+from millstream.protocols.audit import act_data, pushed_name
 from millstream.protocols.below import EVERYWHERE, place_subject
 from millstream.protocols.cloudevents import format_time
 from millstream.protocols.module import (
@@ -234,9 +234,10 @@ class ModuleDesk:
         told = act_data(
             manifest.author, upload.asker.origin, shown_module(before),
             shown_module(with_manifest(before, manifest)), digest=manifest.digest, key=signer_of(manifest),
-            place=str(upload.asker.root or ""),
+            place=str(upload.asker.root or ""), pushed=format_time(manifest.time_ns),
         )  # fmt: skip
-        await self._around.audit.tell("module", "pushed", told)
+        once = once_of(self._around, pushed_name(manifest.digest, manifest.author, manifest.time_ns))
+        await self._around.audit.tell("module", "pushed", told, once)
 
     async def _name(self, upload: _Upload, name: str) -> tuple[bool, Sequence[Manifest]]:
         """Store the description. False when somebody else has brought the same bytes before: those stay. And what was
@@ -287,17 +288,16 @@ class ModuleDesk:
                 "who pushed this module signs for more than this path", where=ask.digest, expected=str(root),
                 got=kept[-1].author, code="MS-2443",
             )  # fmt: skip
-        if kept:
-            if not await self._describe(stored, kept, found.seq):
-                raise PlantError("the module changes at this moment", where=ask.digest, next_step="try again")
-        else:
-            await self._purge(info_subject(ask.digest))
-            await self._purge(chunks_subject(stored.nuid))
+        if kept and not await self._describe(stored, kept, found.seq):
+            raise PlantError("the module changes at this moment", where=ask.digest, next_step="try again")
         told = act_data(
             act.author, asker.origin, shown_module(stored.manifests), shown_module(kept), digest=ask.digest,
             key=act.signature.key, place=str(root or ""), is_gone=not kept,
         )  # fmt: skip
         await self._around.audit.tell("module", "removed", told)
+        if not kept:  # killed before, it is still there, and removing it again is told again
+            await self._purge(info_subject(ask.digest))
+            await self._purge(chunks_subject(stored.nuid))
 
     def _is_of(self, manifest: Manifest, root: AssetPath) -> bool:
         """Whether its author signs for nothing outside of this path."""

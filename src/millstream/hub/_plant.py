@@ -70,7 +70,7 @@ from millstream.hub._ledger import HubLedger, accounts_as_dict
 from millstream.hub._rollouts import RolloutEngine
 from millstream.hub._server_events import HeardEvents, ServerEventTeller, SystemEars, shelf_at
 from millstream.hub._sources import SourceKeeper
-from millstream.hub._told_configs import ToldConfigs
+from millstream.hub._told_acts import ToldActs
 from millstream.kernel import Clock, PlantError
 from millstream.protocols.history_job import job_subject
 from millstream.protocols.server_advisory import ServerEvent
@@ -137,7 +137,7 @@ class HubPlant:
         self._ledger: HubLedger | None = None
         self._flows: FlowDirector | None = None
         self._dispatcher: Dispatcher | None = None
-        self._told_configs: ToldConfigs | None = None
+        self._told_acts: ToldActs | None = None
         self._authors = Authors(account.chain, clock) if account.chain is not None else None
         self.historian: HistorianService | None = None
 
@@ -169,8 +169,8 @@ class HubPlant:
                 self.connection, self._places, self._authors, clock=self._clock, log=self._log
             )  # fmt: skip
             group.create_task(rollouts.run(), name="roll-outs")
-            if self._told_configs is not None:
-                group.create_task(self._told_configs.run(), name="configurations that were not told")
+            if self._told_acts is not None:
+                group.create_task(self._told_acts.run(), name="acts that were not told")
             group.create_task(self._teller.run(), name="events of the server")
             if self.account.tenant is not None:
                 group.create_task(self._keep_room(), name="room of the streams")
@@ -396,8 +396,9 @@ class HubPlant:
             await self._stack.enter_async_context(below)
         if self._authors is not None:
             assert self.account.audit is not None
+            assert self.account.place is not None
             around = DeskAround(connection, self._places, self._authors, self.account.audit, clock)
-            self._told_configs = ToldConfigs(around)
+            self._told_acts = ToldActs(around, self.account.place)
             desks = BelowDesks(around, answers, desk, commands)
             await self._stack.enter_async_context(desks.open())
 

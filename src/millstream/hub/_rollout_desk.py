@@ -13,11 +13,11 @@ import msgspec
 
 from millstream.bus import ROLLOUTS, ROLLOUTS_PREFIX, StreamApi, decode_answer
 from millstream.historian import Reply
-from millstream.hub._desk import DONE, PART, Asker, DeskAround, no_name
+from millstream.hub._desk import DONE, PART, Asker, DeskAround, no_name, once_of
 from millstream.kernel import AuthError, DecodeError, FencedError, NotFoundError, PlantError, beside_one_another
 from millstream.model import AssetPath
 from millstream.protocols.act import Act, decode_act, upon_rollout
-from millstream.protocols.audit import act_data
+from millstream.protocols.audit import act_data, rollout_name
 from millstream.protocols.below import lies_below, sites_below
 from millstream.protocols.rollout import (
     STEERED,
@@ -170,13 +170,15 @@ class RolloutDesk:
     async def _tell(
         self, outcome: str, before: Rollout | None, after: Rollout, by: tuple[str, str, str], **more: object
     ) -> None:
-        """`by` is author, key and address."""
+        """`by` is author, key and address. Killed before, it is told later (`_told_acts`)."""
         who, key, origin = by
         shown = None if before is None else shown_rollout(before)
         told = act_data(
-            who, origin, shown, shown_rollout(after), name=after.name, place=after.place, key=key, **more
+            who, origin, shown, shown_rollout(after), name=after.name, place=after.place, key=key, turn=after.turn,
+            **more,
         )  # fmt: skip
-        await self._around.audit.tell("rollout", outcome, told)
+        once = once_of(self._around, rollout_name(after.name, after.turn))
+        await self._around.audit.tell("rollout", outcome, told, once)
 
     async def _store(self, key: str, payload: bytes, last_seq: int | None = None) -> bool:
         """False when there is something newer than `last_seq` (None: whatever there is)."""

@@ -15,6 +15,8 @@ AUDIT_TYPE = "millstream.audit"
 REQUEST_INFO = "Nats-Request-Info"
 """Header in which nats-server says who asked across accounts, when the import shares it."""
 HIDDEN = "(secret)"
+NOT_KNOWN: Mapping[str, Any] = {"known": False}
+"""What stands for how it was before, where nobody knows."""
 TEXT_CHARS_MAX = 400
 ITEMS_COUNT_MAX = 100  # of one list or object; an event is read by people
 DEPTH_MAX = 6
@@ -38,6 +40,21 @@ def act_data(
 def put_name(edge: str, revision: int) -> str:
     """By which id it is told that a revision of a site's configuration was put: by whoever tells it, once."""
     return f"config|{edge}|{revision}"
+
+
+def rollout_name(name: str, turn: int) -> str:
+    """By which id it is told that a roll-out was started (turn 0) or steered: by whoever tells it, once."""
+    return f"rollout|{name}|{turn}"
+
+
+def pushed_name(digest: str, author: str, time_ns: int) -> str:
+    """The same of a module that an author has pushed, at the time that the manifest says."""
+    return f"module|{digest}|{author}|{time_ns}"
+
+
+def contract_name(label: str, published_ns: int) -> str:
+    """The same of a version of a contract."""
+    return f"contract|{label}|{published_ns}"
 
 
 def host_of(who: str) -> str:

@@ -154,7 +154,7 @@ class Desks:
     """The hub's desks by hand, with somebody's log-in."""
 
     def __init__(self, plant: Plant) -> None:
-        self._link = plant.configs._link
+        self._link = plant._link
 
     async def ask(self, what: str, place: str, ask: msgspec.Struct, body: bytes = b"") -> list[bytes]:
         """The parts of an answer; raises what the hub says."""
