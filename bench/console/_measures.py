@@ -45,11 +45,20 @@ _FIRST = """
 """
 _DRAWN = """
 (seconds) => new Promise((done) => {
-  const some = [...document.querySelectorAll(".wall .value")].filter((_one, at) => at % 25 === 0);
+  // The value in the first row of each column: a line of the text that holds all of its good values.
+  const first = (text) => text.textContent.split("\\n", 1)[0];
+  const texts = [...document.querySelectorAll(".wall .values")].filter((text) => text.firstChild !== null);
+  const lines = new Map(texts.map((text) => [text, first(text)]));
   let count = 0;
-  const observer = new MutationObserver((changes) => (count += changes.length));
-  for (const one of some) observer.observe(one, { characterData: true, childList: true, subtree: true });
-  setTimeout(() => done(count / seconds / some.length), seconds * 1000);
+  const observer = new MutationObserver((changes) => {
+    for (const text of new Set(changes.map(({ target }) => target.parentElement ?? target))) {
+      const line = first(text);
+      if (lines.get(text) !== line) count++;
+      lines.set(text, line);
+    }
+  });
+  for (const text of texts) observer.observe(text.firstChild, { characterData: true });
+  setTimeout(() => done(count / seconds / texts.length), seconds * 1000);
 })
 """
 

@@ -101,7 +101,8 @@ test("numbers are written as the browser itself writes them, in both languages",
 
 test("a frame that was late has half as many cells next time, and all is drawn within a second", () => {
   expect(nextSlice(Infinity, 25, 16)).toBe(40);
-  expect(nextSlice(100, 500, 16)).toBe(100);
+  expect(nextSlice(250, 500, 16)).toBe(250);
+  expect(nextSlice(100, 500, 16)).toBe(125);
   expect(nextSlice(100, 500, 60)).toBe(50);
   expect(nextSlice(20, 500, 16)).toBe(25);
   expect(nextSlice(8, 500, 200)).toBe(100);

@@ -1,7 +1,8 @@
 /** All values at once, for a wall: a small cell each, by place. What a search leaves, up to as many as a screen holds. */
-import { useEffect } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo } from "preact/hooks";
 import { numberText, plain } from "../format";
-import { CellValue } from "../parts/value";
+import { Lines, type Column } from "../parts/column";
+import { CellValue, OldestAge } from "../parts/value";
 import { address } from "../router";
 import { follow, hasValues, type Tag } from "../state/tags";
 import { sorted } from "../state/tree";
@@ -13,7 +14,6 @@ const NAME_MAX = 24;
 const NAME_MAX_ROOMY = 28;
 const ROOMY_MAX = 200; // of so many the names have room
 const COLUMN_MAX = 25;
-const CELL_REM = 1.5; // a finger's, as well
 
 export function Wall({ tags, search }: { tags: Tag[]; search: string }): preact.JSX.Element {
   const values = tags.filter(hasValues); // an event is told once, and has none
@@ -34,11 +34,9 @@ export function Wall({ tags, search }: { tags: Tag[]; search: string }): preact.
       {shown.length < values.length && <p class="look">{t("truncated", { n: numberText(shown.length) })}</p>}
       {[...assets.keys()].sort().map((asset) => (
         <section key={asset} class={isRoomy ? "roomy" : undefined} aria-label={plain(asset, 200)}>
-          <h2 class="foreign">{plain(asset, 200)}</h2>
+          <div class="heading"><h2 class="foreign">{plain(asset, 200)}</h2> <OldestAge tags={assets.get(asset) ?? []} /></div>
           <div class="wall">{columnsOf(sorted(assets.get(asset) ?? [])).map((column) => (
-            <ul key={column[0].key} style={{ height: `${column.length * CELL_REM}rem` }}>
-              {column.map((tag) => <Cell key={tag.key} tag={tag} search={search} isRoomy={isRoomy} />)}
-            </ul>
+            <Cells key={column[0].key} tags={column} search={search} isRoomy={isRoomy} />
           ))}</div>
         </section>
       ))}
@@ -46,9 +44,29 @@ export function Wall({ tags, search }: { tags: Tag[]; search: string }): preact.
   );
 }
 
-function Cell({ tag, search, isRoomy }: { tag: Tag; search: string; isRoomy: boolean }): preact.JSX.Element {
+function Cells({ tags, search, isRoomy }: { tags: Tag[]; search: string; isRoomy: boolean }): preact.JSX.Element {
+  const column = useMemo<Column>(() => ({ values: new Lines(), ages: new Lines() }), []);
+  useLayoutEffect(() => { column.values.cut(tags.length); column.ages.cut(tags.length); }, [tags.length]);
   return (
-    <li><a href={address("plant", { search, tag: tag.key })} title={plain(tag.path, 400)}><span>{plain(tag.name, isRoomy ? NAME_MAX_ROOMY : NAME_MAX)}</span> <CellValue tag={tag} isRoomy={isRoomy} /></a></li>
+    <div class="column" style={{ "--rows": tags.length }}>
+      <ul>{tags.map((tag, at) => <Cell key={tag.key} tag={tag} at={at} column={column} search={search} isRoomy={isRoomy} />)}</ul>
+      <pre ref={column.values.element} class="values" aria-hidden="true" />
+      <pre ref={column.ages.element} class="ages" aria-hidden="true" />
+    </div>
+  );
+}
+
+interface CellProps {
+  tag: Tag;
+  at: number;
+  column: Column;
+  search: string;
+  isRoomy: boolean;
+}
+
+function Cell({ tag, at, column, search, isRoomy }: CellProps): preact.JSX.Element {
+  return (
+    <li><a href={address("plant", { search, tag: tag.key })} title={plain(tag.path, 400)}><span>{plain(tag.name, isRoomy ? NAME_MAX_ROOMY : NAME_MAX)}</span> <CellValue tag={tag} at={at} column={column} isRoomy={isRoomy} /></a></li>
   );
 }
 

@@ -9,10 +9,15 @@ import { UNKNOWN, type Source } from "../state/source";
 import { shownValue } from "../state/ratio";
 import { hasValues, unitOf, type Tag } from "../state/tags";
 import { t } from "../words";
+import { write, type Column } from "./column";
 
 const UNIT_MAX = 12;
 const CELL_MAX = 14;
 const ROOMY_MAX = 20;
+/** A number and a short unit: what surely has room, in letters that lie as they are written. */
+const NARROW = /^[-+\d.,e]+ ?[\w/%°²³µ·*]{0,5}$/;
+const OWN_MS = 2000;
+const TURNS = 20; // into so many parts their elements are told apart, so that not all are written in one frame
 const intervalOf = (tag: Tag): number => Number(tag.info.description?.sampling_interval_s ?? 1);
 
 const OLD_MS = 10_000; // what came later needs nobody's word that its source is there
@@ -30,35 +35,63 @@ function lookNow(tag: Tag): Look {
 }
 
 export function ValueCell({ tag }: { tag: Tag }): preact.JSX.Element {
-  const cell = useWritten((element) => writeValue(element, tag, lookNow(tag)), tag);
+  const cell = useWritten((element) => writeValue(element, tag, lookNow(tag)), [tag]);
   return <span ref={cell} class="value" onPointerEnter={hint} />;
 }
 
 /** A value with its unit in one line, which says of what is not good what it is. Where there is no room for both, the word
- * goes before the unit, and both before digits behind the point. */
-export function CellValue({ tag, isRoomy = false }: { tag: Tag; isRoomy?: boolean }): preact.JSX.Element {
+ * goes before the unit, and both before digits behind the point. A good number is drawn in the text of its column, at once; its own
+ * element holds it unseen, for who hears the page or copies from it, and follows every two seconds. */
+export function CellValue({ tag, at, column, isRoomy }: CellProps): preact.JSX.Element {
+  const own = useRef({ isDrawn: false, writtenMs: -OWN_MS });
   const cell = useWritten((element) => {
     const look = lookNow(tag);
-    const unit = plain(unitOf(tag), UNIT_MAX);
+    const value = shownValue(tag, tag.reading.value?.value);
     const word = look === "good" || look === "none" ? "" : t(look);
-    write(element, cellText(shownValue(tag, tag.reading.value?.value), unit, word, isRoomy ? ROOMY_MAX : CELL_MAX));
+    const text = cellText(value, plain(unitOf(tag), UNIT_MAX), word, isRoomy ? ROOMY_MAX : CELL_MAX);
+    const isDrawn = look === "good" && typeof value === "number" && NARROW.test(text);
+    column.values.put(at, isDrawn ? text : "");
+    column.ages.put(at, ageOf(tag));
+    const nowMs = performance.now();
+    const { current } = own;
+    if (isDrawn && current.isDrawn && nowMs - current.writtenMs < OWN_MS) return;
+    current.writtenMs = current.isDrawn ? nowMs : nowMs - (OWN_MS * (at % TURNS)) / TURNS;
+    write(element, text);
+    if (current.isDrawn !== isDrawn) element.classList.toggle("drawn", (current.isDrawn = isDrawn));
     if (element.dataset.look !== look) element.dataset.look = look;
-  }, tag);
+  }, [tag, at, column, isRoomy]);
   return <span ref={cell} class="value" onPointerEnter={(event) => (event.currentTarget.title = hintOf(tag))} />;
 }
 
+interface CellProps {
+  tag: Tag;
+  /** Its line in the texts of the column. */
+  at: number;
+  column: Column;
+  isRoomy: boolean;
+}
+
+/** The age of the oldest value of these, once a second. */
+export function OldestAge({ tags }: { tags: Tag[] }): preact.JSX.Element {
+  const text = useWritten((element) => {
+    const times = tags.flatMap((tag) => tag.reading.peek()?.timeMs || []);
+    write(element, times.length === 0 ? "" : t("oldest", { age: ageText(Math.max(0, now.value - Math.min(...times))) }));
+  }, [tags]);
+  return <span ref={text} class="muted" />;
+}
+
 export function LookCell({ tag }: { tag: Tag }): preact.JSX.Element {
-  return <span ref={useWritten((element) => writeLook(element, lookNow(tag)), tag)} />;
+  return <span ref={useWritten((element) => writeLook(element, lookNow(tag)), [tag])} />;
 }
 
 export function AgeCell({ tag }: { tag: Tag }): preact.JSX.Element {
-  const cell = useWritten((element) => writeAge(element, tag), tag);
+  const cell = useWritten((element) => writeAge(element, tag), [tag]);
   return <span ref={cell} class="muted" onPointerEnter={(event) => (event.currentTarget.title = hintOf(tag))} />;
 }
 
 /** Of a value that has not changed for a while: when its source was heard, or that it is gone. */
 export function HeardCell({ tag }: { tag: Tag }): preact.JSX.Element {
-  return <span ref={useWritten((element) => write(element, heardText(tag, " · ")), tag)} class="muted" />;
+  return <span ref={useWritten((element) => write(element, heardText(tag, " · ")), [tag])} class="muted" />;
 }
 
 function heardText(tag: Tag, before: string): string {
@@ -79,7 +112,7 @@ export function RowCells({ tag, mark }: { tag: Tag; mark?: preact.JSX.Element })
     if (hasValues(tag)) writeLook(says, found);
     else write(says, ""); // an event is told once: it has no value that could be missing
     writeAge(age.firstElementChild as HTMLElement, tag);
-  }, tag);
+  }, [tag]);
   return (
     <>
       <span ref={first} role="gridcell" class="number" elementtiming="value"><span class="value" onPointerEnter={hint} /></span>
@@ -90,10 +123,10 @@ export function RowCells({ tag, mark }: { tag: Tag; mark?: preact.JSX.Element })
   );
 }
 
-/** Calls `draw` with the element, again when a signal that it read has changed. */
-function useWritten(draw: (element: HTMLElement) => void, tag: Tag): preact.RefObject<HTMLSpanElement | null> {
+/** Calls `draw` with the element, again when a signal that it read has changed; `of` is what it is drawn of. */
+function useWritten(draw: (element: HTMLElement) => void, of: unknown[]): preact.RefObject<HTMLSpanElement | null> {
   const element = useRef<HTMLSpanElement>(null);
-  useLayoutEffect(() => effect(() => { if (element.current !== null) draw(element.current); }), [tag]);
+  useLayoutEffect(() => effect(() => { if (element.current !== null) draw(element.current); }), of);
   return element;
 }
 
@@ -115,14 +148,12 @@ function writeLook(element: HTMLElement, look: Look): void {
 }
 
 function writeAge(element: HTMLElement, tag: Tag): void {
-  const time = tag.reading.value?.timeMs;
-  write(element, time ? ageText(Math.max(0, now.value - time)) : "–");
+  write(element, ageOf(tag));
 }
 
-function write(element: HTMLElement, text: string): void {
-  const node = element.firstChild as Text | null;
-  if (node === null) element.textContent = text;
-  else if (node.data !== text) node.data = text;
+function ageOf(tag: Tag): string {
+  const time = tag.reading.value?.timeMs;
+  return time ? ageText(Math.max(0, now.value - time)) : "–";
 }
 
 /** Worked out when the pointer comes: nearly nobody asks. */

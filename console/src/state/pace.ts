@@ -1,6 +1,6 @@
 /** How many cells are written in one frame, so that the next one is not late. Pure. */
 
-const FRAMES = 5; // of one round, where the machine is fast enough
+const FRAMES = 2; // of one round, where the machine is fast enough: each has a price of its own, however few cells are written
 const AT_ONCE_MIN = 40; // so many in one frame are too few to spread
 const AT_ONCE_LEAST = 8;
 const LATE_MS = 25;

@@ -14,7 +14,7 @@ export const de: Words = {
   search: "Suchen", searchTags: "Messstellen suchen", nothingFound: "Nichts passt zu „{what}“.",
   emptyPlant: "Noch keine Messstellen. Sobald ein Edge den ersten Wert gespeichert hat, erscheint er hier.",
   tagsCount: "{n} Messstellen", truncated: "Gezeigt werden die ersten {n}; die Suche grenzt ein.",
-  name: "Name", value: "Wert", unit: "Einheit", quality: "Qualität", age: "Alter", state: "Zustand", time: "Zeit",
+  name: "Name", value: "Wert", unit: "Einheit", quality: "Qualität", age: "Alter", oldest: "ältester Wert {age}", state: "Zustand", time: "Zeit",
   good: "gut", uncertain: "unsicher", bad: "schlecht", notGood: "Nicht gut", nBad: "{n} schlecht", nUncertain: "{n} unsicher", nWaiting: "{n} noch ohne Wert", asOf: "Stand vor {age}.", stale: "veraltet", sourceHeard: "Quelle gehört vor {age}", sourceGone: "Quelle weg", noValue: "kein Wert",
   close: "Schließen", openTrend: "Im Verlauf öffnen", copy: "Kopieren", copied: "Kopiert", source: "Quelle",
   path: "Pfad", subject: "Subject", kind: "Art", description: "Beschreibung", details: "Einzelheiten",

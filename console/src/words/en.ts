@@ -12,7 +12,7 @@ export const en = {
   search: "Search", searchTags: "Search tags", nothingFound: "Nothing fits “{what}”.",
   emptyPlant: "No tags yet. As soon as an edge stores its first value, it appears here.",
   tagsCount: "{n} tags", truncated: "The first {n} are shown; search narrows them.",
-  name: "Name", value: "Value", unit: "Unit", quality: "Quality", age: "Age", state: "State", time: "Time",
+  name: "Name", value: "Value", unit: "Unit", quality: "Quality", age: "Age", oldest: "oldest value {age}", state: "State", time: "Time",
   good: "good", uncertain: "uncertain", bad: "bad", notGood: "Not good", nBad: "{n} bad", nUncertain: "{n} uncertain", nWaiting: "{n} without a value yet", asOf: "As of {age} ago.", stale: "stale", sourceHeard: "source heard {age} ago", sourceGone: "source gone", noValue: "no value",
   close: "Close", openTrend: "Open in trend", copy: "Copy", copied: "Copied", source: "Source", path: "Path",
   subject: "Subject", kind: "Kind", description: "Description", details: "Details", command: "On the command line",

@@ -16,6 +16,7 @@ from all_tenants import see_all_tenants
 from browser import DESK, PHONE, a_page, accessibility_faults, chromium, faults_shown
 from client_package import see_the_example_page, the_example
 from console_site import HOSTILE, PLACE, TOKEN, ConsoleSite, console_site
+from lined import see_lines_beside_their_rows
 from login_site import PASSWORD, LoginSite, login_site
 from outlines import check_outline
 from signing import sign_what_a_page_prepared
@@ -138,6 +139,8 @@ async def see_all_values(page: Page) -> None:
     await press.get_by_role("link", name="lost").get_by_text("bad").wait_for()
     assert await press.get_by_role("link", name="lost").locator(".value").get_attribute("data-look") == "bad"
     assert await faults_shown(page) == []
+    await see_lines_beside_their_rows(page)
+    await press.get_by_text(re.compile(r"^oldest value \d+ \w+$")).wait_for()
     await page.get_by_role("searchbox").fill("speed")
     await press.get_by_role("link", name=COUNT).wait_for(state="detached")
     await press.get_by_role("link", name="speed").click()
