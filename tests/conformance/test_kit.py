@@ -31,6 +31,7 @@ from millstream.sdk.testing import (
     StaleWaiverError,
     VirtualClock,
     check_names,
+    held_resources,
     run_check,
     run_virtual,
 )
@@ -205,6 +206,21 @@ async def test_a_fault_is_found_by_its_check(fault: str, check: str, folder: Pat
         for task in world.tasks:
             task.cancel()
         await asyncio.gather(*world.tasks, return_exceptions=True)
+
+
+async def test_what_others_let_go_of_meanwhile_is_not_taken_for_something_opened(tmp_path: Path) -> None:
+    (tmp_path / "theirs").touch()
+    (tmp_path / "ours").touch()
+    theirs = (tmp_path / "theirs").open()
+    before = held_resources()
+    theirs.close()
+    assert not held_resources().is_more_than(before)
+    with (tmp_path / "ours").open():
+        assert held_resources().is_more_than(before), "as many files as before, and one of them another"
+    task = asyncio.ensure_future(asyncio.sleep(3600))
+    assert held_resources().is_more_than(before)
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def test_a_waiver_of_what_holds_is_stale(folder: Path, world: World) -> None:

@@ -22,7 +22,7 @@ from millstream.flow.library import FLOW_TYPES
 from millstream.kernel import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-UP_TIMEOUT_S = 60
+UP_TIMEOUT_S = 150
 AFRESH = "|".join(warm.STARTED_AFRESH)
 SIM_PORTS = {"opcua": 4840, "modbus": 5020, "mtconnect": 7878}  # what the examples name
 
@@ -189,11 +189,15 @@ async def node_json(data_dir: Path) -> dict[str, Any]:
     return dict(json.loads((data_dir / "node.json").read_text(encoding="utf-8")))
 
 
-async def until_done(root: Path, cwd: Path, text: str) -> str:
-    """Run commands again until they succeed (what was just stored takes a moment); gives standard output."""
+async def until_done(root: Path, cwd: Path, text: str, lines_min: int = 0) -> str:
+    """Run commands again until they succeed and say so much (what was just stored takes a moment); gives standard
+    output."""
     try:
         async with asyncio.timeout(UP_TIMEOUT_S):
-            while (said := await asyncio.to_thread(shell, root, cwd, text)).returncode != 0:
+            while True:
+                said = await asyncio.to_thread(shell, root, cwd, text)
+                if said.returncode == 0 and len(said.stdout.splitlines()) >= lines_min:
+                    break
                 await asyncio.sleep(0.2)
     except TimeoutError:
         raise AssertionError(f"{text}: {said.stdout}{said.stderr}") from None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -97,9 +98,17 @@ def numbers(received: list[Received]) -> list[int]:
     return [int(m.payload) for m in received if not is_ledger_subject(m.subject)]
 
 
-async def produce(publisher: Publisher, total: int, size: int = 7) -> None:
-    """Submit `total` numbered messages in units of `size`, then wait until all are stored."""
-    futures = [await publisher.submit(messages(first, min(size, total - first))) for first in range(0, total, size)]
+async def produce(
+    publisher: Publisher, total: int, size: int = 7, gates: Mapping[int, asyncio.Event] = MappingProxyType({})
+) -> None:
+    """Submit `total` numbered messages in units of `size`, then wait until all are stored. Whatever is behind a number
+    of `gates` is submitted once that is open."""
+    futures = []
+    for first in range(0, total, size):
+        for number, gate in gates.items():
+            if first >= number:
+                await gate.wait()
+        futures.append(await publisher.submit(messages(first, min(size, total - first))))
     async with asyncio.timeout(60):
         await asyncio.gather(*futures)
         await publisher.flush()
@@ -179,10 +188,15 @@ async def test_a_server_that_hangs_and_comes_back_loses_and_doubles_nothing(
     async with rig.connect() as connection:
         await rig.make_stream(connection)
         async with rig.publisher(connection) as publisher, asyncio.TaskGroup() as group:
-            producer = group.create_task(produce(publisher, total))
-            for pause in range(1, 3):
+            gates = {
+                total // 2: asyncio.Event(),
+                total * 3 // 4: asyncio.Event(),
+            }  # a loop that is late stores much at once
+            producer = group.create_task(produce(publisher, total, gates=gates))
+            for pause, gate in enumerate(gates.values(), 1):
                 await until(publisher, pause * total // 4)
                 rig.server.signal(signal.SIGSTOP)
+                gate.set()
                 connects = connection.connects
                 done, _ = await asyncio.wait({producer}, timeout=1.2)
                 assert not done

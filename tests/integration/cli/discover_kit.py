@@ -30,8 +30,9 @@ async def nonsense() -> AsyncIterator[int]:
 
 
 async def discover(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any], str]:
-    """Status, the object that it printed, and what it said."""
+    """Status, the object that it printed, and what it said. Who is there gets its time to answer."""
     capfd.readouterr()
-    status = await asyncio.to_thread(main, ["discover", *words, "--rate", "200", "--json"])
+    patience = () if "--timeout" in words else ("--timeout", "30")
+    status = await asyncio.to_thread(main, ["discover", *words, *patience, "--rate", "200", "--json"])
     said = capfd.readouterr()
     return status, json.loads(said.out or "{}"), said.err

@@ -33,7 +33,8 @@ async def device(kind: str) -> AsyncIterator[str]:
     elif kind == "opcua-foreign":
         script = ROOT / "peers/opcua_conformance.js"
         async with process("node", str(script), "pki", "plain") as (_, ready):
-            yield f"{{endpoint: 'opc.tcp://127.0.0.1:{ready['port']}', security: {{policy: none}}}}"
+            endpoint = f"opc.tcp://127.0.0.1:{ready['port']}"
+            yield f"{{endpoint: '{endpoint}', security: {{policy: none}}, request_timeout: 60s}}"
     elif kind == "mtconnect-agent":
         async with joined(AgentPeer({}, (), items=ITEMS)) as agent:
             yield f"{{mode: agent, url: 'http://127.0.0.1:{agent.port}'}}"

@@ -43,7 +43,7 @@ async def test_units_servers_and_what_is_neither(tmp_path: Path, capfd: pytest.C
         # What is found becomes a file that passes.
         words = ("127.0.0.1", "--look-for", f"modbus:{modbus['port']}/1", "--look-for", f"opcua:{server['port']}")
         capfd.readouterr()
-        assert await asyncio.to_thread(main, ["discover", *words, "--yaml"]) == 0
+        assert await asyncio.to_thread(main, ["discover", *words, "--timeout", "30", "--yaml"]) == 0
         file = tmp_path / "found.yaml"
         file.write_text(capfd.readouterr().out)
         assert await asyncio.to_thread(main, ["check", str(file)]) == 0, capfd.readouterr().out
@@ -71,7 +71,9 @@ async def test_a_bacnet_device_says_its_number_and_name(kind: str, capfd: pytest
         assert device["config"]["device_id"] == (999 if kind == "cov" else 1234)
         assert device["name"]
         assert found["sent"]["BACnet Who-Is"] == 1
-        status, found, said = await discover(capfd, peer.address, "--look-for", f"bacnet:{peer.port + 1}")
+        status, found, said = await discover(
+            capfd, peer.address, "--look-for", f"bacnet:{peer.port + 1}", "--timeout", "0.5"
+        )
         assert (status, found["silent"]) == (3, 1)
 
 

@@ -99,7 +99,7 @@ async def test_a_broker_is_found_with_its_topics_and_mapped(
     monkeypatch.chdir(tmp_path)
     async with brokers(tmp_path) as (free, closed), nonsense() as odd:
         ports = f"{free.port},{closed.port},{odd},{free_port()}"
-        status, found, said = await discover(capfd, "127.0.0.1", "--look-for", f"mqtt:{ports}")
+        status, found, said = await discover(capfd, "127.0.0.1", "--look-for", f"mqtt:{ports}", "--timeout", "4")
         assert status == 0, said
         first, second = found["devices"]
         assert first["facts"] == {"access": "anybody", "topics": "1", "begin_with": "hall"}
@@ -142,7 +142,7 @@ async def test_an_io_link_master_says_who_it_is_in_either_dialect(
 
     async with process(*MASTER) as (_, master), served(only_core) as core, served(web_page) as page:
         ports = f"{master['port']},{core},{page},{free_port()}"
-        status, found, said = await discover(capfd, "127.0.0.1", "--look-for", f"iolink:{ports}")
+        status, found, said = await discover(capfd, "127.0.0.1", "--look-for", f"iolink:{ports}", "--timeout", "4")
         assert status == 0, said
         first, second = found["devices"]
         assert first["config"] == {"url": f"http://127.0.0.1:{master['port']}/iolink/v1", "dialect": "json"}

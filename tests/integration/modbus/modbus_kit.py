@@ -18,6 +18,7 @@ from millstream.connectors.modbus._session import ModbusSession
 from millstream.sdk import ConnectorTools, Tag
 
 PEERS = Path(__file__).resolve().parents[2] / "peers"
+READY_S = 150.0  # node-opcua takes several seconds of processor
 
 
 def tag(address: str, **options: Any) -> Tag:
@@ -65,7 +66,7 @@ async def process(*command: str, cwd: Path | None = None) -> AsyncIterator[tuple
     child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=cwd)
     try:
         assert child.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(READY_S):
             while not (line := await child.stdout.readline()).startswith(b"{"):
                 assert line, "the device ended before it was ready"
             ready = json.loads(line)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import threading
+from collections import Counter
 from dataclasses import dataclass
 
 
@@ -16,6 +17,11 @@ class Resources:
     tasks: int
     threads: int
     files: tuple[str, ...]
+
+    def is_more_than(self, before: Resources) -> bool:
+        """Whether something is held that was not; what others let go of meanwhile does not matter."""
+        new_files = Counter(self.files) - Counter(before.files)
+        return self.tasks > before.tasks or self.threads > before.threads or bool(new_files)
 
 
 def held_resources() -> Resources:
