@@ -1,11 +1,11 @@
 /** Who did what, and what was refused: events of the plant's own history, by kind, person and time. */
 import { plain } from "../format";
 import { address, go, route } from "../router";
-import { auditRows, KINDS, type AuditRow } from "../state/audit";
+import { auditRows, KINDS, valueSaid, type AuditRow } from "../state/audit";
 import { client } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { t, type Word } from "../words";
-import { known, valueOfFact } from "../words/codes";
+import { factText } from "../words/codes";
 import { Table } from "./table";
 import { Age } from "./value";
 
@@ -56,11 +56,11 @@ export function Type({ of }: { of: AuditRow }): preact.JSX.Element {
 /** A line for each value that differs. The arrow is read as a word, too. */
 export function Changes({ of }: { of: AuditRow }): preact.JSX.Element | null {
   if (of.changes.length === 0) return null;
-  const state = (name: string, text: string | null): preact.JSX.Element => (text === null ? <span class="muted">{t("notThere")}</span> : <span>{valueOfFact(name, text, 120)}</span>);
+  const state = (name: string, text: string | null): preact.JSX.Element => (text === null ? <span class="muted">{t("notThere")}</span> : <span>{plain(valueSaid(name, /_n?s$/.test(name) && /^\d+$/.test(text) ? Number(text) : text), 120)}</span>);
   return (
     <ul class="changes">
       {of.changes.slice(0, CHANGES_MAX).map((one) => (
-        <li key={one.name}><b>{known("fact", one.name) ?? plain(one.name, 80)}</b>: {state(one.name, one.before)} <span aria-label={t("becomes")} role="img">→</span> {state(one.name, one.after)}</li>
+        <li key={one.name}><b>{factText(one.name)}</b>: {state(one.name, one.before)} <span aria-label={t("becomes")} role="img">→</span> {state(one.name, one.after)}</li>
       ))}
       {of.changes.length > CHANGES_MAX && <li class="muted">{t("andMore", { n: of.changes.length - CHANGES_MAX })}</li>}
     </ul>

@@ -68,10 +68,12 @@ export function auditRows(events: StoredEvent[], text: string): AuditRow[] {
   });
 }
 
+const factOf = (name: string, value: unknown): string => `${factText(name)} ${valueSaid(name, value)}`;
+
 /** Unix seconds or nanoseconds, as their names say that they are, are told as a time. */
-function factOf(name: string, value: unknown): string {
+export function valueSaid(name: string, value: unknown): string {
   const ms = typeof value !== "number" ? 0 : name.endsWith("_ns") ? value / 1e6 : name.endsWith("_s") ? value * 1000 : 0;
-  return `${factText(name)} ${ms > YEAR_2001_MS ? timeText(ms) : typeof value === "string" ? valueOfFact(name, value, TEXT_MAX) : JSON.stringify(value)}`;
+  return ms > YEAR_2001_MS ? timeText(ms) : typeof value === "string" ? valueOfFact(name, value, TEXT_MAX) : JSON.stringify(value);
 }
 
 /** What differs between two states, by the path of each value; nothing for an event that tells of none. */

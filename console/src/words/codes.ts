@@ -192,6 +192,8 @@ const OF_FACT: Record<string, (code: string) => string> = {
   window: (code) => codeText("window", code), category: (code) => codeText("category", code), by: (code) => codeText("by", code),
   doubts: (code) => codeText("doubt", code), doubt: (code) => codeText("doubt", code), change: (code) => plain(stateText(code), 100),
   state: (code) => known("machine", code) ?? known("command", code) ?? known("stage", code) ?? plain(stateText(code), 100),
+  role: (code) => (code === "viewer" || code === "engineer" || code === "commander" ? t(code) : plain(code, 40)),
+  via: (code) => (code === "password" ? t("password") : plain(code, 100)),
   action: (code) => codeText("action", code), kind: (code) => codeText("kind", code), priority: severityText, severity: severityText,
 };
 

@@ -210,7 +210,7 @@ class LoginDesk:
             raise TooManyAttempts("too many attempts", verdict.wait_s)
         self._tell_attempt(tenant, name, address)
         if verdict.locks:
-            data = {"name": name[:80], "host": address, "locked": verdict.locks}
+            data = {"name": name[:80], "host": address, "locked": verdict.locks, **_whose(tenant)}
             await self._around.audit(self._known(tenant), "session", "locked", data)
         kept = self.book.user(tenant, name)
         is_right = await self._passwords.is_right(None if kept is None else kept.password, password)

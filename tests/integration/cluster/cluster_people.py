@@ -43,16 +43,17 @@ class Somebody:
         async with httpx.AsyncClient(base_url=node["api_url"], timeout=DEADLINE_S, headers=headers) as client:
             yield client
 
-    async def log_in(self, member: str) -> None:
+    async def log_in(self, member: str, *, has_key: bool = True) -> None:
         """With the password, and a key for NATS."""
         body = {"tenant": self.tenant, "user": self.name, "password": PASSWORD, "as_cookie": False}
+        body |= {"public_key": self.key.public} if has_key else {}
 
         async def is_in() -> bool:
             async with self.at(member) as client:
-                answer = await client.post("/api/v1/login", json={**body, "public_key": self.key.public})
+                answer = await client.post("/api/v1/login", json=body)
             assert answer.status_code in (200, 401, 503), answer.text  # the member may not have heard of the user yet
             if answer.status_code == 200:
-                self.token, self.nats = answer.json()["token"], answer.json()["nats"]
+                self.token, self.nats = answer.json()["token"], answer.json().get("nats", {})
             return bool(self.token)
 
         await until(is_in, f"{self.name} is in")
@@ -97,13 +98,13 @@ async def _quiet(error: Exception) -> None:
     """What the server says as it hangs up."""
 
 
-async def add(cluster: TenantCluster, member: str, tenant: str, name: str) -> Somebody:
+async def add(cluster: TenantCluster, member: str, tenant: str, name: str, role: str = "engineer") -> Somebody:
     """Add a person by `millstream login` at one box."""
 
     async def is_added() -> bool:
         with contextlib.suppress(PlantError):
             async with login_users(cluster.folder / member, "test") as users:
-                await users.add(tenant, name, PASSWORD, role="engineer", paths=[])
+                await users.add(tenant, name, PASSWORD, role=role, paths=[])
             return True
         return False
 
@@ -197,6 +198,26 @@ async def two_in(cluster: TenantCluster, first: str, second: str) -> tuple[Someb
         assert (await ann.wait_status(member, 200, "status"))["node"]["tenant"] == "acme"
         await bob.wait_status(member, 404, "last", tag="acme/hub:n")
     return ann, bob
+
+
+async def sees_all_tenants(cluster: TenantCluster, first: str, second: str) -> None:
+    """Pat of who runs the hub has logged in at one box: at each, leading or not, the same tenants and sites."""
+    pat = await add(cluster, second, "provider", "pat", "viewer")
+    await pat.log_in(first, has_key=False)
+    for member in cluster.running:
+
+        async def is_shown(member: str = member) -> bool:
+            found = await pat.wait_status(member, 200, "provider/tenants")
+            told = [(one["name"], one["state"], one["uses"]["sites"]["used"]) for one in found["tenants"]]
+            return told == [("acme", "up", 1), ("beta", "up", 1)]
+
+        await until(is_shown, f"both tenants with their sites at {member}")
+        found = await pat.wait_status(member, 200, "provider/tenants")
+        limit = cluster.operator.trust.tenants["acme"].limits.disk_bytes
+        assert found["tenants"][0]["uses"]["disk_bytes"]["limit"] == limit
+        sites = (await pat.wait_status(member, 200, "provider/sites"))["sites"]
+        assert [(one["tenant"], one["name"]) for one in sites] == [("acme", "plant1"), ("beta", "plant1")]
+        await pat.wait_status(member, 403, "last", tag="acme/hub:n")
 
 
 async def goes_on_and_is_taken_out(who: Somebody, live: Client, members: tuple[str, str]) -> None:

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cluster_people import Visitor, comes_back_to_others, goes_on_and_is_taken_out, told, two_in, wait_out
+from cluster_people import (
+    Visitor,
+    comes_back_to_others,
+    goes_on_and_is_taken_out,
+    sees_all_tenants,
+    told,
+    two_in,
+    wait_out,
+)
 from cluster_site import MEMBERS
 from forward_site import Edge, running_edge, until
 from identity_provider import Idp, idp
@@ -123,6 +131,7 @@ async def test_tenants_of_a_hub_of_three_lose_nothing_and_a_site_that_is_locked_
 
         # People log in, each at one member: all of them know them.
         ann, bob = await two_in(cluster, leader, away)
+        await sees_all_tenants(cluster, leader, away)
         live = await stack.enter_async_context(ann.connected(third))
         await provider.set(person={"sub": "vic"})
         visitor = Visitor(cluster, await stack.enter_async_context(httpx.AsyncClient(timeout=60.0)))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from browser import faults_shown
 from login_site import PASSWORD, LoginSite
+from untranslated import english_words, untranslated
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -48,6 +49,12 @@ async def see_all_tenants(page: Page, site: LoginSite) -> None:
     await page.get_by_role("link", name="Verwaltung").first.click()
     await page.get_by_role("table", name="Mandanten").get_by_role("row", name="acme").get_by_text("läuft").wait_for()
     await page.get_by_text("Sie sind pat, Anbieter, für alle Mandanten").wait_for()
+    english = english_words()
+    for view, text in (("admin", "0 von 1 verbunden"), ("admin?view=audit", "Sitzung"), ("fleet", "acme/plant1")):
+        await page.evaluate("(view) => (location.hash = view)", f"#/{view}")
+        await page.locator("main").get_by_text(text).first.wait_for()
+        found = await untranslated(page, english)
+        assert found == [], f"{view}: {found}"
     assert sockets == []
 
 
