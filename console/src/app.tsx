@@ -8,6 +8,7 @@ import { PlantPage } from "./pages/plant";
 import { AlarmCount } from "./parts/alarm_count";
 import { later } from "./parts/later";
 import { Pins } from "./parts/pins";
+import { SureDialog, UndoBar } from "./parts/undo";
 import { address, page as shownPage, PAGES, type Page } from "./router";
 import { clockError, connections, isProvider, leave, linkState, POLL_S, problem, PROVIDER_POLL_S, session } from "./state/hub";
 import { theme, THEMES, type Theme } from "./theme";
@@ -68,6 +69,8 @@ export function App(): preact.JSX.Element {
       <main id="main" tabIndex={-1} aria-label={t(page)}>
         {isReady ? <View key={page} /> : <p class="empty">{t("connecting")}…</p>}
       </main>
+      <UndoBar />
+      <SureDialog />
     </>
   );
 }

@@ -1,5 +1,6 @@
 import { render } from "preact";
 import { App } from "./app";
+import { keepFocus } from "./state/focus";
 import { begin, sessionKnown } from "./state/hub";
 import { loadFirst, startTags } from "./state/tags";
 import "./style.css";
@@ -11,7 +12,9 @@ async function start(): Promise<void> {
   startTags();
   void begin(loadFirst);
   await Promise.race([sessionKnown(), new Promise((done) => setTimeout(done, FRAME_MS))]);
-  render(<App />, document.getElementById("app") as HTMLElement);
+  const root = document.getElementById("app") as HTMLElement;
+  render(<App />, root);
+  keepFocus(root);
 }
 
 void start();

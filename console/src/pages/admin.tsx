@@ -13,6 +13,7 @@ import { address, route } from "../router";
 import { client, isProvider, session } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { shell } from "../state/commission";
+import { sure } from "../state/sure";
 import { roleText, t, type Word } from "../words";
 
 const ADMIN_MS = 10_000;
@@ -63,6 +64,10 @@ export function OfTenant({ view }: { view: "people" | "siteKeys" }): preact.JSX.
 
 function Sessions({ rows, reload }: { rows: OpenSession[]; reload: () => void }): preact.JSX.Element {
   const asking = useAsking(reload);
+  const end = async (row: OpenSession): Promise<void> => {
+    if (!(await sure(`${t("endIt")}: ${plain(row.user, 80)}`, t("noWayBack", { what: t("sessions") }), t("endIt")))) return;
+    await asking.ask(`${t("sessions")}: ${row.user}`, () => client.people.endSession(row.id));
+  };
   return (
     <>
       <Table caption={t("sessions")} rows={rows} keyOf={(row) => row.id} columns={[
@@ -72,7 +77,7 @@ function Sessions({ rows, reload }: { rows: OpenSession[]; reload: () => void })
         { head: t("since"), cell: (row) => <Age timeMs={row.created_s * 1000} /> },
         { head: t("endsAt"), cell: (row) => timeText(row.expires_s * 1000) },
         { head: t("acts"), cell: (row) => !row.is_this && (
-          <button type="button" disabled={asking.isBusy} aria-label={`${t("endIt")}: ${plain(row.user, 80)} ${row.id.slice(0, 6)}`} onClick={() => void asking.ask(`${t("sessions")}: ${row.user}`, () => client.people.endSession(row.id))}>{t("endIt")}</button>
+          <button type="button" disabled={asking.isBusy} aria-label={`${t("endIt")}: ${plain(row.user, 80)} ${row.id.slice(0, 6)}`} onClick={() => void end(row)}>{t("endIt")}</button>
         ) },
       ]} />
       {asking.outcome && <Told outcome={asking.outcome} />}

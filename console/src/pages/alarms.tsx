@@ -2,7 +2,7 @@
 import { type StoredEvent } from "@millstream/client";
 import { useEffect, useState } from "preact/hooks";
 import { numberText, plain, timeText } from "../format";
-import { AlarmAskForm, AlarmButtons, type AlarmForm } from "../parts/alarm_acts";
+import { AlarmAskForm, AlarmButtons, backOf, type AlarmForm } from "../parts/alarm_acts";
 import { mayAct, Told, useAsking } from "../parts/ask";
 import { SeverityMark } from "../parts/mark";
 import { Path } from "../parts/written";
@@ -66,7 +66,7 @@ function Current({ alarms, again }: { alarms: Alarm[]; again: () => void }): pre
     head: t("acts"),
     cell: (row) => (
       <AlarmButtons alarm={row} isBusy={isBusy} open={(form) => setOpen({ alarm: row, form })}
-        send={(action) => void ask(row.path, (id) => client.acts.askAlarm({ id, path: row.path, action, occurrence: row.count }))} />
+        send={(action) => void ask(row.path, (id) => client.acts.askAlarm({ id, path: row.path, action, occurrence: row.count }), () => backOf(row, action))} />
     ),
   };
   return (
@@ -83,7 +83,7 @@ function Current({ alarms, again }: { alarms: Alarm[]; again: () => void }): pre
       <Told outcome={outcome} />
       {open && (
         <AlarmAskForm key={`${open.form} ${open.alarm.path}`} {...open} isBusy={isBusy} cancel={() => setOpen(undefined)}
-          ask={(send) => void ask(open.alarm.path, send).then((isDone) => isDone && setOpen(undefined))} />
+          ask={(send, back) => void ask(open.alarm.path, send, back).then((isDone) => isDone && setOpen(undefined))} />
       )}
     </>
   );

@@ -3,7 +3,7 @@ import { type Blame, type PathChange, type Revision, type SiteConfig } from "@mi
 import { useState } from "preact/hooks";
 import { plain } from "../format";
 import { AskForm, mayAct, Told, useAsking } from "../parts/ask";
-import { ConfigEditor } from "../parts/config_editor";
+import { ConfigEditor, documentBack } from "../parts/config_editor";
 import { OkMark } from "../parts/mark";
 import { Panel } from "../parts/panel";
 import { Table } from "../parts/table";
@@ -12,7 +12,7 @@ import { address, go, route } from "../router";
 import { client, session } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { roleText, t, type Word } from "../words";
-import { codeText } from "../words/codes";
+import { codeText, whyText } from "../words/codes";
 
 const STATE_MS = 3000;
 const PARTS = ["edit", "revisions", "blame"] as const satisfies Word[];
@@ -63,14 +63,14 @@ function Revisions({ config, reload }: { config: SiteConfig; reload: () => void 
         { head: t("age"), cell: (row) => <Age timeMs={row.time_ns / 1e6} /> },
         { head: t("author"), cell: (row) => <>{plain(row.author, 128)} {row.is_signed && <small>{t("signed")}</small>}</> },
         { head: t("kind"), cell: (row) => plain([codeText("revision", row.kind ?? "put"), row.restores ?? "", row.rollout ?? ""].join(" "), 80) },
-        { head: t("comment"), cell: (row) => plain(row.comment ?? "", 512) },
+        { head: t("comment"), cell: (row) => plain(whyText(row.comment ?? ""), 512) },
         { head: t("acts"), cell: (row) => row.revision !== config.history[0]?.revision && mayPut && (
           <button type="button" disabled={asking.isBusy} onClick={() => setBack(row)}>{t("backTo")} {row.revision}</button>
         ) },
       ]} />
       <Told outcome={asking.outcome} />
       {back !== undefined && <BackForm key={back.revision} revision={back} isBusy={asking.isBusy} cancel={() => setBack(undefined)}
-        submit={(comment) => void asking.ask(`${config.edge} → ${back.revision}`, () => client.sites.rollBack({ edge: config.edge, to: back.revision, comment })).then(() => setBack(undefined))} />}
+        submit={(comment) => void asking.ask(`${config.edge} → ${back.revision}`, () => client.sites.rollBack({ edge: config.edge, to: back.revision, comment }), (found) => documentBack(config.edge, found.revision.revision, config.history[0].revision)).then(() => setBack(undefined))} />}
       {shown !== null && <Difference key={shown} config={config} revision={Number(shown)} />}
     </>
   );
@@ -131,7 +131,7 @@ function BlameOf({ edge }: { edge: string }): preact.JSX.Element {
       { head: t("revision"), isNumber: true, cell: (row) => <a href={address("fleet", { site: edge, part: "revisions", revision: String(row.revision) })}>{row.revision}</a> },
       { head: t("author"), cell: (row) => plain(row.author, 128) },
       { head: t("age"), cell: (row) => <Age timeMs={row.time_ns / 1e6} /> },
-      { head: t("comment"), cell: (row) => plain(row.comment, 300) },
+      { head: t("comment"), cell: (row) => plain(whyText(row.comment), 300) },
     ]} />
   );
 }

@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { plain } from "../format";
 import { type Alarm } from "../state/alarms";
 import { client } from "../state/hub";
+import { type Back } from "../state/undo";
 import { t, type Word } from "../words";
 import { AskForm } from "./ask";
 
@@ -34,19 +35,29 @@ export function AlarmButtons({ alarm, isBusy, send, open }: ButtonsProps): preac
   );
 }
 
+const unshelve = (path: string): Back => (why, id) => client.acts.askAlarm({ id, path, action: "unshelve", why });
+
+/** What takes an act on an alarm back. That somebody has seen it, and what somebody said, stays so (ISA-18.2). */
+export function backOf(alarm: Alarm, action: AlarmAction): Back | undefined {
+  const { path, untilMs } = alarm;
+  if (action !== "unshelve" || untilMs <= client.now()) return undefined;
+  return (why, id) => client.acts.askAlarm({ id, path, action: "shelve", why, shelf: `${Math.max(1, Math.round((untilMs - client.now()) / 1000))}s` });
+}
+
 interface FormProps {
   alarm: Alarm;
   form: AlarmForm;
   isBusy: boolean;
-  ask: (send: (id: string) => Promise<Asked>) => void;
+  ask: (send: (id: string) => Promise<Asked>, back?: () => Back) => void;
   cancel: () => void;
 }
 
 export function AlarmAskForm({ alarm, form, isBusy, ask, cancel }: FormProps): preact.JSX.Element {
   const [why, setWhy] = useState("");
   const [shelf, setShelf] = useState("1h");
-  const submit = (): void => ask((id) =>
-    client.acts.askAlarm({ id, path: alarm.path, action: form, why, shelf: form === "shelve" ? shelf : undefined }),
+  const submit = (): void => ask(
+    (id) => client.acts.askAlarm({ id, path: alarm.path, action: form, why, shelf: form === "shelve" ? shelf : undefined }),
+    form === "shelve" ? () => unshelve(alarm.path) : undefined,
   );
   return (
     <AskForm title={`${t(form)}: ${plain(alarm.path, 200)}`} act={t(form)} isBusy={isBusy} submit={submit} cancel={cancel}>

@@ -3,8 +3,11 @@ import { newId, type Asked, type MillstreamError } from "@millstream/client";
 import { type ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { plain } from "../format";
+import { returnFocus } from "../state/focus";
 import { session } from "../state/hub";
+import { acted, type Back } from "../state/undo";
 import { roleText, t } from "../words";
+import { refusalText } from "./refusal";
 
 const ACTING_ROLES: ReadonlySet<string> = new Set(["engineer", "commander"]);
 
@@ -23,8 +26,9 @@ export interface Asking {
   outcome: Outcome | undefined;
   isBusy: boolean;
   /** Ask; true when it was not refused. `send` gets an id that stays the same until the hub has answered, so that
-   * whoever tries again after a cut asks for the same thing. */
-  ask: (what: string, send: (id: string) => Promise<Asked>) => Promise<boolean>;
+   * whoever tries again after a cut asks for the same thing. `back` is what takes it back, where something does; what
+   * has no way back asks before (`sure`). */
+  ask: <A extends Asked>(what: string, send: (id: string) => Promise<A>, back?: (asked: A) => Back | undefined) => Promise<boolean>;
 }
 
 /** One question at a time, and how the last one ended. `done` is called when something may have changed. */
@@ -32,13 +36,15 @@ export function useAsking(done: () => void): Asking {
   const [outcome, setOutcome] = useState<Outcome>();
   const [isBusy, setBusy] = useState(false);
   const pending = useRef({ what: "", id: "" });
-  const ask = async (what: string, send: (id: string) => Promise<Asked>): Promise<boolean> => {
+  const ask: Asking["ask"] = async (what, send, back) => {
     setBusy(true);
     setOutcome(undefined);
     if (pending.current.what !== what) pending.current = { what, id: newId() };
     try {
-      const { is_taken: isTaken } = await send(pending.current.id);
+      const asked = await send(pending.current.id);
+      const isTaken = asked.is_taken;
       pending.current = { what: "", id: "" };
+      acted(what, asked.id, back?.(asked), done);
       setOutcome({ text: t(isTaken ? "taken" : "stored", { what: plain(what, 200) }), isRefused: false });
       return true;
     } catch (error) {
@@ -52,13 +58,6 @@ export function useAsking(done: () => void): Asking {
     }
   };
   return { outcome, isBusy, ask };
-}
-
-/** Refused, with why; or not known, which is another thing. */
-export function refusalText(what: string, { message, code, hint, isUnknown }: MillstreamError): string {
-  if (isUnknown) return t("notKnown", { what: plain(what, 200) });
-  const why = plain([message, hint].filter(Boolean).join("; "), 400) + (code ? ` [${plain(code, 10)}]` : "");
-  return t("refused", { what: plain(what, 200), why });
 }
 
 export function Told({ outcome }: { outcome: Outcome | undefined }): preact.JSX.Element {
@@ -82,10 +81,14 @@ interface AskFormProps {
   children: ComponentChildren;
 }
 
-/** The fields are the caller's; the first one has the focus, Escape leaves. */
+/** The fields are the caller's; the first one has the focus, Escape leaves. Afterwards the focus is where it was. */
 export function AskForm({ title, isBusy, submit, cancel, act, isDanger, children }: AskFormProps): preact.JSX.Element {
   const form = useRef<HTMLFormElement>(null);
-  useEffect(() => form.current?.querySelector<HTMLElement>("input, select, textarea")?.focus(), []);
+  useEffect(() => {
+    const opener = document.activeElement;
+    (form.current?.querySelector<HTMLElement>("input, select, textarea") ?? form.current?.querySelector("button"))?.focus();
+    return () => returnFocus(opener);
+  }, []);
   return (
     <form ref={form} class="panel ask" aria-label={title}
       onSubmit={(event) => { event.preventDefault(); submit(); }}

@@ -6,6 +6,7 @@ import { client, session } from "../state/hub";
 import { edges } from "../state/nodes";
 import { useLoaded } from "../state/loaded";
 import { argumentsFault, commandType, commandTypes, template } from "../state/commands";
+import { sure } from "../state/sure";
 import { roleText, t } from "../words";
 import { codeText } from "../words/codes";
 import { mayAct, mayCommand, Told, useAsking } from "./ask";
@@ -19,8 +20,10 @@ const WELL: ReadonlySet<string> = new Set(["done", "skipped"]);
 export function Commands(): preact.JSX.Element {
   const { data, why, reload } = useLoaded(() => client.sites.commands(), [], OPEN_MS);
   const asking = useAsking(reload);
-  const cancel = (row: SiteCommand): void =>
-    void asking.ask(`${row.type} · ${row.node}`, () => client.sites.cancel(row.id, [row.node]));
+  const cancel = async (row: SiteCommand): Promise<void> => {
+    const what = `${row.type} · ${row.node}`;
+    if (await sure(t("callBack"), t("noWayBack", { what: plain(what, 200) }), t("callBack"))) await asking.ask(what, () => client.sites.cancel(row.id, [row.node]));
+  };
   return (
     <section aria-label={t("commands")}>
       {mayCommand() ? <SendForm ask={asking.ask} isBusy={asking.isBusy} /> : <p class="muted">{t("commandersOnly", { role: roleText(session.value?.role ?? "") })}</p>}
@@ -34,7 +37,7 @@ export function Commands(): preact.JSX.Element {
         { head: t("age"), cell: (row) => <Age timeMs={row.created_ns / 1e6} /> },
         { head: t("result"), cell: (row) => <Result row={row} /> },
         ...(mayCommand() ? [{ head: t("acts"), cell: (row: SiteCommand) => !row.is_over && (
-          <button type="button" disabled={asking.isBusy} aria-label={`${t("callBack")}: ${plain(row.type)} ${plain(row.node)}`} onClick={() => cancel(row)}>{t("callBack")}</button>
+          <button type="button" disabled={asking.isBusy} aria-label={`${t("callBack")}: ${plain(row.type)} ${plain(row.node)}`} onClick={() => void cancel(row)}>{t("callBack")}</button>
         ) }] : []),
       ]} />
     </section>
@@ -75,7 +78,7 @@ function SendForm({ ask, isBusy }: SendProps): preact.JSX.Element {
   const submit = (event: SubmitEvent): void => {
     event.preventDefault();
     const args = JSON.parse(text) as Record<string, unknown>;
-    void ask(`${type} · ${sites.join(", ")}`, (key) => client.sites.send({ key, type, nodes: sites, args, expires }));
+    void ask(`${type} · ${sites.join(", ")}`, (key) => client.sites.send({ key, type, nodes: sites, args, expires }), (asked) => () => client.sites.cancel(asked.id));
   };
   return (
     <form class="panel ask" aria-label={t("sendCommand")} onSubmit={(event) => submit(event as SubmitEvent)}>

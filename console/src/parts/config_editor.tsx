@@ -1,5 +1,5 @@
 /** The document of a site in an editor: what is wrong as it is written, what it would change, what may stand there. */
-import { type Finding, type PathChange, type SiteConfig } from "@millstream/client";
+import { type Asked, type Finding, type PathChange, type SiteConfig } from "@millstream/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { plain } from "../format";
 import { Changes } from "../pages/site";
@@ -8,6 +8,7 @@ import { edges } from "../state/nodes";
 import { useLoaded } from "../state/loaded";
 import { helpAt } from "../state/schema_help";
 import { placeAt } from "../state/yaml_place";
+import { type Back } from "../state/undo";
 import { t } from "../words";
 import { Told, useAsking } from "./ask";
 import { Command } from "./panel";
@@ -41,6 +42,10 @@ export function ConfigEditor({ config, reload }: { config: SiteConfig; reload: (
     if (newest > base && !isMine) { setBase(newest); setText(config.document || FIRST); }
   }, [newest]);
   const load = (): void => { setBase(newest); setText(config.document || FIRST); };
+  const restore = (rolledOut: string, document: string, revision: number): void => {
+    setText((now) => (now === rolledOut ? document : now)); // not what somebody has written since
+    setBase(revision);
+  };
   const insert = (key: string): void => {
     const field = area.current;
     if (field === null) return;
@@ -62,7 +67,7 @@ export function ConfigEditor({ config, reload }: { config: SiteConfig; reload: (
       <Told outcome={asking.outcome} />
       {judged && <Changes rows={judged.changes} />}
       {config.needs_signature ? <NeedsSignature config={config} text={text} /> : (
-        <PutForm isFirst={newest === 0} config={config} text={text} base={base} stored={setBase} asking={asking} isFine={judged?.text === text && judged.findings.length === 0 && judged.changes.length > 0} />
+        <PutForm isFirst={newest === 0} config={config} text={text} base={base} stored={setBase} restored={restore} asking={asking} isFine={judged?.text === text && judged.findings.length === 0 && judged.changes.length > 0} />
       )}
     </>
   );
@@ -166,6 +171,8 @@ interface PutProps {
   text: string;
   base: number;
   stored: (revision: number) => void;
+  /** What was rolled out was taken back: `document` counts again. */
+  restored: (rolledOut: string, document: string, revision: number) => void;
   asking: ReturnType<typeof useAsking>;
   isFine: boolean;
   /** The site's own file counted so far. */
@@ -173,7 +180,7 @@ interface PutProps {
 }
 
 /** To this site, or with others in stages: the first alone, then the rest once it is healthy. */
-function PutForm({ config, text, base, stored, asking, isFine, isFirst }: PutProps): preact.JSX.Element {
+function PutForm({ config, text, base, stored, restored, asking, isFine, isFirst }: PutProps): preact.JSX.Element {
   const [comment, setComment] = useState("");
   const [others, setOthers] = useState<string[]>([]);
   const [stages, setStages] = useState("1,all");
@@ -182,9 +189,10 @@ function PutForm({ config, text, base, stored, asking, isFine, isFirst }: PutPro
   const submit = (event: SubmitEvent): void => {
     event.preventDefault();
     const sites = [config.edge, ...others];
-    void asking.ask(sites.join(", "), () => (others.length === 0
-      ? client.sites.put({ edge: config.edge, document: text, based_on: base, comment }).then((found) => { stored(found.revision.revision); return found; })
-      : client.sites.rollOut({ sites, document: text, stages: stages.split(",").map((one) => one.trim()), comment })));
+    void asking.ask(sites.join(", "), (): Promise<Asked & { revision: number }> => (others.length === 0
+      ? client.sites.put({ edge: config.edge, document: text, based_on: base, comment }).then((found) => { stored(found.revision.revision); return { ...found, id: `${config.edge} ${found.revision.revision}`, revision: found.revision.revision }; })
+      : client.sites.rollOut({ sites, document: text, stages: stages.split(",").map((one) => one.trim()), comment }).then((found) => ({ ...found, revision: 0 }))),
+    (found) => (found.revision > 0 && base > 0 ? documentBack(config.edge, found.revision, base, (document, revision) => restored(text, document, revision)) : undefined));
   };
   return (
     <form class="panel ask" aria-label={t("rollOut")} onSubmit={(event) => submit(event as SubmitEvent)}>
@@ -202,6 +210,13 @@ function PutForm({ config, text, base, stored, asking, isFine, isFirst }: PutPro
     </form>
   );
 }
+
+/** The document of an earlier revision made the newest once more; refused where somebody has put another one since. */
+export const documentBack = (edge: string, mine: number, before: number, restored?: (document: string, revision: number) => void): Back => async (comment) => {
+  const { document } = await client.sites.config(edge, before);
+  const { revision } = await client.sites.put({ edge, document, based_on: mine, comment });
+  restored?.(document, revision.revision);
+};
 
 /** Sites of a tenant run what an engineer signed; keys of people do not come to this page. */
 function NeedsSignature({ config, text }: { config: SiteConfig; text: string }): preact.JSX.Element {

@@ -6,6 +6,7 @@ import { address, go, route } from "../router";
 import { client } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { draftOf, faultOf, hexRows, textOf } from "../state/payload_view";
+import { sure } from "../state/sure";
 import { t } from "../words";
 import { mayAct, Told, useAsking, type Asking } from "./ask";
 import { Pairs, Panel } from "./panel";
@@ -92,11 +93,17 @@ function Repair({ letter, asking }: { letter: OpenLetter; asking: Asking }): pre
   const fault = faultOf(draft);
   const to = path.trim() === (letter.path ?? "") ? undefined : path.trim();
   const done = (isDone: boolean): void => { if (isDone) close(); };
-  const replay = (payload?: string): void =>
-    void asking.ask(letter.id, () => client.letters.replay({ id: letter.id, path: to, payload, why })).then(done);
-  const drop = (): void => void asking.ask(letter.id, () => client.letters.drop({ id: letter.id, why })).then(done);
+  const replay = async (payload?: string): Promise<void> => {
+    const act = t(payload === undefined ? "replayAsIs" : "replayRepaired");
+    if (!(await sure(act, t("noWayBack", { what: `${letter.id} → ${plain(path, 200)}` }), act))) return;
+    done(await asking.ask(letter.id, () => client.letters.replay({ id: letter.id, path: to, payload, why })));
+  };
+  const drop = async (): Promise<void> => {
+    if (!(await sure(t("drop"), t("noWayBack", { what: letter.id }), t("drop")))) return;
+    done(await asking.ask(letter.id, () => client.letters.drop({ id: letter.id, why })));
+  };
   return (
-    <form class="ask" aria-label={t("repair")} onSubmit={(event) => { event.preventDefault(); if (!fault) replay(draft); }}>
+    <form class="ask" aria-label={t("repair")} onSubmit={(event) => { event.preventDefault(); if (!fault) void replay(draft); }}>
       <h3>{t("repair")}</h3>
       <label>{t("path")} <input required value={path} spellcheck={false} maxLength={2000} onInput={(event) => setPath(event.currentTarget.value)} /></label>
       <label class="tall">{t("sampleJson")}
@@ -106,8 +113,8 @@ function Repair({ letter, asking }: { letter: OpenLetter; asking: Asking }): pre
       <label>{t("reason")} <input value={why} maxLength={500} onInput={(event) => setWhy(event.currentTarget.value)} /></label>
       <div class="bar">
         <button type="submit" disabled={asking.isBusy || fault !== ""}>{t("replayRepaired")}</button>
-        <button type="button" disabled={asking.isBusy} onClick={() => replay()}>{t("replayAsIs")}</button>
-        <button type="button" class="danger" disabled={asking.isBusy || why.trim() === ""} title={why.trim() === "" ? t("dropNeedsWhy") : undefined} onClick={drop}>{t("drop")}</button>
+        <button type="button" disabled={asking.isBusy} onClick={() => void replay()}>{t("replayAsIs")}</button>
+        <button type="button" class="danger" disabled={asking.isBusy || why.trim() === ""} title={why.trim() === "" ? t("dropNeedsWhy") : undefined} onClick={() => void drop()}>{t("drop")}</button>
       </div>
       {why.trim() === "" && <p class="muted">{t("dropNeedsWhy")}</p>}
     </form>

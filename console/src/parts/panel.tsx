@@ -2,6 +2,7 @@
 import { type ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { plain } from "../format";
+import { returnFocus } from "../state/focus";
 import { t } from "../words";
 
 interface PanelProps {
@@ -10,12 +11,14 @@ interface PanelProps {
   children: ComponentChildren;
 }
 
-/** It takes the focus when it opens; Escape closes it. */
+/** It takes the focus when it opens; Escape closes it, and the focus is where it was. */
 export function Panel({ title, close, children }: PanelProps): preact.JSX.Element {
   const panel = useRef<HTMLElement>(null);
   useEffect(() => {
+    const opener = document.activeElement;
     panel.current?.focus();
     panel.current?.scrollIntoView({ block: "nearest" });
+    return () => returnFocus(opener);
   }, []);
   return (
     <section ref={panel} class="panel opened" aria-label={title} tabIndex={-1} onKeyDown={(event) => { if (event.key === "Escape") close(); }}>

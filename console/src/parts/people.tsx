@@ -3,7 +3,8 @@ import { type LetIn, type Person, type PersonChanged } from "@millstream/client"
 import { useState } from "preact/hooks";
 import { plain } from "../format";
 import { client, isProvider, session } from "../state/hub";
-import { roleText, t } from "../words";
+import { sure } from "../state/sure";
+import { roleText, t, type Word } from "../words";
 import { AskForm, Told, useAsking } from "./ask";
 import { Panel } from "./panel";
 import { Table } from "./table";
@@ -16,6 +17,9 @@ export function PeopleTable({ letIn, reload }: { letIn: LetIn; reload: () => voi
   const [told, setTold] = useState<PersonChanged>();
   const change = (name: string, send: () => Promise<PersonChanged>): Promise<boolean> =>
     asking.ask(name, async () => { const found = await send(); setTold(found.password || found.second_factor_address ? found : undefined); return found; });
+  const ifSure = async (name: string, word: Word, send: () => Promise<PersonChanged>): Promise<void> => {
+    if (await sure(`${t(word)}: ${plain(name, 80)}`, t("noWayBack", { what: t(word) }), t(word))) await change(name, send);
+  };
   return (
     <section aria-label={t("people")}>
       <Table caption={t("people")} rows={letIn.users ?? []} keyOf={(row) => row.name} empty={t("noPeople")} columns={[
@@ -26,8 +30,8 @@ export function PeopleTable({ letIn, reload }: { letIn: LetIn; reload: () => voi
         { head: t("changed"), cell: (row) => <><Age timeMs={row.changed_s * 1000} /> <small>{plain(row.changed_by, 80)}</small></> },
         { head: t("acts"), cell: (row) => (
           <span class="acts">
-            <button type="button" disabled={asking.isBusy} aria-label={`${t("newPassword")}: ${plain(row.name, 80)}`} onClick={() => void change(row.name, () => client.people.newPassword(row.name))}>{t("newPassword")}</button>
-            <button type="button" disabled={asking.isBusy} aria-label={`${t(row.second_factor ? "factorOff" : "factorOn")}: ${plain(row.name, 80)}`} onClick={() => void change(row.name, () => client.people.secondFactor(row.name, !row.second_factor))}>{row.second_factor ? t("factorOff") : t("factorOn")}</button>
+            <button type="button" disabled={asking.isBusy} aria-label={`${t("newPassword")}: ${plain(row.name, 80)}`} onClick={() => void ifSure(row.name, "newPassword", () => client.people.newPassword(row.name))}>{t("newPassword")}</button>
+            <button type="button" disabled={asking.isBusy} aria-label={`${t(row.second_factor ? "factorOff" : "factorOn")}: ${plain(row.name, 80)}`} onClick={() => void ifSure(row.name, row.second_factor ? "factorOff" : "factorOn", () => client.people.secondFactor(row.name, !row.second_factor))}>{row.second_factor ? t("factorOff") : t("factorOn")}</button>
             {row.name !== session.value?.user && <button type="button" disabled={asking.isBusy} aria-label={`${t("takeOut")}: ${plain(row.name, 80)}`} onClick={() => setLeaving(row)}>{t("takeOut")}</button>}
           </span>
         ) },

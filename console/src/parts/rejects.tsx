@@ -8,8 +8,10 @@ import { useLoaded } from "../state/loaded";
 import { edges, hub, useNodes } from "../state/nodes";
 import { knownReasons, partFault, spanOf, targetsOf } from "../state/rejects";
 import { tags } from "../state/tags";
+import { type Back } from "../state/undo";
 import { inputMs, isUtc } from "../times";
 import { t, type Word } from "../words";
+import { whyText } from "../words/codes";
 import { AskForm, mayAct, Told, useAsking, type Asking } from "./ask";
 import { Table, type Column } from "./table";
 import { WholeSince } from "./whole";
@@ -50,6 +52,9 @@ export function Rejects({ asset, span }: { asset: string; span: string }): preac
 const kindText = (kind: string): string => (Object.hasOwn(KIND_WORDS, kind) ? t(KIND_WORDS[kind as PartKind]) : plain(kind, 20));
 const titleOf = (word: Word, lot: Lot): string => `${t(word)}: ${numberText(lot.count)} ${kindText(lot.kind)}, ${timeText(Date.parse(lot.start))}`;
 
+const asItWas = ({ path, lot, count, kind, reason }: Lot): Back => (why, id) => client.acts.askParts({ id, path, lot, count, kind, reason: reason ?? "", why });
+const takenBack = ({ path, lot }: Lot): Back => (why, id) => client.acts.askParts({ id, path, lot, count: 0, why });
+
 interface LotTableProps {
   lots: Lot[];
   empty: string;
@@ -59,7 +64,7 @@ interface LotTableProps {
 
 /** What a counter or a rule said can be put right by saying more; what a person said, by its lot. */
 function LotTable({ lots, empty, asking, open }: LotTableProps): preact.JSX.Element {
-  const takeBack = (lot: Lot): void => void asking.ask(titleOf("takeBack", lot), (id) => client.acts.askParts({ id, path: lot.path, lot: lot.lot, count: 0 }));
+  const takeBack = (lot: Lot): void => void asking.ask(titleOf("takeBack", lot), (id) => client.acts.askParts({ id, path: lot.path, lot: lot.lot, count: 0 }), () => asItWas(lot));
   const acts: Column<Lot> = {
     head: t("acts"),
     cell: (row) => row.by === "person" && (
@@ -76,7 +81,7 @@ function LotTable({ lots, empty, asking, open }: LotTableProps): preact.JSX.Elem
       { head: t("parts"), isNumber: true, cell: (row) => numberText(row.count) },
       { head: t("category"), cell: (row) => kindText(row.kind) },
       { head: t("reason"), cell: (row) => (row.reason === null ? "–" : plain(row.reason, 80)) },
-      { head: t("saidBy"), cell: (row) => (row.by === "person" ? plain([row.who, row.why].filter(Boolean).join(": "), 200) : t("counted")) },
+      { head: t("saidBy"), cell: (row) => (row.by === "person" ? plain([row.who, row.why && whyText(row.why)].filter(Boolean).join(": "), 200) : t("counted")) },
       ...(mayAct() ? [acts] : []),
     ]} />
   );
@@ -109,7 +114,7 @@ function PartForm({ lot, targets, reasons, asking, close }: PartFormProps): prea
     if (fault !== undefined) return;
     const said = { path, count: Number(count), kind, reason, why };
     const asked = lot === undefined ? { ...said, ...spanOf(span, instants), instead_of: instead } : { ...said, lot: lot.lot };
-    void asking.ask(title, (id) => client.acts.askParts({ id, ...asked })).then((isDone) => isDone && close());
+    void asking.ask(title, (id) => client.acts.askParts({ id, ...asked }), (found) => (lot !== undefined ? asItWas(lot) : found.lot ? takenBack({ ...found.lot, path }) : undefined)).then((isDone) => isDone && close());
   };
   return (
     <AskForm title={title} isBusy={asking.isBusy} submit={submit} cancel={close}>

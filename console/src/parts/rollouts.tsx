@@ -3,6 +3,7 @@ import { type Rollout, type RolloutAction } from "@millstream/client";
 import { numberText, plain } from "../format";
 import { client, session } from "../state/hub";
 import { useLoaded } from "../state/loaded";
+import { sure } from "../state/sure";
 import { roleText, t, type Word } from "../words";
 import { codeText } from "../words/codes";
 import { mayAct, Told, useAsking } from "./ask";
@@ -16,9 +17,16 @@ const NEXT: Record<string, [RolloutAction, Word][]> = {
   done: [["rollback", "takeBack"]],
 };
 
+const OPPOSITE: Partial<Record<RolloutAction, RolloutAction>> = { stop: "resume", resume: "stop" };
+
 export function Rollouts(): preact.JSX.Element {
   const { data, why, reload } = useLoaded(() => client.sites.rollouts(), [], ROLLOUTS_MS);
   const asking = useAsking(reload);
+  const act = async (row: Rollout, action: RolloutAction, word: Word): Promise<void> => {
+    const opposite = OPPOSITE[action];
+    if (opposite === undefined && !(await sure(`${t(word)}: ${plain(row.name, 40)}`, t("noWayBack", { what: row.sites.map((one) => one.edge).join(", ") }), t(word)))) return;
+    await asking.ask(row.name, () => client.sites.askRollout(row.name, action), () => opposite && (() => client.sites.askRollout(row.name, opposite)));
+  };
   if (!mayAct()) return <p class="muted">{t("engineersOnly", { role: roleText(session.value?.role ?? "") })}</p>;
   return (
     <section aria-label={t("rollouts")}>
@@ -32,7 +40,7 @@ export function Rollouts(): preact.JSX.Element {
         { head: t("acts"), cell: (row) => (
           <span class="acts">{(NEXT[row.state ?? "running"] ?? []).map(([action, word]) => (
             <button key={action} type="button" disabled={asking.isBusy} aria-label={`${t(word)}: ${plain(row.name, 40)}`}
-              onClick={() => void asking.ask(row.name, () => client.sites.askRollout(row.name, action))}>{t(word)}</button>
+              onClick={() => void act(row, action, word)}>{t(word)}</button>
           ))}</span>
         ) },
       ]} />

@@ -3,9 +3,10 @@ import { type Asked, type ParetoRow, type Stop, type StopAction, type Whole } fr
 import { useEffect, useState } from "preact/hooks";
 import { durationText, numberText, plain, timeText } from "../format";
 import { client, connections } from "../state/hub";
+import { type Back } from "../state/undo";
 import { inputMs, inputText, isUtc } from "../times";
 import { t, type Word } from "../words";
-import { codeText } from "../words/codes";
+import { codeText, whyText } from "../words/codes";
 import { type Chosen } from "./choice";
 import { Rejects } from "./rejects";
 import { Timeline } from "./timeline";
@@ -68,7 +69,7 @@ export const stopColumns = (): Column<Stop>[] => [
   { head: t("state"), cell: (row) => <span title={plain(row.state, 40)}>{codeText("machine", row.state)}</span> },
   { head: t("category"), cell: (row) => wordOf(row.category) },
   { head: t("reason"), cell: (row) => (row.reason === null ? "–" : plain(row.reason, 80)) },
-  { head: t("saidBy"), cell: (row) => plain([row.who, row.why].filter(Boolean).join(": "), 200) },
+  { head: t("saidBy"), cell: (row) => plain([row.who, row.why && whyText(row.why)].filter(Boolean).join(": "), 200) },
 ];
 
 interface StopTableProps {
@@ -79,14 +80,13 @@ interface StopTableProps {
 }
 
 function StopTable({ stops, empty, asking, open }: StopTableProps): preact.JSX.Element {
-  const merge = (stop: Stop): void => void asking.ask(titleOf("merge", stop), () =>
-    client.acts.askStop({ path: stop.path, action: "merge", at: stop.start }),
-  );
+  const merge = (stop: Stop): void => void asking.ask(titleOf("merge", stop), (id) =>
+    client.acts.askStop({ id, path: stop.path, action: "merge", at: stop.start }), () => apart(stop));
   const acts: Column<Stop> = {
     head: t("acts"),
     cell: (row) => (
       <span class="acts">
-        {(["reason", "split", "merge"] as StopAction[]).map((action) => (
+        {(["reason", "split", "merge"] as const).map((action) => (
           <button key={action} type="button" disabled={asking.isBusy} aria-label={titleOf(action, row)}
             onClick={() => (action === "merge" ? merge(row) : open({ stop: row, form: action }))}>{t(action)}</button>
         ))}
@@ -97,7 +97,7 @@ function StopTable({ stops, empty, asking, open }: StopTableProps): preact.JSX.E
   return <Table caption={t("stops")} rows={stops} keyOf={keyOf} empty={empty} columns={columns} />;
 }
 
-const titleOf = (action: StopAction, stop: Stop): string => `${t(action)}: ${timeText(Date.parse(stop.start))}`;
+const titleOf = (action: Exclude<StopAction, "clear">, stop: Stop): string => `${t(action)}: ${timeText(Date.parse(stop.start))}`;
 
 /** What was said of other stops here, the costliest first: most often it is one of these again. */
 const knownReasons = (rows: ParetoRow[]): string[] => rows.map((row) => row.reason).filter((reason) => !reason.startsWith("("));
@@ -109,9 +109,14 @@ function StopForm({ stop, form, part, known, asking, close }: Open & { known: st
   const [asUtc] = useState(isUtc);
   const [at, setAt] = useState(() => inputText(middleOf(stop), asUtc));
   const submit = (): void => {
-    const asked = form === "reason" ? { at: stop.start, reason, category } : { at: new Date(inputMs(at, asUtc)).toISOString() };
+    const cutAt = new Date(inputMs(at, asUtc)).toISOString();
+    const asked = form === "reason" ? { at: stop.start, reason, category } : { at: cutAt };
     void asking
-      .ask(titleOf(form, stop), () => (part === undefined ? client.acts.askStop({ path: stop.path, action: form, why, ...asked }) : explainPart(part, reason, category, why)))
+      .ask(
+        titleOf(form, stop),
+        (id) => (part === undefined ? client.acts.askStop({ id, path: stop.path, action: form, why, ...asked }) : explainPart(part, reason, category, why)),
+        () => (part !== undefined ? wholeAgain(part) : form === "split" ? joined(stop, cutAt) : asItWas(stop)),
+      )
       .then((isDone) => isDone && close());
   };
   return (
@@ -134,14 +139,41 @@ function StopForm({ stop, form, part, known, asking, close }: Open & { known: st
   );
 }
 
-/** Cut where the part begins and ends, as far as the stop does not, and say why the part was. */
-async function explainPart({ stop, fromMs, toMs }: Chosen, reason: string, category: string, why: string): Promise<Asked> {
-  const path = stop.path;
+/** A reason that was given, as it was before: the former one, or none. */
+const asItWas = (stop: Stop): Back => (why, id) => {
+  const { path, start: at, category } = stop;
+  return client.acts.askStop(stop.reason === null ? { id, path, action: "clear", at, category, why } : { id, path, action: "reason", at, reason: stop.reason, category, why });
+};
+
+const joined = (stop: Stop, at: string): Back => (why, id) => client.acts.askStop({ id, path: stop.path, action: "merge", at, why });
+
+/** Cut where it began, with the reason that it had. */
+const apart = (stop: Stop): Back => async (why, id) => {
+  await client.acts.askStop({ id, path: stop.path, action: "split", at: stop.start, why });
+  if (stop.reason !== null) await asItWas(stop)(why, `${id}r`);
+};
+
+/** The parts joined again, the last one first; what began the stop has its former reason. */
+const wholeAgain = ({ stop, fromMs, toMs }: Chosen): Back => async (why, id) => {
+  const { start, endMs, isBegin, isEnd } = cutsOf({ stop, fromMs, toMs });
+  if (!isEnd) await joined(stop, new Date(endMs).toISOString())(why, `${id}e`);
+  await (isBegin ? asItWas(stop) : joined(stop, start.toISOString()))(why, id);
+};
+
+/** Where a part is cut, as far as the stop does not begin or end there. */
+function cutsOf({ stop, fromMs, toMs }: Chosen): { start: Date; endMs: number; isBegin: boolean; isEnd: boolean } {
   const start = new Date(Math.ceil(fromMs / 1000) * 1000);
   const isBegin = start.getTime() - Date.parse(stop.start) < 1000;
-  if (!isBegin) await client.acts.askStop({ path, action: "split", at: start.toISOString(), why });
   const endMs = Math.floor(toMs / 1000) * 1000;
-  const isEnd = stop.end === null ? client.now() - endMs < 1000 : Date.parse(stop.end) - endMs < 1000;
+  return { start, endMs, isBegin, isEnd: stop.end === null ? client.now() - endMs < 1000 : Date.parse(stop.end) - endMs < 1000 };
+}
+
+/** Cut where the part begins and ends, and say why the part was. */
+async function explainPart(part: Chosen, reason: string, category: string, why: string): Promise<Asked> {
+  const { stop } = part;
+  const path = stop.path;
+  const { start, endMs, isBegin, isEnd } = cutsOf(part);
+  if (!isBegin) await client.acts.askStop({ path, action: "split", at: start.toISOString(), why });
   if (!isEnd) await client.acts.askStop({ path, action: "split", at: new Date(endMs).toISOString(), why });
   return client.acts.askStop({ path, action: "reason", at: isBegin ? stop.start : start.toISOString(), reason, category, why });
 }

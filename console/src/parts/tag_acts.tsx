@@ -1,5 +1,5 @@
 /** What one may do with a tag: write it where its edge allows, see its way and what it is held to. */
-import { type WritableTag, type Written } from "@millstream/client";
+import { severity, type Value, type WritableTag, type Written } from "@millstream/client";
 import { useState } from "preact/hooks";
 import { numberText, plain, unitText, valueText } from "../format";
 import { client, session } from "../state/hub";
@@ -54,19 +54,27 @@ function Write({ tag }: { tag: Tag }): preact.JSX.Element {
   return <WriteForm tag={tag} bounds={bounds} />;
 }
 
+/** What it was before can be asked for once more, by its own question: nothing is written to a machine by the way. */
+const mayBeWritten = (value: unknown, bounds: WritableTag): boolean =>
+  ["number", "boolean", "string"].includes(typeof value) && parseWritten(typeof value === "number" ? String(value) : JSON.stringify(value), bounds, value).fault === "";
+
 /** Two steps: what is to be written, and that it really is. Then what the machine showed. */
 function WriteForm({ tag, bounds }: { tag: Tag; bounds: WritableTag }): preact.JSX.Element {
   const [text, setText] = useState("");
   const [asked, setAsked] = useState<{ value: unknown }>();
+  const [former, setFormer] = useState<{ value: unknown }>();
   const [written, setWritten] = useState<Written>();
   const { outcome, isBusy, ask } = useAsking(() => setAsked(undefined));
   const wanted = parseWritten(text, bounds, tag.reading.value?.value);
   const unit = plain(unitText(bounds.unit ?? ""), 20);
   const write = (value: unknown): void => {
     setWritten(undefined);
+    setFormer(undefined);
+    const before = tag.reading.value;
     void ask(`${tag.path} = ${JSON.stringify(value)}`, async (id) => {
       const found = await client.acts.write(tag.path, value, id);
       setWritten(found);
+      if (before !== undefined && severity(before.quality) === "good" && mayBeWritten(before.value, bounds)) setFormer({ value: before.value });
       return found;
     });
   };
@@ -80,6 +88,7 @@ function WriteForm({ tag, bounds }: { tag: Tag; bounds: WritableTag }): preact.J
           <p id="write-bounds" class={text && wanted.fault ? "look" : "muted"}>{text && wanted.fault ? wanted.fault : t("bounds", { range, unit, s: numberText(bounds.interval_s) })}</p>
           <div class="bar">
             <button type="submit" disabled={wanted.fault !== "" || isBusy}>{t("write")}…</button>
+            {former && <button type="button" disabled={isBusy} onClick={() => setAsked(former)}>{t("formerValue")} <span class="foreign">{valueText(former.value as Value)}</span></button>}
             {bounds.allow_null && <button type="button" disabled={isBusy} onClick={() => setAsked({ value: null })}>{t("giveBack")}</button>}
           </div>
         </>

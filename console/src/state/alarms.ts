@@ -3,7 +3,7 @@ import { type StoredEvent } from "@millstream/client";
 import { durationText, numberText, timeText } from "../format";
 import { type Severity } from "../parts/severity";
 import { t } from "../words";
-import { factText, valueOfFact } from "../words/codes";
+import { factText, valueOfFact, whyText } from "../words/codes";
 
 export interface Alarm {
   path: string;
@@ -77,7 +77,7 @@ const valueText = (name: string, value: unknown): string => (typeof value === "b
 /** Who asked for a change, and why; empty where nobody did. */
 export function saidBy(row: StoredEvent): string {
   const { who, why } = dataOf(row);
-  return [who, why].filter((one) => typeof one === "string" && one !== "").join(": ");
+  return [who, typeof why === "string" ? whyText(why) : ""].filter((one) => typeof one === "string" && one !== "").join(": ");
 }
 
 /** What needs somebody, the most urgent first; behind them what is shelved or suppressed. `told` is newest first. */

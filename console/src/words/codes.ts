@@ -43,7 +43,7 @@ const CODES = {
   action: {
     acknowledge: ["acknowledge", "quittieren"], reset: ["reset", "zurücksetzen"], shelve: ["shelve", "zurückstellen"], unshelve: ["unshelve", "wieder aufnehmen"],
     remove: ["take out of service", "außer Betrieb nehmen"], restore: ["put into service", "in Betrieb nehmen"], comment: ["comment", "bemerken"],
-    reason: ["give a reason", "begründen"], split: ["split", "teilen"], merge: ["join", "verbinden"],
+    reason: ["give a reason", "begründen"], clear: ["take the reason back", "Grund zurücknehmen"], split: ["split", "teilen"], merge: ["join", "verbinden"],
   },
   kind: { scrap: ["scrap", "Ausschuss"], rework: ["rework", "Nacharbeit"], good: ["good", "gut"] },
   by: { rule: ["a rule", "eine Regel"], person: ["a person", "ein Mensch"], flow: ["a flow", "ein Flow"] },
@@ -195,7 +195,14 @@ const OF_FACT: Record<string, (code: string) => string> = {
   role: (code) => (code === "viewer" || code === "engineer" || code === "commander" ? t(code) : plain(code, 40)),
   via: (code) => (code === "password" ? t("password") : plain(code, 100)),
   action: (code) => codeText("action", code), kind: (code) => codeText("kind", code), priority: severityText, severity: severityText,
+  why: (text) => plain(whyText(text), 1000), comment: (text) => plain(whyText(text), 1000),
 };
+
+/** A reason that somebody gave; of what takes something back, what it takes back. */
+export function whyText(text: string): string {
+  const of = /^undo (\S.*)$/.exec(text)?.[1];
+  return of === undefined ? text : t("undoes", { what: of });
+}
 
 function severityText(code: string): string {
   return code === "critical" || code === "high" || code === "medium" || code === "low" || code === "info" ? t(code) : plain(code, 40);

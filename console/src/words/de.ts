@@ -136,6 +136,8 @@ export const de: Words = {
   timelineLegend: "gestrichelte Stillstände sind noch ohne Grund", waterfall: "Von der geplanten Zeit zur genutzten", plannedTime: "Geplante Belegungszeit",
   fullyUsed: "Voll genutzt", lossFailures: "Ausfälle", lossIdling: "Leerlauf", lossSmall: "Kurze Stillstände", lossSpeed: "Geringere Geschwindigkeit", lossRejects: "Ausschuss",
   noOrder: "Kein Auftrag läuft.", goodParts: "{n} gute Teile", goodOf: "{n} von {all} guten Teilen", thisShift: "in dieser Schicht",
+  undo: "Rückgängig", ctrlZ: "Strg+Z", takenBack: "Zurückgenommen: {what}", canTakeBack: "{what}: Das lässt sich zurücknehmen.", undoes: "nimmt {what} zurück",
+  noWayBack: "{what}: Das lässt sich nicht zurücknehmen.", formerValue: "Den früheren Wert schreiben…",
   kindTag: "Wert", kindKpi: "Kennzahl", kindCount: "Zähler", kindState: "Zustand", kindEvent: "Ereignis", kindAlarm: "Alarm",
   order: "Auftrag", orders: "Aufträge", product: "Produkt",
   fromSite: "Vom Standort", fromSiteHint: "wie es am Standort liegt, auch was die Leitung nicht trägt; höchstens 20 Minuten",

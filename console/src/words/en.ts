@@ -128,6 +128,8 @@ export const en = {
   onlyOnce: "For {name}: shown this once", addPerson: "Add a person", writes: "Writes", configurations: "Configurations", noAudit: "Nothing of this kind in this time.",
   fromWhere: "From", beforeAfter: "Before → after", notThere: "not there", becomes: "becomes", andMore: "and {n} more", operatorActs: "Acts of the operator",
   noOrder: "No order runs.", goodParts: "{n} good parts", goodOf: "{n} of {all} good parts", thisShift: "in this shift",
+  undo: "Undo", ctrlZ: "Ctrl+Z", takenBack: "Taken back: {what}", canTakeBack: "{what}: this can be taken back.", undoes: "takes back {what}",
+  noWayBack: "{what}: this cannot be taken back.", formerValue: "Write the former value…",
   kindTag: "value", kindKpi: "key figure", kindCount: "counter", kindState: "state", kindEvent: "event", kindAlarm: "alarm",
   order: "Order", orders: "Orders", product: "Product",
   fromSite: "From the site", fromSiteHint: "as the site holds it, also what the link does not carry; at most 20 minutes",

@@ -83,9 +83,9 @@ class Downtime:
         self, path: Where, action: StopAction, at: Time, *, reason: str = "", category: str = "", why: str = "",
         who: str | None = None, id: str | None = None,
     ) -> str:  # fmt: skip
-        """Say something of the stop of `path` (``acme/plant1/press:downtime``) in which `at` lies: its reason, a cut
-        there, or that it is one with the stop before it. Returns the id once that is on disk; the same id counts once.
-        Raises DecodeError, NotFoundError, Unreachable."""
+        """Say something of the stop of `path` (``acme/plant1/press:downtime``) in which `at` lies: its reason (`clear`
+        takes it back), a cut there, or that it is one with the stop before it. Returns the id once that is on disk; the
+        same id counts once. Raises DecodeError, NotFoundError, Unreachable."""
         at_ns, tag = to_time_ns(at, self._clock.now_ns()), Pattern.parse(path).tag
         said = StopAsk(id or str(uuid.uuid4()), action, who or me(), at_ns, reason, why, category)
         ask = check_stop_ask(msgspec.to_builtins(said))

@@ -25,7 +25,7 @@ STOP_ASK_TYPE = "millstream.stop.asked"
 PIECES_MAX = 1000  # of one machine; the oldest go first
 RUNNING = Category.PRODUCTION.value
 MICRO = "micro-stop"
-StopAction: TypeAlias = Literal["split", "merge", "reason"]
+StopAction: TypeAlias = Literal["split", "merge", "reason", "clear"]
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True):
@@ -50,7 +50,7 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
 
 class StopAsk(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What somebody says of a stop. `at_ns` (UTC) lies in it; for "split" it is where to cut, for "merge" it lies in
-    the later of two pieces. With a `category` the piece counts as that."""
+    the later of two pieces; "clear" takes its reason back. With a `category` the piece counts as that."""
 
     id: str
     action: StopAction
@@ -133,11 +133,12 @@ def merge_piece(pieces: list[Piece], ask: StopAsk) -> tuple[Sequence[int], Piece
 
 
 def give_reason(pieces: list[Piece], index: int, reason: str, category: str = "", ask: StopAsk | None = None) -> bool:
-    """Say why, by what somebody asks or by a rule, which does not overrule a person. Whether anything is new."""
+    """Say why, by what somebody asks or by a rule, which does not overrule a person. Without a reason the one that is
+    there is taken back, and a rule may give one again. Whether anything is new."""
     piece = pieces[index]
     if ask is None and piece.by == "person":
         return False
-    by, who, why = ("person", ask.who, ask.why) if ask is not None else ("rule", "", "")
+    by, who, why = ("person" if reason else "", ask.who, ask.why) if ask is not None else ("rule", "", "")
     told = replace(piece, reason=reason, by=by, category=category or piece.category, who=who, why=why)
     if told == piece:
         return False

@@ -32,6 +32,15 @@ async def api(site: ConsoleSite, path: str, body: dict[str, Any] | None = None) 
         return await (client.get(path) if body is None else client.post(path, json=body))
 
 
+async def be_sure(page: Page, yes: str) -> None:
+    """What cannot be taken back asks before; the way out has the focus."""
+    asked = page.get_by_role("alertdialog")
+    await asked.get_by_text("this cannot be taken back").wait_for()
+    assert await page.evaluate("document.activeElement.textContent") == "Cancel"
+    await asked.get_by_role("button", name=yes, exact=True).click()
+    await asked.wait_for(state="detached")
+
+
 async def repair_a_letter(page: Page, site: ConsoleSite) -> None:
     """Its bytes as they are; a place and a value; sent twice it is stored once; the tag is there."""
     await page.get_by_role("link", name="Pipeline").click()
@@ -45,11 +54,13 @@ async def repair_a_letter(page: Page, site: ConsoleSite) -> None:
     form = panel.get_by_role("form", name="Put right and replay")
     await form.get_by_label("Path").fill(f"{PLACE}/press:repaired")
     await form.get_by_role("button", name="Replay as it is").click()
+    await be_sure(page, "Replay as it is")
     await page.get_by_text("[MS-0385]").wait_for()
     await form.get_by_label("Sample").fill("{no json")
     assert await form.get_by_role("button", name="Replay as written here").is_disabled()
     await form.get_by_label("Sample").fill('{"value": 7, "timestamp_ms": 1790000000000}')
     await form.get_by_role("button", name="Replay as written here").click()
+    await be_sure(page, "Replay as written here")
     await page.get_by_text(f"Done: {id}").wait_for()
     await row.wait_for(state="detached")
     again = {"id": id, "path": f"{PLACE}/press:repaired", "payload": '{"value": 7, "timestamp_ms": 1790000000000}'}
@@ -69,7 +80,12 @@ async def drop_a_letter(page: Page) -> None:
     drop = form.get_by_role("button", name="Drop for good")
     assert await drop.is_disabled()
     await form.get_by_label("Reason").fill(f"noise {HOSTILE}")
+    await drop.press("Enter")
+    assert await faults_shown(page) == []
+    await page.keyboard.press("Escape")
+    assert await drop.evaluate("one => one === document.activeElement"), "whoever was not sure is where they were"
     await drop.click()
+    await be_sure(page, "Drop for good")
     await page.get_by_text("No dead letters").wait_for()
 
 
@@ -99,6 +115,11 @@ async def write_to_a_machine(page: Page, site: ConsoleSite) -> None:
     await form.get_by_role("button", name="Write…").click()
     await sure.get_by_role("button", name="Write now").click()
     await form.get_by_text("The machine shows 42.5.").wait_for()
+    await page.keyboard.press("Control+z")  # nothing is written to a machine by the way
+    await form.get_by_role("button", name="Write the former value… 20").click()
+    await sure.get_by_text("→ 20 °C").wait_for()
+    await page.keyboard.press("Enter")
+    await sure.wait_for(state="detached")
     await details.get_by_role("button", name="Contract").click()
     await details.get_by_text("No contract holds for this tag.").wait_for()
 
@@ -132,13 +153,17 @@ async def configure_a_site(page: Page) -> None:
     await form.get_by_label("Comment").fill("it has moved")
     await form.get_by_role("button", name="Roll out").click()
     await page.get_by_text("Done: away").wait_for()
+    await page.get_by_role("button", name="Undo").click()
+    await page.get_by_text("Taken back: away").wait_for()
+    await page.wait_for_function("() => document.querySelector('textarea').value.includes('10.0.0.1')")
     await page.get_by_role("link", name="Revisions").click()
     revisions = page.get_by_role("region", name="Revisions")
     await revisions.get_by_role("row", name="it has moved").get_by_role("link").click()
     await page.get_by_role("region", name="Changes of revision 2 against 1").get_by_text('"10.0.0.2"').wait_for()
-    await revisions.get_by_role("button", name="Back to 1").click()
+    await revisions.get_by_role("row", name="takes back away 2").wait_for()
+    await revisions.get_by_role("button", name="Back to 2").click()
     await page.get_by_role("form").get_by_label("Comment").fill("it has not")
-    await page.get_by_role("form").get_by_role("button", name="Back to 1").click()
+    await page.get_by_role("form").get_by_role("button", name="Back to 2").click()
     await revisions.get_by_role("row", name="it has not").wait_for()
     await page.get_by_role("link", name="Who set what").click()
     blame = page.get_by_role("region", name="Who set what").get_by_role("row", name="connectors[boiler].config.host")
@@ -154,6 +179,7 @@ async def roll_out_and_command(page: Page, site: ConsoleSite) -> None:
     await table.get_by_role("button", name="Stop").click()
     await table.get_by_text("stopped · stage").wait_for()
     await table.get_by_role("button", name="End").click()
+    await be_sure(page, "End")
     await table.get_by_text("ended · stage").wait_for()
     await page.get_by_role("link", name="Commands").click()
     form = page.get_by_role("form", name="Send a command")
@@ -167,6 +193,7 @@ async def roll_out_and_command(page: Page, site: ConsoleSite) -> None:
     table = page.get_by_role("region", name="Commands").last
     await table.get_by_role("row", name="diagnostics plant1").get_by_text("✓ done").wait_for()
     await table.get_by_role("button", name="Call back: diagnostics away").click()
+    await be_sure(page, "Call back")
     await table.get_by_role("row", name="diagnostics away").get_by_text("called back", exact=True).wait_for()
     await watch_a_command(page, site)
     assert await faults_shown(page) == []

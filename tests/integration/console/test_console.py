@@ -31,7 +31,7 @@ from millstream.protocols.cloudevents import format_time
 from millstream.shop import Fact
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page, Route
+    from playwright.async_api import Browser, Locator, Page, Route
 
 ENGLISH = {
     "Plant": "temperature", "Shop floor": "producing", "Trend": "Choose one or more tags", "Alarms": "Events, too",
@@ -183,6 +183,10 @@ async def explain_a_stop(page: Page) -> None:
     assert await faults_shown(page) == []
     await form.get_by_role("button", name="Split").click()
     await stops.get_by_text("15 min", exact=True).nth(1).wait_for()
+    await undo_by_keyboard(page, stops)
+    await stops.get_by_role("button", name="Split").click()
+    await form.get_by_role("button", name="Split").click()
+    await stops.get_by_text("15 min", exact=True).nth(1).wait_for()
     await stops.nth(0).get_by_role("button", name="Reason").click()
     await form.get_by_label("Reason").fill("meeting")
     await form.get_by_label("Counts as").select_option("planned")
@@ -200,6 +204,25 @@ async def explain_a_stop(page: Page) -> None:
     await form.get_by_role("button", name="Save the reason").click()
     await stops.filter(has_text="jam").wait_for()
     assert await stops.count() == 3
+    await page.get_by_role("button", name="Undo").click()
+    await page.get_by_text("Taken back: Reason").wait_for()
+    await stops.get_by_text("30 min", exact=True).wait_for()
+    assert "jam" not in await stops.inner_text()
+
+
+async def undo_by_keyboard(page: Page, stops: Locator) -> None:
+    """The focus is where it was before the form; Ctrl+Z takes the last act back, but in a field it is the field's."""
+    split = stops.nth(0).get_by_role("button", name="Split")
+    assert await page.evaluate("document.activeElement.textContent") == "Split"
+    await split.press("Enter")
+    await page.get_by_role("form").get_by_label("Remark").press("Control+z")
+    await page.keyboard.press("Escape")
+    assert await stops.count() == 2
+    assert await accessibility_faults(page) == []
+    await page.keyboard.press("Control+z")
+    await page.get_by_text("Taken back: Split").wait_for()
+    await stops.get_by_text("30 min", exact=True).wait_for()
+    await page.get_by_role("button", name="Undo").wait_for(state="detached")
 
 
 async def say_what_was_no_good(page: Page) -> None:
@@ -233,6 +256,13 @@ async def say_what_was_no_good(page: Page) -> None:
     await pareto.get_by_text("100 %").first.wait_for()
     await row.get_by_role("button", name="Take back").click()
     await row.wait_for(state="detached")
+    assert await page.evaluate("document.activeElement !== document.body"), "a row that is gone takes no focus along"
+    await page.get_by_role("button", name="Undo").click()
+    await row.get_by_text("10", exact=True).wait_for()
+    await row.get_by_role("button", name="Take back").click()
+    await row.wait_for(state="detached")
+    await page.locator(".undo").get_by_role("button", name="Close").click()
+    await page.locator(".undo button").first.wait_for(state="detached")
 
 
 async def has_dragged(page: Page) -> bool:
@@ -272,7 +302,8 @@ async def see_each_page(page: Page, site: ConsoleSite) -> None:
         await page.get_by_role("link", name=name, exact=True).click()
         await page.locator("main").get_by_text(text).first.wait_for()
         assert await accessibility_faults(page) == [], name
-        assert await untranslated(page, english) == [], name
+        found = await untranslated(page, english)
+        assert found == [], f"{name}: {found}"
     await page.get_by_label("Sprache").select_option("en")
     await page.get_by_label("Appearance").select_option("light")
     for name, text in ENGLISH.items():
@@ -359,6 +390,14 @@ async def act_on_alarms(page: Page) -> None:
     await form.get_by_label("Reason").fill(f"sensor {HOSTILE}")
     await form.get_by_role("button", name="Shelve").click()
     await row.get_by_text("until").wait_for()
+    await row.get_by_role("button", name="Unshelve").click()
+    await row.get_by_text("until").wait_for(state="detached")
+    await page.get_by_role("button", name="Undo").click()
+    await row.get_by_text("until").wait_for()
+    told = page.get_by_role("region", name="History").get_by_text(
+        re.compile("token@127.0.0.1: takes back [0-9a-f]{32}")
+    )
+    await told.wait_for()
     await row.get_by_role("button", name="Unshelve").click()
     await row.get_by_text("until").wait_for(state="detached")
     await row.get_by_role("button", name="Comment").click()

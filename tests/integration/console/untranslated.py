@@ -74,7 +74,7 @@ async def speak_german(page: Page, url: str, place: str) -> None:
     why, machine = (f"{place}{name}".replace("/", "%2F") for name in ("/press:oee/shift/oee", "/saw"))
     views = (
         ("fleet?view=commands", "zurückgerufen"), ("fleet?view=rollouts", "beendet · Stufe"),
-        ("fleet?site=away&part=revisions", "zurück zu 1"), ("admin?view=audit", "Unlesbares: verworfen"),
+        ("fleet?site=away&part=revisions", "zurück zu 2"), ("admin?view=audit", "Unlesbares: verworfen"),
         ("alarms?events=1", "OEE einer Maschine"), (f"shop?why={why}", "bekannter Anteil der Zeit"),
         (f"shop?machine={machine}", "abgebrochen"), ("pipeline", "Stillstände und ihre Gründe"),
     )  # fmt: skip

@@ -22,6 +22,7 @@ from millstream.shop import (
     StopAsk,
     begin_piece,
     check_stop_ask,
+    give_reason,
     merge_piece,
     pareto,
     split_piece,
@@ -52,6 +53,16 @@ def test_a_stop_that_was_cut_and_joined_again_is_the_stop_it_was() -> None:
     changed, gone = merge_piece(pieces, at("merge", 17))
     assert (changed, gone.start_ns) == ((1,), 15)
     assert [(p.start_ns, p.state) for p in pieces] == [(p.start_ns, p.state) for p in stop_and_run()]
+
+
+def test_a_reason_is_taken_back_and_a_rule_may_give_one_again() -> None:
+    pieces = stop_and_run()
+    check_stop_ask(msgspec.to_builtins(at("clear", 12)))
+    give_reason(pieces, 1, "jam", "delay", StopAsk("1", "reason", "ada", 12, "jam"))
+    assert not give_reason(pieces, 1, "micro-stop"), "a rule does not overrule a person"
+    assert give_reason(pieces, 1, "", "down", at("clear", 12))
+    assert (pieces[1].reason, pieces[1].by, pieces[1].category, pieces[1].who) == ("", "", "down", "ada")
+    assert give_reason(pieces, 1, "micro-stop")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 import { type Http } from "./http";
 
 export type AlarmAction = "acknowledge" | "reset" | "shelve" | "unshelve" | "remove" | "restore" | "comment";
-export type StopAction = "reason" | "split" | "merge";
+export type StopAction = "reason" | "clear" | "split" | "merge";
 
 /** `shelf` is how long to shelve, such as "2h"; `occurrence` the count of the alarm that somebody saw. */
 export interface AlarmAsk {
@@ -146,7 +146,7 @@ export class Acts {
   askAlarm = (ask: AlarmAsk): Promise<Asked> => this.http.json("/api/v1/alarms/ask", "POST", { ...ask, id: ask.id ?? newId() });
   askStop = (ask: StopAsk): Promise<Asked> => this.http.json("/api/v1/downtime/ask", "POST", { ...ask, id: ask.id ?? newId() });
 
-  askParts = (ask: PartAsk): Promise<Asked> => this.http.json("/api/v1/quality/ask", "POST", { ...ask, id: ask.id ?? newId() });
+  askParts = (ask: PartAsk): Promise<Asked & { lot: Lot | null }> => this.http.json("/api/v1/quality/ask", "POST", { ...ask, id: ask.id ?? newId() });
 
   /** Scrap and rework of a place; `start` as for stops. */
   rejects(path: string, start: string): Promise<{ rejects: Lot[] } & Whole<RejectRow>> {

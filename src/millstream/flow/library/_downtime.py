@@ -232,7 +232,7 @@ class _Downtime:
         index = find_piece(machine.pieces, ask.at_ns)
         if not machine.pieces[index].is_stop:
             raise NotAStop(f"it was no stop at this time: {machine.pieces[index].state}")
-        category = ask.category or self._by_reason.get(ask.reason, "")
+        category = ask.category or self._by_reason.get(ask.reason, "")  # to clear it, `reason` is empty
         give_reason(machine.pieces, index, ask.reason, category, ask)
         return self._told(machine, key, [index], ask.id)
 
