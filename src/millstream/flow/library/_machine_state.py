@@ -64,12 +64,15 @@ class MachineStateConfig(FlowConfig):
 
 
 class Machine(msgspec.Struct, array_like=True):
-    """Values by name; the state that was said; the rule that holds now and since when (UTC ns)."""
+    """Values by name; the state that was said; the rule that holds now and since when (UTC ns); the newest time that a
+    state was said of, and how often that was put right."""
 
     values: dict[str, Latest] = {}
     state: str | None = None
     rule: int = -2
     since_ns: int = 0
+    said_ns: int = 0
+    revision: int = 0
 
 
 class _Judge:
@@ -98,8 +101,16 @@ class _Judge:
         return machine, (CancelTimer(HOLD), *self._say(machine, event.key))
 
     def _say(self, machine: Machine, key: str) -> Sequence[Effect]:
-        machine.state = self._states[machine.rule]
-        return (Emit(self._path(key), machine.state, machine.since_ns, "state"),)
+        """A state counts from its own time on. What was said of a later time is put right with it: it was said when
+        what has come late was not known."""
+        path, state, since_ns = self._path(key), self._states[machine.rule], machine.since_ns
+        machine.state = state
+        if since_ns > machine.said_ns:
+            machine.said_ns, machine.revision = since_ns, 0
+            return (Emit(path, state, since_ns, "state"),)
+        machine.revision += 1
+        now = Emit(path, state, machine.said_ns, "state", revision=machine.revision)
+        return (now,) if since_ns == machine.said_ns else (Emit(path, state, since_ns, "state", revision=1), now)
 
 
 def _build(
@@ -113,5 +124,7 @@ def _build(
 MACHINE_STATE = FlowType(
     "machine_state", MachineStateConfig, _build,
     "Says in which state a machine is, by rules over its execution and its signals, each time the state changes "
-    "(`state`). The first rule that holds counts.",
+    "(`state`). The first rule that holds counts. A word that comes late, since a link was cut, gives the state from "
+    "its own time on, and what was told of a later time is put right; the other signals count as they are by then. "
+    "Where that matters give the flow a `lateness`, within which all are put in order first.",
 )  # fmt: skip
