@@ -37,7 +37,8 @@ const OF_A_MINUTE = /\/(scrap|rework)$/; // as the flow `quality` tells them, be
 
 const ORDERS_MS = 600_000; // should one be missed: each change is heard
 const ORDERS_SOON_MS = 500; // many that come at once are asked for once
-const MADE_MS = 10_000;
+const MADE_MS = 60_000; // the same: what was made is heard when it is told
+const MADE_SOON_MS = 2000; // until it is in the history, too; the machines of a plant tell it in the same second
 const TOLD_MAX = 500; // of each sort of event; the newest of a machine counts
 const LIVE_START = "-15min"; // what was worked out before then is no longer live
 
@@ -54,8 +55,12 @@ export function ShopPage(): preact.JSX.Element {
   useFollowed(wanted, ["state", "count", "kpi"]);
   useFollowed(places.value.map((one) => one.asset).join("\n"), ["kpi"]);
   const { data: facts, reload } = useLoaded(() => client.acts.facts("", "order"), [], ORDERS_MS);
-  useEffect(() => hearOrders(wanted === "" ? [] : wanted.split("\n"), reload), [wanted]);
-  const { data: told } = useLoaded(loadMade, [], MADE_MS);
+  const { data: told, reload: reloadMade } = useLoaded(loadMade, [], MADE_MS);
+  useEffect(() => {
+    const assets = wanted === "" ? [] : wanted.split("\n");
+    const stops = [hear(assets, "_context.order.>", ORDERS_SOON_MS, reload), hear(assets, "_event.>", MADE_SOON_MS, reloadMade, isMade)];
+    return () => stops.forEach((stop) => stop());
+  }, [wanted]);
   if (machines.value.length === 0) {
     return <p class="empty">{isLoaded.value ? <>{t("noMachines")} <a href="docs/how-to/oee.html">{t("howOee")}</a></> : `${t("loading")}…`}</p>;
   }
@@ -106,11 +111,16 @@ function Opened(): preact.JSX.Element | null {
   );
 }
 
-/** What is told of the machines' orders, from now on; the function ends it. */
-function hearOrders(assets: string[], changed: () => void): () => void {
+type Heard = Parameters<Parameters<typeof client.liveMessages>[1]>[0];
+
+/** A total of an order, or what a machine has made so far: flows name them as they like, so by their type. */
+const isMade = (message: Heard): boolean => [WINDOW, TOTAL].includes(message.headers?.get("ce-type") ?? "");
+
+/** What is told of the machines from now on; `changed` is called a moment after some of it. The function ends it. */
+function hear(assets: string[], what: string, soonMs: number, changed: () => void, isWanted = (_one: Heard): boolean => true): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const soon = (): void => void (timer ??= setTimeout(() => { timer = undefined; changed(); }, ORDERS_SOON_MS));
-  const stops = assets.map((asset) => client.liveMessages(`${assetSubject(asset)}._context.order.>`, soon));
+  const soon = (one: Heard): void => { if (isWanted(one)) timer ??= setTimeout(() => { timer = undefined; changed(); }, soonMs); };
+  const stops = assets.map((asset) => client.liveMessages(`${assetSubject(asset)}.${what}`, soon));
   return () => { clearTimeout(timer); stops.forEach((stop) => stop()); };
 }
 

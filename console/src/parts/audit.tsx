@@ -19,7 +19,7 @@ export function Audit(): preact.JSX.Element {
   const kind = KINDS.find((one) => one.name === query.get("kind")) ?? KINDS[0];
   const text = query.get("text") ?? "";
   const span = Object.keys(SPANS).find((one) => one === query.get("span")) ?? "-7d";
-  const { data, why } = useLoaded(() => load(kind.types, span), [kind.name, span], AUDIT_MS);
+  const { data, why } = useLoaded(() => load(kind, span), [kind.name, span], AUDIT_MS);
   const rows = auditRows(data ?? [], text);
   const show = (more: Record<string, string>, isStep = true): void => go(address("admin", { view: "audit", kind: kind.name, text, span, ...more }), isStep);
   return (
@@ -34,6 +34,7 @@ export function Audit(): preact.JSX.Element {
         <label class="grow">{t("search")} <input type="search" value={text} maxLength={200} onInput={(event) => show({ text: event.currentTarget.value }, false)} /></label>
       </div>
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
+      {kind.without && <p class="muted"><small>{t("auditWithout")} <a href={address("admin", { view: "audit", kind: "sessions", text, span })}>{t("sessions")}</a></small></p>}
       <Table<AuditRow> caption={t("audit")} rows={rows} keyOf={(row) => row.key} empty={data ? t("noAudit") : t("loading")} columns={[
         { head: t("age"), isShort: true, cell: (row) => <Age timeMs={row.timeMs} /> },
         { head: t("type"), isShort: true, cell: (row) => <Type of={row} /> },
@@ -67,7 +68,7 @@ export function Changes({ of }: { of: AuditRow }): preact.JSX.Element | null {
   );
 }
 
-async function load(types: string[], start: string): Promise<Awaited<ReturnType<typeof client.history.events>>> {
-  const found = await Promise.all(types.map((type) => client.history.events("*", "event", ROWS_MAX, type, start)));
+async function load({ types, without }: (typeof KINDS)[number], start: string): Promise<Awaited<ReturnType<typeof client.history.events>>> {
+  const found = await Promise.all(types.map((type) => client.history.events("*", "event", ROWS_MAX, type, start, without)));
   return found.flat().sort((a, b) => Number(b.timestamp_ns) - Number(a.timestamp_ns)).slice(0, ROWS_MAX);
 }

@@ -27,8 +27,10 @@ export interface Difference {
 }
 
 const EVERY = ["millstream.audit.*", "millstream.command.*", "millstream.write.*", "millstream.config.*", "millstream.history.*"];
-export const KINDS: { name: Word; types: string[] }[] = [
-  { name: "all", types: EVERY },
+/** A page that stays open tells it with each new credential, every few minutes: it would hide what people did. */
+const GOES_ON = "millstream.audit.session.refreshed";
+export const KINDS: { name: Word; types: string[]; without?: string }[] = [
+  { name: "all", types: EVERY, without: GOES_ON },
   { name: "sessions", types: ["millstream.audit.session.*"] },
   { name: "people", types: ["millstream.audit.login_user.*"] },
   { name: "commands", types: ["millstream.command.*"] },

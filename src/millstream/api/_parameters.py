@@ -108,6 +108,7 @@ QUERIES: Mapping[str, tuple[type[Query], str, tuple[Parameter, ...]]] = {
             _TAG,
             _EVENT_KIND,
             Parameter("type", "type", "name", "a CloudEvents type; a final * stands for any ending"),
+            Parameter("without", "without", "name", "a CloudEvents type that is left out; a final * as of `type`"),
             _START,
             _END,
             _LIMIT,

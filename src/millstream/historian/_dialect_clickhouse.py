@@ -56,9 +56,10 @@ def samples_sql(chosen: Chosen, span: Span, seen: str) -> str:
 def render_events(query: Events, chosen: Chosen, seen: str) -> str:
     """As of the other dialects."""
     where = _condition(chosen.tag_ids, span_of(query.start_ns, query.end_ns), seen)
-    if query.type is not None:
-        text = quoted(query.type.removesuffix("*"))
-        where += f" AND startsWith(type, {text})" if query.type.endswith("*") else f" AND type = {text}"
+    for sign, wanted in (("", query.type), ("NOT ", query.without)):
+        if wanted is not None:
+            text = quoted(wanted.removesuffix("*"))
+            where += f" AND {sign}startsWith(type, {text})" if wanted.endswith("*") else f" AND {sign}type = {text}"
     way = "DESC" if query.descending else "ASC"
     columns = "id, source, type, subject, content_type, data, extensions"
     return (

@@ -137,9 +137,10 @@ def render_events(query: Events, chosen: Chosen) -> Sql:
     """Columns tag_id, ts, id, source, type, subject, content_type, data, extensions; one row more than `limit` shows
     that it was cut."""
     found = _condition(chosen.tag_ids, span_of(query.start_ns, query.end_ns))
-    if query.type is not None:
-        found.text += " AND starts_with(type, ?)" if query.type.endswith("*") else " AND type = ?"
-        found.parameters.append(query.type.removesuffix("*"))
+    for sign, wanted in (("", query.type), ("NOT ", query.without)):
+        if wanted is not None:
+            found.text += f" AND {sign}starts_with(type, ?)" if wanted.endswith("*") else f" AND {sign}type = ?"
+            found.parameters.append(wanted.removesuffix("*"))
     way = "DESC" if query.descending else "ASC"
     return Sql(
         f"SELECT * EXCLUDE (n) FROM (SELECT * FROM events WHERE {found.text} "

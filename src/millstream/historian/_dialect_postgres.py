@@ -61,9 +61,11 @@ def samples_sql(chosen: Chosen, span: Span) -> str:
 def render_events(query: Events, chosen: Chosen) -> Sql:
     """As of the other dialect."""
     where, bound = _condition(chosen.tag_ids, span_of(query.start_ns, query.end_ns)), list[object]()
-    if query.type is not None:
-        where += " AND starts_with(type, $1)" if query.type.endswith("*") else " AND type = $1"
-        bound.append(query.type.removesuffix("*"))
+    for sign, wanted in (("", query.type), ("NOT ", query.without)):
+        if wanted is not None:
+            bound.append(wanted.removesuffix("*"))
+            at = f"${len(bound)}"
+            where += f" AND {sign}starts_with(type, {at})" if wanted.endswith("*") else f" AND {sign}type = {at}"
     way = "DESC" if query.descending else "ASC"
     return Sql(
         "SELECT tag_id, time_ns AS ts, id, source, type, subject, content_type, data, extensions FROM (SELECT *, "

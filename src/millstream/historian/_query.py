@@ -45,10 +45,12 @@ class Names(_Query, frozen=True, tag="names"):
 
 class Events(_Query, frozen=True, tag="events"):
     """Events or alarms by time, then path, then arrival. `type` is a CloudEvents type; a final ``*`` stands for any
-    ending. An event that came again with the same path, source, id and time is given once, as stored last."""
+    ending; those of the type `without` are left out, whatever `type` says. An event that came again with the same path,
+    source, id and time is given once, as stored last."""
 
     data_kind: EventKind = "event"
     type: str | None = None
+    without: str | None = None
     start_ns: int | None = None
     end_ns: int | None = None
     limit: int = 100_000

@@ -328,6 +328,13 @@ async def see_the_shop_floor(page: Page, site: ConsoleSite) -> None:
     await saw.get_by_text("4711", exact=True).wait_for()
     await saw.get_by_text("60 of 5,000 good parts").wait_for()
     assert await saw.get_by_role("progressbar").evaluate("one => one.value / one.max") == 60 / 5000
+    more = [{"order": "4711", "product": "lid", "produced": 70, "rejected": 2}]
+    start = format_time(SystemClock().now_ns() - 3600 * 10**9)
+    told = {"window": "live", "start": start, "orders": more}
+    await site.plant.event(f"{PLACE}/saw:oee/live", "millstream.oee", told)
+    await saw.get_by_text("68 of 5,000 good parts").wait_for(
+        timeout=30_000
+    )  # heard: it is asked for once a minute only
     await see_a_place_and_what_it_is_made_of(page)
     states = page.get_by_role("group", name="Machines by state")
     await states.get_by_role("link", name="1 down").click()

@@ -219,6 +219,9 @@ def check_what_is_beside(filled: Filled) -> None:
     about = Plan(Chosen([0]), "event", {0: filled.tags.path(0)})
     (row,) = rows_of(filled.engine.answer(Events(tags=("*",), type="com.acme.*"), about))
     assert (row["id"], row["data"]) == ("1", '{"a":1}')
+    for without, ids in (("com.acme.*", []), (row["type"], []), ("com.other", ["1"])):
+        asked = Events(tags=("*",), type="com.acme.*", without=without)
+        assert [each["id"] for each in rows_of(filled.engine.answer(asked, about))] == ids
     assert store.drop([0], T0 + 1) == 1
     filled.settle()
     assert store.rows_count() == 0

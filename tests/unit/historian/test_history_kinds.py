@@ -164,6 +164,8 @@ async def test_events_and_alarms_are_found_by_path_type_and_time(tmp_path: Path)
         Events(tags=("acme/p1:stopped",), descending=True, limit=1),
         Events(tags=("acme/*",), data_kind="alarm"),
         Names(tags=("*",)),
+        Events(tags=("*",), type="com.acme.*", without="com.acme.started"),
+        Events(tags=("*",), without="com.acme.st*"),
     )
     assert [[r["id"] for r in rows] for rows in found[:6]] == [["1", "2", "3"], ["1", "2"], ["2"], ["2"], ["3"], ["4"]]
     assert found[0][0] == {
@@ -184,6 +186,7 @@ async def test_events_and_alarms_are_found_by_path_type_and_time(tmp_path: Path)
         ("acme/p1:started", "event"),
         ("acme/p1:stopped", "event"),
     ]
+    assert [[r["id"] for r in rows] for rows in found[7:]] == [["1"], ["3"]]
     store = HistoryStore(tmp_path)
     store.open()
     assert [(d.code, d.payload) for d in store.dead_letters(9)] == [("MS-0381", b"{}")]

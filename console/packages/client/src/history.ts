@@ -108,9 +108,10 @@ export class History {
     return ["count", "min", "max", "mean"].map((name) => table.column(name).join(",")).join(" ");
   }
 
-  /** The newest first; `type` is a CloudEvents type, a final `*` stands for any ending, `start` such as "-7d". */
-  async events(pattern = "*", kind = "event", limit = 200, type?: string, start?: string): Promise<StoredEvent[]> {
-    const path = `/api/v1/events${search({ tag: pattern, kind, limit, descending: "true", type, start })}`;
+  /** The newest first; `type` is a CloudEvents type, a final `*` stands for any ending, `start` such as "-7d"; those of the
+   * type `without` are left out. */
+  async events(pattern = "*", kind = "event", limit = 200, type?: string, start?: string, without?: string): Promise<StoredEvent[]> {
+    const path = `/api/v1/events${search({ tag: pattern, kind, limit, descending: "true", type, start, without })}`;
     return (await this.http.json<{ data: StoredEvent[] }>(path)).data;
   }
 
