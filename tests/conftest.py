@@ -24,6 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import peers  # lives in tools/, which is no package
 from lanes import arrange  # beside this file
 from millstream.kernel import calm_collector
+from warm import weak_keys
+
+weak_keys()
 
 # What an example may take is no property of the code on a machine that others use too.
 hypothesis.settings.register_profile(

@@ -16,7 +16,7 @@ from millstream.sim import FaultProxy
 from millstream.sim.producer_ledger import LedgerFollower, Truth, read_ledger
 from millstream.torture._site import barrier_arguments
 
-PATIENCE_S = 30
+PATIENCE_S = 90
 
 
 class TinyBroker:

@@ -183,7 +183,7 @@ async def test_a_provider_gets_at_nothing_of_a_tenant_and_no_tenant_at_the_list(
                 "$JS.API.STREAM.INFO.P_LOGIN", "JSP.API.STREAM.INFO.P_LOGIN", "millstream.login.attempt",
             ):  # fmt: skip
                 assert await at_ann.outcome(subject) == "violation", subject
-            said = json.loads((await at_ann.client.request("millstream.node.h1.status", b"", timeout=10)).data)
+            said = json.loads((await at_ann.client.request("millstream.node.h1.status", b"", timeout=60)).data)
             assert said["tenant"] == "acme"
             assert "tenants" not in said
         async with site.http() as client:  # still who it was

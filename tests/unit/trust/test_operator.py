@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
+from nacl import bindings
+from nacl.pwhash import argon2id
 
 from millstream.kernel import AuthError, ConfigError
 from millstream.protocols.nats_jwt import KeyPair, parse_creds, read_token, sign_claims, verify_token
@@ -57,6 +60,19 @@ def test_the_key_store_opens_with_its_passphrase_only(tmp_path: Path) -> None:
             unseal(other, PASSPHRASE, where="x")
     with pytest.raises(ConfigError, match="too short"):
         seal(trust, "short")
+
+
+def test_a_key_store_costs_whoever_guesses_its_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What libsodium calls moderate passes over 64 MiB; the other tests seal at the least cost (tests/warm.py)."""
+    weak = msgspec.json.decode(seal(trust_of(), PASSPHRASE))
+    monkeypatch.setattr(argon2id, "OPSLIMIT_MODERATE", bindings.crypto_pwhash_argon2id_OPSLIMIT_MODERATE)
+    monkeypatch.setattr(argon2id, "MEMLIMIT_INTERACTIVE", bindings.crypto_pwhash_argon2id_MEMLIMIT_INTERACTIVE)
+    sealed = seal(trust_of(), PASSPHRASE)
+    costs = msgspec.json.decode(sealed)
+    assert (costs["opslimit"], costs["memlimit"]) == (3, 64 << 20)
+    assert (weak["opslimit"], weak["memlimit"]) == (1, 8 << 10)
+    (tmp_path / "keys").write_bytes(sealed)
+    assert set(load_keys(tmp_path / "keys", PASSPHRASE).tenants) == set(trust_of().tenants)
 
 
 def test_a_change_is_stored_with_the_next_serial_and_a_failed_one_is_not(tmp_path: Path) -> None:
