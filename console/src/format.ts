@@ -108,6 +108,18 @@ export function timeText(ms: number): string {
   return isUtc() ? `${text} ${t("utc")}` : text;
 }
 
+/** The same to the millisecond: of a sample. */
+export function exactText(ms: number): string {
+  const parts = { day: "2-digit", month: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 } as const;
+  const key = `${locale()} ${zone()}`;
+  if (exact?.key !== key) exact = { key, format: new Intl.DateTimeFormat(locale(), { ...parts, timeZone: zone() }) };
+  const text = exact.format.format(ms);
+  return isUtc() ? `${text} ${t("utc")}` : text;
+}
+
+/** A browser takes longer to make one than to write a hundred times with it. */
+let exact: { key: string; format: Intl.DateTimeFormat } | undefined;
+
 export function utcText(ms: number): string {
   return ms ? `${new Date(ms).toISOString().replace("T", " ").replace("Z", "")} ${t("utc")}` : t("never");
 }

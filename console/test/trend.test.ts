@@ -3,9 +3,11 @@ import { expect, test } from "vitest";
 import { chosenOf } from "../src/parts/choice";
 import { spectrumOf } from "../src/parts/spectrum";
 import { type Line } from "../src/parts/chart";
+import { arranged, scalesOf, type Arrangement, type Scale } from "../src/parts/axes";
 import { drawLine } from "../src/parts/lines";
 import { Raster } from "../src/parts/raster";
 import { peaksOf } from "../src/parts/peaks";
+import { runsOf, sharesOf } from "../src/parts/runs";
 import { stepsOf } from "../src/parts/steps";
 import { columnsOf, extentOf } from "../src/parts/thin";
 import { marksOf } from "../src/state/marks";
@@ -116,8 +118,11 @@ function drawn(line: Line, dash: number[], [least, most] = [-0.1, 1.1]): (x: num
   drawLine(raster, line, frame, { color: "#204060", dash, ratio: 1 });
   return (x, y) => raster.bytes[4 * (y * WIDTH + x) + 3] / 255;
 }
-const heights = (at: (x: number, y: number) => number): number[] =>
-  Array.from({ length: WIDTH }, (_, x) => Array.from({ length: 400 }, (_, y) => at(x, y)).reduce((sum, dense) => sum + dense, 0));
+function heights(at: (x: number, y: number) => number): number[] {
+  const found = new Array<number>(WIDTH).fill(0);
+  for (let y = 0; y < 400; y++) for (let x = 0; x < WIDTH; x++) found[x] += at(x, y);
+  return found;
+}
 
 test("what goes up and down all the time is drawn from its least to its greatest, and a dash hides no extreme", () => {
   const values = [...NOISE];
@@ -180,4 +185,48 @@ test("of windows the least of one and the greatest of another are seen, and the 
   const dense = (y: number): number => Math.max(...Array.from({ length: WIDTH }, (_, x) => at(x, y)));
   expect([38, 40, 360, 362].map(dense)).toEqual([0, 1, 1, 0]);
   expect(at(100, 190)).toBeCloseTo(0.25, 2);
+});
+
+test("lines of one unit share an axis: left, right, further out, and in lanes where there is no room", () => {
+  const kinds = (...units: string[]): { unit: string; isBand: boolean }[] => units.map((unit) => ({ unit, isBand: unit === "" }));
+  const placed = (found: Arrangement): unknown[] => found.axes.map(({ unit, lines, isLeft, slot, lane, lanes }) => [unit, lines, isLeft, slot, lane, lanes]);
+  const four = arranged(kinds("bar", "°C", "", "bar", "1/min", "%"), 1200, false);
+  expect(placed(four)).toEqual([
+    ["bar", [0, 3], true, 0, 0, 1], ["°C", [1], false, 0, 0, 1], ["1/min", [4], true, 1, 0, 1], ["%", [5], false, 1, 0, 1],
+  ]);
+  expect([four.bands, four.left, four.right]).toEqual([[2], 2, 2]);
+  expect(arranged(kinds("bar"), 1200, true)).toMatchObject({ left: 1, right: 0, axes: [{ lane: 0, lanes: 1 }] });
+  for (const lanes of [arranged(kinds("bar", "°C"), 1200, true), arranged(kinds("bar", "°C", "%"), 390, false), arranged(kinds(..."abcde"), 1200, false)]) {
+    expect(lanes.axes.map((axis) => [axis.isLeft, axis.slot, axis.lane])).toEqual(lanes.axes.map((_, at) => [true, 0, at]));
+    expect([lanes.axes[0].lanes, lanes.right]).toEqual([lanes.axes.length, 0]);
+  }
+});
+
+test("axes that stand over each other have their ticks at the same heights, and hold all of their lines", () => {
+  const axes = arranged([..."abc"].map((unit) => ({ unit, isBand: false })), 1200, false).axes;
+  const extents: [number, number][] = [[0, 0], [-3.7, 1499.2], [0.00012, 0.00013], [180, 180], [-1e9, -2], [99.99, 100.01]];
+  for (const one of extents) for (const other of extents) {
+    const scales = scalesOf(axes, [one, other, undefined], 380);
+    expect(scales[2]).toBeUndefined();
+    const shares = scales.slice(0, 2).map((scale, at) => {
+      const { least, most, ticks } = scale as Scale;
+      expect(least <= [one, other][at][0] && [one, other][at][1] <= most && least < most).toBe(true);
+      expect(most - least).toBeLessThan(5 * Math.max([one, other][at][1] - [one, other][at][0], 0.3 * Math.abs([one, other][at][1]), 0.8));
+      return ticks.map((tick) => Math.round((1000 * (tick - least)) / (most - least)));
+    });
+    expect(shares[0]).toEqual(shares[1]);
+  }
+  const [alone] = scalesOf(axes.slice(0, 1), [[0, 37]], 380);
+  expect([alone?.least, (alone?.ticks.length ?? 0) > 3, alone?.ticks.every((tick) => tick % 5 === 0)]).toEqual([0, true, true]);
+});
+
+test("a state holds until another is said, or as long as it is known", () => {
+  const [times, states] = [[0, 10, 20, 30, 40], ["a", "b", "b", null, "a"]];
+  expect(runsOf(times, states, 5, 60, 50)).toEqual([
+    { state: "a", fromMs: 5, toMs: 10 }, { state: "b", fromMs: 10, toMs: 30 }, { state: "a", fromMs: 40, toMs: 50 },
+  ]);
+  expect(runsOf(times, states, 12, 18)).toEqual([{ state: "b", fromMs: 12, toMs: 18 }]);
+  expect(runsOf(times, states, -9, 0)).toEqual([]);
+  expect(runsOf(times, states, 45, 60, 41)).toEqual([]);
+  expect(sharesOf(runsOf(times, states, 0, 60))).toEqual([["a", 0.6], ["b", 0.4]]);
 });

@@ -1,5 +1,6 @@
 /** One tag beside the tree: its value in large, the last minutes, where it comes from. */
 import { toSubject } from "@millstream/client";
+import { untracked } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { numberText, plain, timeText, utcText } from "../format";
 import { Chart } from "../parts/chart";
@@ -91,14 +92,15 @@ function RecentChart({ tag }: { tag: Tag }): preact.JSX.Element {
   }, [tag.key]);
   const line = trend.current?.line;
   if (why) return <p class="look">{t("failed", { why: plain(why) })}</p>;
-  if (line === undefined || !trend.current?.isNumeric || line.values.every((value) => value === null)) {
+  const isDrawn = line?.states !== undefined || (trend.current?.isNumeric && line?.values.some((value) => value !== null));
+  if (line === undefined || !isDrawn) {
     return <p class="muted">{line?.times.length ? t("noNumbers") : t("loading")}</p>;
   }
   const toMs = Math.max(now.value, line.times[line.times.length - 1]);
   return (
     <>
       <h2>{t("lastMinutes", { n: MINUTES })}</h2>
-      <Chart lines={[line]} label={t("chartOf", { what: plain(tag.path) })} fromMs={toMs - MINUTES * 60_000} toMs={toMs} />
+      <Chart lines={[line]} label={t("chartOf", { what: plain(tag.path) })} fromMs={toMs - MINUTES * 60_000} toMs={toMs} nowMs={toMs} units={[untracked(() => unitOf(tag))]} height={line.states === undefined ? 220 : 110} />
     </>
   );
 }

@@ -1,8 +1,10 @@
 /** Many tags over time: history and live without a seam, zoomed by drawing over it; the address holds all of it. */
-import { computed } from "@preact/signals";
+import { computed, untracked } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { numberText, plain, timeText } from "../format";
-import { Chart, DASHES } from "../parts/chart";
+import { stateText } from "../parts/band";
+import { Chart, type Line } from "../parts/chart";
+import { DASHES } from "../parts/dashes";
 import { saveBlob, saveFrom, savePicture } from "../parts/keep";
 import { PinButton } from "../parts/pins";
 import { spectrumOf } from "../parts/spectrum";
@@ -28,7 +30,8 @@ const LATE_MS = 30_000;
 const LINES_MAX = 8;
 const START_MAX = 8;
 const KNOWN_MAX = 500;
-const NUMERIC = ["tag", "count", "kpi"];
+const SHARES_MAX = 6;
+const SHOWN = ["tag", "count", "kpi", "state"];
 
 /** What an address asks for. */
 interface Asked {
@@ -38,6 +41,7 @@ interface Asked {
   earlier?: (typeof EARLIER)[number];
   isSpectrum: boolean;
   isFromSite: boolean;
+  isLanes: boolean;
 }
 
 function askedOf(query: URLSearchParams): Asked {
@@ -48,15 +52,17 @@ function askedOf(query: URLSearchParams): Asked {
     earlier: EARLIER.find(([name]) => name === query.get("earlier")),
     isSpectrum: query.get("show") === "spectrum",
     isFromSite: query.get("source") === "site",
+    isLanes: query.get("axes") === "lanes",
   };
 }
 
 /** The same as now, but for what changes. */
 function show(change: Partial<Asked>): void {
-  const { keys, span, zoom, earlier, isSpectrum, isFromSite } = { ...askedOf(route.peek().query), ...change };
+  const { keys, span, zoom, earlier, isSpectrum, isFromSite, isLanes } = { ...askedOf(route.peek().query), ...change };
   const [from, to] = zoom?.map((ms) => String(Math.round(ms))) ?? [];
   go(address("trend", {
     tag: keys, span: span[0], from, to, earlier: earlier?.[0], show: isSpectrum ? "spectrum" : undefined, source: isFromSite ? "site" : undefined,
+    axes: isLanes ? "lanes" : undefined,
   }));
 }
 
@@ -64,7 +70,7 @@ const spanOf = ({ zoom, span }: Asked): number => (zoom === undefined ? span[1] 
 
 export function TrendPage(): preact.JSX.Element {
   const asked = askedOf(route.value.query);
-  const { keys, span, zoom, earlier, isSpectrum, isFromSite } = asked;
+  const { keys, span, zoom, earlier, isSpectrum, isFromSite, isLanes } = asked;
   const spanMs = spanOf(asked);
   const missing = useMissing(keys);
   const chosen = keys.flatMap((key) => tags.value.get(key) ?? []);
@@ -77,7 +83,7 @@ export function TrendPage(): preact.JSX.Element {
       {missing.length > 0 && <p class="look" role="status">{t("nothingStored")}: <span class="foreign">{missing.map((key) => plain(pathOf(key), 200)).join(", ")}</span></p>}
       {chosen.length === 0 ? <Start onAdd={(key) => show({ keys: [key] })} /> : (
         <Lines key={[...chosen.map((tag) => tag.key), earlier?.[0], isFromSite].join("\n")} chosen={chosen} minutes={span[1]} zoom={zoom}
-          earlier={earlier} isSpectrum={isSpectrum} isFromSite={isFromSite} />
+          earlier={earlier} isSpectrum={isSpectrum} isFromSite={isFromSite} isLanes={isLanes} />
       )}
     </>
   );
@@ -150,7 +156,7 @@ function zoomOf(from: string | null, to: string | null): [number, number] | unde
   return from !== null && to !== null && first < last ? [first, last] : undefined;
 }
 
-const numbers = computed(() => [...tags.value.values()].filter((tag) => NUMERIC.includes(tag.kind)));
+const numbers = computed(() => [...tags.value.values()].filter((tag) => SHOWN.includes(tag.kind)));
 /** The same element until tags change: nothing of it is looked at when the page is drawn again. */
 const known = computed(() => <datalist id="known">{numbers.value.slice(0, KNOWN_MAX).map((tag) => <option key={tag.key} value={tag.path} />)}</datalist>);
 
@@ -190,9 +196,10 @@ interface LinesProps {
   earlier?: (typeof EARLIER)[number];
   isSpectrum: boolean;
   isFromSite: boolean;
+  isLanes: boolean;
 }
 
-function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite }: LinesProps): preact.JSX.Element {
+function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite, isLanes }: LinesProps): preact.JSX.Element {
   const [, redraw] = useState(0);
   const [why, setWhy] = useState("");
   const lines = useRef<TrendLine[]>([]);
@@ -219,6 +226,7 @@ function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite }: Lines
   const [fromMs, toMs] = zoom ?? [now.value - minutes * 60_000, now.value];
   const shown = [...lines.current]; // another list each time: of the same one nothing is drawn again
   seen.current = { lines: shown, fromMs, toMs };
+  const units = untracked(() => shown.map(({ tag, line }) => (line.states === undefined ? plain(unitOf(tag), 12) : ""))); // a value that comes is drawn with others
   const chips = useMemo(() => <Chips chosen={chosen} />, chosen); // always as many: others are other lines
   const acts = useMemo(() => <Keep chosen={chosen} seen={seen} canvas={canvas} />, chosen);
   return (
@@ -228,8 +236,8 @@ function Lines({ chosen, minutes, zoom, earlier, isSpectrum, isFromSite }: Lines
       {lateMs > 0 && <p role="status"><b>+</b> {t("lateCame", { time: timeText(lateMs) })}</p>}
       {lines.current.some((line) => line.isCut) && <p class="look" role="status">{t("cutShort")}</p>}
       <Chart lines={lines.current.map((line) => line.line)} label={t("chartOf", { what: chosen.map((tag) => plain(tag.path, 80)).join(", ") })}
-        fromMs={fromMs} toMs={toMs} height={isSpectrum ? 240 : 420} onZoom={(from, to) => show({ zoom: [from, to] })} canvas={canvas} />
-      <p class="muted">{t("shaded")}</p>
+        fromMs={fromMs} toMs={toMs} nowMs={client.now()} units={units} isLanes={isLanes} height={isSpectrum ? 240 : 420} onZoom={(from, to) => show({ zoom: [from, to] })} canvas={canvas} />
+      <p class="muted">{t("shaded")}{new Set(units).size > 1 && <> <label><input type="checkbox" checked={isLanes} onChange={(event) => show({ isLanes: event.currentTarget.checked })} /> {t("lanes")}</label></>}</p>
       {isSpectrum && <Spectra lines={shown} fromMs={fromMs} toMs={toMs} />}
       <Extremes lines={shown} fromMs={fromMs} toMs={toMs} />
       {acts}
@@ -333,12 +341,13 @@ function Share({ seen }: { seen: preact.RefObject<Seen> }): preact.JSX.Element {
 
 /** The amplitude at each frequency, of the samples in sight. */
 function Spectra({ lines, fromMs, toMs }: { lines: TrendLine[]; fromMs: number; toMs: number }): preact.JSX.Element {
-  const found = lines.map(({ line }) => {
+  const found = lines.map(({ line, tag }, look) => {
     const [from, to] = [placeOf(line.times, fromMs), endOf(line.times, toMs)];
     const spectrum = line.isRaw ? spectrumOf(line.times.slice(from, to), line.values.slice(from, to)) : "few";
-    return { line, spectrum };
+    return { line, spectrum, look, unit: untracked(() => plain(unitOf(tag), 12)) };
   });
-  const shown = found.flatMap(({ line, spectrum }) => (typeof spectrum === "string" ? [] : [{ label: line.label, times: spectrum.hz, values: spectrum.amplitude }]));
+  const good = found.flatMap(({ spectrum, ...rest }) => (typeof spectrum === "string" ? [] : [{ ...rest, spectrum }]));
+  const shown = good.map(({ line, spectrum }): Line => ({ label: line.label, times: spectrum.hz, values: spectrum.amplitude }));
   const most = Math.max(1e-9, ...shown.map((line) => line.times[line.times.length - 1]));
   return (
     <>
@@ -346,29 +355,34 @@ function Spectra({ lines, fromMs, toMs }: { lines: TrendLine[]; fromMs: number; 
       {found.map(({ line, spectrum }) => typeof spectrum === "string" && (
         <p key={line.label} class="look" role="status"><span class="foreign">{plain(line.label, 120)}</span>: {t(spectrum === "few" ? "spectrumFew" : "spectrumUneven")}</p>
       ))}
-      {shown.length > 0 && <Chart lines={shown} label={t("spectrumOf", { what: shown.map((line) => plain(line.label, 80)).join(", ") })} fromMs={0} toMs={most} height={240} isHertz />}
+      {shown.length > 0 && <Chart lines={shown} label={t("spectrumOf", { what: shown.map((line) => plain(line.label, 80)).join(", ") })} fromMs={0} toMs={most} height={240} units={good.map(({ unit }) => unit)} looks={good.map(({ look }) => look)} isHertz />}
     </>
   );
+}
+
+function sharesText(shares: [string, number][]): string {
+  const some = shares.slice(0, SHARES_MAX).map(([state, share]) => `${stateText(state)} ${numberText(Number((100 * share).toPrecision(3)))} %`);
+  return [...some, ...(shares.length > SHARES_MAX ? ["…"] : [])].join(" · ") || "–";
 }
 
 /** What a chart shows, in words: for who cannot see it. */
 function Extremes({ lines, fromMs, toMs }: { lines: TrendLine[]; fromMs: number; toMs: number }): preact.JSX.Element {
   return (
-    <table>
+    <div class="scroll"><table>
       <thead><tr><th scope="col">{t("path")}</th><th scope="col" class="number">{t("lowest")}</th><th scope="col" class="number">{t("highest")}</th></tr></thead>
       <tbody>
         {lines.map((line) => {
           const [low, high] = line.extremes(fromMs, toMs);
+          const shares = line.shares(fromMs, toMs, client.now());
           const text = (value: number | null): string => (value === null ? "–" : `${numberText(value)} ${plain(unitOf(line.tag), 12)}`.trimEnd());
           return (
             <tr key={line.line.label}>
               <td class="foreign">{plain(line.line.label, 120)}</td>
-              <td class="number">{text(low)}</td>
-              <td class="number">{text(high)}</td>
+              {shares === undefined ? <><td class="number" data-head={t("lowest")}>{text(low)}</td><td class="number" data-head={t("highest")}>{text(high)}</td></> : <td class="number" colSpan={2}>{sharesText(shares)}</td>}
             </tr>
           );
         })}
       </tbody>
-    </table>
+    </table></div>
   );
 }

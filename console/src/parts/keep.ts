@@ -1,4 +1,5 @@
 /** What is shown, as a file of the person who looks. */
+import { DASHES } from "./dashes";
 
 const LINE_PX = 22;
 
@@ -29,10 +30,15 @@ export function savePicture(chart: HTMLCanvasElement, labels: string[], name: st
   ctx.font = `${14 * scale}px system-ui, sans-serif`;
   labels.forEach((label, at) => {
     const y = chart.height + (at + 1) * LINE_PX * scale;
-    ctx.fillStyle = style.getPropertyValue(`--s${(at % 8) + 1}`).trim();
-    ctx.fillRect(12 * scale, y - 9 * scale, 18 * scale, 4 * scale);
+    ctx.strokeStyle = style.getPropertyValue(`--s${(at % DASHES.length) + 1}`).trim();
+    ctx.lineWidth = 3 * scale;
+    ctx.setLineDash(DASHES[at % DASHES.length].map((px) => px * scale));
+    ctx.beginPath();
+    ctx.moveTo(12 * scale, y - 5 * scale);
+    ctx.lineTo(36 * scale, y - 5 * scale);
+    ctx.stroke();
     ctx.fillStyle = style.getPropertyValue("--text").trim();
-    ctx.fillText(label, 38 * scale, y);
+    ctx.fillText(label, 44 * scale, y);
   });
   made.toBlob((blob) => blob && saveBlob(blob, name), "image/png");
 }

@@ -1,7 +1,8 @@
 /** One tag over time: history first, then live, without a seam. What is wide is asked for as extremes of windows. */
-import { severity, type Reading } from "@millstream/client";
+import { severity, type Reading, type Series, type Value } from "@millstream/client";
 import { type Line, type Mark } from "../parts/chart";
 import { peaksOf } from "../parts/peaks";
+import { runsOf, sharesOf } from "../parts/runs";
 import { endOf, placeOf } from "../parts/thin";
 import { client, connections } from "./hub";
 import { extend, marksOf } from "./marks";
@@ -94,22 +95,43 @@ export class TrendLine {
   }
 
   private async stored(fromMs: number, toMs: number): Promise<Line> {
-    return (toMs - fromMs <= this.rawMs ? await this.samples(fromMs, toMs) : undefined) ?? this.windows(fromMs, toMs);
+    const isState = await this.saysStates();
+    if (!isState && toMs - fromMs > this.rawMs) return this.windows(fromMs, toMs);
+    return (await this.samples(fromMs, toMs, isState)) ?? this.windows(fromMs, toMs);
+  }
+
+  /** Of states no window tells more than that there were some: all of a span are asked for, as they are few. */
+  private async saysStates(): Promise<boolean> {
+    const { path, kind, reading } = this.tag;
+    if (kind === "state") return true;
+    const value = reading.peek()?.value ?? (await client.history.last(path, kind))[0]?.value;
+    return typeof value === "boolean" || typeof value === "string";
   }
 
   /** Undefined where there are more than one answer of the hub holds: what it leaves out would be missing without a word. */
-  private async samples(fromMs: number, toMs: number): Promise<Line | undefined> {
+  private async samples(fromMs: number, toMs: number, isState: boolean): Promise<Line | undefined> {
     const { path, kind } = this.tag;
     const found = await (this.isFromSite ? client.history.raw(path, fromMs, toMs, kind) : client.history.range(path, fromMs, toMs, kind));
-    this.isCut = found.isTruncated && this.isFromSite;
-    if (found.isTruncated && !this.isFromSite) {
+    this.isCut = found.isTruncated && (this.isFromSite || isState);
+    if (found.isTruncated && !this.isCut) {
       this.rawMs = SURE * (found.times[found.times.length - 1] - found.times[0]);
       return undefined;
     }
+    if (isState) return this.stateLine(found, fromMs);
     this.isNumeric = found.values.every((value) => value === null || numeric(value) !== null);
     const values = found.values.map((value, at) => (severity(found.quality[at]) === "bad" ? null : this.scaled(numeric(value))));
     const times = this.moved(found.times);
     return { label: this.label, times, values, marks: marksOf(times, found.quality), isRaw: true };
+  }
+
+  /** What was said before the span holds in it until something else is said. */
+  private async stateLine({ times, values, quality }: Series, fromMs: number): Promise<Line> {
+    this.isNumeric = false;
+    const before = this.isFromSite ? undefined : await client.history.before(this.tag.path, fromMs, this.tag.kind);
+    if (before !== undefined) [times, values, quality] = [[before.timeMs, ...times], [before.value, ...values], [before.quality, ...quality]];
+    const states = values.map((value, at) => stateOf(value, quality[at]));
+    const moved = this.moved(times);
+    return { label: this.label, times: moved, values: states.map(() => null), states, marks: marksOf(moved, quality), isRaw: true };
   }
 
   private async windows(fromMs: number, toMs: number): Promise<Line> {
@@ -137,6 +159,12 @@ export class TrendLine {
     return [least === Infinity ? null : least, highs.greatest === -Infinity ? null : highs.greatest];
   }
 
+  /** Of states: for how much of a span each held, as far as they are known; undefined where there are numbers. */
+  shares(fromMs: number, toMs: number, nowMs: number): [string, number][] | undefined {
+    const { times, states } = this.line;
+    return states && sharesOf(runsOf(times, states, fromMs, toMs, nowMs));
+  }
+
   close(): void {
     for (const stop of this.stops) stop();
   }
@@ -153,20 +181,25 @@ export class TrendLine {
 
   /** What history has already is left out: times only rise. */
   private append(readings: Reading[]): void {
-    const { times, values, low } = this.line;
+    const { times, values, low, states } = this.line;
     for (const reading of readings) {
       if (reading.timeMs <= (times[times.length - 1] ?? -Infinity)) continue;
-      const value = reading.quality >>> 30 >= 2 ? null : this.scaled(numeric(reading.value));
+      const value = states !== undefined || reading.quality >>> 30 >= 2 ? null : this.scaled(numeric(reading.value));
       extend((this.line.marks ??= []), reading.timeMs, reading.quality);
       times.push(reading.timeMs);
       values.push(value);
       low?.push(value);
+      states?.push(stateOf(reading.value, reading.quality));
     }
     if (times.length <= POINTS_MAX + SPARE_MAX) return;
     const [kept, marks] = [<T>(list: T[]): T[] => list.slice(-POINTS_MAX), this.line.marks];
-    this.line = { ...this.line, times: kept(times), values: kept(values), low: low && kept(low), marks };
+    this.line = { ...this.line, times: kept(times), values: kept(values), low: low && kept(low), states: states && kept(states), marks };
     if (this.held !== undefined) this.held.fromMs = Math.max(this.held.fromMs, this.line.times[0]);
   }
+}
+
+function stateOf(value: Value, quality: number): string | null {
+  return value === null || severity(quality) === "bad" ? null : String(value);
 }
 
 export function numeric(value: unknown): number | null {
@@ -182,7 +215,8 @@ export function csvOf(lines: TrendLine[], fromMs: number, toMs: number): string 
     const stored = (value: number | null | undefined): number | string => (typeof value === "number" ? (scale === 1 ? value : Number((value / scale).toPrecision(15))) : "");
     line.times.forEach((time, at) => {
       if (time < fromMs || time > toMs) return;
-      rows.push([cell(tag.path), new Date(time).toISOString(), stored(line.values[at]), stored(line.low?.[at])].join(","));
+      const state = line.states?.[at];
+      rows.push([cell(tag.path), new Date(time).toISOString(), state ? cell(state) : stored(line.values[at]), stored(line.low?.[at])].join(","));
     });
   }
   return `${rows.join("\r\n")}\r\n`;

@@ -49,7 +49,7 @@ export const de: Words = {
   spectrumUneven: "kein Spektrum: die Werte haben ungleiche Abstände, oder einige sind schlecht",
   nothingStored: "Hiervon ist noch nichts gespeichert", lateCame: "Werte dieser Zeit kamen nachträglich oder wurden berichtigt: {time}. Das Bild enthält sie.",
   cutShort: "Der Standort hat in dieser Zeit mehr Werte, als eine Antwort fasst: Das Ende fehlt. Näher heranholen.",
-  shaded: "Gestreift: schlechte Qualität; weitere Streifen: unsicher.", zoomOut: "Ganz zeigen", zoomIn: "Näher", backInTime: "Früher", forwardInTime: "Später", chartOf: "Werte von {what} über die Zeit", lowest: "kleinster",
+  lanes: "Jede Einheit in eigener Bahn", shaded: "Gestreift: schlechte Qualität; weitere Streifen: unsicher.", zoomOut: "Ganz zeigen", zoomIn: "Näher", backInTime: "Früher", forwardInTime: "Später", chartOf: "Werte von {what} über die Zeit", lowest: "kleinster",
   highest: "größter", newest: "neuester",
   below: "Orte und Maschinen darunter", lost: "Verloren",
   machines: "Maschinen", noMachines: "Noch meldet keine Maschine ihren Zustand: ein Flow vom Typ machine_state tut das.", howOee: "Wie Maschinen zu Zustand, Stillständen und OEE kommen",

@@ -43,7 +43,7 @@ export const en = {
   spectrumUneven: "no spectrum: these samples are not evenly spaced, or some are bad",
   nothingStored: "Nothing is stored of this yet", lateCame: "Values of this time have come late, or were put right: {time}. The picture has them.",
   cutShort: "The site has more samples in this time than one answer holds: the end is missing. Zoom in.",
-  shaded: "Striped: bad quality; wider stripes: uncertain.", zoomOut: "Zoom out", zoomIn: "Zoom in", backInTime: "Back in time", forwardInTime: "Forward in time",
+  lanes: "Each unit in a lane of its own", shaded: "Striped: bad quality; wider stripes: uncertain.", zoomOut: "Zoom out", zoomIn: "Zoom in", backInTime: "Back in time", forwardInTime: "Forward in time",
   chartOf: "Values of {what} over time", lowest: "lowest", highest: "highest", newest: "newest",
   below: "Places and machines below", lost: "Lost",
   machines: "Machines", noMachines: "No machine tells its state yet: add a flow of type machine_state.", howOee: "How machines get their state, stops and OEE",

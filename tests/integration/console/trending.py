@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 
 async def see_a_trend(page: Page, site: ConsoleSite) -> None:
-    """Two tags by their address, a third by hand, and a zoom that the address holds."""
+    """Two tags and a state by their address, another by hand, and a zoom that the address holds."""
     tag = f"tag+{PLACE.replace('/', '%2F')}%2F"
-    await page.goto(f"{site.url}/#/trend?tag={tag}press%3Aspeed&tag={tag}press%3Acount&span=5min")
+    state = f"state{tag.removeprefix('tag')}press%3Astate"
+    await page.goto(f"{site.url}/#/trend?tag={tag}press%3Aspeed&tag={tag}press%3Acount&tag={state}&span=5min")
     await page.get_by_label("Add a tag").fill(f"{PLACE}/oven:temperature")
     await page.get_by_label("Add a tag").press("Enter")
     await page.get_by_role("button", name=f"Remove {PLACE}/oven:temperature").wait_for()
     assert "oven%3Atemperature" in page.url
-    await page.wait_for_function("() => document.querySelectorAll('main tbody tr').length === 3")
+    await page.wait_for_function("() => document.querySelectorAll('main tbody tr').length === 4")
     all_loaded = "() => [...document.querySelectorAll('main tbody td.number')].every(e => e.innerText !== '–')"
     await page.wait_for_function(all_loaded)
+    await see_axes_and_bands(page)
     await walk_through_time(page)
     await until(partial(has_zoomed, page), "a zoom")
     await page.get_by_role("button", name="Zoom out").click()
@@ -38,6 +40,8 @@ async def see_a_trend(page: Page, site: ConsoleSite) -> None:
     text = (await (await started.value).path()).read_text(encoding="utf-8")
     assert text.startswith("path,time,value,least")
     assert f'"{PLACE}/press:count"' in text
+    assert f'"{PLACE}/press:state"' in text
+    assert ',"Execute",' in text
     for name, begins in (("Export Parquet", b"PAR1"), ("Export PNG", b"\x89PNG")):
         async with page.expect_download() as started:
             await page.get_by_text(name).click()
@@ -55,6 +59,28 @@ async def see_a_trend(page: Page, site: ConsoleSite) -> None:
     await until(partial(is_read_at_the_site, page), "samples as the site holds them")
     assert "source=site" in page.url
     await see_what_comes_late(page, site)
+
+
+async def see_axes_and_bands(page: Page) -> None:
+    """Three units: a choice of lanes, which the address holds; a state has shares; and what stands under the cursor."""
+    lanes = page.get_by_label("Each unit in a lane of its own")
+    await lanes.check()
+    await page.wait_for_url(re.compile("axes=lanes"))
+    await page.get_by_role("cell", name="Execute 100 %").wait_for()
+    await until(partial(is_read_out, page), "the values under the cursor")
+    await lanes.uncheck()
+    assert "axes=" not in page.url
+
+
+async def is_read_out(page: Page) -> bool:
+    """The box is made anew while lines come."""
+    box = await page.locator(".chart .u-over").bounding_box()
+    if box is None:
+        return False
+    await page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 50)
+    await page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 50)
+    text = await page.locator(".chart .read").inner_text()
+    return re.search(r"press:speed\s+-?\d[\d.,]* 1/min.*press:state\s+Execute", text, re.DOTALL) is not None
 
 
 async def see_what_comes_late(page: Page, site: ConsoleSite) -> None:

@@ -78,6 +78,12 @@ export class History {
     return seriesOf(await this.columns("range", { tag, kind, start: ns(startMs), end: ns(endMs), limit }));
   }
 
+  /** The newest value before a time, as stored; undefined where there is none. */
+  async before(tag: string, ms: number, kind = "tag"): Promise<{ timeMs: number; value: Value; quality: number } | undefined> {
+    const { times, values, quality } = seriesOf(await this.columns("range", { tag, kind, end: ns(ms), limit: 1, descending: "true" }));
+    return times.length === 0 ? undefined : { timeMs: times[0], value: values[0], quality: quality[0] };
+  }
+
   /** The same as its site holds it: also what the link does not carry, such as waveforms. Truncated where the site has
    * more than one answer holds. */
   async raw(tag: string, startMs: number, endMs: number, kind = "tag"): Promise<Series> {
