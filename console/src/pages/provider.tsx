@@ -1,14 +1,14 @@
 /** What who runs a hub sees of its tenants: which there are, what they use of their limits, how their sites are; and of
  * their data nothing. What changes a tenant needs the operator's keys, so it is a command. */
 import { type Tenant, type TenantSite, type Use } from "@millstream/client";
-import { bytesText, numberText, plain, timeText } from "../format";
+import { ageText, bytesText, numberText, plain, timeText } from "../format";
 import { FleetQuery } from "../parts/fleet_query";
 import { OkMark, SeverityMark } from "../parts/mark";
 import { ProviderAudit } from "../parts/provider_audit";
 import { Table } from "../parts/table";
 import { Age } from "../parts/value";
 import { address, route } from "../router";
-import { client, PROVIDER_POLL_S } from "../state/hub";
+import { client, now, PROVIDER_POLL_S } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { t, type Word } from "../words";
 import { Me, OfflineActs, OfTenant } from "./admin";
@@ -55,7 +55,7 @@ function TenantsView(): preact.JSX.Element {
         { head: t("since"), cell: (row) => (row.since_s === null ? <span class="muted">–</span> : <Age timeMs={row.since_s * 1000} />) },
         { head: t("alarmsOpen"), cell: (row) => <Codes codes={row.alarms} /> },
       ]} />
-      <p><small>{t("usesHint")}</small></p>
+      <p><small>{t("usesHint")} <AsOf timeNs={data.time_ns} /></small></p>
       <OfflineActs acts={ACTS} serial={data.trust_serial} />
     </>
   );
@@ -87,7 +87,7 @@ function UseOf({ use, text, isLimitOnly }: { use?: Use; text: (n: number) => str
 export function ProviderFleet(): preact.JSX.Element {
   const tenant = route.value.query.get("tenant");
   const { data, why } = useLoaded(() => client.tenants.sites(), [], POLL_MS);
-  const rows = (data ?? []).filter((one) => tenant === null || one.tenant === tenant);
+  const rows = (data?.sites ?? []).filter((one) => tenant === null || one.tenant === tenant);
   return (
     <>
       {why && <Failed why={why} />}
@@ -102,6 +102,7 @@ export function ProviderFleet(): preact.JSX.Element {
         { head: t("version"), cell: (row) => plain(row.version ?? "–", 64) },
         { head: t("alarmsOpen"), cell: (row) => <Codes codes={row.alarms} /> },
       ]} />
+      {data && <p><small><AsOf timeNs={data.time_ns} /></small></p>}
       <FleetQuery />
     </>
   );
@@ -119,5 +120,8 @@ function Codes({ codes }: { codes: string[] }): preact.JSX.Element {
   if (codes.length === 0) return <span class="muted">{t("none")}</span>;
   return <ul>{codes.map((one, at) => <li key={`${one} ${at}`}><SeverityMark severity="high" /> {plain(one, 16)}</li>)}</ul>;
 }
+
+/** Of many sites each is asked more rarely than the page asks its hub. */
+const AsOf = ({ timeNs }: { timeNs: number }): preact.JSX.Element => <>{t("asOf", { age: ageText(Math.max(0, now.value - timeNs / 1e6)) })}</>;
 
 const Failed = ({ why }: { why: string }): preact.JSX.Element => <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>;

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from millstream.login import LoginDesk
 
 LOOK_KEPT_S = 5.0  # however many pages look, all sites are asked once in that time
+LOOKS_APART, LOOK_KEPT_S_MAX = 10, 60.0  # times what a look took: many sites are asked more rarely
 QUESTIONS_AT_ONCE_MAX = 4  # more wait
 EVENTS_COUNT_MAX = 1000  # of one answer: the newest
 SERVERS = "millstream.server."
@@ -51,14 +52,17 @@ class Look:
     load: Callable[[], Awaitable[dict[str, Any]]]
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _found: dict[str, Any] | None = None
-    _at_ns: int = 0
+    _until_ns: int = 0
 
     async def get(self) -> dict[str, Any]:
         """What was found, with when. Raises PlantError."""
         async with self._lock:
-            if self._found is None or self.clock.monotonic_ns() - self._at_ns > LOOK_KEPT_S * 1e9:
+            begun_ns = self.clock.monotonic_ns()
+            if self._found is None or begun_ns > self._until_ns:
                 self._found = {**await self.load(), "time_ns": self.clock.now_ns()}
-                self._at_ns = self.clock.monotonic_ns()
+                took_s = (self.clock.monotonic_ns() - begun_ns) / 1e9
+                kept_s = min(max(LOOK_KEPT_S, took_s * LOOKS_APART), LOOK_KEPT_S_MAX)
+                self._until_ns = self.clock.monotonic_ns() + int(kept_s * 1e9)
             return self._found
 
 
@@ -156,7 +160,7 @@ class ProviderDesk:
             "tenants": [
                 {
                     "name": name, "place": tenant.place, "since_s": tenant.created_s or None,
-                    **_told(told.get(name)),
+                    **told_of(told.get(name)),
                     "sites": len(tenant.sites), "sites_locked_out": sum(s.is_revoked for s in tenant.sites.values()),
                     "uses": {limit: asdict(use) for limit, use in uses.get(name, {}).items()},
                 }
@@ -179,7 +183,7 @@ def is_for_provider(event: CloudEvent) -> bool:
     return event.type.startswith(SERVERS) or (event.type.startswith(OF_OPERATOR) and tenant in ("", None))
 
 
-def _told(one: Mapping[str, Any] | None) -> dict[str, Any]:
+def told_of(one: Mapping[str, Any] | None) -> dict[str, Any]:
     """Whether a tenant's plant is up, and the codes of its alarms: their texts may hold what is the tenant's."""
     alarms = one.get("alarms") or () if one is not None else ()
     return {
