@@ -166,14 +166,14 @@ test("the newest event of each path is how its alarm stands, the most urgent fir
 test("good parts of an order are what windows that are over had and what the running one has, each counted once", () => {
   const at = (hour: number): string => new Date(hour * 3_600_000).toISOString();
   const order = { name: "4711", product: "lid", startMs: 3_600_000, endMs: Infinity, quantity: 100 };
-  const told = (tag: string, type: string, data: object): never => ({ tag, type, kind: "event", timestamp_ns: 0, data: JSON.stringify(data) }) as never;
-  const live = (hour: number, order = "4711"): never => told("a:oee/live", "millstream.oee", { window: "live", start: at(hour), orders: [{ order, produced: 9, rejected: 2 }] });
-  const total = told("a:made/4711", "millstream.order_made", { order: "4711", good: 30, until: at(2) });
-  expect(madeOf(order, "a", [live(2), total])).toEqual({ good: 37, isPart: false });
-  expect(madeOf(order, "a", [live(1), total])).toEqual({ good: 30, isPart: false });
-  expect(madeOf(order, "a", [total])).toEqual({ good: 30, isPart: false });
-  expect(madeOf(order, "a", [live(1)])).toEqual({ good: 7, isPart: false });
-  expect(madeOf(order, "a", [live(8)])).toEqual({ good: 7, isPart: true });
+  const told = (tag: string, type: string, data: object, toldMs: number): never => ({ tag, type, kind: "event", timestamp_ns: toldMs * 1e6, data: JSON.stringify(data) }) as never;
+  const live = (hour: number, order = "4711"): never => told("a:oee/live", "millstream.oee", { window: "live", start: at(hour), orders: [{ order, produced: 9, rejected: 2 }] }, 9);
+  const total = told("a:made/4711", "millstream.order_made", { order: "4711", good: 30, until: at(2) }, 5);
+  expect(madeOf(order, "a", [live(2), total])).toEqual({ good: 37, isPart: false, toldMs: 9 });
+  expect(madeOf(order, "a", [live(1), total])).toEqual({ good: 30, isPart: false, toldMs: 5 });
+  expect(madeOf(order, "a", [total])).toEqual({ good: 30, isPart: false, toldMs: 5 });
+  expect(madeOf(order, "a", [live(1)])).toEqual({ good: 7, isPart: false, toldMs: 9 });
+  expect(madeOf(order, "a", [live(8)])).toEqual({ good: 7, isPart: true, toldMs: 9 });
   expect(madeOf(order, "a", [live(1, "other")])).toBeUndefined();
   expect(madeOf(order, "a/b", [live(1), total])).toBeUndefined();
   const fact = (start: number, end?: number): never => ({ path: "a:order/4711", what: "order", data: { start: at(start), end: end && at(end), quantity: 5 } }) as never;

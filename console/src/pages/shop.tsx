@@ -10,7 +10,7 @@ import { PinButton } from "../parts/pins";
 import { machineState } from "../parts/states";
 import { Stops } from "../parts/stops";
 import { StateBand } from "../parts/state_band";
-import { AgeCell, HeardCell, LookCell } from "../parts/value";
+import { Age, AgeCell, HeardCell, LookCell } from "../parts/value";
 import { WhyPanel } from "../parts/why";
 import { address, go, route } from "../router";
 import { client, now } from "../state/hub";
@@ -184,7 +184,7 @@ function RunningOrder({ asset, known }: { asset: string; known: Known }): preact
   return (
     <div class="order">
       <span>{t("order")} <b class="foreign">{plain(order.name, 30)}</b>{order.product && <> · <span class="foreign">{plain(order.product, 30)}</span></>}</span>
-      <span>{text}{made?.isPart && <small> {t("thisShift")}</small>}</span>
+      <span>{text}{made?.isPart && <small> {t("thisShift")}</small>}{made && <small> · <Age timeMs={made.toldMs} /></small>}</span>
       {order.quantity !== undefined && <progress aria-label={text} max={order.quantity} value={made === undefined ? 0 : Math.min(made.good, order.quantity)} />}
     </div>
   );

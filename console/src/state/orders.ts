@@ -16,6 +16,8 @@ export interface Order {
 export interface Made {
   good: number;
   isPart: boolean;
+  /** When what is newest of it was told. */
+  toldMs: number;
 }
 
 export const WINDOW = "millstream.oee";
@@ -29,16 +31,20 @@ export function runningOrder(facts: Fact[], asset: string, nowMs: number): Order
 /** What was made for it: the total of windows that are over (flow `order_made`) and what the running one has so far (flow
  * `oee` with `explain`). Undefined where nobody tells either. `told` is newest first. */
 export function madeOf(order: Order, asset: string, told: StoredEvent[]): Made | undefined {
-  const mine = told.filter((one) => one.tag.startsWith(`${asset}:`)).map((one) => ({ type: one.type, data: dataOf(one) as Told }));
-  const total = mine.find((one) => one.type === TOTAL && one.data.order === order.name)?.data;
-  const live = mine.find((one) => one.type === WINDOW && one.data.window === "live")?.data;
+  const mine = told.filter((one) => one.tag.startsWith(`${asset}:`))
+    .map((one) => ({ type: one.type, toldMs: one.timestamp_ns / 1e6, data: dataOf(one) as Told }));
+  const whole = mine.find((one) => one.type === TOTAL && one.data.order === order.name);
+  const running = mine.find((one) => one.type === WINDOW && one.data.window === "live");
+  const [total, live] = [whole?.data, running?.data];
   const part = live?.orders?.find((one) => one.order === order.name);
   const [fromMs, untilMs] = [Date.parse(live?.start ?? ""), total === undefined ? order.startMs - MINUTE_MS : Date.parse(total.until ?? "")];
   const before = total === undefined ? 0 : Number(total.good ?? 0);
   const now = part === undefined ? 0 : Number(part.produced ?? 0) - Number(part.rejected ?? 0);
   if (total === undefined && part === undefined) return undefined;
-  if (part === undefined || fromMs < untilMs) return { good: total === undefined ? now : before, isPart: total === undefined };
-  return { good: before + now, isPart: total === undefined && fromMs > order.startMs + MINUTE_MS };
+  if (part === undefined || fromMs < untilMs) {
+    return { good: total === undefined ? now : before, isPart: total === undefined, toldMs: (whole ?? running)?.toldMs ?? 0 };
+  }
+  return { good: before + now, isPart: total === undefined && fromMs > order.startMs + MINUTE_MS, toldMs: running?.toldMs ?? 0 };
 }
 
 interface Told {

@@ -326,7 +326,7 @@ async def see_the_shop_floor(page: Page, site: ConsoleSite) -> None:
     await tile.get_by_text("4713", exact=True).wait_for()
     saw = page.get_by_role("article", name=f"{PLACE}/saw")
     await saw.get_by_text("4711", exact=True).wait_for()
-    await saw.get_by_text("60 of 5,000 good parts").wait_for()
+    await saw.get_by_text(re.compile(r"^60 of 5,000 good parts · \d+ (s|min)$")).wait_for()
     assert await saw.get_by_role("progressbar").evaluate("one => one.value / one.max") == 60 / 5000
     more = [{"order": "4711", "product": "lid", "produced": 70, "rejected": 2}]
     start = format_time(SystemClock().now_ns() - 3600 * 10**9)
