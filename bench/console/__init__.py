@@ -114,8 +114,8 @@ def _parts(chosen: Any, lacks: str) -> list[Part]:
             (f"{tags:,} live tags at 1 Hz", "processor of the node for an open page"), 60 + 4 * seconds,
             lambda browser: cost_rows(browser, slow, chosen), slow,
         ),
-        Part(live[:1], 30 + 3 * seconds, lambda browser: scrolled_rows(browser, fast, FAST_TAGS, chosen), fast),
-        Part(live[1:], 30 + 3 * seconds, lambda browser: wall_rows(browser, fast, FAST_TAGS, FAST_S, chosen), fast),
+        Part(live[:1], 45 + 3 * seconds, lambda browser: scrolled_rows(browser, fast, FAST_TAGS, chosen), fast),
+        Part(live[1:], 45 + 3 * seconds, lambda browser: wall_rows(browser, fast, FAST_TAGS, FAST_S, chosen), fast),
         Part(
             ("memory after an hour, extrapolated",), 60 + 60 * chosen.minutes,
             lambda browser: memory_rows(browser, fast, FAST_TAGS, chosen), fast, beside=many,
