@@ -20,7 +20,16 @@ import pytest
 from ramp import CATALOG
 
 import warm
-from millstream.bus import Credentials, RawConnection, StreamApi, StreamReader, _server, connect_nats, request_nats
+from millstream.bus import (
+    Credentials,
+    RawConnection,
+    StreamApi,
+    StreamReader,
+    _server_child,
+    _server_looks,
+    connect_nats,
+    request_nats,
+)
 from millstream.config import load_edge
 from millstream.edge import EdgeNode, _node
 from millstream.kernel import PlantError, free_port
@@ -316,8 +325,8 @@ async def test_a_server_that_is_frozen_is_restarted_and_nothing_is_lost_or_doubl
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It keeps its sockets and takes bytes, but answers nobody: only the watchdog can tell."""
-    monkeypatch.setattr(_server, "HEALTH_FAILURES_MAX", 2)
-    monkeypatch.setattr(_server, "STOP_TIMEOUT_S", 1.0)  # a frozen process heeds no SIGTERM
+    monkeypatch.setattr(_server_looks, "HEALTH_FAILURES_MAX", 2)
+    monkeypatch.setattr(_server_child, "STOP_TIMEOUT_S", 1.0)  # a frozen process heeds no SIGTERM
     async with node_for(write_config(tmp_path, 3000)) as node:
         await until(lambda: ramp_status(node)["samples_stored"] > 100)
         pid = node.server.pid
