@@ -138,7 +138,10 @@ async def run(sites: int, *, is_short: bool) -> list[Row]:
             _tell("at rest")
             rest = await fleet.rest_ms_s(1.0 if is_short else REST_S)
             _tell("queries")
+            spending = fleet.spending()
             queries = [await _query_s(plant, sites) for _ in range(QUERIES)]
+            pairs = zip(spending.each_ms(), rest, strict=True)
+            query_ms = tuple((spent - at_rest * spending.seconds) / QUERIES for spent, at_rest in pairs)
             _tell("a configuration to all")
             change_s, change_ms = await _change(fleet, plant, rest, settle_s=0.5 if is_short else SETTLE_S)
         _tell("the hub's server is killed")
@@ -147,6 +150,11 @@ async def run(sites: int, *, is_short: bool) -> list[Row]:
             ledger = await plant.ledger(recounted=True)
             _tell("recounted")
         rows = _rows(sites, (before, after), start_s, queries, change_s, storm, ledger, is_short=is_short)
+        edge, server, hub = query_ms
+        rows[1].note = (
+            f"processor for each site and query: its edge {edge:.2f} ms, its nats-server {server:.2f}, the hub and its "
+            f"server {hub:.2f}; beside what rest takes"
+        )
         return [_rest_row(rest, rows[0].result_hash), _change_row(change_ms, rows[0].result_hash), *rows]
 
 
