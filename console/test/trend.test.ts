@@ -8,6 +8,7 @@ import { drawLine } from "../src/parts/lines";
 import { Raster } from "../src/parts/raster";
 import { peaksOf } from "../src/parts/peaks";
 import { runsOf, sharesOf } from "../src/parts/runs";
+import { steadyColumns } from "../src/parts/steady";
 import { stepsOf } from "../src/parts/steps";
 import { columnsOf, extentOf } from "../src/parts/thin";
 import { marksOf } from "../src/state/marks";
@@ -86,6 +87,28 @@ test("of however many samples the line is in each column from its least to its g
   }
 });
 
+test("a picture that moves along has the columns that one has which is made anew there", () => {
+  const [times, values] = [[...NOISE_TIMES], NOISE.map((value, n): number | null => (n % 1000 > 990 ? null : value))];
+  const [spanMs, width] = [300_007, 400];
+  const columnMs = spanMs / width;
+  for (const [share, more] of [[0.2, 0], [0.2004, 0], [0.25, 0], [0.21, 0], [0.9, 0], [0.85, 3], [0.8501, 0], [0.9, 500], [0.1, 0], [1.3, 0], [1.29, 0]]) {
+    for (let n = 0; n < more; n++) {
+      times.push(times[times.length - 1] + 10);
+      values.push(n / 50);
+    }
+    const fromMs = NOISE_TIMES[0] + Math.round(share * 1_000_000);
+    const found = steadyColumns(times, values, fromMs, fromMs + spanMs, width);
+    const first = Math.floor(fromMs / columnMs);
+    const wanted = columnsOf(times, values, first * columnMs, (first + width + 1) * columnMs, width + 1);
+    for (let at = 0; at < width; at++) {
+      const ends = at === width - 1 ? [at, at + 1] : [at];
+      const [least, greatest] = [Math.min(...ends.map((one) => wanted.least[one])), Math.max(...ends.map((one) => wanted.greatest[one]))];
+      if (least > greatest) expect(found.least[at] > found.greatest[at]).toBe(true);
+      else if (Math.abs(found.least[at] - least) + Math.abs(found.greatest[at] - greatest) > 1e-4) throw new Error(`column ${at} of ${share}: ${found.least[at]} ${least}, ${found.greatest[at]} ${greatest}`);
+    }
+  }
+});
+
 test("a line goes on from the value before what is seen to the one behind, over what is no value", () => {
   const [times, values] = [[0, 50, 100, 110], [0, null, 100, null]];
   const { least, greatest } = columnsOf(times, values, 20, 40, 4);
@@ -130,7 +153,8 @@ test("what goes up and down all the time is drawn from its least to its greatest
   for (const [spike, dash] of [[33_333, []], [33_333, [8, 4]], [33_733, [8, 4]], [33_333, [2, 3]]] as [number, number[]][]) {
     values[spike] = 1.05;
     const at = drawn({ label: "x", times: NOISE_TIMES, values: [...values] }, dash);
-    const column = Math.floor((spike / (NOISE.length - 1)) * WIDTH);
+    const columnMs = (NOISE_TIMES[NOISE.length - 1] - NOISE_TIMES[0]) / WIDTH;
+    const column = Math.floor(NOISE_TIMES[spike] / columnMs) - Math.floor(NOISE_TIMES[0] / columnMs);
     expect(at(column, y(1.05))).toBe(1);
     expect([at(column - 3, y(1.05)), at(column + 3, y(1.05))]).toEqual([0, 0]);
     const full = heights(at).filter((height) => height > 200).length;

@@ -2,6 +2,7 @@
 import { type Line } from "./chart";
 import { type Values } from "./peaks";
 import { type Raster } from "./raster";
+import { steadyColumns } from "./steady";
 import { columnsOf, endOf, firstOf, lastOf, placeOf, type Columns } from "./thin";
 
 /** The part of a picture in which a line is, in its pixels from the top, and what it shows from left to right. */
@@ -33,7 +34,8 @@ export function drawLine(raster: Raster, line: Line, frame: Frame, look: Look): 
   const { times, values, low } = line;
   const isDense = endOf(times, frame.toMs) - placeOf(times, frame.fromMs) > raster.width;
   const lists = low === undefined ? [values] : [values, low];
-  const shapes = isDense || low !== undefined ? lists.map((list) => columnsOf(times, list, frame.fromMs, frame.toMs, raster.width)) : [];
+  const columns = isDense ? steadyColumns : columnsOf;
+  const shapes = isDense || low !== undefined ? lists.map((list) => columns(times, list, frame.fromMs, frame.toMs, raster.width)) : [];
   if (shapes.length === 2) fillBetween(raster, shapes[0], shapes[1], frame);
   lists.forEach((values, at) => {
     if (isDense) drawColumns(raster, shapes[at], frame, look);
