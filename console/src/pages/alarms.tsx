@@ -98,6 +98,7 @@ function FloodPanel({ flood }: { flood: Flood }): preact.JSX.Element {
       <p role="status">{t("floodHint", { n: numberText(flood.count) })}</p>
       <Table caption={t("floodBy")} rows={flood.alarms.slice(0, FLOOD_ROWS)} keyOf={(row) => row.path} columns={[
         { head: t("severity"), cell: (row) => <SeverityMark severity={row.severity} /> },
+        { head: t("message"), cell: (row) => <b>{plain(row.text, 300)}</b> },
         { head: t("path"), cell: (row) => <Path of={row.path} /> },
         { head: t("raised"), isNumber: true, cell: (row) => numberText(row.count) },
         { head: t("first"), cell: (row) => <Age timeMs={row.firstMs} /> },

@@ -17,7 +17,7 @@ export function LedgerSection(): preact.JSX.Element {
   const dirty = accounts.filter(([, account]) => !account.is_clean);
   const gaps = accounts.flatMap(([origin, account]) => gapsOf(origin, account));
   const none = t(isNodesKnown.value ? "ledgerNone" : "loading");
-  const verdict = accounts.length === 0 ? none : dirty.length === 0 ? t("ledgerClean") : t("ledgerDirty", { n: dirty.length });
+  const verdict = accounts.length === 0 ? none : dirty.length === 0 ? t("ledgerClean") : t("ledgerDirty", { n: dirty.length, all: accounts.length });
   return (
     <section aria-label={t("ledger")}>
       <h1>{t("ledger")}</h1>
@@ -35,7 +35,7 @@ export function LedgerSection(): preact.JSX.Element {
         <Table caption={t("gaps")} rows={gaps} keyOf={(gap) => `${gap.origin} ${gap.first}`} columns={[
           { head: t("origin"), cell: (gap) => plain(gap.origin) },
           { head: t("position"), isNumber: true, cell: (gap) => (gap.first === gap.last ? numberText(gap.first) : `${numberText(gap.first)} – ${numberText(gap.last)}`) },
-          { head: t("missing"), isNumber: true, cell: (gap) => numberText(gap.last - gap.first + 1) },
+          { head: t("messagesMissing"), isNumber: true, cell: (gap) => numberText(gap.last - gap.first + 1) },
         ]} />
       )}
     </section>

@@ -148,8 +148,10 @@ function TileHead({ asset }: { asset: string }): preact.JSX.Element {
 }
 
 function Figures({ of, children }: { of: Place["figures"]; children?: preact.ComponentChildren }): preact.JSX.Element {
+  const over = windowOf(of);
   return (
     <div class="figures">
+      {over && <small class="muted over">{t(over)}</small>}
       {of.map(({ word, tag }) => <Figure key={tag.key} tag={tag} word={t(word)} text={percent(tag)} look={figureLook(tag)} why={tag.path} />)}
       {children}
     </div>
@@ -208,6 +210,14 @@ function Figure({ tag, word, text, look = "good", why }: FigureProps): preact.JS
 function figureLook(tag: Tag): Look {
   const reading = tag.reading.value;
   return typeof reading?.value === "number" ? severity(reading.quality) : "good";
+}
+
+const OVER: Record<string, Word> = { live: "overLive", shift: "overShift", hour: "overHour", day: "overDay" };
+
+/** Which time the figures are of, where it is the same of all. */
+function windowOf(figures: Place["figures"]): Word | undefined {
+  const found = new Set(figures.map(({ tag }) => tag.name.split("/").find((step) => WINDOWS.includes(step)) ?? ""));
+  return found.size === 1 ? OVER[[...found][0]] : undefined;
 }
 
 function percent(tag: Tag): string {

@@ -32,6 +32,7 @@ const START_MAX = 8;
 const KNOWN_MAX = 500;
 const SHARES_MAX = 6;
 const SHOWN = ["tag", "count", "kpi", "state"];
+const OF_A_MOMENT = ["from", "to"];
 
 /** What an address asks for. */
 interface Asked {
@@ -105,18 +106,17 @@ function Bar({ keys, span, zoom, earlier, isSpectrum, isFromSite, isNearest, isS
       <label><input type="checkbox" checked={isSpectrum} onChange={(event) => show({ isSpectrum: event.currentTarget.checked })} /> {t("spectrum")}</label>
       {session.value && !session.value.site && <label title={t("fromSiteHint")}><input type="checkbox" checked={isFromSite} disabled={!isFromSite && !isShort} onChange={(event) => show({ isFromSite: event.currentTarget.checked })} /> {t("fromSite")}</label>}
       {keys.length > 0 && <Steps isNearest={isNearest} isNow={zoom === undefined} />}
-      <Pin />
       {zoom && <button type="button" onClick={() => show({ zoom: undefined })}>{t("zoomOut")}</button>}
     </div>
   );
 }
 
-/** By itself, as it is another one for each address. */
+/** As it moves with the time. By itself, as it is another one for each address. */
 function Pin(): preact.JSX.Element | null {
   const { query } = route.value;
   const names = query.getAll("tag").flatMap((key) => tags.value.get(key)?.name ?? []);
   if (names.length === 0) return null;
-  return <PinButton to={address("trend", Object.fromEntries([...new Set(query.keys())].map((name) => [name, query.getAll(name)])))} name={`${t("trend")}: ${names.join(", ")}`} />;
+  return <PinButton to={address("trend", Object.fromEntries([...new Set(query.keys())].filter((name) => !OF_A_MOMENT.includes(name)).map((name) => [name, query.getAll(name)])))} name={`${t("trend")}: ${names.join(", ")}`} />;
 }
 
 /** Nearer and along the time without drawing over the picture: for keyboards, and for fingers (WCAG 2.2, 2.5.7). */
@@ -286,6 +286,7 @@ function Keep({ chosen, seen, canvas }: KeepProps): preact.JSX.Element {
       <button type="button" onClick={csv}>{t("exportCsv")}</button>
       <button type="button" onClick={parquet}>{t("exportParquet")}</button>
       <button type="button" onClick={png}>{t("exportPng")}</button>
+      <Pin />
       <Share seen={seen} />
     </p>
   );

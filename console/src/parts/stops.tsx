@@ -2,7 +2,7 @@
 import { type Asked, type ParetoRow, type Stop, type StopAction, type Whole } from "@millstream/client";
 import { useEffect, useState } from "preact/hooks";
 import { durationText, numberText, plain, timeText } from "../format";
-import { client, connections } from "../state/hub";
+import { client, connections, session } from "../state/hub";
 import { type Back } from "../state/undo";
 import { inputMs, inputText, isUtc } from "../times";
 import { t, type Word } from "../words";
@@ -22,7 +22,17 @@ const CATEGORIES: Word[] = ["setup", "delay", "idle", "down", "planned"];
 
 type Open = { stop: Stop; form: "reason" | "split"; part?: Chosen };
 
+/** An edge has the states of its machines, and not what is said of their stops. */
 export function Stops({ asset }: { asset: string }): preact.JSX.Element {
+  return session.value?.site ? <StatesOnly asset={asset} /> : <StopsOf asset={asset} />;
+}
+
+function StatesOnly({ asset }: { asset: string }): preact.JSX.Element {
+  const [toMs] = useState(() => client.now());
+  return <><Timeline asset={asset} stops={[]} fromMs={toMs - HOURS["-8h"] * 3_600_000} toMs={toMs} /><p class="muted">{t("keptAtHub")}</p></>;
+}
+
+function StopsOf({ asset }: { asset: string }): preact.JSX.Element {
   const [span, setSpan] = useState(SPANS[1][0]);
   const [loads, setLoads] = useState(0);
   const [found, setFound] = useState<{ stops: Stop[]; toMs: number } & Whole<ParetoRow>>();
@@ -48,10 +58,10 @@ export function Stops({ asset }: { asset: string }): preact.JSX.Element {
       <WholeSince since={found?.since} />
       {found && <Timeline asset={asset} stops={found.stops} fromMs={found.toMs - HOURS[span] * 3_600_000} toMs={found.toMs}
         choose={mayAct() ? (part) => setOpen({ stop: part.stop, form: "reason", part }) : undefined} />}
-      <StopTable stops={(found?.stops ?? []).slice(-SHOWN_MAX).reverse()} empty={t(found ? "noStops" : "loading")} asking={asking} open={setOpen} />
+      <StopTable stops={(found?.stops ?? []).slice(-SHOWN_MAX).reverse()} empty={found || !why ? t(found ? "noStops" : "loading") : "–"} asking={asking} open={setOpen} />
       <Told outcome={asking.outcome} />
       {open && <StopForm key={`${open.form} ${keyOf(open.stop)} ${open.part?.fromMs ?? ""}`} {...open} known={knownReasons(found?.pareto ?? [])} asking={asking} close={() => setOpen(undefined)} />}
-      <Pareto rows={found?.pareto ?? []} empty={t(found ? "noStops" : "loading")} />
+      <Pareto rows={found?.pareto ?? []} empty={found || !why ? t(found ? "noStops" : "loading") : "–"} />
       <Rejects asset={asset} span={span} />
     </>
   );
@@ -185,11 +195,17 @@ function middleOf(stop: Stop): number {
 
 const percent = (share: number): string => `${numberText(Math.round(share * 100))} %`;
 
+/** Of stops of which nobody has said why: what they count as, which stands in brackets. */
+function reasonOf(reason: string): string {
+  const category = /^\((\w+)\)$/.exec(reason)?.[1];
+  return category === undefined ? plain(reason, 80) : t("noReason", { category: wordOf(category) });
+}
+
 /** A bar beside the number: nobody has to compare digits. */
 function Pareto({ rows, empty }: { rows: ParetoRow[]; empty: string }): preact.JSX.Element {
   return (
     <Table caption={t("pareto")} rows={rows} keyOf={(row) => row.reason} empty={empty} columns={[
-      { head: t("reason"), cell: (row) => plain(row.reason, 80) },
+      { head: t("reason"), cell: (row) => reasonOf(row.reason) },
       { head: t("share"), cell: (row) => (
         <svg class="share" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect width={100 * row.share} height="10" fill="var(--muted)" /></svg>
       ) },

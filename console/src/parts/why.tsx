@@ -5,7 +5,7 @@ import { durationText, numberText, plain, timeText } from "../format";
 import { measured } from "../state/alarms";
 import { codeText, factText, valueOfFact } from "../words/codes";
 import { address } from "../router";
-import { client } from "../state/hub";
+import { client, session } from "../state/hub";
 import { t, type Word } from "../words";
 import { stepsOf } from "./steps";
 import { stopColumns } from "./stops";
@@ -25,9 +25,11 @@ const STEPS: Record<string, Word> = {
 export function WhyPanel({ tag, close }: { tag: string; close: () => void }): preact.JSX.Element {
   const [found, setFound] = useState<Why>();
   const [why, setWhy] = useState("");
+  const isEdge = Boolean(session.value?.site);
   useEffect(() => {
     let isOver = false;
     setFound(undefined);
+    if (isEdge) return;
     client.acts.why(tag).then(
       (answer) => { if (!isOver) { setFound(answer); setWhy(""); } },
       (error: Error) => !isOver && setWhy(error.message),
@@ -41,7 +43,8 @@ export function WhyPanel({ tag, close }: { tag: string; close: () => void }): pr
         <button type="button" onClick={close}>{t("close")}</button>
       </div>
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
-      {!why && !found && <p class="muted" role="status">{t("loading")}…</p>}
+      {isEdge && <p class="muted">{t("keptAtHub")}</p>}
+      {!why && !found && !isEdge && <p class="muted" role="status">{t("loading")}…</p>}
       {found && <Parts found={found} />}
     </section>
   );

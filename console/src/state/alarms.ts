@@ -108,7 +108,7 @@ export interface Flood {
   place: string;
   count: number;
   /** The most frequent first, of the same the earliest. */
-  alarms: { path: string; severity: Severity; count: number; firstMs: number }[];
+  alarms: { path: string; severity: Severity; text: string; count: number; firstMs: number }[];
 }
 
 /** The largest first. `told` is newest first. */
@@ -120,7 +120,7 @@ export function floodsOf(told: StoredEvent[], nowMs: number): Flood[] {
     const place = row.tag.split(":")[0].split("/").slice(0, OPERATOR_LEVELS).join("/");
     const alarms = found.get(place) ?? new Map<string, Flood["alarms"][number]>();
     const before = alarms.get(row.tag);
-    alarms.set(row.tag, { path: row.tag, severity: before?.severity ?? severityOf(row), count: (before?.count ?? 0) + 1, firstMs: atMs });
+    alarms.set(row.tag, { path: row.tag, severity: before?.severity ?? severityOf(row), text: before?.text ?? textOf(row), count: (before?.count ?? 0) + 1, firstMs: atMs });
     found.set(place, alarms);
   }
   const floods = [...found].map(([place, alarms]) => ({

@@ -384,10 +384,10 @@ async def act_on_alarms(page: Page) -> None:
     alarm = f"{PLACE}/press:alarm/many"
     row = table.get_by_role("row", name=alarm)
     waiting = page.get_by_role("navigation", name="Pages").get_by_role("status")
-    await waiting.get_by_text("2 alarms wait for somebody, the most urgent: critical").wait_for()
+    await waiting.get_by_text("Alarms that wait for somebody: 2. The most urgent: critical.").wait_for()
     await row.get_by_role("button", name="Acknowledge").click()
     await row.get_by_text("acknowledged", exact=True).wait_for()
-    await waiting.get_by_text("1 alarms wait").wait_for()
+    await waiting.get_by_text("Alarms that wait for somebody: 1.").wait_for()
     await row.get_by_role("button", name="Shelve").click()
     form = page.get_by_role("form", name=f"Shelve: {alarm}")
     assert await faults_shown(page) == []
@@ -425,7 +425,7 @@ async def see_gaps(page: Page) -> None:
     body = json.dumps({"origins": {"E_lossy_I": account}})
     await page.route("**/api/v1/ledger", lambda route: route.fulfill(body=body, content_type="application/json"))
     await page.get_by_role("link", name="Pipeline").click()
-    await page.get_by_text("1 origins are not complete").wait_for()
+    await page.get_by_text("Origins that are not complete: 1 of ").wait_for()
     rows = await page.get_by_role("region", name="Gaps").locator("tbody tr").all_inner_texts()
     assert [row.split("\t") for row in rows] == [["E_lossy_I", "21", "1"], ["E_lossy_I", "7 – 9", "3"]]
     await page.unroute("**/api/v1/ledger")
@@ -535,6 +535,11 @@ async def look_from_the_edge(browser: Browser, site: ConsoleSite, faults: list[s
         await page.get_by_role("region", name="Details").locator(".chart canvas").wait_for()
         await page.get_by_role("link", name="Alarms").click()
         await page.get_by_text("Your role (viewer) may look, not act.").wait_for()
+        await page.get_by_role("link", name="Shop floor").click()
+        await page.get_by_role("link", name=f"Stops of {PLACE}/press").click()
+        panel = page.get_by_role("region", name=f"Stops of {PLACE}/press")
+        await panel.get_by_text("are kept at the hub").wait_for()
+        await panel.get_by_role("img", name=f"{PLACE}/press over time").wait_for()
         await page.get_by_role("link", name="Pipeline").click()
         await page.get_by_role("region", name="Connectors").get_by_text("hall").first.wait_for()
         assert await accessibility_faults(page) == []
@@ -680,7 +685,7 @@ async def see_a_flood(page: Page, site: LoginSite) -> None:
     await rise("late")
     await flood.get_by_text("11 were raised in ten minutes").wait_for()
     first = flood.locator("tbody tr").first
-    assert (await first.inner_text()).split("\t")[:3] == ["2 high", "acme/plant1/line:alarm/jam", "2"]
+    assert (await first.inner_text()).split("\t")[:4] == ["2 high", "hot", "acme/plant1/line:alarm/jam", "2"]
     assert await faults_shown(page) == []
 
 
