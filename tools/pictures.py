@@ -45,6 +45,7 @@ VIEWS: Mapping[str, View] = {
     "trend": View("", "lowest"),
     "wall": View("#/plant?view=wall", "acme/plant1/press"),
     "shop": View("#/shop", "good parts"),
+    "stops": View("#/shop?machine=acme%2Fplant1%2Fpress", "Join to the one before"),
     "why": View("#/shop?why=acme%2Fplant1%2Fpress%3Aoee%2Flive%2Foee", "Fully used"),
     "alarms": View("#/alarms", "the spindle is hot"),
     "fleet": View("#/fleet", "reached"),
