@@ -74,8 +74,9 @@ interface CellProps {
 /** The age of the oldest value of these, once a second. */
 export function OldestAge({ tags }: { tags: Tag[] }): preact.JSX.Element {
   const text = useWritten((element) => {
+    const nowMs = now.value; // read in any case: what is heard is what is drawn again
     const times = tags.flatMap((tag) => tag.reading.peek()?.timeMs || []);
-    write(element, times.length === 0 ? "" : t("oldest", { age: ageText(Math.max(0, now.value - Math.min(...times))) }));
+    write(element, times.length === 0 ? "" : t("oldest", { age: ageText(Math.max(0, nowMs - Math.min(...times))) }));
   }, [tags]);
   return <span ref={text} class="muted" />;
 }

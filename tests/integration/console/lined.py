@@ -31,10 +31,17 @@ _CELLS = """
 })
 """
 
+_PLACES = """
+() => [...document.querySelectorAll("main section")].filter((one) => one.querySelector(".drawn") !== null)
+  .map((one) => one.querySelector(".heading .muted").textContent)
+"""
+
 
 async def see_lines_beside_their_rows(page: Page) -> None:
     """Each line lies where the row's own element has the value, also with the spacing that a reader chose (WCAG 2.2,
-    1.4.12); what is not good is no line; every row has its age."""
+    1.4.12); what is not good is no line; every row has its age, and every place that of its oldest value."""
+    places = await page.evaluate(_PLACES)
+    assert [text for text in places if not re.fullmatch(r"oldest value \d+ (s|min|h|d)", text)] == []
     for css in (_OWN_SPACING, ""):
         await page.evaluate(_SPACE, css)
         cells = await page.evaluate(_CELLS)
