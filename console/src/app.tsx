@@ -2,7 +2,7 @@
 import { type Session } from "@millstream/client";
 import { signal } from "@preact/signals";
 import { type ComponentType } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { ageText, plain } from "./format";
 import { PlantPage } from "./pages/plant";
 import { AlarmCount } from "./parts/alarm_count";
@@ -10,7 +10,8 @@ import { later } from "./parts/later";
 import { Pins } from "./parts/pins";
 import { SureDialog, UndoBar } from "./parts/undo";
 import { address, page as shownPage, PAGES, type Page } from "./router";
-import { clockError, connections, isProvider, leave, linkState, POLL_S, problem, PROVIDER_POLL_S, session } from "./state/hub";
+import { clockError, connections, isProvider, leave, linkState, person, POLL_S, problem, PROVIDER_POLL_S, session } from "./state/hub";
+import { withdraw } from "./state/undo";
 import { theme, THEMES, type Theme } from "./theme";
 import { times, TIMES, type Times } from "./times";
 import { language, roleText, t, type Language } from "./words";
@@ -39,38 +40,49 @@ const OF_A_HUB: ReadonlySet<Page> = new Set(["fleet", "admin"]);
 /** These ask nodes over NATS as soon as they are shown. */
 const NEEDS_LINK: ReadonlySet<Page> = new Set(["alarms", "fleet", "pipeline"]);
 
+/** A log-in that ends hides what is there: who logs in again goes on where they were; somebody else begins anew. */
 export function App(): preact.JSX.Element {
   const page = shownPage.value;
   const title = session.value === null ? t("logIn") : t(page);
   useEffect(() => {
     document.title = `${title} · Millstream`;
   }, [title]);
-  if (session.value === null) return <LoginPage />;
+  const who = person.value;
+  const whose = who && [who.tenant, who.user, who.role, who.site].join(" ");
+  const shown = useRef({ whose, count: 0 });
+  if (whose !== undefined && shown.current.whose !== whose) shown.current = { whose, count: shown.current.count + (shown.current.whose === undefined ? 0 : 1) };
+  useEffect(withdraw, [shown.current.count]);
+  if (session.value === null && who === undefined) return <LoginPage />;
+  const isOut = session.value === null;
   const View = isProvider.value ? OF_PROVIDER[page] ?? NotOfProvider : VIEWS[page];
   const isReady = session.value !== undefined && (connections.value > 0 || !NEEDS_LINK.has(page));
   return (
     <>
-      <a class="skip" href="#main" onClick={toMain}>{t("skip")}</a>
-      <header>
-        <span class="brand">Millstream{session.value?.site ? ` · ${plain(session.value.site, 60)}` : ""}</span>
-        <nav aria-label={t("pages")}>
-          {PAGES.filter(isOffered).map((one) => (
-            <span key={one}>
-              <a href={address(one)} aria-current={one === page ? "page" : undefined}>{t(one)}</a>
-              {one === "alarms" && session.value && connections.value > 0 && <AlarmCount />}
-            </span>
-          ))}
-        </nav>
-        <LinkMark />
-        {isNarrow.value ? <details class="menu"><summary>{t("menu")}</summary><Choices /></details> : <Choices />}
-      </header>
-      <Notices />
-      {session.value && !isProvider.value && <Pins />}
-      <main id="main" tabIndex={-1} aria-label={t(page)}>
-        {isReady ? <View key={page} /> : <p class="empty">{t("connecting")}…</p>}
-      </main>
-      <UndoBar />
-      <SureDialog />
+      {isOut && <LoginPage />}
+      <div key={shown.current.count} class="frame" hidden={isOut}>
+        <a class="skip" href="#main" onClick={toMain}>{t("skip")}</a>
+        <header>
+          <span class="brand">Millstream{session.value?.site ? ` · ${plain(session.value.site, 60)}` : ""}</span>
+          <nav aria-label={t("pages")}>
+            {PAGES.filter(isOffered).map((one) => (
+              <span key={one}>
+                <a href={address(one)} aria-current={one === page ? "page" : undefined}>{t(one)}</a>
+                {one === "alarms" && session.value && connections.value > 0 && <AlarmCount />}
+              </span>
+            ))}
+          </nav>
+          <LinkMark />
+          {isNarrow.value ? <details class="menu"><summary>{t("menu")}</summary><Choices /></details> : <Choices />}
+        </header>
+        <Notices />
+        {session.value && !isProvider.value && <Pins />}
+        <main id="main" tabIndex={-1} aria-label={t(page)}>
+          <h1 class="said">{t(page)}</h1>
+          {isReady ? <View key={page} /> : <p class="empty">{t("connecting")}…</p>}
+        </main>
+        <UndoBar />
+        <SureDialog />
+      </div>
     </>
   );
 }

@@ -10,7 +10,7 @@ import { Table } from "../parts/table";
 import { Age } from "../parts/value";
 import { Coded } from "../parts/written";
 import { address, route } from "../router";
-import { client, isProvider, session } from "../state/hub";
+import { client, isProvider, person } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { shell } from "../state/commission";
 import { sure } from "../state/sure";
@@ -27,14 +27,14 @@ export function AdminPage(): preact.JSX.Element {
         {VIEWS.map((one) => <a key={one} href={address("admin", { view: one })} aria-current={one === view ? "page" : undefined}>{t(one)}</a>)}
       </nav>
       <Me />
-      {view === "audit" ? <Audit /> : session.value?.tenant ? <OfTenant view={view} /> : <WithoutTenants />}
+      {view === "audit" ? <Audit /> : person.value?.tenant ? <OfTenant view={view} /> : <WithoutTenants />}
     </>
   );
 }
 
 /** What one is here, in a line. */
 export function Me(): preact.JSX.Element | null {
-  const who = session.value;
+  const who = person.value;
   if (!who) return null;
   const where = who.paths.length > 0 ? who.paths.join(", ") : isProvider.value ? t("allTenants") : who.place ?? t("everything");
   return <p class="muted">{t("youAre", { user: plain(who.user ?? t("someone"), 80), role: isProvider.value ? t("provider") : roleText(who.role), where: plain(where, 300), until: timeText(who.expires_s * 1000) })}</p>;
@@ -56,7 +56,7 @@ export function OfTenant({ view }: { view: "people" | "siteKeys" }): preact.JSX.
   if (view === "siteKeys") return <><SitesOf letIn={data} /><OfflineActs acts={actsOf(data)} serial={data.trust_serial} /></>;
   return (
     <>
-      {data.is_admin ? <PeopleTable letIn={data} reload={reload} /> : <p class="muted"><Coded text={t("noAdmin", { name: `${data.tenant}/${session.value?.user ?? ""}` })} /></p>}
+      {data.is_admin ? <PeopleTable letIn={data} reload={reload} /> : <p class="muted"><Coded text={t("noAdmin", { name: `${data.tenant}/${person.value?.user ?? ""}` })} /></p>}
       <Sessions rows={data.sessions} reload={reload} />
     </>
   );

@@ -38,7 +38,7 @@ export function AssetDetail({ path }: { path: string }): preact.JSX.Element {
   return (
     <section class="detail panel" aria-label={t("details")}>
       <div class="bar">
-        <h1 class="grow foreign">{plain(path, 200)}</h1>
+        <h2 class="title grow foreign">{plain(path, 200)}</h2>
         <PinButton to={address("plant", { asset: path })} name={path} />
         <button type="button" onClick={close}>{t("close")}</button>
       </div>

@@ -5,7 +5,7 @@ import { Command } from "../parts/panel";
 import { saveBlob } from "../parts/keep";
 import { commandsFor, edgeFile, hubUrlFits, hubUrlFor, newSecret, siteFault, type NewSite } from "../state/commission";
 import { address } from "../router";
-import { client, session } from "../state/hub";
+import { client, person } from "../state/hub";
 import { edges, hub } from "../state/nodes";
 import { useLoaded } from "../state/loaded";
 import { t } from "../words";
@@ -14,7 +14,7 @@ import { isReached } from "./fleet";
 const LOOK_MS = 3000;
 
 export function CommissionPage(): preact.JSX.Element {
-  const root = session.value?.place ?? edges.value[0]?.path.split("/")[0] ?? "";
+  const root = person.value?.place ?? edges.value[0]?.path.split("/")[0] ?? "";
   const [site, setSite] = useState<NewSite>({ name: "", place: "", labels: "" });
   const [isBegun, setBegun] = useState(false);
   const place = site.place || (root && site.name ? `${root}/${site.name}` : site.name);
@@ -23,7 +23,7 @@ export function CommissionPage(): preact.JSX.Element {
   const field = (name: keyof NewSite) => (event: Event): void => { setSite({ ...site, [name]: (event.currentTarget as HTMLInputElement).value.trim() }); setBegun(false); };
   return (
     <section aria-label={t("newSite")}>
-      <h1>{t("newSite")}</h1>
+      <h2 class="title">{t("newSite")}</h2>
       <form class="panel ask" aria-label={t("newSite")} onSubmit={(event) => { event.preventDefault(); if (!fault) setBegun(true); }}>
         <label>{t("name")} <input required maxLength={32} value={site.name} spellcheck={false} onInput={field("name")} /></label>
         <label>{t("path")} <input placeholder={place} maxLength={500} value={site.place} spellcheck={false} onInput={field("place")} /></label>
@@ -38,7 +38,7 @@ export function CommissionPage(): preact.JSX.Element {
 
 /** Each step says by itself when it is done: the hub is asked again and again. */
 function Steps({ site }: { site: NewSite }): preact.JSX.Element {
-  const tenant = session.value?.tenant ?? null;
+  const tenant = person.value?.tenant ?? null;
   const letIn = useLoaded(() => (tenant === null ? Promise.resolve(undefined) : client.people.show()), [tenant], LOOK_MS);
   const edge = edges.value.find((one) => one.name === site.name);
   const isKnown = edge !== undefined || letIn.data?.sites.some((one) => one.name === site.name && !one.is_revoked) === true;

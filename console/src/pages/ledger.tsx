@@ -20,8 +20,9 @@ export function LedgerSection(): preact.JSX.Element {
   const verdict = accounts.length === 0 ? none : dirty.length === 0 ? t("ledgerClean") : t("ledgerDirty", { n: dirty.length, all: accounts.length });
   return (
     <section aria-label={t("ledger")}>
-      <h1>{t("ledger")}</h1>
-      <p class={dirty.length > 0 ? "act" : ""} role="status" data-clean={dirty.length === 0}>{dirty.length > 0 ? "■ " : accounts.length > 0 ? "✓ " : ""}{verdict}{nodesMs.value > 0 && <span class="muted"> {t("asOf", { age: ageText(Math.max(0, now.value - nodesMs.value)) })}</span>}</p>
+      <h2 class="title">{t("ledger")}</h2>
+      <p class={dirty.length > 0 ? "act" : ""} role="status" data-clean={dirty.length === 0}>{dirty.length > 0 ? "■ " : accounts.length > 0 ? "✓ " : ""}{verdict}</p>
+      {nodesMs.value > 0 && <p class="muted">{t("asOf", { age: ageText(Math.max(0, now.value - nodesMs.value)) })}</p>}
       <Table caption={t("ledger")} rows={accounts} keyOf={([origin]) => origin} empty={none} columns={[
         { head: t("origin"), cell: ([origin]) => plain(origin) },
         { head: t("state"), cell: ([, one]) => <OkMark isOk={one.is_clean} word={one.is_clean ? "isClean" : "isNotClean"} /> },

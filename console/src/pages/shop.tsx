@@ -69,7 +69,7 @@ export function ShopPage(): preact.JSX.Element {
   return (
     <>
       <div class="bar">
-        <h1>{t("machines")}</h1>
+        <h2 class="title">{t("machines")}</h2>
         <Glance states={states} chosen={chosen} />
         <span class="grow" />
         <FullScreen />

@@ -9,7 +9,7 @@ import { Panel } from "../parts/panel";
 import { Table } from "../parts/table";
 import { Age } from "../parts/value";
 import { address, go, route } from "../router";
-import { client, session } from "../state/hub";
+import { client, person } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { roleText, t, type Word } from "../words";
 import { codeText, whyText } from "../words/codes";
@@ -20,12 +20,12 @@ const PARTS = ["edit", "revisions", "blame"] as const satisfies Word[];
 export function SitePage({ edge }: { edge: string }): preact.JSX.Element {
   const part = PARTS.find((one) => one === route.value.query.get("part")) ?? "edit";
   const { data, why, reload } = useLoaded(() => client.sites.config(edge), [edge], STATE_MS);
-  if (!mayAct()) return <p class="muted">{t("engineersOnly", { role: roleText(session.value?.role ?? "") })}</p>;
+  if (!mayAct()) return <p class="muted">{t("engineersOnly", { role: roleText(person.value?.role ?? "") })}</p>;
   if (data === undefined) return <p class={why ? "look" : "muted"} role="status">{why ? t("failed", { why: plain(why, 300) }) : t("loading")}</p>;
   return (
     <>
       <div class="bar">
-        <h1 class="grow foreign">{plain(data.edge)} <small>{plain(data.path, 200)}</small></h1>
+        <h2 class="title grow foreign">{plain(data.edge)} <small>{plain(data.path, 200)}</small></h2>
         <Runs config={data} />
       </div>
       <nav class="tabs" aria-label={plain(edge)}>

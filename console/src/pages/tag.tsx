@@ -28,7 +28,7 @@ export function TagDetail({ tag }: { tag: Tag }): preact.JSX.Element {
   return (
     <section class="detail panel" aria-label={t("details")}>
       <div class="bar">
-        <h1 class="grow foreign">{plain(tag.name, 200)}</h1>
+        <h2 class="title grow foreign">{plain(tag.name, 200)}</h2>
         <a href={address("trend", { tag: tag.key })}>{t("openTrend")}</a>
         <PinButton to={address("plant", { tag: tag.key })} name={`${tag.asset.split("/").at(-1) ?? ""}:${tag.name}`} />
         <button type="button" onClick={close}>{t("close")}</button>

@@ -11,7 +11,7 @@ import { spectrumOf } from "../parts/spectrum";
 import { endOf, placeOf } from "../parts/thin";
 import { AgeCell, ValueCell } from "../parts/value";
 import { address, go, route } from "../router";
-import { client, connections, now, session } from "../state/hub";
+import { client, connections, now, person } from "../state/hub";
 import { findMore, isLoaded, tags, unitOf, type Tag } from "../state/tags";
 import { csvOf, RAW_MS_MAX, TrendLine } from "../state/trend";
 import { t, type Word } from "../words";
@@ -104,7 +104,7 @@ function Bar({ keys, span, zoom, earlier, isSpectrum, isFromSite, isNearest, isS
         {EARLIER.map(([name, word, n]) => <option key={name} value={name}>{t("earlier", { time: t(word, { n }) })}</option>)}
       </select></span>
       <label><input type="checkbox" checked={isSpectrum} onChange={(event) => show({ isSpectrum: event.currentTarget.checked })} /> {t("spectrum")}</label>
-      {session.value && !session.value.site && <label title={t("fromSiteHint")}><input type="checkbox" checked={isFromSite} disabled={!isFromSite && !isShort} onChange={(event) => show({ isFromSite: event.currentTarget.checked })} /> {t("fromSite")}</label>}
+      {person.value && !person.value.site && <label title={t("fromSiteHint")}><input type="checkbox" checked={isFromSite} disabled={!isFromSite && !isShort} onChange={(event) => show({ isFromSite: event.currentTarget.checked })} /> {t("fromSite")}</label>}
       {keys.length > 0 && <Steps isNearest={isNearest} isNow={zoom === undefined} />}
       {zoom && <button type="button" onClick={() => show({ zoom: undefined })}>{t("zoomOut")}</button>}
     </div>

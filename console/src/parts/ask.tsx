@@ -4,7 +4,7 @@ import { type ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { plain } from "../format";
 import { returnFocus } from "../state/focus";
-import { session } from "../state/hub";
+import { person } from "../state/hub";
 import { acted, type Back } from "../state/undo";
 import { roleText, t } from "../words";
 import { refusalText } from "./refusal";
@@ -12,10 +12,10 @@ import { refusalText } from "./refusal";
 const ACTING_ROLES: ReadonlySet<string> = new Set(["engineer", "commander"]);
 
 /** Whether the session's role may act. The hub decides; a page only spares people what would be refused. */
-export const mayAct = (): boolean => ACTING_ROLES.has(session.value?.role ?? "");
+export const mayAct = (): boolean => ACTING_ROLES.has(person.value?.role ?? "");
 
 /** Whether it may write to machines and send commands. */
-export const mayCommand = (): boolean => session.value?.role === "commander";
+export const mayCommand = (): boolean => person.value?.role === "commander";
 
 export interface Outcome {
   text: string;
@@ -64,7 +64,7 @@ export function Told({ outcome }: { outcome: Outcome | undefined }): preact.JSX.
   return (
     <div role="status" class="told">
       {outcome && <p class={outcome.isRefused ? "refused" : ""}>{outcome.isRefused ? <b>! </b> : "✓ "}{outcome.text}</p>}
-      {!mayAct() && <p class="muted">{t("lookOnly", { role: roleText(session.value?.role ?? "") })}</p>}
+      {!mayAct() && <p class="muted">{t("lookOnly", { role: roleText(person.value?.role ?? "") })}</p>}
     </div>
   );
 }

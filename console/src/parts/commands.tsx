@@ -2,7 +2,7 @@
 import { type SiteCommand } from "@millstream/client";
 import { useState } from "preact/hooks";
 import { plain } from "../format";
-import { client, session } from "../state/hub";
+import { client, person } from "../state/hub";
 import { edges } from "../state/nodes";
 import { useLoaded } from "../state/loaded";
 import { argumentsFault, commandType, commandTypes, template } from "../state/commands";
@@ -26,7 +26,7 @@ export function Commands(): preact.JSX.Element {
   };
   return (
     <section aria-label={t("commands")}>
-      {mayCommand() ? <SendForm ask={asking.ask} isBusy={asking.isBusy} /> : <p class="muted">{t("commandersOnly", { role: roleText(session.value?.role ?? "") })}</p>}
+      {mayCommand() ? <SendForm ask={asking.ask} isBusy={asking.isBusy} /> : <p class="muted">{t("commandersOnly", { role: roleText(person.value?.role ?? "") })}</p>}
       <Told outcome={asking.outcome} />
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}
       <Table caption={t("commands")} rows={data ?? []} keyOf={(row) => `${row.id} ${row.node}`} empty={data ? t("noCommands") : t("loading")} columns={[

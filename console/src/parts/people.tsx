@@ -2,7 +2,7 @@
 import { type LetIn, type Person, type PersonChanged } from "@millstream/client";
 import { useState } from "preact/hooks";
 import { plain } from "../format";
-import { client, isProvider, session } from "../state/hub";
+import { client, isProvider, person } from "../state/hub";
 import { sure } from "../state/sure";
 import { roleText, t, type Word } from "../words";
 import { AskForm, Told, useAsking } from "./ask";
@@ -32,7 +32,7 @@ export function PeopleTable({ letIn, reload }: { letIn: LetIn; reload: () => voi
           <span class="acts">
             <button type="button" disabled={asking.isBusy} aria-label={`${t("newPassword")}: ${plain(row.name, 80)}`} onClick={() => void ifSure(row.name, "newPassword", () => client.people.newPassword(row.name))}>{t("newPassword")}</button>
             <button type="button" disabled={asking.isBusy} aria-label={`${t(row.second_factor ? "factorOff" : "factorOn")}: ${plain(row.name, 80)}`} onClick={() => void ifSure(row.name, row.second_factor ? "factorOff" : "factorOn", () => client.people.secondFactor(row.name, !row.second_factor))}>{row.second_factor ? t("factorOff") : t("factorOn")}</button>
-            {row.name !== session.value?.user && <button type="button" disabled={asking.isBusy} aria-label={`${t("takeOut")}: ${plain(row.name, 80)}`} onClick={() => setLeaving(row)}>{t("takeOut")}</button>}
+            {row.name !== person.value?.user && <button type="button" disabled={asking.isBusy} aria-label={`${t("takeOut")}: ${plain(row.name, 80)}`} onClick={() => setLeaving(row)}>{t("takeOut")}</button>}
           </span>
         ) },
       ]} />

@@ -1,7 +1,7 @@
 /** Roll-outs: how far each is, and stopping, going on, taking back. */
 import { type Rollout, type RolloutAction } from "@millstream/client";
 import { numberText, plain } from "../format";
-import { client, session } from "../state/hub";
+import { client, person } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { sure } from "../state/sure";
 import { roleText, t, type Word } from "../words";
@@ -27,7 +27,7 @@ export function Rollouts(): preact.JSX.Element {
     if (opposite === undefined && !(await sure(`${t(word)}: ${plain(row.name, 40)}`, t("noWayBack", { what: row.sites.map((one) => one.edge).join(", ") }), t(word)))) return;
     await asking.ask(row.name, () => client.sites.askRollout(row.name, action), () => opposite && (() => client.sites.askRollout(row.name, opposite)));
   };
-  if (!mayAct()) return <p class="muted">{t("engineersOnly", { role: roleText(session.value?.role ?? "") })}</p>;
+  if (!mayAct()) return <p class="muted">{t("engineersOnly", { role: roleText(person.value?.role ?? "") })}</p>;
   return (
     <section aria-label={t("rollouts")}>
       {why && <p class="look" role="status">{t("failed", { why: plain(why, 300) })}</p>}

@@ -2,7 +2,7 @@
 import { severity, type Value, type WritableTag, type Written } from "@millstream/client";
 import { useState } from "preact/hooks";
 import { numberText, plain, unitText, valueText } from "../format";
-import { client, session } from "../state/hub";
+import { client, person } from "../state/hub";
 import { useLoaded } from "../state/loaded";
 import { type Tag } from "../state/tags";
 import { parseWritten } from "../state/written";
@@ -50,7 +50,7 @@ function Write({ tag }: { tag: Tag }): preact.JSX.Element {
   if (data === undefined) return <p class="muted">{t("loading")}</p>;
   const bounds = data.find((one) => one.tag === tag.path);
   if (bounds === undefined) return <p class="muted"><Coded text={t("notWritable")} /></p>;
-  if (!mayCommand()) return <p class="muted">{t("commandersOnly", { role: roleText(session.value?.role ?? "") })}</p>;
+  if (!mayCommand()) return <p class="muted">{t("commandersOnly", { role: roleText(person.value?.role ?? "") })}</p>;
   return <WriteForm tag={tag} bounds={bounds} />;
 }
 

@@ -38,4 +38,5 @@ function look(): void {
     const next = one.matches("tr, .acts, .undo, li") ? one.querySelector<HTMLElement>(ACTED_ON) : one.hasAttribute("tabindex") ? one : null;
     if (next !== null) return next.focus({ preventScroll: true });
   }
+  document.getElementById("main")?.focus({ preventScroll: true });
 }

@@ -1,6 +1,6 @@
 /** The one client of this page: who is logged in, how the link is, and what time it is at the hub. */
 import { Client, MillstreamError, PROVIDER, type LinkState, type Session } from "@millstream/client";
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { address, go, page, takeToken } from "../router";
 
 export const POLL_S = 2;
@@ -14,7 +14,13 @@ export const linkState = signal<LinkState>("connecting");
 /** undefined: not known yet; null: nobody. */
 export const session = signal<Session | null | undefined>(undefined);
 /** Somebody of who runs the hub of tenants. */
-export const isProvider = computed(() => session.value?.tenant === PROVIDER);
+/** Who is logged in, or was until a moment ago: a log-in that ends leaves pages as they are, out of sight, with all that was
+ * written in them. */
+export const person = signal<Session | undefined>(undefined);
+effect(() => {
+  if (session.value) person.value = session.value;
+});
+export const isProvider = computed(() => person.value?.tenant === PROVIDER);
 export const problem = signal<string>("");
 export const now = signal(Date.now());
 /** How much this device's clock is wrong, in ms; 0 while that does not matter. */

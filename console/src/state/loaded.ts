@@ -1,7 +1,7 @@
 /** Something that a page asks the hub for, again and again while it is shown. */
 import { type MillstreamError } from "@millstream/client";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import { connections } from "./hub";
+import { connections, session } from "./hub";
 
 export interface Loaded<T> {
   data: T | undefined;
@@ -39,7 +39,7 @@ export function useLoaded<T>(load: () => Promise<T>, keys: unknown[], everyMs = 
       if (again.current) reload();
     });
   }, keys);
-  const tick = (): void => { if (pending.current !== question.current) reload(); };
+  const tick = (): void => { if (session.peek() && pending.current !== question.current) reload(); };
   useEffect(() => {
     question.current++;
     setData(undefined);

@@ -265,6 +265,8 @@ async def lose_the_session(page: Page, site: ConsoleSite) -> None:
     await page.goto(f"{site.url}/#/fleet?site=away")
     await page.get_by_label("Document").fill("connectors: []\n# half a thought")
     await page.get_by_text("Nothing is wrong with it.").wait_for()
+    comment = page.get_by_role("form", name="Roll out").get_by_label("Comment")
+    await comment.fill("half a reason")
     await page.context.clear_cookies()
     await page.get_by_text("The session is over. Log in again.").wait_for()
     await page.get_by_label("Token of the hub").fill(TOKEN)
@@ -272,6 +274,7 @@ async def lose_the_session(page: Page, site: ConsoleSite) -> None:
     document = page.get_by_label("Document")
     await document.wait_for()
     assert await document.input_value() == "connectors: []\n# half a thought"
+    assert await comment.input_value() == "half a reason"
 
 
 async def act_on_the_plant(page: Page, site: ConsoleSite) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ _ALL_RULES = (
 _COLOURS = (
     "runOnly: {type: 'rule', values: ['color-contrast', 'link-in-text-block']}"  # what differs in the other colours
 )
+_AGE = re.compile(r"\d s\b")
 _ACTIONS = Path(__file__).with_name("actions.js").read_text(encoding="utf-8")
 
 
@@ -68,7 +71,20 @@ async def accessibility_faults(page: Page, options: str = _ALL_RULES) -> list[st
 
 async def faults_shown(page: Page) -> list[str]:
     """What is wrong with what is shown now, as it is and on a phone."""
-    return [*await accessibility_faults(page), *await phone_faults(page)]
+    return [*await accessibility_faults(page), *await spoken_faults(page), *await phone_faults(page)]
+
+
+async def spoken_faults(page: Page) -> list[str]:
+    """What a screen reader would say each second, since an age stands in it; and a page without a first heading."""
+    said = await page.locator("[role=status]:not(.link), [role=alert]").all_text_contents()
+    heads = await page.evaluate(
+        "[...document.querySelectorAll('h1, h2, h3')].filter((one) => one.checkVisibility()).map((one) => one.tagName)"
+    )
+    skips = [f"{one} before {two}" for one, two in pairwise(heads) if (one, two) == ("H1", "H3")]
+    is_headed = heads[:1] == ["H1"] and heads.count("H1") == 1
+    return (
+        [f"chatty: {text}" for text in said if _AGE.search(text)] + skips + ([] if is_headed else [f"heads: {heads}"])
+    )
 
 
 async def phone_faults(page: Page) -> list[str]:
