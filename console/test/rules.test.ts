@@ -207,5 +207,7 @@ test("a flow is as far behind as its slowest part on each stream, and nobody gue
   const streams = [{ name: "E_a_I", last_seq: 100 }, { name: "E_a_F", last_seq: 10 }];
   const flow = { partitions: [{ offsets: { E_a_I: 90, E_a_F: 12 } }, { offsets: { E_a_I: 70, other: 1 } }] };
   expect(lagOf(flow, streams)).toBe(30);
+  const readOut = { partitions: [{ offsets: { E_a_I: 90, E_a_F: 2 }, read_out: ["E_a_F"] }, { offsets: { E_a_I: 70 }, read_out: ["E_a_I"] }] };
+  expect(lagOf(readOut, streams)).toBe(10);
   expect([lagOf({}, streams), lagOf({ partitions: [{ offsets: { other: 1 } }] }, streams)]).toEqual([undefined, undefined]);
 });

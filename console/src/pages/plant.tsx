@@ -58,7 +58,7 @@ export function PlantPage(): preact.JSX.Element {
         <input type="search" aria-label={t("searchTags")} placeholder={t("searchTags")} value={searched.value}
           onInput={(event) => go(address("plant", { search: event.currentTarget.value, tag: key ?? undefined, view: isWall ? "wall" : undefined }), false)} />
         <span class="muted" role="status">{t("tagsCount", { n: numberText(searched.value.trim() === "" ? Math.max(tagsCount.value, found.value.length) : found.value.length) })}</span>
-        {isTruncated.value && <span class="look">{t("truncated", { n: numberText(tags.value.size) })}</span>}
+        {isTruncated.value && tags.value.size < tagsCount.value && <span class="look">{t("truncated", { n: numberText(tags.value.size) })}</span>}
         <a class="button" href={address("plant", { search: searched.value, view: isWall ? undefined : "wall" })}>{t(isWall ? "asTree" : "asWall")}</a>
         {isWall && <FullScreen />}
       </div>

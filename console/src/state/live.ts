@@ -97,7 +97,8 @@ function heard(readings: Reading[]): void {
 function plan(): void {
   if (isPlanned) return;
   isPlanned = true;
-  const waitMs = roundMs + ROUND_MS - performance.now();
+  // Until shortly after the frame before, so that the round is drawn with the one that is due, not with the next.
+  const waitMs = roundMs + ROUND_MS - FRAME_MS - performance.now();
   if (waitMs > 0) setTimeout(() => requestAnimationFrame(draw), waitMs);
   else requestAnimationFrame(draw);
 }
@@ -108,7 +109,7 @@ function draw(atMs: number): void {
     due = [...arrived].reverse(); // taken from its end
     arrived.clear();
     count = due.length;
-    roundMs = performance.now();
+    roundMs = atMs;
   }
   slice = nextSlice(slice, count, isNext ? atMs - frameMs : FRAME_MS);
   frameMs = atMs;

@@ -345,6 +345,12 @@ class FlowRunner:
         self._arrived: dict[str, tuple[int, bool]] = {}
         self.running: dict[int, PartitionRunner] = {}
 
+    @property
+    def read_out(self) -> frozenset[str]:
+        """Input streams that had nothing more for this flow when they were looked at last, up to a second ago. A
+        position says less: what stands behind it may all be of others."""
+        return frozenset(stream for stream, (_, is_idle) in self._arrived.items() if is_idle)
+
     async def run(self, ready: asyncio.Event | None = None) -> None:
         """Restore, then read and commit. Raises FencedError, DecodeError, NotFoundError, Unreachable."""
         wiring = self._wiring

@@ -284,6 +284,7 @@ def partition_reports(runner: FlowRunner) -> list[dict[str, Any]]:
         {
             "partition": number,
             "offsets": {stream: offset.seq for stream, offset in each.core.offsets.items()},
+            "read_out": sorted(runner.read_out) if each.is_idle else [],
             "restore_seq": each.core.restore_seq,
             "keys": each.core.keys_count,
             "commits": each.commits,

@@ -114,3 +114,14 @@ async def test_old_state_records_are_not_needed_once_the_keys_were_written_anew(
     async with bench.running() as runner:
         await bench.done(runner)
     assert {f"m{i}": max(parts(bench, f"m{i}")) for i in range(50)} == {m: n + 1 for m, n in totals.items()}
+
+
+async def test_what_is_of_others_keeps_no_stream_from_being_read_out() -> None:
+    bench = Bench()
+    bench.feed("m0:barrier", True, T0)
+    bench.source.append("uns.v1.other.site.m0._tag.oil", b"")
+    async with bench.running() as runner, asyncio.timeout(20):
+        while not runner.read_out:
+            await asyncio.sleep(0.01)
+        assert runner.read_out == {"IN"}
+        assert runner.running[0].core.position("IN") < bench.source.last_seq
