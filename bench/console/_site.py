@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, Page, Playwright, ViewportSize
 
-ROWS = 60
+LOOP_S = 60  # then it begins anew, after a second in which nothing is said
 WAIT_MS = 60_000
 CLOSE_S_MAX = 10.0
 SETTLE_S = 2.0
@@ -50,7 +50,7 @@ async def start_plant(rig: Rig, tags: int, step_s: float) -> str:
     names = [f"t{number}" for number in range(tags)]
     lines = [
         ",".join([f"2026-01-01T00:00:{row * step_s:04.1f}Z", *(str(row * 7 + number) for number in range(tags))])
-        for row in range(ROWS)
+        for row in range(round(LOOP_S / step_s))
     ]
     (rig.folder / "day.csv").write_text("\n".join([",".join(["time", *names]), *lines]) + "\n", encoding="utf-8")
     document: dict[str, Any] = {
